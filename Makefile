@@ -1,0 +1,115 @@
+# libmux: make, make demo, make check, make install.  See README.md.
+
+PREFIX = /usr/local
+LIBDIR = $(PREFIX)/lib
+INCLUDEDIR = $(PREFIX)/include
+MANDIR = $(PREFIX)/share/man
+DESTDIR =
+
+CC = cc
+CFLAGS = -O2 -g
+CARGO = cargo
+INSTALL = install
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME = libmux.so.1
+REAL = libmux.so.$(VERSION)
+
+B = build
+WARN = -std=gnu99 -Wall -Wextra
+EXAMPLES = 9cat select-loop
+
+all: $(B)/libmux.a $(B)/libmux.so
+
+# --- the libraries
+
+RUST := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
+
+target/release/libmux.a: $(RUST)
+	$(CARGO) rustc --release --locked --lib --features capi --crate-type staticlib
+	@touch $@
+
+$(B)/libmux.a $(B)/libmux.so: $(B)/made ;
+$(B)/made: target/release/libmux.a tools/c-library.sh c-tests/symbols.txt
+	CC='$(CC)' sh tools/c-library.sh target/release/libmux.a c-tests/symbols.txt $(B)
+	ln -sf libmux.so $(B)/$(SONAME)
+	@touch $@
+
+header:
+	MUX_WRITE_HEADER=1 $(CARGO) test --locked --test header
+
+# --- examples and what they are shown against
+
+examples: $(EXAMPLES:%=$(B)/%)
+
+$(B)/%: examples/%.c $(wildcard examples/*.h) include/mux.h $(B)/libmux.a
+	$(CC) $(CFLAGS) $(WARN) -Iinclude -o $@ $< $(B)/libmux.a -pthread
+
+$(B)/serve9p: examples/serve9p/Cargo.toml examples/serve9p/Cargo.lock $(wildcard examples/serve9p/src/*.rs)
+	$(CARGO) build --release --locked --manifest-path examples/serve9p/Cargo.toml --target-dir target/serve9p
+	@mkdir -p $(B)
+	cp target/serve9p/release/serve9p $@
+
+demo: all examples $(B)/serve9p
+	-sh examples/install-tools.sh diod
+	BUILD=$(B) sh examples/demo.sh
+
+# --- tests
+
+check: all examples $(B)/serve9p
+	sh examples/install-tools.sh
+	$(CARGO) test --locked
+	# what other systems than this one would be given
+	RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO) test --locked --lib --target-dir target/other
+	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
+	sh tests/size.sh $(B)
+	sh tests/manual.sh $(B)
+	sh tests/install.sh
+	BUILD=$(B) MB=2 sh examples/demo.sh
+
+# --- installation
+
+# With PLAN9=dir, into a plan9port tree: what was there is kept beside it, as libmux.a.orig and
+# mux.h.orig.
+ifdef PLAN9
+install: all
+	@test -d '$(PLAN9)/lib' && test -d '$(PLAN9)/include' || \
+		{ echo 'install: $(PLAN9) is not a plan9port tree' >&2; exit 1; }
+	for f in lib/libmux.a include/mux.h; do \
+		test ! -e '$(PLAN9)'/$$f || test -e '$(PLAN9)'/$$f.orig || cp -p '$(PLAN9)'/$$f '$(PLAN9)'/$$f.orig || exit 1; \
+	done
+	$(INSTALL) -m 644 $(B)/libmux.a '$(PLAN9)/lib/libmux.a'
+	$(INSTALL) -m 644 include/mux.h '$(PLAN9)/include/mux.h'
+
+uninstall:
+	for f in lib/libmux.a include/mux.h; do \
+		if test -e '$(PLAN9)'/$$f.orig; then mv '$(PLAN9)'/$$f.orig '$(PLAN9)'/$$f; \
+		else rm -f '$(PLAN9)'/$$f; fi || exit 1; \
+	done
+else
+install: all
+	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(MANDIR)/man3'
+	$(INSTALL) -m 644 $(B)/libmux.a '$(DESTDIR)$(LIBDIR)/libmux.a'
+	strip --strip-debug '$(DESTDIR)$(LIBDIR)/libmux.a'
+	$(INSTALL) -m 755 -s $(B)/libmux.so '$(DESTDIR)$(LIBDIR)/$(REAL)'
+	ln -sf $(REAL) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
+	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libmux.so'
+	$(INSTALL) -m 644 include/mux.h '$(DESTDIR)$(INCLUDEDIR)/mux.h'
+	printf '%s\n' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' \
+		'Name: mux' 'Description: protocol multiplexor' 'Version: $(VERSION)' \
+		'Libs: -L$${libdir} -lmux' 'Libs.private: -pthread' 'Cflags: -I$${includedir}' \
+		>'$(DESTDIR)$(LIBDIR)/pkgconfig/mux.pc'
+	$(INSTALL) -m 644 man/mux.3 '$(DESTDIR)$(MANDIR)/man3/mux.3'
+
+uninstall:
+	rm -f '$(DESTDIR)$(LIBDIR)/libmux.a' '$(DESTDIR)$(LIBDIR)/$(REAL)' '$(DESTDIR)$(LIBDIR)/$(SONAME)' \
+		'$(DESTDIR)$(LIBDIR)/libmux.so' '$(DESTDIR)$(INCLUDEDIR)/mux.h' \
+		'$(DESTDIR)$(LIBDIR)/pkgconfig/mux.pc' '$(DESTDIR)$(MANDIR)/man3/mux.3'
+endif
+
+clean:
+	rm -rf $(B)
+	$(CARGO) clean
+
+
+.PHONY: all header examples demo check install uninstall clean

@@ -1,0 +1,15 @@
+//! Gives the shared library its name for the linker; writes nothing into the source tree.
+//!
+//! `nodelete` because the procs that muxprocs started may outlive a `dlclose`.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let system = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    if matches!(
+        system.as_str(),
+        "linux" | "android" | "freebsd" | "netbsd" | "openbsd" | "dragonfly"
+    ) {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libmux.so.1");
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    }
+}

@@ -1,0 +1,320 @@
+/* client.c: the callbacks, and what they watch; see client.h */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "client.h"
+#include "tap.h"
+
+/* every Client there is: the checker of leaks shall see that they are still known */
+static Client *clients;
+
+/* a message that is nobody's, kept to be freed when the test is over */
+typedef struct Stray Stray;
+struct Stray {
+	Stray *next;
+	void *msg;
+};
+
+static int
+add(int *p, int n)
+{
+	return __atomic_add_fetch(p, n, __ATOMIC_SEQ_CST);
+}
+
+static int
+look(int *p)
+{
+	return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+}
+
+static void
+count(unsigned long *p)
+{
+	__atomic_add_fetch(p, 1, __ATOMIC_SEQ_CST);
+}
+
+void
+client_fault(Client *c, const char *what)
+{
+	__atomic_store_n(&c->fault, what, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&c->faults, 1, __ATOMIC_SEQ_CST);
+}
+
+static unsigned char *
+mark(Client *c, unsigned tag)
+{
+	return tag < sizeof c->out ? &c->out[tag] : NULL;
+}
+
+static void
+ontheway(Client *c, unsigned tag)
+{
+	unsigned char *p;
+
+	p = mark(c, tag);
+	if (p != NULL && __atomic_exchange_n(p, 1, __ATOMIC_SEQ_CST) != 0)
+		client_fault(c, "a tag was given out that is still another call's");
+}
+
+static void
+arrived(Client *c, unsigned tag)
+{
+	unsigned char *p;
+
+	p = mark(c, tag);
+	if (p != NULL)
+		__atomic_store_n(p, 0, __ATOMIC_SEQ_CST);
+}
+
+static int
+dosend(Client *c, void *msg)
+{
+	unsigned tag;
+	int n, e;
+
+	tag = frame_tag(c->frame, msg);
+	ontheway(c, tag);
+	n = c->sending != NULL ? c->sending(c, msg) : 0;
+	if (n >= 0) {
+		n = (int)frame_size(msg);
+		if (task_writen(c->fd, msg, (size_t)n) < 0)
+			n = -1;
+		else if (c->sent != NULL && c->sent(c, msg) < 0)
+			n = -1;
+	}
+	e = errno;
+	if (n < 0)
+		arrived(c, tag);
+	errno = e;
+	/* more than 0 is as good as 0: lib9pclient answers what write did */
+	return n;
+}
+
+static int
+csend(Mux *mux, void *msg)
+{
+	Client *c;
+	int n, e;
+
+	c = mux->aux;
+	count(&c->nsend);
+	if (add(&c->insend, 1) != 1)
+		client_fault(c, "two in send at once");
+	if (look(&c->inrecv) != 0)
+		count(&c->overlaps);
+	n = dosend(c, msg);
+	e = errno;
+	add(&c->insend, -1);
+	errno = e;
+	return n;
+}
+
+static void
+keep(Client *c, void *msg)
+{
+	Stray *s;
+
+	s = malloc(sizeof *s);
+	if (s == NULL)
+		abort();
+	s->msg = msg;
+	/* only one receives at a time, so nobody else is here */
+	s->next = c->strays;
+	c->strays = s;
+}
+
+/* one whole message, or nil */
+static void *
+readmsg(Client *c)
+{
+	unsigned char size[4], *msg;
+	unsigned n, room;
+
+	if (task_readn(c->fd, size, 4) != 4)
+		return NULL;
+	n = frame_size(size);
+	if (n < 4 || n > 1 << 24)
+		return NULL;
+	/* a message may be too short for a tag; gettag looks where one would be */
+	room = n < c->frame->head ? c->frame->head : n;
+	msg = calloc(1, room);
+	if (msg == NULL)
+		return NULL;
+	memcpy(msg, size, 4);
+	if (task_readn(c->fd, msg + 4, n - 4) != (long)(n - 4)) {
+		free(msg);
+		return NULL;
+	}
+	return msg;
+}
+
+static void *
+receive(Client *c, int canblock)
+{
+	unsigned char *msg;
+
+	msg = NULL;
+	if (c->receiving == NULL || c->receiving(c, canblock) >= 0)
+		msg = readmsg(c);
+	if (msg == NULL) {
+		/* what was written before the other end closed will not be answered any more */
+		memset(c->out, 0, sizeof c->out);
+		return NULL;
+	}
+	if (msg[c->frame->typeat] >= R_ORPHAN || frame_size(msg) < c->frame->head)
+		keep(c, msg);
+	else
+		arrived(c, frame_tag(c->frame, msg));
+	return msg;
+}
+
+static void
+enter(Client *c)
+{
+	if (add(&c->inrecv, 1) != 1)
+		client_fault(c, "two in recv or nbrecv at once");
+	if (look(&c->insend) != 0)
+		count(&c->overlaps);
+}
+
+static void *
+crecv(Mux *mux)
+{
+	Client *c;
+	void *msg;
+
+	c = mux->aux;
+	count(&c->nrecv);
+	enter(c);
+	msg = receive(c, 1);
+	add(&c->inrecv, -1);
+	return msg;
+}
+
+static int
+cnbrecv(Mux *mux, void **reply)
+{
+	Client *c;
+	int r;
+
+	c = mux->aux;
+	count(&c->nnbrecv);
+	enter(c);
+	*reply = NULL;
+	/* as libdraw's: nothing there, or else the whole of a message (or nil at the end) */
+	r = task_ready(c->fd);
+	if (r || c->receiving != NULL) {
+		if (!r && c->receiving(c, 0) < 0)
+			r = 1;
+		else if (r)
+			*reply = receive(c, 0);
+	}
+	add(&c->inrecv, -1);
+	return r;
+}
+
+static int
+cgettag(Mux *mux, void *msg)
+{
+	Client *c;
+
+	c = mux->aux;
+	count(&c->ngettag);
+	if (((unsigned char *)msg)[c->frame->typeat] == R_NONSENSE || frame_size(msg) < c->frame->head)
+		return -1;
+	return (int)frame_tag(c->frame, msg);
+}
+
+static int
+csettag(Mux *mux, void *msg, unsigned tag)
+{
+	Client *c;
+
+	c = mux->aux;
+	count(&c->nsettag);
+	if (tag < __atomic_load_n(&c->lo, __ATOMIC_SEQ_CST) || tag >= __atomic_load_n(&c->hi, __ATOMIC_SEQ_CST))
+		client_fault(c, "a tag outside the range");
+	if (c->tagging != NULL && c->tagging(c, msg, tag) < 0)
+		return -1;
+	frame_settag(c->frame, msg, tag);
+	return 0;
+}
+
+Client *
+client_new(int fd, const Frame *frame, unsigned mintag, unsigned maxtag)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	Client *c;
+
+	c = calloc(1, sizeof *c);
+	if (c == NULL)
+		abort();
+	/* writing to a server that has gone is an error of that call, not the end of the test */
+	signal(SIGPIPE, SIG_IGN);
+	c->fd = fd;
+	c->frame = frame;
+	c->mux.send = csend;
+	c->mux.recv = crecv;
+	c->mux.nbrecv = cnbrecv;
+	c->mux.gettag = cgettag;
+	c->mux.settag = csettag;
+	c->mux.aux = c;
+	client_range(c, mintag, maxtag);
+	pthread_mutex_lock(&lock);
+	c->next = clients;
+	clients = c;
+	pthread_mutex_unlock(&lock);
+	muxinit(&c->mux);
+	return c;
+}
+
+void
+client_range(Client *c, unsigned mintag, unsigned maxtag)
+{
+	/* atomic for the race checkers only; a program that changes them just writes */
+	__atomic_store_n(&c->lo, mintag, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&c->hi, maxtag, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&c->mux.mintag, mintag, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&c->mux.maxtag, maxtag, __ATOMIC_SEQ_CST);
+}
+
+void
+client_hangup(Client *c)
+{
+	/* not close: its number would soon be another connection's, and a recv may still be in it */
+	shutdown(c->fd, SHUT_RDWR);
+}
+
+void
+client_reconnect(Client *c, int fd)
+{
+	memset(c->out, 0, sizeof c->out);
+	c->fd = fd;
+}
+
+int
+client_check(Client *c, const char *what)
+{
+	unsigned n;
+
+	n = __atomic_load_n(&c->faults, __ATOMIC_SEQ_CST);
+	return tap_ok(n == 0, "%s: callbacks and tags%s%s", what, n != 0 ? ": " : " are in order",
+	    n != 0 ? __atomic_load_n(&c->fault, __ATOMIC_SEQ_CST) : "");
+}
+
+void
+client_dropstrays(Client *c)
+{
+	Stray *s;
+
+	while ((s = c->strays) != NULL) {
+		c->strays = s->next;
+		free(s->msg);
+		free(s);
+	}
+}

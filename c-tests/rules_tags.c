@@ -1,0 +1,253 @@
+/*
+ * rules_tags.c: which tags there are.  The range is read at each use and may change at any time,
+ * outstanding calls or not; no tag outside is ever handed out; an empty range is an error and not a hang;
+ * a wide one costs nothing; and a tag rests before it is used again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include "server.h"
+#include "steps.h"
+#include "tap.h"
+
+/* a call that takes its tag from this range, while whatever is outstanding stays so */
+static int
+within(Client *c, int peer, unsigned id, unsigned lo, unsigned hi)
+{
+	Caller a;
+	Request r;
+
+	client_range(c, lo, hi);
+	r = begin(&a, c, peer, id);
+	peer_answer(peer, c->frame, &r);
+	return caller_join(&a) == 1 && r.tag >= lo && r.tag < hi;
+}
+
+/* a library that keeps the range it saw first sends 5 in all of them, or loses replies */
+static void
+changes(int procs)
+{
+	Client *c;
+	Caller b;
+	Request ra, rb;
+	Muxrpc *a;
+	unsigned lo;
+	int peer;
+
+	c = client_pair(&peer, &frame_9p, 5, 6, procs);
+	tap_ok(within(c, peer, ID, 5, 6), "%s: a tag of the first range", mode(procs));
+	tap_ok(within(c, peer, ID + 1, 40, 41), "%s: a tag of the range that it was changed to", mode(procs));
+
+	/* one of each kind stays outstanding through every change */
+	client_range(c, 7, 20);
+	a = client_start(c, T_ECHO, ID + 2, ID + 2, N);
+	ra = peer_read(peer, c->frame);
+	rb = begin(&b, c, peer, ID + 3);
+	tap_ok(a != NULL && ra.good && ra.tag >= 7 && ra.tag < 20 && rb.tag >= 7 && rb.tag < 20 && ra.tag != rb.tag,
+	    "%s: two calls with tags of a third range", mode(procs));
+	tap_ok(a != NULL && a->tag == ra.tag && a->mux == &c->mux, "%s: rpc->tag and rpc->mux are the call's", mode(procs));
+	tap_ok(within(c, peer, ID + 4, 65535, 65536), "%s: NOTAG, with calls outstanding", mode(procs));
+	tap_ok(within(c, peer, ID + 5, 0, 256), "%s: a range around the outstanding tags", mode(procs));
+	lo = ra.tag > rb.tag ? ra.tag : rb.tag;
+	tap_ok(within(c, peer, ID + 6, lo, lo + 2), "%s: a range whose first tag is taken", mode(procs));
+	tap_ok(within(c, peer, ID + 7, 65535, 65536), "%s: NOTAG once more", mode(procs));
+	peer_answer(peer, c->frame, &ra);
+	peer_answer(peer, c->frame, &rb);
+	tap_ok(caller_join(&b) == 1, "%s: the blocking call got its reply from a range long gone", mode(procs));
+	tap_ok(finish(c, a, ID + 2) == 1, "%s: the other too", mode(procs));
+	tap_ok(within(c, peer, ID + 8, 7, 20), "%s: and the old range works again", mode(procs));
+	client_check(c, mode(procs));
+	close(peer);
+}
+
+/* the original hands out tags past maxtag, since its table doubles: 3 tags become 4 */
+static void
+outside(int procs)
+{
+	Client *c;
+	Muxrpc *rpc[4];
+	Request r[3];
+	unsigned i;
+	int peer, bits;
+
+	c = client_pair(&peer, &frame_9p, 7, 10, procs);
+	bits = 0;
+	for (i = 0; i < 3; i++) {
+		rpc[i] = client_start(c, T_ECHO, ID + i, ID + i, N);
+		r[i] = peer_read(peer, c->frame);
+		if (rpc[i] != NULL && r[i].tag >= 7 && r[i].tag < 10)
+			bits |= 1 << (r[i].tag - 7);
+	}
+	tap_ok(bits == 7, "%s: three calls have the three tags", mode(procs));
+	rpc[3] = client_start(c, T_ECHO, ID + 3, ID + 3, N);
+	tap_ok(rpc[3] == NULL && errno == EAGAIN, "%s: there is no fourth: nil and EAGAIN", mode(procs));
+	tap_ok(c->nsend == 3 && c->nsettag == 3, "%s: nor was it sent or tagged", mode(procs));
+	peer_answer(peer, c->frame, &r[1]);
+	tap_ok(finish(c, rpc[1], ID + 1) == 1, "%s: one finishes", mode(procs));
+	rpc[3] = client_start(c, T_ECHO, ID + 3, ID + 3, N);
+	tap_ok(rpc[3] != NULL && rpc[3]->tag == r[1].tag, "%s: and leaves its tag to another", mode(procs));
+	r[1] = peer_read(peer, c->frame);
+	for (i = 0; i < 3; i++)
+		peer_answer(peer, c->frame, &r[i]);
+	tap_ok(finish(c, rpc[0], ID) == 1 && finish(c, rpc[3], ID + 3) == 1 && finish(c, rpc[2], ID + 2) == 1,
+	    "%s: all of them finish", mode(procs));
+	client_check(c, mode(procs));
+	close(peer);
+}
+
+/* no tags at all: a library that waits for one would lock up here, one that counts down from
+   maxtag - mintag would think that there are four thousand million */
+static void
+empty(int procs)
+{
+	Client *c;
+	Muxrpc *a;
+	Request r;
+	int peer;
+
+	c = client_pair(&peer, &frame_9p, 5, 5, procs);
+	tap_ok(client_call(c, T_ECHO, ID, ID, N) == 0 && errno == EINVAL, "%s: muxrpc, maxtag = mintag: EINVAL", mode(procs));
+	tap_ok(client_start(c, T_ECHO, ID, ID, N) == NULL && errno == EINVAL, "%s: muxrpcstart, the same", mode(procs));
+	client_range(c, 6, 5);
+	tap_ok(client_call(c, T_ECHO, ID, ID, N) == 0 && errno == EINVAL, "%s: muxrpc, maxtag < mintag: EINVAL", mode(procs));
+	tap_ok(client_start(c, T_ECHO, ID, ID, N) == NULL && errno == EINVAL, "%s: muxrpcstart, the same", mode(procs));
+	client_range(c, 0, 0);
+	tap_ok(client_call(c, T_ECHO, ID, ID, N) == 0 && errno == EINVAL, "%s: muxrpc, 0 and 0: EINVAL", mode(procs));
+	tap_ok(c->nsend == 0 && c->nsettag == 0, "%s: nothing was sent", mode(procs));
+	tap_ok(within(c, peer, ID, 3, 9), "%s: a range that is one makes it work", mode(procs));
+	a = client_start(c, T_ECHO, ID + 1, ID + 1, N);
+	r = peer_read(peer, c->frame);
+	client_range(c, 9, 3);
+	tap_ok(client_call(c, T_ECHO, ID, ID, N) == 0 && errno == EINVAL, "%s: EINVAL with a call outstanding", mode(procs));
+	peer_answer(peer, c->frame, &r);
+	tap_ok(finish(c, a, ID + 1) == 1, "%s: whose reply comes through the empty range", mode(procs));
+	client_check(c, mode(procs));
+	close(peer);
+}
+
+static long
+rss(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return u.ru_maxrss;
+}
+
+/* tags of 32 bits, also those that are negative numbers as gettag answers them.  A table as wide as
+   the range would be 16 gigabytes at the least. */
+static void
+wide(int procs, unsigned lo, unsigned hi)
+{
+	ServerPlan plan = {.frame = &frame_wide};
+	Client *c;
+	Server *s;
+	Muxrpc *rpc[50];
+	unsigned i, n, good;
+	long before;
+	int fd;
+
+	before = rss();
+	s = server_start(&plan, &fd);
+	c = client_new(fd, &frame_wide, lo, hi);
+	if (procs)
+		muxprocs(&c->mux);
+	n = hi - lo < 50 ? hi - lo : 50;
+	for (i = good = 0; i < 200; i++)
+		good += client_call(c, T_ECHO, ID + i, i, N) == 1;
+	tap_ok(good == 200, "%s: 200 calls with tags from %u to %u", mode(procs), lo, hi);
+	for (i = good = 0; i < n; i++)
+		good += (rpc[i] = client_start(c, T_ECHO, ID + i, ID + i, N)) != NULL;
+	tap_ok(good == n, "%s: %u at once", mode(procs), n);
+	for (i = good = 0; i < n; i++)
+		good += rpc[i] != NULL && finish(c, rpc[i], ID + i) == 1;
+	tap_ok(good == n, "%s: and all finish", mode(procs));
+	tap_ok(rss() - before < 64 * 1024, "%s: memory does not follow the width of the range", mode(procs));
+	client_check(c, mode(procs));
+	client_hangup(c);
+	server_join(s);
+}
+
+enum { NSEQ = 400 };
+static unsigned seq[NSEQ], nseq;
+
+static int
+note(Client *c, void *msg, unsigned tag)
+{
+	(void)c;
+	(void)msg;
+	if (nseq < NSEQ)
+		seq[nseq++] = tag;
+	return 0;
+}
+
+/* how many other tags were used between a tag and its next use, at the least */
+static unsigned
+rest(void)
+{
+	unsigned char seen[256];
+	unsigned i, j, n, least;
+
+	least = 256;
+	for (i = 0; i < nseq; i++) {
+		memset(seen, 0, sizeof seen);
+		for (j = i + 1, n = 0; j < nseq && seq[j] != seq[i]; j++)
+			n += !seen[seq[j]]++;
+		if (j < nseq && n < least)
+			least = n;
+	}
+	return least;
+}
+
+/* the tag that was given back last may yet get a late or a second reply: it waits its turn */
+static void
+rests(int procs, unsigned width)
+{
+	ServerPlan plan = {.frame = &frame_9p};
+	Client *c;
+	Server *s;
+	unsigned i, good;
+	int fd;
+
+	s = server_start(&plan, &fd);
+	c = client_new(fd, &frame_9p, 3, 3 + width);
+	c->tagging = note;
+	nseq = 0;
+	if (procs)
+		muxprocs(&c->mux);
+	for (i = good = 0; i < NSEQ; i++)
+		good += client_call(c, T_ECHO, ID, i, PAYLOAD) == 1;
+	tap_ok(good == NSEQ && nseq == NSEQ, "%s: %u calls with %u tags, one after the other", mode(procs), NSEQ, width);
+	for (i = 0; i < nseq && i < width && seq[i] == 3 + i; i++)
+		;
+	tap_ok(i >= 65, "%s: the first are mintag and upward", mode(procs));
+	i = rest();
+	tap_ok(i >= 64, "%s: between two uses of a tag were %u others", mode(procs), i);
+	client_hangup(c);
+	server_join(s);
+}
+
+int
+task_main(int argc, char **argv)
+{
+	int procs;
+
+	(void)argc;
+	(void)argv;
+	tap_start("rules_tags", 60);
+	quiet_start();
+	for (procs = 0; procs < 2; procs++) {
+		changes(procs);
+		outside(procs);
+		empty(procs);
+		wide(procs, 0, 0xffffffff);
+		wide(procs, 0x7ffffff0, 0xffffffff);
+		wide(procs, 0xfffffffe, 0xffffffff);
+		rests(procs, 200);
+		rests(procs, 65);
+	}
+	quiet_end();
+	return tap_end();
+}

@@ -1,0 +1,98 @@
+#!/bin/sh
+# run.sh: runs the tests that make built, two at a time, and says in a line each how they went.
+#
+#	run.sh 'MODES' PROGRAM...	MODES of: native, oneproc (coroutines all in one proc), valgrind
+#	run.sh job MODE:PROGRAM		one of them; for the use of the first form
+#
+# A test has passed when it ends with 0 and its TAP says so too: a plan, as many "ok", no "not ok".
+
+: "${BUILD:=../build/c-tests}" "${JOBS:=2}"
+
+valgrind='valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full
+	--errors-for-leak-kinds=definite,indirect,possible --show-leak-kinds=definite,indirect,possible
+	--num-callers=30 --suppressions=valgrind.supp'
+
+# counts for those that take them
+arguments() {
+	case $1:$2 in
+	native:stress.*) echo 64 1000 ;;
+	oneproc:stress.*) echo 32 200 ;;
+	valgrind:stress.*) echo 12 40 ;;
+	valgrind:coro_self) echo 200 5 ;;
+	valgrind:coro_switch.*) echo 8 20 ;;
+	esac
+}
+
+# a lock-up is the test's own alarm's to find; this is for what cannot be alarmed
+limited() {
+	timeout -k 5 1200 "$@"
+}
+
+run() {
+	mode=$1 name=$2
+	args=$(arguments "$mode" "$name")
+	case $mode:$name in
+	*:*.sh) sh "./$name" ;;
+	native:*) limited "$BUILD/$name" $args ;;
+	oneproc:*) limited env TASK_PROCS=1 "$BUILD/$name" $args ;;
+	valgrind:*)
+		limited env TAP_SLOW=30 $valgrind --log-file="$BUILD/log/$name.$mode.vg" "$BUILD/$name" $args
+		status=$?
+		cat "$BUILD/log/$name.$mode.vg"
+		return $status
+		;;
+	esac
+}
+
+# whether the output in a file is good TAP
+good() {
+	awk '/^not ok/ { bad = 1 } /^ok/ { n++ } /^1\.\.[0-9]+$/ { plan = substr($0, 4) }
+		END { exit bad || n == 0 || plan != n }' "$1"
+}
+
+job() {
+	mode=${1%%:*} name=${1#*:}
+	log=$BUILD/log/$name.$mode
+	run "$mode" "$name" >"$log" 2>&1
+	status=$?
+	if [ $status -eq 0 ] && good "$log"; then
+		echo "ok $name ($mode)"
+		echo passed >>"$BUILD/results"
+	else
+		echo "FAILED $name ($mode): status $status, $log"
+		echo failed >>"$BUILD/results"
+	fi
+}
+
+jobs() {
+	for mode in $modes; do
+		for name; do
+			case $mode:$name in
+			native:*) ;;
+			*:*.sh | oneproc:*.pthread.* | oneproc:coro_* | oneproc:*.shared) continue ;;
+			oneproc:*.coro.*) ;;
+			oneproc:*) continue ;;
+			esac
+			echo "$mode:$name"
+		done
+	done
+}
+
+cd "$(dirname "$0")" || exit 1
+if [ "$1" = job ]; then
+	job "$2"
+	exit 0
+fi
+modes=$1
+shift
+if ! command -v valgrind >/dev/null 2>&1; then
+	echo '# no valgrind here: natively only'
+	modes=$(echo " $modes " | sed 's/ valgrind / /')
+fi
+mkdir -p "$BUILD/log"
+: >"$BUILD/results"
+jobs "$@" | xargs -n 1 -P "$JOBS" sh ./run.sh job
+passed=$(grep -c passed "$BUILD/results")
+failed=$(grep -c failed "$BUILD/results")
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

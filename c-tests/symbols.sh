@@ -1,0 +1,89 @@
+#!/bin/sh
+# symbols.sh: what names the library takes and what it asks for.  Its own are those of symbols.txt;
+# a plan9port program's functions are asked for weakly, so that programs without them link; and
+# the archive brings no plain name that could be a C program's own.
+#
+# LIBDIR, BUILD and CC from the environment.
+
+: "${LIBDIR:=../target/release}" "${BUILD:=../build/c-tests}" "${CC:=cc}"
+cd "$(dirname "$0")" || exit 1
+LC_ALL=C
+export LC_ALL
+
+weak='_rsleep _threadproc proccreate qlock qunlock rsleep rwakeup werrstr'
+# in the archive beside symbols.txt: Rust's mangled names, its runtime's and the compiler's, with prefixes
+# reserved to implementations, and names that are no C names
+allowed='^(_ZN|_R|__|rust_|.*\.)'
+# Rust's builtins have a few of libm's functions, for machines without one; weak and hidden, so that
+# neither a program's own nor libm's can clash with them
+builtin='^(cbrt|ceil|copysign|fabs|fdim|floor|fma|fmax|fmaximum|fmaximum_num|fmin|fminimum|fminimum_num|fmod|rint|round|roundeven|sqrt|trunc)(f|f16|f128)?$'
+
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+n=0
+bad=0
+
+# is WHAT GOT WANTED
+is() {
+	n=$((n + 1))
+	if [ "$2" = "$3" ]; then
+		echo "ok $n - $1"
+		return
+	fi
+	bad=1
+	echo "not ok $n - $1"
+	printf '%s\n' "$2" >"$tmp/got"
+	printf '%s\n' "$3" >"$tmp/wanted"
+	diff "$tmp/wanted" "$tmp/got" | sed 's/^/# /'
+}
+
+# type and name, no version
+undefined() {
+	nm -D --undefined-only "$so" | awk '{ sub(/@.*/, "", $2); print $1, $2 }' | sort -u
+}
+
+# the archive's symbols by readelf, since nm may have a plugin that reads another compiler's bitcode:
+# number, value, size, type, binding, visibility, section, name
+archive() {
+	readelf -sW "$a" 2>/dev/null | awk 'NF == 8 && $1 ~ /^[0-9]+:$/'
+}
+
+so=$LIBDIR/libmux.so
+a=$LIBDIR/libmux.a
+
+is 'symbols.txt is sorted, without doubles' "$(sort -u symbols.txt)" "$(cat symbols.txt)"
+is 'libmux.so defines the names of symbols.txt and no others' \
+	"$(nm -D --defined-only "$so" | awk '{ print $NF }' | sort)" "$(cat symbols.txt)"
+is 'libmux.so: all of them functions' \
+	"$(nm -D --defined-only "$so" | awk '$2 != "T"')" ''
+
+for w in $weak; do
+	is "libmux.so asks for $w weakly" "$(undefined | grep " $w\$")" "w $w"
+	is "libmux.a asks for $w weakly" "$(archive | awk -v w="$w" '$8 == w { print $5, $7 }' | sort -u)" 'WEAK UND'
+done
+is 'libmux.so asks for nothing else but from libc and libgcc' \
+	"$(nm -D --undefined-only "$so" | awk '$1 == "U" && $2 !~ /@(GLIBC|GCC)_/')" ''
+is 'nor weakly, but what every shared object asks for' \
+	"$(nm -D --undefined-only "$so" | awk '$1 != "U" && $2 !~ /@(GLIBC|GCC)_/ { print $2 }' |
+		grep -vE '^(_ITM_|__gmon_start__$|__cxa_)' | sort)" "$(echo "$weak" | tr ' ' '\n')"
+
+archive | awk -v builtin="$builtin" '$7 != "UND" && $5 ~ /GLOBAL|WEAK/ &&
+	!($5 == "WEAK" && $6 == "HIDDEN" && $8 ~ builtin) { print $8 }' | sort -u >"$tmp/defined"
+is 'libmux.a defines the names of symbols.txt and no other plain ones' \
+	"$(grep -vE "$allowed" "$tmp/defined")" \
+	"$(cat symbols.txt)"
+# all of the archive, whether used or not, must find what it wants
+is 'all of libmux.a links with libc and libgcc alone' \
+	"$($CC -shared -o "$tmp/whole.so" -Wl,-z,defs -Wl,--whole-archive "$a" -Wl,--no-whole-archive \
+		-pthread -lgcc_s -ldl -lm -lc 2>&1 | grep -v 'warning' | head -5)" ''
+
+is 'libmux.so names itself libmux.so.1' \
+	"$(readelf -d "$so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')" libmux.so.1
+is 'libmux.so asks for libc and libgcc' \
+	"$(readelf -d "$so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' |
+		grep -vE '^(libc|libgcc_s|ld-linux[-a-z0-9_]*|libpthread|libdl|libm)\.so\.[0-9]+$')" ''
+is 'and for no stack that can be executed' \
+	"$(readelf -lW "$so" | awk '/GNU_STACK/ { print $7 }')" RW
+
+echo "1..$n"
+exit $bad

@@ -1,0 +1,128 @@
+#!/bin/sh
+# demo.sh - libmux at its main job: many readers of a 9P server over one connection.
+#
+# Starts a 9P server that has nothing to do with this project on a directory of generated files, has 64
+# readers of 9cat read them all at once, and compares checksums; then one thread of select-loop. It does so
+# with each of two servers that is there: Debian's diod (C, 9P2000.L, sixteen workers, answers in any order)
+# and the one of the crate ninep (Rust, 9P2000, answers in order).
+#
+# `make demo` calls it. From the environment:
+#   BUILD     where 9cat, select-loop and serve9p are (build)
+#   DIOD      diod's path; "none" does without (looked for)
+#   SERVE9P   serve9p's path; "none" does without ($BUILD/serve9p)
+#   READERS   how many readers (64)
+#   MB        length of the big file in megabytes (16)
+set -u
+
+here=$(dirname "$0")
+BUILD=${BUILD:-$here/../build}
+READERS=${READERS:-64}
+MB=${MB:-16}
+SERVE9P=${SERVE9P:-$BUILD/serve9p}
+if [ -z "${DIOD:-}" ]; then
+	DIOD=$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v diod) || DIOD=none
+fi
+
+say() { printf '%s\n' "$*"; }
+fail() { say "demo: $*" >&2; exit 1; }
+
+server=
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/libmux.XXXXXX") || exit 1
+stop() {
+	[ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null
+	server=
+}
+trap 'stop; rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+
+sum() {
+	if command -v sha256sum >/dev/null; then sha256sum
+	elif command -v shasum >/dev/null; then shasum -a 256
+	else cksum
+	fi | sed 's/ *-$//'
+}
+
+# One big file, two hundred small ones, an empty one.
+generate() {
+	mkdir "$tmp/files" "$tmp/files/small" || exit 1
+	dd if=/dev/urandom of="$tmp/files/big" bs=1048576 count="$MB" 2>/dev/null || fail "cannot write $tmp"
+	n=1
+	while [ $n -le 200 ]; do
+		printf 'small file number %d\n' $n $((n*n)) >"$tmp/files/small/$n"
+		n=$((n+1))
+	done
+	: >"$tmp/files/small/empty"
+	chmod -R a+rX "$tmp"
+}
+
+# await address [9cat's flags]: until the server answers
+await() {
+	tries=0
+	until "$BUILD/9cat" "$@" small/1 >/dev/null 2>"$tmp/why"; do
+		tries=$((tries+1))
+		if [ $tries -gt 50 ] || ! kill -0 "$server" 2>/dev/null; then
+			cat "$tmp/why" "$tmp/log" >&2
+			fail "the server did not start"
+		fi
+		sleep 0.2
+	done
+}
+
+# show address tree: read everything from the server that is running
+show() {
+	await -a "$2" "$1"
+	names="big $(cd "$tmp/files" && echo small/*)"
+
+	# shellcheck disable=SC2086 # the names are ours and have no spaces
+	want=$(cd "$tmp/files" && cat $names | sum)
+	say "   \$ 9cat -v -r $READERS -m 8192 ${2:+-a $2 }$1 big small/*"
+	# shellcheck disable=SC2086
+	"$BUILD/9cat" -v -r "$READERS" -m 8192 -a "$2" "$1" $names >"$tmp/got" 2>"$tmp/said" ||
+		{ cat "$tmp/said" >&2; fail "9cat failed"; }
+	sed 's/^/   /' "$tmp/said"
+	got=$(sum <"$tmp/got")
+	say "   checksum of the files:           $want"
+	say "   checksum of what 9cat wrote:     $got"
+	[ "$want" = "$got" ] || fail "the checksums differ"
+
+	rm -rf "$tmp/copies"
+	mkdir "$tmp/copies"
+	say "   \$ select-loop ${2:+-a $2 }$1 copies big small/1 ... small/20"
+	names="big $(cd "$tmp/files" && echo small/? small/1? small/20)"
+	# shellcheck disable=SC2086
+	"$BUILD/select-loop" -a "$2" "$1" "$tmp/copies" $names >"$tmp/said" || fail "select-loop failed"
+	for name in $names; do
+		cmp "$tmp/files/$name" "$tmp/copies/${name##*/}" || fail "the copy of $name differs"
+	done
+	say "   select-loop: $(tail -n 1 "$tmp/said"); every copy is identical"
+	stop
+}
+
+for program in 9cat select-loop; do
+	[ -x "$BUILD/$program" ] || fail "$BUILD/$program is not there: run make"
+done
+generate
+say "Files: big ($MB MB), 200 small ones, an empty one."
+shown=0
+
+if [ -x "$DIOD" ]; then
+	say
+	say "Server: diod, as Debian has it (9P2000.L, 16 workers: replies in any order)"
+	"$DIOD" -c /dev/null -f -n -l "$tmp/diod" -e "$tmp/files" -L "$tmp/log" >"$tmp/log" 2>&1 &
+	server=$!
+	show "unix!$tmp/diod" "$tmp/files"
+	shown=$((shown+1))
+fi
+
+if [ -x "$SERVE9P" ]; then
+	say
+	say "Server: the crate ninep's (9P2000, replies in order)"
+	"$SERVE9P" "$tmp/ninep" "$tmp/files" >"$tmp/log" 2>&1 &
+	server=$!
+	show "unix!$tmp/ninep" ""
+	shown=$((shown+1))
+fi
+
+[ $shown -gt 0 ] || fail "no 9P server here: install diod (examples/install-tools.sh), or make build/serve9p"
+say
+say "All bytes came through. Every run had one connection; libmux did the rest."

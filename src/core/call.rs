@@ -1,0 +1,165 @@
+//! What a call is to the machine, and what its owner is told when it is woken.
+
+use super::list::Link;
+
+/// The kinds of thing that a connection carries.
+pub trait Protocol {
+    /// A message to the server. The machine keeps one only while its owner waits for its turn.
+    type Request;
+    /// A message from the server.
+    type Reply;
+    /// Why a message could not be sent.
+    type Failure;
+    /// How the owner of a non-blocking call sees from outside that its reply is there.
+    type Watch: Copy;
+}
+
+/// A call's number, good from its beginning until it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallId(pub(super) u32);
+
+/// What a waiting caller (or proc) is told when it is woken. It holds all there is to know: a
+/// caller whose call is over need not come back to the machine.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Told<P: Protocol> {
+    /// The reply; the call is over.
+    Reply(P::Reply),
+    /// The connection has ended; the call is over.
+    Ended,
+    /// Whoever was sending the request could not; the call is over.
+    Failed(P::Failure),
+    /// The range of tags has become empty; the call is over.
+    NoTags,
+    /// All tags are held for calls that have been given up; the call is over.
+    AllHeld,
+    /// A receive proc has come, so there is nothing to receive by hand.
+    Busy,
+    /// Here is a tag, for one that waited for it. It is not sent yet.
+    Tag(u32),
+    /// The turn to send is this call's: here is the request back.
+    Turn(P::Request),
+    /// The send proc has sent the request of a non-blocking call, or of a message without a call.
+    Sent,
+    /// The muxer's role is this caller's (or proc's) now.
+    Receive,
+    /// A proc has something to do: its role, a request, or to stop.
+    Work,
+}
+
+/// Where a call is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// There is no call.
+    Vacant,
+    /// It waits for a tag.
+    Tagless,
+    /// It has its tag; its owner is putting it into the request, or going for the turn to send.
+    Tagged,
+    /// Its owner waits for the turn to send, or for the send proc.
+    Queued,
+    /// Somebody is inside `send` with its request.
+    Sending,
+    /// Sent, and no reply yet.
+    Sent,
+    /// Over, but nobody has been told: a reply is there, or else the connection has ended.
+    Over,
+    /// Over before it had a tag: there are no tags any more.
+    Untaggable,
+    /// Its owner is gone: its tag is held until the reply comes, or the end of the connection.
+    GivenUp,
+}
+
+/// What kind of call.
+#[derive(Clone, Copy)]
+pub(super) enum Kind<N> {
+    /// Its owner waits for the reply.
+    Blocking,
+    /// Its owner comes to see.
+    NonBlocking(N),
+    /// Not a call: a message sent or received by hand, which takes its turn like the others.
+    Message,
+}
+
+/// What a sleeping owner is about to be told; the rest of it is in the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The call is over: its reply, or the failure to send it, or else the connection has ended.
+    Over,
+    /// The call is over: there are no tags.
+    NoTags,
+    /// The call is over: all tags are held.
+    AllHeld,
+    /// Nothing is to be received by hand.
+    Busy,
+    Tag,
+    Turn,
+    /// Sent, and the call goes on.
+    Sent,
+    /// Sent, and that was all.
+    AllSent,
+    Receive,
+}
+
+pub(super) struct Call<P: Protocol, W> {
+    pub kind: Kind<P::Watch>,
+    pub stage: Stage,
+    pub why: Why,
+    /// The tag, as long as it is this call's.
+    pub tag: Option<u32>,
+    /// Its place in the queue that it stands in.
+    pub link: Link,
+    /// Whether it is among those who are called, to be told something.
+    pub is_called: bool,
+    /// Its place among them.
+    pub called: Link,
+    pub request: Option<P::Request>,
+    pub reply: Option<P::Reply>,
+    /// Why the send proc could not send it.
+    pub failure: Option<P::Failure>,
+    /// How to wake the owner, while it sleeps.
+    pub wake: Option<W>,
+}
+
+impl<P: Protocol, W> Call<P, W> {
+    pub fn vacant() -> Call<P, W> {
+        Call {
+            kind: Kind::Message,
+            stage: Stage::Vacant,
+            why: Why::Over,
+            tag: None,
+            link: Link::NONE,
+            is_called: false,
+            called: Link::NONE,
+            request: None,
+            reply: None,
+            failure: None,
+            wake: None,
+        }
+    }
+}
+
+/// Who is to be woken, and with what, once the machine's lock has been released.
+pub struct Wakes<P: Protocol, W> {
+    pub(super) room: [Option<(W, Told<P>)>; ROOM],
+    pub(super) more: bool,
+}
+
+/// How many are woken at a time.
+pub(super) const ROOM: usize = 4;
+
+impl<P: Protocol, W> Wakes<P, W> {
+    /// Whether there are more than these.
+    #[must_use]
+    pub fn more(&self) -> bool {
+        self.more
+    }
+}
+
+impl<P: Protocol, W> IntoIterator for Wakes<P, W> {
+    type Item = (W, Told<P>);
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<(W, Told<P>)>, ROOM>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.room.into_iter().flatten()
+    }
+}

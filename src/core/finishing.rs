@@ -1,0 +1,95 @@
+//! Non-blocking calls: their owner comes to see, and may look for messages without blocking.
+
+use super::call::{CallId, Protocol, Stage};
+use super::machine::Machine;
+use super::receiving::Muxer;
+
+/// How a non-blocking call stands.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finish<P: Protocol> {
+    /// The reply; the call is over.
+    Reply(P::Reply),
+    /// The connection has ended; the call is over.
+    Ended,
+    /// Not yet.
+    Pending,
+    /// Not yet, and nobody receives: the role is yours, look for messages without blocking. Come
+    /// back with [`Machine::polled`] after each, and with [`Machine::poll_ends`] when there is none.
+    Poll,
+    /// Not yet, nobody receives, and looking without blocking is impossible. The call has been
+    /// given up; its tag is held until its reply comes.
+    Never,
+}
+
+impl<P: Protocol, W> Machine<P, W> {
+    /// How the non-blocking call `id` stands, for an owner that can (`can_poll`) look for messages
+    /// without blocking.
+    pub fn can_finish(&mut self, id: CallId, can_poll: bool) -> Finish<P> {
+        match self.finish(id) {
+            Finish::Pending if self.muxer != Muxer::Nobody || self.receive_proc.is_present() => {
+                Finish::Pending
+            }
+            Finish::Pending if can_poll => {
+                self.muxer = Muxer::Visitor;
+                Finish::Poll
+            }
+            Finish::Pending => {
+                self.stats.errors += 1;
+                self.give_up(id);
+                Finish::Never
+            }
+            over => over,
+        }
+    }
+
+    /// The owner of `id` has looked, and a message was there.
+    pub fn polled(&mut self, id: CallId) -> Finish<P> {
+        match self.finish(id) {
+            Finish::Pending => Finish::Poll,
+            over => {
+                self.leave(Muxer::Visitor);
+                over
+            }
+        }
+    }
+
+    /// The owner of `id` has looked, and there was nothing, or the connection has ended.
+    pub fn poll_ends(&mut self, id: CallId) -> Finish<P> {
+        self.leave(Muxer::Visitor);
+        self.finish(id)
+    }
+
+    /// The owner of a non-blocking call will not come again. The tag of one that is not over is
+    /// held until its reply has come, which is then an orphan, or the connection ends. Answers the
+    /// reply, if it is there.
+    pub fn give_up(&mut self, id: CallId) -> Option<P::Reply> {
+        let call = self.calls.get_mut(id.0)?;
+        if call.stage == Stage::Over {
+            let reply = call.reply.take();
+            self.finishable -= 1;
+            self.calls.free(id.0);
+            return reply;
+        }
+        call.stage = Stage::GivenUp;
+        self.held += 1;
+        self.despair();
+        None
+    }
+
+    fn finish(&mut self, id: CallId) -> Finish<P> {
+        let reply = match self.calls.get_mut(id.0) {
+            Some(call) if call.stage == Stage::Over => call.reply.take(),
+            Some(_) => return Finish::Pending,
+            None => return Finish::Ended,
+        };
+        self.finishable -= 1;
+        self.calls.free(id.0);
+        match reply {
+            Some(reply) => Finish::Reply(reply),
+            None => {
+                self.stats.errors += 1;
+                Finish::Ended
+            }
+        }
+    }
+}

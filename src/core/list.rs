@@ -1,0 +1,106 @@
+//! Queues of calls, linked through the calls themselves, so that queueing needs no memory and
+//! leaving the middle of a queue is O(1). A call stands in one queue at a time at most; being
+//! called, to be woken, is a queue apart, with a link of its own.
+
+use super::call::{Call, Protocol};
+use super::slab::{Calls, NONE};
+
+/// A call's place in a queue that it stands in.
+#[derive(Clone, Copy)]
+pub struct Link {
+    pub(super) prev: u32,
+    pub(super) next: u32,
+}
+
+impl Link {
+    pub const NONE: Link = Link { prev: NONE, next: NONE };
+}
+
+/// A queue of those who wait for something.
+pub type List = Queue<false>;
+
+/// The queue of those who are called.
+pub type CalledList = Queue<true>;
+
+/// A queue of calls, by number, through one or the other link.
+pub struct Queue<const CALLED: bool> {
+    head: u32,
+    tail: u32,
+}
+
+impl<const CALLED: bool> Queue<CALLED> {
+    pub const fn new() -> Self {
+        Queue { head: NONE, tail: NONE }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.head == NONE
+    }
+
+    pub fn head(&self) -> Option<u32> {
+        (self.head != NONE).then_some(self.head)
+    }
+
+    /// The last one that is `wanted`.
+    pub fn rfind<P: Protocol, W>(
+        &self,
+        calls: &mut Calls<P, W>,
+        wanted: impl Fn(&Call<P, W>) -> bool,
+    ) -> Option<u32> {
+        let mut at = self.tail;
+        while let Some(call) = calls.get_mut(at) {
+            if wanted(call) {
+                return Some(at);
+            }
+            at = Self::link(call).prev;
+        }
+        None
+    }
+
+    pub fn push_back<P: Protocol, W>(&mut self, calls: &mut Calls<P, W>, id: u32) {
+        if let Some(call) = calls.get_mut(id) {
+            *Self::link(call) = Link { prev: self.tail, next: NONE };
+        }
+        match calls.get_mut(self.tail) {
+            Some(last) => Self::link(last).next = id,
+            None => self.head = id,
+        }
+        self.tail = id;
+    }
+
+    pub fn push_front<P: Protocol, W>(&mut self, calls: &mut Calls<P, W>, id: u32) {
+        if let Some(call) = calls.get_mut(id) {
+            *Self::link(call) = Link { prev: NONE, next: self.head };
+        }
+        match calls.get_mut(self.head) {
+            Some(first) => Self::link(first).prev = id,
+            None => self.tail = id,
+        }
+        self.head = id;
+    }
+
+    /// Takes `id`, which stands in this queue, out of it.
+    pub fn remove<P: Protocol, W>(&mut self, calls: &mut Calls<P, W>, id: u32) {
+        let Some(call) = calls.get_mut(id) else { return };
+        let Link { prev, next } = std::mem::replace(Self::link(call), Link::NONE);
+        match calls.get_mut(prev) {
+            Some(before) => Self::link(before).next = next,
+            None => self.head = next,
+        }
+        match calls.get_mut(next) {
+            Some(after) => Self::link(after).prev = prev,
+            None => self.tail = prev,
+        }
+    }
+
+    pub fn pop_front<P: Protocol, W>(&mut self, calls: &mut Calls<P, W>) -> Option<u32> {
+        let id = self.head()?;
+        self.remove(calls, id);
+        Some(id)
+    }
+
+    #[inline]
+    fn link<P: Protocol, W>(call: &mut Call<P, W>) -> &mut Link {
+        if CALLED { &mut call.called } else { &mut call.link }
+    }
+}

@@ -1,0 +1,467 @@
+//! A call begins: it gets its tag, or waits for one.
+
+use super::call::{CallId, Kind, Protocol, Stage, Told, Wakes};
+use super::call::{ROOM, Why};
+use super::list::{CalledList, List};
+use super::receiving::Muxer;
+use super::sending::Sender;
+use super::slab::Calls;
+use super::tags::{NoTag, Range, Tags};
+
+/// The state of one connection: its calls, its tags, who sends and who receives.
+///
+/// `P` says what the connection carries, `W` is whatever wakes a sleeping caller. No method blocks.
+pub struct Machine<P: Protocol, W> {
+    pub(super) tags: Tags,
+    pub(super) calls: Calls<P, W>,
+    /// Who receives for all.
+    pub(super) muxer: Muxer,
+    /// Who is in `send`.
+    pub(super) sender: Sender,
+    /// Sleeping callers that wait for a tag, first come first served. The muxer may wait for one too.
+    pub(super) tagless: List,
+    /// Calls that have a tag and are not sent yet: no reply is to be expected for them.
+    pub(super) on_the_way: u32,
+    /// Calls with a request to send, first come first served.
+    pub(super) unsent: List,
+    /// The one whose request the sender is sending on its behalf.
+    pub(super) helped: Option<u32>,
+    /// Sleeping callers that wait for a reply; the last to go to sleep is first.
+    pub(super) waiting: List,
+    /// Calls whose sleeping owners are to be woken.
+    pub(super) called: CalledList,
+    /// Some proc is to be woken.
+    pub(super) roused: bool,
+    pub(super) receive_proc: Proc<W>,
+    pub(super) send_proc: Proc<W>,
+    /// Tags that are held for replies to calls that have been given up.
+    pub(super) held: u32,
+    /// Non-blocking calls that are over, and that nobody has come for.
+    pub(super) finishable: u32,
+    /// How often the connection has ended: a request whose sending began before the last time will
+    /// not be answered.
+    pub(super) ends: u32,
+    /// The connection has been given up for good.
+    pub(super) hung_up: bool,
+    /// Whether somebody watches for calls that can finish, and what he has been told.
+    signalled: Option<bool>,
+    pub(super) stats: Stats,
+}
+
+/// A proc of muxprocs.
+pub(super) enum Proc<W> {
+    Absent,
+    /// It runs; asleep when there is a wake.
+    Present {
+        asleep: Option<W>,
+        roused: bool,
+        stop: bool,
+    },
+}
+
+impl<W> Proc<W> {
+    /// One is wanted: answers whether there is none, and one has to be made.
+    pub fn starts(&mut self) -> bool {
+        if let Proc::Present { stop, .. } = self {
+            *stop = false;
+            return false;
+        }
+        *self = Proc::Present { asleep: None, roused: false, stop: false };
+        true
+    }
+
+    /// Whether it is there, and is not about to stop.
+    pub fn stays(&self) -> bool {
+        matches!(self, Proc::Present { stop: false, .. })
+    }
+
+    pub fn is_present(&self) -> bool {
+        matches!(self, Proc::Present { .. })
+    }
+
+    pub fn sleeps(&mut self, wake: W) {
+        if let Proc::Present { asleep, .. } = self {
+            *asleep = Some(wake);
+        }
+    }
+
+    /// Has it woken if it sleeps; answers whether it does.
+    pub fn rouse(&mut self) -> bool {
+        match self {
+            Proc::Present { asleep: Some(_), roused, .. } => {
+                *roused = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn wake(&mut self) -> Option<W> {
+        match self {
+            Proc::Present { asleep, roused: roused @ true, .. } => {
+                *roused = false;
+                asleep.take()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What has happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Calls begun.
+    pub calls: u64,
+    /// Messages that matched no call.
+    pub orphans: u64,
+    /// Times that the muxer's role went from one caller to another.
+    pub handovers: u64,
+    /// Calls that had to wait for a tag.
+    pub tag_waits: u64,
+    /// Calls that failed: not sent, or the connection ended.
+    pub errors: u64,
+    /// Most tags taken at once.
+    pub most: usize,
+}
+
+/// A call that has begun.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Its number.
+    pub id: CallId,
+    /// Its tag; a blocking call without one asks [`Machine::step`] what to do, until it is
+    /// [`Step::Tagged`](super::Step).
+    pub tag: Option<u32>,
+    /// Whether it has the turn to send already.
+    pub turn: bool,
+}
+
+/// Why a call could not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// `maxtag <= mintag`.
+    EmptyRange,
+    /// Every tag is taken, and the call is not one that waits; or all of them are held for calls
+    /// that have been given up, so that there is nothing to wait for.
+    NoTag,
+    /// The connection has been given up.
+    HungUp,
+    /// No memory for one more call.
+    NoMemory,
+}
+
+impl<P: Protocol, W> Machine<P, W> {
+    /// Nothing going on.
+    #[must_use]
+    pub fn new() -> Machine<P, W> {
+        Machine {
+            tags: Tags::new(),
+            calls: Calls::new(),
+            muxer: Muxer::Nobody,
+            sender: Sender::Nobody,
+            tagless: List::new(),
+            on_the_way: 0,
+            unsent: List::new(),
+            helped: None,
+            waiting: List::new(),
+            called: CalledList::new(),
+            roused: false,
+            receive_proc: Proc::Absent,
+            send_proc: Proc::Absent,
+            held: 0,
+            finishable: 0,
+            ends: 0,
+            hung_up: false,
+            signalled: None,
+            stats: Stats::default(),
+        }
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// How many tags are taken.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.tags.taken()
+    }
+
+    /// A call begins. With a `watch` it is a non-blocking one, which is refused rather than made
+    /// to wait when all tags are taken. Takes the turn to send too, if it is free.
+    ///
+    /// # Errors
+    /// Why it can not begin; nothing has changed then.
+    #[inline]
+    pub fn begin(&mut self, range: Range, watch: Option<P::Watch>) -> Result<Begun, Refused> {
+        if self.hung_up {
+            return Err(Refused::HungUp);
+        }
+        if range.is_empty() {
+            return Err(Refused::EmptyRange);
+        }
+        let kind = watch.map_or(Kind::Blocking, Kind::NonBlocking);
+        if !self.tagless.is_empty() {
+            // Those who wait come first, if a change of range has made tags free for them.
+            self.grant_tags(range);
+        }
+        let place = self.calls.reserve().ok_or(Refused::NoMemory)?;
+        let tag = if self.tagless.is_empty() {
+            self.tags.take(range, place)
+        } else {
+            Err(NoTag::AllTaken)
+        };
+        let tag = match tag {
+            Ok(tag) => Some(tag),
+            Err(NoTag::EmptyRange) => return Err(Refused::EmptyRange),
+            Err(NoTag::NoMemory) => return Err(Refused::NoMemory),
+            Err(NoTag::AllTaken) if watch.is_some() || self.all_held() => {
+                return Err(Refused::NoTag);
+            }
+            Err(NoTag::AllTaken) => None,
+        };
+        let turn = tag.is_some() && self.sender == Sender::Nobody;
+        let stage = match tag {
+            Some(_) if turn => Stage::Sending,
+            Some(_) => Stage::Tagged,
+            None => Stage::Tagless,
+        };
+        let id = self.calls.claim(kind, stage);
+        if turn {
+            self.sender = Sender::Call(id);
+        }
+        if let Some(call) = self.calls.get_mut(id) {
+            call.tag = tag;
+        }
+        if tag.is_some() {
+            self.on_the_way += 1;
+        } else {
+            self.stats.tag_waits += 1;
+        }
+        self.stats.calls += 1;
+        self.stats.most = self.stats.most.max(self.tags.taken());
+        Ok(Begun { id: CallId(id), tag, turn })
+    }
+
+    /// The request could not be given its tag (or was not wanted any more): the call is over
+    /// without having been sent.
+    ///
+    /// A reply can have come all the same, from a server that answers what it was not asked.
+    pub fn abandon(&mut self, id: CallId, range: Range) -> Option<P::Reply> {
+        if self.sender == Sender::Call(id.0) {
+            self.pass_turn();
+        }
+        let reply = self.calls.get_mut(id.0).and_then(|call| call.reply.take());
+        let (_, tag) = self.calls.free(id.0);
+        self.stats.errors += 1;
+        self.release_tag(tag, range);
+        if reply.is_none() {
+            self.off_the_way();
+        }
+        reply
+    }
+
+    /// A sleeping owner can be woken with `wake`. For use straight after the method that told it
+    /// to sleep, before the lock is released.
+    #[inline]
+    pub fn sleeps(&mut self, id: CallId, wake: W) {
+        if let Some(call) = self.calls.get_mut(id.0) {
+            call.wake = Some(wake);
+        }
+    }
+
+    /// Whom to wake, once the lock is released; `None` for nobody. To be asked after each event, and
+    /// again as long as there are [more](Wakes::more).
+    #[inline]
+    pub fn wakes(&mut self) -> Option<Wakes<P, W>> {
+        if self.called.is_empty() && !self.roused { None } else { Some(self.gather()) }
+    }
+
+    fn gather(&mut self) -> Wakes<P, W> {
+        let mut room = [const { None }; ROOM];
+        let mut places = room.iter_mut();
+        if std::mem::take(&mut self.roused) {
+            for proc in [&mut self.receive_proc, &mut self.send_proc] {
+                if let (Some(wake), Some(place)) = (proc.wake(), places.next()) {
+                    *place = Some((wake, Told::Work));
+                }
+            }
+        }
+        for place in places {
+            let Some(id) = self.called.pop_front(&mut self.calls) else {
+                break;
+            };
+            *place = self.told(id);
+        }
+        Wakes { room, more: !self.called.is_empty() }
+    }
+
+    /// What the owner of a called call is told, and how it is woken.
+    fn told(&mut self, id: u32) -> Option<(W, Told<P>)> {
+        let call = self.calls.get_mut(id)?;
+        let told = match call.why {
+            Why::Over => match (call.reply.take(), call.failure.take()) {
+                (Some(reply), _) => Told::Reply(reply),
+                (None, Some(failure)) => Told::Failed(failure),
+                (None, None) => Told::Ended,
+            },
+            Why::NoTags => Told::NoTags,
+            Why::AllHeld => Told::AllHeld,
+            Why::Busy => Told::Busy,
+            Why::Tag => Told::Tag(call.tag?),
+            Why::Turn => Told::Turn(call.request.take()?),
+            Why::Sent | Why::AllSent => Told::Sent,
+            Why::Receive => Told::Receive,
+        };
+        call.is_called = false;
+        let wake = call.wake.take()?;
+        if matches!(call.why, Why::Over | Why::NoTags | Why::AllHeld | Why::Busy | Why::AllSent) {
+            if matches!(told, Told::Ended | Told::Failed(_) | Told::NoTags | Told::AllHeld) {
+                self.stats.errors += 1;
+            }
+            self.calls.free(id);
+        }
+        Some((wake, told))
+    }
+
+    /// Has the sleeping owner of `id` told.
+    pub(super) fn call(&mut self, id: u32, why: Why) {
+        if let Some(call) = self.calls.get_mut(id) {
+            debug_assert!(call.wake.is_some(), "only a sleeper is told");
+            debug_assert!(!call.is_called, "and one thing at a time");
+            call.is_called = true;
+            call.why = why;
+            if matches!(why, Why::Over | Why::Busy) {
+                call.stage = Stage::Over;
+            }
+            self.called.push_back(&mut self.calls, id);
+        }
+    }
+
+    #[inline]
+    pub(super) fn release_tag(&mut self, tag: Option<u32>, range: Range) {
+        if let Some(tag) = tag {
+            self.tags.give_back(tag);
+            if !self.tagless.is_empty() {
+                self.grant_tags(range);
+            }
+        }
+    }
+
+    /// Whether some reply is to be expected, so that receiving is of use to one that has none of its
+    /// own to wait for. Such a one stays out of `recv` otherwise: it would not see that a tag comes
+    /// free without a reply, or that its own request could not be sent.
+    pub(super) fn is_reply_due(&self) -> bool {
+        self.tags.taken() > self.on_the_way as usize
+    }
+
+    /// A call that was on its way is sent, or over. If nobody receives, one that waits for a tag may
+    /// have to: replies free tags.
+    #[inline]
+    pub(super) fn off_the_way(&mut self) {
+        debug_assert!(self.on_the_way > 0);
+        self.on_the_way -= 1;
+        if self.muxer == Muxer::Nobody && !self.tagless.is_empty() {
+            self.pass_role();
+        }
+    }
+
+    /// Whether every tag that is taken is held for a call that has been given up: then no call that
+    /// could free one is left, and the server may never answer the others.
+    pub(super) fn all_held(&self) -> bool {
+        self.held > 0 && self.held as usize == self.tags.taken()
+    }
+
+    /// Those asleep who wait for a tag are told, when there is nothing left to wait for.
+    pub(super) fn despair(&mut self) {
+        while self.all_held() {
+            let Some(id) = self.tagless.pop_front(&mut self.calls) else { return };
+            self.call(id, Why::AllHeld);
+        }
+    }
+
+    /// The connection is given up for good: every call ends, and later ones are refused. Whoever is
+    /// inside `send` or `recv` learns of it when that returns.
+    pub fn hang_up(&mut self, range: Range) {
+        self.hung_up = true;
+        while let Some(id) = self.tagless.pop_front(&mut self.calls) {
+            self.call(id, Why::Over);
+        }
+        if let Muxer::Call(id) = self.muxer {
+            if let Some(call) = self.calls.get_mut(id).filter(|call| call.stage == Stage::Tagless) {
+                call.stage = Stage::Over;
+            }
+        }
+        self.end(range);
+    }
+
+    /// How often the connection has ended. Whoever sends says how often it had when he began.
+    #[must_use]
+    pub fn ends(&self) -> u32 {
+        self.ends
+    }
+
+    /// Whether whoever watches for calls that can finish has to be told otherwise than he was.
+    #[must_use]
+    #[inline]
+    pub fn signal_is_stale(&self) -> bool {
+        self.signalled.is_some_and(|signalled| signalled != (self.finishable > 0))
+    }
+
+    /// Whether some non-blocking call can finish; whoever asks tells those who watch, if anybody
+    /// (`watched`) does.
+    pub fn signal(&mut self, watched: bool) -> bool {
+        let can = self.finishable > 0;
+        self.signalled = watched.then_some(can);
+        can
+    }
+
+    /// Gives free tags to those who sleep for one, in the order in which they came.
+    #[cold]
+    pub(super) fn grant_tags(&mut self, range: Range) {
+        while let Some(id) = self.tagless.head() {
+            let (tag, stage, why) = match self.tags.take(range, id) {
+                Ok(tag) => (Some(tag), Stage::Tagged, Why::Tag),
+                Err(NoTag::EmptyRange) => (None, Stage::Untaggable, Why::NoTags),
+                Err(NoTag::AllTaken | NoTag::NoMemory) => return,
+            };
+            self.stats.most = self.stats.most.max(self.tags.taken());
+            self.tagless.remove(&mut self.calls, id);
+            if let Some(call) = self.calls.get_mut(id) {
+                call.tag = tag;
+                call.stage = stage;
+            }
+            self.on_the_way += u32::from(tag.is_some());
+            self.call(id, why);
+        }
+    }
+
+    /// The muxer, if it waits for a tag itself, gets one that is free. Only for the muxer, who is
+    /// awake and about to ask: inside `recv` it would have no use of a tag.
+    #[cold]
+    pub(super) fn grant_muxer(&mut self, range: Range) {
+        let Muxer::Call(id) = self.muxer else { return };
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if call.stage != Stage::Tagless {
+            return;
+        }
+        match self.tags.take(range, id) {
+            Ok(tag) => {
+                call.tag = Some(tag);
+                call.stage = Stage::Tagged;
+                self.on_the_way += 1;
+                self.stats.most = self.stats.most.max(self.tags.taken());
+            }
+            Err(NoTag::EmptyRange) => call.stage = Stage::Untaggable,
+            Err(NoTag::AllTaken | NoTag::NoMemory) => {}
+        }
+    }
+}
+
+impl<P: Protocol, W> Default for Machine<P, W> {
+    fn default() -> Machine<P, W> {
+        Machine::new()
+    }
+}

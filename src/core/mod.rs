@@ -1,0 +1,31 @@
+//! The machine: tags, calls, and who sends and who receives, as a pure state machine.
+//!
+//! Events go in as method calls, actions come out as return values and [`Wakes`]. There is no I/O
+//! here, no lock, no clock and no operating system, so that every rule about who may do what can
+//! be tested as plain function calls and checked by a model checker. Whoever drives the machine
+//! keeps it behind a lock, calls the protocol's functions with that lock released, and gives the
+//! wakes after releasing it.
+//!
+//! A call travels through the files in this order: `machine.rs` (a call begins, gets or awaits its
+//! tag), `sending.rs` (it waits for its turn and is sent), `receiving.rs` (its reply is matched, the
+//! muxer's role moves on, the connection ends), `finishing.rs` (a non-blocking call is collected).
+#![forbid(unsafe_code)]
+
+mod call;
+mod finishing;
+mod list;
+mod machine;
+mod receiving;
+mod sending;
+mod slab;
+mod strays;
+pub mod tags;
+
+#[cfg(test)]
+mod tests;
+
+pub use call::{CallId, Protocol, Told, Wakes};
+pub use finishing::Finish;
+pub use machine::{Begun, Machine, Refused, Stats};
+pub use receiving::{Seat, Step};
+pub use sending::{HELP, Queued, Work};

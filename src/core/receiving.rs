@@ -1,0 +1,396 @@
+//! The muxer: one at a time receives for all, matches replies, and passes the role on.
+//!
+//! The role goes only to a caller that is asleep and waiting, never to one inside `send`, which
+//! could not receive. Whoever leaves it, in whatever way, gives it to the one that went to sleep
+//! last: its reply is likely to come last, so the role changes hands least often. When nobody else
+//! can, and some reply is due, a caller that waits for a tag receives, since a reply may free one;
+//! or one whose request another is about to send (`sending.rs`).
+//!
+//! With a receive proc, the proc keeps the role until the connection ends.
+
+use super::call::{Call, CallId, Kind, Protocol, Stage, Why};
+use super::machine::{Machine, Proc};
+use super::slab::NONE;
+use super::tags::Range;
+
+/// Who receives, or is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Muxer {
+    Nobody,
+    Call(u32),
+    /// One that looks without blocking, on behalf of a non-blocking call, or receives by hand.
+    Visitor,
+    Proc,
+}
+
+/// What the owner of a call does next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<P: Protocol> {
+    /// The reply; the call is over.
+    Reply(P::Reply),
+    /// The connection has ended; the call is over.
+    Ended,
+    /// It could not be sent; the call is over.
+    Failed(P::Failure),
+    /// The range of tags has become empty; the call is over.
+    NoTags,
+    /// It has a tag now, and goes on to send.
+    Tagged(u32),
+    /// Receive one message, for whomever it is, and come back.
+    Receive,
+    /// Sent; send this for another, and come back with [`Machine::helped`].
+    Help(CallId, P::Request),
+    /// Sleep; what you are told is next.
+    Sleep,
+    /// Sent; nothing to wait for now.
+    Pending,
+}
+
+/// What the receive proc, or one that receives by hand, does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// The role is yours.
+    Receive,
+    /// Somebody else has it: sleep.
+    Sleep,
+    /// It can not be had: the proc leaves; one that receives by hand gives up.
+    Stop,
+}
+
+impl<P: Protocol, W> Machine<P, W> {
+    /// What a call's owner, awake and not in `send`, does now.
+    #[inline(always)]
+    pub fn step(&mut self, id: CallId, range: Range) -> Step<P> {
+        let me = Muxer::Call(id.0);
+        match self.calls.get_mut(id.0) {
+            Some(call) if call.stage == Stage::Over => {
+                let reply = call.reply.take();
+                let failure = call.failure.take();
+                self.calls.free(id.0);
+                self.leave(me);
+                match (reply, failure) {
+                    (Some(reply), _) => Step::Reply(reply),
+                    (None, Some(failure)) => {
+                        self.stats.errors += 1;
+                        Step::Failed(failure)
+                    }
+                    (None, None) => {
+                        self.stats.errors += 1;
+                        Step::Ended
+                    }
+                }
+            }
+            Some(call) if call.stage == Stage::Sent && self.muxer == Muxer::Nobody => {
+                self.muxer = me;
+                Step::Receive
+            }
+            _ => self.step_aside(id, range),
+        }
+    }
+
+    fn step_aside(&mut self, id: CallId, range: Range) -> Step<P> {
+        let me = Muxer::Call(id.0);
+        if self.muxer == me && self.tagless.is_empty() {
+            // A tag may have come free since it was called to receive.
+            self.grant_muxer(range);
+        }
+        let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+        match call.stage {
+            Stage::Sent => {
+                if self.muxer == Muxer::Nobody {
+                    self.muxer = me;
+                }
+                if self.muxer == me {
+                    return Step::Receive;
+                }
+                self.waiting.push_front(&mut self.calls, id.0);
+                Step::Sleep
+            }
+            Stage::Tagless => {
+                let useful = self.is_reply_due();
+                if useful && self.muxer == Muxer::Nobody {
+                    self.muxer = me;
+                }
+                if useful && self.muxer == me {
+                    return Step::Receive;
+                }
+                if self.muxer == me {
+                    self.tagless.push_front(&mut self.calls, id.0);
+                    self.leave(me);
+                } else {
+                    self.tagless.push_back(&mut self.calls, id.0);
+                }
+                Step::Sleep
+            }
+            Stage::Tagged => {
+                let tag = call.tag.unwrap_or(NONE);
+                self.leave(me);
+                Step::Tagged(tag)
+            }
+            Stage::Untaggable => {
+                self.stats.errors += 1;
+                self.calls.free(id.0);
+                self.leave(me);
+                Step::NoTags
+            }
+            // Another sends its request, and it receives meanwhile.
+            Stage::Queued | Stage::Sending if self.muxer == me => {
+                if self.is_reply_due() {
+                    return Step::Receive;
+                }
+                self.leave(me);
+                Step::Sleep
+            }
+            Stage::Vacant | Stage::Over | Stage::Queued | Stage::Sending | Stage::GivenUp => {
+                debug_assert!(false, "not a caller's to ask now");
+                Step::Pending
+            }
+        }
+    }
+
+    /// A message has come, with `tag` in it (`None`: it has none). Has its owner told; answers the
+    /// message when it has none, as an orphan. `arrived` hears of the reply of a non-blocking call.
+    #[inline]
+    pub fn deliver(
+        &mut self,
+        tag: Option<u32>,
+        reply: P::Reply,
+        range: Range,
+        arrived: impl FnOnce(P::Watch, &P::Reply),
+    ) -> Option<P::Reply> {
+        let owner = tag.and_then(|tag| self.tags.owner(tag));
+        let Some((id, call)) = owner.and_then(|id| Some((id, self.calls.get_mut(id)?))) else {
+            self.stats.orphans += 1;
+            return Some(reply);
+        };
+        match call.stage {
+            Stage::Sent | Stage::Sending => {}
+            Stage::GivenUp => {
+                self.calls.free(id);
+                self.held -= 1;
+                self.stats.orphans += 1;
+                self.hand_on(tag, range);
+                return Some(reply);
+            }
+            // It has not been sent, so this is not its reply.
+            _ => {
+                self.stats.orphans += 1;
+                return Some(reply);
+            }
+        }
+        if let Kind::NonBlocking(watch) = call.kind {
+            arrived(watch, &reply);
+        }
+        call.reply = Some(reply);
+        call.tag = None;
+        if call.stage == Stage::Sending {
+            // The reply waits for the send to return; none is due any more.
+            self.on_the_way -= 1;
+        } else {
+            call.stage = Stage::Over;
+            // The muxer looks for itself, and the owner of a non-blocking call comes to see.
+            // (It may yet have to be told that it is sent, and is in no queue then.)
+            if let Kind::NonBlocking(_) = call.kind {
+                self.finishable += 1;
+            } else if call.wake.is_some() && self.muxer != Muxer::Call(id) {
+                self.waiting.remove(&mut self.calls, id);
+                self.call(id, Why::Over);
+            }
+        }
+        self.hand_on(tag, range);
+        None
+    }
+
+    /// A reply has freed `tag`: the muxer, who is awake, may have it, or those who sleep for one.
+    #[inline]
+    fn hand_on(&mut self, tag: Option<u32>, range: Range) {
+        if let Some(tag) = tag {
+            self.tags.give_back(tag);
+            self.grant_muxer(range);
+            self.grant_tags(range);
+        }
+    }
+
+    /// `recv` has said that the connection has ended. Every call that has been sent or stands in the
+    /// queue ends, and one that is being sent when its `send` returns; the procs stop. Whoever waits
+    /// for a tag goes on: the program may have connected again.
+    pub fn end(&mut self, range: Range) {
+        self.ends = self.ends.wrapping_add(1);
+        for id in 0..self.calls.bound() {
+            let Some(call) = self.calls.get_mut(id) else { continue };
+            let queue = match call.stage {
+                Stage::Sent => &mut self.waiting,
+                Stage::Queued => &mut self.unsent,
+                Stage::GivenUp => {
+                    self.held -= 1;
+                    if let (_, Some(tag)) = self.calls.free(id) {
+                        self.tags.give_back(tag);
+                    }
+                    continue;
+                }
+                Stage::Vacant
+                | Stage::Tagless
+                | Stage::Tagged
+                | Stage::Sending
+                | Stage::Over
+                | Stage::Untaggable => continue,
+            };
+            call.request = None;
+            let queued = call.stage == Stage::Queued;
+            if queued && !matches!(call.kind, Kind::Message) {
+                self.on_the_way -= 1;
+            }
+            // The owner of a non-blocking call that is sent comes to see. The muxer looks for itself.
+            let comes = matches!(call.kind, Kind::NonBlocking(_)) && !queued;
+            let asleep = call.wake.is_some() && self.muxer != Muxer::Call(id) && !comes;
+            call.stage = Stage::Over;
+            if let Some(tag) = call.tag.take() {
+                self.tags.give_back(tag);
+            }
+            if asleep || queued {
+                queue.remove(&mut self.calls, id);
+            }
+            if asleep {
+                self.call(id, Why::Over);
+            }
+            self.finishable += u32::from(comes);
+        }
+        self.stop_procs();
+        self.grant_muxer(range);
+        self.grant_tags(range);
+    }
+
+    /// Both procs are to stop.
+    pub fn stop_procs(&mut self) {
+        for proc in [&mut self.receive_proc, &mut self.send_proc] {
+            if let Proc::Present { stop, .. } = proc {
+                *stop = true;
+            }
+            self.roused |= proc.rouse();
+        }
+    }
+
+    /// `who` is done with the muxer's role, if it has it.
+    #[inline]
+    pub(super) fn leave(&mut self, who: Muxer) {
+        if self.muxer == who {
+            self.muxer = Muxer::Nobody;
+            let alone = self.waiting.is_empty() && self.tagless.is_empty();
+            if !alone || self.helped.is_some() || self.receive_proc.is_present() {
+                self.pass_role();
+            }
+        }
+    }
+
+    #[cold]
+    pub(super) fn pass_role(&mut self) {
+        if self.receive_proc.stays() {
+            // If it is awake, it is on its way.
+            self.muxer = Muxer::Proc;
+            self.roused |= self.receive_proc.rouse();
+            return;
+        }
+        let heir = match self.waiting.pop_front(&mut self.calls) {
+            Some(id) => id,
+            None if !self.is_reply_due() => return,
+            None => match self.tagless.pop_front(&mut self.calls).or_else(|| self.stand_in()) {
+                Some(id) => id,
+                None => return,
+            },
+        };
+        self.muxer = Muxer::Call(heir);
+        self.stats.handovers += 1;
+        self.call(heir, Why::Receive);
+    }
+
+    /// One of those that the sender is helping, to receive when nobody else is left who could.
+    fn stand_in(&mut self) -> Option<u32> {
+        let helped = self.helped?;
+        let able = |call: &Call<P, W>| matches!(call.kind, Kind::Blocking) && call.wake.is_some();
+        let in_queue = self.unsent.rfind(&mut self.calls, able);
+        in_queue.or_else(|| self.calls.get_mut(helped).filter(|call| able(call)).map(|_| helped))
+    }
+
+    /// A receive proc is wanted: true when there is none, and one is to be started. One that was
+    /// to stop stays.
+    pub fn receive_proc_starts(&mut self) -> bool {
+        let first = self.receive_proc.starts();
+        if first {
+            // From now on callers leave receiving to it, though it is still on its way.
+            if self.muxer == Muxer::Nobody {
+                self.muxer = Muxer::Proc;
+            }
+        }
+        let by_hand = |call: &Call<P, W>| matches!(call.kind, Kind::Message);
+        while let Some(id) = self.waiting.rfind(&mut self.calls, by_hand) {
+            self.waiting.remove(&mut self.calls, id);
+            self.call(id, Why::Busy);
+        }
+        first
+    }
+
+    /// The receive proc asks what to do.
+    pub fn receive_proc_seat(&mut self) -> Seat {
+        if let Proc::Present { stop: true, .. } | Proc::Absent = self.receive_proc {
+            self.receive_proc_gone();
+            return Seat::Stop;
+        }
+        if self.muxer == Muxer::Nobody {
+            self.muxer = Muxer::Proc;
+        }
+        if self.muxer == Muxer::Proc { Seat::Receive } else { Seat::Sleep }
+    }
+
+    /// There is no receive proc any more, or it could not be started.
+    pub fn receive_proc_gone(&mut self) {
+        self.receive_proc = Proc::Absent;
+        if matches!(self.muxer, Muxer::Proc | Muxer::Nobody) {
+            self.muxer = Muxer::Nobody;
+            self.pass_role();
+        }
+    }
+
+    /// The receive proc sleeps, and can be woken with `wake`.
+    pub fn receive_proc_sleeps(&mut self, wake: W) {
+        self.receive_proc.sleeps(wake);
+    }
+
+    /// Somebody wants to receive one message by hand, for itself, and waits for the role (with
+    /// `wait`) or not. [`Seat::Receive`] comes with the role, which goes back with
+    /// [`received_message`](Machine::received_message).
+    ///
+    /// # Errors
+    /// No memory to wait.
+    pub fn receive_message(&mut self, wait: bool) -> Result<(CallId, Seat), super::Refused> {
+        if self.hung_up {
+            return Err(super::Refused::HungUp);
+        }
+        match self.muxer {
+            _ if self.receive_proc.stays() => Ok((CallId(NONE), Seat::Stop)),
+            Muxer::Nobody => {
+                self.muxer = Muxer::Visitor;
+                Ok((CallId(NONE), Seat::Receive))
+            }
+            Muxer::Proc => Ok((CallId(NONE), Seat::Stop)),
+            _ if !wait => Ok((CallId(NONE), Seat::Sleep)),
+            _ => {
+                let id = self.begin_message()?;
+                if let Some(call) = self.calls.get_mut(id.0) {
+                    call.stage = Stage::Sent;
+                }
+                self.waiting.push_front(&mut self.calls, id.0);
+                Ok((id, Seat::Sleep))
+            }
+        }
+    }
+
+    /// Somebody has received a message by hand.
+    pub fn received_message(&mut self, id: CallId) {
+        if id.0 == NONE {
+            self.leave(Muxer::Visitor);
+        } else {
+            self.calls.free(id.0);
+            self.leave(Muxer::Call(id.0));
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The turn to send: one at a time, first come first served.
+//!
+//! Who finds the turn taken leaves its request in the queue and sleeps. When the turn comes free it is
+//! handed to the first in the queue, so that nobody who comes later gets in before.
+//!
+//! Better than to wake the next is to send for it: a caller that has the turn sends what others have
+//! left in the queue too, up to [`HELP`] of them, and they sleep on for their replies. It does so only
+//! while somebody receives: otherwise it is needed for that. And should the muxer leave meanwhile,
+//! one of those in the queue receives, since the sender may be held up by a server that does not read
+//! until it is read from; whoever helps sends that one's request before it stops helping.
+//!
+//! With a send proc, the proc has the turn for good and sends what is in the queue. The owners
+//! stay asleep until it has: a request belongs to its caller, who gets control back only when
+//! nobody else has any use of it.
+
+use super::call::{Call, CallId, Kind, Protocol, Stage, Why};
+use super::machine::{Machine, Proc};
+use super::receiving::{Muxer, Step};
+use super::tags::Range;
+
+/// How many requests of others a caller sends along with its own.
+pub const HELP: u32 = 16;
+
+/// Who is in `send`, or about to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    Nobody,
+    Call(u32),
+    Proc,
+}
+
+/// The answer to a caller that wants to send.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Queued<P: Protocol> {
+    /// The turn is yours; here is the request.
+    Go(P::Request),
+    /// Sleep; what you are told is next.
+    Sleep,
+    /// The connection has been given up; the call is over.
+    HungUp,
+}
+
+/// What the send proc does now.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Work<P: Protocol> {
+    /// Send this, and come back with [`Machine::proc_sent`].
+    Send(CallId, P::Request),
+    /// Nothing to do: sleep.
+    Sleep,
+    /// The connection has ended: the proc is no longer counted on, and leaves.
+    Stop,
+}
+
+impl<P: Protocol, W> Machine<P, W> {
+    /// A message that is no call wants to be sent: it needs the turn and nothing else.
+    ///
+    /// # Errors
+    /// No memory to queue it.
+    pub fn begin_message(&mut self) -> Result<CallId, super::Refused> {
+        if self.hung_up {
+            return Err(super::Refused::HungUp);
+        }
+        self.calls.reserve().ok_or(super::Refused::NoMemory)?;
+        Ok(CallId(self.calls.claim(Kind::Message, Stage::Tagged)))
+    }
+
+    /// A call whose request has its tag wants to send it.
+    pub fn queue(&mut self, id: CallId, request: P::Request, range: Range) -> Queued<P> {
+        let Some(call) = self.calls.get_mut(id.0) else { return Queued::Go(request) };
+        if self.hung_up {
+            let counted = !matches!(call.kind, Kind::Message);
+            self.close(id, range);
+            if counted {
+                self.off_the_way();
+            }
+            return Queued::HungUp;
+        }
+        if self.sender == Sender::Nobody {
+            self.sender = Sender::Call(id.0);
+            call.stage = Stage::Sending;
+            return Queued::Go(request);
+        }
+        call.stage = Stage::Queued;
+        call.request = Some(request);
+        self.unsent.push_back(&mut self.calls, id.0);
+        if self.sender == Sender::Proc {
+            self.roused |= self.send_proc.rouse();
+        }
+        Queued::Sleep
+    }
+
+    /// The owner's own `send` has returned, with `result`. When it `began`, the connection had ended
+    /// so often.
+    ///
+    /// A reply that is there already counts more than what `send` says of itself.
+    #[inline]
+    pub fn sent(
+        &mut self,
+        id: CallId,
+        result: Result<(), P::Failure>,
+        began: u32,
+        range: Range,
+    ) -> Step<P> {
+        let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+        let over = call.reply.is_some();
+        let step = match (result, call.kind) {
+            (_, Kind::Blocking) if over => {
+                call.stage = Stage::Over;
+                None
+            }
+            (_, Kind::NonBlocking(_)) if over => {
+                call.stage = Stage::Over;
+                self.finishable += 1;
+                Some(Step::Pending)
+            }
+            (Err(failure), kind) => {
+                self.close(id, range);
+                self.pass_turn();
+                if !matches!(kind, Kind::Message) {
+                    self.off_the_way();
+                }
+                return Step::Failed(failure);
+            }
+            (Ok(()), Kind::Message) => {
+                self.calls.free(id.0);
+                self.pass_turn();
+                return Step::Pending;
+            }
+            _ if began != self.ends || self.hung_up => {
+                self.close(id, range);
+                Some(Step::Ended)
+            }
+            (Ok(()), Kind::NonBlocking(_)) => {
+                call.stage = Stage::Sent;
+                Some(Step::Pending)
+            }
+            (Ok(()), Kind::Blocking) => {
+                call.stage = Stage::Sent;
+                if !self.unsent.is_empty() {
+                    self.off_the_way();
+                    return self.help(id, true, range);
+                }
+                None
+            }
+        };
+        self.pass_turn();
+        let step = step.unwrap_or_else(|| self.step(id, range));
+        if !over {
+            self.off_the_way();
+        }
+        step
+    }
+
+    /// Call `id` has sent the request of `other`, with `result`; that was one of [`HELP`] for which
+    /// it is `willing`, or not.
+    pub fn helped(
+        &mut self,
+        id: CallId,
+        willing: bool,
+        other: CallId,
+        result: Result<(), P::Failure>,
+        began: u32,
+        range: Range,
+    ) -> Step<P> {
+        self.proc_sent(other, result, began, range);
+        self.help(id, willing, range)
+    }
+
+    /// Call `id` is sent, and has the turn still: it sends for another, or goes on.
+    #[cold]
+    fn help(&mut self, id: CallId, willing: bool, range: Range) -> Step<P> {
+        if let Some((other, request)) = self.take_unsent(id, willing) {
+            return Step::Help(other, request);
+        }
+        self.pass_turn();
+        self.step(id, range)
+    }
+
+    fn take_unsent(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
+        // One that receives while it waits for its turn can not be handed it.
+        let waits = |call: &mut Call<P, W>| call.stage == Stage::Queued;
+        let muxer = match self.muxer {
+            Muxer::Nobody => return None,
+            Muxer::Call(muxer) if self.calls.get_mut(muxer).is_some_and(waits) => Some(muxer),
+            _ => None,
+        };
+        let other = match muxer {
+            Some(muxer) => muxer,
+            None if !willing || self.send_proc.stays() => return None,
+            None if self.calls.get_mut(id.0)?.stage == Stage::Over => return None,
+            None => {
+                // Only one that could stand in for the muxer, should that leave just then.
+                let first = self.unsent.head()?;
+                if !matches!(self.calls.get_mut(first)?.kind, Kind::Blocking) {
+                    return None;
+                }
+                first
+            }
+        };
+        self.unsent.remove(&mut self.calls, other);
+        let call = self.calls.get_mut(other)?;
+        call.stage = Stage::Sending;
+        let request = call.request.take()?;
+        self.helped = Some(other);
+        Some((CallId(other), request))
+    }
+
+    /// A call that failed is forgotten, and its tag free.
+    fn close(&mut self, id: CallId, range: Range) {
+        self.stats.errors += 1;
+        let (_, tag) = self.calls.free(id.0);
+        self.release_tag(tag, range);
+    }
+
+    /// Whoever had the turn has it no longer.
+    #[inline]
+    pub(super) fn pass_turn(&mut self) {
+        self.sender = Sender::Nobody;
+        if !self.unsent.is_empty() || self.send_proc.is_present() {
+            self.pass_turn_on();
+        }
+    }
+
+    #[cold]
+    fn pass_turn_on(&mut self) {
+        if self.send_proc.stays() {
+            self.sender = Sender::Proc;
+            self.roused |= self.send_proc.rouse();
+            return;
+        }
+        let Some(id) = self.unsent.pop_front(&mut self.calls) else {
+            return;
+        };
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        self.sender = Sender::Call(id);
+        call.stage = Stage::Sending;
+        self.call(id, Why::Turn);
+    }
+
+    /// A send proc is wanted: true when there is none, and one is to be started. One that was to
+    /// stop stays.
+    pub fn send_proc_starts(&mut self) -> bool {
+        let first = self.send_proc.starts();
+        if first {
+            // From now on callers leave sending to it, though it is still on its way.
+            if self.sender == Sender::Nobody {
+                self.sender = Sender::Proc;
+            }
+        }
+        first
+    }
+
+    /// The send proc asks what to do.
+    pub fn send_proc_work(&mut self) -> Work<P> {
+        if let Proc::Present { stop: true, .. } | Proc::Absent = self.send_proc {
+            self.send_proc_gone();
+            return Work::Stop;
+        }
+        if let Sender::Call(_) = self.sender {
+            return Work::Sleep;
+        }
+        self.sender = Sender::Proc;
+        let Some(id) = self.unsent.pop_front(&mut self.calls) else {
+            return Work::Sleep;
+        };
+        match self.calls.get_mut(id) {
+            Some(call) => {
+                call.stage = Stage::Sending;
+                match call.request.take() {
+                    Some(request) => Work::Send(CallId(id), request),
+                    None => Work::Sleep,
+                }
+            }
+            None => Work::Sleep,
+        }
+    }
+
+    /// There is no send proc any more, or it could not be started.
+    pub fn send_proc_gone(&mut self) {
+        self.send_proc = Proc::Absent;
+        if self.sender == Sender::Proc {
+            self.pass_turn();
+        }
+    }
+
+    /// The send proc sleeps, and can be woken with `wake`.
+    pub fn send_proc_sleeps(&mut self, wake: W) {
+        self.send_proc.sleeps(wake);
+    }
+
+    /// The send proc's `send` of call `id` has returned, with `result`. When it `began`, the connection
+    /// had ended so often.
+    pub fn proc_sent(
+        &mut self,
+        id: CallId,
+        result: Result<(), P::Failure>,
+        began: u32,
+        range: Range,
+    ) {
+        self.helped = None;
+        let Some(call) = self.calls.get_mut(id.0) else { return };
+        let counted = !matches!(call.kind, Kind::Message) && call.reply.is_none();
+        let ended = began != self.ends || self.hung_up;
+        self.proc_sent_with(id, result, ended, range);
+        if counted {
+            self.off_the_way();
+        }
+    }
+
+    fn proc_sent_with(
+        &mut self,
+        id: CallId,
+        result: Result<(), P::Failure>,
+        ended: bool,
+        range: Range,
+    ) {
+        let Some(call) = self.calls.get_mut(id.0) else { return };
+        let answered = call.reply.is_some();
+        match (result, call.kind) {
+            (_, Kind::NonBlocking(_)) if answered => {
+                call.stage = Stage::Over;
+                self.finishable += 1;
+                self.call(id.0, Why::Sent);
+            }
+            (_, Kind::Blocking) if answered => self.over(id, range),
+            (Err(failure), _) => {
+                call.failure = Some(failure);
+                self.over(id, range);
+            }
+            (Ok(()), Kind::Message) => self.call(id.0, Why::AllSent),
+            _ if ended => self.over(id, range),
+            (Ok(()), Kind::NonBlocking(_)) => {
+                call.stage = Stage::Sent;
+                self.call(id.0, Why::Sent);
+            }
+            (Ok(()), Kind::Blocking) => {
+                call.stage = Stage::Sent;
+                if self.muxer == Muxer::Call(id.0) {
+                    return; // It receives already.
+                }
+                if self.muxer == Muxer::Nobody && !self.receive_proc.stays() {
+                    // The muxer has gone: somebody has to receive.
+                    self.muxer = Muxer::Call(id.0);
+                    self.call(id.0, Why::Receive);
+                } else {
+                    self.waiting.push_front(&mut self.calls, id.0);
+                }
+            }
+        }
+    }
+
+    /// The call is over, and its owner is told; the muxer looks for itself.
+    fn over(&mut self, id: CallId, range: Range) {
+        let Some(call) = self.calls.get_mut(id.0) else { return };
+        call.stage = Stage::Over;
+        let tag = call.tag.take();
+        if self.muxer != Muxer::Call(id.0) {
+            self.call(id.0, Why::Over);
+        }
+        self.release_tag(tag, range);
+    }
+}

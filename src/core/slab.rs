@@ -1,0 +1,97 @@
+//! The calls by number, in places that are used again: a call keeps its number, and does not move,
+//! for its whole life, and memory follows the most calls at once.
+
+use super::call::{Call, Kind, Protocol, Stage};
+
+/// No call.
+pub const NONE: u32 = u32::MAX;
+
+pub struct Calls<P: Protocol, W> {
+    places: Vec<Call<P, W>>,
+    /// The first vacant place, or [`NONE`]; each names the next in its link.
+    vacant: u32,
+    /// How many are not vacant.
+    live: u32,
+}
+
+/// More places than these are given up when the last call is over: what a Mux keeps, it leaks when
+/// it is dropped.
+const KEPT: usize = 32;
+
+impl<P: Protocol, W> Calls<P, W> {
+    pub const fn new() -> Calls<P, W> {
+        Calls { places: Vec::new(), vacant: NONE, live: 0 }
+    }
+
+    /// The number that the next [`claim`](Calls::claim) gives, with the memory for it at hand;
+    /// `None` when there is no memory.
+    #[inline]
+    pub fn reserve(&mut self) -> Option<u32> {
+        if self.vacant == NONE { self.grow() } else { Some(self.vacant) }
+    }
+
+    #[cold]
+    fn grow(&mut self) -> Option<u32> {
+        let next = self.places.len() as u32;
+        if next == NONE || self.places.try_reserve(1).is_err() {
+            return None;
+        }
+        // The question keeps code that grows the table, and could fail, out of the library.
+        if self.places.len() < self.places.capacity() {
+            self.places.push(Call::vacant());
+        }
+        self.vacant = next;
+        Some(next)
+    }
+
+    /// The place that was reserved, for a call of that kind.
+    #[inline]
+    pub fn claim(&mut self, kind: Kind<P::Watch>, stage: Stage) -> u32 {
+        let at = self.vacant;
+        if let Some(call) = self.places.get_mut(at as usize) {
+            self.vacant = call.link.next;
+            self.live += 1;
+            call.link.next = NONE;
+            call.kind = kind;
+            call.stage = stage;
+        }
+        at
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, at: u32) -> Option<&mut Call<P, W>> {
+        self.places.get_mut(at as usize)
+    }
+
+    /// The call is over, and nobody has its number any more. Answers how to wake its owner, and
+    /// its tag, if it has them still.
+    #[inline]
+    pub fn free(&mut self, at: u32) -> (Option<W>, Option<u32>) {
+        let Some(call) = self.places.get_mut(at as usize) else {
+            return (None, None);
+        };
+        debug_assert!(
+            call.stage != Stage::Vacant && call.reply.is_none() && call.request.is_none()
+        );
+        call.stage = Stage::Vacant;
+        call.link.next = self.vacant;
+        self.vacant = at;
+        let left = (call.wake.take(), call.tag.take());
+        self.live -= 1;
+        if self.live == 0 && self.places.capacity() > KEPT {
+            self.shed();
+        }
+        left
+    }
+
+    #[cold]
+    fn shed(&mut self) {
+        self.places = Vec::new();
+        self.vacant = NONE;
+    }
+
+    /// One more than the highest number ever given.
+    pub fn bound(&self) -> u32 {
+        self.places.len() as u32
+    }
+}

@@ -1,0 +1,158 @@
+//! A few numbers by number: the taken tags of ranges that are no longer in use.
+//!
+//! Open addressing with linear probing; what is taken out is closed up at once, so that there are no
+//! graves. Our own because the standard one can fail by ending the program, and everything that the
+//! C library links of Rust's standard library is weight in each program that links it.
+
+/// Owners by tag.
+#[derive(Default)]
+pub struct Strays {
+    /// A power of two of them (or none), at least a quarter of them vacant.
+    places: Vec<Option<(u32, u32)>>,
+    len: usize,
+}
+
+impl Strays {
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Room for `more`; false when there is no memory for it.
+    pub fn reserve(&mut self, more: usize) -> bool {
+        let Some(wanted) = self.len.checked_add(more) else {
+            return false;
+        };
+        if wanted <= self.places.len() / 4 * 3 {
+            return true;
+        }
+        let Some(size) = (wanted / 3 * 4 + 4).checked_next_power_of_two() else {
+            return false;
+        };
+        let mut places = Vec::new();
+        if places.try_reserve_exact(size).is_err() {
+            return false;
+        }
+        while places.len() < places.capacity() && places.len() < size {
+            places.push(None);
+        }
+        let old = std::mem::replace(&mut self.places, places);
+        self.len = 0;
+        for (tag, owner) in old.into_iter().flatten() {
+            self.insert(tag, owner);
+        }
+        true
+    }
+
+    /// Adds what was not there; there is room for it.
+    pub fn insert(&mut self, tag: u32, owner: u32) {
+        let mut at = self.home(tag);
+        for _ in 0..self.places.len() {
+            if let Some(place) = self.places.get_mut(at) {
+                if place.is_none() {
+                    *place = Some((tag, owner));
+                    self.len += 1;
+                    return;
+                }
+            }
+            at = self.after(at);
+        }
+        debug_assert!(false, "no room was reserved");
+    }
+
+    pub fn get(&self, tag: u32) -> Option<u32> {
+        self.find(tag).map(|(_, owner)| owner)
+    }
+
+    pub fn remove(&mut self, tag: u32) -> Option<u32> {
+        let (mut hole, owner) = self.find(tag)?;
+        self.len -= 1;
+        let mut at = hole;
+        loop {
+            at = self.after(at);
+            let moved = match self.places.get(at) {
+                Some(&Some((tag, owner))) => {
+                    // It may fill the hole if that is not before its home.
+                    let home = self.home(tag);
+                    let mask = self.places.len().wrapping_sub(1);
+                    let from_home = at.wrapping_sub(home) & mask;
+                    let from_hole = at.wrapping_sub(hole) & mask;
+                    (from_home >= from_hole).then_some((tag, owner))
+                }
+                _ => break,
+            };
+            if moved.is_some() {
+                self.put(hole, moved);
+                hole = at;
+            }
+        }
+        self.put(hole, None);
+        Some(owner)
+    }
+
+    fn put(&mut self, at: usize, what: Option<(u32, u32)>) {
+        if let Some(place) = self.places.get_mut(at) {
+            *place = what;
+        }
+    }
+
+    fn find(&self, tag: u32) -> Option<(usize, u32)> {
+        if self.len == 0 {
+            return None;
+        }
+        let mut at = self.home(tag);
+        while let Some(&Some((found, owner))) = self.places.get(at) {
+            if found == tag {
+                return Some((at, owner));
+            }
+            at = self.after(at);
+        }
+        None
+    }
+
+    /// Where `tag` stands, or else behind it. Tags come from our own hands, so no adversary
+    /// chooses them.
+    fn home(&self, tag: u32) -> usize {
+        let spread = u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        spread as usize & self.places.len().wrapping_sub(1)
+    }
+
+    fn after(&self, at: usize) -> usize {
+        (at + 1) & self.places.len().wrapping_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Strays;
+    use std::collections::HashMap;
+
+    #[test]
+    fn agrees_with_the_standard_one() {
+        let mut strays = Strays::default();
+        let mut model = HashMap::new();
+        let mut seed = 1_u64;
+        for step in 0..20_000_u32 {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let tag = (seed >> 33) as u32 % 97;
+            if let Some(owner) = model.remove(&tag) {
+                assert_eq!(strays.remove(tag), Some(owner));
+            } else {
+                assert!(strays.reserve(1));
+                strays.insert(tag, step);
+                model.insert(tag, step);
+            }
+            assert_eq!(strays.is_empty(), model.is_empty());
+            let probe = (seed >> 40) as u32 % 97;
+            assert_eq!(strays.get(probe), model.get(&probe).copied());
+        }
+    }
+
+    #[test]
+    fn an_empty_one_has_nothing() {
+        let mut strays = Strays::default();
+        assert_eq!(strays.get(3), None);
+        assert_eq!(strays.remove(3), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! Non-blocking calls.
+
+use super::*;
+
+#[test]
+fn pending_while_somebody_else_receives() {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, tag, step) = bench.waiting_call();
+    assert_eq!(step, Step::Receive);
+    let (a, tag_a) = bench.started_call(5);
+    // The original answers "finished, no reply" here.
+    assert_eq!(bench.can_finish(a, true), Finish::Pending);
+    assert_eq!(bench.deliver(tag_a, 9), None);
+    assert_eq!(bench.arrived, [(5, 9)]);
+    assert_eq!(bench.can_finish(a, true), Finish::Reply(9));
+    bench.deliver(tag, 1);
+    assert_eq!(bench.step(muxer), Step::Reply(1));
+}
+
+#[test]
+fn looking_takes_what_is_there_for_whomever_it_is() {
+    let mut bench = Bench::new(WIDE);
+    let (a, tag_a) = bench.started_call(1);
+    let (b, tag_b) = bench.started_call(2);
+    assert_eq!(bench.can_finish(a, true), Finish::Poll);
+    let (c, tag_c, step) = bench.waiting_call();
+    assert_eq!(step, Step::Sleep, "the role is being used to look");
+    bench.deliver(tag_b, 2);
+    assert_eq!(bench.machine.polled(a), Finish::Poll);
+    bench.deliver(tag_c, 3);
+    assert_eq!(bench.machine.polled(a), Finish::Poll);
+    bench.deliver(tag_a, 1);
+    assert_eq!(bench.machine.polled(a), Finish::Reply(1));
+    bench.gather();
+    assert_eq!(bench.woken(), [(c.0, Told::Reply(3))]);
+    assert_eq!(bench.can_finish(b, true), Finish::Reply(2));
+}
+
+#[test]
+fn one_that_looks_gives_the_role_to_a_sleeper() {
+    let mut bench = Bench::new(WIDE);
+    let (a, _) = bench.started_call(1);
+    assert_eq!(bench.can_finish(a, true), Finish::Poll);
+    let (b, _, step) = bench.waiting_call();
+    assert_eq!(step, Step::Sleep);
+    assert_eq!(bench.poll_ends(a), Finish::Pending);
+    assert_eq!(bench.woken(), [(b.0, Told::Receive)]);
+    assert_eq!(bench.can_finish(a, true), Finish::Pending);
+}
+
+#[test]
+fn the_end_finishes_it_without_a_reply() {
+    let mut bench = Bench::new(WIDE);
+    let (a, _) = bench.started_call(1);
+    let (b, tag_b) = bench.started_call(2);
+    assert_eq!(bench.can_finish(a, true), Finish::Poll);
+    bench.deliver(tag_b, 2);
+    bench.end();
+    assert_eq!(bench.poll_ends(a), Finish::Ended);
+    assert_eq!(bench.can_finish(b, true), Finish::Reply(2), "it came before the end");
+    assert_eq!(bench.machine.outstanding(), 0);
+}
+
+#[test]
+fn one_that_can_never_finish_says_so_and_its_tag_is_held() {
+    let mut bench = Bench::with_tags(2);
+    let (a, tag_a) = bench.started_call(1);
+    assert_eq!(bench.can_finish(a, false), Finish::Never);
+    assert_eq!(bench.machine.outstanding(), 1, "its reply may come yet");
+    let (b, tag_b, step) = bench.waiting_call();
+    assert_eq!(step, Step::Receive);
+    assert_ne!(tag_b, tag_a);
+    assert_eq!(bench.deliver(tag_a, 9), Some(9), "an orphan now");
+    assert_eq!(bench.machine.outstanding(), 1);
+    bench.deliver(tag_b, 1);
+    assert_eq!(bench.step(b), Step::Reply(1));
+}
+
+#[test]
+fn a_tag_given_up_is_free_when_the_connection_ends() {
+    let mut bench = Bench::with_tags(1);
+    let (a, _) = bench.started_call(1);
+    assert_eq!(bench.machine.give_up(a), None);
+    assert_eq!(bench.begin(Some(2)), Err(Refused::NoTag));
+    bench.end();
+    assert!(bench.begin(Some(2)).is_ok());
+}
+
+#[test]
+fn giving_up_an_answered_call_hands_the_reply_out() {
+    let mut bench = Bench::new(WIDE);
+    let (a, tag_a) = bench.started_call(1);
+    bench.deliver(tag_a, 9);
+    assert_eq!(bench.machine.give_up(a), Some(9));
+}
+
+#[test]
+fn under_a_receive_proc_nobody_looks() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.receive_proc_starts();
+    let (a, tag_a) = bench.started_call(1);
+    assert_eq!(bench.can_finish(a, true), Finish::Pending, "the proc is on its way");
+    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert_eq!(bench.can_finish(a, true), Finish::Pending);
+    bench.deliver(tag_a, 3);
+    assert_eq!(bench.can_finish(a, true), Finish::Reply(3));
+}
+
+#[test]
+fn when_all_tags_are_held_there_is_nothing_to_wait_for() {
+    let mut bench = Bench::with_tags(2);
+    let (a, tag_a) = bench.started_call(1);
+    let (b, _) = bench.started_call(2);
+    let muxer = bench.begin(None).unwrap().id;
+    assert_eq!(bench.step(muxer), Step::Receive);
+    let waiting = bench.begin(None).unwrap().id;
+    assert_eq!(bench.step(waiting), Step::Sleep);
+    bench.machine.give_up(a);
+    bench.gather();
+    assert_eq!(bench.woken(), [], "b's reply may free a tag");
+    bench.machine.give_up(b);
+    bench.gather();
+    assert_eq!(bench.woken(), [(waiting.0, Told::AllHeld)]);
+    assert_eq!(bench.begin(None), Err(Refused::NoTag));
+    // The one that receives gets the tag of a reply that comes after all.
+    assert_eq!(bench.deliver(tag_a, 9), Some(9));
+    assert_eq!(bench.step(muxer), Step::Tagged(tag_a));
+}
+
+#[test]
+fn it_is_known_whether_some_call_can_finish() {
+    let mut bench = Bench::new(WIDE);
+    assert!(!bench.machine.signal(true));
+    let (a, tag_a) = bench.started_call(1);
+    let (b, tag_b) = bench.started_call(2);
+    assert!(!bench.machine.signal_is_stale());
+    bench.deliver(tag_a, 1);
+    assert!(bench.machine.signal_is_stale());
+    assert!(bench.machine.signal(true));
+    bench.deliver(tag_b, 2);
+    assert!(!bench.machine.signal_is_stale(), "told already");
+    assert_eq!(bench.can_finish(a, false), Finish::Reply(1));
+    assert!(!bench.machine.signal_is_stale(), "b still can");
+    assert_eq!(bench.machine.give_up(b), Some(2));
+    assert!(bench.machine.signal_is_stale());
+    assert!(!bench.machine.signal(true));
+    let (c, _) = bench.started_call(3);
+    bench.end();
+    assert!(bench.machine.signal(true), "an ended call can finish too");
+    assert_eq!(bench.can_finish(c, false), Finish::Ended);
+    assert!(!bench.machine.signal(true));
+}

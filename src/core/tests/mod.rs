@@ -1,0 +1,204 @@
+//! The rules of who may do what, as plain function calls: no thread, no clock, no connection.
+
+mod finishing;
+mod receiving;
+mod sending;
+mod simulation;
+mod tagging;
+
+use super::tags::Range;
+use super::{Begun, CallId, Finish, Machine, Protocol, Queued, Refused, Seat, Step, Told, Work};
+
+/// Requests and replies are numbers, failures too; a watch is a number that `arrived` pushes.
+#[derive(Debug, PartialEq, Eq)]
+struct Numbers;
+
+impl Protocol for Numbers {
+    type Request = u32;
+    type Reply = u32;
+    type Failure = i32;
+    type Watch = u32;
+}
+
+const WIDE: Range = Range { min: 0, max: 256 };
+
+/// A machine, and who was woken with what so far. Sleepers are known by their call's number.
+struct Bench {
+    machine: Machine<Numbers, u32>,
+    range: Range,
+    woken: Vec<(u32, Told<Numbers>)>,
+    arrived: Vec<(u32, u32)>,
+    /// Whether to take one batch of wakes at a time, as drivers do, and how often more are due.
+    lazy: bool,
+    due: u32,
+}
+
+/// The number by which the bench knows a sleeping proc.
+const RECEIVE_PROC: u32 = 1_000_001;
+const SEND_PROC: u32 = 1_000_002;
+
+impl Bench {
+    fn new(range: Range) -> Bench {
+        Bench {
+            machine: Machine::new(),
+            range,
+            woken: Vec::new(),
+            arrived: Vec::new(),
+            lazy: false,
+            due: 0,
+        }
+    }
+
+    /// A machine with tags from 0 up.
+    fn with_tags(n: u32) -> Bench {
+        Bench::new(Range { min: 0, max: n })
+    }
+
+    /// What a driver does after each event.
+    fn gather(&mut self) {
+        while let Some(wakes) = self.machine.wakes() {
+            let more = wakes.more();
+            self.woken.extend(wakes);
+            if self.lazy {
+                self.due += u32::from(more);
+                return;
+            }
+        }
+    }
+
+    /// Who has been woken since the last time, in order.
+    fn woken(&mut self) -> Vec<(u32, Told<Numbers>)> {
+        std::mem::take(&mut self.woken)
+    }
+
+    fn begin(&mut self, watch: Option<u32>) -> Result<Begun, Refused> {
+        let begun = self.machine.begin(self.range, watch);
+        self.gather();
+        begun
+    }
+
+    /// A blocking call that has its tag.
+    fn call(&mut self) -> Begun {
+        let begun = self.begin(None).expect("a call");
+        assert!(begun.tag.is_some(), "a tag");
+        begun
+    }
+
+    /// A blocking call up to the return of its send.
+    fn sent_call(&mut self) -> (CallId, u32) {
+        let begun = self.call();
+        assert!(begun.turn, "the turn");
+        (begun.id, begun.tag.unwrap())
+    }
+
+    fn sent(&mut self, id: CallId, result: Result<(), i32>) -> Step<Numbers> {
+        self.sent_since(id, result, self.machine.ends())
+    }
+
+    /// As `sent`, for a send that began when the connection had ended that often.
+    fn sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) -> Step<Numbers> {
+        let step = self.machine.sent(id, result, began, self.range);
+        if step == Step::Sleep {
+            self.machine.sleeps(id, id.0);
+        }
+        self.gather();
+        step
+    }
+
+    /// A blocking call that is sent, and receives or sleeps as it is told.
+    fn waiting_call(&mut self) -> (CallId, u32, Step<Numbers>) {
+        let (id, tag) = self.sent_call();
+        let step = self.sent(id, Ok(()));
+        (id, tag, step)
+    }
+
+    /// A non-blocking call that is sent.
+    fn started_call(&mut self, watch: u32) -> (CallId, u32) {
+        let begun = self.begin(Some(watch)).expect("a call");
+        assert!(begun.turn, "the turn");
+        assert_eq!(self.sent(begun.id, Ok(())), Step::Pending);
+        (begun.id, begun.tag.unwrap())
+    }
+
+    /// `id` has sent for `other`, and is willing to go on.
+    fn helped(&mut self, id: CallId, other: CallId, result: Result<(), i32>) -> Step<Numbers> {
+        let began = self.machine.ends();
+        let step = self.machine.helped(id, true, other, result, began, self.range);
+        if step == Step::Sleep {
+            self.machine.sleeps(id, id.0);
+        }
+        self.gather();
+        step
+    }
+
+    fn queue(&mut self, id: CallId, request: u32) -> Queued<Numbers> {
+        let queued = self.machine.queue(id, request, self.range);
+        if queued == Queued::Sleep {
+            self.machine.sleeps(id, id.0);
+        }
+        self.gather();
+        queued
+    }
+
+    /// A message arrives; answers it if it is an orphan.
+    fn deliver(&mut self, tag: u32, reply: u32) -> Option<u32> {
+        let Bench { machine, arrived, range, .. } = self;
+        let orphan =
+            machine.deliver(Some(tag), reply, *range, |watch, &reply| arrived.push((watch, reply)));
+        self.gather();
+        orphan
+    }
+
+    fn step(&mut self, id: CallId) -> Step<Numbers> {
+        let step = self.machine.step(id, self.range);
+        if step == Step::Sleep {
+            self.machine.sleeps(id, id.0);
+        }
+        self.gather();
+        step
+    }
+
+    fn end(&mut self) {
+        self.machine.end(self.range);
+        self.gather();
+    }
+
+    fn can_finish(&mut self, id: CallId, can_poll: bool) -> Finish<Numbers> {
+        let finish = self.machine.can_finish(id, can_poll);
+        self.gather();
+        finish
+    }
+
+    fn poll_ends(&mut self, id: CallId) -> Finish<Numbers> {
+        let finish = self.machine.poll_ends(id);
+        self.gather();
+        finish
+    }
+
+    fn receive_proc_seat(&mut self) -> Seat {
+        let seat = self.machine.receive_proc_seat();
+        if seat == Seat::Sleep {
+            self.machine.receive_proc_sleeps(RECEIVE_PROC);
+        }
+        self.gather();
+        seat
+    }
+
+    fn send_proc_work(&mut self) -> Work<Numbers> {
+        let work = self.machine.send_proc_work();
+        if work == Work::Sleep {
+            self.machine.send_proc_sleeps(SEND_PROC);
+        }
+        self.gather();
+        work
+    }
+
+    fn proc_sent(&mut self, id: CallId, result: Result<(), i32>) {
+        self.proc_sent_since(id, result, self.machine.ends());
+    }
+
+    fn proc_sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) {
+        self.machine.proc_sent(id, result, began, self.range);
+        self.gather();
+    }
+}

@@ -1,0 +1,399 @@
+//! The turn to send, with and without a send proc.
+
+use super::*;
+
+/// Two callers: one in send, one asleep in the queue.
+fn one_queued() -> (Bench, Begun, Begun) {
+    let mut bench = Bench::new(WIDE);
+    let a = bench.call();
+    assert!(a.turn);
+    let b = bench.call();
+    assert!(!b.turn);
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    (bench, a, b)
+}
+
+#[test]
+fn the_turn_is_one_callers_at_a_time() {
+    let (mut bench, a, b) = one_queued();
+    assert_eq!(bench.woken(), []);
+    assert_eq!(bench.sent(a.id, Ok(())), Step::Receive);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+    let c = bench.call();
+    assert!(!c.turn);
+}
+
+#[test]
+fn nobody_gets_in_before_the_queue() {
+    let (mut bench, a, b) = one_queued();
+    let c = bench.call();
+    assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
+    assert_eq!(bench.sent(a.id, Ok(())), Step::Receive);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+    let d = bench.call();
+    assert!(!d.turn, "the turn is b's, though b has not run yet");
+    assert_eq!(bench.sent(b.id, Err(1)), Step::Failed(1));
+    assert_eq!(bench.woken(), [(c.id.0, Told::Turn(30))]);
+}
+
+#[test]
+fn a_failed_send_fails_that_call_alone_and_passes_the_turn() {
+    let (mut bench, a, b) = one_queued();
+    assert_eq!(bench.sent(a.id, Err(5)), Step::Failed(5));
+    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+    assert_eq!(bench.sent(b.id, Ok(())), Step::Receive);
+    assert_eq!(bench.machine.outstanding(), 1);
+    assert_eq!(bench.machine.stats().errors, 1);
+}
+
+#[test]
+fn a_request_that_takes_no_tag_passes_the_turn() {
+    let (mut bench, a, b) = one_queued();
+    assert_eq!(bench.machine.abandon(a.id, WIDE), None);
+    bench.gather();
+    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+    assert_eq!(bench.machine.outstanding(), 1);
+}
+
+#[test]
+fn a_queued_request_is_dropped_at_the_end() {
+    let (mut bench, a, b) = one_queued();
+    bench.end();
+    assert_eq!(bench.woken(), [(b.id.0, Told::Ended)]);
+    assert_eq!(bench.sent_since(a.id, Ok(()), 0), Step::Ended);
+    assert_eq!(bench.woken(), [], "nobody waits for the turn any more");
+    assert!(bench.call().turn);
+}
+
+#[test]
+fn the_send_proc_sends_in_order_and_the_owners_sleep_on() {
+    let mut bench = Bench::new(WIDE);
+    assert!(bench.machine.send_proc_starts());
+    assert!(!bench.machine.send_proc_starts());
+    assert!(bench.machine.receive_proc_starts());
+    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    let a = bench.call();
+    assert!(!a.turn, "the turn is the proc's");
+    assert_eq!(bench.queue(a.id, 10), Queued::Sleep);
+    assert_eq!(bench.woken(), [(SEND_PROC, Told::Work)]);
+    let b = bench.call();
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.woken(), [], "it is awake");
+    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    bench.proc_sent(a.id, Ok(()));
+    assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
+    bench.proc_sent(b.id, Ok(()));
+    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    assert_eq!(bench.woken(), [], "their owners wait for replies");
+    bench.deliver(b.tag.unwrap(), 2);
+    bench.deliver(a.tag.unwrap(), 1);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2)), (a.id.0, Told::Reply(1))]);
+}
+
+#[test]
+fn the_send_procs_failures_are_the_calls() {
+    let mut bench = Bench::new(WIDE);
+    let a = bench.call();
+    assert!(a.turn);
+    bench.machine.send_proc_starts();
+    let b = bench.begin(Some(1)).unwrap();
+    assert_eq!(bench.send_proc_work(), Work::Sleep, "a is in send");
+    bench.queue(b.id, 20);
+    bench.sent(a.id, Ok(()));
+    assert_eq!(bench.woken(), [(SEND_PROC, Told::Work)]);
+    assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
+    bench.proc_sent(b.id, Err(9));
+    assert_eq!(bench.woken(), [(b.id.0, Told::Failed(9))]);
+    assert_eq!(bench.machine.outstanding(), 1);
+}
+
+#[test]
+fn a_reply_before_the_send_proc_has_sent_counts() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.send_proc_starts();
+    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    let a = bench.call();
+    bench.queue(a.id, 10);
+    let b = bench.begin(Some(7)).unwrap();
+    bench.queue(b.id, 20);
+    bench.woken();
+    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    assert_eq!(bench.deliver(a.tag.unwrap(), 1), None);
+    assert_eq!(bench.woken(), [], "the request is in use until send returns");
+    bench.proc_sent(a.id, Err(5));
+    assert_eq!(bench.woken(), [(a.id.0, Told::Reply(1))]);
+    assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
+    assert_eq!(bench.deliver(b.tag.unwrap(), 2), None);
+    assert_eq!(bench.arrived, [(7, 2)]);
+    bench.proc_sent(b.id, Err(5));
+    assert_eq!(bench.woken(), [(b.id.0, Told::Sent)]);
+    assert_eq!(bench.can_finish(b.id, false), Finish::Reply(2));
+}
+
+#[test]
+fn the_send_proc_stops_at_the_end_and_the_turn_is_free_again() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.send_proc_starts();
+    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    let a = bench.call();
+    bench.queue(a.id, 10);
+    let b = bench.call();
+    bench.queue(b.id, 20);
+    bench.woken();
+    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    bench.end();
+    assert_eq!(bench.woken(), [(b.id.0, Told::Ended)]);
+    let c = bench.call();
+    assert!(!c.turn, "the proc is in send");
+    assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
+    bench.proc_sent_since(a.id, Ok(()), 0);
+    assert_eq!(bench.woken(), [(a.id.0, Told::Ended)]);
+    assert_eq!(bench.send_proc_work(), Work::Stop);
+    assert_eq!(bench.woken(), [(c.id.0, Told::Turn(30))]);
+}
+
+#[test]
+fn callers_leave_it_to_procs_that_are_on_their_way() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.send_proc_starts();
+    bench.machine.receive_proc_starts();
+    let a = bench.call();
+    assert!(!a.turn);
+    assert_eq!(bench.queue(a.id, 10), Queued::Sleep);
+    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    bench.proc_sent(a.id, Ok(()));
+    assert_eq!(bench.woken(), [], "the role is the receive proc's");
+    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+}
+
+#[test]
+fn a_send_proc_that_never_comes_loses_no_turn() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.send_proc_starts();
+    let a = bench.call();
+    assert_eq!(bench.queue(a.id, 10), Queued::Sleep);
+    bench.machine.send_proc_gone();
+    bench.gather();
+    assert_eq!(bench.woken(), [(a.id.0, Told::Turn(10))]);
+}
+
+#[test]
+fn procs_that_are_stopping_stay_when_they_are_wanted_again() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.send_proc_starts();
+    bench.machine.receive_proc_starts();
+    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    bench.end();
+    assert_eq!(bench.woken(), [(SEND_PROC, Told::Work)]);
+    assert!(!bench.machine.send_proc_starts(), "the one there was will do");
+    assert!(!bench.machine.receive_proc_starts());
+    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert!(!bench.call().turn);
+}
+
+#[test]
+fn a_call_sent_as_the_receive_proc_goes_gets_the_role() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.send_proc_starts();
+    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    let a = bench.call();
+    bench.queue(a.id, 10);
+    bench.woken();
+    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    bench.proc_sent(a.id, Ok(()));
+    assert_eq!(bench.woken(), [(a.id.0, Told::Receive)], "there is no receive proc");
+}
+
+#[test]
+fn a_message_that_is_no_call_takes_its_turn() {
+    let mut bench = Bench::new(WIDE);
+    let a = bench.call();
+    let message = bench.machine.begin_message().unwrap();
+    assert_eq!(bench.queue(message, 99), Queued::Sleep);
+    bench.sent(a.id, Ok(()));
+    assert_eq!(bench.woken(), [(message.0, Told::Turn(99))]);
+    assert_eq!(bench.sent(message, Ok(())), Step::Pending);
+    assert!(bench.call().turn);
+}
+
+/// Somebody receives, one has the turn, two are in the queue.
+fn helper() -> (Bench, (CallId, u32), (CallId, u32), Begun, Begun) {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, muxers_tag, step) = bench.waiting_call();
+    assert_eq!(step, Step::Receive);
+    let (a, tag_a) = bench.sent_call();
+    let b = bench.call();
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    let c = bench.call();
+    assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
+    (bench, (muxer, muxers_tag), (a, tag_a), b, c)
+}
+
+#[test]
+fn who_has_the_turn_sends_for_those_in_the_queue() {
+    let (mut bench, _, (a, _), b, c) = helper();
+    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
+    assert_eq!(bench.helped(a, c.id, Err(7)), Step::Sleep);
+    assert_eq!(bench.woken(), [(c.id.0, Told::Failed(7))], "b sleeps on for its reply");
+    assert_eq!(bench.deliver(b.tag.unwrap(), 2), None);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2))]);
+    assert!(bench.call().turn);
+}
+
+#[test]
+fn one_whose_reply_is_there_helps_no_longer() {
+    let (mut bench, _, (a, tag_a), b, _) = helper();
+    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    bench.deliver(tag_a, 1);
+    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Reply(1));
+    assert!(matches!(bench.woken()[..], [(_, Told::Turn(30))]));
+}
+
+#[test]
+fn nobody_helps_while_nobody_receives() {
+    let (mut bench, a, b) = one_queued();
+    assert_eq!(bench.sent(a.id, Ok(())), Step::Receive, "a is needed for that");
+    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+}
+
+/// The server may not read on until it is read from: somebody has to, and the helper is in send.
+#[test]
+fn one_in_the_queue_receives_when_the_muxer_leaves() {
+    let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
+    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    bench.deliver(muxers_tag, 9);
+    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.step(c.id), Step::Receive);
+    bench.deliver(tag_a, 1);
+    // Its own request is sent before the helper, though it has its reply, leaves.
+    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
+    assert_eq!(bench.helped(a, c.id, Ok(())), Step::Reply(1));
+    assert_eq!(bench.step(c.id), Step::Receive);
+    bench.deliver(c.tag.unwrap(), 3);
+    assert_eq!(bench.step(c.id), Step::Reply(3));
+    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+}
+
+#[test]
+fn a_stand_in_whose_request_can_not_be_sent_fails() {
+    let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
+    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    bench.deliver(muxers_tag, 9);
+    bench.step(muxer);
+    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
+    assert_eq!(bench.helped(a, c.id, Err(4)), Step::Sleep);
+    bench.deliver(tag_a, 1);
+    assert_eq!(bench.step(c.id), Step::Failed(4), "with the next message");
+}
+
+/// It stands in no queue while it has yet to be told that it is sent.
+#[test]
+fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, _, _) = bench.waiting_call();
+    let (w, tag_w, step) = bench.waiting_call();
+    assert_eq!(step, Step::Sleep);
+    bench.machine.send_proc_starts();
+    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    let n = bench.begin(Some(5)).unwrap();
+    bench.queue(n.id, 50);
+    bench.woken();
+    assert_eq!(bench.send_proc_work(), Work::Send(n.id, 50));
+    let range = bench.range;
+    bench.machine.proc_sent(n.id, Ok(()), 0, range);
+    // The wakes have not been given yet.
+    let orphan = bench.machine.deliver(n.tag, 6, range, |_, _| ());
+    assert_eq!(orphan, None);
+    bench.gather();
+    assert_eq!(bench.woken(), [(n.id.0, Told::Sent)]);
+    assert_eq!(bench.can_finish(n.id, true), Finish::Reply(6));
+    bench.deliver(tag_w, 7);
+    assert_eq!(bench.woken(), [(w.0, Told::Reply(7))], "who waits is still in the queue");
+    assert_eq!(bench.step(muxer), Step::Receive);
+}
+
+#[test]
+fn a_receive_proc_that_goes_leaves_the_role_to_one_that_waits() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.send_proc_starts();
+    bench.machine.receive_proc_starts();
+    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    bench.end();
+    assert!(!bench.machine.send_proc_starts(), "that one stays");
+    bench.woken();
+    let a = bench.call();
+    bench.queue(a.id, 10);
+    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    bench.proc_sent(a.id, Ok(()));
+    assert_eq!(bench.receive_proc_seat(), Seat::Stop);
+    assert_eq!(bench.woken(), [(a.id.0, Told::Receive)]);
+}
+
+/// A non-blocking call could not receive, should the muxer leave while its request is being sent.
+#[test]
+fn who_could_not_stand_in_is_not_helped() {
+    let mut bench = Bench::new(WIDE);
+    bench.waiting_call();
+    let (a, _) = bench.sent_call();
+    let n = bench.begin(Some(1)).unwrap();
+    assert_eq!(bench.queue(n.id, 20), Queued::Sleep);
+    assert_eq!(bench.sent(a, Ok(())), Step::Sleep);
+    assert_eq!(bench.woken(), [(n.id.0, Told::Turn(20))]);
+}
+
+/// The send proc that takes over may not come: the stand-in's request is sent before that is known.
+#[test]
+fn a_stand_in_is_seen_to_though_a_send_proc_starts() {
+    let (mut bench, (muxer, muxers_tag), (a, _), b, c) = helper();
+    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    bench.deliver(muxers_tag, 9);
+    bench.step(muxer);
+    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert!(bench.machine.send_proc_starts());
+    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
+    assert_eq!(bench.helped(a, c.id, Ok(())), Step::Sleep);
+    bench.machine.send_proc_gone();
+    bench.gather();
+    assert_eq!(bench.woken(), []);
+    assert!(bench.call().turn);
+}
+
+/// An early reply is not one that is due, and does not hide that another is.
+#[test]
+fn an_early_reply_leaves_the_count_of_those_due_right() {
+    let mut bench = Bench::with_tags(2);
+    let (n, tag_n) = bench.started_call(1);
+    let (a, tag_a) = bench.sent_call();
+    assert_eq!(bench.deliver(tag_a, 1), None, "a is in send yet");
+    let x = bench.begin(Some(2)).unwrap();
+    assert!(x.tag.is_some());
+    let waiting = bench.begin(None).unwrap();
+    assert_eq!(bench.step(waiting.id), Step::Receive, "n's reply is due");
+    bench.deliver(tag_n, 5);
+    assert_eq!(bench.step(waiting.id), Step::Tagged(tag_n));
+    assert_eq!(bench.can_finish(n, false), Finish::Reply(5));
+    assert_eq!(bench.sent(a, Err(3)), Step::Reply(1));
+}
+
+#[test]
+fn those_who_receive_by_hand_are_told_once_that_a_proc_has_come() {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, _, _) = bench.waiting_call();
+    for _ in 0..6 {
+        let (id, seat) = bench.machine.receive_message(true).unwrap();
+        assert_eq!(seat, Seat::Sleep);
+        bench.machine.sleeps(id, id.0);
+    }
+    bench.machine.receive_proc_starts();
+    bench.machine.end(bench.range);
+    bench.gather();
+    let woken = bench.woken();
+    assert_eq!(woken.iter().filter(|(_, told)| *told == Told::Busy).count(), 6);
+    assert_eq!(bench.step(muxer), Step::Ended);
+}

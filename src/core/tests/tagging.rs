@@ -1,0 +1,224 @@
+//! Tags: in range, unique, patient, and waited for.
+
+use std::collections::HashSet;
+
+use super::super::tags::{NoTag, REST, Tags};
+use super::*;
+
+#[test]
+fn no_tag_outside_the_range_and_none_twice() {
+    // The original's table doubles past maxtag: with 1..255 it hands out 256.
+    let range = Range { min: 1, max: 255 };
+    let mut tags = Tags::new();
+    let mut seen = HashSet::new();
+    for owner in 0..254 {
+        let tag = tags.take(range, owner).unwrap();
+        assert!((1..255).contains(&tag), "{tag}");
+        assert!(seen.insert(tag), "{tag} twice");
+    }
+    assert_eq!(tags.take(range, 999), Err(NoTag::AllTaken));
+    assert_eq!(tags.taken(), 254);
+    tags.give_back(17);
+    assert_eq!(tags.take(range, 999), Ok(17));
+    assert_eq!(tags.owner(17), Some(999));
+}
+
+#[test]
+fn an_empty_range_is_an_error() {
+    let mut bench = Bench::new(Range { min: 5, max: 5 });
+    assert_eq!(bench.begin(None), Err(Refused::EmptyRange));
+    bench.range = Range { min: 6, max: 5 };
+    assert_eq!(bench.begin(Some(1)), Err(Refused::EmptyRange));
+    assert_eq!(bench.machine.outstanding(), 0);
+}
+
+#[test]
+fn a_freed_tag_rests() {
+    let mut tags = Tags::new();
+    let first = tags.take(WIDE, 0).unwrap();
+    tags.give_back(first);
+    for n in 0..REST {
+        let tag = tags.take(WIDE, 0).unwrap();
+        assert_ne!(tag, first, "after {n} others");
+        tags.give_back(tag);
+    }
+}
+
+#[test]
+fn memory_follows_use_not_width() {
+    let all = Range { min: 0, max: u32::MAX };
+    let mut tags = Tags::new();
+    for _ in 0..1_000_000 {
+        let tag = tags.take(all, 1).unwrap();
+        assert!(tag as usize <= REST + 1, "tag {tag} though one was ever taken");
+        tags.give_back(tag);
+    }
+}
+
+#[test]
+fn the_highest_range_works() {
+    let top = Range { min: u32::MAX - 2, max: u32::MAX };
+    let mut tags = Tags::new();
+    assert_eq!(tags.take(top, 0), Ok(u32::MAX - 2));
+    assert_eq!(tags.take(top, 1), Ok(u32::MAX - 1));
+    assert_eq!(tags.take(top, 2), Err(NoTag::AllTaken));
+}
+
+#[test]
+fn the_version_call_of_a_9p_client() {
+    let notag = Range { min: 65535, max: 65536 };
+    let mut tags = Tags::new();
+    assert_eq!(tags.take(notag, 1), Ok(65535));
+    tags.give_back(65535);
+    let early = tags.take(WIDE, 2).unwrap();
+    // In mid-life, with a call outstanding.
+    assert_eq!(tags.take(notag, 3), Ok(65535));
+    assert_eq!(tags.owner(early), Some(2));
+    tags.give_back(65535);
+    assert_ne!(tags.take(WIDE, 4), Ok(early));
+    tags.give_back(early);
+    assert_eq!(tags.owner(early), None);
+}
+
+/// Any sequence of ranges and returns: a tag is never in two hands, its owner is always known.
+#[test]
+fn ranges_change_with_tags_taken() {
+    let ranges = [
+        Range { min: 0, max: 8 },
+        Range { min: 4, max: 12 },
+        Range { min: 65535, max: 65536 },
+        Range { min: 0, max: 3 },
+        Range { min: 0, max: 100 },
+        Range { min: 90, max: 95 },
+        Range { min: 1000, max: 1004 },
+    ];
+    let mut tags = Tags::new();
+    let mut held: Vec<(u32, u32)> = Vec::new();
+    let mut seed = 42_u64;
+    let mut random = move |n: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % n
+    };
+    for owner in 0..200_000_u32 {
+        let range = ranges[random(ranges.len())];
+        if random(2) == 0 && !held.is_empty() {
+            let (tag, _) = held.swap_remove(random(held.len()));
+            tags.give_back(tag);
+            assert_eq!(tags.owner(tag), None);
+        }
+        let busy = (range.min..range.max).filter(|t| held.iter().any(|(h, _)| h == t)).count();
+        match tags.take(range, owner) {
+            Ok(tag) => {
+                assert!((range.min..range.max).contains(&tag), "{tag} of {range:?}");
+                assert!(held.iter().all(|&(h, _)| h != tag), "{tag} twice");
+                held.push((tag, owner));
+            }
+            Err(NoTag::AllTaken) => assert_eq!(busy as u32, range.max - range.min),
+            Err(error) => panic!("{error:?}"),
+        }
+        assert_eq!(tags.taken(), held.len());
+        for &(tag, owner) in &held {
+            assert_eq!(tags.owner(tag), Some(owner));
+        }
+        tags.give_back(5000);
+    }
+}
+
+#[test]
+fn a_caller_without_a_tag_receives_when_nobody_does() {
+    let mut bench = Bench::with_tags(1);
+    let (a, tag_a) = bench.started_call(1);
+    let waiting = bench.begin(None).unwrap();
+    assert_eq!(waiting.tag, None);
+    assert_eq!(bench.step(waiting.id), Step::Receive);
+    bench.deliver(tag_a, 9);
+    assert_eq!(bench.step(waiting.id), Step::Tagged(tag_a), "freed on arrival, not on collection");
+    assert_eq!(bench.can_finish(a, false), Finish::Reply(9));
+    assert_eq!(bench.queue(waiting.id, 5), Queued::Go(5));
+    assert_eq!(bench.sent(waiting.id, Ok(())), Step::Receive, "the role was left for others");
+}
+
+#[test]
+fn tags_go_to_those_who_wait_in_order() {
+    let mut bench = Bench::with_tags(1);
+    let (a, tag, step) = bench.waiting_call();
+    assert_eq!(step, Step::Receive);
+    let b = bench.begin(None).unwrap();
+    assert_eq!(bench.step(b.id), Step::Sleep);
+    let c = bench.begin(None).unwrap();
+    assert_eq!(bench.step(c.id), Step::Sleep);
+    assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag));
+    bench.deliver(tag, 1);
+    assert_eq!(bench.step(a), Step::Reply(1));
+    // Nobody receives while b, who will, is on its way.
+    assert_eq!(bench.woken(), [(b.id.0, Told::Tag(tag))]);
+    assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag), "b has it");
+    assert_eq!(bench.machine.stats().tag_waits, 2);
+}
+
+#[test]
+fn the_end_frees_tags_for_those_who_wait() {
+    let mut bench = Bench::with_tags(2);
+    let (a, _, _) = bench.waiting_call();
+    let (b, _, _) = bench.waiting_call();
+    let c = bench.begin(None).unwrap();
+    assert_eq!(bench.step(c.id), Step::Sleep);
+    bench.end();
+    let woken = bench.woken();
+    assert_eq!(woken[0], (b.0, Told::Ended));
+    assert!(matches!(woken[1], (who, Told::Tag(_)) if who == c.id.0));
+    assert_eq!(bench.step(a), Step::Ended);
+}
+
+#[test]
+fn a_range_that_grows_serves_those_who_wait_first() {
+    let mut bench = Bench::with_tags(1);
+    let (_, _, _) = bench.waiting_call();
+    let b = bench.begin(None).unwrap();
+    assert_eq!(bench.step(b.id), Step::Sleep);
+    bench.range = Range { min: 0, max: 3 };
+    let c = bench.call();
+    assert_eq!(bench.woken(), [(b.id.0, Told::Tag(1))]);
+    assert_eq!(c.tag, Some(2));
+}
+
+#[test]
+fn a_range_that_becomes_empty_is_an_error_for_those_who_wait() {
+    let mut bench = Bench::with_tags(1);
+    let (a, tag, _) = bench.waiting_call();
+    let b = bench.begin(None).unwrap();
+    assert_eq!(bench.step(b.id), Step::Sleep);
+    bench.range = Range { min: 1, max: 1 };
+    bench.deliver(tag, 1);
+    assert_eq!(bench.step(a), Step::Reply(1), "its reply is delivered all the same");
+    assert_eq!(bench.woken(), [(b.id.0, Told::NoTags)]);
+}
+
+/// Of those who wait for a tag one receives, once nobody else can; it keeps its place.
+#[test]
+fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {
+    let mut bench = Bench::with_tags(1);
+    let holder = bench.begin(Some(1)).unwrap();
+    let begun: Vec<CallId> = (0..3)
+        .map(|_| {
+            let begun = bench.begin(None).unwrap();
+            assert_eq!(bench.step(begun.id), Step::Sleep, "the holder may fail to send");
+            begun.id
+        })
+        .collect();
+    assert_eq!(bench.sent(holder.id, Ok(())), Step::Pending);
+    assert_eq!(bench.woken(), [(begun[0].0, Told::Receive)]);
+    assert_eq!(bench.step(begun[0]), Step::Receive);
+    bench.deliver(0, 1);
+    assert_eq!(bench.step(begun[0]), Step::Tagged(0), "the first");
+    assert_eq!(bench.can_finish(holder.id, true), Finish::Reply(1));
+    assert_eq!(bench.queue(begun[0], 6), Queued::Go(6));
+    assert_eq!(bench.sent(begun[0], Ok(())), Step::Receive);
+    bench.deliver(0, 2);
+    assert_eq!(bench.woken(), [(begun[1].0, Told::Tag(0))]);
+    assert_eq!(bench.step(begun[0]), Step::Reply(2));
+    assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag));
+    assert_eq!(bench.queue(begun[1], 7), Queued::Go(7));
+    assert_eq!(bench.sent(begun[1], Err(5)), Step::Failed(5));
+    assert_eq!(bench.woken(), [(begun[2].0, Told::Tag(0))], "freed without a reply");
+}

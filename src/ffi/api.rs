@@ -1,0 +1,244 @@
+//! The five functions of mux(3), in the form of plan9port's header.
+
+use std::ffi::{c_int, c_void};
+use std::ptr::{NonNull, null_mut};
+
+use super::callbacks::{Callbacks, Form, Message, Peek};
+use super::entry::{Inside, callable, guard};
+use super::errors;
+use super::layout::{LongRpc, Mux, Muxrpc};
+use crate::rpc::{self, Finished};
+use crate::sched::host::Host;
+use crate::sched::{Proc, Sched};
+
+/// Makes mux ready for use. The fields above private_ may be filled before or after. A Mux on which
+/// no call is outstanding may be initialised again. nil is ignored.
+///
+/// # Safety
+/// `mux` is nil or points to memory of a Mux's size that nobody is using.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muxinit(mux: *mut Mux) {
+    // SAFETY: the caller's promise, passed on.
+    guard((), || unsafe { init(mux, Form::Header) });
+}
+
+/// # Safety
+/// As for [`muxinit`].
+pub(super) unsafe fn init(mux: *mut Mux, form: Form) {
+    if mux.is_null() {
+        return errors::tell_invalid();
+    }
+    let inside = rpc::Mux::with_sched(Callbacks::new(mux, form), Host);
+    // SAFETY: the caller's promise, passed on.
+    if !unsafe { Mux::furnish(mux, inside) } {
+        errors::tell(rpc::Error::NoMemory);
+    }
+}
+
+/// Sends request and waits for its reply, which it answers: the caller's from then on.
+///
+/// The request stays the caller's, and is no longer used when muxrpc returns. While it waits, the
+/// caller may find itself in recv, on behalf of all. When all tags are in use it waits for one.
+///
+/// Answers nil on error. errno: ECONNRESET, the connection has ended; what send or settag has left
+/// there (EIO if nothing), it has failed; EAGAIN, all tags are held for replies to cancelled calls;
+/// ESHUTDOWN, muxhangup was called; ENOMEM, no memory for the call; EINVAL, a nil mux, request
+/// or function, a Mux without muxinit, or maxtag not above mintag; EPERM, a thread that libthread
+/// did not make, in a program of libthread's. Where the program has lib9, its error string says the
+/// same, and errno is lib9's mark.
+///
+/// # Safety
+/// `mux` is nil or points to a Mux; `request` is what the Mux's own functions expect.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muxrpc(mux: *mut Mux, request: *mut c_void) -> *mut c_void {
+    guard(null_mut(), || {
+        // SAFETY: the caller's promise, passed on.
+        let Some(inside) = (unsafe { callable(mux) }) else {
+            return null_mut();
+        };
+        let Some(request) = NonNull::new(request) else {
+            errors::tell_invalid();
+            return null_mut();
+        };
+        match inside.rpc(Message(request)) {
+            Ok(reply) => reply.0.as_ptr(),
+            Err(error) => {
+                errors::tell(error);
+                null_mut()
+            }
+        }
+    })
+}
+
+/// Sends request without waiting for its reply, and answers the call, to be given to
+/// muxrpccanfinish until that answers 1.
+///
+/// The request stays the caller's, and is no longer used when muxrpcstart returns. Answers nil on
+/// error, errno as for muxrpc, and EAGAIN when all tags are in use.
+///
+/// # Safety
+/// As for [`muxrpc`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muxrpcstart(mux: *mut Mux, request: *mut c_void) -> *mut Muxrpc {
+    guard(null_mut(), || {
+        // SAFETY: the caller's promise, passed on.
+        let Some(inside) = (unsafe { callable(mux) }) else {
+            return null_mut();
+        };
+        let Some(request) = NonNull::new(request) else {
+            errors::tell_invalid();
+            return null_mut();
+        };
+        start(inside, mux, Message(request))
+    })
+}
+
+fn start(inside: &Inside, mux: *mut Mux, request: Message) -> *mut Muxrpc {
+    // SAFETY: plain allocation, zeroed, which is a LongRpc without a number.
+    let long: *mut LongRpc = unsafe { libc::calloc(1, size_of::<LongRpc>()) }.cast();
+    let Some(peek) = NonNull::new(long.cast::<Muxrpc>()) else {
+        errors::tell(rpc::Error::NoMemory);
+        return null_mut();
+    };
+    // SAFETY: just allocated, and nobody else's yet.
+    unsafe {
+        long.write(LongRpc {
+            rpc: Muxrpc {
+                mux,
+                next: null_mut(),
+                prev: null_mut(),
+                r: [null_mut(); 3],
+                tag: 0,
+                p: null_mut(),
+                waiting: 1,
+                r#async: 1,
+            },
+            id: None,
+            failed: None,
+        });
+    }
+    let result = inside.start_watched(request, Peek(peek), |id, tag| {
+        // SAFETY: the request is not sent yet, so nobody else looks at the Muxrpc.
+        unsafe {
+            (*long).id = Some(id);
+            (*long).rpc.tag = tag;
+        }
+    });
+    match result {
+        Ok(_) => peek.as_ptr(),
+        Err(error) => {
+            // SAFETY: the call is no longer in the machine, so this is the last pointer to it.
+            unsafe { libc::free(long.cast()) };
+            errors::tell(error);
+            null_mut()
+        }
+    }
+}
+
+/// Whether the call rpc can finish. Answers 1 and stores its reply, which is the caller's from then
+/// on; 1 and stores nil when there will be none; 0 and stores nil when it is still pending, which
+/// includes that somebody else is receiving just now. When it answers 1, rpc is gone.
+///
+/// Unless somebody receives already, takes what nbrecv has, for whatever calls it is. errno after 1
+/// with nil: ECONNRESET, the connection has ended; EOPNOTSUPP, nobody receives, there are no procs
+/// and no nbrecv, so it could never finish; EINVAL, rpc is nil. errno after 0 is of no account but for
+/// EINVAL, reply is nil, and EPERM, as for muxrpc: the call goes on.
+///
+/// # Safety
+/// `rpc` is nil or a call that muxrpcstart has answered and that is not gone; `reply` is nil or
+/// points to where the reply goes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muxrpccanfinish(rpc: *mut Muxrpc, reply: *mut *mut c_void) -> c_int {
+    guard(1, || {
+        if rpc.is_null() || reply.is_null() {
+            errors::tell_invalid();
+            if !reply.is_null() {
+                // SAFETY: the caller's promise.
+                unsafe { reply.write(null_mut()) };
+            }
+            // Without a place for the reply the call goes on: nothing is lost.
+            return c_int::from(rpc.is_null());
+        }
+        // SAFETY: the caller's promise, passed on.
+        let finished = unsafe { finish(rpc) };
+        let message = match finished {
+            Some(Finished::Reply(message)) => message.0.as_ptr(),
+            _ => null_mut(),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { reply.write(message) };
+        let Some(Finished::Reply(_) | Finished::Failed(_)) = finished else { return 0 };
+        // SAFETY: the call is over, so this is the last pointer to it.
+        unsafe { libc::free(rpc.cast()) };
+        if let Some(Finished::Failed(error)) = finished {
+            errors::tell(error);
+        }
+        1
+    })
+}
+
+/// How the call `rpc` stands; `None`, and errno, when this caller can not know.
+///
+/// # Safety
+/// `rpc` is a call that muxrpcstart has answered and that is not gone.
+pub(super) unsafe fn finish(rpc: *mut Muxrpc) -> Option<Finished<Message, c_int>> {
+    // SAFETY: a Muxrpc that is not gone is a LongRpc, its owner's, whose Mux is in use.
+    unsafe {
+        let long: *mut LongRpc = rpc.cast();
+        let inside = super::entry::inside((*rpc).mux)?;
+        let Some(id) = (*long).id else {
+            return Some(Finished::Failed((*long).failed.unwrap_or(rpc::Error::Ended)));
+        };
+        let finished = inside.can_finish(id);
+        if let Finished::Failed(error) = finished {
+            (*long).id = None;
+            (*long).failed = Some(error);
+        }
+        Some(finished)
+    }
+}
+
+/// Starts two procs, one in which recv runs and one in which send runs, until the connection ends;
+/// then the Mux works as before. Does nothing when they run already. Under libthread they are its
+/// procs; otherwise detached threads, which take no signals. If they can not be started, errno says
+/// why, and the Mux works as before.
+///
+/// # Safety
+/// `mux` is nil or points to a Mux, which stays until both have ended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
+    guard((), || {
+        // SAFETY: the caller's promise, passed on.
+        let Some(inside) = (unsafe { callable(mux) }) else {
+            return;
+        };
+        if inside.send_proc_starts() {
+            // SAFETY: the function takes a Mux, and this one stays.
+            let started =
+                unsafe { inside.sched().start(Proc { main: send_main, arg: mux.cast() }) };
+            if let Err(error) = started {
+                inside.procs_failed(false);
+                return errors::tell_not_started(error.0);
+            }
+        }
+        if inside.receive_proc_starts() {
+            // SAFETY: as above.
+            let started =
+                unsafe { inside.sched().start(Proc { main: receive_main, arg: mux.cast() }) };
+            if let Err(error) = started {
+                inside.procs_failed(true);
+                errors::tell_not_started(error.0);
+            }
+        }
+    });
+}
+
+unsafe extern "C" fn send_main(mux: *mut c_void) {
+    // SAFETY: muxprocs gave it a Mux that muxinit has seen and that stays.
+    guard((), || unsafe { (*Mux::inside(mux.cast())).send_proc_runs() });
+}
+
+unsafe extern "C" fn receive_main(mux: *mut c_void) {
+    // SAFETY: as above.
+    guard((), || unsafe { (*Mux::inside(mux.cast())).receive_proc_runs() });
+}

@@ -1,0 +1,145 @@
+//! What every entry point does first: see whether it was given a Mux, and keep faults inside.
+
+use std::panic::AssertUnwindSafe;
+
+use super::callbacks::Callbacks;
+use super::errors;
+use super::layout::{Mux, MuxPrivate};
+use crate::rpc;
+use crate::sched::host::Host;
+use crate::sched::plan9::{self, Caller};
+
+/// What is in the private part of a Mux.
+pub type Inside = rpc::Mux<Callbacks, Host>;
+
+/// The private part of a Mux as it is used.
+#[repr(C)]
+struct Room {
+    /// The Mux itself, by which one that muxinit has seen, and that has not been moved, is known.
+    owner: *mut Mux,
+    held: Held,
+}
+
+/// The Rust Mux: in the private part where that is large enough, which is so wherever pointers have
+/// 64 bits; elsewhere in a block of its own.
+#[cfg(not(any(mux_boxed, not(target_pointer_width = "64"))))]
+type Held = std::mem::MaybeUninit<Inside>;
+#[cfg(any(mux_boxed, not(target_pointer_width = "64")))]
+type Held = *mut Inside;
+
+const _: () = {
+    assert!(size_of::<Room>() <= size_of::<MuxPrivate>());
+    assert!(align_of::<Room>() <= align_of::<MuxPrivate>());
+};
+
+impl Mux {
+    /// # Safety
+    /// `mux` points to the memory of a Mux.
+    unsafe fn room(mux: *mut Mux) -> *mut Room {
+        // SAFETY: the caller's promise; only an address is made.
+        unsafe { (&raw mut (*mux).private_).cast() }
+    }
+
+    /// Makes it ready for use; false when there is no memory.
+    ///
+    /// # Safety
+    /// `mux` points to the memory of a Mux that nobody is using.
+    pub(super) unsafe fn furnish(mux: *mut Mux, inside: Inside) -> bool {
+        // SAFETY: the private part is ours to fill, is as large and aligned (above), and what was in
+        // it is garbage or idle.
+        unsafe {
+            let room = Mux::room(mux);
+            #[cfg(any(mux_boxed, not(target_pointer_width = "64")))]
+            {
+                (*room).held = libc::malloc(size_of::<Inside>()).cast();
+                if (*room).held.is_null() {
+                    (*room).owner = std::ptr::null_mut();
+                    return false;
+                }
+            }
+            Mux::inside(mux).write(inside);
+            (*room).owner = mux;
+        }
+        true
+    }
+
+    /// Where the Rust Mux is.
+    ///
+    /// # Safety
+    /// `mux` points to a Mux that muxinit has seen.
+    pub(super) unsafe fn inside(mux: *mut Mux) -> *mut Inside {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let held = &raw mut (*Mux::room(mux)).held;
+            #[cfg(not(any(mux_boxed, not(target_pointer_width = "64"))))]
+            return held.cast();
+            #[cfg(any(mux_boxed, not(target_pointer_width = "64")))]
+            return held.read();
+        }
+    }
+}
+
+/// Runs an entry point; a panic (a fault in this library) becomes `failed` and EFAULT, and does not
+/// reach C.
+#[inline]
+pub fn guard<R>(failed: R, entry: impl FnOnce() -> R) -> R {
+    match std::panic::catch_unwind(AssertUnwindSafe(entry)) {
+        Ok(answer) => answer,
+        Err(_) => {
+            errors::tell_fault();
+            failed
+        }
+    }
+}
+
+/// The Rust side of `mux`, if it is one that muxinit has seen. Otherwise says why not.
+///
+/// # Safety
+/// `mux` is nil or points to a Mux.
+#[inline]
+pub unsafe fn reachable<'a>(mux: *mut Mux) -> Option<&'a Inside> {
+    if mux.is_null() {
+        errors::tell_invalid();
+        return None;
+    }
+    // SAFETY: the caller's promise. A Mux that muxinit has not seen is told by a word that is read
+    // as a number before anything else is believed.
+    unsafe {
+        if (*Mux::room(mux)).owner != mux {
+            errors::tell_invalid();
+            return None;
+        }
+        Some(&*Mux::inside(mux))
+    }
+}
+
+/// As [`reachable`], for callers that may wait or wake: a thread that libthread did not make can do
+/// neither.
+///
+/// # Safety
+/// As for [`reachable`].
+#[inline]
+pub unsafe fn inside<'a>(mux: *mut Mux) -> Option<&'a Inside> {
+    // SAFETY: the caller's promise, passed on.
+    let inside = unsafe { reachable(mux) }?;
+    if plan9::caller() == Caller::Stranger {
+        errors::tell_stranger();
+        return None;
+    }
+    Some(inside)
+}
+
+/// As [`inside`], for calls: the functions that they need are there.
+///
+/// # Safety
+/// As for [`inside`].
+#[inline]
+pub unsafe fn callable<'a>(mux: *mut Mux) -> Option<&'a Inside> {
+    // SAFETY: the caller's promise, passed on.
+    let inside = unsafe { inside(mux) }?;
+    if !inside.transport().complete() {
+        errors::tell_invalid();
+        return None;
+    }
+    Some(inside)
+}

@@ -1,0 +1,103 @@
+//! Errors in C's terms: errno, and lib9's error string where the program has one.
+
+use std::ffi::{CStr, c_int};
+
+use crate::rpc::Error;
+use crate::sched::plan9;
+
+use crate::sched::errno_place;
+#[cfg(any(target_os = "netbsd", target_os = "openbsd", target_os = "android"))]
+use libc::__errno as errno_location;
+
+fn set_errno(value: c_int) {
+    // SAFETY: the address of this thread's own variable.
+    unsafe { *errno_place() = value }
+}
+
+/// Calls one of the program's functions whose answer below 0 is a failure, and finds out why it
+/// failed: what it left in errno, EIO if nothing.
+#[inline]
+pub fn cause(call: impl FnOnce() -> c_int) -> Result<(), c_int> {
+    // SAFETY: the address of the calling thread's errno, good as long as the thread is; a coroutine
+    // stays on its thread.
+    let (errno, before) = unsafe {
+        let errno = errno_place();
+        (errno, errno.replace(0))
+    };
+    let answer = call();
+    // SAFETY: as above.
+    unsafe {
+        match (answer < 0, errno.read()) {
+            (true, 0) => Err(libc::EIO),
+            (true, why) => Err(why),
+            (false, _) => {
+                errno.write(before);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What went wrong, for the caller to see: sets errno, and the error string of a program that has
+/// lib9's (which makes errno its own mark, so that %r prints the string).
+#[cold]
+pub fn tell(error: Error<c_int>) {
+    let (number, text): (c_int, &CStr) = match error {
+        Error::Ended => (libc::ECONNRESET, c"mux: the connection has ended"),
+        // lib9 expands %r to the cause: its own error string, or that of errno.
+        Error::Failed(cause) => (cause, c"mux: the request was not sent: %r"),
+        Error::NoTag => (libc::EAGAIN, c"mux: all tags are in use"),
+        Error::HungUp => (libc::ESHUTDOWN, c"mux: the connection has been hung up"),
+        Error::EmptyRange => (libc::EINVAL, c"mux: maxtag is not above mintag"),
+        Error::NoMemory => (libc::ENOMEM, c"mux: out of memory"),
+        Error::Stuck => {
+            (libc::EOPNOTSUPP, c"mux: the call can not finish: no nbrecv, and nobody receives")
+        }
+        Error::Busy => (libc::EBUSY, c"mux: the receive proc has the connection"),
+    };
+    say(number, text);
+}
+
+/// The call was made with arguments that make no sense.
+#[cold]
+pub fn tell_invalid() {
+    say(libc::EINVAL, c"mux: bad argument");
+}
+
+/// The caller is a thread that libthread did not make, in a program of libthread's.
+#[cold]
+pub fn tell_stranger() {
+    say(libc::EPERM, c"mux: the caller is not a thread of libthread");
+}
+
+/// A reply is not there yet, where the answer itself can not say so.
+#[cold]
+pub fn tell_pending() {
+    say(libc::EAGAIN, c"mux: no reply yet");
+}
+
+/// The operating system has refused something.
+#[cold]
+pub fn tell_os(number: c_int) {
+    say(number, c"mux: %r");
+}
+
+/// A fault in this library: the call can not be carried out.
+#[cold]
+pub fn tell_fault() {
+    say(libc::EFAULT, c"mux: internal fault");
+}
+
+/// A proc could not be started.
+#[cold]
+pub fn tell_not_started(number: c_int) {
+    say(number, c"mux: no proc could be started: %r");
+}
+
+fn say(number: c_int, text: &CStr) {
+    set_errno(number);
+    if let Some(werrstr) = plan9::werrstr() {
+        // SAFETY: lib9's function: a format, whose only verb takes no argument.
+        unsafe { werrstr(text.as_ptr()) };
+    }
+}

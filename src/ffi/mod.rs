@@ -1,0 +1,17 @@
+//! The C face: plan9port's libmux to the byte. It holds whatever is odd for historical reasons
+//! (layouts, nil, 1 and 0, errno, two forms of one function) and nothing else: each entry point
+//! checks what it was given, calls the Rust face, and says the answer in C's terms.
+//!
+//! `include/mux.h` is generated from these files, comments included.
+
+mod api;
+mod callbacks;
+mod entry;
+mod errors;
+mod layout;
+#[cfg(feature = "capi")]
+mod malloc;
+mod man3;
+mod more;
+mod private;
+mod queue;

@@ -1,0 +1,67 @@
+//! Messages by hand: one sent or received outside any call, in turn with the calls.
+
+use crate::core::{Seat, Step, Told};
+use crate::sched::Sched;
+
+use super::blocking::Turn;
+use super::{Error, Mux, Polled, Transport};
+
+impl<T: Transport, S: Sched> Mux<T, S> {
+    /// Sends `request` as it is, when its turn comes, and forgets it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`], [`Error::NoMemory`], or [`Error::Ended`] if the connection ended first.
+    pub fn send_message(&self, request: T::Request) -> Result<(), Error<T::Failure>> {
+        let id = self.state.lock().begin_message()?;
+        let request = match self.turn(id, request) {
+            Turn::Mine(request) => request,
+            Turn::Elsewhere(Told::Sent) => return Ok(()),
+            Turn::Elsewhere(Told::Failed(failure)) => return Err(Error::Failed(failure)),
+            Turn::Elsewhere(_) | Turn::Over(_) => return Err(Error::Ended),
+        };
+        let (result, began) = self.send(request);
+        let mut state = self.state.lock();
+        let step = state.sent(id, result, began, self.transport.range());
+        self.release(state);
+        match step {
+            Step::Failed(failure) => Err(Error::Failed(failure)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Receives one message, whosever it is, and gives it to the caller rather than to its call.
+    /// With `wait` it waits for the role and for the message; without, it looks.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] under procs, [`Error::Ended`], [`Error::Stuck`] when the transport can not
+    /// look without waiting, [`Error::NoMemory`].
+    pub fn receive_message(&self, wait: bool) -> Result<Option<T::Reply>, Error<T::Failure>> {
+        let mut state = self.state.lock();
+        let (id, seat) = state.receive_message(wait)?;
+        match seat {
+            Seat::Receive => self.release(state),
+            Seat::Stop => return Err(Error::Busy),
+            Seat::Sleep if !wait => return Ok(None),
+            Seat::Sleep => match self.sleep(state, |core, wake| core.sleeps(id, wake)) {
+                Told::Receive => {}
+                Told::Busy => return Err(Error::Busy),
+                _ => return Err(Error::Ended),
+            },
+        }
+        let polled = match wait {
+            true => self.transport.recv().map_or(Polled::Ended, Polled::Message),
+            false if self.transport.can_try() => self.transport.try_recv(),
+            false => Polled::Ended,
+        };
+        let ended = matches!(polled, Polled::Ended) && (wait || self.transport.can_try());
+        let mut state = if ended { self.end() } else { self.state.lock() };
+        state.received_message(id);
+        self.release(state);
+        match polled {
+            Polled::Message(reply) => Ok(Some(reply)),
+            Polled::Nothing => Ok(None),
+            Polled::Ended if wait || self.transport.can_try() => Err(Error::Ended),
+            Polled::Ended => Err(Error::Stuck),
+        }
+    }
+}

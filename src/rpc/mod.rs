@@ -1,0 +1,335 @@
+//! The calls: what drives the machine over a transport, under a scheduler.
+//!
+//! Who holds what: the state lock guards the machine, and is held for some dozen instructions, never
+//! while the transport is called, a caller sleeps, or somebody is woken. The turn to send and the
+//! muxer's role are the machine's to give; who has one is the only one inside `send`, or inside
+//! `recv` or `try_recv`, and gives it up by the next event that it reports.
+//!
+//! Who wakes whom: each event may name callers to wake ([`Wakes`]); they are woken right after the
+//! lock is released, each with all that it needs to know.
+
+mod blocking;
+mod messages;
+mod nonblocking;
+mod procs;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::lock_api;
+
+use crate::core::tags::Range;
+use crate::core::{Machine, Protocol, Refused, Told, Wakes};
+use crate::sched::native::Native;
+use crate::sched::signal::Signal;
+use crate::sched::{Handle, Sched};
+
+pub use crate::core::Stats;
+pub use nonblocking::{Call, Finished};
+
+/// A connection to a server, and where the tag is in a message.
+///
+/// The functions are called with no lock held; `send` by one caller at a time, `recv` and
+/// `try_recv` together by one at a time, both at once; the others by any number at once. None may
+/// call the [`Mux`] that it belongs to, and none may unwind.
+pub trait Transport {
+    /// A message to the server.
+    type Request;
+    /// A message from the server.
+    type Reply;
+    /// Why a message could not be sent.
+    type Failure;
+    /// How the owner of a non-blocking call sees that its reply is there; `()` where it does not.
+    type Watch: Copy;
+
+    /// The valid tags, now. Asked at each use, so it may change at any time.
+    fn range(&self) -> Range;
+
+    /// Puts `tag` into a request.
+    ///
+    /// # Errors
+    /// Fails that call alone.
+    fn set_tag(&self, request: &mut Self::Request, tag: u32) -> Result<(), Self::Failure>;
+
+    /// The tag in a reply; `None` if it has none.
+    fn tag(&self, reply: &Self::Reply) -> Option<u32>;
+
+    /// Sends a request that has its tag. May block, and may take as long as it likes.
+    ///
+    /// # Errors
+    /// Fails that call alone.
+    fn send(&self, request: &mut Self::Request) -> Result<(), Self::Failure>;
+
+    /// Waits for a message. `None` is the end of the connection.
+    fn recv(&self) -> Option<Self::Reply>;
+
+    /// Whether [`try_recv`](Transport::try_recv) can do anything.
+    fn can_try(&self) -> bool {
+        false
+    }
+
+    /// Looks for a message without waiting.
+    fn try_recv(&self) -> Polled<Self::Reply> {
+        Polled::Nothing
+    }
+
+    /// Disposes of a message that no call waits for.
+    fn orphan(&self, message: Self::Reply) {
+        drop(message);
+    }
+
+    /// The reply of a non-blocking call is there. Called with the state lock held: it may note the
+    /// fact, and nothing else.
+    fn arrived(&self, watch: Self::Watch, reply: &Self::Reply) {
+        let _ = (watch, reply);
+    }
+}
+
+/// What looking without waiting has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled<R> {
+    /// A message.
+    Message(R),
+    /// Nothing yet.
+    Nothing,
+    /// The end of the connection.
+    Ended,
+}
+
+/// Why a call has no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error<F> {
+    /// The connection has ended. A later call tries again: the transport may have connected anew.
+    #[error("the connection has ended")]
+    Ended,
+    /// The request could not be sent, or not be given its tag.
+    #[error("the request could not be sent")]
+    Failed(F),
+    /// All tags are taken, and the call is not one that waits; or all of them are held for calls
+    /// that have been given up.
+    #[error("all tags are taken")]
+    NoTag,
+    /// The connection has been given up by [`Mux::hang_up`].
+    #[error("the connection has been hung up")]
+    HungUp,
+    /// The range of tags holds none.
+    #[error("the range of tags is empty")]
+    EmptyRange,
+    /// No memory for one more call.
+    #[error("out of memory")]
+    NoMemory,
+    /// A non-blocking call that can never finish: nobody receives, and the transport can not look
+    /// without waiting.
+    #[error("nobody receives, and the transport cannot look without waiting")]
+    Stuck,
+    /// Procs receive for all, so a message can not be received by hand.
+    #[error("the receive proc has the connection")]
+    Busy,
+}
+
+impl<F> From<Refused> for Error<F> {
+    fn from(refused: Refused) -> Error<F> {
+        match refused {
+            Refused::EmptyRange => Error::EmptyRange,
+            Refused::NoTag => Error::NoTag,
+            Refused::HungUp => Error::HungUp,
+            Refused::NoMemory => Error::NoMemory,
+        }
+    }
+}
+
+/// What the machine is told about the connection behind a transport.
+pub struct Over<T>(std::marker::PhantomData<T>);
+
+impl<T: Transport> Protocol for Over<T> {
+    type Request = T::Request;
+    type Reply = T::Reply;
+    type Failure = T::Failure;
+    type Watch = T::Watch;
+}
+
+type Wake<T, S> = Handle<Told<Over<T>>, <S as Sched>::Parker>;
+type Core<T, S> = Machine<Over<T>, Wake<T, S>>;
+/// What an event has answered, with the state still locked.
+type Locked<'a, T, S, A> = (State<'a, T, S>, A);
+type State<'a, T, S> = lock_api::MutexGuard<'a, <S as Sched>::Lock, Core<T, S>>;
+
+/// Many callers on one connection. All its functions may be called from any number of threads.
+pub struct Mux<T: Transport, S: Sched = Native> {
+    transport: T,
+    sched: S,
+    state: lock_api::Mutex<S::Lock, Core<T, S>>,
+    /// How often the connection has ended, for whoever is about to send.
+    ends: AtomicU32,
+    /// Readable while some non-blocking call can finish; there once it has been asked for. Its lock
+    /// is taken before the state's, and held over its own system calls alone.
+    signal: lock_api::Mutex<S::Lock, Option<Signal>>,
+}
+
+impl<T: Transport> Mux<T, Native> {
+    /// A multiplexor over `transport`, for threads.
+    #[must_use]
+    pub fn new(transport: T) -> Mux<T, Native> {
+        Mux::with_sched(transport, Native)
+    }
+}
+
+impl<T: Transport, S: Sched> Mux<T, S> {
+    /// A multiplexor over `transport`, for the callers that `sched` schedules.
+    #[must_use]
+    pub fn with_sched(transport: T, sched: S) -> Mux<T, S> {
+        let state = lock_api::Mutex::new(Machine::new());
+        Mux { transport, sched, state, ends: AtomicU32::new(0), signal: lock_api::Mutex::new(None) }
+    }
+
+    /// The connection.
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    /// The scheduler.
+    pub fn sched(&self) -> &S {
+        &self.sched
+    }
+
+    /// What has happened so far.
+    pub fn stats(&self) -> Stats {
+        self.state.lock().stats()
+    }
+
+    /// Gives the connection up: every outstanding call ends now, and later ones are refused. From any
+    /// thread. Whoever is inside the transport's `send` or `recv` learns of it when that returns, so
+    /// shut the connection down as well.
+    pub fn hang_up(&self) {
+        let mut state = self.state.lock();
+        state.hang_up(self.transport.range());
+        self.ends.store(state.ends(), Ordering::Release);
+        self.release(state);
+    }
+
+    /// How many tags are taken now.
+    pub fn outstanding(&self) -> usize {
+        self.state.lock().outstanding()
+    }
+
+    /// Releases the state lock, then wakes whom the last event has named.
+    #[inline(always)]
+    fn release(&self, mut state: State<'_, T, S>) {
+        let wakes = state.wakes();
+        let stale = state.signal_is_stale();
+        drop(state);
+        // First, since a wake may switch to another coroutine.
+        if stale {
+            self.freshen_signal();
+        }
+        if let Some(wakes) = wakes {
+            self.wake(wakes);
+        }
+    }
+
+    /// A descriptor that is readable while some non-blocking call can finish, for select and poll.
+    /// It is made on first use, and closed with the Mux. Nobody receives for its sake: it is for
+    /// programs with procs, or with other callers.
+    ///
+    /// # Errors
+    /// The operating system's error number.
+    pub fn poll_fd(&self) -> Result<i32, i32> {
+        let fd = {
+            let mut signal = self.signal.lock();
+            match &*signal {
+                Some(signal) => signal.fd(),
+                None => signal.insert(Signal::new()?).fd(),
+            }
+        };
+        self.freshen_signal();
+        Ok(fd)
+    }
+
+    /// Brings the descriptor in line with the machine. Whoever comes later sees what is true then.
+    #[cold]
+    fn freshen_signal(&self) {
+        let mut signal = self.signal.lock();
+        let raise = self.state.lock().signal(signal.is_some());
+        if let Some(signal) = &mut *signal {
+            signal.set(raise);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, mut wakes: Wakes<Over<T>, Wake<T, S>>) {
+        loop {
+            let more = wakes.more();
+            for (handle, told) in wakes {
+                handle.wake(told);
+            }
+            if !more {
+                return;
+            }
+            match self.state.lock().wakes() {
+                Some(rest) => wakes = rest,
+                None => return,
+            }
+        }
+    }
+
+    /// Sleeps, after releasing the lock and waking whom the last event has named; `publish` says
+    /// to the machine how this caller is woken. Answers what it was told.
+    #[inline]
+    fn sleep(
+        &self,
+        mut state: State<'_, T, S>,
+        publish: impl FnOnce(&mut Core<T, S>, Wake<T, S>),
+    ) -> Told<Over<T>> {
+        let told = crate::sched::sleep(&self.sched, |handle| {
+            publish(&mut state, handle);
+            self.release(state);
+        });
+        // A handle is always used; a machine that lost one would have ended the call.
+        told.unwrap_or(Told::Ended)
+    }
+
+    /// Takes one message to its call. The state is locked on return.
+    #[inline]
+    fn deliver(&self, reply: T::Reply) -> State<'_, T, S> {
+        let tag = self.transport.tag(&reply);
+        let mut state = self.state.lock();
+        let range = self.transport.range();
+        let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
+        match state.deliver(tag, reply, range, arrived) {
+            None => state,
+            Some(orphan) => {
+                drop(state);
+                self.transport.orphan(orphan);
+                self.state.lock()
+            }
+        }
+    }
+
+    /// Receives one message, waiting for it, and takes it to its call. For who has the role. The
+    /// state is locked on return.
+    #[inline]
+    fn receive(&self) -> State<'_, T, S> {
+        match self.transport.recv() {
+            Some(reply) => self.deliver(reply),
+            None => self.end(),
+        }
+    }
+
+    /// The connection has ended. The state is locked on return.
+    fn end(&self) -> State<'_, T, S> {
+        let mut state = self.state.lock();
+        state.end(self.transport.range());
+        self.ends.store(state.ends(), Ordering::Release);
+        state
+    }
+
+    /// Sends a request, for who has the turn. Answers how often the connection had ended when it
+    /// began, too.
+    #[inline]
+    fn send(&self, mut request: T::Request) -> (Result<(), T::Failure>, u32) {
+        let began = self.ends.load(Ordering::Acquire);
+        (self.transport.send(&mut request), began)
+    }
+}

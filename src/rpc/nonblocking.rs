@@ -1,0 +1,147 @@
+//! Non-blocking calls, for programs with an event loop: the request goes out at once, and the
+//! owner comes back to see.
+
+use crate::core::{CallId, Finish, Step, Told};
+use crate::sched::Sched;
+
+use super::blocking::Turn;
+use super::{Error, Mux, Over, Polled, Transport};
+
+/// How a non-blocking call stands.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finished<R, F> {
+    /// The reply; the call is over.
+    Reply(R),
+    /// Not yet.
+    Pending,
+    /// There will be no reply; the call is over.
+    Failed(Error<F>),
+}
+
+impl<T: Transport, S: Sched> Mux<T, S> {
+    /// Sends `request` without waiting for its reply. `watch` is what
+    /// [`Transport::arrived`] gets when the reply is there.
+    ///
+    /// Whoever has the [`CallId`] asks with [`can_finish`](Mux::can_finish) until the call is over, or
+    /// gives it up. [`start`](Mux::start) does that by itself.
+    ///
+    /// # Errors
+    /// As [`rpc`](Mux::rpc), but when all tags are taken it is [`Error::NoTag`] at once.
+    pub(crate) fn start_watched(
+        &self,
+        mut request: T::Request,
+        watch: T::Watch,
+        tagged: impl FnOnce(CallId, u32),
+    ) -> Result<CallId, Error<T::Failure>> {
+        let (state, begun) = self.begin(Some(watch))?;
+        self.release(state);
+        let id = begun.id;
+        let Some(tag) = begun.tag else {
+            return Err(Error::NoTag);
+        };
+        tagged(id, tag);
+        self.put_tag(id, &mut request, tag)?;
+        if !begun.turn {
+            match self.turn(id, request) {
+                Turn::Mine(mine) => request = mine,
+                Turn::Elsewhere(Told::Sent) => return Ok(id),
+                Turn::Elsewhere(Told::Failed(failure)) => return Err(Error::Failed(failure)),
+                Turn::Elsewhere(_) | Turn::Over(_) => return Err(Error::Ended),
+            }
+        }
+        let (result, began) = self.send(request);
+        let mut state = self.state.lock();
+        let step = state.sent(id, result, began, self.transport.range());
+        self.release(state);
+        match step {
+            Step::Failed(failure) => Err(Error::Failed(failure)),
+            Step::Ended => Err(Error::Ended),
+            _ => Ok(id),
+        }
+    }
+
+    /// How a non-blocking call stands. Takes what the transport has without waiting, for whomever it
+    /// is, unless somebody else is receiving.
+    pub(crate) fn can_finish(&self, id: CallId) -> Finished<T::Reply, T::Failure> {
+        let mut state = self.state.lock();
+        let mut finish = state.can_finish(id, self.transport.can_try());
+        loop {
+            self.release(state);
+            if !matches!(finish, Finish::Poll) {
+                return finished(finish);
+            }
+            match self.transport.try_recv() {
+                Polled::Message(reply) => {
+                    state = self.deliver(reply);
+                    finish = state.polled(id);
+                }
+                Polled::Nothing => {
+                    state = self.state.lock();
+                    finish = state.poll_ends(id);
+                }
+                Polled::Ended => {
+                    state = self.end();
+                    finish = state.poll_ends(id);
+                }
+            }
+        }
+    }
+
+    /// The owner will not ask again. The call's tag stays out of use until its reply has come.
+    pub(crate) fn give_up(&self, id: CallId) {
+        let mut state = self.state.lock();
+        let reply = state.give_up(id);
+        self.release(state);
+        if let Some(reply) = reply {
+            self.transport.orphan(reply);
+        }
+    }
+}
+
+fn finished<T: Transport>(finish: Finish<Over<T>>) -> Finished<T::Reply, T::Failure> {
+    match finish {
+        Finish::Reply(reply) => Finished::Reply(reply),
+        Finish::Pending | Finish::Poll => Finished::Pending,
+        Finish::Ended => Finished::Failed(Error::Ended),
+        Finish::Never => Finished::Failed(Error::Stuck),
+    }
+}
+
+impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
+    /// Sends `request` without waiting for its reply.
+    ///
+    /// # Errors
+    /// As [`rpc`](Mux::rpc), but when all tags are taken it is [`Error::NoTag`] at once.
+    pub fn start(&self, request: T::Request) -> Result<Call<'_, T, S>, Error<T::Failure>> {
+        let id = self.start_watched(request, (), |_, _| ())?;
+        Ok(Call { mux: self, id: Some(id) })
+    }
+}
+
+/// A call whose reply is not waited for. Dropping it gives it up.
+pub struct Call<'a, T: Transport, S: Sched> {
+    mux: &'a Mux<T, S>,
+    id: Option<CallId>,
+}
+
+impl<T: Transport, S: Sched> Call<'_, T, S> {
+    /// How it stands. Once it is over, it is [`Error::Ended`] for ever.
+    pub fn can_finish(&mut self) -> Finished<T::Reply, T::Failure> {
+        let Some(id) = self.id else {
+            return Finished::Failed(Error::Ended);
+        };
+        let finished = self.mux.can_finish(id);
+        if !matches!(finished, Finished::Pending) {
+            self.id = None;
+        }
+        finished
+    }
+}
+
+impl<T: Transport, S: Sched> Drop for Call<'_, T, S> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.mux.give_up(id);
+        }
+    }
+}

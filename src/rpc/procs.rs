@@ -1,0 +1,99 @@
+//! The two procs: one receives for all, one sends for all, until the connection ends.
+//!
+//! Each is a plain function that runs until then, on whatever thread or coroutine calls it. The
+//! roles of muxer and sender become theirs as soon as whoever has them lets go, so that they can be
+//! started while calls are going on. At the end of the connection the receive proc tells the send
+//! proc, and the Mux works on as if there had been none.
+
+use crate::core::{Seat, Told, Work};
+use crate::sched::Sched;
+
+use super::{Mux, Transport};
+
+impl<T: Transport, S: Sched> Mux<T, S> {
+    /// Receives for all until the connection ends. Returns at once when somebody does already.
+    pub fn receive_proc(&self) {
+        if self.receive_proc_starts() {
+            self.receive_proc_runs();
+        }
+    }
+
+    /// Whether a receive proc has to be started: then it is counted on from now on, and whoever is
+    /// answered true sees to it that [`receive_proc_runs`](Mux::receive_proc_runs) is called, or else
+    /// calls [`procs_failed`](Mux::procs_failed).
+    pub(crate) fn receive_proc_starts(&self) -> bool {
+        let mut state = self.state.lock();
+        let first = state.receive_proc_starts();
+        self.release(state);
+        first
+    }
+
+    /// As [`receive_proc_starts`](Mux::receive_proc_starts), for the send proc.
+    pub(crate) fn send_proc_starts(&self) -> bool {
+        self.state.lock().send_proc_starts()
+    }
+
+    /// The receive proc.
+    pub(crate) fn receive_proc_runs(&self) {
+        let mut state = self.state.lock();
+        loop {
+            match state.receive_proc_seat() {
+                Seat::Receive => {
+                    self.release(state);
+                    state = self.receive();
+                }
+                Seat::Sleep => {
+                    let Told::Work = self.sleep(state, |core, wake| core.receive_proc_sleeps(wake))
+                    else {
+                        return;
+                    };
+                    state = self.state.lock();
+                }
+                Seat::Stop => return self.release(state),
+            }
+        }
+    }
+
+    /// Sends for all until the connection ends. Returns at once when somebody does already.
+    pub fn send_proc(&self) {
+        if self.state.lock().send_proc_starts() {
+            self.send_proc_runs();
+        }
+    }
+
+    /// The send proc.
+    pub(crate) fn send_proc_runs(&self) {
+        let mut state = self.state.lock();
+        loop {
+            match state.send_proc_work() {
+                Work::Send(id, request) => {
+                    self.release(state);
+                    let (result, began) = self.send(request);
+                    state = self.state.lock();
+                    state.proc_sent(id, result, began, self.transport.range());
+                }
+                Work::Sleep => {
+                    let Told::Work = self.sleep(state, |core, wake| core.send_proc_sleeps(wake))
+                    else {
+                        return;
+                    };
+                    state = self.state.lock();
+                }
+                Work::Stop => return self.release(state),
+            }
+        }
+    }
+
+    /// The send proc, or (`sends`) after it the receive proc, could not be started. Neither is
+    /// counted on any more; a send proc that runs stops.
+    pub(crate) fn procs_failed(&self, sends: bool) {
+        let mut state = self.state.lock();
+        if sends {
+            state.stop_procs();
+            state.receive_proc_gone();
+        } else {
+            state.send_proc_gone();
+        }
+        self.release(state);
+    }
+}

@@ -1,0 +1,197 @@
+//! The Rust face over a server in a thread, which answers out of order.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// A message: its tag and a number.
+type Message = (u32, u64);
+
+struct Wire {
+    range: Range,
+    out: Mutex<Sender<Message>>,
+    back: Mutex<Receiver<Message>>,
+    orphans: Mutex<Vec<Message>>,
+}
+
+impl Wire {
+    /// A connection to a server that collects `k` requests and answers them backwards, doubled.
+    fn to_server(range: Range, k: usize) -> Wire {
+        let (out, requests) = mpsc::channel::<Message>();
+        let (replies, back) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            for (tag, n) in requests {
+                held.push((tag, n * 2));
+                if held.len() >= k {
+                    for reply in held.drain(..).rev() {
+                        let _ = replies.send(reply);
+                    }
+                }
+            }
+        });
+        let (out, back) = (Mutex::new(out), Mutex::new(back));
+        Wire { range, out, back, orphans: Mutex::default() }
+    }
+}
+
+impl Transport for Wire {
+    type Request = Message;
+    type Reply = Message;
+    type Failure = &'static str;
+    type Watch = ();
+
+    fn range(&self) -> Range {
+        self.range
+    }
+
+    fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), &'static str> {
+        if request.1 == 13 {
+            return Err("unlucky");
+        }
+        request.0 = tag;
+        Ok(())
+    }
+
+    fn tag(&self, reply: &Message) -> Option<u32> {
+        Some(reply.0)
+    }
+
+    fn send(&self, request: &mut Message) -> Result<(), &'static str> {
+        if request.1 == 666 {
+            return Err("not that");
+        }
+        self.out.try_lock().expect("one sender").send(*request).map_err(|_| "gone")
+    }
+
+    fn recv(&self) -> Option<Message> {
+        self.back.try_lock().expect("one receiver").recv().ok()
+    }
+
+    fn can_try(&self) -> bool {
+        true
+    }
+
+    fn try_recv(&self) -> Polled<Message> {
+        match self.back.try_lock().expect("one receiver").try_recv() {
+            Ok(message) => Polled::Message(message),
+            Err(mpsc::TryRecvError::Empty) => Polled::Nothing,
+            Err(mpsc::TryRecvError::Disconnected) => Polled::Ended,
+        }
+    }
+
+    fn orphan(&self, message: Message) {
+        self.orphans.lock().unwrap().push(message);
+    }
+}
+
+const WIDE: Range = Range { min: 0, max: 1000 };
+
+fn many_callers(mux: &Mux<Wire>, threads: u64, calls: u64) {
+    std::thread::scope(|scope| {
+        for t in 0..threads {
+            scope.spawn(move || {
+                for i in 0..calls {
+                    let n = 1_000_000 + t * calls + i;
+                    assert_eq!(mux.rpc((0, n)).expect("a reply").1, n * 2);
+                }
+            });
+        }
+    });
+    assert_eq!(mux.outstanding(), 0);
+    assert_eq!(mux.stats().calls, threads * calls);
+}
+
+#[test]
+fn many_threads_each_get_their_own() {
+    many_callers(&Mux::new(Wire::to_server(WIDE, 1)), 16, 500);
+}
+
+#[test]
+fn few_tags_serve_many_threads() {
+    many_callers(&Mux::new(Wire::to_server(Range { min: 7, max: 8 }, 1)), 8, 200);
+    many_callers(&Mux::new(Wire::to_server(Range { min: 7, max: 10 }, 1)), 16, 200);
+}
+
+#[test]
+fn under_procs_too() {
+    let mux = Arc::new(Mux::new(Wire::to_server(WIDE, 1)));
+    let procs = [
+        std::thread::spawn({
+            let mux = mux.clone();
+            move || mux.receive_proc()
+        }),
+        std::thread::spawn({
+            let mux = mux.clone();
+            move || mux.send_proc()
+        }),
+    ];
+    many_callers(&mux, 16, 300);
+    // The server goes; both procs come home.
+    *mux.transport().out.lock().unwrap() = mpsc::channel().0;
+    for proc in procs {
+        proc.join().unwrap();
+    }
+    assert_eq!(mux.rpc((0, 1)), Err(Error::Failed("gone")));
+}
+
+#[test]
+fn one_thread_with_many_calls_started() {
+    let mux = Mux::new(Wire::to_server(WIDE, 5));
+    let mut calls: Vec<_> = (0..5).map(|n| mux.start((0, n)).expect("a call")).collect();
+    let mut replies = Vec::new();
+    for call in &mut calls {
+        replies.push(loop {
+            match call.can_finish() {
+                Finished::Reply(reply) => break reply.1,
+                Finished::Pending => std::thread::yield_now(),
+                Finished::Failed(error) => panic!("{error}"),
+            }
+        });
+    }
+    assert_eq!(replies, [0, 2, 4, 6, 8]);
+    assert!(matches!(calls[0].can_finish(), Finished::Failed(Error::Ended)), "it is over");
+}
+
+#[test]
+fn a_dropped_call_leaves_an_orphan_not_a_mix_up() {
+    let mux = Mux::new(Wire::to_server(Range { min: 0, max: 2 }, 2));
+    drop(mux.start((0, 100)).expect("a call"));
+    assert_eq!(mux.rpc((0, 200)).expect("a reply").1, 400);
+    assert_eq!(mux.transport().orphans.lock().unwrap().len(), 0, "it comes behind");
+    let mut next = mux.start((0, 300)).expect("a call");
+    while mux.transport().orphans.lock().unwrap().is_empty() {
+        assert!(matches!(next.can_finish(), Finished::Pending));
+        std::thread::yield_now();
+    }
+    assert_eq!(*mux.transport().orphans.lock().unwrap(), [(0, 200)]);
+}
+
+#[test]
+fn failures_are_their_calls_alone() {
+    let mux = Mux::new(Wire::to_server(WIDE, 1));
+    assert_eq!(mux.rpc((0, 666)), Err(Error::Failed("not that")));
+    assert_eq!(mux.rpc((0, 13)), Err(Error::Failed("unlucky")));
+    assert!(matches!(mux.start((0, 13)), Err(Error::Failed("unlucky"))));
+    assert_eq!(mux.rpc((0, 4)).expect("a reply").1, 8);
+    assert_eq!(mux.outstanding(), 0);
+}
+
+#[test]
+fn no_tag_and_no_range() {
+    let mux = Mux::new(Wire::to_server(Range { min: 0, max: 1 }, 2));
+    let _held = mux.start((0, 1)).expect("a call");
+    assert!(matches!(mux.start((0, 2)), Err(Error::NoTag)));
+    let empty = Mux::new(Wire::to_server(Range { min: 3, max: 3 }, 1));
+    assert_eq!(empty.rpc((0, 1)), Err(Error::EmptyRange));
+}
+
+#[test]
+fn messages_by_hand() {
+    let mux = Mux::new(Wire::to_server(WIDE, 1));
+    assert_eq!(mux.receive_message(false), Ok(None));
+    mux.send_message((777, 5)).expect("sent");
+    assert_eq!(mux.receive_message(true), Ok(Some((777, 10))));
+    assert_eq!(mux.send_message((0, 666)), Err(Error::Failed("not that")));
+}

@@ -1,0 +1,168 @@
+//! Sleeping on Linux: a lock and a parker of one word each, on the kernel's futex.
+//!
+//! Our own rather than parking_lot's because that allocates a record when a thread first sleeps,
+//! and ends the program when it cannot: a caller of this library gets an error then. The lock is
+//! used through parking_lot's lock_api, so that only these few lines know about words. Source:
+//! futex(2).
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+
+use parking_lot::lock_api::{GuardNoSend, RawMutex};
+
+use super::Parker;
+
+/// Sleeps while `word` holds `value`, and no longer than `at_most`; may return for no reason.
+fn wait(word: *const AtomicU32, value: u32, at_most: Option<&libc::timespec>) {
+    let at_most = at_most.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the kernel reads the word at an address that the caller keeps valid, and gives
+    // EFAULT for one that is not; the time is nil or a timespec.
+    unsafe {
+        let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+        libc::syscall(libc::SYS_futex, word, wait, value, at_most);
+    }
+}
+
+/// Wakes one that sleeps on `word`, which need not be there any more: an address is all it is.
+fn wake(word: *const AtomicU32) {
+    // SAFETY: FUTEX_WAKE does not touch the memory at the address.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
+    }
+}
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+/// Held, and somebody may be asleep.
+const WANTED: u32 = 2;
+
+/// How often to look again before sleeping: the lock is held for less than a system call takes.
+const LOOKS: u32 = 100;
+
+/// How long one sleeps at a time for a [`Lock`].
+const NAP: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+/// The lock on the machine's state.
+///
+/// Letting go of it is a plain store and a look at whether anybody sleeps, which costs half of what
+/// an exchange does. The processor may look before others see its store, so one that goes to sleep
+/// just then could be overlooked, if the kernel's look at the word came before the store as well. A
+/// store would have to take longer than a system call for that; should it happen, a nap is the
+/// price.
+pub struct Lock {
+    word: AtomicU32,
+    sleepers: AtomicU32,
+}
+
+// SAFETY: one holder at a time: FREE becomes HELD by one exchange only, and only unlock makes it
+// FREE.
+unsafe impl RawMutex for Lock {
+    #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api begins a lock")]
+    const INIT: Lock = Lock { word: AtomicU32::new(FREE), sleepers: AtomicU32::new(0) };
+    type GuardMarker = GuardNoSend;
+
+    #[inline]
+    fn lock(&self) {
+        if !self.try_lock() {
+            self.lock_wanted();
+        }
+    }
+
+    #[inline]
+    fn try_lock(&self) -> bool {
+        self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok()
+    }
+
+    #[inline]
+    unsafe fn unlock(&self) {
+        self.word.store(FREE, Release);
+        if self.sleepers.load(Relaxed) != 0 {
+            wake(&raw const self.word);
+        }
+    }
+}
+
+impl Lock {
+    #[cold]
+    fn lock_wanted(&self) {
+        for _ in 0..LOOKS {
+            if self.word.load(Relaxed) == FREE && self.try_lock() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        self.sleepers.fetch_add(1, SeqCst);
+        while !self.try_lock() {
+            wait(&raw const self.word, HELD, Some(&NAP));
+        }
+        self.sleepers.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A lock whose memory may be freed by whoever takes it next: letting go of it is its last use.
+pub struct LastLock(AtomicU32);
+
+// SAFETY: one holder at a time: FREE becomes HELD or WANTED by one exchange only, and only unlock
+// makes it FREE.
+unsafe impl RawMutex for LastLock {
+    #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api begins a lock")]
+    const INIT: LastLock = LastLock(AtomicU32::new(FREE));
+    type GuardMarker = GuardNoSend;
+
+    fn lock(&self) {
+        if self.try_lock() {
+            return;
+        }
+        while self.0.swap(WANTED, Acquire) != FREE {
+            wait(&raw const self.0, WANTED, None);
+        }
+    }
+
+    fn try_lock(&self) -> bool {
+        self.0.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok()
+    }
+
+    unsafe fn unlock(&self) {
+        let word = &raw const self.0;
+        if self.0.swap(FREE, Release) == WANTED {
+            wake(word);
+        }
+    }
+}
+
+const AWAKE: u32 = 0;
+const ASLEEP: u32 = 1;
+const CALLED: u32 = 2;
+
+/// Sleeps one caller.
+pub struct Bunk(AtomicU32);
+
+impl Bunk {
+    pub const fn new() -> Bunk {
+        Bunk(AtomicU32::new(AWAKE))
+    }
+}
+
+// SAFETY: park returns only when it has read CALLED, which only unpark writes, with Release; after
+// that write unpark uses the address alone.
+unsafe impl Parker for Bunk {
+    unsafe fn park(this: *const Bunk) {
+        // SAFETY: the caller keeps it alive until this returns.
+        let word = unsafe { &(*this).0 };
+        if word.compare_exchange(AWAKE, ASLEEP, Acquire, Acquire).is_err() {
+            return;
+        }
+        while word.load(Acquire) == ASLEEP {
+            wait(word, ASLEEP, None);
+        }
+    }
+
+    unsafe fn unpark(this: *const Bunk) {
+        // SAFETY: alive until the sleeper sees CALLED; from then on, only its address is used.
+        let word = unsafe { &raw const (*this).0 };
+        // SAFETY: as above.
+        if unsafe { (*word).swap(CALLED, Release) } == ASLEEP {
+            wake(word);
+        }
+    }
+}

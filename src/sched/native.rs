@@ -1,0 +1,93 @@
+//! A plain program: callers are threads, and sleep in the kernel.
+
+use std::ffi::c_void;
+
+use super::{NotStarted, Proc, Sched};
+
+#[cfg(all(target_os = "linux", not(mux_parking_lot)))]
+pub(super) use super::futex as sys;
+#[cfg(any(mux_parking_lot, not(target_os = "linux")))]
+pub(super) use super::parking as sys;
+
+/// Threads of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Native;
+
+/// A lock that the next holder may free.
+pub type LastLock = sys::LastLock;
+
+/// Sleeps a thread.
+pub type Bunk = sys::Bunk;
+
+impl Sched for Native {
+    type Lock = sys::Lock;
+    type Parker = Bunk;
+
+    #[inline]
+    fn parker(&self) -> Bunk {
+        Bunk::new()
+    }
+
+    unsafe fn start(&self, proc: Proc) -> Result<(), NotStarted> {
+        // SAFETY: the caller's promise.
+        unsafe { start_thread(proc) }
+    }
+}
+
+/// Starts a detached thread, with every signal blocked that is not its own fault: the program's
+/// handlers run in the program's threads.
+///
+/// Not std::thread, which allocates before it can fail, and ends the program when it cannot.
+///
+/// # Safety
+/// `proc.main` may be called with `proc.arg`, once, from another thread.
+unsafe fn start_thread(proc: Proc) -> Result<(), NotStarted> {
+    // SAFETY: plain C calls on variables of our own; `carry` hands main and arg over, and is freed
+    // by whichever side is left with it.
+    unsafe {
+        let carry: *mut Proc = libc::malloc(size_of::<Proc>()).cast();
+        if carry.is_null() {
+            return Err(NotStarted(libc::ENOMEM));
+        }
+        carry.write(proc);
+        let mut attr = std::mem::zeroed();
+        let mut error = libc::pthread_attr_init(&raw mut attr);
+        if error == 0 {
+            libc::pthread_attr_setdetachstate(&raw mut attr, libc::PTHREAD_CREATE_DETACHED);
+            let mut block = std::mem::zeroed();
+            let mut before = std::mem::zeroed();
+            libc::sigfillset(&raw mut block);
+            for fault in [
+                libc::SIGSEGV,
+                libc::SIGBUS,
+                libc::SIGFPE,
+                libc::SIGILL,
+                libc::SIGTRAP,
+                libc::SIGABRT,
+            ] {
+                libc::sigdelset(&raw mut block, fault);
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const block, &raw mut before);
+            let mut thread = std::mem::zeroed();
+            error =
+                libc::pthread_create(&raw mut thread, &raw const attr, thread_main, carry.cast());
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+            libc::pthread_attr_destroy(&raw mut attr);
+        }
+        if error == 0 {
+            return Ok(());
+        }
+        libc::free(carry.cast());
+        Err(NotStarted(error))
+    }
+}
+
+extern "C" fn thread_main(carry: *mut c_void) -> *mut c_void {
+    // SAFETY: `start_thread` allocated it, wrote it, and gave it to this thread alone.
+    unsafe {
+        let proc: Proc = carry.cast::<Proc>().read();
+        libc::free(carry);
+        (proc.main)(proc.arg);
+    }
+    std::ptr::null_mut()
+}

@@ -1,0 +1,246 @@
+//! A plan9port program: callers are coroutines of libthread, and sleep by the program's own rsleep.
+//!
+//! The functions are the program's, found through weak references: a program without them links and
+//! runs, and no file of plan9port is needed to build this library. They count only when all are
+//! there and lib9's `_rsleep` pointer is set, which libthread's main does before it runs the
+//! program's; lib9 alone leaves it nil.
+//!
+//! A parker is a QLock, a Rendez and a flag, of lib9's layout, on the sleeper's stack, all zero to
+//! begin with. Waking takes the qlock, and may itself switch coroutines, so it is never done under
+//! the state lock. The memory may go as soon as the sleeper has its qlock back: lib9's qunlock
+//! makes the next owner ready as its last act.
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::mem::MaybeUninit;
+
+use super::{NotStarted, Parker, Proc};
+
+/// The stack that a proc gets, in bytes, where libthread heeds it: the callbacks run on it.
+const STACK: c_uint = 256 * 1024;
+
+/// lib9's Lock.
+#[repr(C)]
+pub struct Lock {
+    init: c_int,
+    mutex: MaybeUninit<libc::pthread_mutex_t>,
+    held: c_int,
+}
+
+/// lib9's QLock.
+#[repr(C)]
+pub struct QLock {
+    lock: Lock,
+    owner: *mut c_void,
+    waiting: [*mut c_void; 2],
+}
+
+/// lib9's Rendez.
+#[repr(C)]
+pub struct Rendez {
+    lock: *mut QLock,
+    waiting: [*mut c_void; 2],
+}
+
+type WerrstrFn = unsafe extern "C" fn(*const c_char, ...);
+
+/// The program's functions, in the order of the table below; nil for one that it does not have.
+#[repr(C)]
+struct Table {
+    qlock: Option<unsafe extern "C" fn(*mut QLock)>,
+    qunlock: Option<unsafe extern "C" fn(*mut QLock)>,
+    rsleep: Option<unsafe extern "C" fn(*mut Rendez)>,
+    rwakeup: Option<unsafe extern "C" fn(*mut Rendez) -> c_int>,
+    proccreate: Option<
+        unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, c_uint) -> c_int,
+    >,
+    werrstr: Option<WerrstrFn>,
+    rsleep_pointer: Option<std::ptr::NonNull<*const c_void>>,
+    threadproc: Option<unsafe extern "C" fn() -> *mut c_void>,
+}
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+macro_rules! word {
+    () => {
+        ".quad "
+    };
+}
+#[cfg(all(target_os = "linux", target_pointer_width = "32"))]
+macro_rules! word {
+    () => {
+        ".long "
+    };
+}
+
+// The table's name is in the form of a mangled one of this crate, so that a C program has nothing
+// to clash with.
+#[cfg(target_os = "linux")]
+std::arch::global_asm!(
+    ".weak qlock",
+    ".weak qunlock",
+    ".weak rsleep",
+    ".weak rwakeup",
+    ".weak proccreate",
+    ".weak werrstr",
+    ".weak _rsleep",
+    ".weak _threadproc",
+    ".pushsection .data.rel.ro.mux_plan9,\"aw\",%progbits",
+    ".balign 8",
+    ".globl _ZN3mux5sched5plan95TABLEE",
+    ".hidden _ZN3mux5sched5plan95TABLEE",
+    ".type _ZN3mux5sched5plan95TABLEE,%object",
+    "_ZN3mux5sched5plan95TABLEE:",
+    concat!(word!(), "qlock"),
+    concat!(word!(), "qunlock"),
+    concat!(word!(), "rsleep"),
+    concat!(word!(), "rwakeup"),
+    concat!(word!(), "proccreate"),
+    concat!(word!(), "werrstr"),
+    concat!(word!(), "_rsleep"),
+    concat!(word!(), "_threadproc"),
+    ".size _ZN3mux5sched5plan95TABLEE, .-_ZN3mux5sched5plan95TABLEE",
+    ".popsection",
+);
+
+#[cfg(target_os = "linux")]
+unsafe extern "C" {
+    #[link_name = "_ZN3mux5sched5plan95TABLEE"]
+    safe static TABLE: Table;
+}
+
+#[cfg(not(target_os = "linux"))]
+static TABLE: Table = Table {
+    qlock: None,
+    qunlock: None,
+    rsleep: None,
+    rwakeup: None,
+    proccreate: None,
+    werrstr: None,
+    rsleep_pointer: None,
+    threadproc: None,
+};
+
+// SAFETY: the table is constant, and the functions in it are for any thread.
+unsafe impl Sync for Table {}
+
+/// Who is calling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A thread of a program without libthread.
+    Thread,
+    /// A coroutine of libthread.
+    Coroutine,
+    /// A thread that libthread did not make, in a program that has it: it can neither sleep as a
+    /// coroutine nor wake one.
+    Stranger,
+}
+
+/// Finds out who is calling.
+#[inline]
+pub fn caller() -> Caller {
+    match TABLE.rsleep_pointer {
+        None => Caller::Thread,
+        Some(pointer) => caller_with(pointer),
+    }
+}
+
+#[cold]
+fn caller_with(rsleep_pointer: std::ptr::NonNull<*const c_void>) -> Caller {
+    // SAFETY: it is the address of lib9's variable `_rsleep`, which libthread sets once, before the
+    // program's own code runs.
+    if unsafe { rsleep_pointer.as_ptr().read_volatile() }.is_null() {
+        return Caller::Thread;
+    }
+    let Table { qlock: Some(_), qunlock: Some(_), rsleep: Some(_), rwakeup: Some(_), .. } = TABLE
+    else {
+        return Caller::Thread;
+    };
+    match TABLE.threadproc {
+        // SAFETY: libthread's function, which takes nothing and answers the caller's proc.
+        Some(threadproc) if unsafe { threadproc() }.is_null() => Caller::Stranger,
+        _ => Caller::Coroutine,
+    }
+}
+
+/// Sleeps a coroutine. Only to be made when [`caller`] says that it is one.
+pub struct Bunk(UnsafeCell<Rest>);
+
+struct Rest {
+    lock: QLock,
+    rendez: Rendez,
+    called: bool,
+}
+
+impl Bunk {
+    pub(super) fn new() -> Bunk {
+        let nil = std::ptr::null_mut();
+        let lock = Lock { init: 0, mutex: MaybeUninit::zeroed(), held: 0 };
+        Bunk(UnsafeCell::new(Rest {
+            lock: QLock { lock, owner: nil, waiting: [nil; 2] },
+            rendez: Rendez { lock: nil.cast(), waiting: [nil; 2] },
+            called: false,
+        }))
+    }
+}
+
+// SAFETY: `called` is read and written under the qlock, which makes it visible; park returns only
+// when it has found it set and has had the qlock back from unpark, whose last use of it that is.
+unsafe impl Parker for Bunk {
+    unsafe fn park(this: *const Bunk) {
+        let (Some(qlock), Some(qunlock), Some(rsleep)) = (TABLE.qlock, TABLE.qunlock, TABLE.rsleep)
+        else {
+            return;
+        };
+        // SAFETY: the rest is alive and in its place until this returns; the caller is a coroutine
+        // of the program's libthread, whose functions these are.
+        unsafe {
+            let rest = (*this).0.get();
+            let lock = &raw mut (*rest).lock;
+            qlock(lock);
+            (*rest).rendez.lock = lock;
+            while !(&raw const (*rest).called).read() {
+                rsleep(&raw mut (*rest).rendez);
+            }
+            qunlock(lock);
+        }
+    }
+
+    unsafe fn unpark(this: *const Bunk) {
+        let (Some(qlock), Some(qunlock), Some(rwakeup)) =
+            (TABLE.qlock, TABLE.qunlock, TABLE.rwakeup)
+        else {
+            return;
+        };
+        // SAFETY: the rest is alive until the sleeper has found `called` and has the qlock, which
+        // it gets from this qunlock.
+        unsafe {
+            let rest = (*this).0.get();
+            let lock = &raw mut (*rest).lock;
+            qlock(lock);
+            (*rest).rendez.lock = lock;
+            (*rest).called = true;
+            rwakeup(&raw mut (*rest).rendez);
+            qunlock(lock);
+        }
+    }
+}
+
+/// Starts a proc of libthread's.
+///
+/// # Safety
+/// `proc.main` may be called with `proc.arg`, once, from another thread.
+pub unsafe fn start(proc: Proc) -> Result<(), NotStarted> {
+    let Some(proccreate) = TABLE.proccreate else {
+        return Err(NotStarted(libc::ENOSYS));
+    };
+    // SAFETY: libthread's function; the caller's promise. It answers the thread's id, or less than 0.
+    if unsafe { proccreate(proc.main, proc.arg, STACK) } < 0 {
+        return Err(NotStarted(libc::EAGAIN));
+    }
+    Ok(())
+}
+
+/// lib9's werrstr, where the program has it: sets the error string by a printf-like format.
+pub fn werrstr() -> Option<WerrstrFn> {
+    TABLE.werrstr
+}

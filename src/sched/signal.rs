@@ -1,0 +1,104 @@
+//! A descriptor that is readable while something is the case, for event loops. Source: eventfd(2).
+
+use std::ffi::c_int;
+
+/// Closed when it is dropped.
+pub struct Signal {
+    /// What select and poll wait for.
+    read: c_int,
+    /// What makes it readable: the same one, where there are eventfds.
+    write: c_int,
+    raised: bool,
+}
+
+impl Signal {
+    /// A descriptor that is not readable yet, closed on exec.
+    ///
+    /// # Errors
+    /// The operating system's error number.
+    pub fn new() -> Result<Signal, c_int> {
+        let (read, write) = open()?;
+        Ok(Signal { read, write, raised: false })
+    }
+
+    /// The descriptor.
+    #[must_use]
+    pub fn fd(&self) -> c_int {
+        self.read
+    }
+
+    /// Makes it readable, or no longer so.
+    pub fn set(&mut self, raised: bool) {
+        if raised == self.raised {
+            return;
+        }
+        self.raised = raised;
+        let mut one: u64 = 1;
+        // An eventfd takes and gives eight bytes, a pipe any number.
+        // SAFETY: eight bytes of our own, and descriptors of our own; neither call blocks, since
+        // what is read has been written, and what is written has been read.
+        unsafe {
+            if raised {
+                libc::write(self.write, (&raw const one).cast(), 8);
+            } else {
+                libc::read(self.read, (&raw mut one).cast(), 8);
+            }
+        }
+    }
+}
+
+impl Drop for Signal {
+    fn drop(&mut self) {
+        // SAFETY: they are ours, and nobody else closes them.
+        unsafe {
+            libc::close(self.read);
+            if self.write != self.read {
+                libc::close(self.write);
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open() -> Result<(c_int, c_int), c_int> {
+    // SAFETY: it takes two numbers, and answers a descriptor or less than 0.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 { Err(crate::sched::errno()) } else { Ok((fd, fd)) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open() -> Result<(c_int, c_int), c_int> {
+    let mut ends = [0; 2];
+    // SAFETY: room for the two descriptors that it answers; they are ours from then on.
+    unsafe {
+        if libc::pipe(ends.as_mut_ptr()) < 0 {
+            return Err(crate::sched::errno());
+        }
+        for end in ends {
+            libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC);
+            libc::fcntl(end, libc::F_SETFL, libc::O_NONBLOCK);
+        }
+    }
+    Ok((ends[0], ends[1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Signal;
+
+    fn readable(fd: i32) -> bool {
+        let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one entry of our own, and no waiting.
+        unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+    }
+
+    #[test]
+    fn it_is_readable_while_it_is_raised() {
+        let mut signal = Signal::new().unwrap();
+        assert!(!readable(signal.fd()));
+        for raised in [true, true, false, false, true, false] {
+            signal.set(raised);
+            assert_eq!(readable(signal.fd()), raised);
+        }
+    }
+}

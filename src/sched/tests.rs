@@ -1,0 +1,115 @@
+//! Every parker keeps what the trait promises, and the handle wakes exactly its own sleeper.
+
+use std::sync::mpsc;
+
+use super::{Handle, NotStarted, Parker, Proc, Sched, native, parking, sleep};
+
+/// parking_lot's side, which this system would not choose by itself.
+struct Parking;
+
+impl Sched for Parking {
+    type Lock = parking_lot::RawMutex;
+    type Parker = parking::Bunk;
+
+    fn parker(&self) -> parking::Bunk {
+        parking::Bunk::new()
+    }
+
+    unsafe fn start(&self, _: Proc) -> Result<(), NotStarted> {
+        Err(NotStarted(libc::ENOSYS))
+    }
+}
+
+fn ping_pong<S: Sched + Sync>(sched: &S)
+where
+    S::Parker: Parker + 'static,
+{
+    let (send, recv) = mpsc::channel::<(Handle<u32, S::Parker>, u32)>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for (handle, n) in recv {
+                handle.wake(n * 2);
+            }
+        });
+        for n in 0..10_000 {
+            assert_eq!(sleep(sched, |handle| send.send((handle, n)).unwrap()), Some(n * 2));
+        }
+        drop(send);
+    });
+}
+
+#[test]
+fn native_wakes_with_what_was_said() {
+    ping_pong(&native::Native);
+}
+
+#[test]
+fn parking_wakes_with_what_was_said() {
+    ping_pong(&Parking);
+}
+
+#[test]
+fn a_dropped_handle_wakes_with_nothing() {
+    assert_eq!(sleep::<_, u32>(&native::Native, drop), None);
+}
+
+#[test]
+fn a_wake_before_the_sleep_is_not_lost() {
+    assert_eq!(sleep(&native::Native, |handle| handle.wake(7)), Some(7));
+}
+
+#[test]
+fn the_sleeper_outlives_its_handle_even_when_publishing_unwinds() {
+    let (send, recv) = mpsc::channel::<Handle<u32, native::Bunk>>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || recv.recv().unwrap().wake(1));
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            sleep(&native::Native, |handle| {
+                send.send(handle).unwrap();
+                std::panic::resume_unwind(Box::new(()));
+            })
+        }));
+        assert!(unwound.is_err());
+    });
+}
+
+#[test]
+fn a_started_proc_runs_its_function() {
+    extern "C" fn main(arg: *mut std::ffi::c_void) {
+        // SAFETY: the sender that the test boxed.
+        let send = unsafe { Box::from_raw(arg.cast::<mpsc::Sender<u32>>()) };
+        send.send(3).unwrap();
+    }
+    let (send, recv) = mpsc::channel::<u32>();
+    let arg = Box::into_raw(Box::new(send)).cast();
+    // SAFETY: main takes the box, once.
+    unsafe { native::Native.start(Proc { main, arg }) }.unwrap();
+    assert_eq!(recv.recv().unwrap(), 3);
+}
+
+/// More threads than processors, each holding it for a moment: nobody gets in beside another, and
+/// nobody is forgotten.
+fn excludes<L: parking_lot::lock_api::RawMutex + Send + Sync>() {
+    let count = parking_lot::lock_api::Mutex::<L, u64>::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for i in 0..20_000 {
+                    let mut count = count.lock();
+                    let before = *count;
+                    if i % 1000 == 0 {
+                        std::thread::yield_now();
+                    }
+                    *count = before + 1;
+                }
+            });
+        }
+    });
+    assert_eq!(*count.lock(), 8 * 20_000);
+}
+
+#[test]
+fn the_locks_exclude() {
+    excludes::<<native::Native as Sched>::Lock>();
+    excludes::<native::LastLock>();
+}

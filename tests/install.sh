@@ -1,0 +1,71 @@
+#!/bin/sh
+# install.sh: make install into an empty directory; a program compiled with nothing but pkg-config,
+# shared and static; uninstall leaves no file. The same into a plan9port tree, which gets back what
+# it had.
+set -eu
+
+: "${CC:=cc}" "${MAKE:=make}"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+dest=$work/dest
+fail() { echo "install: $*" >&2; exit 1; }
+left() { find "$1" ! -type d; }
+
+$MAKE -s install DESTDIR="$dest" PREFIX=/opt/mux
+for file in lib/libmux.a lib/libmux.so lib/libmux.so.1 include/mux.h lib/pkgconfig/mux.pc \
+	share/man/man3/mux.3; do
+	[ -f "$dest/opt/mux/$file" ] || fail "no $file"
+done
+
+cat >"$work/call.c" <<'C'
+#include <mux.h>
+#include <stdio.h>
+static void *wire;
+static int settag(Mux *m, void *p, unsigned tag) { (void)m; *(unsigned *)p = tag; return 0; }
+static int gettag(Mux *m, void *p) { (void)m; return (int)*(unsigned *)p; }
+static int tosend(Mux *m, void *p) { (void)m; wire = p; return 0; }
+static void *torecv(Mux *m) { (void)m; return wire; }
+int
+main(void)
+{
+	static Mux m;
+	unsigned message = 0;
+
+	m.mintag = 5;
+	m.maxtag = 6;
+	m.send = tosend;
+	m.recv = torecv;
+	m.gettag = gettag;
+	m.settag = settag;
+	muxinit(&m);
+	if (muxrpc(&m, &message) != &message || message != 5)
+		return 1;
+	puts("called");
+	return 0;
+}
+C
+export PKG_CONFIG_PATH="$dest/opt/mux/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$dest"
+# shellcheck disable=SC2046 # flags are words
+$CC -o "$work/shared" "$work/call.c" $(pkg-config --cflags --libs mux)
+LD_LIBRARY_PATH="$dest/opt/mux/lib" "$work/shared" >/dev/null || fail "the shared program"
+readelf -d "$work/shared" | grep -q 'libmux\.so\.1' || fail "the program does not ask for libmux.so.1"
+# shellcheck disable=SC2046
+$CC -static -o "$work/static" "$work/call.c" $(pkg-config --static --cflags --libs mux)
+"$work/static" >/dev/null || fail "the static program"
+
+$MAKE -s uninstall DESTDIR="$dest" PREFIX=/opt/mux
+[ -z "$(left "$dest")" ] || fail "uninstall leaves $(left "$dest")"
+
+tree=$work/plan9
+mkdir -p "$tree/lib" "$tree/include"
+echo "the archive" >"$tree/lib/libmux.a"
+echo "the header" >"$tree/include/mux.h"
+cp -r "$tree" "$work/before"
+$MAKE -s install PLAN9="$tree"
+$MAKE -s install PLAN9="$tree"
+cmp -s include/mux.h "$tree/include/mux.h" || fail "the tree has another header"
+[ "$(cat "$tree/lib/libmux.a.orig")" = "the archive" ] || fail "the tree's archive is not kept"
+$MAKE -s uninstall PLAN9="$tree"
+diff -r "$work/before" "$tree" >/dev/null || fail "uninstall does not give the tree back"
+
+echo "install: installed, linked by pkg-config, shared and static, and gone again; a plan9port tree too"

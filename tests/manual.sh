@@ -1,0 +1,35 @@
+#!/bin/sh
+# manual.sh - mux(3) is well formed, and the programs in it compile without a warning and do what they say.
+#
+# manual.sh builddir: where libmux.a is.
+set -eu
+
+here=$(dirname "$0")
+build=$1
+out=$build/manual
+mkdir -p "$out"
+
+warnings=$(mandoc -Tlint -Wwarning "$here/../man/mux.3" 2>/dev/null) || true
+[ -z "$warnings" ] || { echo "$warnings" >&2; exit 1; }
+
+# run name: its output, sorted: the order in which threads print is theirs
+run() {
+	sh "$here/../man/example.sh" "$1.c" >"$out/$1.c"
+	${CC:-cc} -std=c99 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -I"$here/../include" -o "$out/$1" \
+		"$out/$1.c" "$build/libmux.a" -pthread -ldl -lm
+	"$out/$1" | sort -n
+}
+
+expect() {
+	[ "$2" = "$3" ] || { printf 'manual: %s printed:\n%s\n' "$1" "$2" >&2; exit 1; }
+}
+
+[ "$(sh "$here/../man/example.sh" | tr '\n' ' ')" = "double.c loop.c " ] || { echo "manual: other examples than known here" >&2; exit 1; }
+expect double "$(run double)" "1 doubled is 2
+20 doubled is 40
+300 doubled is 600
+4000 doubled is 8000"
+expect loop "$(run loop)" "1 doubled is 2
+2 doubled is 4
+3 doubled is 6"
+echo "manual: mux(3) is well formed, and its examples work"
