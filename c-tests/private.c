@@ -74,6 +74,11 @@ procs(void)
 	task_join(t[0]);
 	task_join(t[1]);
 	tap_ok(1, "both return at the end");
+	t[0] = task_start(receives, &c->mux);
+	t[1] = task_start(sends, &c->mux);
+	task_join(t[0]);
+	task_join(t[1]);
+	tap_ok(1, "and at once when they come after the hang-up");
 	close(peer);
 }
 

@@ -331,7 +331,7 @@ impl<P: Protocol, W> Machine<P, W> {
 
     /// The receive proc asks what to do.
     pub fn receive_proc_seat(&mut self) -> Seat {
-        if let Proc::Present { stop: true, .. } | Proc::Absent = self.receive_proc {
+        if self.hung_up || !self.receive_proc.stays() {
             self.receive_proc_gone();
             return Seat::Stop;
         }

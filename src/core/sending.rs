@@ -254,7 +254,8 @@ impl<P: Protocol, W> Machine<P, W> {
 
     /// The send proc asks what to do.
     pub fn send_proc_work(&mut self) -> Work<P> {
-        if let Proc::Present { stop: true, .. } | Proc::Absent = self.send_proc {
+        // One that comes after the hang-up has nobody left to stop it.
+        if self.hung_up || !self.send_proc.stays() {
             self.send_proc_gone();
             return Work::Stop;
         }

@@ -336,3 +336,15 @@ fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
     assert_eq!(other.sent_since(x, Ok(()), 0), Step::Ended);
     assert_eq!(other.machine.outstanding(), 0);
 }
+
+/// A proc that a program starts by itself may be late: nobody would be left to stop it.
+#[test]
+fn procs_that_come_after_the_hang_up_leave_at_once() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.hang_up(bench.range);
+    assert!(bench.machine.receive_proc_starts());
+    assert!(bench.machine.send_proc_starts());
+    assert_eq!(bench.receive_proc_seat(), Seat::Stop);
+    assert_eq!(bench.send_proc_work(), Work::Stop);
+    assert_eq!(bench.woken(), []);
+}

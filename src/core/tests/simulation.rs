@@ -217,6 +217,10 @@ impl World {
         for caller in &self.callers {
             assert_eq!(caller.doing, Doing::Done, "locked up: caller of {}", caller.request);
         }
+        if self.bench.machine.hung_up {
+            assert_ne!(self.send_proc, ProcDoing::Asleep, "a send proc is left");
+            assert_ne!(self.receive_proc, ProcDoing::Asleep, "a receive proc is left");
+        }
         assert!(
             self.bench.machine.outstanding() == self.bench.machine.held as usize,
             "tags are lost: {} taken, {} held, {} on the way, range {:?}",
