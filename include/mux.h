@@ -148,6 +148,40 @@ typedef struct Muxrpc {
 } Muxrpc;
 
 /*
+ * A program's own scheduler, for muxsetsched: how its tasks sleep and wake. The caller sets size to
+ * sizeof(Muxsched). park, parkfor and task are called by the task that they are about, unpark by any,
+ * and none with a lock held that another of the library's callers needs.
+ */
+typedef struct Muxsched {
+	/*
+	 * sizeof(Muxsched), set by the caller.
+	 */
+	unsigned int size;
+	/*
+	 * The calling task, as the others get it.
+	 */
+	void *(*task)(void);
+	/*
+	 * Sleeps the calling task until unpark is called for it; returns at once if that has happened since
+	 * it last slept. Returning too early does no harm.
+	 */
+	void (*park)(void *task);
+	/*
+	 * Wakes a task, now or when it next sleeps.
+	 */
+	void (*unpark)(void *task);
+	/*
+	 * Starts a task that runs body(arg); less than 0 when it can not. nil: muxprocs fails with ENOSYS.
+	 */
+	int (*start)(void (*body)(void*), void *arg);
+	/*
+	 * As park, but for ms milliseconds at most; what it answers is not looked at. nil: muxrpctimeout
+	 * fails with EOPNOTSUPP.
+	 */
+	int (*parkfor)(void *task, int ms);
+} Muxsched;
+
+/*
  * How a Mux is doing. The caller sets size to the size of what it has room for.
  */
 typedef struct Muxstats {
@@ -239,6 +273,43 @@ int muxrpccanfinish(struct Muxrpc *rpc,
  * why, and the Mux works as before.
  */
 void muxprocs(struct Mux *mux);
+
+/*
+ * Ends mux: as muxhangup, then waits until nobody is inside any more (callers, procs), and gives up all
+ * memory. Calls that have not been collected are gone, the Muxrpcs too; their replies are disposed of as
+ * orphans. Afterwards the Mux may be freed, or given to muxinit again.
+ *
+ * Whoever is inside send or recv, the procs too, must be on its way out: shut the connection down
+ * before. It waits for three seconds at most; if somebody is still inside then, it gives up nothing,
+ * sets errno to EBUSY, and may be called again. No call may begin while it runs, or after it.
+ * errno is EINVAL when mux is nil, or not one that muxinit has seen.
+ */
+void muxfree(struct Mux *mux);
+
+/*
+ * As muxrpc, but waits for ms milliseconds at most: nil with ETIMEDOUT then. Less than 0 is for ever.
+ * The tag stays out of use until the reply comes, which is an orphan then, or the connection ends;
+ * while all tags are so held, calls fail with EAGAIN.
+ *
+ * How soon it answers: at once when the time has come, with procs, or while another caller receives. A
+ * caller that finds itself receiving for all looks for messages by nbrecv and sleeps in between, for 5
+ * milliseconds at most. Without nbrecv it is in recv, and answers when the next message comes, whosever
+ * that is; callers of muxrpc go before it there. And it does not answer while its request is in send.
+ *
+ * errno also: EOPNOTSUPP, the program's scheduler has no parkfor; EAGAIN, libthread could start no proc
+ * for the clock.
+ */
+void *muxrpctimeout(struct Mux *mux,
+		    void *request,
+		    int ms);
+
+/*
+ * Has the program's own scheduler, rather than the system's threads or libthread, sleep and wake the
+ * callers of every Mux. To be called once, before the first muxinit; the table is copied. Answers 0, or -1
+ * on error, errno: EINVAL, sched is nil, its size is too small or task, park or unpark is nil; EBUSY,
+ * it comes too late; ENOMEM.
+ */
+int muxsetsched(struct Muxsched *sched);
 
 /*
  * Fails all outstanding calls now (ECONNRESET) and all later ones (ESHUTDOWN), from any thread,

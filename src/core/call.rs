@@ -32,6 +32,8 @@ pub enum Told<P: Protocol> {
     NoTags,
     /// All tags are held for calls that have been given up; the call is over.
     AllHeld,
+    /// The deadline has passed; the call is over, and given up if it had been sent.
+    TimedOut,
     /// A receive proc has come, so there is nothing to receive by hand.
     Busy,
     /// Here is a tag, for one that waited for it. It is not sent yet.
@@ -89,6 +91,8 @@ pub(super) enum Why {
     NoTags,
     /// The call is over: all tags are held.
     AllHeld,
+    /// The call is over: it is late.
+    TimedOut,
     /// Nothing is to be received by hand.
     Busy,
     Tag,
@@ -116,6 +120,10 @@ pub(super) struct Call<P: Protocol, W> {
     pub reply: Option<P::Reply>,
     /// Why the send proc could not send it.
     pub failure: Option<P::Failure>,
+    /// Whether its owner waits no longer than until some time: it looks at the clock, not we.
+    pub timed: bool,
+    /// That time has come while another was sending the request.
+    pub late: bool,
     /// How to wake the owner, while it sleeps.
     pub wake: Option<W>,
 }
@@ -133,6 +141,8 @@ impl<P: Protocol, W> Call<P, W> {
             request: None,
             reply: None,
             failure: None,
+            timed: false,
+            late: false,
             wake: None,
         }
     }

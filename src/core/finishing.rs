@@ -26,13 +26,15 @@ impl<P: Protocol, W> Machine<P, W> {
     /// without blocking.
     pub fn can_finish(&mut self, id: CallId, can_poll: bool) -> Finish<P> {
         match self.finish(id) {
-            Finish::Pending if self.muxer != Muxer::Nobody || self.receive_proc.is_present() => {
+            Finish::Pending if !self.role_is_free(false) || self.receive_proc.is_present() => {
                 Finish::Pending
             }
             Finish::Pending if can_poll => {
                 self.muxer = Muxer::Visitor;
                 Finish::Poll
             }
+            // A caller with a deadline looks now and then, so it may yet come.
+            Finish::Pending if self.muxer != Muxer::Nobody => Finish::Pending,
             Finish::Pending => {
                 self.stats.errors += 1;
                 self.give_up(id);
@@ -70,8 +72,7 @@ impl<P: Protocol, W> Machine<P, W> {
             self.calls.free(id.0);
             return reply;
         }
-        call.stage = Stage::GivenUp;
-        self.held += 1;
+        self.hold(id.0);
         self.despair();
         None
     }

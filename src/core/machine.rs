@@ -24,10 +24,12 @@ pub struct Machine<P: Protocol, W> {
     pub(super) on_the_way: u32,
     /// Calls with a request to send, first come first served.
     pub(super) unsent: List,
-    /// The one whose request the sender is sending on its behalf.
-    pub(super) helped: Option<u32>,
+    /// Those whose requests the sender is sending on their behalf.
+    pub(super) helping: List,
     /// Sleeping callers that wait for a reply; the last to go to sleep is first.
     pub(super) waiting: List,
+    /// The same, of those that wait for so long and no longer (`deadline.rs`).
+    pub(super) waiting_timed: List,
     /// Calls whose sleeping owners are to be woken.
     pub(super) called: CalledList,
     /// Some proc is to be woken.
@@ -43,6 +45,10 @@ pub struct Machine<P: Protocol, W> {
     pub(super) ends: u32,
     /// The connection has been given up for good.
     pub(super) hung_up: bool,
+    /// Wakes whoever waits until nobody is inside any more.
+    closer: Option<W>,
+    /// How many are inside on others' business, with no call of their own any more.
+    lingering: u32,
     /// Whether somebody watches for calls that can finish, and what he has been told.
     signalled: Option<bool>,
     pub(super) stats: Stats,
@@ -162,8 +168,9 @@ impl<P: Protocol, W> Machine<P, W> {
             tagless: List::new(),
             on_the_way: 0,
             unsent: List::new(),
-            helped: None,
+            helping: List::new(),
             waiting: List::new(),
+            waiting_timed: List::new(),
             called: CalledList::new(),
             roused: false,
             receive_proc: Proc::Absent,
@@ -172,6 +179,8 @@ impl<P: Protocol, W> Machine<P, W> {
             finishable: 0,
             ends: 0,
             hung_up: false,
+            closer: None,
+            lingering: 0,
             signalled: None,
             stats: Stats::default(),
         }
@@ -273,10 +282,20 @@ impl<P: Protocol, W> Machine<P, W> {
     }
 
     /// Whom to wake, once the lock is released; `None` for nobody. To be asked after each event, and
-    /// again as long as there are [more](Wakes::more).
+    /// as long as there are [more](Wakes::more), [again](Machine::more_wakes).
     #[inline]
     pub fn wakes(&mut self) -> Option<Wakes<P, W>> {
-        if self.called.is_empty() && !self.roused { None } else { Some(self.gather()) }
+        if self.called.is_empty() && !self.roused && self.closer.is_none() {
+            None
+        } else {
+            Some(self.gather())
+        }
+    }
+
+    /// The rest of those to wake, for who has been told that there are more.
+    pub fn more_wakes(&mut self) -> Option<Wakes<P, W>> {
+        self.lingering -= 1;
+        self.wakes()
     }
 
     fn gather(&mut self) -> Wakes<P, W> {
@@ -295,7 +314,15 @@ impl<P: Protocol, W> Machine<P, W> {
             };
             *place = self.told(id);
         }
-        Wakes { room, more: !self.called.is_empty() }
+        let mut more = !self.called.is_empty();
+        if !more && self.closer.is_some() && self.is_idle() {
+            match room.iter_mut().find(|place| place.is_none()) {
+                Some(place) => *place = self.closer.take().map(|wake| (wake, Told::Work)),
+                None => more = true,
+            }
+        }
+        self.lingering += u32::from(more);
+        Wakes { room, more }
     }
 
     /// What the owner of a called call is told, and how it is woken.
@@ -309,6 +336,7 @@ impl<P: Protocol, W> Machine<P, W> {
             },
             Why::NoTags => Told::NoTags,
             Why::AllHeld => Told::AllHeld,
+            Why::TimedOut => Told::TimedOut,
             Why::Busy => Told::Busy,
             Why::Tag => Told::Tag(call.tag?),
             Why::Turn => Told::Turn(call.request.take()?),
@@ -317,11 +345,16 @@ impl<P: Protocol, W> Machine<P, W> {
         };
         call.is_called = false;
         let wake = call.wake.take()?;
-        if matches!(call.why, Why::Over | Why::NoTags | Why::AllHeld | Why::Busy | Why::AllSent) {
-            if matches!(told, Told::Ended | Told::Failed(_) | Told::NoTags | Told::AllHeld) {
-                self.stats.errors += 1;
+        match call.why {
+            // Its tag is held on, and its number with it.
+            Why::TimedOut if call.stage == Stage::GivenUp => self.stats.errors += 1,
+            Why::Over | Why::NoTags | Why::AllHeld | Why::TimedOut | Why::Busy | Why::AllSent => {
+                if !matches!(told, Told::Reply(_) | Told::Busy | Told::Sent) {
+                    self.stats.errors += 1;
+                }
+                self.calls.free(id);
             }
-            self.calls.free(id);
+            Why::Tag | Why::Turn | Why::Sent | Why::Receive => {}
         }
         Some((wake, told))
     }
@@ -337,7 +370,15 @@ impl<P: Protocol, W> Machine<P, W> {
                 call.stage = Stage::Over;
             }
             self.called.push_back(&mut self.calls, id);
+            // One that looks for messages now and then, and has something else to do now.
+            self.leave(Muxer::Napping(id));
         }
+    }
+
+    /// The queue of those that wait for a reply in which a call stands.
+    pub(super) fn queue_of(&mut self, timed: bool) -> (&mut List, &mut Calls<P, W>) {
+        let queue = if timed { &mut self.waiting_timed } else { &mut self.waiting };
+        (queue, &mut self.calls)
     }
 
     #[inline]
@@ -397,6 +438,72 @@ impl<P: Protocol, W> Machine<P, W> {
         self.end(range);
     }
 
+    /// Whether nobody is inside: no caller, no proc, and no one who wakes others. What calls there are
+    /// are over and non-blocking ones, for their owners to collect.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.calls.live() == self.finishable
+            && self.muxer == Muxer::Nobody
+            && self.sender == Sender::Nobody
+            && !self.receive_proc.is_present()
+            && !self.send_proc.is_present()
+            && self.called.is_empty()
+            && self.lingering == 0
+    }
+
+    /// Somebody waits until it [is idle](Machine::is_idle), and can be woken with `wake`. One at a time
+    /// can.
+    ///
+    /// # Errors
+    /// The wake, when somebody waits already.
+    pub fn closes(&mut self, wake: W) -> Result<(), W> {
+        match self.closer {
+            Some(_) => Err(wake),
+            None => {
+                self.closer = Some(wake);
+                Ok(())
+            }
+        }
+    }
+
+    /// It waits no longer: answers its wake, if it has not been used.
+    pub fn closes_not(&mut self) -> Option<W> {
+        self.closer.take()
+    }
+
+    /// Somebody goes on to do something for others, after its own call is over.
+    pub fn lingers(&mut self) {
+        self.lingering += 1;
+    }
+
+    /// And has done it.
+    pub fn lingers_not(&mut self) {
+        self.lingering -= 1;
+    }
+
+    /// A call whose owner has not collected it, from number `from` on, is no more: answers how its
+    /// owner watches, the reply, and the number to go on from. For when it is idle.
+    pub fn uncollected(&mut self, from: u32) -> Option<(P::Watch, Option<P::Reply>, u32)> {
+        for id in from..self.calls.bound() {
+            let Some(call) = self.calls.get_mut(id) else { continue };
+            if let (Kind::NonBlocking(watch), Stage::Over) = (call.kind, call.stage) {
+                let reply = call.reply.take();
+                self.finishable -= 1;
+                self.calls.free(id);
+                return Some((watch, reply, id + 1));
+            }
+        }
+        None
+    }
+
+    /// Gives up what memory it has. For when it is idle, and has been hung up.
+    pub fn empties(&mut self) -> impl Sized + use<P, W> {
+        (
+            std::mem::replace(&mut self.tags, Tags::new()),
+            std::mem::replace(&mut self.calls, Calls::new()),
+        )
+    }
+
     /// How often the connection has ended. Whoever sends says how often it had when he began.
     #[must_use]
     pub fn ends(&self) -> u32 {
@@ -425,7 +532,9 @@ impl<P: Protocol, W> Machine<P, W> {
             let (tag, stage, why) = match self.tags.take(range, id) {
                 Ok(tag) => (Some(tag), Stage::Tagged, Why::Tag),
                 Err(NoTag::EmptyRange) => (None, Stage::Untaggable, Why::NoTags),
-                Err(NoTag::AllTaken | NoTag::NoMemory) => return,
+                // The last tag that was not held may have come free, and be none of the range's.
+                Err(NoTag::AllTaken) => return self.despair(),
+                Err(NoTag::NoMemory) => return,
             };
             self.stats.most = self.stats.most.max(self.tags.taken());
             self.tagless.remove(&mut self.calls, id);

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod deadline;
 mod finishing;
 mod list;
 mod machine;

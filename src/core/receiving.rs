@@ -18,6 +18,9 @@ use super::tags::Range;
 pub(super) enum Muxer {
     Nobody,
     Call(u32),
+    /// A caller with a deadline, that looks now and then without blocking, and sleeps meanwhile. One
+    /// without a deadline, or a proc, takes the role from it.
+    Napping(u32),
     /// One that looks without blocking, on behalf of a non-blocking call, or receives by hand.
     Visitor,
     Proc,
@@ -34,6 +37,10 @@ pub enum Step<P: Protocol> {
     Failed(P::Failure),
     /// The range of tags has become empty; the call is over.
     NoTags,
+    /// All tags are held for calls that have been given up; the call is over.
+    AllHeld,
+    /// The deadline has passed; the call is over, and given up if it had been sent.
+    TimedOut,
     /// It has a tag now, and goes on to send.
     Tagged(u32),
     /// Receive one message, for whomever it is, and come back.
@@ -97,18 +104,29 @@ impl<P: Protocol, W> Machine<P, W> {
         let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
         match call.stage {
             Stage::Sent => {
-                if self.muxer == Muxer::Nobody {
+                let timed = call.timed;
+                if self.role_is_free(timed) {
                     self.muxer = me;
                 }
-                if self.muxer == me {
+                // One with a deadline would be late if nothing came: others first.
+                if self.muxer == me && (!timed || self.waiting.is_empty()) {
                     return Step::Receive;
                 }
-                self.waiting.push_front(&mut self.calls, id.0);
+                let (queue, calls) = self.queue_of(timed);
+                queue.push_front(calls, id.0);
+                self.leave(me);
                 Step::Sleep
             }
             Stage::Tagless => {
+                let timed = call.timed;
+                if self.all_held() {
+                    self.stats.errors += 1;
+                    self.calls.free(id.0);
+                    self.leave(me);
+                    return Step::AllHeld;
+                }
                 let useful = self.is_reply_due();
-                if useful && self.muxer == Muxer::Nobody {
+                if useful && self.role_is_free(timed) {
                     self.muxer = me;
                 }
                 if useful && self.muxer == me {
@@ -166,8 +184,7 @@ impl<P: Protocol, W> Machine<P, W> {
         match call.stage {
             Stage::Sent | Stage::Sending => {}
             Stage::GivenUp => {
-                self.calls.free(id);
-                self.held -= 1;
+                self.forget(id);
                 self.stats.orphans += 1;
                 self.hand_on(tag, range);
                 return Some(reply);
@@ -193,7 +210,11 @@ impl<P: Protocol, W> Machine<P, W> {
             if let Kind::NonBlocking(_) = call.kind {
                 self.finishable += 1;
             } else if call.wake.is_some() && self.muxer != Muxer::Call(id) {
-                self.waiting.remove(&mut self.calls, id);
+                let (queue, calls) = match call.timed {
+                    true => (&mut self.waiting_timed, &mut self.calls),
+                    false => (&mut self.waiting, &mut self.calls),
+                };
+                queue.remove(calls, id);
                 self.call(id, Why::Over);
             }
         }
@@ -216,16 +237,20 @@ impl<P: Protocol, W> Machine<P, W> {
     /// for a tag goes on: the program may have connected again.
     pub fn end(&mut self, range: Range) {
         self.ends = self.ends.wrapping_add(1);
+        if let Muxer::Napping(_) = self.muxer {
+            self.muxer = Muxer::Nobody;
+        }
         for id in 0..self.calls.bound() {
             let Some(call) = self.calls.get_mut(id) else { continue };
             let queue = match call.stage {
+                Stage::Sent if call.timed => &mut self.waiting_timed,
                 Stage::Sent => &mut self.waiting,
                 Stage::Queued => &mut self.unsent,
                 Stage::GivenUp => {
-                    self.held -= 1;
-                    if let (_, Some(tag)) = self.calls.free(id) {
+                    if let Some(tag) = call.tag.take() {
                         self.tags.give_back(tag);
                     }
+                    self.forget(id);
                     continue;
                 }
                 Stage::Vacant
@@ -258,6 +283,20 @@ impl<P: Protocol, W> Machine<P, W> {
         self.stop_procs();
         self.grant_muxer(range);
         self.grant_tags(range);
+        if self.muxer == Muxer::Nobody {
+            self.pass_role();
+        }
+    }
+
+    /// Whether a caller that would receive may have the role; one with a deadline does not take it
+    /// from another of that kind.
+    #[inline]
+    pub(super) fn role_is_free(&self, timed: bool) -> bool {
+        match self.muxer {
+            Muxer::Nobody => true,
+            Muxer::Napping(_) => !timed,
+            Muxer::Call(_) | Muxer::Visitor | Muxer::Proc => false,
+        }
     }
 
     /// Both procs are to stop.
@@ -275,8 +314,9 @@ impl<P: Protocol, W> Machine<P, W> {
     pub(super) fn leave(&mut self, who: Muxer) {
         if self.muxer == who {
             self.muxer = Muxer::Nobody;
-            let alone = self.waiting.is_empty() && self.tagless.is_empty();
-            if !alone || self.helped.is_some() || self.receive_proc.is_present() {
+            let alone = self.waiting.is_empty() && self.waiting_timed.is_empty();
+            let alone = alone && self.tagless.is_empty() && self.helping.is_empty();
+            if !alone || self.receive_proc.is_present() {
                 self.pass_role();
             }
         }
@@ -290,7 +330,8 @@ impl<P: Protocol, W> Machine<P, W> {
             self.roused |= self.receive_proc.rouse();
             return;
         }
-        let heir = match self.waiting.pop_front(&mut self.calls) {
+        let waiting = self.waiting.pop_front(&mut self.calls);
+        let heir = match waiting.or_else(|| self.waiting_timed.pop_front(&mut self.calls)) {
             Some(id) => id,
             None if !self.is_reply_due() => return,
             None => match self.tagless.pop_front(&mut self.calls).or_else(|| self.stand_in()) {
@@ -305,10 +346,12 @@ impl<P: Protocol, W> Machine<P, W> {
 
     /// One of those that the sender is helping, to receive when nobody else is left who could.
     fn stand_in(&mut self) -> Option<u32> {
-        let helped = self.helped?;
+        if self.helping.is_empty() {
+            return None;
+        }
         let able = |call: &Call<P, W>| matches!(call.kind, Kind::Blocking) && call.wake.is_some();
         let in_queue = self.unsent.rfind(&mut self.calls, able);
-        in_queue.or_else(|| self.calls.get_mut(helped).filter(|call| able(call)).map(|_| helped))
+        in_queue.or_else(|| self.helping.rfind(&mut self.calls, able))
     }
 
     /// A receive proc is wanted: true when there is none, and one is to be started. One that was
@@ -317,7 +360,7 @@ impl<P: Protocol, W> Machine<P, W> {
         let first = self.receive_proc.starts();
         if first {
             // From now on callers leave receiving to it, though it is still on its way.
-            if self.muxer == Muxer::Nobody {
+            if self.role_is_free(false) {
                 self.muxer = Muxer::Proc;
             }
         }
@@ -335,7 +378,7 @@ impl<P: Protocol, W> Machine<P, W> {
             self.receive_proc_gone();
             return Seat::Stop;
         }
-        if self.muxer == Muxer::Nobody {
+        if self.role_is_free(false) {
             self.muxer = Muxer::Proc;
         }
         if self.muxer == Muxer::Proc { Seat::Receive } else { Seat::Sleep }
@@ -367,7 +410,7 @@ impl<P: Protocol, W> Machine<P, W> {
         }
         match self.muxer {
             _ if self.receive_proc.stays() => Ok((CallId(NONE), Seat::Stop)),
-            Muxer::Nobody => {
+            Muxer::Nobody | Muxer::Napping(_) => {
                 self.muxer = Muxer::Visitor;
                 Ok((CallId(NONE), Seat::Receive))
             }

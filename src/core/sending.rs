@@ -181,7 +181,11 @@ impl<P: Protocol, W> Machine<P, W> {
         let waits = |call: &mut Call<P, W>| call.stage == Stage::Queued;
         let muxer = match self.muxer {
             Muxer::Nobody => return None,
-            Muxer::Call(muxer) if self.calls.get_mut(muxer).is_some_and(waits) => Some(muxer),
+            Muxer::Call(muxer) | Muxer::Napping(muxer)
+                if self.calls.get_mut(muxer).is_some_and(waits) =>
+            {
+                Some(muxer)
+            }
             _ => None,
         };
         let other = match muxer {
@@ -198,11 +202,16 @@ impl<P: Protocol, W> Machine<P, W> {
             }
         };
         self.unsent.remove(&mut self.calls, other);
-        let call = self.calls.get_mut(other)?;
+        self.takes_in_hand(other)
+    }
+
+    /// Another than its owner sends the request of `id`, which is in no queue any more.
+    fn takes_in_hand(&mut self, id: u32) -> Option<(CallId, P::Request)> {
+        let call = self.calls.get_mut(id)?;
         call.stage = Stage::Sending;
         let request = call.request.take()?;
-        self.helped = Some(other);
-        Some((CallId(other), request))
+        self.helping.push_back(&mut self.calls, id);
+        Some((CallId(id), request))
     }
 
     /// A call that failed is forgotten, and its tag free.
@@ -263,17 +272,9 @@ impl<P: Protocol, W> Machine<P, W> {
             return Work::Sleep;
         }
         self.sender = Sender::Proc;
-        let Some(id) = self.unsent.pop_front(&mut self.calls) else {
-            return Work::Sleep;
-        };
-        match self.calls.get_mut(id) {
-            Some(call) => {
-                call.stage = Stage::Sending;
-                match call.request.take() {
-                    Some(request) => Work::Send(CallId(id), request),
-                    None => Work::Sleep,
-                }
-            }
+        let first = self.unsent.pop_front(&mut self.calls);
+        match first.and_then(|id| self.takes_in_hand(id)) {
+            Some((id, request)) => Work::Send(id, request),
             None => Work::Sleep,
         }
     }
@@ -300,7 +301,7 @@ impl<P: Protocol, W> Machine<P, W> {
         began: u32,
         range: Range,
     ) {
-        self.helped = None;
+        self.helping.remove(&mut self.calls, id.0);
         let Some(call) = self.calls.get_mut(id.0) else { return };
         let counted = !matches!(call.kind, Kind::Message) && call.reply.is_none();
         let ended = began != self.ends || self.hung_up;
@@ -338,15 +339,21 @@ impl<P: Protocol, W> Machine<P, W> {
             }
             (Ok(()), Kind::Blocking) => {
                 call.stage = Stage::Sent;
+                let (timed, late) = (call.timed, call.late);
                 if self.muxer == Muxer::Call(id.0) {
                     return; // It receives already.
                 }
-                if self.muxer == Muxer::Nobody && !self.receive_proc.stays() {
+                if late {
+                    self.hold(id.0);
+                    self.call(id.0, Why::TimedOut);
+                    self.despair();
+                } else if self.role_is_free(timed) && !self.receive_proc.stays() {
                     // The muxer has gone: somebody has to receive.
                     self.muxer = Muxer::Call(id.0);
                     self.call(id.0, Why::Receive);
                 } else {
-                    self.waiting.push_front(&mut self.calls, id.0);
+                    let (queue, calls) = self.queue_of(timed);
+                    queue.push_front(calls, id.0);
                 }
             }
         }

@@ -54,6 +54,8 @@ impl<P: Protocol, W> Calls<P, W> {
             call.link.next = NONE;
             call.kind = kind;
             call.stage = stage;
+            call.timed = false;
+            call.late = false;
         }
         at
     }
@@ -88,6 +90,11 @@ impl<P: Protocol, W> Calls<P, W> {
     fn shed(&mut self) {
         self.places = Vec::new();
         self.vacant = NONE;
+    }
+
+    /// How many there are.
+    pub fn live(&self) -> u32 {
+        self.live
     }
 
     /// One more than the highest number ever given.

@@ -9,7 +9,7 @@ use super::errors;
 use super::layout::{LongRpc, Mux, Muxrpc};
 use crate::rpc::{self, Finished};
 use crate::sched::host::Host;
-use crate::sched::{Proc, Sched};
+use crate::sched::{Proc, Sched, own};
 
 /// Makes mux ready for use. The fields above private_ may be filled before or after. A Mux on which
 /// no call is outstanding may be initialised again. nil is ignored.
@@ -28,6 +28,7 @@ pub(super) unsafe fn init(mux: *mut Mux, form: Form) {
     if mux.is_null() {
         return errors::tell_invalid();
     }
+    own::close();
     let inside = rpc::Mux::with_sched(Callbacks::new(mux, form), Host);
     // SAFETY: the caller's promise, passed on.
     if !unsafe { Mux::furnish(mux, inside) } {

@@ -1,13 +1,14 @@
 //! What every entry point does first: see whether it was given a Mux, and keep faults inside.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::callbacks::Callbacks;
 use super::errors;
 use super::layout::{Mux, MuxPrivate};
 use crate::rpc;
 use crate::sched::host::Host;
-use crate::sched::plan9::{self, Caller};
 
 /// What is in the private part of a Mux.
 pub type Inside = rpc::Mux<Callbacks, Host>;
@@ -48,9 +49,9 @@ impl Mux {
         // SAFETY: the private part is ours to fill, is as large and aligned (above), and what was in
         // it is garbage or idle.
         unsafe {
-            let room = Mux::room(mux);
             #[cfg(any(mux_boxed, not(target_pointer_width = "64")))]
             {
+                let room = Mux::room(mux);
                 (*room).held = libc::malloc(size_of::<Inside>()).cast();
                 if (*room).held.is_null() {
                     (*room).owner = std::ptr::null_mut();
@@ -58,9 +59,30 @@ impl Mux {
                 }
             }
             Mux::inside(mux).write(inside);
-            (*room).owner = mux;
+            Mux::owner(mux).store(mux, Relaxed);
         }
         true
+    }
+
+    /// Ends it: nobody who looks at it from now on finds a Mux.
+    ///
+    /// # Safety
+    /// `mux` points to a Mux that muxinit has seen, and that nobody is using.
+    pub(super) unsafe fn vacate(mux: *mut Mux) {
+        // SAFETY: the caller's promise. What is in the private part holds no memory any more; a block
+        // of its own is freed.
+        unsafe {
+            Mux::owner(mux).store(std::ptr::null_mut(), Relaxed);
+            #[cfg(any(mux_boxed, not(target_pointer_width = "64")))]
+            libc::free(Mux::inside(mux).cast());
+        }
+    }
+
+    /// # Safety
+    /// `mux` points to the memory of a Mux.
+    unsafe fn owner<'a>(mux: *mut Mux) -> &'a AtomicPtr<Mux> {
+        // SAFETY: the caller's promise; it is a pointer, whatever is in it.
+        unsafe { AtomicPtr::from_ptr(&raw mut (*Mux::room(mux)).owner) }
     }
 
     /// Where the Rust Mux is.
@@ -105,7 +127,7 @@ pub unsafe fn reachable<'a>(mux: *mut Mux) -> Option<&'a Inside> {
     // SAFETY: the caller's promise. A Mux that muxinit has not seen is told by a word that is read
     // as a number before anything else is believed.
     unsafe {
-        if (*Mux::room(mux)).owner != mux {
+        if Mux::owner(mux).load(Relaxed) != mux {
             errors::tell_invalid();
             return None;
         }
@@ -122,7 +144,7 @@ pub unsafe fn reachable<'a>(mux: *mut Mux) -> Option<&'a Inside> {
 pub unsafe fn inside<'a>(mux: *mut Mux) -> Option<&'a Inside> {
     // SAFETY: the caller's promise, passed on.
     let inside = unsafe { reachable(mux) }?;
-    if plan9::caller() == Caller::Stranger {
+    if Host::caller_is_strange() {
         errors::tell_stranger();
         return None;
     }

@@ -50,9 +50,12 @@ pub fn tell(error: Error<c_int>) {
         Error::HungUp => (libc::ESHUTDOWN, c"mux: the connection has been hung up"),
         Error::EmptyRange => (libc::EINVAL, c"mux: maxtag is not above mintag"),
         Error::NoMemory => (libc::ENOMEM, c"mux: out of memory"),
+        Error::TimedOut => (libc::ETIMEDOUT, c"mux: the call took too long"),
+        Error::NoClock(number) => (number, c"mux: no deadline can be kept: %r"),
         Error::Stuck => {
             (libc::EOPNOTSUPP, c"mux: the call can not finish: no nbrecv, and nobody receives")
         }
+        Error::InUse => (libc::EBUSY, c"mux: somebody is still in send or recv"),
         Error::Busy => (libc::EBUSY, c"mux: the receive proc has the connection"),
     };
     say(number, text);
@@ -68,6 +71,12 @@ pub fn tell_invalid() {
 #[cold]
 pub fn tell_stranger() {
     say(libc::EPERM, c"mux: the caller is not a thread of libthread");
+}
+
+/// A scheduler comes too late.
+#[cold]
+pub fn tell_late() {
+    say(libc::EBUSY, c"mux: a scheduler is in use already");
 }
 
 /// A reply is not there yet, where the answer itself can not say so.

@@ -2,11 +2,14 @@
 
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::mem::offset_of;
-use std::ptr::NonNull;
+use std::ptr::{NonNull, null_mut};
 
-use super::entry::{guard, inside, reachable};
+use super::callbacks::Message;
+use super::entry::{callable, guard, inside, reachable};
 use super::errors;
 use super::layout::{LongRpc, Mux, Muxrpc};
+use crate::rpc::Error;
+use crate::sched::{clock, own};
 
 /// How a Mux is doing. The caller sets size to the size of what it has room for.
 #[repr(C)]
@@ -29,6 +32,154 @@ pub struct Muxstats {
     pub tagwaits: c_ulong,
     /// Calls that failed.
     pub errors: c_ulong,
+}
+
+/// A program's own scheduler, for muxsetsched: how its tasks sleep and wake. The caller sets size to
+/// sizeof(Muxsched). park, parkfor and task are called by the task that they are about, unpark by any,
+/// and none with a lock held that another of the library's callers needs.
+#[repr(C)]
+pub struct Muxsched {
+    /// sizeof(Muxsched), set by the caller.
+    pub size: c_uint,
+    /// The calling task, as the others get it.
+    pub task: Option<unsafe extern "C" fn() -> *mut c_void>,
+    /// Sleeps the calling task until unpark is called for it; returns at once if that has happened since
+    /// it last slept. Returning too early does no harm.
+    pub park: Option<unsafe extern "C" fn(task: *mut c_void)>,
+    /// Wakes a task, now or when it next sleeps.
+    pub unpark: Option<unsafe extern "C" fn(task: *mut c_void)>,
+    /// Starts a task that runs body(arg); less than 0 when it can not. nil: muxprocs fails with ENOSYS.
+    pub start: Option<
+        unsafe extern "C" fn(body: unsafe extern "C" fn(*mut c_void), arg: *mut c_void) -> c_int,
+    >,
+    /// As park, but for ms milliseconds at most; what it answers is not looked at. nil: muxrpctimeout
+    /// fails with EOPNOTSUPP.
+    pub parkfor: Option<unsafe extern "C" fn(task: *mut c_void, ms: c_int) -> c_int>,
+}
+
+/// How long muxfree waits for those inside, in milliseconds.
+const PATIENCE: i64 = 3000;
+
+/// Ends mux: as muxhangup, then waits until nobody is inside any more (callers, procs), and gives up all
+/// memory. Calls that have not been collected are gone, the Muxrpcs too; their replies are disposed of as
+/// orphans. Afterwards the Mux may be freed, or given to muxinit again.
+///
+/// Whoever is inside send or recv, the procs too, must be on its way out: shut the connection down
+/// before. It waits for three seconds at most; if somebody is still inside then, it gives up nothing,
+/// sets errno to EBUSY, and may be called again. No call may begin while it runs, or after it.
+/// errno is EINVAL when mux is nil, or not one that muxinit has seen.
+///
+/// # Safety
+/// `mux` is nil or points to a Mux.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muxfree(mux: *mut Mux) {
+    guard((), || {
+        // SAFETY: the caller's promise, passed on.
+        let Some(inside) = (unsafe { inside(mux) }) else { return };
+        let gone = inside.retire(clock::after(PATIENCE), |peek| {
+            // SAFETY: its call is not in the machine any more; its owner knows that it is gone.
+            unsafe { libc::free(peek.0.as_ptr().cast()) }
+        });
+        match gone {
+            // SAFETY: nobody is inside, and no call begins: the caller's promise.
+            Ok(()) => unsafe { Mux::vacate(mux) },
+            Err(error) => errors::tell(error),
+        }
+    });
+}
+
+/// As muxrpc, but waits for ms milliseconds at most: nil with ETIMEDOUT then. Less than 0 is for ever.
+/// The tag stays out of use until the reply comes, which is an orphan then, or the connection ends;
+/// while all tags are so held, calls fail with EAGAIN.
+///
+/// How soon it answers: at once when the time has come, with procs, or while another caller receives. A
+/// caller that finds itself receiving for all looks for messages by nbrecv and sleeps in between, for 5
+/// milliseconds at most. Without nbrecv it is in recv, and answers when the next message comes, whosever
+/// that is; callers of muxrpc go before it there. And it does not answer while its request is in send.
+///
+/// errno also: EOPNOTSUPP, the program's scheduler has no parkfor; EAGAIN, libthread could start no proc
+/// for the clock.
+///
+/// # Safety
+/// As for muxrpc.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muxrpctimeout(
+    mux: *mut Mux,
+    request: *mut c_void,
+    ms: c_int,
+) -> *mut c_void {
+    guard(null_mut(), || {
+        // SAFETY: the caller's promise, passed on.
+        let Some(inside) = (unsafe { callable(mux) }) else { return null_mut() };
+        let Some(request) = NonNull::new(request) else {
+            errors::tell_invalid();
+            return null_mut();
+        };
+        match inside.rpc_before(Message(request), clock::after(ms.into())) {
+            Ok(reply) => reply.0.as_ptr(),
+            Err(error) => {
+                errors::tell(error);
+                null_mut()
+            }
+        }
+    })
+}
+
+/// Has the program's own scheduler, rather than the system's threads or libthread, sleep and wake the
+/// callers of every Mux. To be called once, before the first muxinit; the table is copied. Answers 0, or -1
+/// on error, errno: EINVAL, sched is nil, its size is too small or task, park or unpark is nil; EBUSY,
+/// it comes too late; ENOMEM.
+///
+/// # Safety
+/// `sched` is nil or points to as many bytes as its size says; its functions do what is said there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muxsetsched(sched: *mut Muxsched) -> c_int {
+    guard(-1, || {
+        // SAFETY: the caller's promise, passed on.
+        let Some(table) = (unsafe { table(sched) }) else {
+            errors::tell_invalid();
+            return -1;
+        };
+        // SAFETY: the caller's promise, passed on.
+        match unsafe { own::install(table) } {
+            Ok(()) => 0,
+            Err(own::Refused::TooLate) => {
+                errors::tell_late();
+                -1
+            }
+            Err(own::Refused::NoMemory) => {
+                errors::tell(Error::NoMemory);
+                -1
+            }
+        }
+    })
+}
+
+/// The table in `sched`, if it is one that can be used.
+///
+/// # Safety
+/// As for [`muxsetsched`].
+unsafe fn table(sched: *mut Muxsched) -> Option<own::Table> {
+    // SAFETY: the caller's promise: there is room for the first field, and it is set.
+    let size = unsafe { sched.as_ref()?.size } as usize;
+    if size < offset_of!(Muxsched, start) {
+        return None;
+    }
+    let mut known =
+        Muxsched { size: 0, task: None, park: None, unpark: None, start: None, parkfor: None };
+    // SAFETY: no more bytes than either side has; what is a pointer to a function there is one here.
+    unsafe {
+        // Whole fields alone.
+        let room = (size - size % size_of::<usize>()).min(size_of::<Muxsched>());
+        sched.cast::<u8>().copy_to_nonoverlapping((&raw mut known).cast(), room);
+    }
+    Some(own::Table {
+        task: known.task?,
+        park: known.park?,
+        unpark: known.unpark?,
+        start: known.start,
+        park_for: known.parkfor,
+    })
 }
 
 /// Fails all outstanding calls now (ECONNRESET) and all later ones (ESHUTDOWN), from any thread,

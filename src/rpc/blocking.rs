@@ -5,24 +5,30 @@
 
 use crate::core::{Begun, CallId, HELP, Queued, Step, Told};
 use crate::sched::Sched;
+use crate::sched::clock::{self, NEVER};
 
+use super::waiting::Waited;
 use super::{Error, Locked, Mux, Over, State, Transport};
 
-/// How a call got the turn to send, or else ended.
+/// How a call got the turn to send.
 pub(super) enum Turn<T: Transport> {
     /// It is this caller's; here is the request.
     Mine(T::Request),
     /// Another has sent it, or will not, and this is what came of it.
-    Elsewhere(Told<Over<T>>),
-    /// Another has sent it, and the call is over.
-    Over(Step<Over<T>>),
+    Elsewhere(Waited<T>),
 }
 
 /// What a call that is over answers.
-fn outcome<T: Transport>(over: Step<Over<T>>) -> Result<T::Reply, Error<T::Failure>> {
+#[inline]
+fn outcome<T: Transport>(over: Waited<T>) -> Result<T::Reply, Error<T::Failure>> {
     match over {
-        Step::Reply(reply) => Ok(reply),
-        Step::Failed(failure) => Err(Error::Failed(failure)),
+        Waited::Step(Step::Reply(reply)) | Waited::Told(Told::Reply(reply)) => Ok(reply),
+        Waited::Step(Step::Failed(failure)) | Waited::Told(Told::Failed(failure)) => {
+            Err(Error::Failed(failure))
+        }
+        Waited::Step(Step::NoTags) | Waited::Told(Told::NoTags) => Err(Error::EmptyRange),
+        Waited::Step(Step::AllHeld) | Waited::Told(Told::AllHeld) => Err(Error::NoTag),
+        Waited::Step(Step::TimedOut) | Waited::Told(Told::TimedOut) => Err(Error::TimedOut),
         _ => Err(Error::Ended),
     }
 }
@@ -35,26 +41,37 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// # Errors
     /// [`Error::Ended`], [`Error::Failed`], [`Error::EmptyRange`] or [`Error::NoMemory`]. When all
     /// tags are taken, it waits for one.
-    pub fn rpc(&self, mut request: T::Request) -> Result<T::Reply, Error<T::Failure>> {
+    pub fn rpc(&self, request: T::Request) -> Result<T::Reply, Error<T::Failure>> {
+        self.rpc_until(request, NEVER)
+    }
+
+    #[inline(always)]
+    pub(super) fn rpc_until(
+        &self,
+        mut request: T::Request,
+        deadline: u64,
+    ) -> Result<T::Reply, Error<T::Failure>> {
         let (mut state, begun) = self.begin(None)?;
         let id = begun.id;
+        if deadline != NEVER {
+            state.limit(id);
+        }
         let tag = match begun.tag {
             Some(tag) => {
                 self.release(state);
                 tag
             }
-            None => {
-                let step = state.step(id, self.transport.range());
-                self.wait_for_tag(state, id, step)?
-            }
+            None => self.wait_for_tag(state, id, deadline)?,
         };
         self.put_tag(id, &mut request, tag)?;
         if !begun.turn {
-            match self.turn(id, request) {
+            match self.turn(id, request, deadline) {
                 Turn::Mine(mine) => request = mine,
-                Turn::Elsewhere(told) => return self.told(id, told),
-                Turn::Over(over) => return outcome(over),
+                Turn::Elsewhere(waited) => return outcome(waited),
             }
+        }
+        if deadline != NEVER && clock::now() >= deadline {
+            return Err(self.abandon(id, Error::TimedOut));
         }
         let (result, began) = self.send(request);
         let mut state = self.state.lock();
@@ -62,14 +79,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         if let Step::Help(..) = step {
             (state, step) = self.help(state, id, step);
         }
+        if deadline != NEVER {
+            return outcome(self.wait(state, id, step, deadline));
+        }
         if let Step::Sleep = step {
             let told = self.sleep(state, |core, wake| core.sleeps(id, wake));
-            return self.told(id, told);
+            return match told {
+                Told::Receive => self.takes_over(id),
+                told => outcome(Waited::Told(told)),
+            };
         }
         self.release(state);
         match step {
             Step::Receive => self.receive_until_over(id),
-            over => outcome(over),
+            over => outcome(Waited::Step(over)),
         }
     }
 
@@ -118,107 +141,57 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         request: &mut T::Request,
         tag: u32,
     ) -> Result<(), Error<T::Failure>> {
-        self.transport.set_tag(request, tag).map_err(|failure| self.abandon(id, failure))
+        let set = self.transport.set_tag(request, tag);
+        set.map_err(|failure| self.abandon(id, Error::Failed(failure)))
     }
 
     #[cold]
-    fn abandon(&self, id: CallId, failure: T::Failure) -> Error<T::Failure> {
+    fn abandon(&self, id: CallId, error: Error<T::Failure>) -> Error<T::Failure> {
         let mut state = self.state.lock();
         let orphan = state.abandon(id, self.transport.range());
         self.release(state);
         if let Some(orphan) = orphan {
             self.transport.orphan(orphan);
         }
-        Error::Failed(failure)
+        error
     }
 
     /// Waits for a tag, receiving for all while nobody else does.
     #[cold]
-    fn wait_for_tag<'a>(
-        &'a self,
-        mut state: State<'a, T, S>,
+    fn wait_for_tag(
+        &self,
+        mut state: State<'_, T, S>,
         id: CallId,
-        mut step: Step<Over<T>>,
+        deadline: u64,
     ) -> Result<u32, Error<T::Failure>> {
-        loop {
-            match step {
-                Step::Tagged(tag) => {
-                    self.release(state);
-                    return Ok(tag);
-                }
-                Step::Sleep => match self.sleep(state, |core, wake| core.sleeps(id, wake)) {
-                    Told::Tag(tag) => return Ok(tag),
-                    Told::NoTags => return Err(Error::EmptyRange),
-                    Told::AllHeld => return Err(Error::NoTag),
-                    // Perhaps a tag has come free on the way.
-                    Told::Receive => state = self.state.lock(),
-                    _ => return Err(Error::Ended),
-                },
-                Step::Receive => {
-                    self.release(state);
-                    state = self.receive();
-                }
-                Step::NoTags => {
-                    self.release(state);
-                    return Err(Error::EmptyRange);
-                }
-                _ => {
-                    self.release(state);
-                    return Err(Error::Ended);
-                }
-            }
-            step = state.step(id, self.transport.range());
+        let step = state.step(id, self.transport.range());
+        match self.wait(state, id, step, deadline) {
+            Waited::Step(Step::Tagged(tag)) | Waited::Told(Told::Tag(tag)) => Ok(tag),
+            over => match outcome(over) {
+                Err(error) => Err(error),
+                // Without a tag there is no reply.
+                Ok(_) => Err(Error::Ended),
+            },
         }
     }
 
-    /// Gets the turn to send, or has the send proc send.
+    /// Gets the turn to send, or has another send.
     #[cold]
-    pub(super) fn turn(&self, id: CallId, request: T::Request) -> Turn<T> {
+    pub(super) fn turn(&self, id: CallId, request: T::Request, deadline: u64) -> Turn<T> {
         let mut state = self.state.lock();
-        let mut queued = state.queue(id, request, self.transport.range());
-        loop {
-            match queued {
-                Queued::Go(request) => {
-                    self.release(state);
-                    return Turn::Mine(request);
-                }
-                Queued::HungUp => {
-                    self.release(state);
-                    return Turn::Elsewhere(Told::Ended);
-                }
-                Queued::Sleep => match self.sleep(state, |core, wake| core.sleeps(id, wake)) {
-                    Told::Turn(request) => return Turn::Mine(request),
-                    Told::Receive => {
-                        // Nobody else is left who could; another has the request in hand.
-                        state = self.state.lock();
-                        loop {
-                            match state.step(id, self.transport.range()) {
-                                Step::Sleep => break,
-                                Step::Receive => {
-                                    self.release(state);
-                                    state = self.receive();
-                                }
-                                over => {
-                                    self.release(state);
-                                    return Turn::Over(over);
-                                }
-                            }
-                        }
-                        queued = Queued::Sleep;
-                    }
-                    told => return Turn::Elsewhere(told),
-                },
+        match state.queue(id, request, self.transport.range()) {
+            Queued::Go(request) => {
+                self.release(state);
+                Turn::Mine(request)
             }
-        }
-    }
-
-    /// Goes on from what this caller, whose request has been sent, was told.
-    fn told(&self, id: CallId, told: Told<Over<T>>) -> Result<T::Reply, Error<T::Failure>> {
-        match told {
-            Told::Reply(reply) => Ok(reply),
-            Told::Failed(failure) => Err(Error::Failed(failure)),
-            Told::Receive => self.takes_over(id),
-            _ => Err(Error::Ended),
+            Queued::HungUp => {
+                self.release(state);
+                Turn::Elsewhere(Waited::Step(Step::Ended))
+            }
+            Queued::Sleep => match self.wait(state, id, Step::Sleep, deadline) {
+                Waited::Told(Told::Turn(request)) => Turn::Mine(request),
+                waited => Turn::Elsewhere(waited),
+            },
         }
     }
 
@@ -229,7 +202,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.release(state);
         match step {
             Step::Receive => self.receive_until_over(id),
-            over => outcome(over),
+            over => outcome(Waited::Step(over)),
         }
     }
 
@@ -242,7 +215,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             self.release(state);
             match step {
                 Step::Receive => {}
-                over => return outcome(over),
+                over => return outcome(Waited::Step(over)),
             }
         }
     }

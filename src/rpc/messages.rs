@@ -2,8 +2,10 @@
 
 use crate::core::{Seat, Step, Told};
 use crate::sched::Sched;
+use crate::sched::clock::NEVER;
 
 use super::blocking::Turn;
+use super::waiting::Waited;
 use super::{Error, Mux, Polled, Transport};
 
 impl<T: Transport, S: Sched> Mux<T, S> {
@@ -13,11 +15,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// [`Error::Failed`], [`Error::NoMemory`], or [`Error::Ended`] if the connection ended first.
     pub fn send_message(&self, request: T::Request) -> Result<(), Error<T::Failure>> {
         let id = self.state.lock().begin_message()?;
-        let request = match self.turn(id, request) {
+        let request = match self.turn(id, request, NEVER) {
             Turn::Mine(request) => request,
-            Turn::Elsewhere(Told::Sent) => return Ok(()),
-            Turn::Elsewhere(Told::Failed(failure)) => return Err(Error::Failed(failure)),
-            Turn::Elsewhere(_) | Turn::Over(_) => return Err(Error::Ended),
+            Turn::Elsewhere(Waited::Told(Told::Sent)) => return Ok(()),
+            Turn::Elsewhere(Waited::Told(Told::Failed(failure))) => {
+                return Err(Error::Failed(failure));
+            }
+            Turn::Elsewhere(_) => return Err(Error::Ended),
         };
         let (result, began) = self.send(request);
         let mut state = self.state.lock();

@@ -12,6 +12,8 @@ mod blocking;
 mod messages;
 mod nonblocking;
 mod procs;
+mod retiring;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -120,10 +122,19 @@ pub enum Error<F> {
     /// No memory for one more call.
     #[error("out of memory")]
     NoMemory,
+    /// The time for the call is over. The server may have it, and answer yet.
+    #[error("the call took too long")]
+    TimedOut,
+    /// The scheduler can not wake a caller at some time; the operating system's error number.
+    #[error("the scheduler has no clock")]
+    NoClock(i32),
     /// A non-blocking call that can never finish: nobody receives, and the transport can not look
     /// without waiting.
     #[error("nobody receives, and the transport cannot look without waiting")]
     Stuck,
+    /// Somebody is still in the transport's `send` or `recv`.
+    #[error("somebody is still sending or receiving")]
+    InUse,
     /// Procs receive for all, so a message can not be received by hand.
     #[error("the receive proc has the connection")]
     Busy,
@@ -219,10 +230,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     fn release(&self, mut state: State<'_, T, S>) {
         let wakes = state.wakes();
         let stale = state.signal_is_stale();
+        if stale {
+            state.lingers();
+        }
         drop(state);
         // First, since a wake may switch to another coroutine.
         if stale {
             self.freshen_signal();
+            self.lingers_not();
         }
         if let Some(wakes) = wakes {
             self.wake(wakes);
@@ -258,6 +273,17 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     #[cold]
+    fn lingers_not(&self) {
+        let mut state = self.state.lock();
+        state.lingers_not();
+        let wakes = state.wakes();
+        drop(state);
+        if let Some(wakes) = wakes {
+            self.wake(wakes);
+        }
+    }
+
+    #[cold]
     fn wake(&self, mut wakes: Wakes<Over<T>, Wake<T, S>>) {
         loop {
             let more = wakes.more();
@@ -267,7 +293,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             if !more {
                 return;
             }
-            match self.state.lock().wakes() {
+            match self.state.lock().more_wakes() {
                 Some(rest) => wakes = rest,
                 None => return,
             }

@@ -3,8 +3,10 @@
 
 use crate::core::{CallId, Finish, Step, Told};
 use crate::sched::Sched;
+use crate::sched::clock::NEVER;
 
 use super::blocking::Turn;
+use super::waiting::Waited;
 use super::{Error, Mux, Over, Polled, Transport};
 
 /// How a non-blocking call stands.
@@ -42,11 +44,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         tagged(id, tag);
         self.put_tag(id, &mut request, tag)?;
         if !begun.turn {
-            match self.turn(id, request) {
+            match self.turn(id, request, NEVER) {
                 Turn::Mine(mine) => request = mine,
-                Turn::Elsewhere(Told::Sent) => return Ok(id),
-                Turn::Elsewhere(Told::Failed(failure)) => return Err(Error::Failed(failure)),
-                Turn::Elsewhere(_) | Turn::Over(_) => return Err(Error::Ended),
+                Turn::Elsewhere(Waited::Told(Told::Sent)) => return Ok(id),
+                Turn::Elsewhere(Waited::Told(Told::Failed(failure))) => {
+                    return Err(Error::Failed(failure));
+                }
+                Turn::Elsewhere(_) => return Err(Error::Ended),
             }
         }
         let (result, began) = self.send(request);

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use parking_lot::lock_api::{GuardNoSend, RawMutex};
 
-use super::Parker;
+use super::{Parker, clock};
 
 /// Sleeps while `word` holds `value`, and no longer than `at_most`; may return for no reason.
 fn wait(word: *const AtomicU32, value: u32, at_most: Option<&libc::timespec>) {
@@ -42,23 +42,33 @@ const LOOKS: u32 = 100;
 /// How long one sleeps at a time for a [`Lock`].
 const NAP: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
-/// The lock on the machine's state.
+/// The lock on the machine's state. Its memory may be freed by whoever takes it next.
 ///
 /// Letting go of it is a plain store and a look at whether anybody sleeps, which costs half of what
 /// an exchange does. The processor may look before others see its store, so one that goes to sleep
 /// just then could be overlooked, if the kernel's look at the word came before the store as well. A
 /// store would have to take longer than a system call for that; should it happen, a nap is the
 /// price.
+///
+/// How many sleep is counted outside the lock, since whoever lets go of it looks there last: for all
+/// locks whose address has the same remainder, so that at worst a system call is made for nothing.
 pub struct Lock {
     word: AtomicU32,
-    sleepers: AtomicU32,
 }
+
+/// A number with a cache line of its own.
+#[repr(align(64))]
+struct Count(AtomicU32);
+
+const COUNTS: usize = 32;
+
+static SLEEPERS: [Count; COUNTS] = [const { Count(AtomicU32::new(0)) }; COUNTS];
 
 // SAFETY: one holder at a time: FREE becomes HELD by one exchange only, and only unlock makes it
 // FREE.
 unsafe impl RawMutex for Lock {
     #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api begins a lock")]
-    const INIT: Lock = Lock { word: AtomicU32::new(FREE), sleepers: AtomicU32::new(0) };
+    const INIT: Lock = Lock { word: AtomicU32::new(FREE) };
     type GuardMarker = GuardNoSend;
 
     #[inline]
@@ -75,9 +85,11 @@ unsafe impl RawMutex for Lock {
 
     #[inline]
     unsafe fn unlock(&self) {
+        let word = &raw const self.word;
+        let sleepers = self.sleepers();
         self.word.store(FREE, Release);
-        if self.sleepers.load(Relaxed) != 0 {
-            wake(&raw const self.word);
+        if sleepers.load(Relaxed) != 0 {
+            wake(word);
         }
     }
 }
@@ -91,11 +103,19 @@ impl Lock {
             }
             std::hint::spin_loop();
         }
-        self.sleepers.fetch_add(1, SeqCst);
+        let sleepers = self.sleepers();
+        sleepers.fetch_add(1, SeqCst);
         while !self.try_lock() {
             wait(&raw const self.word, HELD, Some(&NAP));
         }
-        self.sleepers.fetch_sub(1, Relaxed);
+        sleepers.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts those who sleep for this lock, and some others.
+    #[inline]
+    fn sleepers(&self) -> &'static AtomicU32 {
+        // A Mux is larger than this, so neighbours in memory differ.
+        &SLEEPERS[((&raw const self.word).addr() / 256) % COUNTS].0
     }
 }
 
@@ -130,6 +150,15 @@ unsafe impl RawMutex for LastLock {
     }
 }
 
+/// That many nanoseconds.
+fn span(nanoseconds: u64) -> libc::timespec {
+    const SECOND: u64 = 1_000_000_000;
+    libc::timespec {
+        tv_sec: (nanoseconds / SECOND) as libc::time_t,
+        tv_nsec: (nanoseconds % SECOND) as libc::c_long,
+    }
+}
+
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 const CALLED: u32 = 2;
@@ -149,12 +178,25 @@ unsafe impl Parker for Bunk {
     unsafe fn park(this: *const Bunk) {
         // SAFETY: the caller keeps it alive until this returns.
         let word = unsafe { &(*this).0 };
-        if word.compare_exchange(AWAKE, ASLEEP, Acquire, Acquire).is_err() {
-            return;
-        }
+        // It is asleep already when a time has come before.
+        let _ = word.compare_exchange(AWAKE, ASLEEP, Acquire, Acquire);
         while word.load(Acquire) == ASLEEP {
             wait(word, ASLEEP, None);
         }
+    }
+
+    unsafe fn park_until(this: *const Bunk, deadline: u64) -> bool {
+        // SAFETY: the caller keeps it alive until this returns.
+        let word = unsafe { &(*this).0 };
+        let _ = word.compare_exchange(AWAKE, ASLEEP, Acquire, Acquire);
+        while word.load(Acquire) == ASLEEP {
+            let now = clock::now();
+            if now >= deadline {
+                return false;
+            }
+            wait(word, ASLEEP, Some(&span(deadline - now)));
+        }
+        true
     }
 
     unsafe fn unpark(this: *const Bunk) {

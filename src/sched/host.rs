@@ -2,7 +2,7 @@
 //! before its libthread runs, and one archive serves both kinds.
 
 use super::plan9::{self, Caller};
-use super::{NotStarted, Parker, Proc, Sched, native};
+use super::{NotStarted, Parker, Proc, Sched, alarm, native, own};
 
 /// The program's own scheduler.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,6 +14,17 @@ pub enum Bunk {
     Thread(native::Bunk),
     /// A coroutine.
     Coroutine(plan9::Bunk),
+    /// A task of the program's own scheduler.
+    Own(own::Bunk),
+}
+
+impl Host {
+    /// Whether the calling thread is one that can neither sleep nor wake.
+    #[inline]
+    #[must_use]
+    pub fn caller_is_strange() -> bool {
+        plan9::caller() == Caller::Stranger && own::table().is_none()
+    }
 }
 
 impl Sched for Host {
@@ -22,6 +33,9 @@ impl Sched for Host {
 
     #[inline]
     fn parker(&self) -> Bunk {
+        if let Some(table) = own::table() {
+            return Bunk::Own(own::Bunk::new(table));
+        }
         match plan9::caller() {
             // A stranger is refused before it comes here; it would sleep as what it is.
             Caller::Thread | Caller::Stranger => Bunk::Thread(native::Bunk::new()),
@@ -29,9 +43,28 @@ impl Sched for Host {
         }
     }
 
+    fn hold_clock(&self) -> Result<(), NotStarted> {
+        if let Some(table) = own::table() {
+            return own::has_clock(table);
+        }
+        match plan9::caller() {
+            Caller::Coroutine => alarm::hold(),
+            Caller::Thread | Caller::Stranger => Ok(()),
+        }
+    }
+
+    fn release_clock(&self) {
+        if own::table().is_none() && plan9::caller() == Caller::Coroutine {
+            alarm::release();
+        }
+    }
+
     unsafe fn start(&self, proc: Proc) -> Result<(), NotStarted> {
         // SAFETY: the caller's promise, passed on.
         unsafe {
+            if let Some(table) = own::table() {
+                return own::start(table, proc);
+            }
             match plan9::caller() {
                 Caller::Coroutine => plan9::start(proc),
                 Caller::Thread | Caller::Stranger => native::Native.start(proc),
@@ -49,6 +82,18 @@ unsafe impl Parker for Bunk {
             match &*this {
                 Bunk::Thread(bunk) => native::Bunk::park(bunk),
                 Bunk::Coroutine(bunk) => plan9::Bunk::park(bunk),
+                Bunk::Own(bunk) => own::Bunk::park(bunk),
+            }
+        }
+    }
+
+    unsafe fn park_until(this: *const Bunk, deadline: u64) -> bool {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match &*this {
+                Bunk::Thread(bunk) => native::Bunk::park_until(bunk, deadline),
+                Bunk::Coroutine(bunk) => plan9::Bunk::park_until(bunk, deadline),
+                Bunk::Own(bunk) => own::Bunk::park_until(bunk, deadline),
             }
         }
     }
@@ -61,6 +106,7 @@ unsafe impl Parker for Bunk {
             match &*this {
                 Bunk::Thread(bunk) => native::Bunk::unpark(&raw const *bunk),
                 Bunk::Coroutine(bunk) => plan9::Bunk::unpark(&raw const *bunk),
+                Bunk::Own(bunk) => own::Bunk::unpark(&raw const *bunk),
             }
         }
     }

@@ -3,16 +3,20 @@
 //! A caller waits for its reply, for its turn to send, or for a tag. In a plain program it sleeps
 //! in the kernel ([`native`]). Under plan9port's libthread it is a coroutine, and sleeping in the
 //! kernel would stop every other coroutine of its proc, perhaps the very one that it waits for, so
-//! there it sleeps by the program's own rsleep ([`plan9`]). [`host`] chooses at run time. A model
-//! checker is one more [`Sched`].
+//! there it sleeps by the program's own rsleep ([`plan9`]). A program with a scheduler of its own hands
+//! in a table of functions ([`own`]). [`host`] chooses at run time. A model checker is one more
+//! [`Sched`].
 //!
 //! Only sleeping needs the seam. The lock on the machine's state is a plain one everywhere: it is
 //! held for some dozen instructions and never across a callback or a switch.
 
+mod alarm;
+pub mod clock;
 #[cfg(all(target_os = "linux", not(mux_parking_lot)))]
 mod futex;
 pub mod host;
 pub mod native;
+pub mod own;
 #[cfg(any(test, mux_parking_lot, not(target_os = "linux")))]
 mod parking;
 pub mod plan9;
@@ -27,7 +31,7 @@ use parking_lot::lock_api::RawMutex;
 /// What sleeps one caller, once.
 ///
 /// # Safety
-/// For each value, `unpark` is called once. `park` returns only after that, everything that was
+/// For each value, `unpark` is called once. `park` (and `park_until` with true) returns only after that, everything that was
 /// written before `unpark` is visible after `park`, and once `park` may return, `unpark` makes no
 /// more use of the memory behind `this`: it may be gone.
 pub unsafe trait Parker {
@@ -36,6 +40,13 @@ pub unsafe trait Parker {
     /// # Safety
     /// `this` points to a live parker, which does not move until this returns.
     unsafe fn park(this: *const Self);
+
+    /// As `park`, but returns false when the clock shows `deadline` before then. Then it is called
+    /// again, or `park` is, until one of them says that `unpark` has been.
+    ///
+    /// # Safety
+    /// As for `park`.
+    unsafe fn park_until(this: *const Self, deadline: u64) -> bool;
 
     /// Wakes the sleeper, or keeps it from sleeping.
     ///
@@ -85,6 +96,18 @@ pub trait Sched {
     /// A parker for the calling task.
     fn parker(&self) -> Self::Parker;
 
+    /// Whether the calling task can sleep until some time; sees to it that it can until
+    /// [`release_clock`](Sched::release_clock).
+    ///
+    /// # Errors
+    /// That it can not.
+    fn hold_clock(&self) -> Result<(), NotStarted> {
+        Ok(())
+    }
+
+    /// The calling task sleeps no more until some time.
+    fn release_clock(&self) {}
+
     /// Starts a proc that runs `proc` and is never waited for.
     ///
     /// # Errors
@@ -111,6 +134,30 @@ pub fn sleep<S: Sched, V>(sched: &S, publish: impl FnOnce(Handle<V, S::Parker>))
     bed.said.into_inner()
 }
 
+/// As [`sleep`], but `on_time` is called when the clock shows `deadline` before the handle is used, and
+/// says how long to sleep on: until another time, or [`NEVER`](clock::NEVER). The caller has the
+/// scheduler's clock.
+pub fn sleep_until<S: Sched, V>(
+    sched: &S,
+    mut deadline: u64,
+    publish: impl FnOnce(Handle<V, S::Parker>),
+    mut on_time: impl FnMut() -> u64,
+) -> Option<V> {
+    let bed = Bed { parker: sched.parker(), said: UnsafeCell::new(None) };
+    {
+        let _parked = Parked(&bed.parker);
+        publish(Handle(NonNull::from(&bed)));
+        while deadline != clock::NEVER {
+            // SAFETY: the parker is borrowed, so it is alive and in its place.
+            if unsafe { S::Parker::park_until(&raw const bed.parker, deadline) } {
+                break;
+            }
+            deadline = on_time();
+        }
+    }
+    bed.said.into_inner()
+}
+
 struct Bed<V, P> {
     parker: P,
     said: UnsafeCell<Option<V>>,
@@ -120,7 +167,8 @@ struct Parked<'a, P: Parker>(&'a P);
 
 impl<P: Parker> Drop for Parked<'_, P> {
     fn drop(&mut self) {
-        // SAFETY: the parker is borrowed, so it is alive and in its place, and this is its one park.
+        // SAFETY: the parker is borrowed, so it is alive and in its place. It may have been unparked
+        // already, and then returns at once.
         unsafe { P::park(self.0) }
     }
 }

@@ -4,7 +4,7 @@
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Parker;
+use super::{Parker, clock};
 
 /// The lock on the machine's state.
 #[cfg(any(mux_parking_lot, not(target_os = "linux")))]
@@ -36,6 +36,20 @@ unsafe impl Parker for Bunk {
         while !*called {
             bunk.bell.wait(&mut called);
         }
+    }
+
+    unsafe fn park_until(this: *const Bunk, deadline: u64) -> bool {
+        // SAFETY: the caller keeps it alive until this returns.
+        let bunk = unsafe { &*this };
+        let mut called = bunk.called.lock();
+        while !*called {
+            let now = clock::now();
+            if now >= deadline {
+                return false;
+            }
+            bunk.bell.wait_for(&mut called, std::time::Duration::from_nanos(deadline - now));
+        }
+        true
     }
 
     unsafe fn unpark(this: *const Bunk) {

@@ -14,6 +14,7 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
 
+use super::alarm::{self, Alarm};
 use super::{NotStarted, Parker, Proc};
 
 /// The stack that a proc gets, in bytes, where libthread heeds it: the callbacks run on it.
@@ -165,10 +166,69 @@ fn caller_with(rsleep_pointer: std::ptr::NonNull<*const c_void>) -> Caller {
 /// Sleeps a coroutine. Only to be made when [`caller`] says that it is one.
 pub struct Bunk(UnsafeCell<Rest>);
 
-struct Rest {
+pub(super) struct Rest {
     lock: QLock,
     rendez: Rendez,
     called: bool,
+    /// Its alarm has rung.
+    rung: bool,
+}
+
+impl Rest {
+    /// Sleeps until the one or the other is so; answers whether it has been called.
+    ///
+    /// # Safety
+    /// `rest` is alive until this returns; the caller is a coroutine.
+    unsafe fn sleep(rest: *mut Rest, done: impl Fn(bool, bool) -> bool) -> bool {
+        let (Some(qlock), Some(qunlock), Some(rsleep)) = (TABLE.qlock, TABLE.qunlock, TABLE.rsleep)
+        else {
+            return true;
+        };
+        // SAFETY: the rest is alive and in its place until this returns; the caller is a coroutine
+        // of the program's libthread, whose functions these are.
+        unsafe {
+            let lock = &raw mut (*rest).lock;
+            qlock(lock);
+            (*rest).rendez.lock = lock;
+            while !done((&raw const (*rest).called).read(), (&raw const (*rest).rung).read()) {
+                rsleep(&raw mut (*rest).rendez);
+            }
+            let called = (&raw const (*rest).called).read();
+            qunlock(lock);
+            called
+        }
+    }
+
+    /// Sets a flag, and wakes the sleeper.
+    ///
+    /// # Safety
+    /// `rest` is alive until the sleeper has found the flag and has the qlock, which it gets from the
+    /// qunlock here.
+    unsafe fn wake(rest: *mut Rest, flag: *mut bool) {
+        let (Some(qlock), Some(qunlock), Some(rwakeup)) =
+            (TABLE.qlock, TABLE.qunlock, TABLE.rwakeup)
+        else {
+            return;
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let lock = &raw mut (*rest).lock;
+            qlock(lock);
+            (*rest).rendez.lock = lock;
+            flag.write(true);
+            rwakeup(&raw mut (*rest).rendez);
+            qunlock(lock);
+        }
+    }
+
+    /// Its time has come.
+    ///
+    /// # Safety
+    /// The sleeper waits for this before it leaves.
+    pub(super) unsafe fn ring(rest: *mut Rest) {
+        // SAFETY: the caller's promise; only an address is made.
+        unsafe { Rest::wake(rest, &raw mut (*rest).rung) }
+    }
 }
 
 impl Bunk {
@@ -179,48 +239,40 @@ impl Bunk {
             lock: QLock { lock, owner: nil, waiting: [nil; 2] },
             rendez: Rendez { lock: nil.cast(), waiting: [nil; 2] },
             called: false,
+            rung: false,
         }))
     }
 }
 
-// SAFETY: `called` is read and written under the qlock, which makes it visible; park returns only
-// when it has found it set and has had the qlock back from unpark, whose last use of it that is.
+// SAFETY: the flags are read and written under the qlock, which makes them visible; park returns only
+// when it has found its own set and has had the qlock back from unpark, whose last use of it that is.
 unsafe impl Parker for Bunk {
     unsafe fn park(this: *const Bunk) {
-        let (Some(qlock), Some(qunlock), Some(rsleep)) = (TABLE.qlock, TABLE.qunlock, TABLE.rsleep)
-        else {
-            return;
-        };
-        // SAFETY: the rest is alive and in its place until this returns; the caller is a coroutine
-        // of the program's libthread, whose functions these are.
+        // SAFETY: the caller keeps it alive until this returns.
+        unsafe { Rest::sleep((*this).0.get(), |called, _| called) };
+    }
+
+    unsafe fn park_until(this: *const Bunk, deadline: u64) -> bool {
+        // SAFETY: the caller keeps it alive until this returns, and this does not before the alarm is
+        // off the list, or has rung.
         unsafe {
             let rest = (*this).0.get();
-            let lock = &raw mut (*rest).lock;
-            qlock(lock);
-            (*rest).rendez.lock = lock;
-            while !(&raw const (*rest).called).read() {
-                rsleep(&raw mut (*rest).rendez);
+            let mut alarm = Alarm::new(deadline, rest);
+            alarm::set(&raw mut alarm);
+            let mut called = Rest::sleep(rest, |called, rung| called || rung);
+            if !alarm::unset(&raw mut alarm) {
+                called = Rest::sleep(rest, |_, rung| rung);
+                (*rest).rung = false;
             }
-            qunlock(lock);
+            called
         }
     }
 
     unsafe fn unpark(this: *const Bunk) {
-        let (Some(qlock), Some(qunlock), Some(rwakeup)) =
-            (TABLE.qlock, TABLE.qunlock, TABLE.rwakeup)
-        else {
-            return;
-        };
-        // SAFETY: the rest is alive until the sleeper has found `called` and has the qlock, which
-        // it gets from this qunlock.
+        // SAFETY: the rest is alive until the sleeper has found `called` and has the qlock.
         unsafe {
             let rest = (*this).0.get();
-            let lock = &raw mut (*rest).lock;
-            qlock(lock);
-            (*rest).rendez.lock = lock;
-            (*rest).called = true;
-            rwakeup(&raw mut (*rest).rendez);
-            qunlock(lock);
+            Rest::wake(rest, &raw mut (*rest).called);
         }
     }
 }

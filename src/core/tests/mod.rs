@@ -1,5 +1,6 @@
 //! The rules of who may do what, as plain function calls: no thread, no clock, no connection.
 
+mod deadline;
 mod finishing;
 mod receiving;
 mod sending;
@@ -7,7 +8,8 @@ mod simulation;
 mod tagging;
 
 use super::tags::Range;
-use super::{Begun, CallId, Finish, Machine, Protocol, Queued, Refused, Seat, Step, Told, Work};
+use super::{Begun, CallId, Finish, Machine, Protocol, Queued, Refused, Seat, Step, Told};
+use super::{Wakes, Work};
 
 /// Requests and replies are numbers, failures too; a watch is a number that `arrived` pushes.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +38,7 @@ struct Bench {
 /// The number by which the bench knows a sleeping proc.
 const RECEIVE_PROC: u32 = 1_000_001;
 const SEND_PROC: u32 = 1_000_002;
+const CLOSER: u32 = 1_000_003;
 
 impl Bench {
     fn new(range: Range) -> Bench {
@@ -56,13 +59,29 @@ impl Bench {
 
     /// What a driver does after each event.
     fn gather(&mut self) {
-        while let Some(wakes) = self.machine.wakes() {
-            let more = wakes.more();
-            self.woken.extend(wakes);
-            if self.lazy {
-                self.due += u32::from(more);
+        let wakes = self.machine.wakes();
+        self.take(wakes);
+    }
+
+    /// One of those who found that there were more.
+    fn gather_more(&mut self) {
+        self.due -= 1;
+        let wakes = self.machine.more_wakes();
+        self.take(wakes);
+    }
+
+    fn take(&mut self, mut wakes: Option<Wakes<Numbers, u32>>) {
+        while let Some(some) = wakes {
+            let more = some.more();
+            self.woken.extend(some);
+            if !more {
                 return;
             }
+            if self.lazy {
+                self.due += 1;
+                return;
+            }
+            wakes = self.machine.more_wakes();
         }
     }
 
@@ -151,6 +170,39 @@ impl Bench {
 
     fn step(&mut self, id: CallId) -> Step<Numbers> {
         let step = self.machine.step(id, self.range);
+        if step == Step::Sleep {
+            self.machine.sleeps(id, id.0);
+        }
+        self.gather();
+        step
+    }
+
+    /// A blocking call with a deadline that is sent, and receives or sleeps as it is told.
+    fn timed_call(&mut self) -> (CallId, u32, Step<Numbers>) {
+        let (id, tag) = self.sent_call();
+        self.machine.limit(id);
+        let step = self.sent(id, Ok(()));
+        (id, tag, step)
+    }
+
+    /// The time of a sleeper has come.
+    fn expire(&mut self, id: CallId) {
+        self.machine.expire(id, self.range);
+        self.gather();
+    }
+
+    /// The time of one that is awake has come.
+    fn time_out(&mut self, id: CallId) -> Step<Numbers> {
+        let step = self.machine.time_out(id, self.range);
+        if step == Step::Sleep {
+            self.machine.sleeps(id, id.0);
+        }
+        self.gather();
+        step
+    }
+
+    fn nap(&mut self, id: CallId) -> Step<Numbers> {
+        let step = self.machine.nap(id, self.range);
         if step == Step::Sleep {
             self.machine.sleeps(id, id.0);
         }

@@ -25,6 +25,8 @@ enum Doing {
     /// In send for another.
     Help(CallId, CallId, u32, u32),
     Recv(CallId),
+    /// It has the role and a deadline: it looks at the clock, and for messages if it can.
+    Look(CallId),
     Step(CallId),
     Asleep(CallId),
     Started(CallId),
@@ -50,6 +52,13 @@ struct Caller {
     /// The request: the caller's number and the round.
     request: u32,
     rounds: u32,
+    /// Whether its calls have a deadline, and whether that of this one has passed.
+    timed: bool,
+    late: bool,
+    /// Whether it has said so since it went to sleep.
+    expired: bool,
+    /// Asleep between two looks.
+    naps: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,6 +74,13 @@ enum ProcDoing {
 enum Wire {
     Message(u32, u32),
     End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Closing {
+    Not,
+    Waits,
+    Over,
 }
 
 struct World {
@@ -84,10 +100,17 @@ struct World {
     room: usize,
     /// Whether the range of tags changes now and then.
     ranges: bool,
+    /// Whether callers with a deadline can look without blocking.
+    polls: bool,
+    /// Whether the server leaves some requests of callers with a deadline unanswered, and has.
+    mute: bool,
+    muted: bool,
 
     tag_of: HashMap<u32, u32>,
     ends: u32,
     hang_up: bool,
+    /// Whoever hangs up waits then until nobody is inside.
+    closing: Closing,
     answered: u32,
     failed: u32,
 }
@@ -106,9 +129,13 @@ impl World {
             early: HashSet::new(),
             room: usize::MAX,
             ranges: false,
+            polls: false,
+            mute: false,
+            muted: false,
             tag_of: HashMap::new(),
             ends: 0,
             hang_up: false,
+            closing: Closing::Not,
             answered: 0,
             failed: 0,
         };
@@ -119,6 +146,9 @@ impl World {
         world.hang_up = world.random(8) == 0;
         world.room = [usize::MAX, 1, 2][world.random(3)];
         world.ranges = world.random(3) == 0;
+        world.polls = world.random(2) == 0;
+        world.mute = world.random(4) == 0;
+        let timed = [0, 2, 4][world.random(3)];
         for number in 0..2 + world.random(12) as u32 {
             let kind = [
                 Kind::Blocking,
@@ -130,7 +160,17 @@ impl World {
             ][world.random(6)];
             let rounds = 1 + world.random(4) as u32;
             let request = number * 100;
-            world.callers.push(Caller { kind, doing: Doing::Idle, request, rounds });
+            let timed = kind == Kind::Blocking && world.random(4) < timed;
+            world.callers.push(Caller {
+                kind,
+                doing: Doing::Idle,
+                request,
+                rounds,
+                timed,
+                late: false,
+                expired: false,
+                naps: false,
+            });
         }
         world
     }
@@ -149,7 +189,8 @@ impl World {
             let mut able = Vec::new();
             for at in 0..self.callers.len() {
                 let able_to = match self.callers[at].doing {
-                    Doing::Done | Doing::Asleep(_) => false,
+                    Doing::Asleep(_) => self.callers[at].timed && !self.callers[at].expired,
+                    Doing::Done => false,
                     Doing::Recv(_) | Doing::ByHand(_, true) => !self.wire.is_empty(),
                     Doing::Send(_) | Doing::Help(..) => !self.stuffed(),
                     _ => true,
@@ -184,6 +225,11 @@ impl World {
                     self.wire.push_back(Wire::End);
                     continue;
                 }
+                if self.muted && callers.iter().any(|c| matches!(c.doing, Doing::Recv(_))) {
+                    // What it waits for will never come, and it sees no clock: the connection ends.
+                    self.wire.push_back(Wire::End);
+                    continue;
+                }
                 break;
             }
             let who = able[self.random(able.len())];
@@ -192,8 +238,7 @@ impl World {
                 _ if who == server => self.server_runs(),
                 _ if who == server + 1 => self.send_proc_runs(),
                 _ if who == server + 3 => {
-                    self.bench.due -= 1;
-                    self.bench.gather();
+                    self.bench.gather_more();
                 }
                 _ => self.receive_proc_runs(),
             }
@@ -217,6 +262,8 @@ impl World {
         for caller in &self.callers {
             assert_eq!(caller.doing, Doing::Done, "locked up: caller of {}", caller.request);
         }
+        let recv = self.receive_proc == ProcDoing::Receiving;
+        assert!(recv || self.closing != Closing::Waits, "nobody is inside, and it is not told");
         if self.bench.machine.hung_up {
             assert_ne!(self.send_proc, ProcDoing::Asleep, "a send proc is left");
             assert_ne!(self.receive_proc, ProcDoing::Asleep, "a receive proc is left");
@@ -242,6 +289,13 @@ impl World {
                     self.hang_up = false;
                     self.bench.machine.hang_up(self.bench.range);
                     self.bench.gather();
+                    if self.bench.machine.is_idle() {
+                        self.closing = Closing::Over;
+                    } else {
+                        self.bench.machine.closes(CLOSER).expect("nobody else does");
+                        self.closing = Closing::Waits;
+                        self.bench.gather();
+                    }
                 }
             }
             return;
@@ -253,7 +307,10 @@ impl World {
             1 => self.wire.push_back(Wire::Message(u32::MAX, 99)),
             _ => {}
         }
-        if request != u32::MAX {
+        let timed = self.callers.iter().any(|c| c.request == request && c.timed);
+        if timed && self.mute && self.random(4) == 0 {
+            self.muted = true;
+        } else if request != u32::MAX {
             self.wire.push_back(Wire::Message(tag, request));
         }
     }
@@ -334,9 +391,7 @@ impl World {
             Doing::Tag(id, tag, turn) => {
                 self.tag_of.insert(request, tag);
                 if self.random(20) == 0 {
-                    self.bench.machine.abandon(id, self.bench.range);
-                    self.bench.gather();
-                    self.over(at, None)
+                    self.abandons(at, id)
                 } else if turn {
                     self.goes_to_send(id, request)
                 } else {
@@ -373,6 +428,23 @@ impl World {
             Doing::Recv(id) => {
                 self.receives();
                 Doing::Step(id)
+            }
+            Doing::Look(id) => self.looks(at, id),
+            Doing::Asleep(id)
+                if self.callers[at].naps && !self.callers[at].expired && self.random(3) > 0 =>
+            {
+                self.bench.machine.nap_ends(id);
+                self.bench.gather();
+                doing
+            }
+            Doing::Asleep(id) => {
+                if self.callers[at].late || self.random(4) == 0 {
+                    self.callers[at].late = true;
+                    self.callers[at].expired = true;
+                    self.bench.machine.expire(id, self.bench.range);
+                    self.bench.gather();
+                }
+                doing
             }
             Doing::Step(id) => {
                 let step = self.bench.step(id);
@@ -422,9 +494,47 @@ impl World {
                 self.bench.gather();
                 self.over(at, None)
             }
-            Doing::Asleep(_) | Doing::Done => unreachable!(),
+            Doing::Done => unreachable!(),
         };
         self.callers[at].doing = next;
+    }
+
+    /// One that has the role and a deadline.
+    fn looks(&mut self, at: usize, id: CallId) -> Doing {
+        let range = self.bench.range;
+        self.callers[at].late |= self.random(6) == 0;
+        if self.callers[at].late {
+            let step = self.bench.machine.time_out(id, range);
+            if step == Step::Sleep {
+                self.bench.machine.sleeps(id, id.0);
+            }
+            self.bench.gather();
+            return match step {
+                // Its request is in another's hands: it has to stay.
+                Step::Receive => Doing::Recv(id),
+                step => self.steps(at, id, step),
+            };
+        }
+        if !self.polls {
+            return Doing::Recv(id);
+        }
+        if !self.wire.is_empty() {
+            self.receives();
+            return Doing::Step(id);
+        }
+        let step = self.bench.machine.nap(id, range);
+        if step == Step::Sleep {
+            self.bench.machine.sleeps(id, id.0);
+            self.callers[at].naps = true;
+        }
+        self.bench.gather();
+        self.steps(at, id, step)
+    }
+
+    fn abandons(&mut self, at: usize, id: CallId) -> Doing {
+        self.bench.machine.abandon(id, self.bench.range);
+        self.bench.gather();
+        self.over(at, None)
     }
 
     fn begins(&mut self, at: usize) -> Doing {
@@ -444,8 +554,7 @@ impl World {
             }
             // A freed number may be given out anew: who had it is told first.
             while self.bench.due > 0 {
-                self.bench.due -= 1;
-                self.bench.gather();
+                self.bench.gather_more();
             }
             self.tell();
         }
@@ -472,7 +581,11 @@ impl World {
                 Err(_) => self.over(at, None),
             };
         }
-        match self.bench.begin((kind == Kind::NonBlocking).then_some(0)) {
+        let begun = self.bench.begin((kind == Kind::NonBlocking).then_some(0));
+        if let (Ok(Begun { id, .. }), true) = (&begun, self.callers[at].timed) {
+            self.bench.machine.limit(*id);
+        }
+        match begun {
             Ok(Begun { id, tag: Some(tag), turn }) => Doing::Tag(id, tag, turn),
             Ok(Begun { id, tag: None, .. }) => {
                 let step = self.bench.step(id);
@@ -504,8 +617,11 @@ impl World {
     fn steps(&mut self, at: usize, id: CallId, step: Step<Numbers>) -> Doing {
         match step {
             Step::Reply(reply) => self.over(at, Some(reply)),
-            Step::Ended | Step::Failed(_) | Step::NoTags => self.over(at, None),
+            Step::Ended | Step::Failed(_) | Step::NoTags | Step::AllHeld | Step::TimedOut => {
+                self.over(at, None)
+            }
             Step::Tagged(tag) => Doing::Tag(id, tag, false),
+            Step::Receive if self.callers[at].timed => Doing::Look(id),
             Step::Receive => Doing::Recv(id),
             Step::Help(other, request) => self.helps(id, other, request, 0),
             Step::Sleep => Doing::Asleep(id),
@@ -535,6 +651,7 @@ impl World {
         }
         assert!(!self.in_use.contains_key(&caller.request), "the request is in use");
         caller.request += 1;
+        caller.late = false;
         caller.rounds -= 1;
         if caller.rounds == 0 { Doing::Done } else { Doing::Idle }
     }
@@ -572,6 +689,12 @@ impl World {
     /// Those woken are ready to run, with what they were told.
     fn tell(&mut self) {
         for (who, told) in self.bench.woken() {
+            if who == CLOSER {
+                assert_eq!(self.closing, Closing::Waits);
+                assert!(self.bench.machine.is_idle(), "it is told, and nobody is inside");
+                self.closing = Closing::Over;
+                continue;
+            }
             if who == SEND_PROC {
                 assert_eq!(self.send_proc, ProcDoing::Asleep);
                 self.send_proc = ProcDoing::Ready;
@@ -586,11 +709,17 @@ impl World {
                 .find(|&at| matches!(self.callers[at].doing, Doing::Asleep(id) if id.0 == who))
                 .expect("only a sleeper is told");
             let Doing::Asleep(id) = self.callers[at].doing else { unreachable!() };
+            self.callers[at].naps = false;
+            self.callers[at].expired = false;
             let next = match told {
                 Told::Reply(reply) => self.over(at, Some(reply)),
-                Told::Ended | Told::Failed(_) | Told::NoTags | Told::AllHeld | Told::Busy => {
-                    self.over(at, None)
-                }
+                Told::Ended
+                | Told::Failed(_)
+                | Told::NoTags
+                | Told::AllHeld
+                | Told::TimedOut
+                | Told::Busy => self.over(at, None),
+                Told::Turn(_) if self.callers[at].late => self.abandons(at, id),
                 Told::Tag(tag) => Doing::Tag(id, tag, false),
                 Told::Turn(request) => self.goes_to_send(id, request),
                 Told::Sent if self.callers[at].kind == Kind::Message => self.over(at, None),
@@ -614,7 +743,12 @@ impl World {
         let receiving = self
             .callers
             .iter()
-            .filter(|c| matches!(c.doing, Doing::Recv(_) | Doing::Poll(_) | Doing::ByHand(..)))
+            .filter(|c| {
+                matches!(
+                    c.doing,
+                    Doing::Recv(_) | Doing::Look(_) | Doing::Poll(_) | Doing::ByHand(..)
+                )
+            })
             .count()
             + usize::from(self.receive_proc == ProcDoing::Receiving);
         assert!(receiving <= 1, "two receive");

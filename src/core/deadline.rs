@@ -1,0 +1,153 @@
+//! Callers that wait until some time and no longer. The clock is theirs: the machine hears that the
+//! time has come, from the sleeper itself or from one that is awake.
+//!
+//! What can be done then depends on where the call is. One that is not sent yet is taken back, tag and
+//! all. One that is sent is given up: its tag is held until the reply comes. One whose request another
+//! is sending just now waits for the end of that, since the request is in use.
+//!
+//! Inside `recv` nobody sees the clock. So a caller with a deadline receives for all only when there is
+//! none without one, and, where it can look without blocking, it only looks, and naps between the
+//! looks. While it naps it keeps the role, for as long as nobody comes who can receive properly.
+
+use super::call::{CallId, Protocol, Stage, Why};
+use super::machine::Machine;
+use super::receiving::{Muxer, Step};
+use super::tags::Range;
+
+impl<P: Protocol, W> Machine<P, W> {
+    /// The call has a deadline. For use straight after [`begin`](Machine::begin).
+    pub fn limit(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get_mut(id.0) {
+            call.timed = true;
+        }
+    }
+
+    /// The time of a sleeping owner has come. It sleeps on until it is told: that, or what it is being
+    /// told already.
+    pub fn expire(&mut self, id: CallId, range: Range) {
+        let Some(call) = self.calls.get_mut(id.0) else { return };
+        if call.is_called || call.wake.is_none() || self.muxer == Muxer::Call(id.0) {
+            return;
+        }
+        match call.stage {
+            Stage::Tagless => self.tagless.remove(&mut self.calls, id.0),
+            Stage::Queued => {
+                self.unsent.remove(&mut self.calls, id.0);
+                return self.take_back(id.0, range);
+            }
+            Stage::Sent => {
+                self.waiting_timed.remove(&mut self.calls, id.0);
+                self.hold(id.0);
+            }
+            Stage::Sending => {
+                call.late = true;
+                // It has the time to receive in earnest now.
+                return self.leave(Muxer::Napping(id.0));
+            }
+            Stage::Vacant | Stage::Tagged | Stage::Over | Stage::Untaggable | Stage::GivenUp => {
+                return;
+            }
+        }
+        self.despair();
+        self.call(id.0, Why::TimedOut);
+    }
+
+    /// A sleeping owner whose request stood in the queue gets it back, unsent.
+    fn take_back(&mut self, id: u32, range: Range) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.request = None;
+        let tag = call.tag.take();
+        call.stage = Stage::Over;
+        self.call(id, Why::TimedOut);
+        self.release_tag(tag, range);
+        self.off_the_way();
+    }
+
+    /// The time of an owner has come that is awake and not in `send`: what it does now.
+    pub fn time_out(&mut self, id: CallId, range: Range) -> Step<P> {
+        let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+        match call.stage {
+            Stage::Tagless => {
+                self.calls.free(id.0);
+            }
+            Stage::Queued => {
+                call.request = None;
+                self.unsent.remove(&mut self.calls, id.0);
+                let (_, tag) = self.calls.free(id.0);
+                self.leave(Muxer::Call(id.0));
+                self.release_tag(tag, range);
+                self.off_the_way();
+            }
+            Stage::Sent => self.hold(id.0),
+            Stage::Sending => {
+                call.late = true;
+                return self.step(id, range);
+            }
+            Stage::Vacant | Stage::Tagged | Stage::Over | Stage::Untaggable | Stage::GivenUp => {
+                return self.step(id, range);
+            }
+        }
+        self.stats.errors += 1;
+        self.despair();
+        self.leave(Muxer::Call(id.0));
+        Step::TimedOut
+    }
+
+    /// An owner that receives has looked, and nothing is there: it naps, or lets another receive.
+    pub fn nap(&mut self, id: CallId, range: Range) -> Step<P> {
+        if self.muxer != Muxer::Call(id.0) {
+            return self.step(id, range);
+        }
+        let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+        let stage = call.stage;
+        match stage {
+            Stage::Sent if self.waiting.is_empty() => {
+                self.waiting_timed.push_front(&mut self.calls, id.0);
+            }
+            Stage::Tagless if self.is_reply_due() => {
+                self.tagless.push_front(&mut self.calls, id.0);
+            }
+            Stage::Queued | Stage::Sending if self.is_reply_due() => {}
+            _ => return self.step(id, range),
+        }
+        self.muxer = Muxer::Napping(id.0);
+        Step::Sleep
+    }
+
+    /// A nap is over: its owner is told to look again, unless another receives by now.
+    pub fn nap_ends(&mut self, id: CallId) {
+        if self.muxer != Muxer::Napping(id.0) {
+            return;
+        }
+        let Some(call) = self.calls.get_mut(id.0) else { return };
+        match call.stage {
+            Stage::Sent => self.waiting_timed.remove(&mut self.calls, id.0),
+            Stage::Tagless => self.tagless.remove(&mut self.calls, id.0),
+            _ => {}
+        }
+        self.muxer = Muxer::Call(id.0);
+        self.call(id.0, Why::Receive);
+    }
+
+    /// The owner is gone, or about to be: the tag is held until the reply comes.
+    pub(super) fn hold(&mut self, id: u32) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.stage = Stage::GivenUp;
+            self.held += 1;
+        }
+    }
+
+    /// A call that has been given up needs its number no longer; unless its owner is yet to be told.
+    pub(super) fn forget(&mut self, id: u32) {
+        self.held -= 1;
+        match self.calls.get_mut(id) {
+            Some(call) if call.is_called => {
+                call.tag = None;
+                call.stage = Stage::Over;
+            }
+            _ => {
+                self.calls.free(id);
+            }
+        }
+    }
+}

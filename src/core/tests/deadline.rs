@@ -1,0 +1,183 @@
+//! Calls that are not waited for longer than until some time.
+
+use super::*;
+
+#[test]
+fn a_late_sleeper_is_told_and_its_tag_is_held_until_the_reply_comes() {
+    let mut bench = Bench::with_tags(2);
+    let (a, _, step) = bench.waiting_call();
+    assert_eq!(step, Step::Receive);
+    let (b, tag, step) = bench.timed_call();
+    assert_eq!(step, Step::Sleep);
+    bench.expire(b);
+    assert_eq!(bench.woken(), [(b.0, Told::TimedOut)]);
+    assert_eq!(bench.machine.outstanding(), 2, "the server may answer yet");
+    assert_eq!(bench.begin(Some(0)), Err(Refused::NoTag));
+    assert_eq!(bench.deliver(tag, 7), Some(7), "an orphan");
+    assert_eq!(bench.machine.outstanding(), 1);
+    assert_eq!(bench.step(a), Step::Receive);
+}
+
+#[test]
+fn the_reply_of_a_late_call_can_come_before_its_owner_is_told() {
+    let mut bench = Bench::new(WIDE);
+    bench.waiting_call();
+    let (b, tag, _) = bench.timed_call();
+    bench.machine.expire(b, WIDE);
+    assert_eq!(bench.machine.deliver(Some(tag), 7, WIDE, |_, _| ()), Some(7), "an orphan");
+    let (c, _, _) = bench.timed_call();
+    assert_ne!(b, c, "its number is in use until it is told");
+    bench.gather();
+    assert_eq!(bench.woken(), [(b.0, Told::TimedOut)]);
+    let (d, tag, _) = bench.timed_call();
+    bench.machine.expire(d, WIDE);
+    bench.machine.end(WIDE);
+    bench.gather();
+    assert_eq!(bench.woken()[0], (d.0, Told::TimedOut));
+    assert_eq!(bench.deliver(tag, 8), Some(8));
+}
+
+#[test]
+fn a_late_muxer_passes_the_role_on() {
+    let mut bench = Bench::new(WIDE);
+    let (a, _, step) = bench.timed_call();
+    assert_eq!(step, Step::Receive, "there is nobody else");
+    let (b, _, _) = bench.timed_call();
+    let (c, _, _) = bench.timed_call();
+    assert_eq!(bench.time_out(a), Step::TimedOut);
+    assert_eq!(bench.woken(), [(c.0, Told::Receive)]);
+    assert_eq!(bench.time_out(c), Step::TimedOut);
+    assert_eq!(bench.woken(), [(b.0, Told::Receive)]);
+    assert_eq!(bench.machine.stats().errors, 2);
+}
+
+#[test]
+fn one_without_a_deadline_receives_rather_than_one_with() {
+    let mut bench = Bench::new(WIDE);
+    let (a, _, step) = bench.timed_call();
+    assert_eq!(step, Step::Receive);
+    let (b, _, step) = bench.waiting_call();
+    assert_eq!(step, Step::Sleep, "a is in recv");
+    bench.timed_call();
+    assert_eq!(bench.step(a), Step::Sleep, "after the next message it gives the role away");
+    assert_eq!(bench.woken(), [(b.0, Told::Receive)]);
+}
+
+#[test]
+fn one_that_naps_gives_the_role_to_whoever_can_receive_properly() {
+    let mut bench = Bench::new(WIDE);
+    let (a, tag, _) = bench.timed_call();
+    assert_eq!(bench.nap(a), Step::Sleep);
+    let (_, _, step) = bench.timed_call();
+    assert_eq!(step, Step::Sleep, "it could do no better");
+    let (c, _, step) = bench.waiting_call();
+    assert_eq!(step, Step::Receive);
+    bench.machine.nap_ends(a);
+    bench.gather();
+    assert_eq!(bench.woken(), [], "and sleeps until it is told");
+    bench.deliver(tag, 7);
+    assert_eq!(bench.woken(), [(a.0, Told::Reply(7))]);
+    assert_eq!(bench.step(c), Step::Receive);
+}
+
+#[test]
+fn a_nap_ends_with_the_role() {
+    let mut bench = Bench::new(WIDE);
+    let (a, tag, _) = bench.timed_call();
+    assert_eq!(bench.nap(a), Step::Sleep);
+    bench.machine.nap_ends(a);
+    bench.gather();
+    assert_eq!(bench.woken(), [(a.0, Told::Receive)]);
+    assert_eq!(bench.step(a), Step::Receive);
+    bench.deliver(tag, 7);
+    assert_eq!(bench.nap(a), Step::Reply(7));
+}
+
+#[test]
+fn one_that_is_late_in_its_nap_passes_the_role_on() {
+    let mut bench = Bench::new(WIDE);
+    let (a, _, _) = bench.timed_call();
+    assert_eq!(bench.nap(a), Step::Sleep);
+    let (b, _, _) = bench.timed_call();
+    bench.expire(a);
+    assert_eq!(bench.woken(), [(a.0, Told::TimedOut), (b.0, Told::Receive)]);
+}
+
+#[test]
+fn a_non_blocking_call_looks_itself_while_another_naps() {
+    let mut bench = Bench::new(WIDE);
+    let (a, _, _) = bench.timed_call();
+    assert_eq!(bench.nap(a), Step::Sleep);
+    let (b, tag) = bench.started_call(1);
+    assert_eq!(bench.can_finish(b, false), Finish::Pending, "the other will look again");
+    assert_eq!(bench.can_finish(b, true), Finish::Poll);
+    bench.deliver(tag, 7);
+    assert_eq!(bench.machine.polled(b), Finish::Reply(7));
+    bench.gather();
+    assert_eq!(bench.woken(), [(a.0, Told::Receive)], "the role is back");
+}
+
+#[test]
+fn a_request_in_the_queue_is_taken_back_and_leaves_no_tag_behind() {
+    let mut bench = Bench::with_tags(2);
+    let (a, _) = bench.sent_call();
+    let b = bench.call();
+    bench.machine.limit(b.id);
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    let c = bench.begin(None).unwrap();
+    assert_eq!(bench.step(c.id), Step::Sleep, "no tag");
+    bench.expire(b.id);
+    assert_eq!(bench.woken(), [(b.id.0, Told::TimedOut), (c.id.0, Told::Tag(b.tag.unwrap()))]);
+    assert_eq!(bench.sent(a, Ok(())), Step::Receive);
+    assert_eq!(bench.woken(), [], "nothing is left in the queue");
+}
+
+#[test]
+fn a_request_that_another_is_sending_is_waited_for() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.send_proc_starts();
+    let b = bench.call();
+    bench.machine.limit(b.id);
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
+    bench.expire(b.id);
+    assert_eq!(bench.woken(), [], "the proc has the request");
+    bench.proc_sent(b.id, Ok(()));
+    assert_eq!(bench.woken(), [(b.id.0, Told::TimedOut)]);
+    assert_eq!(bench.deliver(b.tag.unwrap(), 7), Some(7));
+    let c = bench.call();
+    bench.machine.limit(c.id);
+    assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
+    assert_eq!(bench.send_proc_work(), Work::Send(c.id, 30));
+    bench.expire(c.id);
+    bench.deliver(c.tag.unwrap(), 8);
+    bench.proc_sent(c.id, Ok(()));
+    assert_eq!(bench.woken(), [(c.id.0, Told::Reply(8))], "it came in time after all");
+}
+
+#[test]
+fn one_that_waits_for_a_tag_leaves_without() {
+    let mut bench = Bench::with_tags(1);
+    let (a, tag, _) = bench.waiting_call();
+    let b = bench.begin(None).unwrap().id;
+    bench.machine.limit(b);
+    assert_eq!(bench.step(b), Step::Sleep);
+    bench.expire(b);
+    assert_eq!(bench.woken(), [(b.0, Told::TimedOut)]);
+    bench.deliver(tag, 7);
+    assert_eq!(bench.step(a), Step::Reply(7));
+    assert_eq!(bench.woken(), []);
+    assert_eq!(bench.machine.outstanding(), 0);
+}
+
+#[test]
+fn when_every_tag_is_held_by_late_calls_there_is_nothing_to_wait_for() {
+    let mut bench = Bench::with_tags(1);
+    let (a, _, step) = bench.timed_call();
+    assert_eq!(step, Step::Receive);
+    let b = bench.begin(None).unwrap().id;
+    assert_eq!(bench.step(b), Step::Sleep);
+    assert_eq!(bench.time_out(a), Step::TimedOut);
+    assert_eq!(bench.woken(), [(b.0, Told::AllHeld)]);
+    assert_eq!(bench.begin(None), Err(Refused::NoTag));
+}

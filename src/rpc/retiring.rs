@@ -1,0 +1,73 @@
+//! The end of a Mux that others may still be inside of, as a C program ends one.
+//!
+//! It is hung up, so everybody who sleeps is told and leaves; who is in `send` or `recv` leaves when
+//! that returns, and so do the procs. The last to leave wakes the one who waits here. Who is told while
+//! it sleeps does not touch the Mux again; who is awake leaves by the state lock, whose memory may go as
+//! soon as it is free, and is counted if it has something left to do after that.
+//!
+//! What remains is empty and hung up, but whole: a caller who comes too late is refused.
+
+use crate::core::Told;
+use crate::sched::clock::NEVER;
+use crate::sched::{Sched, sleep_until};
+
+use super::{Error, Mux, Transport};
+
+impl<T: Transport, S: Sched> Mux<T, S> {
+    /// Hangs up, waits until nobody is inside, but not longer than until `deadline`, and gives up all
+    /// memory. Non-blocking calls that nobody has collected are no more: their replies are orphans, and
+    /// `uncollected` hears of each.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when somebody is still inside; it is hung up then, and nothing else is done.
+    pub(crate) fn retire(
+        &self,
+        deadline: u64,
+        mut uncollected: impl FnMut(T::Watch),
+    ) -> Result<(), Error<T::Failure>> {
+        self.hang_up();
+        if !self.state.lock().is_idle() {
+            self.sched.hold_clock().map_err(|_| Error::InUse)?;
+            let left = self.wait_for_all_to_leave(deadline);
+            self.sched.release_clock();
+            left?;
+        }
+        let mut from = 0;
+        loop {
+            let Some((watch, reply, next)) = self.state.lock().uncollected(from) else { break };
+            from = next;
+            if let Some(reply) = reply {
+                self.transport.orphan(reply);
+            }
+            uncollected(watch);
+        }
+        let memory = self.state.lock().empties();
+        drop(memory);
+        let signal = self.signal.lock().take();
+        drop(signal);
+        Ok(())
+    }
+
+    fn wait_for_all_to_leave(&self, deadline: u64) -> Result<(), Error<T::Failure>> {
+        let mut state = self.state.lock();
+        let told = sleep_until(
+            &self.sched,
+            deadline,
+            |handle| {
+                let refused = state.closes(handle).err();
+                self.release(state);
+                // This ends the sleep.
+                drop(refused);
+            },
+            || {
+                let handle = self.state.lock().closes_not();
+                drop(handle);
+                NEVER
+            },
+        );
+        match told {
+            Some(Told::Work) => Ok(()),
+            _ => Err(Error::InUse),
+        }
+    }
+}

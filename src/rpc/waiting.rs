@@ -1,0 +1,170 @@
+//! Waiting: for a tag, for one's turn to send, for one's reply; asleep or receiving for all, for ever
+//! or until some time.
+//!
+//! Who sleeps until some time wakes by itself and says so to the machine, which then has it told: that
+//! it is late, or whatever it was about to be told anyway. Who receives looks at the clock before and
+//! after each message. Inside `recv` it can not; so where the transport can look without waiting, a
+//! caller with a deadline looks, and naps, longer each time that nothing is there.
+
+use std::time::Duration;
+
+use crate::core::{CallId, Step, Told};
+use crate::sched::clock::{self, NEVER};
+use crate::sched::{Sched, sleep_until};
+
+use super::{Error, Mux, Over, Polled, State, Transport};
+
+/// The first nap, and the longest, in nanoseconds.
+const NAPS: (u64, u64) = (50_000, 5_000_000);
+
+/// What has ended a wait.
+pub(super) enum Waited<T: Transport> {
+    /// The machine says it to one that is awake.
+    Step(Step<Over<T>>),
+    /// Another has.
+    Told(Told<Over<T>>),
+}
+
+/// The scheduler's clock, until this is dropped.
+struct Clock<'a, S: Sched>(&'a S);
+
+impl<'a, S: Sched> Clock<'a, S> {
+    fn hold<F>(sched: &'a S) -> Result<Clock<'a, S>, Error<F>> {
+        match sched.hold_clock() {
+            Ok(()) => Ok(Clock(sched)),
+            Err(not_started) => Err(Error::NoClock(not_started.0)),
+        }
+    }
+}
+
+impl<S: Sched> Drop for Clock<'_, S> {
+    fn drop(&mut self) {
+        self.0.release_clock();
+    }
+}
+
+impl<T: Transport, S: Sched> Mux<T, S> {
+    /// As [`rpc`](Mux::rpc), but waits no longer than `timeout`. The tag of a call that is late stays
+    /// out of use until its reply has come, which is then an orphan, or the connection ends.
+    ///
+    /// A caller that sleeps is told when the time has come. One that finds itself receiving for all
+    /// can not see the clock while it is in [`recv`](Transport::recv): it is told at the next message,
+    /// whosever that is. It receives so only where the transport can not
+    /// [look without waiting](Transport::can_try), there is no receive proc, and all the others that
+    /// wait have deadlines too. And nobody leaves while its request is being sent.
+    ///
+    /// # Errors
+    /// As [`rpc`](Mux::rpc), [`Error::TimedOut`], and [`Error::NoClock`].
+    pub fn rpc_timeout(
+        &self,
+        request: T::Request,
+        timeout: Duration,
+    ) -> Result<T::Reply, Error<T::Failure>> {
+        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(NEVER);
+        self.rpc_before(request, clock::now().saturating_add(timeout))
+    }
+
+    /// As [`rpc_timeout`](Mux::rpc_timeout), by the clock; [`NEVER`] is as [`rpc`](Mux::rpc).
+    pub(crate) fn rpc_before(
+        &self,
+        request: T::Request,
+        deadline: u64,
+    ) -> Result<T::Reply, Error<T::Failure>> {
+        let _clock = match deadline {
+            NEVER => None,
+            _ => Some(Clock::hold(&self.sched)?),
+        };
+        self.rpc_until(request, deadline)
+    }
+
+    /// Goes on from `step`, receiving for all whenever it is this caller's to do, until the wait is
+    /// over.
+    pub(super) fn wait<'a>(
+        &'a self,
+        mut state: State<'a, T, S>,
+        id: CallId,
+        mut step: Step<Over<T>>,
+        deadline: u64,
+    ) -> Waited<T> {
+        let mut late = deadline == NEVER;
+        let mut nap = NAPS.0;
+        loop {
+            match step {
+                Step::Sleep => match self.sleep_for(state, id, deadline, None) {
+                    Told::Receive => state = self.state.lock(),
+                    told => return Waited::Told(told),
+                },
+                Step::Receive if !late && clock::now() >= deadline => {
+                    // If it has to stay all the same, it may as well receive.
+                    late = true;
+                    step = state.time_out(id, self.transport.range());
+                    continue;
+                }
+                Step::Receive if late || !self.transport.can_try() => {
+                    self.release(state);
+                    state = self.receive();
+                }
+                Step::Receive => {
+                    self.release(state);
+                    match self.transport.try_recv() {
+                        Polled::Message(reply) => {
+                            nap = NAPS.0;
+                            state = self.deliver(reply);
+                        }
+                        Polled::Ended => state = self.end(),
+                        Polled::Nothing => {
+                            state = self.state.lock();
+                            step = state.nap(id, self.transport.range());
+                            let Step::Sleep = step else { continue };
+                            match self.sleep_for(state, id, deadline, Some(nap)) {
+                                Told::Receive => state = self.state.lock(),
+                                told => return Waited::Told(told),
+                            }
+                            nap = NAPS.1.min(nap * 2);
+                        }
+                    }
+                }
+                over => {
+                    self.release(state);
+                    return Waited::Step(over);
+                }
+            }
+            step = state.step(id, self.transport.range());
+        }
+    }
+
+    /// Sleeps until it is told something, which it is at the latest at the deadline, or when its nap is
+    /// over and nobody else receives.
+    fn sleep_for(
+        &self,
+        mut state: State<'_, T, S>,
+        id: CallId,
+        deadline: u64,
+        nap: Option<u64>,
+    ) -> Told<Over<T>> {
+        if deadline == NEVER {
+            return self.sleep(state, |core, wake| core.sleeps(id, wake));
+        }
+        let first = nap.map_or(deadline, |nap| deadline.min(clock::now().saturating_add(nap)));
+        let told = sleep_until(
+            &self.sched,
+            first,
+            |handle| {
+                state.sleeps(id, handle);
+                self.release(state);
+            },
+            || {
+                let mut state = self.state.lock();
+                let late = clock::now() >= deadline;
+                if late {
+                    state.expire(id, self.transport.range());
+                } else {
+                    state.nap_ends(id);
+                }
+                self.release(state);
+                if late { NEVER } else { deadline }
+            },
+        );
+        told.unwrap_or(Told::Ended)
+    }
+}
