@@ -17,7 +17,7 @@ REAL = libmux.so.$(VERSION)
 
 B = build
 WARN = -std=gnu99 -Wall -Wextra
-EXAMPLES = 9cat select-loop
+EXAMPLES = 9cat select-loop procs
 
 all: $(B)/libmux.a $(B)/libmux.so
 
@@ -50,13 +50,19 @@ $(B)/serve9p: examples/serve9p/Cargo.toml examples/serve9p/Cargo.lock $(wildcard
 	@mkdir -p $(B)
 	cp target/serve9p/release/serve9p $@
 
-demo: all examples $(B)/serve9p
+$(B)/msgpack-rpc: examples/msgpack-rpc.rs $(RUST)
+	$(CARGO) build --locked --example msgpack-rpc
+	@mkdir -p $(B)
+	cp target/debug/examples/msgpack-rpc $@
+
+# msgpack-rpc only where its server is
+demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(B)/msgpack-rpc)
 	-sh examples/install-tools.sh diod
 	BUILD=$(B) sh examples/demo.sh
 
 # --- tests
 
-check: all examples $(B)/serve9p
+check: all examples $(B)/serve9p $(B)/msgpack-rpc
 	sh examples/install-tools.sh
 	$(CARGO) test --locked
 	# what other systems than this one would be given
@@ -65,7 +71,10 @@ check: all examples $(B)/serve9p
 	sh tests/size.sh $(B)
 	sh tests/manual.sh $(B)
 	sh tests/install.sh
-	BUILD=$(B) MB=2 sh examples/demo.sh
+	sh tests/abi.sh
+	sh tests/dist.sh $(B)
+	sh tests/deb.sh $(B)
+	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
 
 # --- installation
 
@@ -107,9 +116,29 @@ uninstall:
 		'$(DESTDIR)$(LIBDIR)/pkgconfig/mux.pc' '$(DESTDIR)$(MANDIR)/man3/mux.3'
 endif
 
+# --- releases
+
+# What the next release must not break; at a release, when all is done.
+abi:
+	rm -f abi/mux-*.h
+	cp include/mux.h abi/mux-$(VERSION).h
+
+dist:
+	@mkdir -p $(B)
+	CARGO='$(CARGO)' sh tools/dist.sh $(B)
+
+# Debian packages, of what dist has, in a tree of their own, with variables of their own.
+deb: dist
+	rm -rf $(B)/deb $(B)/libmux*_$(VERSION)_*.deb
+	mkdir $(B)/deb
+	tar -xf $(B)/libmux-$(VERSION).tar.gz -C $(B)/deb
+	cd $(B)/deb/libmux-$(VERSION) && MAKEFLAGS= dpkg-buildpackage -b -us -uc
+	rm -rf $(B)/deb/libmux-$(VERSION)
+	cp $(B)/deb/*.deb $(B)
+
 clean:
 	rm -rf $(B)
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check install uninstall clean
+.PHONY: all header examples demo check install uninstall abi dist deb clean

@@ -2,14 +2,17 @@
 # demo.sh - libmux at its main job: many readers of a 9P server over one connection.
 #
 # Starts a 9P server that has nothing to do with this project on a directory of generated files, has 64
-# readers of 9cat read them all at once, and compares checksums; then one thread of select-loop. It does so
-# with each of two servers that is there: Debian's diod (C, 9P2000.L, sixteen workers, answers in any order)
-# and the one of the crate ninep (Rust, 9P2000, answers in order).
+# readers of 9cat read them all at once, and compares checksums; then procs, which reads ahead, and one thread
+# of select-loop. It does so with each of two servers that is there: Debian's diod (C, 9P2000.L, sixteen workers,
+# answers in any order) and the one of the crate ninep (Rust, 9P2000, answers in order). Last comes another
+# protocol: the threads of msgpack-rpc and a Neovim.
 #
 # `make demo` calls it. From the environment:
-#   BUILD     where 9cat, select-loop and serve9p are (build)
+#   BUILD     where 9cat, select-loop, procs, msgpack-rpc and serve9p are (build)
+#   PEERS     "all" fails where one of the three servers is missing (goes without it)
 #   DIOD      diod's path; "none" does without (looked for)
 #   SERVE9P   serve9p's path; "none" does without ($BUILD/serve9p)
+#   NVIM      Neovim's path; "none" does without (looked for)
 #   READERS   how many readers (64)
 #   MB        length of the big file in megabytes (16)
 set -u
@@ -22,9 +25,22 @@ SERVE9P=${SERVE9P:-$BUILD/serve9p}
 if [ -z "${DIOD:-}" ]; then
 	DIOD=$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v diod) || DIOD=none
 fi
+NVIM=${NVIM:-$(command -v nvim || echo none)}
 
 say() { printf '%s\n' "$*"; }
 fail() { say "demo: $*" >&2; exit 1; }
+missing() {
+	[ "${PEERS:-}" != all ] || fail "$* is not here"
+	say
+	say "Left out: $* is not here."
+}
+
+# within seconds command: a command that hangs is ended, and has failed
+if timeout --foreground 1 true 2>/dev/null; then
+	within() { timeout --foreground -k 5 "$@"; }
+else
+	within() { shift; "$@"; }
+fi
 
 server=
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/libmux.XXXXXX") || exit 1
@@ -55,10 +71,10 @@ generate() {
 	chmod -R a+rX "$tmp"
 }
 
-# await address [9cat's flags]: until the server answers
+# await command: until it succeeds, as it does when the server answers
 await() {
 	tries=0
-	until "$BUILD/9cat" "$@" small/1 >/dev/null 2>"$tmp/why"; do
+	until within 5 "$@" >/dev/null 2>"$tmp/why"; do
 		tries=$((tries+1))
 		if [ $tries -gt 50 ] || ! kill -0 "$server" 2>/dev/null; then
 			cat "$tmp/why" "$tmp/log" >&2
@@ -70,14 +86,14 @@ await() {
 
 # show address tree: read everything from the server that is running
 show() {
-	await -a "$2" "$1"
+	await "$BUILD/9cat" -a "$2" "$1" small/1
 	names="big $(cd "$tmp/files" && echo small/*)"
 
 	# shellcheck disable=SC2086 # the names are ours and have no spaces
 	want=$(cd "$tmp/files" && cat $names | sum)
 	say "   \$ 9cat -v -r $READERS -m 8192 ${2:+-a $2 }$1 big small/*"
 	# shellcheck disable=SC2086
-	"$BUILD/9cat" -v -r "$READERS" -m 8192 -a "$2" "$1" $names >"$tmp/got" 2>"$tmp/said" ||
+	within 120 "$BUILD/9cat" -v -r "$READERS" -m 8192 -a "$2" "$1" $names >"$tmp/got" 2>"$tmp/said" ||
 		{ cat "$tmp/said" >&2; fail "9cat failed"; }
 	sed 's/^/   /' "$tmp/said"
 	got=$(sum <"$tmp/got")
@@ -85,12 +101,19 @@ show() {
 	say "   checksum of what 9cat wrote:     $got"
 	[ "$want" = "$got" ] || fail "the checksums differ"
 
+	say "   \$ procs -v ${2:+-a $2 }$1 big small/*"
+	# shellcheck disable=SC2086
+	got=$({ within 120 "$BUILD/procs" -v -a "$2" "$1" $names 2>"$tmp/said" || say "procs: status $?" | tee -a "$tmp/said"; } | sum)
+	sed 's/^/   /' "$tmp/said"
+	say "   checksum of what procs wrote:    $got"
+	[ "$want" = "$got" ] || fail "the checksums differ"
+
 	rm -rf "$tmp/copies"
 	mkdir "$tmp/copies"
 	say "   \$ select-loop ${2:+-a $2 }$1 copies big small/1 ... small/20"
 	names="big $(cd "$tmp/files" && echo small/? small/1? small/20)"
 	# shellcheck disable=SC2086
-	"$BUILD/select-loop" -a "$2" "$1" "$tmp/copies" $names >"$tmp/said" || fail "select-loop failed"
+	within 120 "$BUILD/select-loop" -a "$2" "$1" "$tmp/copies" $names >"$tmp/said" || fail "select-loop failed"
 	for name in $names; do
 		cmp "$tmp/files/$name" "$tmp/copies/${name##*/}" || fail "the copy of $name differs"
 	done
@@ -98,7 +121,7 @@ show() {
 	stop
 }
 
-for program in 9cat select-loop; do
+for program in 9cat select-loop procs; do
 	[ -x "$BUILD/$program" ] || fail "$BUILD/$program is not there: run make"
 done
 generate
@@ -112,6 +135,8 @@ if [ -x "$DIOD" ]; then
 	server=$!
 	show "unix!$tmp/diod" "$tmp/files"
 	shown=$((shown+1))
+else
+	missing "diod (examples/install-tools.sh)"
 fi
 
 if [ -x "$SERVE9P" ]; then
@@ -121,6 +146,26 @@ if [ -x "$SERVE9P" ]; then
 	server=$!
 	show "unix!$tmp/ninep" ""
 	shown=$((shown+1))
+else
+	missing "serve9p (make build/serve9p)"
+fi
+
+if [ -x "$NVIM" ] && [ -x "$BUILD/msgpack-rpc" ]; then
+	say
+	say "Server: Neovim (msgpack-RPC)"
+	mkdir "$tmp/home"
+	env -i PATH="$PATH" HOME="$tmp/home" "$NVIM" --headless --clean --listen "$tmp/nvim" \
+		</dev/null >"$tmp/log" 2>&1 &
+	server=$!
+	await "$BUILD/msgpack-rpc" "$tmp/nvim" 1 1
+	say "   \$ msgpack-rpc $tmp/nvim"
+	within 120 "$BUILD/msgpack-rpc" "$tmp/nvim" >"$tmp/said" 2>&1 || { cat "$tmp/said" >&2; fail "msgpack-rpc failed"; }
+	sed 's/^/   /' "$tmp/said"
+	stop
+elif [ -x "$NVIM" ]; then
+	missing "msgpack-rpc (make build/msgpack-rpc)"
+else
+	missing "Neovim (examples/install-tools.sh)"
 fi
 
 [ $shown -gt 0 ] || fail "no 9P server here: install diod (examples/install-tools.sh), or make build/serve9p"

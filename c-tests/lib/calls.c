@@ -12,17 +12,20 @@ drop(Client *c, void *reply)
 		free(reply);
 }
 
-int
-client_call(Client *c, unsigned type, unsigned id, unsigned seq, size_t n)
+static int
+call(Client *c, unsigned type, unsigned id, unsigned seq, size_t n, const int *ms)
 {
+	const Frame *frame;
 	void *msg, *reply;
 	int r, e;
 
-	msg = frame_new(c->frame, type, id, seq, n);
+	/* the client may be gone when a call on it has ended */
+	frame = c->frame;
+	msg = frame_new(frame, type, id, seq, n);
 	errno = 0;
-	reply = muxrpc(&c->mux, msg);
+	reply = ms == NULL ? muxrpc(&c->mux, msg) : muxrpctimeout(&c->mux, msg, *ms);
 	e = errno;
-	memset(msg, 0xaa, c->frame->head + n);
+	memset(msg, 0xaa, frame->head + n);
 	free(msg);
 	if (reply == NULL) {
 		errno = e;
@@ -34,6 +37,18 @@ client_call(Client *c, unsigned type, unsigned id, unsigned seq, size_t n)
 	r = frame_isreply(c->frame, reply, type, id, seq, n) ? 1 : -1;
 	drop(c, reply);
 	return r;
+}
+
+int
+client_call(Client *c, unsigned type, unsigned id, unsigned seq, size_t n)
+{
+	return call(c, type, id, seq, n, NULL);
+}
+
+int
+client_callfor(Client *c, unsigned type, unsigned id, unsigned seq, size_t n, int ms)
+{
+	return call(c, type, id, seq, n, &ms);
 }
 
 Muxrpc *
@@ -95,15 +110,19 @@ callit(void *v)
 	Caller *a;
 
 	a = v;
-	a->result = client_call(a->c, a->type, a->id, a->seq, a->n);
+	a->result = call(a->c, a->type, a->id, a->seq, a->n, a->ms);
 	a->error = errno;
 	task_event_set(a->done);
 }
 
-void
-caller_start(Caller *a, Client *c, unsigned type, unsigned id, size_t n)
+static void
+start(Caller *a, Client *c, unsigned type, unsigned id, size_t n, const int *ms)
 {
 	memset(a, 0, sizeof *a);
+	if (ms != NULL) {
+		a->limit = *ms;
+		a->ms = &a->limit;
+	}
 	a->c = c;
 	a->type = type;
 	a->id = id;
@@ -111,6 +130,18 @@ caller_start(Caller *a, Client *c, unsigned type, unsigned id, size_t n)
 	a->n = n;
 	a->done = task_event();
 	a->task = task_start(callit, a);
+}
+
+void
+caller_start(Caller *a, Client *c, unsigned type, unsigned id, size_t n)
+{
+	start(a, c, type, id, n, NULL);
+}
+
+void
+caller_startfor(Caller *a, Client *c, unsigned type, unsigned id, size_t n, int ms)
+{
+	start(a, c, type, id, n, &ms);
 }
 
 int

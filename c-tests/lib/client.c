@@ -12,6 +12,7 @@
 
 /* every Client there is: the checker of leaks shall see that they are still known */
 static Client *clients;
+static pthread_mutex_t clientslock = PTHREAD_MUTEX_INITIALIZER;
 
 /* a message that is nobody's, kept to be freed when the test is over */
 typedef struct Stray Stray;
@@ -248,7 +249,6 @@ csettag(Mux *mux, void *msg, unsigned tag)
 Client *
 client_new(int fd, const Frame *frame, unsigned mintag, unsigned maxtag)
 {
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	Client *c;
 
 	c = calloc(1, sizeof *c);
@@ -265,12 +265,28 @@ client_new(int fd, const Frame *frame, unsigned mintag, unsigned maxtag)
 	c->mux.settag = csettag;
 	c->mux.aux = c;
 	client_range(c, mintag, maxtag);
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&clientslock);
 	c->next = clients;
 	clients = c;
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&clientslock);
 	muxinit(&c->mux);
 	return c;
+}
+
+void
+client_free(Client *c)
+{
+	Client **p;
+
+	pthread_mutex_lock(&clientslock);
+	for (p = &clients; *p != c; p = &(*p)->next)
+		;
+	*p = c->next;
+	pthread_mutex_unlock(&clientslock);
+	client_dropstrays(c);
+	/* whoever looks at it still finds nothing of use, even where no checker watches */
+	memset(c, 0xdd, sizeof *c);
+	free(c);
 }
 
 void

@@ -46,6 +46,8 @@ Client *client_new(int fd, const Frame *, unsigned mintag, unsigned maxtag);
 void client_range(Client *, unsigned mintag, unsigned maxtag);
 /* from here on recv answers nil */
 void client_hangup(Client *);
+/* frees one whose Mux muxfree has ended */
+void client_free(Client *);
 /* forgets what was on its way and takes a new descriptor: the program has reconnected */
 void client_reconnect(Client *, int fd);
 /* one check: nothing was seen that may not be */
@@ -60,6 +62,8 @@ void client_dropstrays(Client *);
  * frees it.  1: the right reply; 0: nil, errno is muxrpc's; -1: somebody else's or a damaged reply.
  */
 int client_call(Client *, unsigned type, unsigned id, unsigned seq, size_t n);
+/* the same by muxrpctimeout */
+int client_callfor(Client *, unsigned type, unsigned id, unsigned seq, size_t n, int ms);
 /* one non-blocking call, its request on the stack (n at most 256) and scribbled upon on return */
 Muxrpc *client_start(Client *, unsigned type, unsigned id, unsigned seq, size_t n);
 /* muxrpccanfinish with the reply checked and freed: 1 the right reply, 0 pending, -1 nil, -2 a wrong reply */
@@ -72,6 +76,8 @@ struct Caller {
 	Client *c;
 	unsigned type, id, seq;
 	size_t n;
+	const int *ms;	/* nil, or the limit */
+	int limit;
 	int result;	/* as client_call's */
 	int error;	/* errno after it */
 	TaskEvent *done;
@@ -79,6 +85,8 @@ struct Caller {
 };
 
 void caller_start(Caller *, Client *, unsigned type, unsigned id, size_t n);
+/* the same by muxrpctimeout */
+void caller_startfor(Caller *, Client *, unsigned type, unsigned id, size_t n, int ms);
 /* waits for its end; answers its result */
 int caller_join(Caller *);
 

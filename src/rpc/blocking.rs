@@ -3,7 +3,7 @@
 //! A caller is in one place at a time: getting a tag, getting the turn to send, in `send`, in `recv`
 //! for all, or asleep. Wherever it sleeps, what it is told says where it goes on.
 
-use crate::core::{Begun, CallId, HELP, Queued, Step, Told};
+use crate::core::{Begun, CallId, HELP, Queued, Refused, Step, Told};
 use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
@@ -64,13 +64,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             None => self.wait_for_tag(state, id, deadline)?,
         };
         self.put_tag(id, &mut request, tag)?;
-        if !begun.turn {
+        let is_late = || deadline != NEVER && clock::now() >= deadline;
+        if !begun.turn && !is_late() {
             match self.turn(id, request, deadline) {
                 Turn::Mine(mine) => request = mine,
                 Turn::Elsewhere(waited) => return outcome(waited),
             }
         }
-        if deadline != NEVER && clock::now() >= deadline {
+        if is_late() {
             return Err(self.abandon(id, Error::TimedOut));
         }
         let (result, began) = self.send(request);
@@ -105,8 +106,28 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut state = self.state.lock();
         match state.begin(self.transport.range(), watch) {
             Ok(begun) => Ok((state, begun)),
+            Err(refused) => self.begin_again(state, refused, watch),
+        }
+    }
+
+    /// The call was refused. If it was for want of a tag, and replies that free some are there, it
+    /// begins after all.
+    #[cold]
+    fn begin_again<'a>(
+        &'a self,
+        state: State<'a, T, S>,
+        refused: Refused,
+        watch: Option<T::Watch>,
+    ) -> Result<Locked<'a, T, S, Begun>, Error<T::Failure>> {
+        // Others may have got tags all the same.
+        self.release(state);
+        if refused != Refused::NoTag || !self.look() {
+            return Err(refused.into());
+        }
+        let mut state = self.state.lock();
+        match state.begin(self.transport.range(), watch) {
+            Ok(begun) => Ok((state, begun)),
             Err(refused) => {
-                // Others may have got tags all the same.
                 self.release(state);
                 Err(refused.into())
             }

@@ -33,6 +33,31 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
+    /// Takes what messages there are to their calls, without waiting, unless somebody receives.
+    /// Answers whether there were any.
+    pub(super) fn look(&self) -> bool {
+        if !self.transport.can_try() {
+            return false;
+        }
+        let seat = self.state.lock().receive_message(false);
+        let Ok((id, Seat::Receive)) = seat else { return false };
+        let mut any = false;
+        let mut state = loop {
+            match self.transport.try_recv() {
+                Polled::Message(reply) => {
+                    any = true;
+                    let state = self.deliver(reply);
+                    self.release(state);
+                }
+                Polled::Nothing => break self.state.lock(),
+                Polled::Ended => break self.end(),
+            }
+        };
+        state.received_message(id);
+        self.release(state);
+        any
+    }
+
     /// Receives one message, whosever it is, and gives it to the caller rather than to its call.
     /// With `wait` it waits for the role and for the message; without, it looks.
     ///

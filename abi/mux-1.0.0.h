@@ -1,0 +1,361 @@
+/*
+ * mux.h: many callers, tagged requests and replies, one connection.  See mux(3).
+ *
+ * The interface of plan9port's libmux, to the byte: programs written for that compile, and their
+ * objects link, against this.  Made from the library's source; do not edit.
+ */
+#ifndef _MUX_H_
+#define _MUX_H_ 1
+
+
+#include <pthread.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifdef AUTOLIB
+AUTOLIB(mux)
+#endif
+
+/*
+ * What plan9port's private fields take, so that a Mux has its size: three QLocks, two Rendez, and
+ * the rest.  What is in it is the library's.
+ */
+typedef struct MuxPrivate {
+	struct {
+		int a;
+		pthread_mutex_t b;
+		int c;
+		void *d[3];
+	} lock[3];
+	void *rendez[2][3];
+	void *queue[2];
+	unsigned int count[3];
+	void *wait[2];
+	struct {
+		void *a[6];
+		unsigned int b;
+		void *c;
+		int d[2];
+	} sleep;
+} MuxPrivate;
+
+/*
+ * nbrecv has two forms: that of plan9port's header, and, in a source that defines MUX_MAN3 before
+ * it includes this, that of plan9port's manual page.  They may be linked into one program, each Mux
+ * going by the source that calls muxinit on it.
+ */
+struct Mux;
+#ifdef MUX_MAN3
+typedef void *(*MuxNbrecv)(struct Mux *mux);
+#else
+typedef int (*MuxNbrecv)(struct Mux *mux, void **reply);
+#endif
+
+/*
+ * A queue of pointers. Made by _muxqalloc, ended with free(3) when it is empty.
+ */
+typedef struct Muxqueue Muxqueue;
+
+/*
+ * A multiplexor on one connection.
+ *
+ * The caller owns it, usually inside a structure of its own, and fills the fields above private_
+ * before the first call (before or after muxinit); the library reads them at each use, so they may
+ * change between calls. It must not be moved or copied once muxinit has seen it. Any number of
+ * threads may use it. The callbacks must not throw or longjmp out, nor call the library on the
+ * same Mux.
+ */
+typedef struct Mux {
+	/*
+	 * The lowest valid tag.
+	 */
+	unsigned int mintag;
+	/*
+	 * One more than the highest valid tag.
+	 */
+	unsigned int maxtag;
+	/*
+	 * Sends a message that has its tag; less than 0 is a failure of that call alone. May block. One
+	 * at a time is called.
+	 */
+	int (*send)(struct Mux *mux, void *request);
+	/*
+	 * Waits for a message; nil is the end of the connection. One at a time of recv and nbrecv is
+	 * called.
+	 */
+	void *(*recv)(struct Mux *mux);
+	/*
+	 * Looks for a message without waiting; may be nil, for programs without an event loop.
+	 */
+	MuxNbrecv nbrecv;
+	/*
+	 * The tag in a message. Any number at once are called.
+	 */
+	int (*gettag)(struct Mux *mux, void *reply);
+	/*
+	 * Puts a tag into a message; less than 0 is a failure of that call. Any number at once are
+	 * called.
+	 */
+	int (*settag)(struct Mux *mux, void *request, unsigned int tag);
+	/*
+	 * The caller's own.
+	 */
+	void *aux;
+	/*
+	 * The library's own.
+	 */
+	MuxPrivate private_;
+} Mux;
+
+/*
+ * A non-blocking call, from muxrpcstart until muxrpccanfinish answers 1. One thread's.
+ */
+typedef struct Muxrpc {
+	/*
+	 * Its Mux.
+	 */
+	struct Mux *mux;
+	/*
+	 * The library's own.
+	 */
+	struct Muxrpc *next;
+	/*
+	 * The library's own.
+	 */
+	struct Muxrpc *prev;
+	/*
+	 * The library's own.
+	 */
+	void *r[3];
+	/*
+	 * Its tag, which may be another call's by the time that the reply is there.
+	 */
+	unsigned int tag;
+	/*
+	 * The reply, once it is there; to look at, not to take: that is for muxrpccanfinish.
+	 */
+	void *p;
+	/*
+	 * Always 1.
+	 */
+	int waiting;
+	/*
+	 * Always 1.
+	 */
+	int async;
+} Muxrpc;
+
+/*
+ * How a Mux is doing. The caller sets size to the size of what it has room for.
+ */
+typedef struct Muxstats {
+	/*
+	 * sizeof(Muxstats), set by the caller.
+	 */
+	unsigned int size;
+	/*
+	 * Tags in use now, for calls and for replies to calls that were cancelled.
+	 */
+	unsigned int outstanding;
+	/*
+	 * Most tags in use at once.
+	 */
+	unsigned int most;
+	/*
+	 * Not used.
+	 */
+	unsigned int unused;
+	/*
+	 * Calls begun.
+	 */
+	unsigned long calls;
+	/*
+	 * Messages that belonged to no call.
+	 */
+	unsigned long orphans;
+	/*
+	 * Times that the muxer's role went from one caller to another.
+	 */
+	unsigned long handovers;
+	/*
+	 * Calls that had to wait for a tag.
+	 */
+	unsigned long tagwaits;
+	/*
+	 * Calls that failed.
+	 */
+	unsigned long errors;
+} Muxstats;
+
+/*
+ * Makes mux ready for use. The fields above private_ may be filled before or after. A Mux on which
+ * no call is outstanding may be initialised again. nil is ignored.
+ */
+void muxinit(struct Mux *mux);
+
+/*
+ * Sends request and waits for its reply, which it answers: the caller's from then on.
+ *
+ * The request stays the caller's, and is no longer used when muxrpc returns. While it waits, the
+ * caller may find itself in recv, on behalf of all. When all tags are in use it waits for one.
+ *
+ * Answers nil on error. errno: ECONNRESET, the connection has ended; what send or settag has left
+ * there (EIO if nothing), it has failed; EAGAIN, all tags are held for replies to cancelled calls;
+ * ESHUTDOWN, muxhangup was called; ENOMEM, no memory for the call; EINVAL, a nil mux, request
+ * or function, a Mux without muxinit, or maxtag not above mintag; EPERM, a thread that libthread
+ * did not make, in a program of libthread's. Where the program has lib9, its error string says the
+ * same, and errno is lib9's mark.
+ */
+void *muxrpc(struct Mux *mux, void *request);
+
+/*
+ * Sends request without waiting for its reply, and answers the call, to be given to
+ * muxrpccanfinish until that answers 1.
+ *
+ * The request stays the caller's, and is no longer used when muxrpcstart returns. Answers nil on
+ * error, errno as for muxrpc, and EAGAIN when all tags are in use.
+ */
+struct Muxrpc *muxrpcstart(struct Mux *mux, void *request);
+
+/*
+ * Whether the call rpc can finish. Answers 1 and stores its reply, which is the caller's from then
+ * on; 1 and stores nil when there will be none; 0 and stores nil when it is still pending, which
+ * includes that somebody else is receiving just now. When it answers 1, rpc is gone.
+ *
+ * Unless somebody receives already, takes what nbrecv has, for whatever calls it is. errno after 1
+ * with nil: ECONNRESET, the connection has ended; EOPNOTSUPP, nobody receives, there are no procs
+ * and no nbrecv, so it could never finish; EINVAL, rpc is nil. errno after 0 is of no account but for
+ * EINVAL, reply is nil, and EPERM, as for muxrpc: the call goes on.
+ */
+int muxrpccanfinish(struct Muxrpc *rpc,
+		    void **reply);
+
+/*
+ * Starts two procs, one in which recv runs and one in which send runs, until the connection ends;
+ * then the Mux works as before. Does nothing when they run already. Under libthread they are its
+ * procs; otherwise detached threads, which take no signals. If they can not be started, errno says
+ * why, and the Mux works as before.
+ */
+void muxprocs(struct Mux *mux);
+
+/*
+ * Fails all outstanding calls now (ECONNRESET) and all later ones (ESHUTDOWN), from any thread,
+ * until muxinit is called again. Whoever is inside send or recv, the procs too, learns of it when
+ * that returns: shut the connection down as well.
+ */
+void muxhangup(struct Mux *mux);
+
+/*
+ * Gives a non-blocking call up: rpc is gone. Its tag stays out of use until its reply comes, which is
+ * an orphan then, or the connection ends; while all tags are so held, calls fail with EAGAIN. A reply
+ * that is there already is disposed of as an orphan. Sets errno to EINVAL when rpc is nil.
+ */
+void muxrpccancel(struct Muxrpc *rpc);
+
+/*
+ * Has orphans given to f, which disposes of them: messages that belong to no call, and replies to
+ * cancelled ones. nil leaks them, as at first. f is called with no lock held, by whoever receives,
+ * and by any number at once.
+ */
+void muxsetorphan(struct Mux *mux, void (*f)(struct Mux *mux, void *reply));
+
+/*
+ * A descriptor that select and poll find readable while some non-blocking call can finish: for event
+ * loops under muxprocs, or where other threads receive (nobody receives for the descriptor's sake).
+ * It is made on first use, always the same, and the library's: neither read nor close it. -1 on
+ * error, errno as eventfd(2) and for muxrpc.
+ */
+int muxpollfd(struct Mux *mux);
+
+/*
+ * Stores in stats how mux is doing, as much as stats->size has room for. EINVAL when mux or stats is
+ * nil, or has no room for its first field.
+ */
+void muxstats(struct Mux *mux,
+	      struct Muxstats *stats);
+
+/*
+ * The library's version, as "1.0.0".
+ */
+const char *muxversion(void);
+
+/*
+ * muxinit for a source that defines MUX_MAN3: nbrecv answers the message, or nil when there is
+ * none.
+ */
+void _mux3init(struct Mux *mux);
+
+/*
+ * muxrpccanfinish for a source that defines MUX_MAN3. Answers the reply of rpc, which is the
+ * caller's from then on, and rpc is gone; or nil.
+ *
+ * errno after nil: EAGAIN, it is still pending; otherwise there will be no reply, for the reasons
+ * that muxrpccanfinish gives. rpc is not gone then, so that a program that goes by nil alone may
+ * ask again, and gets the same answer.
+ */
+void *_mux3rpccanfinish(struct Muxrpc *rpc);
+
+/*
+ * Sends request as it is, in turn with the calls. Answers 0, or -1 on error, errno as for muxrpc.
+ */
+int _muxsend(struct Mux *mux, void *request);
+
+/*
+ * Receives one message by hand, whosever it is: waiting for it (canblock), or looking with nbrecv.
+ * Answers 1 and stores it; 1 and stores nil on error (ECONNRESET, the connection has ended; EBUSY,
+ * the procs have it; EOPNOTSUPP, no nbrecv); 0 and stores nil when there is none yet.
+ */
+int _muxrecv(struct Mux *mux, int canblock, void **reply);
+
+/*
+ * The send proc of muxprocs, for a program that starts it itself: sends for all until the
+ * connection ends.
+ */
+void _muxsendproc(void *mux);
+
+/*
+ * The receive proc of muxprocs, for a program that starts it itself: receives for all until the
+ * connection ends.
+ */
+void _muxrecvproc(void *mux);
+
+/*
+ * Makes a queue; nil and ENOMEM when there is no memory. free(3) ends it.
+ */
+struct Muxqueue *_muxqalloc(void);
+
+/*
+ * Puts p at the end of the queue. Answers 0, or -1 when the queue is hung up (ECONNRESET) or there
+ * is no memory (ENOMEM).
+ */
+int _muxqsend(struct Muxqueue *q, void *p);
+
+/*
+ * Takes the first of the queue, waiting for one; nil when the queue is hung up and empty.
+ */
+void *_muxqrecv(struct Muxqueue *q);
+
+/*
+ * Takes the first of the queue, if there is one: answers 1 and stores it. Without one it stores
+ * nil, and answers 1 when the queue is hung up, else 0.
+ */
+int _muxnbqrecv(struct Muxqueue *q, void **p);
+
+/*
+ * Hangs the queue up: nothing more goes in, and those who wait for an item get nil.
+ */
+void _muxqhangup(struct Muxqueue *q);
+
+#ifdef MUX_MAN3
+#define muxinit _mux3init
+#define muxrpccanfinish _mux3rpccanfinish
+#define muxthreads muxprocs
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,87 @@
+#!/bin/sh
+# deb.sh BUILD: the packages of `make deb`: lintian finds no error in them; installed, they are all that a
+# C program needs; purged, they leave nothing.
+#
+# They are installed into this system, by root and where no libmux is yet; otherwise the program is linked
+# with what they unpack to.  On systems that are not Debian's kin there is nothing to check.
+set -eu
+
+build=$(realpath "${1:-build}")
+: "${CC:=cc}" "${MAKE:=make}" "${CARGO:=cargo}"
+work=$(mktemp -d)
+installed=
+leave() {
+	[ -z "$installed" ] || apt purge libmux1 libmux-dev >/dev/null 2>&1 || true
+	rm -rf "$work"
+}
+trap leave EXIT
+trap 'exit 1' HUP INT TERM
+fail() { echo "deb: $*" >&2; exit 1; }
+quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "$* failed"; }; }
+# apt-get and not dpkg, since it waits for whoever else installs just now
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300 "$@"; }
+
+for tool in apt-get dpkg-buildpackage dh lintian; do
+	command -v $tool >/dev/null || { echo "deb: skipped: there is no $tool here, so this is not Debian or its kin"; exit 0; }
+done
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+[ "$(dpkg-parsechangelog -S Version)" = "$version" ] || fail "debian/changelog is not of version $version"
+$CARGO tree --locked --edges normal,no-proc-macro --features capi --prefix none | awk '$1 != "libmux" { print $1 }' |
+	sort -u >"$work/crates"
+[ -s "$work/crates" ] || fail "cargo tree names no crates"
+while read -r crate; do
+	grep -q "vendor/$crate/\*" debian/copyright || fail "debian/copyright does not name $crate"
+done <"$work/crates"
+
+# as in tests/dist.sh, which the packages are made of
+{ $CARGO fetch --locked && $CARGO fetch --locked --manifest-path examples/serve9p/Cargo.toml; } >"$work/log" 2>&1 ||
+	{ cat "$work/log"; echo "deb: skipped: the crates can not be had"; exit 0; }
+quietly $MAKE deb B="$build"
+arch=$(dpkg-architecture -q DEB_HOST_ARCH)
+lib=/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)
+runtime=$build/libmux1_${version}_$arch.deb
+dev=$build/libmux-dev_${version}_$arch.deb
+lintian --allow-root --fail-on error "$build/deb/libmux_${version}_$arch.changes" ||
+	fail "lintian has something to say"
+
+sh man/example.sh double.c >"$work/double.c"
+# answers PROGRAM: it runs, and is right
+answers() {
+	[ "$("$work/$1" | sort -n | head -n 1)" = "1 doubled is 2" ] || fail "the $1 program"
+}
+
+unset PKG_CONFIG_PATH PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR LD_LIBRARY_PATH
+why=
+[ "$(id -u)" -eq 0 ] || why="only root can install"
+! pkg-config --exists mux || why="this system has a libmux"
+for package in libmux1 libmux-dev; do
+	! dpkg-query -s $package >/dev/null 2>&1 || why="this system has $package"
+done
+
+if [ -n "$why" ]; then
+	dpkg-deb -x "$runtime" "$work/root"
+	dpkg-deb -x "$dev" "$work/root"
+	$CC -I"$work/root/usr/include" -o "$work/shared" "$work/double.c" -L"$work/root$lib" -lmux -pthread
+	LD_LIBRARY_PATH=$work/root$lib answers shared
+	echo "deb: made, and a program works with what they hold; not installed: $why"
+	exit 0
+fi
+
+installed=yes
+quietly apt install --no-install-recommends "$runtime" "$dev"
+dpkg -L libmux1 libmux-dev >"$work/files"
+# shellcheck disable=SC2046 # flags are words
+$CC -o "$work/shared" "$work/double.c" $(pkg-config --cflags --libs mux)
+answers shared
+library=$(ldd "$work/shared" | awk '$1 == "libmux.so.1" { print $3 }')
+[ "$(realpath "$library")" = "$lib/libmux.so.$version" ] || fail "the program takes $library"
+# shellcheck disable=SC2046
+$CC -static -o "$work/static" "$work/double.c" $(pkg-config --static --cflags --libs mux)
+answers static
+quietly apt purge libmux1 libmux-dev
+installed=
+while read -r file; do
+	[ -d "$file" ] || [ ! -e "$file" ] || fail "purged, and $file is still there"
+done <"$work/files"
+echo "deb: made, installed, linked by pkg-config, shared and static, and gone again"
