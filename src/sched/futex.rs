@@ -10,16 +10,20 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use parking_lot::lock_api::{GuardNoSend, RawMutex};
 
-use super::{Parker, clock};
+use super::{Parker, clock, errno_place};
 
-/// Sleeps while `word` holds `value`, and no longer than `at_most`; may return for no reason.
+/// Sleeps while `word` holds `value`, and no longer than `at_most`; may return for no reason. errno is
+/// left alone: what it says is of no interest to a program.
 fn wait(word: *const AtomicU32, value: u32, at_most: Option<&libc::timespec>) {
     let at_most = at_most.map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: the kernel reads the word at an address that the caller keeps valid, and gives
     // EFAULT for one that is not; the time is nil or a timespec.
     unsafe {
+        let errno = errno_place();
+        let before = errno.read();
         let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
         libc::syscall(libc::SYS_futex, word, wait, value, at_most);
+        errno.write(before);
     }
 }
 
