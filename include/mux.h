@@ -149,8 +149,8 @@ typedef struct Muxrpc {
 
 /*
  * A program's own scheduler, for muxsetsched: how its tasks sleep and wake. The caller sets size to
- * sizeof(Muxsched). park, parkfor and task are called by the task that they are about, unpark by any,
- * and none with a lock held that another of the library's callers needs.
+ * sizeof(Muxsched). park, parkfor and task are called by the task that they are about, unpark by any.
+ * task is called with a lock of the library's held: it may not switch tasks, and has no reason to.
  */
 typedef struct Muxsched {
 	/*
@@ -304,6 +304,23 @@ void *muxrpctimeout(struct Mux *mux,
 		    int ms);
 
 /*
+ * Has several messages sent or received at a time: by sendv rather than send, by recvv rather than recv.
+ * Either may be nil; both are looked at for each use. send and recv are needed all the same.
+ *
+ * sendv gets the requests that are to go out now, in order, 16 at most: the caller's own and those that
+ * have queued up meanwhile. It answers how many it has sent, from the first on; it is called again for
+ * the others. Less than 1 is a failure of the first alone, errno as for send. recvv waits for a message,
+ * stores what there is, no more than max, and answers how many; less than 1 is the end of the connection.
+ * Answers that are too large count as the largest allowed, and a nil message is passed over. A message by
+ * hand is received by recv, and nbrecv is called as ever.
+ *
+ * errno is EINVAL when mux is nil, ENOMEM when there is no memory for the functions.
+ */
+void muxsetbatch(struct Mux *mux,
+		 int (*sendv)(struct Mux *mux, void **request, int n),
+		 int (*recvv)(struct Mux *mux, void **reply, int max));
+
+/*
  * Has the program's own scheduler, rather than the system's threads or libthread, sleep and wake the
  * callers of every Mux. To be called once, before the first muxinit; the table is copied. Answers 0, or -1
  * on error, errno: EINVAL, sched is nil, its size is too small or task, park or unpark is nil; EBUSY,
@@ -328,7 +345,7 @@ void muxrpccancel(struct Muxrpc *rpc);
 /*
  * Has orphans given to f, which disposes of them: messages that belong to no call, and replies to
  * cancelled ones. nil leaks them, as at first. f is called with no lock held, by whoever receives,
- * and by any number at once.
+ * and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
  */
 void muxsetorphan(struct Mux *mux, void (*f)(struct Mux *mux, void *reply));
 

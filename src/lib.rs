@@ -19,4 +19,4 @@ mod ffi;
 pub mod rpc;
 pub mod sched;
 
-pub use crate::rpc::{Call, Error, Finished, Mux, Polled, Transport};
+pub use crate::rpc::{Batch, Call, Error, Finished, Mux, Polled, Transport};

@@ -57,6 +57,22 @@ impl<const CALLED: bool> Queue<CALLED> {
         None
     }
 
+    /// The first one whose number is `wanted`.
+    pub fn find<P: Protocol, W>(
+        &self,
+        calls: &mut Calls<P, W>,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let mut at = self.head;
+        while let Some(call) = calls.get_mut(at) {
+            if wanted(at) {
+                return Some(at);
+            }
+            at = Self::link(call).next;
+        }
+        None
+    }
+
     pub fn push_back<P: Protocol, W>(&mut self, calls: &mut Calls<P, W>, id: u32) {
         if let Some(call) = calls.get_mut(id) {
             *Self::link(call) = Link { prev: self.tail, next: NONE };

@@ -394,8 +394,23 @@ impl<P: Protocol, W> Machine<P, W> {
     /// Whether some reply is to be expected, so that receiving is of use to one that has none of its
     /// own to wait for. Such a one stays out of `recv` otherwise: it would not see that a tag comes
     /// free without a reply, or that its own request could not be sent.
-    pub(super) fn is_reply_due(&self) -> bool {
-        self.tags.taken() > self.on_the_way as usize
+    ///
+    /// Of several requests that are being sent at once, the first may be answered already, and the
+    /// server may want that to be read before it reads the others. (Should they all fail, who receives
+    /// for that reason stays in `recv` until the next message, or the end.)
+    pub(super) fn is_reply_due(&mut self) -> bool {
+        if self.tags.taken() > self.on_the_way as usize {
+            return true;
+        }
+        let Some(first) = self.helping.head() else { return false };
+        match self.sender {
+            Sender::Call(id)
+                if self.calls.get_mut(id).is_some_and(|call| call.stage == Stage::Sending) =>
+            {
+                true
+            }
+            _ => self.helping.find(&mut self.calls, |id| id != first).is_some(),
+        }
     }
 
     /// A call that was on its way is sent, or over. If nobody receives, one that waits for a tag may

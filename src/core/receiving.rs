@@ -10,6 +10,7 @@
 
 use super::call::{Call, CallId, Kind, Protocol, Stage, Why};
 use super::machine::{Machine, Proc};
+use super::sending::Sender;
 use super::slab::NONE;
 use super::tags::Range;
 
@@ -43,6 +44,8 @@ pub enum Step<P: Protocol> {
     TimedOut,
     /// It has a tag now, and goes on to send.
     Tagged(u32),
+    /// It has the turn, and sends this.
+    Turn(P::Request),
     /// Receive one message, for whomever it is, and come back.
     Receive,
     /// Sent; send this for another, and come back with [`Machine::helped`].
@@ -150,6 +153,15 @@ impl<P: Protocol, W> Machine<P, W> {
                 self.calls.free(id.0);
                 self.leave(me);
                 Step::NoTags
+            }
+            Stage::Queued if self.muxer == me && self.sender == Sender::Nobody => {
+                self.unsent.remove(&mut self.calls, id.0);
+                let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+                call.stage = Stage::Sending;
+                let Some(request) = call.request.take() else { return Step::Ended };
+                self.sender = Sender::Call(id.0);
+                self.leave(me);
+                Step::Turn(request)
             }
             // Another sends its request, and it receives meanwhile.
             Stage::Queued | Stage::Sending if self.muxer == me => {

@@ -106,12 +106,24 @@ impl<P: Protocol, W> Machine<P, W> {
         let step = match (result, call.kind) {
             (_, Kind::Blocking) if over => {
                 call.stage = Stage::Over;
+                if !self.unsent.is_empty() {
+                    return self.help(id, false, range);
+                }
                 None
             }
             (_, Kind::NonBlocking(_)) if over => {
                 call.stage = Stage::Over;
                 self.finishable += 1;
                 Some(Step::Pending)
+            }
+            // One of those that it took along may receive, and have to be sent before the turn goes on.
+            (Err(failure), Kind::Blocking) if !self.unsent.is_empty() => {
+                call.failure = Some(failure);
+                call.stage = Stage::Over;
+                let tag = call.tag.take();
+                self.release_tag(tag, range);
+                self.off_the_way();
+                return self.help(id, false, range);
             }
             (Err(failure), kind) => {
                 self.close(id, range);
@@ -205,6 +217,21 @@ impl<P: Protocol, W> Machine<P, W> {
         self.takes_in_hand(other)
     }
 
+    /// The next request that whoever has the turn may send together with its own, on behalf of a caller
+    /// that sleeps on: under the same conditions as when it helps, so it is not left alone with them.
+    pub fn take_along(&mut self) -> Option<(CallId, P::Request)> {
+        if self.muxer == Muxer::Nobody || (self.send_proc.stays() && self.sender != Sender::Proc) {
+            return None;
+        }
+        let first = self.unsent.head()?;
+        let blocks = matches!(self.calls.get_mut(first)?.kind, Kind::Blocking);
+        if !blocks && self.sender != Sender::Proc {
+            return None;
+        }
+        self.unsent.remove(&mut self.calls, first);
+        self.takes_in_hand(first)
+    }
+
     /// Another than its owner sends the request of `id`, which is in no queue any more.
     fn takes_in_hand(&mut self, id: u32) -> Option<(CallId, P::Request)> {
         let call = self.calls.get_mut(id)?;
@@ -237,9 +264,13 @@ impl<P: Protocol, W> Machine<P, W> {
             self.roused |= self.send_proc.rouse();
             return;
         }
-        let Some(id) = self.unsent.pop_front(&mut self.calls) else {
+        // One that receives while it waits for its turn takes it when it comes back, unless another who
+        // has it sends for it.
+        let muxer = self.muxer;
+        let Some(id) = self.unsent.find(&mut self.calls, |id| muxer != Muxer::Call(id)) else {
             return;
         };
+        self.unsent.remove(&mut self.calls, id);
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };

@@ -5,16 +5,18 @@
 //! the program's again when they do not.
 
 use std::ffi::{c_int, c_void};
-use std::ptr::NonNull;
+use std::num::NonZeroUsize;
+use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::errors;
 use super::layout::{Mux, Muxrpc};
 use crate::core::tags::Range;
-use crate::rpc::{Polled, Transport};
+use crate::rpc::{BATCH, Batch, Polled, Transport};
 
 /// A message: the program's, and only ever handed back to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub struct Message(pub NonNull<c_void>);
 
 // SAFETY: to the library it is a number; the program expects its callbacks in any thread.
@@ -41,11 +43,23 @@ pub enum Form {
 pub struct Callbacks {
     mux: *mut Mux,
     form: Form,
-    /// What disposes of orphans: an [`OrphanFn`], or nil.
+    /// The functions that are not in a Mux, once there are any; malloc's memory.
+    more: AtomicPtr<More>,
+}
+
+/// Functions that plan9port's Mux has no fields for; each is nil, or of the type that is said.
+struct More {
+    /// What disposes of orphans: an [`OrphanFn`].
     orphan: AtomicPtr<c_void>,
+    /// A [`SendvFn`].
+    sendv: AtomicPtr<c_void>,
+    /// A [`RecvvFn`].
+    recvv: AtomicPtr<c_void>,
 }
 
 type OrphanFn = unsafe extern "C" fn(*mut Mux, *mut c_void);
+type SendvFn = unsafe extern "C" fn(*mut Mux, *mut *mut c_void, c_int) -> c_int;
+type RecvvFn = unsafe extern "C" fn(*mut Mux, *mut *mut c_void, c_int) -> c_int;
 
 // SAFETY: contract of mux.h: the Mux stays in its place, and its functions are for any thread.
 unsafe impl Send for Callbacks {}
@@ -57,13 +71,75 @@ type PageNbrecv = unsafe extern "C" fn(*mut Mux) -> *mut c_void;
 
 impl Callbacks {
     pub fn new(mux: *mut Mux, form: Form) -> Callbacks {
-        Callbacks { mux, form, orphan: AtomicPtr::new(std::ptr::null_mut()) }
+        Callbacks { mux, form, more: AtomicPtr::new(null_mut()) }
     }
 
-    /// Has orphans given to `orphan` from now on.
-    pub fn set_orphan(&self, orphan: Option<OrphanFn>) {
-        let place = orphan.map_or(std::ptr::null_mut(), |orphan| orphan as *mut c_void);
-        self.orphan.store(place, Ordering::Release);
+    /// Has orphans given to `orphan` from now on; false when there is no memory for that.
+    pub fn set_orphan(&self, orphan: Option<OrphanFn>) -> bool {
+        let Some(more) = self.more_or_new() else { return false };
+        let place = orphan.map_or(null_mut(), |orphan| orphan as *mut c_void);
+        more.orphan.store(place, Ordering::Release);
+        true
+    }
+
+    /// Has several messages sent or received at once from now on; false when there is no memory for
+    /// that.
+    pub fn set_batch(&self, sendv: Option<SendvFn>, recvv: Option<RecvvFn>) -> bool {
+        let Some(more) = self.more_or_new() else { return false };
+        more.sendv.store(sendv.map_or(null_mut(), |sendv| sendv as *mut c_void), Ordering::Release);
+        more.recvv.store(recvv.map_or(null_mut(), |recvv| recvv as *mut c_void), Ordering::Release);
+        true
+    }
+
+    #[inline]
+    fn more(&self) -> Option<&More> {
+        // SAFETY: nil, or what `more_or_new` has stored, which stays until `forget`.
+        unsafe { self.more.load(Ordering::Acquire).as_ref() }
+    }
+
+    fn more_or_new(&self) -> Option<&More> {
+        if let Some(more) = self.more() {
+            return Some(more);
+        }
+        // SAFETY: plain allocation, zeroed, which is a More of nils; if another was quicker, it is
+        // freed by the one who knows of it.
+        unsafe {
+            let new: *mut More = libc::calloc(1, size_of::<More>()).cast();
+            if new.is_null() {
+                return None;
+            }
+            if self
+                .more
+                .compare_exchange(null_mut(), new, Ordering::AcqRel, Ordering::Acquire)
+                .is_err()
+            {
+                libc::free(new.cast());
+            }
+        }
+        self.more()
+    }
+
+    /// Gives up the memory that it has.
+    ///
+    /// # Safety
+    /// Nobody is using the Mux.
+    pub unsafe fn forget(&self) {
+        // SAFETY: nil, or malloc's, and the last pointer to it.
+        unsafe { libc::free(self.more.swap(null_mut(), Ordering::AcqRel).cast()) }
+    }
+
+    #[inline]
+    fn sendv(&self) -> Option<SendvFn> {
+        let sendv = self.more()?.sendv.load(Ordering::Acquire);
+        // SAFETY: nil, or what `set_batch` has stored, which has that type.
+        unsafe { std::mem::transmute::<*mut c_void, Option<SendvFn>>(sendv) }
+    }
+
+    #[inline]
+    fn recvv(&self) -> Option<RecvvFn> {
+        let recvv = self.more()?.recvv.load(Ordering::Acquire);
+        // SAFETY: as above.
+        unsafe { std::mem::transmute::<*mut c_void, Option<RecvvFn>>(recvv) }
     }
 
     /// Whether all functions are there that a call needs.
@@ -166,13 +242,44 @@ impl Transport for Callbacks {
     /// The library does not know how to free one: without the program's function it is leaked, as
     /// the manual page says.
     fn orphan(&self, message: Message) {
-        let place = self.orphan.load(Ordering::Acquire);
-        if !place.is_null() {
-            // SAFETY: only `set_orphan` stores here, and what it stores has that type.
-            let orphan = unsafe { std::mem::transmute::<*mut c_void, OrphanFn>(place) };
+        let Some(more) = self.more() else { return };
+        let place = more.orphan.load(Ordering::Acquire);
+        // SAFETY: only `set_orphan` stores here, and what it stores has that type, or is nil.
+        let orphan = unsafe { std::mem::transmute::<*mut c_void, Option<OrphanFn>>(place) };
+        if let Some(orphan) = orphan {
             // SAFETY: the program's function, called as mux.h says.
             unsafe { orphan(self.mux, message.0.as_ptr()) }
         }
+    }
+
+    #[inline]
+    fn can_send_many(&self) -> bool {
+        self.sendv().is_some()
+    }
+
+    fn send_many(&self, requests: &mut Batch<Message>) -> Result<NonZeroUsize, c_int> {
+        let n = requests.len();
+        let first: *mut *mut c_void = requests.room().as_mut_ptr().cast();
+        let Some(sendv) = self.sendv() else { return Err(libc::EINVAL) };
+        // SAFETY: the program's function, called as mux.h says, with as many pointers as it is told:
+        // an Option<Message> is one. The turn to send is this caller's.
+        let (sent, error) =
+            errors::count(|| unsafe { sendv(self.mux, first, n as c_int) }.min(n as c_int));
+        usize::try_from(sent).ok().and_then(NonZeroUsize::new).ok_or(error)
+    }
+
+    #[inline]
+    fn can_recv_many(&self) -> bool {
+        self.recvv().is_some()
+    }
+
+    fn recv_many(&self, replies: &mut Batch<Message>) {
+        let Some(recvv) = self.recvv() else { return };
+        let first: *mut *mut c_void = replies.room().as_mut_ptr().cast();
+        // SAFETY: the program's function, called as mux.h says, with room for as many pointers as it
+        // is told: an Option<Message> is one. The role is this caller's.
+        let n = unsafe { recvv(self.mux, first, BATCH as c_int) };
+        replies.settle(usize::try_from(n).unwrap_or(0));
     }
 
     fn arrived(&self, watch: Peek, reply: &Message) {

@@ -38,6 +38,21 @@ pub fn cause(call: impl FnOnce() -> c_int) -> Result<(), c_int> {
     }
 }
 
+/// Calls one of the program's functions whose answer is how many, and finds out why when it is none.
+pub fn count(call: impl FnOnce() -> c_int) -> (c_int, c_int) {
+    // SAFETY: as in `cause`.
+    unsafe {
+        let errno = errno_place();
+        let before = errno.replace(0);
+        let answer = call();
+        let why = errno.read();
+        if answer > 0 {
+            errno.write(before);
+        }
+        (answer, if why == 0 { libc::EIO } else { why })
+    }
+}
+
 /// What went wrong, for the caller to see: sets errno, and the error string of a program that has
 /// lib9's (which makes errno its own mark, so that %r prints the string).
 #[cold]

@@ -35,8 +35,8 @@ pub struct Muxstats {
 }
 
 /// A program's own scheduler, for muxsetsched: how its tasks sleep and wake. The caller sets size to
-/// sizeof(Muxsched). park, parkfor and task are called by the task that they are about, unpark by any,
-/// and none with a lock held that another of the library's callers needs.
+/// sizeof(Muxsched). park, parkfor and task are called by the task that they are about, unpark by any.
+/// task is called with a lock of the library's held: it may not switch tasks, and has no reason to.
 #[repr(C)]
 pub struct Muxsched {
     /// sizeof(Muxsched), set by the caller.
@@ -82,7 +82,10 @@ pub unsafe extern "C" fn muxfree(mux: *mut Mux) {
         });
         match gone {
             // SAFETY: nobody is inside, and no call begins: the caller's promise.
-            Ok(()) => unsafe { Mux::vacate(mux) },
+            Ok(()) => unsafe {
+                inside.transport().forget();
+                Mux::vacate(mux);
+            },
             Err(error) => errors::tell(error),
         }
     });
@@ -123,6 +126,39 @@ pub unsafe extern "C" fn muxrpctimeout(
             }
         }
     })
+}
+
+/// Has several messages sent or received at a time: by sendv rather than send, by recvv rather than recv.
+/// Either may be nil; both are looked at for each use. send and recv are needed all the same.
+///
+/// sendv gets the requests that are to go out now, in order, 16 at most: the caller's own and those that
+/// have queued up meanwhile. It answers how many it has sent, from the first on; it is called again for
+/// the others. Less than 1 is a failure of the first alone, errno as for send. recvv waits for a message,
+/// stores what there is, no more than max, and answers how many; less than 1 is the end of the connection.
+/// Answers that are too large count as the largest allowed, and a nil message is passed over. A message by
+/// hand is received by recv, and nbrecv is called as ever.
+///
+/// errno is EINVAL when mux is nil, ENOMEM when there is no memory for the functions.
+///
+/// # Safety
+/// `mux` is nil or points to a Mux; the functions are what is said here.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn muxsetbatch(
+    mux: *mut Mux,
+    sendv: Option<
+        unsafe extern "C" fn(mux: *mut Mux, request: *mut *mut c_void, n: c_int) -> c_int,
+    >,
+    recvv: Option<
+        unsafe extern "C" fn(mux: *mut Mux, reply: *mut *mut c_void, max: c_int) -> c_int,
+    >,
+) {
+    guard((), || {
+        // SAFETY: the caller's promise, passed on.
+        let Some(inside) = (unsafe { reachable(mux) }) else { return };
+        if !inside.transport().set_batch(sendv, recvv) {
+            errors::tell(Error::NoMemory);
+        }
+    });
 }
 
 /// Has the program's own scheduler, rather than the system's threads or libthread, sleep and wake the
@@ -227,7 +263,7 @@ pub unsafe extern "C" fn muxrpccancel(rpc: *mut Muxrpc) {
 
 /// Has orphans given to f, which disposes of them: messages that belong to no call, and replies to
 /// cancelled ones. nil leaks them, as at first. f is called with no lock held, by whoever receives,
-/// and by any number at once.
+/// and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
 ///
 /// # Safety
 /// `mux` is nil or points to a Mux.
@@ -238,8 +274,9 @@ pub unsafe extern "C" fn muxsetorphan(
 ) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
-        if let Some(inside) = unsafe { reachable(mux) } {
-            inside.transport().set_orphan(f);
+        let Some(inside) = (unsafe { reachable(mux) }) else { return };
+        if !inside.transport().set_orphan(f) {
+            errors::tell(Error::NoMemory);
         }
     });
 }

@@ -74,7 +74,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         if is_late() {
             return Err(self.abandon(id, Error::TimedOut));
         }
-        let (result, began) = self.send(request);
+        let (result, began) = self.send(request, true);
         let mut state = self.state.lock();
         let mut step = state.sent(id, result, began, self.transport.range());
         if let Step::Help(..) = step {
@@ -145,7 +145,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut helped = 0;
         while let Step::Help(other, request) = step {
             self.release(state);
-            let (result, began) = self.send(request);
+            let (result, began) = self.send(request, true);
             helped += 1;
             state = self.state.lock();
             let range = self.transport.range();
@@ -210,7 +210,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 Turn::Elsewhere(Waited::Step(Step::Ended))
             }
             Queued::Sleep => match self.wait(state, id, Step::Sleep, deadline) {
-                Waited::Told(Told::Turn(request)) => Turn::Mine(request),
+                Waited::Step(Step::Turn(request)) | Waited::Told(Told::Turn(request)) => {
+                    Turn::Mine(request)
+                }
                 waited => Turn::Elsewhere(waited),
             },
         }

@@ -23,7 +23,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
             Turn::Elsewhere(_) => return Err(Error::Ended),
         };
-        let (result, began) = self.send(request);
+        let (result, began) = self.send(request, false);
         let mut state = self.state.lock();
         let step = state.sent(id, result, began, self.transport.range());
         self.release(state);

@@ -8,6 +8,8 @@
 //! Who wakes whom: each event may name callers to wake ([`Wakes`]); they are woken right after the
 //! lock is released, each with all that it needs to know.
 
+mod batch;
+mod batching;
 mod blocking;
 mod messages;
 mod nonblocking;
@@ -18,6 +20,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::lock_api;
@@ -29,6 +32,7 @@ use crate::sched::signal::Signal;
 use crate::sched::{Handle, Sched};
 
 pub use crate::core::Stats;
+pub use batch::{BATCH, Batch};
 pub use nonblocking::{Call, Finished};
 
 /// A connection to a server, and where the tag is in a message.
@@ -66,6 +70,37 @@ pub trait Transport {
 
     /// Waits for a message. `None` is the end of the connection.
     fn recv(&self) -> Option<Self::Reply>;
+
+    /// Whether requests are sent by [`send_many`](Transport::send_many) rather than by
+    /// [`send`](Transport::send).
+    fn can_send_many(&self) -> bool {
+        false
+    }
+
+    /// Sends the first of some requests, and as many of the others as it can. Answers how many.
+    ///
+    /// # Errors
+    /// Fails the first one's call alone. The others are given again.
+    fn send_many(
+        &self,
+        requests: &mut Batch<Self::Request>,
+    ) -> Result<NonZeroUsize, Self::Failure> {
+        requests.iter_mut().next().map_or(Ok(()), |first| self.send(first))?;
+        Ok(NonZeroUsize::MIN)
+    }
+
+    /// Whether messages are received by [`recv_many`](Transport::recv_many) rather than by
+    /// [`recv`](Transport::recv). A message by hand is received by `recv` all the same.
+    fn can_recv_many(&self) -> bool {
+        false
+    }
+
+    /// Waits for a message, and stores what there is. None is the end of the connection.
+    fn recv_many(&self, replies: &mut Batch<Self::Reply>) {
+        if let Some(reply) = self.recv() {
+            let _ = replies.push(reply);
+        }
+    }
 
     /// Whether [`try_recv`](Transport::try_recv) can do anything.
     fn can_try(&self) -> bool {
@@ -337,6 +372,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// state is locked on return.
     #[inline]
     fn receive(&self) -> State<'_, T, S> {
+        if self.transport.can_recv_many() {
+            return self.receive_many();
+        }
         match self.transport.recv() {
             Some(reply) => self.deliver(reply),
             None => self.end(),
@@ -351,10 +389,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         state
     }
 
-    /// Sends a request, for who has the turn. Answers how often the connection had ended when it
-    /// began, too.
+    /// Sends a request, for who has the turn, and (`along`) perhaps some of what others have left in
+    /// the queue, if the transport takes several at once. Answers how often the connection had ended
+    /// when it began, too.
     #[inline]
-    fn send(&self, mut request: T::Request) -> (Result<(), T::Failure>, u32) {
+    fn send(&self, mut request: T::Request, along: bool) -> (Result<(), T::Failure>, u32) {
+        if self.transport.can_send_many() {
+            return self.send_many(request, along);
+        }
         let began = self.ends.load(Ordering::Acquire);
         (self.transport.send(&mut request), began)
     }

@@ -68,7 +68,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             match state.send_proc_work() {
                 Work::Send(id, request) => {
                     self.release(state);
-                    let (result, began) = self.send(request);
+                    let (result, began) = self.send(request, true);
                     state = self.state.lock();
                     state.proc_sent(id, result, began, self.transport.range());
                 }

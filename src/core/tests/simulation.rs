@@ -24,6 +24,8 @@ enum Doing {
     Send(CallId),
     /// In send for another.
     Help(CallId, CallId, u32, u32),
+    /// In send still, with what it took along.
+    Along(CallId),
     Recv(CallId),
     /// It has the role and a deadline: it looks at the clock, and for messages if it can.
     Look(CallId),
@@ -59,6 +61,10 @@ struct Caller {
     expired: bool,
     /// Asleep between two looks.
     naps: bool,
+    /// Requests of others in its hands, what it was doing, and what came of that.
+    along: Vec<(CallId, u32)>,
+    before: Doing,
+    result: (Result<(), i32>, u32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,6 +108,9 @@ struct World {
     ranges: bool,
     /// Whether callers with a deadline can look without blocking.
     polls: bool,
+    /// Whether several requests are sent at once.
+    batches: bool,
+    proc_along: Vec<(CallId, u32)>,
     /// Whether the server leaves some requests of callers with a deadline unanswered, and has.
     mute: bool,
     muted: bool,
@@ -130,6 +139,8 @@ impl World {
             room: usize::MAX,
             ranges: false,
             polls: false,
+            batches: false,
+            proc_along: Vec::new(),
             mute: false,
             muted: false,
             tag_of: HashMap::new(),
@@ -146,6 +157,7 @@ impl World {
         world.hang_up = world.random(8) == 0;
         world.room = [usize::MAX, 1, 2][world.random(3)];
         world.ranges = world.random(3) == 0;
+        world.batches = world.random(2) == 0;
         world.polls = world.random(2) == 0;
         world.mute = world.random(4) == 0;
         let timed = [0, 2, 4][world.random(3)];
@@ -170,6 +182,9 @@ impl World {
                 late: false,
                 expired: false,
                 naps: false,
+                along: Vec::new(),
+                before: Doing::Idle,
+                result: (Ok(()), 0),
             });
         }
         world
@@ -192,7 +207,7 @@ impl World {
                     Doing::Asleep(_) => self.callers[at].timed && !self.callers[at].expired,
                     Doing::Done => false,
                     Doing::Recv(_) | Doing::ByHand(_, true) => !self.wire.is_empty(),
-                    Doing::Send(_) | Doing::Help(..) => !self.stuffed(),
+                    Doing::Send(_) | Doing::Help(..) | Doing::Along(_) => !self.stuffed(),
                     _ => true,
                 };
                 if able_to {
@@ -225,8 +240,11 @@ impl World {
                     self.wire.push_back(Wire::End);
                     continue;
                 }
-                if self.muted && callers.iter().any(|c| matches!(c.doing, Doing::Recv(_))) {
-                    // What it waits for will never come, and it sees no clock: the connection ends.
+                if (self.muted || self.batches)
+                    && callers.iter().any(|c| matches!(c.doing, Doing::Recv(_)))
+                {
+                    // What it waits for will never come, and it sees no clock; or it has received for a
+                    // batch that could not be sent. The connection ends.
                     self.wire.push_back(Wire::End);
                     continue;
                 }
@@ -341,7 +359,7 @@ impl World {
                 && self.callers.iter().any(|caller| {
                     caller.kind == Kind::Blocking
                         && caller.request == reply
-                        && !matches!(caller.doing, Doing::Send(_) | Doing::Done)
+                        && !matches!(caller.doing, Doing::Send(_) | Doing::Along(_) | Doing::Done)
                 })
         };
         !self.bench.machine.hung_up
@@ -393,7 +411,7 @@ impl World {
                 if self.random(20) == 0 {
                     self.abandons(at, id)
                 } else if turn {
-                    self.goes_to_send(id, request)
+                    self.goes_to_send(at, id, request)
                 } else {
                     Doing::Turn(id)
                 }
@@ -406,25 +424,27 @@ impl World {
             Doing::Help(_, _, request, _) if self.gets_early(request) => doing,
             Doing::Send(id) => {
                 let tag = (kind != Kind::Message).then(|| self.tag_of[&request]);
-                let (result, began) = self.sends(request, tag);
-                let step = self.bench.sent_since(id, result, began);
-                self.steps(at, id, step)
+                let result = self.sends(request, tag);
+                self.goes_along(at, id, result)
             }
-            Doing::Help(id, other, request, helped) => {
+            Doing::Help(id, _, request, _) => {
                 let tag = self.tag_of.get(&request).copied();
-                let (result, began) = self.sends(request, tag);
-                let willing = helped < 2;
-                let range = self.bench.range;
-                let step = self.bench.machine.helped(id, willing, other, result, began, range);
-                if step == Step::Sleep {
-                    self.bench.machine.sleeps(id, id.0);
-                }
-                self.bench.gather();
-                match step {
-                    Step::Help(other, request) => self.helps(id, other, request, helped + 1),
-                    step => self.steps(at, id, step),
-                }
+                let result = self.sends(request, tag);
+                self.goes_along(at, id, result)
             }
+            Doing::Along(id) => match self.callers[at].along.pop() {
+                Some(first) if self.gets_early(first.1) => {
+                    self.callers[at].along.push(first);
+                    doing
+                }
+                Some((other, request)) => {
+                    let tag = self.tag_of.get(&request).copied();
+                    let (result, began) = self.sends(request, tag);
+                    self.bench.proc_sent_since(other, result, began);
+                    self.has_sent(at, id)
+                }
+                None => unreachable!(),
+            },
             Doing::Recv(id) => {
                 self.receives();
                 Doing::Step(id)
@@ -497,6 +517,46 @@ impl World {
             Doing::Done => unreachable!(),
         };
         self.callers[at].doing = next;
+    }
+
+    /// Its own request, or the one that it helps with, is sent; then what it took along.
+    fn goes_along(&mut self, at: usize, id: CallId, result: (Result<(), i32>, u32)) -> Doing {
+        self.callers[at].before = self.callers[at].doing;
+        self.callers[at].result = result;
+        self.has_sent(at, id)
+    }
+
+    fn has_sent(&mut self, at: usize, id: CallId) -> Doing {
+        if !self.callers[at].along.is_empty() {
+            return Doing::Along(id);
+        }
+        let (result, began) = self.callers[at].result;
+        let Doing::Help(_, other, _, helped) = self.callers[at].before else {
+            let step = self.bench.sent_since(id, result, began);
+            return self.steps(at, id, step);
+        };
+        let range = self.bench.range;
+        let step = self.bench.machine.helped(id, helped < 2, other, result, began, range);
+        if step == Step::Sleep {
+            self.bench.machine.sleeps(id, id.0);
+        }
+        self.bench.gather();
+        match step {
+            Step::Help(other, request) => self.helps(at, id, other, request, helped + 1),
+            step => self.steps(at, id, step),
+        }
+    }
+
+    /// What one takes along that is about to send, besides.
+    fn takes_along(&mut self) -> Vec<(CallId, u32)> {
+        let mut along = Vec::new();
+        while self.batches && along.len() < 3 {
+            let Some((other, request)) = self.bench.machine.take_along() else { break };
+            assert_eq!(self.in_use.insert(request, self.bench.machine.ends()), None);
+            along.push((other, request));
+        }
+        along.reverse();
+        along
     }
 
     /// One that has the role and a deadline.
@@ -596,19 +656,23 @@ impl World {
         }
     }
 
-    fn goes_to_send(&mut self, id: CallId, request: u32) -> Doing {
+    fn goes_to_send(&mut self, at: usize, id: CallId, request: u32) -> Doing {
         assert_eq!(self.in_use.insert(request, self.bench.machine.ends()), None);
+        if self.callers[at].kind == Kind::Blocking {
+            self.callers[at].along = self.takes_along();
+        }
         Doing::Send(id)
     }
 
-    fn helps(&mut self, id: CallId, other: CallId, request: u32, helped: u32) -> Doing {
+    fn helps(&mut self, at: usize, id: CallId, other: CallId, request: u32, helped: u32) -> Doing {
         assert_eq!(self.in_use.insert(request, self.bench.machine.ends()), None);
+        self.callers[at].along = self.takes_along();
         Doing::Help(id, other, request, helped)
     }
 
     fn queued(&mut self, at: usize, id: CallId, queued: Queued<Numbers>) -> Doing {
         match queued {
-            Queued::Go(request) => self.goes_to_send(id, request),
+            Queued::Go(request) => self.goes_to_send(at, id, request),
             Queued::Sleep => Doing::Asleep(id),
             Queued::HungUp => self.over(at, None),
         }
@@ -623,7 +687,8 @@ impl World {
             Step::Tagged(tag) => Doing::Tag(id, tag, false),
             Step::Receive if self.callers[at].timed => Doing::Look(id),
             Step::Receive => Doing::Recv(id),
-            Step::Help(other, request) => self.helps(id, other, request, 0),
+            Step::Help(other, request) => self.helps(at, id, other, request, 0),
+            Step::Turn(request) => self.goes_to_send(at, id, request),
             Step::Sleep => Doing::Asleep(id),
             Step::Pending if self.callers[at].kind == Kind::Message => self.over(at, None),
             Step::Pending => Doing::Started(id),
@@ -660,12 +725,16 @@ impl World {
         if let ProcDoing::Sending(id, request) = self.send_proc {
             let (result, began) = self.sends(request, self.tag_of.get(&request).copied());
             self.bench.proc_sent_since(id, result, began);
-            self.send_proc = ProcDoing::Ready;
+            self.send_proc = match self.proc_along.pop() {
+                Some((other, request)) => ProcDoing::Sending(other, request),
+                None => ProcDoing::Ready,
+            };
             return;
         }
         self.send_proc = match self.bench.send_proc_work() {
             Work::Send(id, request) => {
                 assert_eq!(self.in_use.insert(request, self.bench.machine.ends()), None);
+                self.proc_along = self.takes_along();
                 ProcDoing::Sending(id, request)
             }
             Work::Sleep => ProcDoing::Asleep,
@@ -721,7 +790,7 @@ impl World {
                 | Told::Busy => self.over(at, None),
                 Told::Turn(_) if self.callers[at].late => self.abandons(at, id),
                 Told::Tag(tag) => Doing::Tag(id, tag, false),
-                Told::Turn(request) => self.goes_to_send(id, request),
+                Told::Turn(request) => self.goes_to_send(at, id, request),
                 Told::Sent if self.callers[at].kind == Kind::Message => self.over(at, None),
                 Told::Sent => Doing::Started(id),
                 Told::Receive if self.callers[at].kind == Kind::ByHand => Doing::ByHand(id, true),
@@ -736,7 +805,7 @@ impl World {
         let sending = self
             .callers
             .iter()
-            .filter(|c| matches!(c.doing, Doing::Send(_) | Doing::Help(..)))
+            .filter(|c| matches!(c.doing, Doing::Send(_) | Doing::Help(..) | Doing::Along(_)))
             .count()
             + usize::from(matches!(self.send_proc, ProcDoing::Sending(..)));
         assert!(sending <= 1, "two send");

@@ -1,0 +1,257 @@
+/*
+ * batch.c: muxsetbatch.  Several messages in one callback: what has queued up behind a sender goes out
+ * together, in order, and each call's error is its own; many replies come in at once.  And callbacks that
+ * answer what they should not.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "lib/client.h"
+#include "lib/peer.h"
+#include "lib/server.h"
+#include "lib/steps.h"
+#include "lib/tap.h"
+#include "lib/task.h"
+
+enum { NQUEUED = 5, NTASK = 12, NCALL = 200, TOOMANY = 1000 };
+
+/* the most at once, and what the callbacks are to answer, where that is not what they did */
+static int mostsent, mostreceived;
+static int answersend, answerrecv, holes;
+/* whose requests fail */
+static unsigned failing;
+
+static void
+note(int *most, int n)
+{
+	if (n > __atomic_load_n(most, __ATOMIC_SEQ_CST))
+		__atomic_store_n(most, n, __ATOMIC_SEQ_CST);
+}
+
+static int
+sendv(Mux *mux, void **request, int n)
+{
+	int i;
+
+	note(&mostsent, n);
+	for (i = 0; i < n; i++) {
+		if (failing != 0 && frame_id(&frame_9p, request[i]) == failing) {
+			errno = ENOSPC;
+			return i > 0 ? i : -1;
+		}
+		if (mux->send(mux, request[i]) < 0)
+			return i > 0 ? i : -1;
+	}
+	return answersend != 0 ? answersend : n;
+}
+
+/* waits for the first, and takes what else is there */
+static int
+recvv(Mux *mux, void **reply, int max)
+{
+	Client *c;
+	void *msg;
+	int n;
+
+	c = mux->aux;
+	n = 0;
+	do {
+		if (holes)
+			reply[n++] = NULL;
+		msg = mux->recv(mux);
+		if (msg == NULL)
+			return answerrecv != 0 && n == 0 ? -1 : n;
+		reply[n++] = msg;
+	} while (n + 1 < max && task_ready(c->fd));
+	note(&mostreceived, n);
+	return answerrecv != 0 ? answerrecv : n;
+}
+
+static Client *
+pair(int *peer, int procs)
+{
+	Client *c;
+
+	c = client_pair(peer, &frame_9p, 0, 256, procs);
+	muxsetbatch(&c->mux, sendv, recvv);
+	mostsent = mostreceived = answersend = answerrecv = holes = 0;
+	failing = 0;
+	return c;
+}
+
+static void
+ends(Client *c, int peer)
+{
+	shutdown(c->fd, SHUT_RDWR);
+	errno = 0;
+	muxfree(&c->mux);
+	tap_ok(errno == 0, "and muxfree ends it");
+	client_check(c, "batches");
+	client_free(c);
+	close(peer);
+}
+
+/* the proc is in sendv with the first; the others queue up behind it */
+static void
+queued(int error)
+{
+	Client *c;
+	Caller first, a[NQUEUED];
+	Request r, q[NQUEUED];
+	unsigned i, n, good;
+	int peer;
+
+	c = pair(&peer, 1);
+	steps_hold(c, ID, 1, 0);
+	caller_start(&first, c, T_ECHO, ID, N);
+	steps_wait(c);
+	for (i = 0; i < NQUEUED; i++) {
+		caller_start(&a[i], c, T_ECHO, ID + 1 + i, N);
+		/* it has a tag, and joins the queue before the next one starts, or soon after */
+		while (__atomic_load_n(&c->nsettag, __ATOMIC_SEQ_CST) < 2 + i)
+			task_yield();
+	}
+	for (i = 0; i < 1000; i++)
+		task_yield();
+	failing = error ? ID + 2 : 0;
+	steps_go(c);
+	r = peer_read(peer, c->frame);
+	tap_ok(r.id == ID, "the first goes out");
+	n = error ? NQUEUED - 1 : NQUEUED;
+	for (i = good = 0; i < n; i++) {
+		q[i] = peer_read(peer, c->frame);
+		good += q[i].good;
+	}
+	tap_ok(good == n, "then the others, each whole");
+	for (i = 0; i < n; i++)
+		peer_answer(peer, c->frame, &q[i]);
+	peer_answer(peer, c->frame, &r);
+	for (i = good = 0; i < NQUEUED; i++) {
+		if (error && a[i].id == ID + 2)
+			tap_ok(caller_join(&a[i]) == 0 && a[i].error == ENOSPC, "one fails, with its own error");
+		else
+			good += caller_join(&a[i]) == 1;
+	}
+	tap_ok(good == n && caller_join(&first) == 1, "each of the others has its own reply");
+	tap_ok(mostsent <= 16, "%d were sent at once", mostsent);
+	ends(c, peer);
+}
+
+/* callbacks that answer nonsense */
+static void
+nonsense(int procs)
+{
+	Client *c;
+	Caller a;
+	Request r;
+	int peer;
+
+	c = pair(&peer, procs);
+	answersend = TOOMANY;
+	answerrecv = TOOMANY;
+	holes = 1;
+	r = begin(&a, c, peer, ID);
+	peer_answer(peer, c->frame, &r);
+	tap_ok(caller_join(&a) == 1, "%s: more than was given, more than there was room for, nil in between", mode(procs));
+	answersend = -1;
+	errno = 0;
+	tap_ok(client_call(c, T_ECHO, ID + 1, 0, N) == 0 && errno == EIO, "%s: less than 0 without an errno is EIO", mode(procs));
+	peer_read(peer, c->frame);
+	answersend = 0;
+	holes = 0;
+	caller_start(&a, c, T_ECHO, ID + 2, N);
+	peer_read(peer, c->frame);
+	shutdown(peer, SHUT_RDWR);
+	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: less than 0 of recvv is the end of the connection", mode(procs));
+	answerrecv = 0;
+	ends(c, peer);
+}
+
+static Client *shared;
+static unsigned ngood;
+
+static void
+calls(void *v)
+{
+	unsigned i, id;
+
+	id = *(unsigned *)v;
+	for (i = 0; i < NCALL; i++)
+		if (client_call(shared, T_ECHO, id, i, N) == 1)
+			__atomic_add_fetch(&ngood, 1, __ATOMIC_SEQ_CST);
+}
+
+/* which: 1 sendv, 2 recvv, 3 both */
+static void
+many(int procs, int which, int small)
+{
+	ServerPlan plan = {.frame = &frame_9p, .batch = 8, .seed = 5};
+	Server *server;
+	Task *t[NTASK];
+	unsigned id[NTASK], i;
+	int fd;
+
+	plan.small = small;
+	server = server_start(&plan, &fd);
+	shared = client_new(fd, &frame_9p, 0, 256);
+	muxsetbatch(&shared->mux, which & 1 ? sendv : NULL, which & 2 ? recvv : NULL);
+	if (procs)
+		muxprocs(&shared->mux);
+	mostsent = mostreceived = answersend = answerrecv = holes = 0;
+	failing = ngood = 0;
+	for (i = 0; i < NTASK; i++) {
+		id[i] = ID + i;
+		t[i] = task_start(calls, &id[i]);
+	}
+	for (i = 0; i < NTASK; i++)
+		task_join(t[i]);
+	tap_ok(ngood == NTASK * NCALL, "%s: %u replies; at most %d sent and %d received at once", mode(procs), ngood, mostsent, mostreceived);
+	client_check(shared, mode(procs));
+	client_hangup(shared);
+	server_join(server);
+	errno = 0;
+	muxfree(&shared->mux);
+	tap_ok(errno == 0, "%s: and muxfree ends it", mode(procs));
+	client_free(shared);
+}
+
+static void
+bad(void)
+{
+	static Mux never;
+
+	errno = 0;
+	muxsetbatch(NULL, sendv, recvv);
+	tap_ok(errno == EINVAL, "muxsetbatch of nil");
+	errno = 0;
+	muxsetbatch(&never, sendv, recvv);
+	tap_ok(errno == EINVAL, "muxsetbatch of a Mux without muxinit");
+	muxinit(&never);
+	errno = 0;
+	muxsetbatch(&never, NULL, NULL);
+	tap_ok(errno == 0, "muxsetbatch of nothing");
+	muxfree(&never);
+}
+
+int
+task_main(int argc, char **argv)
+{
+	int procs, which;
+
+	(void)argc;
+	(void)argv;
+	tap_start("batch", 60);
+	quiet_start();
+	queued(0);
+	queued(1);
+	for (procs = 0; procs < 2; procs++) {
+		nonsense(procs);
+		for (which = 1; which < 4; which++)
+			many(procs, which, which == 3);
+	}
+	bad();
+	quiet_end();
+	return tap_end();
+}

@@ -1,0 +1,134 @@
+//! Several messages at once.
+
+/// How many messages at most.
+pub const BATCH: usize = 16;
+
+/// Up to [`BATCH`] messages, in order.
+#[derive(Debug)]
+pub struct Batch<M> {
+    /// The first `len` are there.
+    room: [Option<M>; BATCH],
+    len: usize,
+}
+
+impl<M> Batch<M> {
+    pub(crate) fn new() -> Batch<M> {
+        Batch { room: [const { None }; BATCH], len: 0 }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether there is no room for one more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len == BATCH
+    }
+
+    /// Puts one behind the others.
+    ///
+    /// # Errors
+    /// The message, when there is no room.
+    pub fn push(&mut self, message: M) -> Result<(), M> {
+        match self.room.get_mut(self.len) {
+            Some(place) => {
+                *place = Some(message);
+                self.len += 1;
+                Ok(())
+            }
+            None => Err(message),
+        }
+    }
+
+    /// The messages, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &M> {
+        self.room.iter().flatten()
+    }
+
+    /// The messages, in order, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut M> {
+        self.room.iter_mut().flatten()
+    }
+
+    /// Takes all of them out.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = M> {
+        self.len = 0;
+        self.room.iter_mut().filter_map(Option::take)
+    }
+
+    /// Drops the first `n`.
+    pub(crate) fn advance(&mut self, n: usize) {
+        let n = n.min(self.len);
+        for at in 0..BATCH {
+            let message = self.room.get_mut(at + n).and_then(Option::take);
+            if let Some(place) = self.room.get_mut(at) {
+                *place = message;
+            }
+        }
+        self.len -= n;
+    }
+
+    /// The places, for C to read from or to write to.
+    pub(crate) fn room(&mut self) -> &mut [Option<M>; BATCH] {
+        &mut self.room
+    }
+
+    /// Counts anew what C has written, the first `n` places of it; what is not there is passed over.
+    pub(crate) fn settle(&mut self, n: usize) {
+        self.len = 0;
+        for at in 0..BATCH.min(n) {
+            let message = self.room.get_mut(at).and_then(Option::take);
+            if let (Some(message), Some(place)) = (message, self.room.get_mut(self.len)) {
+                *place = Some(message);
+                self.len += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BATCH, Batch};
+
+    fn of(numbers: impl IntoIterator<Item = u32>) -> Batch<u32> {
+        let mut batch = Batch::new();
+        for number in numbers {
+            batch.push(number).unwrap();
+        }
+        batch
+    }
+
+    #[test]
+    fn it_is_a_queue_with_an_end() {
+        let mut batch = of(0..BATCH as u32);
+        assert_eq!(batch.push(99), Err(99));
+        batch.advance(3);
+        assert_eq!(
+            batch.iter().copied().collect::<Vec<_>>(),
+            (3..BATCH as u32).collect::<Vec<_>>()
+        );
+        batch.push(99).unwrap();
+        assert_eq!(batch.len(), BATCH - 2);
+        batch.advance(100);
+        assert!(batch.is_empty() && batch.iter().next().is_none());
+    }
+
+    #[test]
+    fn what_is_not_there_is_passed_over() {
+        let mut batch = of([]);
+        batch.room()[1] = Some(5);
+        batch.room()[3] = Some(6);
+        batch.settle(1000);
+        assert_eq!(batch.drain().collect::<Vec<_>>(), [5, 6]);
+        assert!(batch.is_empty());
+    }
+}

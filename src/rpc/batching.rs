@@ -1,0 +1,89 @@
+//! Several messages in one call of the transport.
+//!
+//! Whoever sends takes along what has queued up behind it, as it would send it one by one afterwards:
+//! nobody waits for a batch to fill. Each request fails or goes by itself. Whoever receives takes what
+//! is there to its owners under one lock, and they are woken after that.
+
+use crate::core::CallId;
+use crate::sched::Sched;
+
+use super::batch::{BATCH, Batch};
+use super::{Mux, State, Transport};
+
+use std::sync::atomic::Ordering;
+
+impl<T: Transport, S: Sched> Mux<T, S> {
+    /// Sends `first`, for who has the turn, and (`along`) some of what others have left in the queue.
+    /// Answers what came of the first, and how often the connection had ended when it began.
+    #[cold]
+    pub(super) fn send_many(
+        &self,
+        first: T::Request,
+        along: bool,
+    ) -> (Result<(), T::Failure>, u32) {
+        let mut batch = Batch::new();
+        let mut owners: [Option<CallId>; BATCH] = [None; BATCH];
+        let _ = batch.push(first);
+        if along {
+            let mut state = self.state.lock();
+            for owner in owners.iter_mut().skip(1) {
+                let Some((id, request)) = state.take_along() else { break };
+                *owner = Some(id);
+                let _ = batch.push(request);
+            }
+            self.release(state);
+        }
+        let mut owners = owners.into_iter();
+        let began = self.ends.load(Ordering::Acquire);
+        let mut answer = Ok(());
+        while !batch.is_empty() {
+            let (done, mut failure) = match self.transport.send_many(&mut batch) {
+                Ok(sent) => (sent.get().min(batch.len()), None),
+                // That is the first one's; the others are tried again.
+                Err(failure) => (1, Some(failure)),
+            };
+            batch.advance(done);
+            let mut state = self.state.lock();
+            for owner in owners.by_ref().take(done) {
+                let result = failure.take().map_or(Ok(()), Err);
+                match owner {
+                    Some(id) => state.proc_sent(id, result, began, self.transport.range()),
+                    None => answer = result,
+                }
+            }
+            self.release(state);
+        }
+        (answer, began)
+    }
+
+    /// Receives what there is, waiting for one at least. The state is locked on return.
+    #[cold]
+    pub(super) fn receive_many(&self) -> State<'_, T, S> {
+        let mut batch = Batch::new();
+        self.transport.recv_many(&mut batch);
+        if batch.is_empty() {
+            return self.end();
+        }
+        let mut tags = [None; BATCH];
+        for (tag, reply) in tags.iter_mut().zip(batch.iter()) {
+            *tag = self.transport.tag(reply);
+        }
+        let mut orphans = Batch::new();
+        let mut state = self.state.lock();
+        let range = self.transport.range();
+        for (tag, reply) in tags.into_iter().zip(batch.drain()) {
+            let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
+            if let Some(orphan) = state.deliver(tag, reply, range, arrived) {
+                let _ = orphans.push(orphan);
+            }
+        }
+        if orphans.is_empty() {
+            return state;
+        }
+        self.release(state);
+        for orphan in orphans.drain() {
+            self.transport.orphan(orphan);
+        }
+        self.state.lock()
+    }
+}
