@@ -18,6 +18,13 @@ pub trait Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallId(pub(super) u32);
 
+impl CallId {
+    /// Its number.
+    pub(crate) fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// What a waiting caller (or proc) is told when it is woken. It holds all there is to know: a
 /// caller whose call is over need not come back to the machine.
 #[derive(Debug, PartialEq, Eq)]
@@ -102,6 +109,8 @@ pub(super) enum Why {
     /// Sent, and that was all.
     AllSent,
     Receive,
+    /// A task is to look how its non-blocking call stands.
+    Look,
 }
 
 pub(super) struct Call<P: Protocol, W> {
@@ -122,6 +131,8 @@ pub(super) struct Call<P: Protocol, W> {
     pub failure: Option<P::Failure>,
     /// Whether its owner waits no longer than until some time: it looks at the clock, not we.
     pub timed: bool,
+    /// Whether a task waits for it, and stands in the queue of those that look.
+    pub looks: bool,
     /// That time has come while another was sending the request.
     pub late: bool,
     /// How to wake the owner, while it sleeps.
@@ -143,6 +154,7 @@ impl<P: Protocol, W> Call<P, W> {
             failure: None,
             timed: false,
             late: false,
+            looks: false,
             wake: None,
         }
     }
@@ -151,6 +163,8 @@ impl<P: Protocol, W> Call<P, W> {
 /// Who is to be woken, and with what, once the machine's lock has been released.
 pub struct Wakes<P: Protocol, W> {
     pub(super) room: [Option<(W, Told<P>)>; ROOM],
+    /// Calls whose tasks are to look.
+    pub(super) tasks: [Option<CallId>; ROOM],
     pub(super) more: bool,
 }
 
@@ -162,6 +176,11 @@ impl<P: Protocol, W> Wakes<P, W> {
     #[must_use]
     pub fn more(&self) -> bool {
         self.more
+    }
+
+    /// Non-blocking calls whose tasks are to look how they stand.
+    pub fn tasks(&self) -> impl Iterator<Item = CallId> + use<P, W> {
+        self.tasks.into_iter().flatten()
     }
 }
 

@@ -44,6 +44,30 @@ impl<P: Protocol, W> Machine<P, W> {
         }
     }
 
+    /// A task waits for `id`, and is to be told when it should look again: when the call is over, or
+    /// nobody receives any more. False when it should look at once.
+    pub fn looks(&mut self, id: CallId) -> bool {
+        let Some(call) = self.calls.get_mut(id.0) else { return false };
+        if call.stage == Stage::Over {
+            return false;
+        }
+        if !call.looks && !call.is_called {
+            call.looks = true;
+            self.looking.push_back(&mut self.calls, id.0);
+        }
+        true
+    }
+
+    /// No task waits for `id` any more.
+    fn looks_not(&mut self, id: u32) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if std::mem::take(&mut call.looks) {
+            self.looking.remove(&mut self.calls, id);
+        } else if std::mem::take(&mut call.is_called) {
+            self.called.remove(&mut self.calls, id);
+        }
+    }
+
     /// The owner of `id` has looked, and a message was there.
     pub fn polled(&mut self, id: CallId) -> Finish<P> {
         match self.finish(id) {
@@ -65,6 +89,7 @@ impl<P: Protocol, W> Machine<P, W> {
     /// held until its reply has come, which is then an orphan, or the connection ends. Answers the
     /// reply, if it is there.
     pub fn give_up(&mut self, id: CallId) -> Option<P::Reply> {
+        self.looks_not(id.0);
         let call = self.calls.get_mut(id.0)?;
         if call.stage == Stage::Over {
             let reply = call.reply.take();
@@ -84,6 +109,7 @@ impl<P: Protocol, W> Machine<P, W> {
             None => return Finish::Ended,
         };
         self.finishable -= 1;
+        self.looks_not(id.0);
         self.calls.free(id.0);
         match reply {
             Some(reply) => Finish::Reply(reply),

@@ -30,6 +30,8 @@ pub struct Machine<P: Protocol, W> {
     pub(super) waiting: List,
     /// The same, of those that wait for so long and no longer (`deadline.rs`).
     pub(super) waiting_timed: List,
+    /// Non-blocking calls for which tasks wait.
+    pub(super) looking: List,
     /// Calls whose sleeping owners are to be woken.
     pub(super) called: CalledList,
     /// Some proc is to be woken.
@@ -171,6 +173,7 @@ impl<P: Protocol, W> Machine<P, W> {
             helping: List::new(),
             waiting: List::new(),
             waiting_timed: List::new(),
+            looking: List::new(),
             called: CalledList::new(),
             roused: false,
             receive_proc: Proc::Absent,
@@ -308,11 +311,15 @@ impl<P: Protocol, W> Machine<P, W> {
                 }
             }
         }
-        for place in places {
+        let mut tasks = [None; ROOM];
+        for (place, task) in places.zip(&mut tasks) {
             let Some(id) = self.called.pop_front(&mut self.calls) else {
                 break;
             };
             *place = self.told(id);
+            if place.is_none() {
+                *task = Some(CallId(id));
+            }
         }
         let mut more = !self.called.is_empty();
         if !more && self.closer.is_some() && self.is_idle() {
@@ -322,7 +329,7 @@ impl<P: Protocol, W> Machine<P, W> {
             }
         }
         self.lingering += u32::from(more);
-        Wakes { room, more }
+        Wakes { room, tasks, more }
     }
 
     /// What the owner of a called call is told, and how it is woken.
@@ -342,6 +349,10 @@ impl<P: Protocol, W> Machine<P, W> {
             Why::Turn => Told::Turn(call.request.take()?),
             Why::Sent | Why::AllSent => Told::Sent,
             Why::Receive => Told::Receive,
+            Why::Look => {
+                call.is_called = false;
+                return None;
+            }
         };
         call.is_called = false;
         let wake = call.wake.take()?;
@@ -354,7 +365,7 @@ impl<P: Protocol, W> Machine<P, W> {
                 }
                 self.calls.free(id);
             }
-            Why::Tag | Why::Turn | Why::Sent | Why::Receive => {}
+            Why::Tag | Why::Turn | Why::Sent | Why::Receive | Why::Look => {}
         }
         Some((wake, told))
     }
@@ -362,7 +373,7 @@ impl<P: Protocol, W> Machine<P, W> {
     /// Has the sleeping owner of `id` told.
     pub(super) fn call(&mut self, id: u32, why: Why) {
         if let Some(call) = self.calls.get_mut(id) {
-            debug_assert!(call.wake.is_some(), "only a sleeper is told");
+            debug_assert!(call.wake.is_some() || why == Why::Look, "only a sleeper is told");
             debug_assert!(!call.is_called, "and one thing at a time");
             call.is_called = true;
             call.why = why;
@@ -372,6 +383,15 @@ impl<P: Protocol, W> Machine<P, W> {
             self.called.push_back(&mut self.calls, id);
             // One that looks for messages now and then, and has something else to do now.
             self.leave(Muxer::Napping(id));
+        }
+    }
+
+    /// Has the task look that waits for a non-blocking call, if one does.
+    pub(super) fn have_looked(&mut self, id: u32) {
+        if let Some(call) = self.calls.get_mut(id).filter(|call| call.looks) {
+            call.looks = false;
+            self.looking.remove(&mut self.calls, id);
+            self.call(id, Why::Look);
         }
     }
 

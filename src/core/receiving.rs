@@ -221,6 +221,9 @@ impl<P: Protocol, W> Machine<P, W> {
             // (It may yet have to be told that it is sent, and is in no queue then.)
             if let Kind::NonBlocking(_) = call.kind {
                 self.finishable += 1;
+                if call.looks {
+                    self.have_looked(id);
+                }
             } else if call.wake.is_some() && self.muxer != Muxer::Call(id) {
                 let (queue, calls) = match call.timed {
                     true => (&mut self.waiting_timed, &mut self.calls),
@@ -290,7 +293,10 @@ impl<P: Protocol, W> Machine<P, W> {
             if asleep {
                 self.call(id, Why::Over);
             }
-            self.finishable += u32::from(comes);
+            if comes {
+                self.finishable += 1;
+                self.have_looked(id);
+            }
         }
         self.stop_procs();
         self.grant_muxer(range);
@@ -330,6 +336,11 @@ impl<P: Protocol, W> Machine<P, W> {
             let alone = alone && self.tagless.is_empty() && self.helping.is_empty();
             if !alone || self.receive_proc.is_present() {
                 self.pass_role();
+            }
+            // Whoever relied on this one may find that it can never finish, or look by itself. One that
+            // has just looked found nothing for them.
+            if who != Muxer::Visitor {
+                self.role_is_vacant();
             }
         }
     }
@@ -402,6 +413,16 @@ impl<P: Protocol, W> Machine<P, W> {
         if matches!(self.muxer, Muxer::Proc | Muxer::Nobody) {
             self.muxer = Muxer::Nobody;
             self.pass_role();
+            self.role_is_vacant();
+        }
+    }
+
+    /// If nobody receives, the tasks that wait for non-blocking calls look.
+    fn role_is_vacant(&mut self) {
+        if self.muxer == Muxer::Nobody {
+            while let Some(id) = self.looking.head() {
+                self.have_looked(id);
+            }
         }
     }
 

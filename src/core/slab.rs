@@ -56,6 +56,7 @@ impl<P: Protocol, W> Calls<P, W> {
             call.stage = stage;
             call.timed = false;
             call.late = false;
+            call.looks = false;
         }
         at
     }

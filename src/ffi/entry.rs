@@ -21,11 +21,11 @@ struct Room {
     held: Held,
 }
 
-/// The Rust Mux: in the private part where that is large enough, which is so wherever pointers have
-/// 64 bits; elsewhere in a block of its own.
-#[cfg(not(any(mux_boxed, not(target_pointer_width = "64"))))]
+/// The Rust Mux: in the private part where that is large enough (build.rs says where); elsewhere in a
+/// block of its own.
+#[cfg(not(mux_boxed))]
 type Held = std::mem::MaybeUninit<Inside>;
-#[cfg(any(mux_boxed, not(target_pointer_width = "64")))]
+#[cfg(mux_boxed)]
 type Held = *mut Inside;
 
 const _: () = {
@@ -49,7 +49,7 @@ impl Mux {
         // SAFETY: the private part is ours to fill, is as large and aligned (above), and what was in
         // it is garbage or idle.
         unsafe {
-            #[cfg(any(mux_boxed, not(target_pointer_width = "64")))]
+            #[cfg(mux_boxed)]
             {
                 let room = Mux::room(mux);
                 (*room).held = libc::malloc(size_of::<Inside>()).cast();
@@ -73,7 +73,7 @@ impl Mux {
         // of its own is freed.
         unsafe {
             Mux::owner(mux).store(std::ptr::null_mut(), Relaxed);
-            #[cfg(any(mux_boxed, not(target_pointer_width = "64")))]
+            #[cfg(mux_boxed)]
             libc::free(Mux::inside(mux).cast());
         }
     }
@@ -93,9 +93,9 @@ impl Mux {
         // SAFETY: the caller's promise.
         unsafe {
             let held = &raw mut (*Mux::room(mux)).held;
-            #[cfg(not(any(mux_boxed, not(target_pointer_width = "64"))))]
+            #[cfg(not(mux_boxed))]
             return held.cast();
-            #[cfg(any(mux_boxed, not(target_pointer_width = "64")))]
+            #[cfg(mux_boxed)]
             return held.read();
         }
     }

@@ -29,6 +29,7 @@ use crate::core::tags::Range;
 use crate::core::{Machine, Protocol, Refused, Told, Wakes};
 use crate::sched::native::Native;
 use crate::sched::signal::Signal;
+use crate::sched::tasks::Tasks;
 use crate::sched::{Handle, Sched};
 
 pub use crate::core::Stats;
@@ -142,7 +143,7 @@ pub enum Error<F> {
     #[error("the connection has ended")]
     Ended,
     /// The request could not be sent, or not be given its tag.
-    #[error("the request could not be sent")]
+    #[error("the request could not be sent: {0}")]
     Failed(F),
     /// All tags are taken, and the call is not one that waits; or all of them are held for calls
     /// that have been given up.
@@ -212,6 +213,8 @@ pub struct Mux<T: Transport, S: Sched = Native> {
     /// Readable while some non-blocking call can finish; there once it has been asked for. Its lock
     /// is taken before the state's, and held over its own system calls alone.
     signal: lock_api::Mutex<S::Lock, Option<Signal>>,
+    /// Wakers of the tasks that wait for non-blocking calls, by the calls' numbers.
+    tasks: S::Tasks,
 }
 
 impl<T: Transport> Mux<T, Native> {
@@ -227,7 +230,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[must_use]
     pub fn with_sched(transport: T, sched: S) -> Mux<T, S> {
         let state = lock_api::Mutex::new(Machine::new());
-        Mux { transport, sched, state, ends: AtomicU32::new(0), signal: lock_api::Mutex::new(None) }
+        let signal = lock_api::Mutex::new(None);
+        Mux { transport, sched, state, ends: AtomicU32::new(0), signal, tasks: Tasks::NONE }
     }
 
     /// The connection.
@@ -322,6 +326,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     fn wake(&self, mut wakes: Wakes<Over<T>, Wake<T, S>>) {
         loop {
             let more = wakes.more();
+            for id in wakes.tasks() {
+                if let Some(waker) = self.tasks.take(id.place()) {
+                    waker.wake();
+                }
+            }
             for (handle, told) in wakes {
                 handle.wake(told);
             }

@@ -1,9 +1,14 @@
 //! Non-blocking calls, for programs with an event loop: the request goes out at once, and the
 //! owner comes back to see.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use crate::core::{CallId, Finish, Step, Told};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
+use crate::sched::native::Native;
+use crate::sched::tasks::Tasks;
 
 use super::blocking::Turn;
 use super::waiting::Waited;
@@ -142,10 +147,52 @@ impl<T: Transport, S: Sched> Call<'_, T, S> {
     }
 }
 
+/// Ready when the reply is there, or there will be none.
+///
+/// Somebody has to receive: a thread in [`Mux::receive_proc`], or one that calls [`Mux::rpc`]. When nobody
+/// does any more, the task is woken, and the call fails with [`Error::Stuck`]; or, where the transport can
+/// [look without waiting](Transport::can_try), it looks each time that it is polled, and it is for the
+/// program to poll it when there is something to be seen.
+impl<T: Transport> Future for Call<'_, T, Native> {
+    type Output = Result<T::Reply, Error<T::Failure>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.can_finish() {
+                Finished::Reply(reply) => return Poll::Ready(Ok(reply)),
+                Finished::Failed(error) => return Poll::Ready(Err(error)),
+                Finished::Pending => {}
+            }
+            let Some(id) = self.id else { return Poll::Ready(Err(Error::Ended)) };
+            if !self.mux.tasks.put(id.place(), context.waker()) {
+                self.cancel();
+                return Poll::Ready(Err(Error::NoMemory));
+            }
+            let mut state = self.mux.state.lock();
+            let waits = state.looks(id);
+            self.mux.release(state);
+            if waits {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+// It holds no reference to itself.
+impl<T: Transport, S: Sched> Unpin for Call<'_, T, S> {}
+
+impl<T: Transport, S: Sched> Call<'_, T, S> {
+    /// Gives it up, as dropping it does.
+    pub fn cancel(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.mux.give_up(id);
+            drop(self.mux.tasks.take(id.place()));
+        }
+    }
+}
+
 impl<T: Transport, S: Sched> Drop for Call<'_, T, S> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.mux.give_up(id);
-        }
+        self.cancel();
     }
 }

@@ -30,6 +30,7 @@ impl Host {
 impl Sched for Host {
     type Lock = native::sys::Lock;
     type Parker = Bunk;
+    type Tasks = super::tasks::NoTasks;
 
     #[inline]
     fn parker(&self) -> Bunk {

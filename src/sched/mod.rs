@@ -21,6 +21,7 @@ pub mod own;
 mod parking;
 pub mod plan9;
 pub mod signal;
+pub mod tasks;
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
@@ -92,6 +93,8 @@ pub trait Sched {
     type Lock: RawMutex;
     /// What sleeps a caller.
     type Parker: Parker;
+    /// Where the wakers of async tasks are kept.
+    type Tasks: tasks::Tasks;
 
     /// A parker for the calling task.
     fn parker(&self) -> Self::Parker;

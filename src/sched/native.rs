@@ -22,6 +22,7 @@ pub type Bunk = sys::Bunk;
 impl Sched for Native {
     type Lock = sys::Lock;
     type Parker = Bunk;
+    type Tasks = super::tasks::Wakers;
 
     #[inline]
     fn parker(&self) -> Bunk {

@@ -6,7 +6,8 @@ use std::ffi::c_int;
 pub struct Signal {
     /// What select and poll wait for.
     read: c_int,
-    /// What makes it readable: the same one, where there are eventfds.
+    /// What makes it readable; with eventfds it is the same one.
+    #[cfg(not(target_os = "linux"))]
     write: c_int,
     raised: bool,
 }
@@ -17,14 +18,20 @@ impl Signal {
     /// # Errors
     /// The operating system's error number.
     pub fn new() -> Result<Signal, c_int> {
-        let (read, write) = open()?;
-        Ok(Signal { read, write, raised: false })
+        open()
     }
 
     /// The descriptor.
     #[must_use]
     pub fn fd(&self) -> c_int {
         self.read
+    }
+
+    fn write_end(&self) -> c_int {
+        #[cfg(target_os = "linux")]
+        return self.read;
+        #[cfg(not(target_os = "linux"))]
+        return self.write;
     }
 
     /// Makes it readable, or no longer so.
@@ -39,7 +46,7 @@ impl Signal {
         // what is read has been written, and what is written has been read.
         unsafe {
             if raised {
-                libc::write(self.write, (&raw const one).cast(), 8);
+                libc::write(self.write_end(), (&raw const one).cast(), 8);
             } else {
                 libc::read(self.read, (&raw mut one).cast(), 8);
             }
@@ -52,22 +59,24 @@ impl Drop for Signal {
         // SAFETY: they are ours, and nobody else closes them.
         unsafe {
             libc::close(self.read);
-            if self.write != self.read {
-                libc::close(self.write);
-            }
+            #[cfg(not(target_os = "linux"))]
+            libc::close(self.write);
         }
     }
 }
 
 #[cfg(target_os = "linux")]
-fn open() -> Result<(c_int, c_int), c_int> {
+fn open() -> Result<Signal, c_int> {
     // SAFETY: it takes two numbers, and answers a descriptor or less than 0.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    if fd < 0 { Err(crate::sched::errno()) } else { Ok((fd, fd)) }
+    if fd < 0 {
+        return Err(crate::sched::errno());
+    }
+    Ok(Signal { read: fd, raised: false })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open() -> Result<(c_int, c_int), c_int> {
+fn open() -> Result<Signal, c_int> {
     let mut ends = [0; 2];
     // SAFETY: room for the two descriptors that it answers; they are ours from then on.
     unsafe {
@@ -79,7 +88,7 @@ fn open() -> Result<(c_int, c_int), c_int> {
             libc::fcntl(end, libc::F_SETFL, libc::O_NONBLOCK);
         }
     }
-    Ok((ends[0], ends[1]))
+    Ok(Signal { read: ends[0], write: ends[1], raised: false })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ struct Parking;
 impl Sched for Parking {
     type Lock = parking_lot::RawMutex;
     type Parker = parking::Bunk;
+    type Tasks = super::tasks::NoTasks;
 
     fn parker(&self) -> parking::Bunk {
         parking::Bunk::new()

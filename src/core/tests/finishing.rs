@@ -3,6 +3,54 @@
 use super::*;
 
 #[test]
+fn a_task_looks_when_its_reply_is_there() {
+    let mut bench = Bench::new(WIDE);
+    let (_, _, step) = bench.waiting_call();
+    assert_eq!(step, Step::Receive);
+    let (b, tag) = bench.started_call(1);
+    let (c, _) = bench.started_call(2);
+    assert_eq!(bench.can_finish(b, true), Finish::Pending);
+    assert!(bench.machine.looks(b) && bench.machine.looks(b) && bench.machine.looks(c));
+    bench.deliver(tag, 7);
+    assert_eq!(std::mem::take(&mut bench.looked), [b]);
+    assert!(!bench.machine.looks(b), "it is over");
+    assert_eq!(bench.can_finish(b, true), Finish::Reply(7));
+    bench.end();
+    assert_eq!(bench.looked, [c]);
+}
+
+#[test]
+fn tasks_look_when_nobody_receives_any_more() {
+    let mut bench = Bench::new(WIDE);
+    let (a, tag, _) = bench.waiting_call();
+    let (b, _) = bench.started_call(1);
+    let (c, _) = bench.started_call(2);
+    assert!(bench.machine.looks(b) && bench.machine.looks(c));
+    bench.deliver(tag, 7);
+    assert_eq!(bench.step(a), Step::Reply(7));
+    assert_eq!(std::mem::take(&mut bench.looked), [b, c]);
+    assert_eq!(bench.can_finish(b, false), Finish::Never);
+    assert_eq!(bench.can_finish(c, true), Finish::Poll);
+    assert!(bench.machine.looks(c));
+    assert_eq!(bench.poll_ends(c), Finish::Pending);
+    assert_eq!(bench.looked, [], "one that has looked itself has no need to look again");
+}
+
+#[test]
+fn a_task_that_gives_up_is_not_told() {
+    let mut bench = Bench::new(WIDE);
+    bench.waiting_call();
+    let (b, _) = bench.started_call(1);
+    let (c, tag) = bench.started_call(2);
+    assert!(bench.machine.looks(b) && bench.machine.looks(c));
+    bench.machine.give_up(b);
+    assert_eq!(bench.machine.deliver(Some(tag), 7, WIDE, |_, _| ()), None);
+    assert_eq!(bench.machine.give_up(c), Some(7), "before it could be told");
+    bench.end();
+    assert_eq!(bench.looked, []);
+}
+
+#[test]
 fn pending_while_somebody_else_receives() {
     let mut bench = Bench::new(WIDE);
     let (muxer, tag, step) = bench.waiting_call();

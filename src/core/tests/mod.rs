@@ -30,6 +30,8 @@ struct Bench {
     range: Range,
     woken: Vec<(u32, Told<Numbers>)>,
     arrived: Vec<(u32, u32)>,
+    /// Which tasks were told to look.
+    looked: Vec<CallId>,
     /// Whether to take one batch of wakes at a time, as drivers do, and how often more are due.
     lazy: bool,
     due: u32,
@@ -47,6 +49,7 @@ impl Bench {
             range,
             woken: Vec::new(),
             arrived: Vec::new(),
+            looked: Vec::new(),
             lazy: false,
             due: 0,
         }
@@ -73,6 +76,7 @@ impl Bench {
     fn take(&mut self, mut wakes: Option<Wakes<Numbers, u32>>) {
         while let Some(some) = wakes {
             let more = some.more();
+            self.looked.extend(some.tasks());
             self.woken.extend(some);
             if !more {
                 return;

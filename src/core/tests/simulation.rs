@@ -32,6 +32,8 @@ enum Doing {
     Step(CallId),
     Asleep(CallId),
     Started(CallId),
+    /// A task that waits to be told to look.
+    Watches(CallId),
     Poll(CallId),
     Looked(CallId, bool),
     /// In recv (or, without waiting, in nbrecv) by hand.
@@ -206,6 +208,8 @@ impl World {
                 let able_to = match self.callers[at].doing {
                     Doing::Asleep(_) => self.callers[at].timed && !self.callers[at].expired,
                     Doing::Done => false,
+                    // An executor may look for no reason; and has to, when nobody receives.
+                    Doing::Watches(_) => !self.wire.is_empty(),
                     Doing::Recv(_) | Doing::ByHand(_, true) => !self.wire.is_empty(),
                     Doing::Send(_) | Doing::Help(..) | Doing::Along(_) => !self.stuffed(),
                     _ => true,
@@ -470,6 +474,13 @@ impl World {
                 let step = self.bench.step(id);
                 self.steps(at, id, step)
             }
+            Doing::Watches(id) if self.random(20) == 0 => {
+                self.bench.machine.give_up(id);
+                self.bench.gather();
+                self.failed += 1;
+                self.over(at, None)
+            }
+            Doing::Watches(id) => Doing::Started(id),
             Doing::Started(id) => match self.random(10) {
                 0 => {
                     self.bench.machine.give_up(id);
@@ -699,6 +710,13 @@ impl World {
         match finish {
             Finish::Reply(reply) => self.over(at, Some(reply)),
             Finish::Ended | Finish::Never => self.over(at, None),
+            Finish::Pending if self.random(2) == 0 => {
+                if self.bench.machine.looks(id) {
+                    Doing::Watches(id)
+                } else {
+                    Doing::Started(id)
+                }
+            }
             Finish::Pending => Doing::Started(id),
             Finish::Poll => Doing::Poll(id),
         }
@@ -757,6 +775,13 @@ impl World {
 
     /// Those woken are ready to run, with what they were told.
     fn tell(&mut self) {
+        for id in std::mem::take(&mut self.bench.looked) {
+            let watches = |caller: &mut Caller| match caller.doing {
+                Doing::Watches(other) if other == id => caller.doing = Doing::Started(id),
+                _ => {}
+            };
+            self.callers.iter_mut().for_each(watches);
+        }
         for (who, told) in self.bench.woken() {
             if who == CLOSER {
                 assert_eq!(self.closing, Closing::Waits);
