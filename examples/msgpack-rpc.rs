@@ -17,7 +17,6 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Instant;
 use std::{env, process, thread};
 
-use mux::core::tags::Range;
 use mux::{Error, Mux, Transport};
 use rmpv::Value;
 
@@ -87,8 +86,8 @@ impl Transport for Neovim {
     type Failure = io::Error;
     type Watch = ();
 
-    fn range(&self) -> Range {
-        Range { min: 0, max: u32::MAX }
+    fn range(&self) -> std::ops::Range<u32> {
+        0..u32::MAX
     }
 
     fn set_tag(&self, request: &mut Vec<u8>, tag: u32) -> io::Result<()> {

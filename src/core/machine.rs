@@ -115,7 +115,8 @@ impl<W> Proc<W> {
     }
 }
 
-/// What has happened so far.
+/// What has happened so far, since the beginning. See `Mux::stats`.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Calls begun.
@@ -537,6 +538,16 @@ impl<P: Protocol, W> Machine<P, W> {
             std::mem::replace(&mut self.tags, Tags::new()),
             std::mem::replace(&mut self.calls, Calls::new()),
         )
+    }
+
+    #[cfg(test)]
+    pub(crate) fn muxer_is_nobody(&self) -> bool {
+        self.muxer == Muxer::Nobody
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_lookers(&self) -> bool {
+        !self.looking.is_empty()
     }
 
     /// How often the connection has ended. Whoever sends says how often it had when he began.

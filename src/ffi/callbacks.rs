@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::errors;
 use super::layout::{Mux, Muxrpc};
-use crate::core::tags::Range;
 use crate::rpc::{BATCH, Batch, Polled, Transport};
 
 /// A message: the program's, and only ever handed back to it.
@@ -161,14 +160,12 @@ impl Transport for Callbacks {
     type Watch = Peek;
 
     #[inline]
-    fn range(&self) -> Range {
+    fn range(&self) -> std::ops::Range<u32> {
         // SAFETY: the Mux is there as long as it is in use (mux.h); other threads may be writing, so
         // the words are read as atomic ones.
         unsafe {
-            Range {
-                min: AtomicU32::from_ptr(&raw mut (*self.mux).mintag).load(Ordering::Relaxed),
-                max: AtomicU32::from_ptr(&raw mut (*self.mux).maxtag).load(Ordering::Relaxed),
-            }
+            AtomicU32::from_ptr(&raw mut (*self.mux).mintag).load(Ordering::Relaxed)
+                ..AtomicU32::from_ptr(&raw mut (*self.mux).maxtag).load(Ordering::Relaxed)
         }
     }
 

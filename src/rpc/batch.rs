@@ -3,7 +3,22 @@
 /// How many messages at most.
 pub const BATCH: usize = 16;
 
-/// Up to [`BATCH`] messages, in order.
+/// Up to [`BATCH`] messages, in order. For transports that [send](crate::Transport::send_many) or
+/// [receive](crate::Transport::recv_many) several at a time.
+///
+/// ```
+/// # use mux::Batch;
+/// /// What a transport that has read two messages at once stores.
+/// fn store(replies: &mut Batch<&str>) {
+///     for message in ["one", "other"] {
+///         replies.push(message).expect("there is room for sixteen");
+///     }
+/// }
+///
+/// let mut replies = Batch::default();
+/// store(&mut replies);
+/// assert_eq!(replies.iter().copied().collect::<Vec<_>>(), ["one", "other"]);
+/// ```
 #[derive(Debug)]
 pub struct Batch<M> {
     /// The first `len` are there.
@@ -11,9 +26,15 @@ pub struct Batch<M> {
     len: usize,
 }
 
+impl<M> Default for Batch<M> {
+    fn default() -> Batch<M> {
+        Batch { room: [const { None }; BATCH], len: 0 }
+    }
+}
+
 impl<M> Batch<M> {
     pub(crate) fn new() -> Batch<M> {
-        Batch { room: [const { None }; BATCH], len: 0 }
+        Batch::default()
     }
 
     /// How many there are.

@@ -47,7 +47,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             for owner in owners.by_ref().take(done) {
                 let result = failure.take().map_or(Ok(()), Err);
                 match owner {
-                    Some(id) => state.proc_sent(id, result, began, self.transport.range()),
+                    Some(id) => state.proc_sent(id, result, began, self.range()),
                     None => answer = result,
                 }
             }
@@ -70,7 +70,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let mut orphans = Batch::new();
         let mut state = self.state.lock();
-        let range = self.transport.range();
+        let range = self.range();
         for (tag, reply) in tags.into_iter().zip(batch.drain()) {
             let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
             if let Some(orphan) = state.deliver(tag, reply, range, arrived) {

@@ -39,8 +39,16 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// The caller may find itself receiving for others while it waits.
     ///
     /// # Errors
-    /// [`Error::Ended`], [`Error::Failed`], [`Error::EmptyRange`] or [`Error::NoMemory`]. When all
-    /// tags are taken, it waits for one.
+    /// [`Error::Ended`], [`Error::Failed`], [`Error::HungUp`], [`Error::EmptyRange`],
+    /// [`Error::NoMemory`]; and [`Error::NoTag`] when all tags are held for calls that have been given
+    /// up. When all tags are taken otherwise, it waits for one.
+    ///
+    /// ```
+    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+    /// # use echo::*;
+    /// let mux = mux::Mux::new(Echo::default());
+    /// assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
+    /// ```
     pub fn rpc(&self, request: T::Request) -> Result<T::Reply, Error<T::Failure>> {
         self.rpc_until(request, NEVER)
     }
@@ -76,7 +84,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let (result, began) = self.send(request, true);
         let mut state = self.state.lock();
-        let mut step = state.sent(id, result, began, self.transport.range());
+        let mut step = state.sent(id, result, began, self.range());
         if let Step::Help(..) = step {
             (state, step) = self.help(state, id, step);
         }
@@ -104,7 +112,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         watch: Option<T::Watch>,
     ) -> Result<Locked<'_, T, S, Begun>, Error<T::Failure>> {
         let mut state = self.state.lock();
-        match state.begin(self.transport.range(), watch) {
+        match state.begin(self.range(), watch) {
             Ok(begun) => Ok((state, begun)),
             Err(refused) => self.begin_again(state, refused, watch),
         }
@@ -125,7 +133,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             return Err(refused.into());
         }
         let mut state = self.state.lock();
-        match state.begin(self.transport.range(), watch) {
+        match state.begin(self.range(), watch) {
             Ok(begun) => Ok((state, begun)),
             Err(refused) => {
                 self.release(state);
@@ -148,7 +156,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             let (result, began) = self.send(request, true);
             helped += 1;
             state = self.state.lock();
-            let range = self.transport.range();
+            let range = self.range();
             step = state.helped(id, helped < HELP, other, result, began, range);
         }
         (state, step)
@@ -169,7 +177,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     fn abandon(&self, id: CallId, error: Error<T::Failure>) -> Error<T::Failure> {
         let mut state = self.state.lock();
-        let orphan = state.abandon(id, self.transport.range());
+        let orphan = state.abandon(id, self.range());
         self.release(state);
         if let Some(orphan) = orphan {
             self.transport.orphan(orphan);
@@ -185,7 +193,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         id: CallId,
         deadline: u64,
     ) -> Result<u32, Error<T::Failure>> {
-        let step = state.step(id, self.transport.range());
+        let step = state.step(id, self.range());
         match self.wait(state, id, step, deadline) {
             Waited::Step(Step::Tagged(tag)) | Waited::Told(Told::Tag(tag)) => Ok(tag),
             over => match outcome(over) {
@@ -200,7 +208,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     pub(super) fn turn(&self, id: CallId, request: T::Request, deadline: u64) -> Turn<T> {
         let mut state = self.state.lock();
-        match state.queue(id, request, self.transport.range()) {
+        match state.queue(id, request, self.range()) {
             Queued::Go(request) => {
                 self.release(state);
                 Turn::Mine(request)
@@ -221,7 +229,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// The muxer's role has come to this caller, whose call may be over by now.
     fn takes_over(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
         let mut state = self.state.lock();
-        let step = state.step(id, self.transport.range());
+        let step = state.step(id, self.range());
         self.release(state);
         match step {
             Step::Receive => self.receive_until_over(id),
@@ -234,7 +242,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     fn receive_until_over(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
         loop {
             let mut state = self.receive();
-            let step = state.step(id, self.transport.range());
+            let step = state.step(id, self.range());
             self.release(state);
             match step {
                 Step::Receive => {}

@@ -9,7 +9,17 @@ use super::waiting::Waited;
 use super::{Error, Mux, Polled, Transport};
 
 impl<T: Transport, S: Sched> Mux<T, S> {
-    /// Sends `request` as it is, when its turn comes, and forgets it.
+    /// Sends `request` as it is, when its turn comes, and forgets it: a message that is no call, such as
+    /// an answer to what the server has asked.
+    ///
+    /// ```
+    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+    /// # use echo::*;
+    /// let mux = mux::Mux::new(Echo::default());
+    /// mux.send_message((77, "for whom it may concern".to_string())).unwrap();
+    /// let message = mux.receive_message(true).unwrap();
+    /// assert_eq!(message, Some((77, "for whom it may concern".to_string())));
+    /// ```
     ///
     /// # Errors
     /// [`Error::Failed`], [`Error::NoMemory`], or [`Error::Ended`] if the connection ended first.
@@ -25,7 +35,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         };
         let (result, began) = self.send(request, false);
         let mut state = self.state.lock();
-        let step = state.sent(id, result, began, self.transport.range());
+        let step = state.sent(id, result, began, self.range());
         self.release(state);
         match step {
             Step::Failed(failure) => Err(Error::Failed(failure)),

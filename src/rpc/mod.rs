@@ -38,7 +38,16 @@ pub use nonblocking::{Call, Finished};
 
 /// A connection to a server, and where the tag is in a message.
 ///
-/// The functions are called with no lock held; `send` by one caller at a time, `recv` and
+/// ```
+#[doc = include_str!("../../docs/echo.rs")]
+///
+/// fn main() {
+///     let mux = mux::Mux::new(Echo::default());
+///     assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
+/// }
+/// ```
+///
+/// The functions are called with no lock held (but for `range`, `can_try` and `arrived`); `send` by one caller at a time, `recv` and
 /// `try_recv` together by one at a time, both at once; the others by any number at once. None may
 /// call the [`Mux`] that it belongs to, and none may unwind.
 pub trait Transport {
@@ -48,11 +57,13 @@ pub trait Transport {
     type Reply;
     /// Why a message could not be sent.
     type Failure;
-    /// How the owner of a non-blocking call sees that its reply is there; `()` where it does not.
+    /// How the owner of a non-blocking call sees from outside that its reply is there, as C programs
+    /// do; `()` otherwise.
     type Watch: Copy;
 
-    /// The valid tags, now. Asked at each use, so it may change at any time.
-    fn range(&self) -> Range;
+    /// The valid tags, now: from the first up to, but not including, the last. Asked at each use (under
+    /// a lock: it answers at once), so it may change at any time.
+    fn range(&self) -> std::ops::Range<u32>;
 
     /// Puts `tag` into a request.
     ///
@@ -69,7 +80,8 @@ pub trait Transport {
     /// Fails that call alone.
     fn send(&self, request: &mut Self::Request) -> Result<(), Self::Failure>;
 
-    /// Waits for a message. `None` is the end of the connection.
+    /// Waits for a message. `None` is the end of the connection. A lock around what it reads from is
+    /// never contended, since one at a time is in here.
     fn recv(&self) -> Option<Self::Reply>;
 
     /// Whether requests are sent by [`send_many`](Transport::send_many) rather than by
@@ -113,7 +125,10 @@ pub trait Transport {
         Polled::Nothing
     }
 
-    /// Disposes of a message that no call waits for.
+    /// Disposes of a message that no call waits for: a late reply, or what the server says unasked. It
+    /// may not call the [`Mux`]; what is to be answered goes to another thread, which answers by
+    /// [`send_message`](Mux::send_message). A server that talks unasked wants
+    /// [`receive_proc`](Mux::receive_proc), since otherwise nobody receives while no call waits.
     fn orphan(&self, message: Self::Reply) {
         drop(message);
     }
@@ -126,6 +141,19 @@ pub trait Transport {
 }
 
 /// What looking without waiting has found.
+///
+/// ```
+/// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+/// # use echo::*;
+/// use mux::{Polled, Transport};
+///
+/// let echo = Echo::default();
+/// assert_eq!(echo.try_recv(), Polled::Nothing);
+/// echo.send(&mut request("hello")).unwrap();
+/// assert_eq!(echo.try_recv(), Polled::Message(request("hello")));
+/// echo.close();
+/// assert_eq!(echo.try_recv(), Polled::Ended);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled<R> {
     /// A message.
@@ -137,6 +165,21 @@ pub enum Polled<R> {
 }
 
 /// Why a call has no reply.
+///
+/// ```
+/// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+/// # use echo::*;
+/// use mux::{Error, Mux};
+///
+/// let mux = Mux::new(Echo::default());
+/// mux.hang_up();
+/// match mux.rpc(request("hello")) {
+///     Err(Error::HungUp) => {}
+///     other => panic!("{other:?}"),
+/// }
+/// assert_eq!(Error::<std::io::Error>::TimedOut.to_string(), "the call took too long");
+/// ```
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error<F> {
     /// The connection has ended. A later call tries again: the transport may have connected anew.
@@ -204,6 +247,29 @@ type Locked<'a, T, S, A> = (State<'a, T, S>, A);
 type State<'a, T, S> = lock_api::MutexGuard<'a, <S as Sched>::Lock, Core<T, S>>;
 
 /// Many callers on one connection. All its functions may be called from any number of threads.
+///
+/// Whoever calls and has nobody to receive for it receives for all, until its own reply is there. Where
+/// nobody may have time for that, [`receive_proc`](Mux::receive_proc) in a thread of its own does, and
+/// [`send_proc`](Mux::send_proc) sends.
+///
+/// ```
+/// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+/// # use echo::*;
+/// use mux::Mux;
+/// use std::thread;
+///
+/// let mux = Mux::new(Echo::default());
+/// thread::scope(|scope| {
+///     for n in 0..8 {
+///         let mux = &mux;
+///         scope.spawn(move || {
+///             let text = format!("hello from thread {n}");
+///             assert_eq!(mux.rpc(request(&text)).unwrap().1, text);
+///         });
+///     }
+/// });
+/// assert_eq!(mux.stats().calls, 8);
+/// ```
 pub struct Mux<T: Transport, S: Sched = Native> {
     transport: T,
     sched: S,
@@ -218,7 +284,7 @@ pub struct Mux<T: Transport, S: Sched = Native> {
 }
 
 impl<T: Transport> Mux<T, Native> {
-    /// A multiplexor over `transport`, for threads.
+    /// A multiplexor over `transport`, for threads, and for the tasks of an async executor.
     #[must_use]
     pub fn new(transport: T) -> Mux<T, Native> {
         Mux::with_sched(transport, Native)
@@ -228,10 +294,18 @@ impl<T: Transport> Mux<T, Native> {
 impl<T: Transport, S: Sched> Mux<T, S> {
     /// A multiplexor over `transport`, for the callers that `sched` schedules.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_sched(transport: T, sched: S) -> Mux<T, S> {
         let state = lock_api::Mutex::new(Machine::new());
         let signal = lock_api::Mutex::new(None);
         Mux { transport, sched, state, ends: AtomicU32::new(0), signal, tasks: Tasks::NONE }
+    }
+
+    /// The valid tags, now.
+    #[inline]
+    fn range(&self) -> Range {
+        let std::ops::Range { start: min, end: max } = self.transport.range();
+        Range { min, max }
     }
 
     /// The connection.
@@ -240,11 +314,22 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// The scheduler.
+    #[doc(hidden)]
     pub fn sched(&self) -> &S {
         &self.sched
     }
 
     /// What has happened so far.
+    ///
+    /// ```
+    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+    /// # use echo::*;
+    /// use mux::Mux;
+    ///
+    /// let mux = Mux::new(Echo::default());
+    /// mux.rpc(request("hello")).unwrap();
+    /// assert_eq!((mux.stats().calls, mux.stats().most, mux.outstanding()), (1, 1, 0));
+    /// ```
     pub fn stats(&self) -> Stats {
         self.state.lock().stats()
     }
@@ -252,14 +337,32 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Gives the connection up: every outstanding call ends now, and later ones are refused. From any
     /// thread. Whoever is inside the transport's `send` or `recv` learns of it when that returns, so
     /// shut the connection down as well.
+    ///
+    /// ```
+    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+    /// # use echo::*;
+    /// use mux::{Error, Mux};
+    /// use std::thread;
+    ///
+    /// let mux = Mux::new(Echo::default());
+    /// thread::scope(|scope| {
+    ///     let call = scope.spawn(|| mux.rpc(request("hush, this is never answered")));
+    ///     while mux.outstanding() == 0 {
+    ///         thread::yield_now();
+    ///     }
+    ///     mux.hang_up();
+    ///     mux.transport().close();
+    ///     assert!(matches!(call.join().unwrap(), Err(Error::Ended)));
+    /// });
+    /// ```
     pub fn hang_up(&self) {
         let mut state = self.state.lock();
-        state.hang_up(self.transport.range());
+        state.hang_up(self.range());
         self.ends.store(state.ends(), Ordering::Release);
         self.release(state);
     }
 
-    /// How many tags are taken now.
+    /// How many tags are taken now, by calls and by those that have been given up.
     pub fn outstanding(&self) -> usize {
         self.state.lock().outstanding()
     }
@@ -365,7 +468,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     fn deliver(&self, reply: T::Reply) -> State<'_, T, S> {
         let tag = self.transport.tag(&reply);
         let mut state = self.state.lock();
-        let range = self.transport.range();
+        let range = self.range();
         let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
         match state.deliver(tag, reply, range, arrived) {
             None => state,
@@ -393,7 +496,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// The connection has ended. The state is locked on return.
     fn end(&self) -> State<'_, T, S> {
         let mut state = self.state.lock();
-        state.end(self.transport.range());
+        state.end(self.range());
         self.ends.store(state.ends(), Ordering::Release);
         state
     }

@@ -15,6 +15,23 @@ use super::waiting::Waited;
 use super::{Error, Mux, Over, Polled, Transport};
 
 /// How a non-blocking call stands.
+///
+/// ```
+/// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+/// # use echo::*;
+/// use mux::{Finished, Mux};
+///
+/// let mux = Mux::new(Echo::default());
+/// let mut call = mux.start(request("hello")).unwrap();
+/// let reply = loop {
+///     match call.can_finish() {
+///         Finished::Reply(reply) => break reply,
+///         Finished::Pending => std::thread::yield_now(),
+///         Finished::Failed(error) => panic!("{error}"),
+///     }
+/// };
+/// assert_eq!(reply.1, "hello");
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finished<R, F> {
     /// The reply; the call is over.
@@ -60,7 +77,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let (result, began) = self.send(request, false);
         let mut state = self.state.lock();
-        let step = state.sent(id, result, began, self.transport.range());
+        let step = state.sent(id, result, began, self.range());
         self.release(state);
         match step {
             Step::Failed(failure) => Err(Error::Failed(failure)),
@@ -121,14 +138,42 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
     ///
     /// # Errors
     /// As [`rpc`](Mux::rpc), but when all tags are taken it is [`Error::NoTag`] at once.
+    ///
+    /// # Examples
+    /// See [`Call`] and [`Finished`].
     pub fn start(&self, request: T::Request) -> Result<Call<'_, T, S>, Error<T::Failure>> {
         let id = self.start_watched(request, (), |_, _| ())?;
         Ok(Call { mux: self, id: Some(id) })
     }
 }
 
-/// A call whose reply is not waited for. Dropping it gives it up.
-pub struct Call<'a, T: Transport, S: Sched> {
+/// A call whose reply is not waited for. Dropping it gives it up: its tag stays out of use until the
+/// reply has come, which is an orphan then.
+///
+/// It is a future, too. Somebody has to receive then, such as a thread in
+/// [`receive_proc`](Mux::receive_proc):
+///
+/// ```
+/// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+/// # use echo::*;
+/// use futures::executor::block_on;
+/// use mux::Mux;
+/// use std::thread;
+///
+/// let mux = Mux::new(Echo::default());
+/// thread::scope(|scope| {
+///     scope.spawn(|| mux.receive_proc());
+///     let (one, other) = block_on(async {
+///         let one = mux.start(request("one")).unwrap();
+///         let other = mux.start(request("other")).unwrap();
+///         futures::join!(one, other)
+///     });
+///     assert_eq!((one.unwrap().1, other.unwrap().1), ("one".to_string(), "other".to_string()));
+///     mux.hang_up();
+///     mux.transport().close();
+/// });
+/// ```
+pub struct Call<'a, T: Transport, S: Sched = Native> {
     mux: &'a Mux<T, S>,
     id: Option<CallId>,
 }

@@ -12,6 +12,22 @@ use super::{Mux, Transport};
 
 impl<T: Transport, S: Sched> Mux<T, S> {
     /// Receives for all until the connection ends. Returns at once when somebody does already.
+    ///
+    /// ```
+    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+    /// # use echo::*;
+    /// use mux::Mux;
+    /// use std::thread;
+    ///
+    /// let mux = Mux::new(Echo::default());
+    /// thread::scope(|scope| {
+    ///     scope.spawn(|| mux.receive_proc());
+    ///     scope.spawn(|| mux.send_proc());
+    ///     assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
+    ///     mux.hang_up();
+    ///     mux.transport().close();
+    /// });
+    /// ```
     pub fn receive_proc(&self) {
         if self.receive_proc_starts() {
             self.receive_proc_runs();
@@ -54,7 +70,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Sends for all until the connection ends. Returns at once when somebody does already.
+    /// Sends for all until the connection ends. Returns at once when somebody does already. See
+    /// [`receive_proc`](Mux::receive_proc).
     pub fn send_proc(&self) {
         if self.state.lock().send_proc_starts() {
             self.send_proc_runs();
@@ -70,7 +87,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     self.release(state);
                     let (result, began) = self.send(request, true);
                     state = self.state.lock();
-                    state.proc_sent(id, result, began, self.transport.range());
+                    state.proc_sent(id, result, began, self.range());
                 }
                 Work::Sleep => {
                     let Told::Work = self.sleep(state, |core, wake| core.send_proc_sleeps(wake))

@@ -42,8 +42,8 @@ impl Transport for Wire {
     type Failure = &'static str;
     type Watch = ();
 
-    fn range(&self) -> Range {
-        self.range
+    fn range(&self) -> std::ops::Range<u32> {
+        self.range.min..self.range.max
     }
 
     fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), &'static str> {
@@ -194,4 +194,112 @@ fn messages_by_hand() {
     mux.send_message((777, 5)).expect("sent");
     assert_eq!(mux.receive_message(true), Ok(Some((777, 10))));
     assert_eq!(mux.send_message((0, 666)), Err(Error::Failed("not that")));
+}
+
+#[test]
+fn many_tasks_wait_in_one_thread() {
+    use futures::executor::block_on;
+    use futures::future::join_all;
+
+    let mux = Arc::new(Mux::new(Wire::to_server(WIDE, 1)));
+    let receiver = {
+        let mux = mux.clone();
+        std::thread::spawn(move || mux.receive_proc())
+    };
+    for round in 0..20 {
+        let calls = (0..200).map(|n| mux.start((0, round * 1000 + n + 20_000)).expect("a call"));
+        let calls: Vec<_> = calls.collect();
+        for (n, reply) in block_on(join_all(calls)).into_iter().enumerate() {
+            assert_eq!(reply.expect("a reply").1, 2 * (round * 1000 + n as u64 + 20_000));
+        }
+    }
+    assert_eq!(mux.outstanding(), 0);
+    *mux.transport().out.lock().unwrap() = mpsc::channel().0;
+    receiver.join().unwrap();
+}
+
+/// A task that relies on another caller to receive learns that there is none any more.
+#[test]
+fn a_task_is_not_forgotten_by_those_who_received_for_it() {
+    use futures::executor::block_on;
+
+    struct Blind(Wire);
+    impl Transport for Blind {
+        type Request = Message;
+        type Reply = Message;
+        type Failure = &'static str;
+        type Watch = ();
+
+        fn range(&self) -> std::ops::Range<u32> {
+            self.0.range()
+        }
+        fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), &'static str> {
+            self.0.set_tag(request, tag)
+        }
+        fn tag(&self, reply: &Message) -> Option<u32> {
+            self.0.tag(reply)
+        }
+        fn send(&self, request: &mut Message) -> Result<(), &'static str> {
+            // This one gets lost on its way.
+            if request.1 == 777 { Ok(()) } else { self.0.send(request) }
+        }
+        fn recv(&self) -> Option<Message> {
+            self.0.recv()
+        }
+    }
+
+    let mux = Mux::new(Blind(Wire::to_server(WIDE, 2)));
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| mux.rpc((0, 1)));
+        // Its reply comes with the next one's; until then the thread receives.
+        while mux.stats().calls < 1 || mux.state.lock().muxer_is_nobody() {
+            std::thread::yield_now();
+        }
+        let lost = mux.start((0, 777)).expect("a call");
+        let task = scope.spawn(|| block_on(lost));
+        while !mux.state.lock().has_lookers() {
+            std::thread::yield_now();
+        }
+        mux.start((0, 2)).map(drop).expect("a call");
+        assert_eq!(caller.join().unwrap().unwrap().1, 2);
+        assert_eq!(task.join().unwrap(), Err(Error::Stuck));
+    });
+}
+
+#[test]
+fn a_task_that_loses_interest_leaves_nothing() {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    let mux = Mux::new(Wire::to_server(WIDE, 2));
+    {
+        let mut call = pin!(mux.start((0, 1)).expect("a call"));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(call.as_mut().poll(&mut context).is_pending());
+    }
+    assert_eq!(mux.outstanding(), 1, "the tag is held");
+    mux.start((0, 2)).map(drop).expect("a call");
+    assert_eq!(mux.rpc_timeout((0, 3), std::time::Duration::ZERO), Err(Error::TimedOut));
+    assert_eq!(mux.tasks.take(0).map(drop), None);
+}
+
+#[test]
+fn a_call_that_takes_too_long_is_given_up() {
+    let mux = Mux::new(Wire::to_server(WIDE, 3));
+    let short = std::time::Duration::from_millis(10);
+    let long = std::time::Duration::from_secs(600);
+    for n in 1..3 {
+        // However slow the machine is, it was sent once.
+        while mux.outstanding() < n {
+            assert_eq!(mux.rpc_timeout((0, n as u64), short), Err(Error::TimedOut));
+        }
+    }
+    assert_eq!(mux.rpc_timeout((0, 3), long).expect("a reply").1, 6);
+    // The late ones are behind it; whoever looks finds them.
+    let mut call = mux.start((0, 4)).expect("a call");
+    while mux.outstanding() > 1 {
+        assert_eq!(call.can_finish(), Finished::Pending);
+    }
+    assert_eq!(mux.transport().orphans.lock().unwrap().len(), 2);
 }

@@ -53,6 +53,19 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// [look without waiting](Transport::can_try), there is no receive proc, and all the others that
     /// wait have deadlines too. And nobody leaves while its request is being sent.
     ///
+    /// ```
+    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
+    /// # use echo::*;
+    /// use mux::{Error, Mux};
+    /// use std::time::Duration;
+    ///
+    /// let mux = Mux::new(Echo::default());
+    /// let late = mux.rpc_timeout(request("hush, this is never answered"), Duration::from_millis(5));
+    /// assert!(matches!(late, Err(Error::TimedOut)));
+    /// let call = mux.rpc_timeout(request("hello"), Duration::from_secs(60));
+    /// assert_eq!(call.unwrap().1, "hello");
+    /// ```
+    ///
     /// # Errors
     /// As [`rpc`](Mux::rpc), [`Error::TimedOut`], and [`Error::NoClock`].
     pub fn rpc_timeout(
@@ -97,7 +110,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 Step::Receive if !late && clock::now() >= deadline => {
                     // If it has to stay all the same, it may as well receive.
                     late = true;
-                    step = state.time_out(id, self.transport.range());
+                    step = state.time_out(id, self.range());
                     continue;
                 }
                 Step::Receive if late || !self.transport.can_try() => {
@@ -114,7 +127,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                         Polled::Ended => state = self.end(),
                         Polled::Nothing => {
                             state = self.state.lock();
-                            step = state.nap(id, self.transport.range());
+                            step = state.nap(id, self.range());
                             let Step::Sleep = step else { continue };
                             match self.sleep_for(state, id, deadline, Some(nap)) {
                                 Told::Receive => state = self.state.lock(),
@@ -129,7 +142,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     return Waited::Step(over);
                 }
             }
-            step = state.step(id, self.transport.range());
+            step = state.step(id, self.range());
         }
     }
 
@@ -157,7 +170,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 let mut state = self.state.lock();
                 let late = clock::now() >= deadline;
                 if late {
-                    state.expire(id, self.transport.range());
+                    state.expire(id, self.range());
                 } else {
                     state.nap_ends(id);
                 }
