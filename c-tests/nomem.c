@@ -219,6 +219,64 @@ untouched(void)
 	tap_ok(rpc != NULL && muxrpccanfinish(rpc, &p) == 1 && p == &msg, "and then the reply is");
 }
 
+static int
+vector(Mux *m, void **v, int n)
+{
+	(void)n;
+	return put(m, v[0]) < 0 ? -1 : 1;
+}
+
+static void
+forget(Mux *m, void *v)
+{
+	(void)m;
+	(void)v;
+}
+
+/* those of the additions that take memory */
+static void
+additions(void)
+{
+	static Mux m;
+	static unsigned msg;
+	long n;
+	int ok;
+
+	fresh(&m, 0);
+	failat = 0;
+	errno = 0;
+	made = 0;
+	muxsetorphan(&m, forget);
+	n = made;
+	failat = -1;
+	if (n == 0)
+		return;
+	tap_ok(errno == ENOMEM, "muxsetorphan: ENOMEM");
+	failat = 0;
+	errno = 0;
+	muxsetbatch(&m, vector, NULL);
+	failat = -1;
+	tap_ok(errno == ENOMEM, "muxsetbatch: ENOMEM");
+	/* not where the memory for a clock is the test runtime's to find, which ends without */
+	ok = strcmp(task_kind(), "coro") == 0;
+	for (n = 0; n < 10 && !ok; n++) {
+		failat = n;
+		errno = 0;
+		ok = muxrpctimeout(&m, &msg, 60000) == &msg;
+		failat = -1;
+		if (!ok && errno != ENOMEM)
+			break;
+	}
+	tap_ok(ok, "muxrpctimeout: ENOMEM, until there is memory");
+	muxsetbatch(&m, vector, NULL);
+	tap_ok(muxrpc(&m, &msg) == &msg, "and all goes on");
+	failat = 0;
+	errno = 0;
+	muxfree(&m);
+	failat = -1;
+	tap_ok(errno == 0, "muxfree takes no memory");
+}
+
 int
 task_main(int argc, char **argv)
 {
@@ -229,5 +287,6 @@ task_main(int argc, char **argv)
 	sweep(7);
 	steady();
 	untouched();
+	additions();
 	return tap_end();
 }

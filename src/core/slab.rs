@@ -1,5 +1,5 @@
-//! The calls by number, in places that are used again: a call keeps its number, and does not move,
-//! for its whole life, and memory follows the most calls at once.
+//! The calls by number, in places that are used again: a call keeps its number for its whole
+//! life, and memory follows the most calls at once.
 
 use super::call::{Call, Kind, Protocol, Stage};
 

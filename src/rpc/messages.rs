@@ -8,6 +8,9 @@ use super::blocking::Turn;
 use super::waiting::Waited;
 use super::{Error, Mux, Polled, Transport};
 
+/// How many messages at most are looked for on behalf of a call that found no tag.
+const LOOKS: u32 = 64;
+
 impl<T: Transport, S: Sched> Mux<T, S> {
     /// Sends `request` as it is, when its turn comes, and forgets it: a message that is no call, such as
     /// an answer to what the server has asked.
@@ -52,11 +55,17 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let seat = self.state.lock().receive_message(false);
         let Ok((id, Seat::Receive)) = seat else { return false };
         let mut any = false;
+        let mut looks = 0;
         let mut state = loop {
             match self.transport.try_recv() {
                 Polled::Message(reply) => {
                     any = true;
                     let state = self.deliver(reply);
+                    looks += 1;
+                    // A server that never stops does not keep the caller here.
+                    if looks == LOOKS {
+                        break state;
+                    }
                     self.release(state);
                 }
                 Polled::Nothing => break self.state.lock(),

@@ -860,5 +860,8 @@ fn random_schedules() {
         assert!(result.is_ok(), "seed {seed}");
         answered += u64::from(world.answered);
     }
-    assert!(answered > runs, "most calls are answered: {answered} of {runs} runs");
+    assert!(
+        answered > runs || only.is_some(),
+        "most calls are answered: {answered} of {runs} runs"
+    );
 }
