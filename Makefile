@@ -50,19 +50,21 @@ $(B)/serve9p: examples/serve9p/Cargo.toml examples/serve9p/Cargo.lock $(wildcard
 	@mkdir -p $(B)
 	cp target/serve9p/release/serve9p $@
 
-$(B)/msgpack-rpc: examples/msgpack-rpc.rs $(RUST)
-	$(CARGO) build --locked --example msgpack-rpc
-	@mkdir -p $(B)
-	cp target/debug/examples/msgpack-rpc $@
+NVIM_EXAMPLES = msgpack-rpc async
 
-# msgpack-rpc only where its server is
-demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(B)/msgpack-rpc)
+$(NVIM_EXAMPLES:%=$(B)/%): $(B)/%: examples/%.rs examples/neovim/mod.rs $(RUST)
+	$(CARGO) build --locked --example $*
+	@mkdir -p $(B)
+	cp target/debug/examples/$* $@
+
+# these only where their server is
+demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(NVIM_EXAMPLES:%=$(B)/%))
 	-sh examples/install-tools.sh diod
 	BUILD=$(B) sh examples/demo.sh
 
 # --- tests
 
-check: all examples $(B)/serve9p $(B)/msgpack-rpc
+check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	sh examples/install-tools.sh
 	$(CARGO) test --locked
 	# what other systems than this one would be given

@@ -1,5 +1,5 @@
 // What the examples in the documentation talk to: a server in memory that sends back what it is sent.
-// (Included by them; a real transport has a socket, as in examples/msgpack-rpc.rs.)
+// (Included by them; a real transport has a socket, as in examples/neovim/mod.rs.)
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};

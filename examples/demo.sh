@@ -5,10 +5,10 @@
 # readers of 9cat read them all at once, and compares checksums; then procs, which reads ahead, and one thread
 # of select-loop. It does so with each of two servers that is there: Debian's diod (C, 9P2000.L, sixteen workers,
 # answers in any order) and the one of the crate ninep (Rust, 9P2000, answers in order). Last comes another
-# protocol: the threads of msgpack-rpc and a Neovim.
+# protocol: the threads of msgpack-rpc, and the tasks of async, and a Neovim.
 #
 # `make demo` calls it. From the environment:
-#   BUILD     where 9cat, select-loop, procs, msgpack-rpc and serve9p are (build)
+#   BUILD     where 9cat, select-loop, procs, msgpack-rpc, async and serve9p are (build)
 #   PEERS     "all" fails where one of the three servers is missing (goes without it)
 #   DIOD      diod's path; "none" does without (looked for)
 #   SERVE9P   serve9p's path; "none" does without ($BUILD/serve9p)
@@ -150,7 +150,7 @@ else
 	missing "serve9p (make build/serve9p)"
 fi
 
-if [ -x "$NVIM" ] && [ -x "$BUILD/msgpack-rpc" ]; then
+if [ -x "$NVIM" ] && [ -x "$BUILD/msgpack-rpc" ] && [ -x "$BUILD/async" ]; then
 	say
 	say "Server: Neovim (msgpack-RPC)"
 	mkdir "$tmp/home"
@@ -158,12 +158,14 @@ if [ -x "$NVIM" ] && [ -x "$BUILD/msgpack-rpc" ]; then
 		</dev/null >"$tmp/log" 2>&1 &
 	server=$!
 	await "$BUILD/msgpack-rpc" "$tmp/nvim" 1 1
-	say "   \$ msgpack-rpc $tmp/nvim"
-	within 120 "$BUILD/msgpack-rpc" "$tmp/nvim" >"$tmp/said" 2>&1 || { cat "$tmp/said" >&2; fail "msgpack-rpc failed"; }
-	sed 's/^/   /' "$tmp/said"
+	for program in msgpack-rpc async; do
+		say "   \$ $program $tmp/nvim"
+		within 120 "$BUILD/$program" "$tmp/nvim" >"$tmp/said" 2>&1 || { cat "$tmp/said" >&2; fail "$program failed"; }
+		sed 's/^/   /' "$tmp/said"
+	done
 	stop
 elif [ -x "$NVIM" ]; then
-	missing "msgpack-rpc (make build/msgpack-rpc)"
+	missing "msgpack-rpc or async (make build/msgpack-rpc build/async)"
 else
 	missing "Neovim (examples/install-tools.sh)"
 fi

@@ -22,6 +22,12 @@ impl<P: Protocol, W> Machine<P, W> {
         }
     }
 
+    /// The owner has woken, and its call is over: it will not say any more that its time has come, so the
+    /// number may be another's. (One that is told that it is late has said so.)
+    pub fn woken(&mut self, id: CallId) {
+        self.calls.free(id.0);
+    }
+
     /// The time of a sleeping owner has come. It sleeps on until it is told: that, or what it is being
     /// told already.
     pub fn expire(&mut self, id: CallId, range: Range) {
@@ -104,7 +110,7 @@ impl<P: Protocol, W> Machine<P, W> {
             Stage::Sent if self.waiting.is_empty() => {
                 self.waiting_timed.push_front(&mut self.calls, id.0);
             }
-            Stage::Tagless if self.is_reply_due() => {
+            Stage::Tagless if self.is_useful_reply_due() => {
                 self.tagless.push_front(&mut self.calls, id.0);
             }
             Stage::Queued | Stage::Sending if self.is_reply_due() => {}

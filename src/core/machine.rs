@@ -207,7 +207,7 @@ impl<P: Protocol, W> Machine<P, W> {
     ///
     /// # Errors
     /// Why it can not begin; nothing has changed then.
-    #[inline]
+    #[inline(always)]
     pub fn begin(&mut self, range: Range, watch: Option<P::Watch>) -> Result<Begun, Refused> {
         if self.hung_up {
             return Err(Refused::HungUp);
@@ -364,7 +364,10 @@ impl<P: Protocol, W> Machine<P, W> {
                 if !matches!(told, Told::Reply(_) | Told::Busy | Told::Sent) {
                     self.stats.errors += 1;
                 }
-                self.calls.free(id);
+                // One with a clock may yet say that its time has come, before it has woken.
+                if !call.timed || call.why == Why::TimedOut {
+                    self.calls.free(id);
+                }
             }
             Why::Tag | Why::Turn | Why::Sent | Why::Receive | Why::Look => {}
         }
@@ -432,6 +435,12 @@ impl<P: Protocol, W> Machine<P, W> {
             }
             _ => self.helping.find(&mut self.calls, |id| id != first).is_some(),
         }
+    }
+
+    /// The same, of replies that somebody waits for or will collect: what one may hope for that has no
+    /// tag. The others may never come.
+    pub(super) fn is_useful_reply_due(&self) -> bool {
+        self.tags.taken() > self.on_the_way as usize + self.held as usize
     }
 
     /// A call that was on its way is sent, or over. If nobody receives, one that waits for a tag may

@@ -121,15 +121,15 @@ impl<P: Protocol, W> Machine<P, W> {
                 Step::Sleep
             }
             Stage::Tagless => {
-                let timed = call.timed;
                 if self.all_held() {
                     self.stats.errors += 1;
                     self.calls.free(id.0);
                     self.leave(me);
                     return Step::AllHeld;
                 }
-                let useful = self.is_reply_due();
-                if useful && self.role_is_free(timed) {
+                let useful = self.is_useful_reply_due();
+                // Not from one that naps: inside `recv` it could not be told that all tags are held.
+                if useful && self.role_is_free(true) {
                     self.muxer = me;
                 }
                 if useful && self.muxer == me {
@@ -357,10 +357,14 @@ impl<P: Protocol, W> Machine<P, W> {
         let heir = match waiting.or_else(|| self.waiting_timed.pop_front(&mut self.calls)) {
             Some(id) => id,
             None if !self.is_reply_due() => return,
-            None => match self.tagless.pop_front(&mut self.calls).or_else(|| self.stand_in()) {
-                Some(id) => id,
-                None => return,
-            },
+            None => {
+                let hopes = self.is_useful_reply_due();
+                let tagless = if hopes { self.tagless.pop_front(&mut self.calls) } else { None };
+                match tagless.or_else(|| self.stand_in()) {
+                    Some(id) => id,
+                    None => return,
+                }
+            }
         };
         self.muxer = Muxer::Call(heir);
         self.stats.handovers += 1;

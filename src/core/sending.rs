@@ -203,6 +203,8 @@ impl<P: Protocol, W> Machine<P, W> {
         let other = match muxer {
             Some(muxer) => muxer,
             None if !willing || self.send_proc.stays() => return None,
+            // It would be late itself, or has what it came for.
+            None if self.calls.get_mut(id.0)?.timed => return None,
             None if self.calls.get_mut(id.0)?.stage == Stage::Over => return None,
             None => {
                 // Only one that could stand in for the muxer, should that leave just then.

@@ -6,8 +6,6 @@ use crate::rpc::Error;
 use crate::sched::plan9;
 
 use crate::sched::errno_place;
-#[cfg(any(target_os = "netbsd", target_os = "openbsd", target_os = "android"))]
-use libc::__errno as errno_location;
 
 fn set_errno(value: c_int) {
     // SAFETY: the address of this thread's own variable.

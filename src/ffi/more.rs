@@ -46,7 +46,8 @@ pub struct Muxsched {
     /// Sleeps the calling task until unpark is called for it; returns at once if that has happened since
     /// it last slept. Returning too early does no harm.
     pub park: Option<unsafe extern "C" fn(task: *mut c_void)>,
-    /// Wakes a task, now or when it next sleeps.
+    /// Wakes a task, now or when it next sleeps. It may have gone on by itself just then, and even have
+    /// ended: what task answered stays good for this call.
     pub unpark: Option<unsafe extern "C" fn(task: *mut c_void)>,
     /// Starts a task that runs body(arg); less than 0 when it can not. nil: muxprocs fails with ENOSYS.
     pub start: Option<

@@ -127,12 +127,18 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         refused: Refused,
         watch: Option<T::Watch>,
     ) -> Result<Locked<'a, T, S, Begun>, Error<T::Failure>> {
-        // Others may have got tags all the same.
-        self.release(state);
-        if refused != Refused::NoTag || !self.look() {
+        if refused != Refused::NoTag || !self.transport.can_try() {
+            // Others may have got tags all the same.
+            self.release(state);
             return Err(refused.into());
         }
+        // It is inside, though it has no call.
+        let mut state = state;
+        state.lingers();
+        self.release(state);
+        self.look();
         let mut state = self.state.lock();
+        state.lingers_not();
         match state.begin(self.range(), watch) {
             Ok(begun) => Ok((state, begun)),
             Err(refused) => {
@@ -177,11 +183,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     fn abandon(&self, id: CallId, error: Error<T::Failure>) -> Error<T::Failure> {
         let mut state = self.state.lock();
-        let orphan = state.abandon(id, self.range());
+        let Some(orphan) = state.abandon(id, self.range()) else {
+            self.release(state);
+            return error;
+        };
+        state.lingers();
         self.release(state);
-        if let Some(orphan) = orphan {
-            self.transport.orphan(orphan);
-        }
+        self.transport.orphan(orphan);
+        self.lingers_not();
         error
     }
 

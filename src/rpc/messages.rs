@@ -47,19 +47,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// Takes what messages there are to their calls, without waiting, unless somebody receives.
-    /// Answers whether there were any.
-    pub(super) fn look(&self) -> bool {
-        if !self.transport.can_try() {
-            return false;
-        }
+    pub(super) fn look(&self) {
         let seat = self.state.lock().receive_message(false);
-        let Ok((id, Seat::Receive)) = seat else { return false };
-        let mut any = false;
+        let Ok((id, Seat::Receive)) = seat else { return };
         let mut looks = 0;
         let mut state = loop {
             match self.transport.try_recv() {
                 Polled::Message(reply) => {
-                    any = true;
                     let state = self.deliver(reply);
                     looks += 1;
                     // A server that never stops does not keep the caller here.
@@ -74,7 +68,6 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         };
         state.received_message(id);
         self.release(state);
-        any
     }
 
     /// Receives one message, whosever it is, and gives it to the caller rather than to its call.
@@ -96,19 +89,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 _ => return Err(Error::Ended),
             },
         }
+        let can = wait || self.transport.can_try();
         let polled = match wait {
             true => self.transport.recv().map_or(Polled::Ended, Polled::Message),
-            false if self.transport.can_try() => self.transport.try_recv(),
+            false if can => self.transport.try_recv(),
             false => Polled::Ended,
         };
-        let ended = matches!(polled, Polled::Ended) && (wait || self.transport.can_try());
+        let ended = matches!(polled, Polled::Ended) && can;
         let mut state = if ended { self.end() } else { self.state.lock() };
         state.received_message(id);
         self.release(state);
         match polled {
             Polled::Message(reply) => Ok(Some(reply)),
             Polled::Nothing => Ok(None),
-            Polled::Ended if wait || self.transport.can_try() => Err(Error::Ended),
+            Polled::Ended if can => Err(Error::Ended),
             Polled::Ended => Err(Error::Stuck),
         }
     }

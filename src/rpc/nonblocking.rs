@@ -116,11 +116,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// The owner will not ask again. The call's tag stays out of use until its reply has come.
     pub(crate) fn give_up(&self, id: CallId) {
         let mut state = self.state.lock();
-        let reply = state.give_up(id);
+        let Some(reply) = state.give_up(id) else { return self.release(state) };
+        state.lingers();
         self.release(state);
-        if let Some(reply) = reply {
-            self.transport.orphan(reply);
-        }
+        self.transport.orphan(reply);
+        self.lingers_not();
     }
 }
 

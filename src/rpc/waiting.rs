@@ -99,7 +99,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         mut step: Step<Over<T>>,
         deadline: u64,
     ) -> Waited<T> {
-        let mut late = deadline == NEVER;
+        let timed = deadline != NEVER;
+        let mut stays = false;
         let mut nap = NAPS.0;
         loop {
             match step {
@@ -107,13 +108,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     Told::Receive => state = self.state.lock(),
                     told => return Waited::Told(told),
                 },
-                Step::Receive if !late && clock::now() >= deadline => {
+                Step::Receive if timed && !stays && clock::now() >= deadline => {
                     // If it has to stay all the same, it may as well receive.
-                    late = true;
+                    stays = true;
                     step = state.time_out(id, self.range());
                     continue;
                 }
-                Step::Receive if late || !self.transport.can_try() => {
+                Step::Receive if !timed || !self.transport.can_try() => {
                     self.release(state);
                     state = self.receive();
                 }
@@ -142,6 +143,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     return Waited::Step(over);
                 }
             }
+            stays = false;
             step = state.step(id, self.range());
         }
     }
@@ -158,7 +160,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         if deadline == NEVER {
             return self.sleep(state, |core, wake| core.sleeps(id, wake));
         }
-        let first = nap.map_or(deadline, |nap| deadline.min(clock::now().saturating_add(nap)));
+        let now = clock::now();
+        let first = match nap {
+            // One that is late, and has to stay, naps all the same.
+            Some(nap) if now >= deadline => now.saturating_add(nap),
+            Some(nap) => deadline.min(now.saturating_add(nap)),
+            None => deadline,
+        };
         let told = sleep_until(
             &self.sched,
             first,
@@ -169,15 +177,23 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             || {
                 let mut state = self.state.lock();
                 let late = clock::now() >= deadline;
+                state.nap_ends(id);
                 if late {
                     state.expire(id, self.range());
-                } else {
-                    state.nap_ends(id);
                 }
                 self.release(state);
                 if late { NEVER } else { deadline }
             },
         );
-        told.unwrap_or(Told::Ended)
+        let told = told.unwrap_or(Told::Ended);
+        // Until now this caller could come to say that its time has come, so its call has been kept; but
+        // for one that is told just that, and is gone.
+        if let Told::Reply(_) | Told::Ended | Told::Failed(_) | Told::NoTags | Told::AllHeld = told
+        {
+            let mut state = self.state.lock();
+            state.woken(id);
+            self.release(state);
+        }
+        told
     }
 }

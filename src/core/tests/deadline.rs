@@ -37,6 +37,55 @@ fn the_reply_of_a_late_call_can_come_before_its_owner_is_told() {
     assert_eq!(bench.deliver(tag, 8), Some(8));
 }
 
+/// Between being told and waking, its clock may ring: nobody else may have its number yet.
+#[test]
+fn the_number_of_one_with_a_clock_is_its_own_until_it_has_woken() {
+    let mut bench = Bench::new(WIDE);
+    bench.waiting_call();
+    let (a, tag, _) = bench.timed_call();
+    bench.deliver(tag, 7);
+    assert_eq!(bench.woken(), [(a.0, Told::Reply(7))]);
+    let (b, _, step) = bench.waiting_call();
+    assert_eq!(step, Step::Sleep);
+    assert_ne!(a, b);
+    bench.expire(a);
+    assert_eq!(bench.woken(), []);
+    assert!(!bench.machine.is_idle());
+    bench.machine.woken(a);
+    assert_eq!(bench.call().id, a);
+}
+
+#[test]
+fn one_with_a_deadline_does_not_send_for_others() {
+    let mut bench = Bench::new(WIDE);
+    bench.waiting_call();
+    let (a, _) = bench.sent_call();
+    bench.machine.limit(a);
+    let b = bench.call();
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.sent(a, Ok(())), Step::Sleep);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+}
+
+#[test]
+fn who_waits_for_a_tag_does_not_wait_in_recv_for_what_may_never_come() {
+    let mut bench = Bench::with_tags(1);
+    let (a, _, _) = bench.timed_call();
+    assert_eq!(bench.nap(a), Step::Sleep);
+    let b = bench.begin(None).unwrap().id;
+    assert_eq!(bench.step(b), Step::Sleep, "the other looks for both");
+    bench.expire(a);
+    assert_eq!(bench.woken(), [(b.0, Told::AllHeld), (a.0, Told::TimedOut)]);
+    let mut bench = Bench::with_tags(2);
+    let (a, _) = bench.started_call(1);
+    bench.machine.give_up(a);
+    let (b, _) = bench.sent_call();
+    let c = bench.begin(None).unwrap().id;
+    assert_eq!(bench.step(c), Step::Sleep, "one tag is held, the other on its way");
+    assert_eq!(bench.sent(b, Err(3)), Step::Failed(3));
+    assert_eq!(bench.woken(), [(c.0, Told::Tag(1))]);
+}
+
 #[test]
 fn a_late_muxer_passes_the_role_on() {
     let mut bench = Bench::new(WIDE);

@@ -32,6 +32,8 @@ enum Doing {
     Step(CallId),
     Asleep(CallId),
     Started(CallId),
+    /// Told how its call has ended, and not awake yet; with a clock that may still ring.
+    Waking(CallId, Option<u32>),
     /// A task that waits to be told to look.
     Watches(CallId),
     Poll(CallId),
@@ -474,6 +476,18 @@ impl World {
                 let step = self.bench.step(id);
                 self.steps(at, id, step)
             }
+            Doing::Waking(id, reply) => {
+                if self.random(2) == 0 {
+                    self.bench.machine.nap_ends(id);
+                    self.bench.machine.expire(id, self.bench.range);
+                    self.bench.gather();
+                    doing
+                } else {
+                    self.bench.machine.woken(id);
+                    self.bench.gather();
+                    self.over(at, reply)
+                }
+            }
             Doing::Watches(id) if self.random(20) == 0 => {
                 self.bench.machine.give_up(id);
                 self.bench.gather();
@@ -805,7 +819,12 @@ impl World {
             let Doing::Asleep(id) = self.callers[at].doing else { unreachable!() };
             self.callers[at].naps = false;
             self.callers[at].expired = false;
+            let timed = self.callers[at].timed;
             let next = match told {
+                Told::Reply(reply) if timed => Doing::Waking(id, Some(reply)),
+                Told::Ended | Told::Failed(_) | Told::NoTags | Told::AllHeld if timed => {
+                    Doing::Waking(id, None)
+                }
                 Told::Reply(reply) => self.over(at, Some(reply)),
                 Told::Ended
                 | Told::Failed(_)
