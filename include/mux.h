@@ -167,7 +167,8 @@ typedef struct Muxsched {
 	 */
 	void (*park)(void *task);
 	/*
-	 * Wakes a task, now or when it next sleeps.
+	 * Wakes a task, now or when it next sleeps. It may have gone on by itself just then, and even have
+	 * ended: what task answered stays good for this call.
 	 */
 	void (*unpark)(void *task);
 	/*
