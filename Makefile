@@ -17,7 +17,7 @@ REAL = libmux.so.$(VERSION)
 
 B = build
 WARN = -std=gnu99 -Wall -Wextra
-EXAMPLES = 9cat select-loop procs
+EXAMPLES = 9cat select-loop procs deadline
 
 all: $(B)/libmux.a $(B)/libmux.so
 
@@ -71,6 +71,7 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO) test --locked --lib --target-dir target/other
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
 	sh tests/size.sh $(B)
+	sh tests/docs.sh
 	sh tests/manual.sh $(B)
 	sh tests/install.sh
 	sh tests/abi.sh
@@ -81,8 +82,9 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 # --- installation
 
 # With PLAN9=dir, into a plan9port tree: what was there is kept beside it, as libmux.a.orig and
-# mux.h.orig.
-ifdef PLAN9
+# mux.h.orig. Only on the command line: who uses plan9port has PLAN9 in the environment anyway.
+INTO_PLAN9 := $(if $(filter command,$(origin PLAN9)),$(PLAN9))
+ifneq ($(INTO_PLAN9),)
 install: all
 	@test -d '$(PLAN9)/lib' && test -d '$(PLAN9)/include' || \
 		{ echo 'install: $(PLAN9) is not a plan9port tree' >&2; exit 1; }

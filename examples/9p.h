@@ -23,7 +23,7 @@ enum {
 	Tgetattr = 24, Rgetattr,
 	Tversion = 100, Rversion,
 	Tattach = 104, Rattach,
-	Rerror = 107,
+	Rerror = 107, Tflush, Rflush,
 	Twalk = 110, Rwalk,
 	Topen = 112, Ropen,
 	Tread = 116, Rread,

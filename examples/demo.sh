@@ -2,13 +2,13 @@
 # demo.sh - libmux at its main job: many readers of a 9P server over one connection.
 #
 # Starts a 9P server that has nothing to do with this project on a directory of generated files, has 64
-# readers of 9cat read them all at once, and compares checksums; then procs, which reads ahead, and one thread
-# of select-loop. It does so with each of two servers that is there: Debian's diod (C, 9P2000.L, sixteen workers,
-# answers in any order) and the one of the crate ninep (Rust, 9P2000, answers in order). Last comes another
-# protocol: the threads of msgpack-rpc, and the tasks of async, and a Neovim.
+# readers of 9cat read them all at once, and compares checksums; then procs, which reads ahead, deadline, which
+# gives up what is late, and one thread of select-loop. It does so with each of two servers that is there: Debian's
+# diod (C, 9P2000.L, sixteen workers, answers in any order) and the one of the crate ninep (Rust, 9P2000, answers
+# in order). Last comes another protocol: the threads of msgpack-rpc, and the tasks of async, and a Neovim.
 #
 # `make demo` calls it. From the environment:
-#   BUILD     where 9cat, select-loop, procs, msgpack-rpc, async and serve9p are (build)
+#   BUILD     where 9cat, select-loop, procs, deadline, msgpack-rpc, async and serve9p are (build)
 #   PEERS     "all" fails where one of the three servers is missing (goes without it)
 #   DIOD      diod's path; "none" does without (looked for)
 #   SERVE9P   serve9p's path; "none" does without ($BUILD/serve9p)
@@ -108,6 +108,14 @@ show() {
 	say "   checksum of what procs wrote:    $got"
 	[ "$want" = "$got" ] || fail "the checksums differ"
 
+	# with no time at all each read is late at first
+	say "   \$ deadline -v -t 0 ${2:+-a $2 }$1 big small/*"
+	# shellcheck disable=SC2086
+	got=$({ within 120 "$BUILD/deadline" -v -t 0 -a "$2" "$1" $names 2>"$tmp/said" || say "deadline: status $?" | tee -a "$tmp/said"; } | sum)
+	sed 's/^/   /' "$tmp/said"
+	say "   checksum of what deadline wrote: $got"
+	[ "$want" = "$got" ] || fail "the checksums differ"
+
 	rm -rf "$tmp/copies"
 	mkdir "$tmp/copies"
 	say "   \$ select-loop ${2:+-a $2 }$1 copies big small/1 ... small/20"
@@ -121,7 +129,7 @@ show() {
 	stop
 }
 
-for program in 9cat select-loop procs; do
+for program in 9cat select-loop procs deadline; do
 	[ -x "$BUILD/$program" ] || fail "$BUILD/$program is not there: run make"
 done
 generate

@@ -46,7 +46,9 @@ mod rpc;
 #[doc(hidden)] // The seam may change with what is to be put in its place.
 pub mod sched;
 
-pub use crate::rpc::{BATCH, Batch, Call, Error, Finished, Mux, Polled, Stats, Transport};
+pub use crate::rpc::{
+    BATCH, Batch, Call, Error, Finished, Mux, Polled, Receiver, Stats, Transport,
+};
 
 /// The callers may be anywhere, if the transport and its messages may.
 const _: () = {

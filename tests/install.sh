@@ -1,7 +1,7 @@
 #!/bin/sh
 # install.sh: make install into an empty directory; a program compiled with nothing but pkg-config,
 # shared and static; uninstall leaves no file. The same into a plan9port tree, which gets back what
-# it had.
+# it had. PLAN9 in the environment, where who uses plan9port has it, is not meant.
 set -eu
 
 : "${CC:=cc}" "${MAKE:=make}"
@@ -10,6 +10,10 @@ trap 'rm -rf "$work"' EXIT
 dest=$work/dest
 fail() { echo "install: $*" >&2; exit 1; }
 left() { find "$1" ! -type d; }
+
+PLAN9=$work/theirs
+export PLAN9
+mkdir -p "$PLAN9/lib" "$PLAN9/include"
 
 $MAKE -s install DESTDIR="$dest" PREFIX=/opt/mux
 for file in lib/libmux.a lib/libmux.so lib/libmux.so.1 include/mux.h lib/pkgconfig/mux.pc \
@@ -67,5 +71,7 @@ cmp -s include/mux.h "$tree/include/mux.h" || fail "the tree has another header"
 [ "$(cat "$tree/lib/libmux.a.orig")" = "the archive" ] || fail "the tree's archive is not kept"
 $MAKE -s uninstall PLAN9="$tree"
 diff -r "$work/before" "$tree" >/dev/null || fail "uninstall does not give the tree back"
+
+[ -z "$(left "$PLAN9")" ] || fail "into the tree that the environment names went $(left "$PLAN9")"
 
 echo "install: installed, linked by pkg-config, shared and static, and gone again; a plan9port tree too"

@@ -45,8 +45,12 @@ impl<P: Protocol, W> Machine<P, W> {
     }
 
     /// A task waits for `id`, and is to be told when it should look again: when the call is over, or
-    /// nobody receives any more. False when it should look at once.
-    pub fn looks(&mut self, id: CallId) -> bool {
+    /// nobody receives any more. False when it should look at once: it is over already, or, for one that
+    /// can not (`can_poll`) look for messages, can never finish.
+    pub fn looks(&mut self, id: CallId, can_poll: bool) -> bool {
+        if self.muxer == Muxer::Nobody && !self.receive_proc.is_present() && !can_poll {
+            return false;
+        }
         let Some(call) = self.calls.get_mut(id.0) else { return false };
         if call.stage == Stage::Over {
             return false;
@@ -95,6 +99,7 @@ impl<P: Protocol, W> Machine<P, W> {
             let reply = call.reply.take();
             self.finishable -= 1;
             self.calls.free(id.0);
+            self.stats.orphans += u64::from(reply.is_some());
             return reply;
         }
         self.hold(id.0);

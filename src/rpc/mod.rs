@@ -35,6 +35,7 @@ use crate::sched::{Handle, Sched};
 pub use crate::core::Stats;
 pub use batch::{BATCH, Batch};
 pub use nonblocking::{Call, Finished};
+pub use procs::Receiver;
 
 /// A connection to a server, and where the tag is in a message.
 ///

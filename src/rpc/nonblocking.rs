@@ -139,6 +139,9 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
     /// # Errors
     /// As [`rpc`](Mux::rpc), but when all tags are taken it is [`Error::NoTag`] at once.
     ///
+    /// It may wait for its turn to send, and for [`send`](Transport::send); and it does not wait for a
+    /// tag: tasks that are more than there are tags have to take turns among themselves.
+    ///
     /// # Examples
     /// See [`Call`] and [`Finished`].
     pub fn start(&self, request: T::Request) -> Result<Call<'_, T, S>, Error<T::Failure>> {
@@ -150,8 +153,8 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
 /// A call whose reply is not waited for. Dropping it gives it up: its tag stays out of use until the
 /// reply has come, which is an orphan then.
 ///
-/// It is a future, too. Somebody has to receive then, such as a thread in
-/// [`receive_proc`](Mux::receive_proc):
+/// It is a future, too. Somebody has to receive then, such as a thread that runs a [`Receiver`], which is
+/// counted on as soon as it is there:
 ///
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
@@ -162,7 +165,8 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
 ///
 /// let mux = Mux::new(Echo::default());
 /// thread::scope(|scope| {
-///     scope.spawn(|| mux.receive_proc());
+///     let receiver = mux.receiver().expect("nobody else is");
+///     scope.spawn(|| receiver.run());
 ///     let (one, other) = block_on(async {
 ///         let one = mux.start(request("one")).unwrap();
 ///         let other = mux.start(request("other")).unwrap();
@@ -173,6 +177,7 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
 ///     mux.transport().close();
 /// });
 /// ```
+#[must_use = "dropping a call gives it up"]
 pub struct Call<'a, T: Transport, S: Sched = Native> {
     mux: &'a Mux<T, S>,
     id: Option<CallId>,
@@ -214,7 +219,7 @@ impl<T: Transport> Future for Call<'_, T, Native> {
                 return Poll::Ready(Err(Error::NoMemory));
             }
             let mut state = self.mux.state.lock();
-            let waits = state.looks(id);
+            let waits = state.looks(id, self.mux.transport.can_try());
             self.mux.release(state);
             if waits {
                 return Poll::Pending;
@@ -230,9 +235,16 @@ impl<T: Transport, S: Sched> Call<'_, T, S> {
     /// Gives it up, as dropping it does.
     pub fn cancel(&mut self) {
         if let Some(id) = self.id.take() {
-            self.mux.give_up(id);
+            // First the waker: the number may be another's as soon as the call is given up.
             drop(self.mux.tasks.take(id.place()));
+            self.mux.give_up(id);
         }
+    }
+}
+
+impl<T: Transport, S: Sched> std::fmt::Debug for Call<'_, T, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("is_over", &self.id.is_none()).finish_non_exhaustive()
     }
 }
 

@@ -7,10 +7,45 @@
 
 use crate::core::{Seat, Told, Work};
 use crate::sched::Sched;
+use crate::sched::native::Native;
 
 use super::{Mux, Transport};
 
+/// A receive proc that has yet to run. The calls count on it from the moment that it is there, so a task
+/// that starts before its thread does is not told that nobody receives. Dropping it ends that.
+#[must_use = "nobody receives until it runs"]
+pub struct Receiver<'a, T: Transport, S: Sched = Native>(&'a Mux<T, S>);
+
+impl<T: Transport, S: Sched> Receiver<'_, T, S> {
+    /// Receives for all until the connection ends.
+    pub fn run(self) {
+        self.0.receive_proc_runs();
+        // It has said itself that it is gone.
+        std::mem::forget(self);
+    }
+}
+
+impl<T: Transport, S: Sched> Drop for Receiver<'_, T, S> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.receive_proc_gone();
+        self.0.release(state);
+    }
+}
+
+impl<T: Transport, S: Sched> std::fmt::Debug for Receiver<'_, T, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receiver").finish_non_exhaustive()
+    }
+}
+
 impl<T: Transport, S: Sched> Mux<T, S> {
+    /// A receive proc, for a thread that is about to run; `None` when there is one already. See
+    /// [`Call`](crate::Call).
+    pub fn receiver(&self) -> Option<Receiver<'_, T, S>> {
+        self.receive_proc_starts().then_some(Receiver(self))
+    }
+
     /// Receives for all until the connection ends. Returns at once when somebody does already.
     ///
     /// ```

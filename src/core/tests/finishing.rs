@@ -10,10 +10,14 @@ fn a_task_looks_when_its_reply_is_there() {
     let (b, tag) = bench.started_call(1);
     let (c, _) = bench.started_call(2);
     assert_eq!(bench.can_finish(b, true), Finish::Pending);
-    assert!(bench.machine.looks(b) && bench.machine.looks(b) && bench.machine.looks(c));
+    assert!(
+        bench.machine.looks(b, true)
+            && bench.machine.looks(b, true)
+            && bench.machine.looks(c, true)
+    );
     bench.deliver(tag, 7);
     assert_eq!(std::mem::take(&mut bench.looked), [b]);
-    assert!(!bench.machine.looks(b), "it is over");
+    assert!(!bench.machine.looks(b, true), "it is over");
     assert_eq!(bench.can_finish(b, true), Finish::Reply(7));
     bench.end();
     assert_eq!(bench.looked, [c]);
@@ -25,13 +29,14 @@ fn tasks_look_when_nobody_receives_any_more() {
     let (a, tag, _) = bench.waiting_call();
     let (b, _) = bench.started_call(1);
     let (c, _) = bench.started_call(2);
-    assert!(bench.machine.looks(b) && bench.machine.looks(c));
+    assert!(bench.machine.looks(b, true) && bench.machine.looks(c, true));
     bench.deliver(tag, 7);
     assert_eq!(bench.step(a), Step::Reply(7));
     assert_eq!(std::mem::take(&mut bench.looked), [b, c]);
+    assert!(!bench.machine.looks(b, false), "it was too late for that: it looks at once");
     assert_eq!(bench.can_finish(b, false), Finish::Never);
     assert_eq!(bench.can_finish(c, true), Finish::Poll);
-    assert!(bench.machine.looks(c));
+    assert!(bench.machine.looks(c, true));
     assert_eq!(bench.poll_ends(c), Finish::Pending);
     assert_eq!(bench.looked, [], "one that has looked itself has no need to look again");
 }
@@ -42,7 +47,7 @@ fn a_task_that_gives_up_is_not_told() {
     bench.waiting_call();
     let (b, _) = bench.started_call(1);
     let (c, tag) = bench.started_call(2);
-    assert!(bench.machine.looks(b) && bench.machine.looks(c));
+    assert!(bench.machine.looks(b, true) && bench.machine.looks(c, true));
     bench.machine.give_up(b);
     assert_eq!(bench.machine.deliver(Some(tag), 7, WIDE, |_, _| ()), None);
     assert_eq!(bench.machine.give_up(c), Some(7), "before it could be told");

@@ -725,7 +725,7 @@ impl World {
             Finish::Reply(reply) => self.over(at, Some(reply)),
             Finish::Ended | Finish::Never => self.over(at, None),
             Finish::Pending if self.random(2) == 0 => {
-                if self.bench.machine.looks(id) {
+                if self.bench.machine.looks(id, true) {
                     Doing::Watches(id)
                 } else {
                     Doing::Started(id)

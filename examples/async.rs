@@ -1,0 +1,139 @@
+//! Many async tasks on one thread call one Neovim over one connection; another thread receives.
+//!
+//! `async socket [tasks [rounds]]`, where `nvim --headless --listen socket` is running. Every reply is
+//! checked to be the one to its own call; a call is given up, and its late reply is nobody's; and the call
+//! that is outstanding when the connection is hung up ends with an error.
+//!
+//! The library asks nothing of the executor: here it is the one of the crate futures. What it asks about
+//! Neovim's protocol is the transport in neovim/mod.rs.
+
+mod neovim;
+
+use std::fmt::Display;
+use std::io;
+use std::pin::pin;
+use std::time::Instant;
+use std::{env, process, thread};
+
+use futures::channel::mpsc::{self, UnboundedReceiver};
+use futures::executor::block_on;
+use futures::future::{Either, join, join_all, select};
+use futures::stream::StreamExt;
+use mux::{Error, Mux};
+use neovim::{Answer, Message, Neovim, Request, request, response};
+use rmpv::Value;
+
+/// One call. The outer error is the connection's; the inner one is Neovim's answer, a reply like any.
+async fn call(
+    mux: &Mux<Neovim>,
+    method: &str,
+    params: Vec<Value>,
+) -> Result<Answer, Error<io::Error>> {
+    // It is sent at once; what is awaited is the reply.
+    match mux.start(request(method, params))?.await? {
+        Message::Response { answer, .. } => Ok(answer),
+        other => unreachable!("{other:?} has no tag"),
+    }
+}
+
+/// What each task does: two calls a round, whose answers nobody else can have got.
+async fn task(mux: &Mux<Neovim>, me: u64, rounds: u64) {
+    for n in 0..rounds {
+        let number = me * 1_000_000 + n;
+        match call(mux, "nvim_eval", vec![number.to_string().into()]).await {
+            Ok(Ok(answer)) if answer == Value::from(number) => {}
+            other => die(format_args!("{number} is answered {other:?}")),
+        }
+        let unknown = format!("no_{me}_{n}_here");
+        match call(mux, "nvim_eval", vec![unknown.clone().into()]).await {
+            Ok(Err(refusal)) if refusal.to_string().contains(&unknown) => {}
+            other => die(format_args!("{unknown} is answered {other:?}")),
+        }
+    }
+}
+
+/// Neovim's next call of us. While it waits for our answer, it owes one to the call that made it ask.
+async fn question(orphans: &mut UnboundedReceiver<Message>, want: &str) -> Request {
+    match orphans.next().await {
+        Some(Message::Request(asks)) if asks.method.as_str() == Some(want) => asks,
+        other => die(format_args!("Neovim says {other:?}, and does not ask for {want}")),
+    }
+}
+
+async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, size: [u64; 2]) {
+    let ([tasks, rounds], began) = (size, Instant::now());
+    let channel = match call(mux, "nvim_get_api_info", vec![]).await {
+        Ok(Ok(info)) => info[0].clone(),
+        other => die(format_args!("Neovim says of itself {other:?}")),
+    };
+    let ask_back = |name, n| vec![format!("rpcrequest({channel}, '{name}', {n})").into()];
+
+    // Whichever comes first, as one does with a timer. Dropping a call gives it up; this one's reply can
+    // not have come yet, since Neovim waits for us.
+    let slow = mux.start(request("nvim_eval", ask_back("slow", 7))).unwrap_or_else(|e| die(e));
+    let asks = match select(slow, pin!(question(&mut orphans, "slow"))).await {
+        Either::Right((asks, slow)) => {
+            drop(slow);
+            asks
+        }
+        Either::Left((reply, _)) => die(format_args!("the slow call is answered {reply:?}")),
+    };
+    let given_up = mux.outstanding();
+
+    join_all((0..tasks).map(|me| task(mux, me, rounds))).await;
+
+    // Now it is answered, too late: no call gets that.
+    mux.send_message(response(asks.id, asks.params[0].clone())).unwrap_or_else(|e| die(e));
+    match orphans.next().await {
+        Some(Message::Response { answer: Ok(late), .. }) if late == Value::from(7) => {}
+        other => die(format_args!("the late reply is {other:?}")),
+    }
+    let stats = mux.stats();
+    let seen = (given_up, stats.orphans, mux.outstanding());
+    if seen != (1, 2, 0) {
+        die(format_args!("given up, orphans and outstanding are {seen:?}"));
+    }
+
+    // This one is not answered any more: the connection is hung up.
+    let hang_up = async {
+        question(&mut orphans, "never").await;
+        mux.hang_up();
+        mux.transport().shut_down().unwrap_or_else(|e| die(e));
+    };
+    match join(call(mux, "nvim_eval", ask_back("never", 0)), hang_up).await {
+        (Err(Error::Ended), ()) => {}
+        (other, ()) => die(format_args!("the last call is answered {other:?}")),
+    }
+    println!(
+        "async: {} calls by {tasks} tasks of one thread in {:.2} s, at most {} outstanding, each got its own \
+         reply; the late reply to one given up was nobody's; one ended with the connection",
+        mux.stats().calls,
+        began.elapsed().as_secs_f64(),
+        stats.most,
+    );
+}
+
+fn die(why: impl Display) -> ! {
+    eprintln!("async: {why}");
+    process::exit(1)
+}
+
+fn main() {
+    let mut args = env::args().skip(1);
+    let path = args.next().unwrap_or_else(|| die("usage: async socket [tasks [rounds]]"));
+    let mut number = |default| match args.next() {
+        Some(arg) => arg.parse().unwrap_or_else(|_| die(format_args!("{arg} is no number"))),
+        None => default,
+    };
+    let size = [number(200), number(10)];
+
+    let (orphan, orphans) = mpsc::unbounded();
+    let connected = Neovim::connect(&path, move |message| drop(orphan.unbounded_send(message)));
+    let mux = &Mux::new(connected.unwrap_or_else(|e| die(format_args!("{path}: {e}"))));
+    thread::scope(|scope| {
+        // A call that is awaited while nobody receives fails; this one counts before its thread runs.
+        let receiver = mux.receiver().expect("nobody receives yet");
+        scope.spawn(|| receiver.run());
+        block_on(program(mux, orphans, size));
+    });
+}
