@@ -148,6 +148,41 @@ typedef struct Muxrpc {
 } Muxrpc;
 
 /*
+ * A program's own scheduler, for muxsetsched: how its tasks sleep and wake. The caller sets size to
+ * sizeof(Muxsched). park, parkfor and task are called by the task that they are about, unpark by any.
+ * task is called with a lock of the library's held: it may not switch tasks, and has no reason to.
+ */
+typedef struct Muxsched {
+	/*
+	 * sizeof(Muxsched), set by the caller.
+	 */
+	unsigned int size;
+	/*
+	 * The calling task, as the others get it.
+	 */
+	void *(*task)(void);
+	/*
+	 * Sleeps the calling task until unpark is called for it; returns at once if that has happened since
+	 * it last slept. Returning too early does no harm.
+	 */
+	void (*park)(void *task);
+	/*
+	 * Wakes a task, now or when it next sleeps. It may have gone on by itself just then, and even have
+	 * ended: what task answered stays good for this call.
+	 */
+	void (*unpark)(void *task);
+	/*
+	 * Starts a task that runs body(arg); less than 0 when it can not. nil: muxprocs fails with ENOSYS.
+	 */
+	int (*start)(void (*body)(void*), void *arg);
+	/*
+	 * As park, but for ms milliseconds at most; what it answers is not looked at. nil: muxrpctimeout
+	 * fails with EOPNOTSUPP.
+	 */
+	int (*parkfor)(void *task, int ms);
+} Muxsched;
+
+/*
  * How a Mux is doing. The caller sets size to the size of what it has room for.
  */
 typedef struct Muxstats {
@@ -241,6 +276,60 @@ int muxrpccanfinish(struct Muxrpc *rpc,
 void muxprocs(struct Mux *mux);
 
 /*
+ * Ends mux: as muxhangup, then waits until nobody is inside any more (callers, procs), and gives up all
+ * memory. Calls that have not been collected are gone, the Muxrpcs too; their replies are disposed of as
+ * orphans. Afterwards the Mux may be freed, or given to muxinit again.
+ *
+ * Whoever is inside send or recv, the procs too, must be on its way out: shut the connection down
+ * before. It waits for three seconds at most; if somebody is still inside then, it gives up nothing,
+ * sets errno to EBUSY, and may be called again. No call may begin while it runs, or after it.
+ * errno is EINVAL when mux is nil, or not one that muxinit has seen.
+ */
+void muxfree(struct Mux *mux);
+
+/*
+ * As muxrpc, but waits for ms milliseconds at most: nil with ETIMEDOUT then. Less than 0 is for ever.
+ * The tag stays out of use until the reply comes, which is an orphan then, or the connection ends;
+ * while all tags are so held, calls fail with EAGAIN.
+ *
+ * How soon it answers: at once when the time has come, with procs, or while another caller receives. A
+ * caller that finds itself receiving for all looks for messages by nbrecv and sleeps in between, for 5
+ * milliseconds at most. Without nbrecv it is in recv, and answers when the next message comes, whosever
+ * that is; callers of muxrpc go before it there. And it does not answer while its request is in send.
+ *
+ * errno also: EOPNOTSUPP, the program's scheduler has no parkfor; EAGAIN, libthread could start no proc
+ * for the clock.
+ */
+void *muxrpctimeout(struct Mux *mux,
+		    void *request,
+		    int ms);
+
+/*
+ * Has several messages sent or received at a time: by sendv rather than send, by recvv rather than recv.
+ * Either may be nil; both are looked at for each use. send and recv are needed all the same.
+ *
+ * sendv gets the requests that are to go out now, in order, 16 at most: the caller's own and those that
+ * have queued up meanwhile. It answers how many it has sent, from the first on; it is called again for
+ * the others. Less than 1 is a failure of the first alone, errno as for send. recvv waits for a message,
+ * stores what there is, no more than max, and answers how many; less than 1 is the end of the connection.
+ * Answers that are too large count as the largest allowed, and a nil message is passed over. A message by
+ * hand is received by recv, and nbrecv is called as ever.
+ *
+ * errno is EINVAL when mux is nil, ENOMEM when there is no memory for the functions.
+ */
+void muxsetbatch(struct Mux *mux,
+		 int (*sendv)(struct Mux *mux, void **request, int n),
+		 int (*recvv)(struct Mux *mux, void **reply, int max));
+
+/*
+ * Has the program's own scheduler, rather than the system's threads or libthread, sleep and wake the
+ * callers of every Mux. To be called once, before the first muxinit; the table is copied. Answers 0, or -1
+ * on error, errno: EINVAL, sched is nil, its size is too small or task, park or unpark is nil; EBUSY,
+ * it comes too late; ENOMEM.
+ */
+int muxsetsched(struct Muxsched *sched);
+
+/*
  * Fails all outstanding calls now (ECONNRESET) and all later ones (ESHUTDOWN), from any thread,
  * until muxinit is called again. Whoever is inside send or recv, the procs too, learns of it when
  * that returns: shut the connection down as well.
@@ -257,7 +346,7 @@ void muxrpccancel(struct Muxrpc *rpc);
 /*
  * Has orphans given to f, which disposes of them: messages that belong to no call, and replies to
  * cancelled ones. nil leaks them, as at first. f is called with no lock held, by whoever receives,
- * and by any number at once.
+ * and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
  */
 void muxsetorphan(struct Mux *mux, void (*f)(struct Mux *mux, void *reply));
 

@@ -10,7 +10,7 @@
 
 valgrind='valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full
 	--errors-for-leak-kinds=definite,indirect,possible --show-leak-kinds=definite,indirect,possible
-	--num-callers=30 --suppressions=valgrind.supp'
+	--num-callers=30 --suppressions=valgrind.supp --suppressions=pth.supp'
 
 # counts for those that take them
 arguments() {

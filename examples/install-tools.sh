@@ -10,33 +10,48 @@
 # abidiff     the header against that of the last release
 # dpkg-buildpackage, dh, lintian
 #             the Debian packages, on Debian and its kin
+# pth.h       GNU Pth, a scheduler that others wrote (a C test), there too
 #
-# As root on Debian and its kin it installs them; anywhere else it says what to run and fails. With arguments
-# it sees to those only: the demonstration needs none but shows less without diod and nvim.
+# As root on Debian and its kin it installs them; anywhere else it says what to run and fails. What is a file
+# rather than a command can be done without, and does not make it fail. With arguments it sees to those only:
+# the demonstration needs none but shows less without diod and nvim.
 set -u
 
-# command:package, or one name for both
+# command:package, or one name for both; /file:package
 tools="diod nvim:neovim valgrind g++ mandoc pkg-config abidiff:abigail-tools"
 if command -v apt-get >/dev/null; then
-	tools="$tools dpkg-buildpackage:dpkg-dev dh:debhelper lintian"
+	tools="$tools dpkg-buildpackage:dpkg-dev dh:debhelper lintian /usr/include/pth.h:libpth-dev"
 fi
 missing=
+optional=
 for tool in ${*:-$tools}; do
-	PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "${tool%:*}" >/dev/null || missing="$missing ${tool#*:}"
+	case $tool in
+	/*) test -e "${tool%:*}" || optional="$optional ${tool#*:}" ;;
+	*) PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "${tool%:*}" >/dev/null || missing="$missing ${tool#*:}" ;;
+	esac
 done
-if [ -z "$missing" ]; then
+if [ -z "$missing$optional" ]; then
 	echo "install-tools: everything is here"
 	exit 0
 fi
 
 # waits for whoever else installs just now
-install="apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends$missing"
+install="apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends"
 if ! command -v apt-get >/dev/null; then
-	echo "install-tools: missing:$missing; this system has no apt-get, install them its own way" >&2
-	exit 1
+	echo "install-tools: missing:$missing$optional; this system has no apt-get, install them its own way" >&2
+	test -z "$missing"
+	exit
 fi
 if [ "$(id -u)" -ne 0 ]; then
-	echo "install-tools: missing:$missing; run: sudo sh -c 'apt-get update && $install'" >&2
-	exit 1
+	echo "install-tools: missing:$missing$optional; run: sudo sh -c 'apt-get update && $install$missing$optional'" >&2
+	test -z "$missing"
+	exit
 fi
-apt-get update && DEBIAN_FRONTEND=noninteractive $install
+export DEBIAN_FRONTEND=noninteractive
+apt-get update || test -z "$missing" || exit
+if [ -n "$missing" ]; then
+	$install $missing || exit
+fi
+for package in $optional; do
+	$install "$package" || echo "install-tools: $package can not be had: what needs it is left out" >&2
+done
