@@ -1,6 +1,6 @@
 //! A call begins: it gets its tag, or waits for one.
 
-use super::call::{CallId, Kind, Protocol, Stage, Told, Wakes};
+use super::call::{Call, CallId, Kind, Protocol, Stage, Told, Wakes};
 use super::call::{ROOM, Why};
 use super::list::{CalledList, List};
 use super::receiving::Muxer;
@@ -427,14 +427,15 @@ impl<P: Protocol, W> Machine<P, W> {
             return true;
         }
         let Some(first) = self.helping.head() else { return false };
-        match self.sender {
-            Sender::Call(id)
-                if self.calls.get_mut(id).is_some_and(|call| call.stage == Stage::Sending) =>
-            {
-                true
+        // One that has been answered already has nothing more to come.
+        let unanswered = |call: &Call<P, W>| call.reply.is_none();
+        let open = self.helping.rfind(&mut self.calls, unanswered).is_some();
+        if let Sender::Call(id) = self.sender {
+            if let Some(call) = self.calls.get_mut(id).filter(|call| call.stage == Stage::Sending) {
+                return open || call.reply.is_none();
             }
-            _ => self.helping.find(&mut self.calls, |id| id != first).is_some(),
         }
+        open && self.helping.find(&mut self.calls, |id| id != first).is_some()
     }
 
     /// The same, of replies that somebody waits for or will collect: what one may hope for that has no

@@ -67,6 +67,11 @@ pub enum Seat {
     Stop,
 }
 
+/// Whether the owner of a call whose request another sends, or will, could receive meanwhile.
+fn can_receive<P: Protocol, W>(call: &Call<P, W>) -> bool {
+    matches!(call.kind, Kind::Blocking) && call.wake.is_some()
+}
+
 impl<P: Protocol, W> Machine<P, W> {
     /// What a call's owner, awake and not in `send`, does now.
     #[inline(always)]
@@ -165,7 +170,9 @@ impl<P: Protocol, W> Machine<P, W> {
             }
             // Another sends its request, and it receives meanwhile.
             Stage::Queued | Stage::Sending if self.muxer == me => {
-                if self.is_reply_due() {
+                // With its own reply there, it receives only when nobody else can.
+                let stays = call.reply.is_none() || !self.has_better_heirs();
+                if stays && self.is_reply_due() {
                     return Step::Receive;
                 }
                 self.leave(me);
@@ -376,9 +383,19 @@ impl<P: Protocol, W> Machine<P, W> {
         if self.helping.is_empty() {
             return None;
         }
-        let able = |call: &Call<P, W>| matches!(call.kind, Kind::Blocking) && call.wake.is_some();
-        let in_queue = self.unsent.rfind(&mut self.calls, able);
-        in_queue.or_else(|| self.helping.rfind(&mut self.calls, able))
+        self.unanswered_stand_in().or_else(|| self.helping.rfind(&mut self.calls, can_receive))
+    }
+
+    fn unanswered_stand_in(&mut self) -> Option<u32> {
+        let in_queue = self.unsent.rfind(&mut self.calls, can_receive);
+        let waits = |call: &Call<P, W>| can_receive(call) && call.reply.is_none();
+        in_queue.or_else(|| self.helping.rfind(&mut self.calls, waits))
+    }
+
+    fn has_better_heirs(&mut self) -> bool {
+        !self.waiting.is_empty()
+            || !self.waiting_timed.is_empty()
+            || self.unanswered_stand_in().is_some()
     }
 
     /// A receive proc is wanted: true when there is none, and one is to be started. One that was

@@ -291,6 +291,44 @@ fn a_stand_in_whose_request_can_not_be_sent_fails() {
     assert_eq!(bench.step(c.id), Step::Failed(4), "with the next message");
 }
 
+/// All that is being sent at once has been answered: nothing more may come, and the stand-in, whose
+/// own send has yet to return, would wait in `recv` for good.
+#[test]
+fn a_stand_in_leaves_when_all_that_is_being_sent_has_been_answered() {
+    let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
+    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    assert_eq!(bench.machine.take_along(), Some((c.id, 30)));
+    bench.deliver(muxers_tag, 9);
+    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.step(c.id), Step::Receive);
+    bench.deliver(tag_a, 1);
+    bench.deliver(c.tag.unwrap(), 3);
+    assert_eq!(bench.step(c.id), Step::Sleep, "b can receive for itself");
+    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    assert_eq!(bench.step(b.id), Step::Receive);
+    bench.deliver(b.tag.unwrap(), 2);
+    assert_eq!(bench.step(b.id), Step::Sleep, "nothing is due");
+}
+
+/// The same of a sender that has taken others along with its own request.
+#[test]
+fn a_stand_in_leaves_when_the_senders_own_has_been_answered_too() {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, muxers_tag, _) = bench.waiting_call();
+    let (_, tag_a) = bench.sent_call();
+    let b = bench.call();
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
+    bench.deliver(muxers_tag, 9);
+    bench.step(muxer);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    bench.deliver(b.tag.unwrap(), 2);
+    assert_eq!(bench.step(b.id), Step::Receive, "a's reply is due");
+    bench.deliver(tag_a, 1);
+    assert_eq!(bench.step(b.id), Step::Sleep);
+}
+
 /// It stands in no queue while it has yet to be told that it is sent.
 #[test]
 fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {

@@ -114,6 +114,8 @@ struct World {
     polls: bool,
     /// Whether several requests are sent at once.
     batches: bool,
+    /// Whether some request could not be sent.
+    unsendable: bool,
     proc_along: Vec<(CallId, u32)>,
     /// Whether the server leaves some requests of callers with a deadline unanswered, and has.
     mute: bool,
@@ -144,6 +146,7 @@ impl World {
             ranges: false,
             polls: false,
             batches: false,
+            unsendable: false,
             proc_along: Vec::new(),
             mute: false,
             muted: false,
@@ -246,7 +249,7 @@ impl World {
                     self.wire.push_back(Wire::End);
                     continue;
                 }
-                if (self.muted || self.batches)
+                if (self.muted || self.batches && self.unsendable)
                     && callers.iter().any(|c| matches!(c.doing, Doing::Recv(_)))
                 {
                     // What it waits for will never come, and it sees no clock; or it has received for a
@@ -344,9 +347,11 @@ impl World {
         let early = self.early.remove(&request);
         let began = self.in_use.remove(&request).expect("it is in send");
         if !early && self.random(15) == 0 {
+            self.unsendable = true;
             return (Err(5), began);
         }
         if began != self.bench.machine.ends() || self.wire.contains(&Wire::End) {
+            self.unsendable = true;
             return (Ok(()), began); // lost on the way
         }
         if !early {
