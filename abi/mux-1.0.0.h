@@ -87,7 +87,8 @@ typedef struct Mux {
 	 */
 	void *(*recv)(struct Mux *mux);
 	/*
-	 * Looks for a message without waiting; may be nil, for programs without an event loop.
+	 * Looks for a message without waiting: for muxrpccanfinish, for deadlines, and for a call that finds
+	 * no tag free. May be nil, for programs without an event loop and without deadlines.
 	 */
 	MuxNbrecv nbrecv;
 	/*
@@ -191,7 +192,7 @@ typedef struct Muxstats {
 	 */
 	unsigned int size;
 	/*
-	 * Tags in use now, for calls and for replies to calls that were cancelled.
+	 * Tags in use now, for calls and for replies to calls that were given up: cancelled, or too late.
 	 */
 	unsigned int outstanding;
 	/*
@@ -207,7 +208,7 @@ typedef struct Muxstats {
 	 */
 	unsigned long calls;
 	/*
-	 * Messages that belonged to no call.
+	 * Messages that belonged to no call, or to one given up.
 	 */
 	unsigned long orphans;
 	/*
@@ -219,14 +220,16 @@ typedef struct Muxstats {
 	 */
 	unsigned long tagwaits;
 	/*
-	 * Calls that failed.
+	 * Calls begun that ended without a reply, other than by muxrpccancel.
 	 */
 	unsigned long errors;
 } Muxstats;
 
 /*
  * Makes mux ready for use. The fields above private_ may be filled before or after. A Mux on which
- * no call is outstanding may be initialised again. nil is ignored.
+ * no call is outstanding and no proc runs may be initialised again: counters, the hang-up, and what
+ * muxsetorphan and muxsetbatch have set begin anew. errno is EINVAL when mux is nil, and, elsewhere than on
+ * 64-bit Linux, ENOMEM when there is no memory: calls then fail with EINVAL.
  */
 void muxinit(struct Mux *mux);
 
@@ -237,7 +240,7 @@ void muxinit(struct Mux *mux);
  * caller may find itself in recv, on behalf of all. When all tags are in use it waits for one.
  *
  * Answers nil on error. errno: ECONNRESET, the connection has ended; what send or settag has left
- * there (EIO if nothing), it has failed; EAGAIN, all tags are held for replies to cancelled calls;
+ * there (EIO if nothing), it has failed; EAGAIN, all tags are held for replies to calls given up;
  * ESHUTDOWN, muxhangup was called; ENOMEM, no memory for the call; EINVAL, a nil mux, request
  * or function, a Mux without muxinit, or maxtag not above mintag; EPERM, a thread that libthread
  * did not make, in a program of libthread's. Where the program has lib9, its error string says the
@@ -270,8 +273,10 @@ int muxrpccanfinish(struct Muxrpc *rpc,
 /*
  * Starts two procs, one in which recv runs and one in which send runs, until the connection ends;
  * then the Mux works as before. Does nothing when they run already. Under libthread they are its
- * procs; otherwise detached threads, which take no signals. If they can not be started, errno says
- * why, and the Mux works as before.
+ * procs, under muxsetsched its tasks; otherwise detached threads, which take no signals. If they can not
+ * be started, errno says why, and the Mux works as before: ENOSYS, the program's scheduler has no start;
+ * EAGAIN or ENOMEM, it can start no more, or the system can not; EINVAL and EPERM as for muxrpc. After
+ * muxhangup they leave at once.
  */
 void muxprocs(struct Mux *mux);
 
@@ -282,13 +287,16 @@ void muxprocs(struct Mux *mux);
  *
  * Whoever is inside send or recv, the procs too, must be on its way out: shut the connection down
  * before. It waits for three seconds at most; if somebody is still inside then, it gives up nothing,
- * sets errno to EBUSY, and may be called again. No call may begin while it runs, or after it.
- * errno is EINVAL when mux is nil, or not one that muxinit has seen.
+ * sets errno to EBUSY, and may be called again. EBUSY comes at once where it can not wait (the program's
+ * scheduler has no parkfor, libthread could start no proc for the clock) and while another muxfree waits.
+ * No call may begin while it runs, or after it. errno also: EINVAL, mux is nil, or not one that muxinit
+ * has seen; EPERM, as for muxrpc.
  */
 void muxfree(struct Mux *mux);
 
 /*
- * As muxrpc, but waits for ms milliseconds at most: nil with ETIMEDOUT then. Less than 0 is for ever.
+ * As muxrpc, but waits for ms milliseconds at most: nil with ETIMEDOUT then. Less than 0 is for ever; with
+ * 0 nothing is sent.
  * The tag stays out of use until the reply comes, which is an orphan then, or the connection ends;
  * while all tags are so held, calls fail with EAGAIN.
  *
@@ -312,8 +320,9 @@ void *muxrpctimeout(struct Mux *mux,
  * have queued up meanwhile. It answers how many it has sent, from the first on; it is called again for
  * the others. Less than 1 is a failure of the first alone, errno as for send. recvv waits for a message,
  * stores what there is, no more than max, and answers how many; less than 1 is the end of the connection.
- * Answers that are too large count as the largest allowed, and a nil message is passed over. A message by
- * hand is received by recv, and nbrecv is called as ever.
+ * Answers that are too large count as the largest allowed. A nil among the messages is passed over; nothing
+ * but that is the end of the connection too. A message by hand is received by recv, and nbrecv is called as
+ * ever.
  *
  * errno is EINVAL when mux is nil, ENOMEM when there is no memory for the functions.
  */
@@ -332,29 +341,32 @@ int muxsetsched(struct Muxsched *sched);
 /*
  * Fails all outstanding calls now (ECONNRESET) and all later ones (ESHUTDOWN), from any thread,
  * until muxinit is called again. Whoever is inside send or recv, the procs too, learns of it when
- * that returns: shut the connection down as well.
+ * that returns: shut the connection down as well. errno is EINVAL when mux is nil, or not one that muxinit
+ * has seen, and EPERM as for muxrpc.
  */
 void muxhangup(struct Mux *mux);
 
 /*
  * Gives a non-blocking call up: rpc is gone. Its tag stays out of use until its reply comes, which is
  * an orphan then, or the connection ends; while all tags are so held, calls fail with EAGAIN. A reply
- * that is there already is disposed of as an orphan. Sets errno to EINVAL when rpc is nil.
+ * that is there already is disposed of as an orphan. errno is EINVAL when rpc is nil, and EPERM as for
+ * muxrpc: the call goes on.
  */
 void muxrpccancel(struct Muxrpc *rpc);
 
 /*
- * Has orphans given to f, which disposes of them: messages that belong to no call, and replies to
- * cancelled ones. nil leaks them, as at first. f is called with no lock held, by whoever receives,
- * and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
+ * Has orphans given to f, which disposes of them: messages that belong to no call, and replies to calls
+ * that were given up. nil leaks them, as at first. f is called with no lock held, by whoever receives, by
+ * muxrpccancel and muxfree, and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
  */
-void muxsetorphan(struct Mux *mux, void (*f)(struct Mux *mux, void *reply));
+void muxsetorphan(struct Mux *mux,
+		  void (*f)(struct Mux *mux, void *reply));
 
 /*
  * A descriptor that select and poll find readable while some non-blocking call can finish: for event
  * loops under muxprocs, or where other threads receive (nobody receives for the descriptor's sake).
  * It is made on first use, always the same, and the library's: neither read nor close it. -1 on
- * error, errno as eventfd(2) and for muxrpc.
+ * error, errno as eventfd(2), and EINVAL when mux is nil, or not one that muxinit has seen.
  */
 int muxpollfd(struct Mux *mux);
 

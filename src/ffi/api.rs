@@ -12,7 +12,9 @@ use crate::sched::host::Host;
 use crate::sched::{Proc, Sched, own};
 
 /// Makes mux ready for use. The fields above private_ may be filled before or after. A Mux on which
-/// no call is outstanding may be initialised again. nil is ignored.
+/// no call is outstanding and no proc runs may be initialised again: counters, the hang-up, and what
+/// muxsetorphan and muxsetbatch have set begin anew. errno is EINVAL when mux is nil, and, elsewhere than on
+/// 64-bit Linux, ENOMEM when there is no memory: calls then fail with EINVAL.
 ///
 /// # Safety
 /// `mux` is nil or points to memory of a Mux's size that nobody is using.
@@ -42,7 +44,7 @@ pub(super) unsafe fn init(mux: *mut Mux, form: Form) {
 /// caller may find itself in recv, on behalf of all. When all tags are in use it waits for one.
 ///
 /// Answers nil on error. errno: ECONNRESET, the connection has ended; what send or settag has left
-/// there (EIO if nothing), it has failed; EAGAIN, all tags are held for replies to cancelled calls;
+/// there (EIO if nothing), it has failed; EAGAIN, all tags are held for replies to calls given up;
 /// ESHUTDOWN, muxhangup was called; ENOMEM, no memory for the call; EINVAL, a nil mux, request
 /// or function, a Mux without muxinit, or maxtag not above mintag; EPERM, a thread that libthread
 /// did not make, in a program of libthread's. Where the program has lib9, its error string says the
@@ -201,8 +203,10 @@ pub(super) unsafe fn finish(rpc: *mut Muxrpc) -> Option<Finished<Message, c_int>
 
 /// Starts two procs, one in which recv runs and one in which send runs, until the connection ends;
 /// then the Mux works as before. Does nothing when they run already. Under libthread they are its
-/// procs; otherwise detached threads, which take no signals. If they can not be started, errno says
-/// why, and the Mux works as before.
+/// procs, under muxsetsched its tasks; otherwise detached threads, which take no signals. If they can not
+/// be started, errno says why, and the Mux works as before: ENOSYS, the program's scheduler has no start;
+/// EAGAIN or ENOMEM, it can start no more, or the system can not; EINVAL and EPERM as for muxrpc. After
+/// muxhangup they leave at once.
 ///
 /// # Safety
 /// `mux` is nil or points to a Mux, which stays until both have ended.

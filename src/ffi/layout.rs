@@ -36,7 +36,8 @@ pub struct Mux {
     /// Waits for a message; nil is the end of the connection. One at a time of recv and nbrecv is
     /// called.
     pub recv: Option<unsafe extern "C" fn(mux: *mut Mux) -> *mut c_void>,
-    /// Looks for a message without waiting; may be nil, for programs without an event loop.
+    /// Looks for a message without waiting: for muxrpccanfinish, for deadlines, and for a call that finds
+    /// no tag free. May be nil, for programs without an event loop and without deadlines.
     pub nbrecv: MuxNbrecv,
     /// The tag in a message. Any number at once are called.
     pub gettag: Option<unsafe extern "C" fn(mux: *mut Mux, reply: *mut c_void) -> c_int>,

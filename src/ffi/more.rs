@@ -16,7 +16,7 @@ use crate::sched::{clock, own};
 pub struct Muxstats {
     /// sizeof(Muxstats), set by the caller.
     pub size: c_uint,
-    /// Tags in use now, for calls and for replies to calls that were cancelled.
+    /// Tags in use now, for calls and for replies to calls that were given up: cancelled, or too late.
     pub outstanding: c_uint,
     /// Most tags in use at once.
     pub most: c_uint,
@@ -24,13 +24,13 @@ pub struct Muxstats {
     pub unused: c_uint,
     /// Calls begun.
     pub calls: c_ulong,
-    /// Messages that belonged to no call.
+    /// Messages that belonged to no call, or to one given up.
     pub orphans: c_ulong,
     /// Times that the muxer's role went from one caller to another.
     pub handovers: c_ulong,
     /// Calls that had to wait for a tag.
     pub tagwaits: c_ulong,
-    /// Calls that failed.
+    /// Calls begun that ended without a reply, other than by muxrpccancel.
     pub errors: c_ulong,
 }
 
@@ -67,8 +67,10 @@ const PATIENCE: i64 = 3000;
 ///
 /// Whoever is inside send or recv, the procs too, must be on its way out: shut the connection down
 /// before. It waits for three seconds at most; if somebody is still inside then, it gives up nothing,
-/// sets errno to EBUSY, and may be called again. No call may begin while it runs, or after it.
-/// errno is EINVAL when mux is nil, or not one that muxinit has seen.
+/// sets errno to EBUSY, and may be called again. EBUSY comes at once where it can not wait (the program's
+/// scheduler has no parkfor, libthread could start no proc for the clock) and while another muxfree waits.
+/// No call may begin while it runs, or after it. errno also: EINVAL, mux is nil, or not one that muxinit
+/// has seen; EPERM, as for muxrpc.
 ///
 /// # Safety
 /// `mux` is nil or points to a Mux.
@@ -92,7 +94,8 @@ pub unsafe extern "C" fn muxfree(mux: *mut Mux) {
     });
 }
 
-/// As muxrpc, but waits for ms milliseconds at most: nil with ETIMEDOUT then. Less than 0 is for ever.
+/// As muxrpc, but waits for ms milliseconds at most: nil with ETIMEDOUT then. Less than 0 is for ever; with
+/// 0 nothing is sent.
 /// The tag stays out of use until the reply comes, which is an orphan then, or the connection ends;
 /// while all tags are so held, calls fail with EAGAIN.
 ///
@@ -136,8 +139,9 @@ pub unsafe extern "C" fn muxrpctimeout(
 /// have queued up meanwhile. It answers how many it has sent, from the first on; it is called again for
 /// the others. Less than 1 is a failure of the first alone, errno as for send. recvv waits for a message,
 /// stores what there is, no more than max, and answers how many; less than 1 is the end of the connection.
-/// Answers that are too large count as the largest allowed, and a nil message is passed over. A message by
-/// hand is received by recv, and nbrecv is called as ever.
+/// Answers that are too large count as the largest allowed. A nil among the messages is passed over; nothing
+/// but that is the end of the connection too. A message by hand is received by recv, and nbrecv is called as
+/// ever.
 ///
 /// errno is EINVAL when mux is nil, ENOMEM when there is no memory for the functions.
 ///
@@ -221,7 +225,8 @@ unsafe fn table(sched: *mut Muxsched) -> Option<own::Table> {
 
 /// Fails all outstanding calls now (ECONNRESET) and all later ones (ESHUTDOWN), from any thread,
 /// until muxinit is called again. Whoever is inside send or recv, the procs too, learns of it when
-/// that returns: shut the connection down as well.
+/// that returns: shut the connection down as well. errno is EINVAL when mux is nil, or not one that muxinit
+/// has seen, and EPERM as for muxrpc.
 ///
 /// # Safety
 /// `mux` is nil or points to a Mux.
@@ -237,7 +242,8 @@ pub unsafe extern "C" fn muxhangup(mux: *mut Mux) {
 
 /// Gives a non-blocking call up: rpc is gone. Its tag stays out of use until its reply comes, which is
 /// an orphan then, or the connection ends; while all tags are so held, calls fail with EAGAIN. A reply
-/// that is there already is disposed of as an orphan. Sets errno to EINVAL when rpc is nil.
+/// that is there already is disposed of as an orphan. errno is EINVAL when rpc is nil, and EPERM as for
+/// muxrpc: the call goes on.
 ///
 /// # Safety
 /// `rpc` is nil or a call that muxrpcstart has answered and that is not gone.
@@ -262,9 +268,9 @@ pub unsafe extern "C" fn muxrpccancel(rpc: *mut Muxrpc) {
     });
 }
 
-/// Has orphans given to f, which disposes of them: messages that belong to no call, and replies to
-/// cancelled ones. nil leaks them, as at first. f is called with no lock held, by whoever receives,
-/// and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
+/// Has orphans given to f, which disposes of them: messages that belong to no call, and replies to calls
+/// that were given up. nil leaks them, as at first. f is called with no lock held, by whoever receives, by
+/// muxrpccancel and muxfree, and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
 ///
 /// # Safety
 /// `mux` is nil or points to a Mux.
@@ -285,7 +291,7 @@ pub unsafe extern "C" fn muxsetorphan(
 /// A descriptor that select and poll find readable while some non-blocking call can finish: for event
 /// loops under muxprocs, or where other threads receive (nobody receives for the descriptor's sake).
 /// It is made on first use, always the same, and the library's: neither read nor close it. -1 on
-/// error, errno as eventfd(2) and for muxrpc.
+/// error, errno as eventfd(2), and EINVAL when mux is nil, or not one that muxinit has seen.
 ///
 /// # Safety
 /// `mux` is nil or points to a Mux.
