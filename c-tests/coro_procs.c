@@ -188,6 +188,22 @@ test_failure(int n, const char *what)
 	reconnect();
 }
 
+/* libthread ends the program when its own procs have ended: the clock's must not count, not for a moment */
+static void
+test_clock(void)
+{
+	Toymsg m, *r;
+	int n;
+
+	n = coro_nproccreated();
+	m.op = TOY_ECHO;
+	m.value = 1;
+	r = muxrpctimeout(&st.toy.mux, &m, 60000);
+	tap_ok(r != NULL && r->value == 2, "clock: a call with a deadline");
+	free(r);
+	tap_ok(coro_nproccreated() == n + 1 && coro_nsysproc() == 1, "clock: by its end there is one proc more, and libthread's own");
+}
+
 static int
 run(void *v)
 {
@@ -205,6 +221,7 @@ run(void *v)
 	test_procs("procs once more");
 	test_end("procs once more");
 	reconnect();
+	test_clock();
 	test_failure(2, "no procs to be had");
 	test_failure(1, "only one to be had");
 	calls("in the end");

@@ -18,6 +18,7 @@ struct Work {
 	unsigned id, calls;
 	unsigned made, good, wrong, nil;
 	unsigned busy;	/* how often all tags were taken */
+	unsigned torn;	/* how often muxstats contradicted itself */
 	unsigned vain;	/* how often a call was looked for and was not there */
 };
 
@@ -36,6 +37,17 @@ block(Work *w, unsigned seq)
 	tally(w, client_call(w->c, T_ECHO, w->id, seq, PAYLOAD + (w->id + seq) % 120));
 }
 
+/* what muxstats answers is of one moment, whatever goes on */
+static void
+count(Work *w)
+{
+	Muxstats s;
+
+	s.size = sizeof s;
+	muxstats(&w->c->mux, &s);
+	w->torn += s.outstanding > s.most || s.most > s.calls;
+}
+
 static void
 blocking(void *v)
 {
@@ -43,8 +55,11 @@ blocking(void *v)
 	unsigned i;
 
 	w = v;
-	for (i = 0; i < w->calls; i++)
+	for (i = 0; i < w->calls; i++) {
 		block(w, i);
+		if (i % 8 == 0)
+			count(w);
+	}
 }
 
 /*
@@ -92,7 +107,7 @@ run(int procs, unsigned ntag, unsigned ntask, unsigned nth, unsigned ncall)
 	Client *c;
 	Server *s;
 	Work *w;
-	unsigned i, made, good, wrong, nil, busy, vain;
+	unsigned i, made, good, wrong, nil, busy, torn, vain;
 	int fd;
 
 	/* nothing more would come: the server need not look for it */
@@ -110,18 +125,20 @@ run(int procs, unsigned ntag, unsigned ntask, unsigned nth, unsigned ncall)
 		w[i].calls = ncall;
 		w[i].task = task_start(i % nth == nth - 1 ? nonblocking : blocking, &w[i]);
 	}
-	made = good = wrong = nil = busy = vain = 0;
+	made = good = wrong = nil = busy = torn = vain = 0;
 	for (i = 0; i < ntask; i++) {
 		task_join(w[i].task);
 		made += w[i].made;
 		good += w[i].good;
 		wrong += w[i].wrong;
+		torn += w[i].torn;
 		nil += w[i].nil;
 		busy += w[i].busy;
 		vain += w[i].vain;
 	}
 	tap_ok(made >= ntask * ncall && good == made, "%s, %u tags: %u calls in %u tasks", mode(procs), ntag, made, ntask);
 	tap_ok(wrong == 0 && nil == 0, "%s, %u tags: %u wrong replies, %u without", mode(procs), ntag, wrong, nil);
+	tap_ok(torn == 0, "%s, %u tags: %u times muxstats contradicted itself", mode(procs), ntag, torn);
 	tap_note("%s, %u tags: %lu times overlapped, %u times busy, %u looks in vain", mode(procs), ntag, c->overlaps, busy, vain);
 	client_check(c, mode(procs));
 	client_hangup(c);

@@ -10,7 +10,7 @@ cd "$(dirname "$0")" || exit 1
 LC_ALL=C
 export LC_ALL
 
-weak='_rsleep _threadproc proccreate qlock qunlock rsleep rwakeup werrstr'
+weak='_rsleep _threadproc _threadsetsysproc proccreate qlock qunlock rsleep rwakeup werrstr'
 # in the archive beside symbols.txt: Rust's mangled names, its runtime's and the compiler's, with prefixes
 # reserved to implementations, and names that are no C names
 allowed='^(_ZN|_R|__|rust_|.*\.)'

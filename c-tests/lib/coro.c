@@ -75,6 +75,7 @@ struct Proc {
 	/* under the runtime's lock */
 	int live;		/* its pthread is to be joined */
 	int ended;
+	int sysproc;
 };
 
 static struct {
@@ -450,6 +451,33 @@ coro_nproccreated(void)
 	pthread_mutex_lock(&rt.lock);
 	for (p = rt.all; p != NULL; p = p->next)
 		n += p->num < 0 && p->live && !p->ended;
+	pthread_mutex_unlock(&rt.lock);
+	return n;
+}
+
+void
+_threadsetsysproc(void)
+{
+	Proc *p;
+
+	p = pthread_getspecific(prockey);
+	if (p == NULL)
+		coro_die("_threadsetsysproc without a proc");
+	pthread_mutex_lock(&rt.lock);
+	p->sysproc = 1;
+	pthread_mutex_unlock(&rt.lock);
+}
+
+int
+coro_nsysproc(void)
+{
+	Proc *p;
+	int n;
+
+	n = 0;
+	pthread_mutex_lock(&rt.lock);
+	for (p = rt.all; p != NULL; p = p->next)
+		n += p->sysproc && p->live && !p->ended;
 	pthread_mutex_unlock(&rt.lock);
 	return n;
 }

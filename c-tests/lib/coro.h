@@ -37,6 +37,7 @@ extern void (*_rsleep)(Rendez *, unsigned long);
 
 /* libthread's names, in coro.c */
 int proccreate(void (*fn)(void *), void *arg, unsigned int stack);
+void _threadsetsysproc(void);
 void *_threadproc(void);
 
 /* what errno is when werrstr was the last to speak */
@@ -59,6 +60,8 @@ void coro_yield(void);
 int coro_procnum(void);
 /* how many procs from proccreate there are now */
 int coro_nproccreated(void);
+/* how many of those have said that they are none of the program's */
+int coro_nsysproc(void);
 /* the next so many proccreate calls answer -1 */
 void coro_failproccreate(int n);
 

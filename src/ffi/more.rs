@@ -326,10 +326,10 @@ pub unsafe extern "C" fn muxstats(mux: *mut Mux, stats: *mut Muxstats) {
         if size < offset_of!(Muxstats, outstanding) {
             return errors::tell_invalid();
         }
-        let now = inside.stats();
+        let (now, outstanding) = inside.snapshot();
         let all = Muxstats {
             size: size as c_uint,
-            outstanding: inside.outstanding() as c_uint,
+            outstanding: outstanding as c_uint,
             most: now.most as c_uint,
             unused: 0,
             calls: now.calls as c_ulong,

@@ -368,6 +368,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.state.lock().outstanding()
     }
 
+    /// Both of these, of one moment.
+    pub(crate) fn snapshot(&self) -> (Stats, usize) {
+        let state = self.state.lock();
+        (state.stats(), state.outstanding())
+    }
+
     /// Releases the state lock, then wakes whom the last event has named.
     #[inline(always)]
     fn release(&self, mut state: State<'_, T, S>) {

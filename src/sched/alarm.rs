@@ -6,8 +6,9 @@
 //! proc that waits for the list's lock. So whoever finds its alarm gone from the list waits until it
 //! has rung.
 //!
-//! The clock runs while somebody holds it, and for a second more. A program whose other procs all
-//! end is so kept from its end for no longer than that.
+//! The clock runs while somebody holds it, and for a second more. libthread is told that it is no proc
+//! of the program's, which ends when its own have. Until that is so whoever has started the clock waits,
+//! and by that the proc that it is in: a main proc that ended just then would not be the last.
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -16,7 +17,7 @@ use parking_lot::lock_api;
 
 use super::native::{self, LastLock, Native};
 use super::plan9::{self, Rest};
-use super::{Handle, NotStarted, Proc, clock, sleep_until};
+use super::{Handle, NotStarted, Parker, Proc, clock, sleep_until};
 
 /// How long the clock runs on when nobody holds it, in nanoseconds.
 const LINGER: u64 = 1_000_000_000;
@@ -71,14 +72,22 @@ impl List {
 
 /// Sees to it that the clock runs.
 pub fn hold() -> Result<(), NotStarted> {
+    let starter = plan9::Bunk::new();
     let mut list = LIST.lock();
-    if !list.runs {
+    let starts = !list.runs;
+    if starts {
         // Under the lock, so that nobody counts on a clock that fails to start.
-        // SAFETY: the function takes nothing.
-        unsafe { plan9::start(Proc { main: run, arg: null_mut() }) }?;
+        let arg = (&raw const starter).cast_mut().cast();
+        // SAFETY: the function takes a parker, which stays until it has been used, below.
+        unsafe { plan9::start(Proc { main: run, arg }) }?;
         list.runs = true;
     }
     list.holds += 1;
+    drop(list);
+    if starts {
+        // SAFETY: in its place until this returns; the caller is a coroutine, as all who hold the clock.
+        unsafe { plan9::Bunk::park(&raw const starter) };
+    }
     Ok(())
 }
 
@@ -129,7 +138,10 @@ pub unsafe fn unset(alarm: *mut Alarm) -> bool {
 }
 
 /// The clock.
-unsafe extern "C" fn run(_: *mut c_void) {
+unsafe extern "C" fn run(starter: *mut c_void) {
+    plan9::set_sysproc();
+    // SAFETY: `hold` is parked in it, or about to be, and leaves no sooner than this.
+    unsafe { plan9::Bunk::unpark(starter.cast()) };
     let mut idle_since = clock::now();
     loop {
         let mut list = LIST.lock();

@@ -58,6 +58,7 @@ struct Table {
     werrstr: Option<WerrstrFn>,
     rsleep_pointer: Option<std::ptr::NonNull<*const c_void>>,
     threadproc: Option<unsafe extern "C" fn() -> *mut c_void>,
+    threadsetsysproc: Option<unsafe extern "C" fn()>,
 }
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
@@ -85,6 +86,7 @@ std::arch::global_asm!(
     ".weak werrstr",
     ".weak _rsleep",
     ".weak _threadproc",
+    ".weak _threadsetsysproc",
     ".pushsection .data.rel.ro.mux_plan9,\"aw\",%progbits",
     ".balign 8",
     ".globl _ZN3mux5sched5plan95TABLEE",
@@ -99,6 +101,7 @@ std::arch::global_asm!(
     concat!(word!(), "werrstr"),
     concat!(word!(), "_rsleep"),
     concat!(word!(), "_threadproc"),
+    concat!(word!(), "_threadsetsysproc"),
     ".size _ZN3mux5sched5plan95TABLEE, .-_ZN3mux5sched5plan95TABLEE",
     ".popsection",
 );
@@ -119,6 +122,7 @@ static TABLE: Table = Table {
     werrstr: None,
     rsleep_pointer: None,
     threadproc: None,
+    threadsetsysproc: None,
 };
 
 // SAFETY: the table is constant, and the functions in it are for any thread.
@@ -290,6 +294,14 @@ pub unsafe fn start(proc: Proc) -> Result<(), NotStarted> {
         return Err(NotStarted(libc::EAGAIN));
     }
     Ok(())
+}
+
+/// The calling proc, one of libthread's, is not among those that keep the program from its end.
+pub fn set_sysproc() {
+    if let Some(threadsetsysproc) = TABLE.threadsetsysproc {
+        // SAFETY: libthread's function, which takes nothing, called by a proc of its own.
+        unsafe { threadsetsysproc() };
+    }
 }
 
 /// lib9's werrstr, where the program has it: sets the error string by a printf-like format.
