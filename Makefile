@@ -69,6 +69,10 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	$(CARGO) test --locked
 	# what other systems than this one would be given
 	RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO) test --locked --lib --target-dir target/other
+	RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO) rustc --release --locked --lib --features capi \
+		--crate-type staticlib --target-dir target/other
+	CC='$(CC)' sh tools/c-library.sh target/other/release/libmux.a c-tests/symbols.txt $(B)/other
+	$(MAKE) -C c-tests check LIBDIR=../$(B)/other BUILD=../$(B)/other/c-tests CC='$(CC)' MODES=native LINKS=static SCRIPTS=
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
 	sh tests/size.sh $(B)
 	sh tests/docs.sh

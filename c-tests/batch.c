@@ -21,30 +21,55 @@ enum { NQUEUED = 5, NTASK = 12, NCALL = 200, TOOMANY = 1000 };
 static int mostsent, mostreceived;
 static int answersend, answerrecv, holes;
 /* whose requests fail */
-static unsigned failing;
+static int failing;
+
+static int
+get(const int *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+/* a proc may be in a callback meanwhile */
+static void
+set(int *p, int n)
+{
+	__atomic_store_n(p, n, __ATOMIC_RELAXED);
+}
 
 static void
 note(int *most, int n)
 {
-	if (n > __atomic_load_n(most, __ATOMIC_SEQ_CST))
-		__atomic_store_n(most, n, __ATOMIC_SEQ_CST);
+	if (n > get(most))
+		set(most, n);
+}
+
+static void
+plainly(void)
+{
+	set(&mostsent, 0);
+	set(&mostreceived, 0);
+	set(&answersend, 0);
+	set(&answerrecv, 0);
+	set(&holes, 0);
+	set(&failing, 0);
 }
 
 static int
 sendv(Mux *mux, void **request, int n)
 {
-	int i;
+	int i, answer;
 
 	note(&mostsent, n);
 	for (i = 0; i < n; i++) {
-		if (failing != 0 && frame_id(&frame_9p, request[i]) == failing) {
+		if (get(&failing) != 0 && (int)frame_id(&frame_9p, request[i]) == get(&failing)) {
 			errno = ENOSPC;
 			return i > 0 ? i : -1;
 		}
 		if (mux->send(mux, request[i]) < 0)
 			return i > 0 ? i : -1;
 	}
-	return answersend != 0 ? answersend : n;
+	answer = get(&answersend);
+	return answer != 0 ? answer : n;
 }
 
 /* waits for the first, and takes what else is there */
@@ -53,20 +78,21 @@ recvv(Mux *mux, void **reply, int max)
 {
 	Client *c;
 	void *msg;
-	int n;
+	int n, answer;
 
 	c = mux->aux;
 	n = 0;
 	do {
-		if (holes)
+		if (get(&holes))
 			reply[n++] = NULL;
 		msg = mux->recv(mux);
 		if (msg == NULL)
-			return answerrecv != 0 && n == 0 ? -1 : n;
+			return get(&answerrecv) != 0 && n == 0 ? -1 : n;
 		reply[n++] = msg;
 	} while (n + 1 < max && task_ready(c->fd));
 	note(&mostreceived, n);
-	return answerrecv != 0 ? answerrecv : n;
+	answer = get(&answerrecv);
+	return answer != 0 ? answer : n;
 }
 
 static Client *
@@ -74,10 +100,9 @@ pair(int *peer, int procs)
 {
 	Client *c;
 
+	plainly();
 	c = client_pair(peer, &frame_9p, 0, 256, procs);
 	muxsetbatch(&c->mux, sendv, recvv);
-	mostsent = mostreceived = answersend = answerrecv = holes = 0;
-	failing = 0;
 	return c;
 }
 
@@ -115,7 +140,7 @@ queued(int error)
 	}
 	for (i = 0; i < 1000; i++)
 		task_yield();
-	failing = error ? ID + 2 : 0;
+	set(&failing, error ? ID + 2 : 0);
 	steps_go(c);
 	r = peer_read(peer, c->frame);
 	tap_ok(r.id == ID, "the first goes out");
@@ -135,7 +160,7 @@ queued(int error)
 			good += caller_join(&a[i]) == 1;
 	}
 	tap_ok(good == n && caller_join(&first) == 1, "each of the others has its own reply");
-	tap_ok(mostsent <= 16, "%d were sent at once", mostsent);
+	tap_ok(get(&mostsent) <= 16, "%d were sent at once", get(&mostsent));
 	ends(c, peer);
 }
 
@@ -149,23 +174,23 @@ nonsense(int procs)
 	int peer;
 
 	c = pair(&peer, procs);
-	answersend = TOOMANY;
-	answerrecv = TOOMANY;
-	holes = 1;
+	set(&answersend, TOOMANY);
+	set(&answerrecv, TOOMANY);
+	set(&holes, 1);
 	r = begin(&a, c, peer, ID);
 	peer_answer(peer, c->frame, &r);
 	tap_ok(caller_join(&a) == 1, "%s: more than was given, more than there was room for, nil in between", mode(procs));
-	answersend = -1;
+	set(&answersend, -1);
 	errno = 0;
 	tap_ok(client_call(c, T_ECHO, ID + 1, 0, N) == 0 && errno == EIO, "%s: less than 0 without an errno is EIO", mode(procs));
 	peer_read(peer, c->frame);
-	answersend = 0;
-	holes = 0;
+	set(&answersend, 0);
+	set(&holes, 0);
 	caller_start(&a, c, T_ECHO, ID + 2, N);
 	peer_read(peer, c->frame);
 	shutdown(peer, SHUT_RDWR);
 	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: less than 0 of recvv is the end of the connection", mode(procs));
-	answerrecv = 0;
+	set(&answerrecv, 0);
 	ends(c, peer);
 }
 
@@ -194,20 +219,20 @@ many(int procs, int which, int small)
 	int fd;
 
 	plan.small = small;
+	plainly();
 	server = server_start(&plan, &fd);
 	shared = client_new(fd, &frame_9p, 0, 256);
 	muxsetbatch(&shared->mux, which & 1 ? sendv : NULL, which & 2 ? recvv : NULL);
 	if (procs)
 		muxprocs(&shared->mux);
-	mostsent = mostreceived = answersend = answerrecv = holes = 0;
-	failing = ngood = 0;
+	ngood = 0;
 	for (i = 0; i < NTASK; i++) {
 		id[i] = ID + i;
 		t[i] = task_start(calls, &id[i]);
 	}
 	for (i = 0; i < NTASK; i++)
 		task_join(t[i]);
-	tap_ok(ngood == NTASK * NCALL, "%s: %u replies; at most %d sent and %d received at once", mode(procs), ngood, mostsent, mostreceived);
+	tap_ok(ngood == NTASK * NCALL, "%s: %u replies; at most %d sent and %d received at once", mode(procs), ngood, get(&mostsent), get(&mostreceived));
 	client_check(shared, mode(procs));
 	client_hangup(shared);
 	server_join(server);

@@ -407,9 +407,14 @@ writer(void *v)
 static void
 counter(void *v)
 {
+	int i;
+
 	(void)v;
-	for (io.count = 0; io.count < 100; io.count++)
+	for (i = 0; i < 100; i++) {
+		__atomic_store_n(&io.count, i, __ATOMIC_RELAXED);
 		coro_yield();
+	}
+	__atomic_store_n(&io.count, i, __ATOMIC_RELAXED);
 	leave(&io.g);
 }
 
@@ -427,7 +432,7 @@ transfer(const char *what, int otherproc)
 	tap_ok(!coro_ready_fd(io.fd[0]) && io.nread == 0, "%s: the reader waits", what);
 	io.g.left++;
 	coro_start(1, counter, NULL);
-	while (io.count < 100)
+	while (__atomic_load_n(&io.count, __ATOMIC_RELAXED) < 100)
 		coro_yield();
 	tap_ok(io.nread == 0, "%s: and its proc runs on", what);
 	qlock(&io.g.l);

@@ -33,9 +33,10 @@ pair(int *peer, unsigned maxtag, int procs)
 {
 	Client *c;
 
+	/* procs of a connection that has ended may be disposing yet */
+	__atomic_store_n(&disposed, 0, __ATOMIC_SEQ_CST);
 	c = client_pair(peer, &frame_9p, 0, maxtag, procs);
 	muxsetorphan(&c->mux, dispose);
-	disposed = 0;
 	return c;
 }
 

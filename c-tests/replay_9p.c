@@ -5,6 +5,7 @@
  * reply by its reader; many do so at once.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,7 +22,8 @@ struct Fs {
 	unsigned good;
 };
 
-/* what tags were asked to be set, so that a version call is known to have had NOTAG */
+/* what tags were asked to be set, so that a version call is known to have had NOTAG; many ask at once */
+static pthread_mutex_t tagslock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned lasttag, lowest, highest;
 
 static int
@@ -29,11 +31,13 @@ watch(Client *c, void *msg, unsigned tag)
 {
 	(void)c;
 	(void)msg;
+	pthread_mutex_lock(&tagslock);
 	lasttag = tag;
 	if (tag != NOTAG) {
 		lowest = tag < lowest ? tag : lowest;
 		highest = tag > highest ? tag : highest;
 	}
+	pthread_mutex_unlock(&tagslock);
 	return 0;
 }
 
@@ -114,7 +118,7 @@ session(int procs, unsigned batch, unsigned seed, int small)
 	tap_ok(good == NTASK / 2 * NCALL, "%s: %d more", mode(procs), NTASK / 2);
 
 	/* with calls outstanding, which the server answers only after this one */
-	n = c->nsend;
+	n = client_count(&c->nsend);
 	for (i = 0; i < 10; i++)
 		caller_start(&late[i], c, T_LATE, ID + i, N);
 	/* all have been tagged: the range is theirs no longer */

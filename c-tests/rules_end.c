@@ -172,7 +172,7 @@ reconnect(Client *c, void *msg)
 	l->server = server_start(&l->plan, &fd);
 	l->servers++;
 	/* not client_reconnect: what is on its way has just been counted */
-	c->fd = fd;
+	client_fd(c, fd);
 	return 0;
 }
 

@@ -50,7 +50,7 @@ alone(void)
 	tap_ok(look(c, y, ID + 1) == 1, "direct: delivered by another's look: 1");
 	tap_ok(look(c, x, ID) == 1, "direct: its reply is in nbrecv's hands: 1");
 	tap_ok(look(c, z, ID + 2) == 1, "direct: and one that was left till last");
-	tap_ok(c->nrecv == 0, "direct: recv, which blocks, was never called");
+	tap_ok(client_count(&c->nrecv) == 0, "direct: recv, which blocks, was never called");
 	client_check(c, "direct");
 	close(peer);
 }
@@ -73,10 +73,10 @@ another(int nbrecv)
 	x = start(c, peer, ID, &rx);
 	ra = begin(&a, c, peer, ID + 1);
 	steps_waitrecv(c);
-	n = c->nnbrecv;
+	n = client_count(&c->nnbrecv);
 	for (i = good = 0; i < 10; i++)
 		good += look(c, x, ID) == 0;
-	tap_ok(good == 10 && c->nnbrecv == n, "direct: somebody else receives: 0, %s nbrecv", nbrecv ? "and nobody calls" : "without");
+	tap_ok(good == 10 && client_count(&c->nnbrecv) == n, "direct: somebody else receives: 0, %s nbrecv", nbrecv ? "and nobody calls" : "without");
 	peer_answer(peer, c->frame, &rx);
 	peer_answer(peer, c->frame, &ra);
 	tap_ok(caller_join(&a) == 1, "direct: who gets its reply");
@@ -198,7 +198,7 @@ procs(int nbrecv)
 	tap_ok(look(c, y, ID + 1) == 0, "procs: 0 for another that is pending");
 	peer_answer(peer, c->frame, &ry);
 	tap_ok(finish(c, y, ID + 1) == 1, "procs: which finishes when its reply has come");
-	tap_ok(c->nnbrecv == 0, "procs: and nobody has called nbrecv");
+	tap_ok(client_count(&c->nnbrecv) == 0, "procs: and nobody has called nbrecv");
 	client_check(c, "procs");
 	close(peer);
 }

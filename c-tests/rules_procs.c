@@ -154,7 +154,7 @@ whilereceiving(void)
 	peer_answer(peer, c->frame, &ra);
 	tap_ok(caller_join(&a) == 1, "the one that was blocked too");
 	peer_answer(peer, c->frame, &rx);
-	tap_ok(finish(c, x, ID) == 1 && c->nnbrecv == 0, "and one started before: by the proc, without nbrecv");
+	tap_ok(finish(c, x, ID) == 1 && client_count(&c->nnbrecv) == 0, "and one started before: by the proc, without nbrecv");
 	client_check(c, "procs");
 	close(peer);
 }
@@ -265,7 +265,7 @@ both(void)
 	tap_ok(ra.id == ID && rb.id == ID + 1, "requests go out in the order in which they came");
 	peer_answer(peer, c->frame, &rb);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1 && caller_join(&b) == 1 && c->overlaps > 0, "both are answered");
+	tap_ok(caller_join(&a) == 1 && caller_join(&b) == 1 && client_count(&c->overlaps) > 0, "both are answered");
 	client_check(c, "procs");
 	close(peer);
 }

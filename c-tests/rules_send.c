@@ -118,7 +118,7 @@ onebyone(int procs)
 			good += caller_join(&a[i]) == 1;
 	}
 	tap_ok(good == 320, "%s: 20 times 16 callers, with callbacks that let others run", mode(procs));
-	tap_note("%s: %lu times send and recv overlapped", mode(procs), c->overlaps);
+	tap_note("%s: %lu times send and recv overlapped", mode(procs), client_count(&c->overlaps));
 	client_check(c, mode(procs));
 	client_hangup(c);
 	server_join(s);
@@ -286,10 +286,10 @@ fails(int procs)
 	errno = ENOTTY;
 	tap_ok(client_call(c, T_ECHO, ID + 2, 0, N) == 0 && errno == EIO, "%s: send left none: EIO", mode(procs));
 	tap_ok(client_start(c, T_ECHO, ID + 2, 0, N) == NULL && errno == EIO, "%s: muxrpcstart too", mode(procs));
-	n = c->nsend;
+	n = client_count(&c->nsend);
 	tap_ok(client_call(c, T_ECHO, ID + 7, 0, N) == 0 && errno == ENOTSUP, "%s: settag fails: its errno", mode(procs));
 	tap_ok(client_start(c, T_ECHO, ID + 7, 0, N) == NULL && errno == ENOTSUP, "%s: muxrpcstart too", mode(procs));
-	tap_ok(c->nsend == n, "%s: and nothing was sent", mode(procs));
+	tap_ok(client_count(&c->nsend) == n, "%s: and nothing was sent", mode(procs));
 	rb = begin(&b, c, peer, ID + 3);
 	peer_answer(peer, c->frame, &rb);
 	peer_answer(peer, c->frame, &rx);

@@ -83,7 +83,7 @@ outside(int procs)
 	tap_ok(bits == 7, "%s: three calls have the three tags", mode(procs));
 	rpc[3] = client_start(c, T_ECHO, ID + 3, ID + 3, N);
 	tap_ok(rpc[3] == NULL && errno == EAGAIN, "%s: there is no fourth: nil and EAGAIN", mode(procs));
-	tap_ok(c->nsend == 3 && c->nsettag == 3, "%s: nor was it sent or tagged", mode(procs));
+	tap_ok(client_count(&c->nsend) == 3 && client_count(&c->nsettag) == 3, "%s: nor was it sent or tagged", mode(procs));
 	peer_answer(peer, c->frame, &r[1]);
 	tap_ok(finish(c, rpc[1], ID + 1) == 1, "%s: one finishes", mode(procs));
 	rpc[3] = client_start(c, T_ECHO, ID + 3, ID + 3, N);
@@ -115,7 +115,7 @@ empty(int procs)
 	tap_ok(client_start(c, T_ECHO, ID, ID, N) == NULL && errno == EINVAL, "%s: muxrpcstart, the same", mode(procs));
 	client_range(c, 0, 0);
 	tap_ok(client_call(c, T_ECHO, ID, ID, N) == 0 && errno == EINVAL, "%s: muxrpc, 0 and 0: EINVAL", mode(procs));
-	tap_ok(c->nsend == 0 && c->nsettag == 0, "%s: nothing was sent", mode(procs));
+	tap_ok(client_count(&c->nsend) == 0 && client_count(&c->nsettag) == 0, "%s: nothing was sent", mode(procs));
 	tap_ok(within(c, peer, ID, 3, 9), "%s: a range that is one makes it work", mode(procs));
 	a = client_start(c, T_ECHO, ID + 1, ID + 1, N);
 	r = peer_read(peer, c->frame);

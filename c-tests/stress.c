@@ -139,7 +139,7 @@ run(int procs, unsigned ntag, unsigned ntask, unsigned nth, unsigned ncall)
 	tap_ok(made >= ntask * ncall && good == made, "%s, %u tags: %u calls in %u tasks", mode(procs), ntag, made, ntask);
 	tap_ok(wrong == 0 && nil == 0, "%s, %u tags: %u wrong replies, %u without", mode(procs), ntag, wrong, nil);
 	tap_ok(torn == 0, "%s, %u tags: %u times muxstats contradicted itself", mode(procs), ntag, torn);
-	tap_note("%s, %u tags: %lu times overlapped, %u times busy, %u looks in vain", mode(procs), ntag, c->overlaps, busy, vain);
+	tap_note("%s, %u tags: %lu times overlapped, %u times busy, %u looks in vain", mode(procs), ntag, client_count(&c->overlaps), busy, vain);
 	client_check(c, mode(procs));
 	client_hangup(c);
 	tap_ok(server_join(s) == made, "%s, %u tags: each was sent once", mode(procs), ntag);

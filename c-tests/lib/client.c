@@ -21,22 +21,30 @@ struct Stray {
 	void *msg;
 };
 
+/* Relaxed, here and below: a counter that put its callers in an order would hide from a checker of
+   races that the library had not. */
 static int
 add(int *p, int n)
 {
-	return __atomic_add_fetch(p, n, __ATOMIC_SEQ_CST);
+	return __atomic_add_fetch(p, n, __ATOMIC_RELAXED);
 }
 
 static int
 look(int *p)
 {
-	return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
 }
 
 static void
 count(unsigned long *p)
 {
-	__atomic_add_fetch(p, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(p, 1, __ATOMIC_RELAXED);
+}
+
+unsigned long
+client_count(const unsigned long *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
 }
 
 void
@@ -58,7 +66,7 @@ ontheway(Client *c, unsigned tag)
 	unsigned char *p;
 
 	p = mark(c, tag);
-	if (p != NULL && __atomic_exchange_n(p, 1, __ATOMIC_SEQ_CST) != 0)
+	if (p != NULL && __atomic_exchange_n(p, 1, __ATOMIC_RELAXED) != 0)
 		client_fault(c, "a tag was given out that is still another call's");
 }
 
@@ -69,7 +77,16 @@ arrived(Client *c, unsigned tag)
 
 	p = mark(c, tag);
 	if (p != NULL)
-		__atomic_store_n(p, 0, __ATOMIC_SEQ_CST);
+		__atomic_store_n(p, 0, __ATOMIC_RELAXED);
+}
+
+static void
+nothingout(Client *c)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof c->out; i++)
+		__atomic_store_n(&c->out[i], 0, __ATOMIC_RELAXED);
 }
 
 static int
@@ -83,7 +100,7 @@ dosend(Client *c, void *msg)
 	n = c->sending != NULL ? c->sending(c, msg) : 0;
 	if (n >= 0) {
 		n = (int)frame_size(msg);
-		if (task_writen(c->fd, msg, (size_t)n) < 0)
+		if (task_writen(look(&c->fd), msg, (size_t)n) < 0)
 			n = -1;
 		else if (c->sent != NULL && c->sent(c, msg) < 0)
 			n = -1;
@@ -104,6 +121,7 @@ csend(Mux *mux, void *msg)
 
 	c = mux->aux;
 	count(&c->nsend);
+	c->senders++;
 	if (add(&c->insend, 1) != 1)
 		client_fault(c, "two in send at once");
 	if (look(&c->inrecv) != 0)
@@ -135,8 +153,10 @@ readmsg(Client *c)
 {
 	unsigned char size[4], *msg;
 	unsigned n, room;
+	int fd;
 
-	if (task_readn(c->fd, size, 4) != 4)
+	fd = look(&c->fd);
+	if (task_readn(fd, size, 4) != 4)
 		return NULL;
 	n = frame_size(size);
 	if (n < 4 || n > 1 << 24)
@@ -147,7 +167,7 @@ readmsg(Client *c)
 	if (msg == NULL)
 		return NULL;
 	memcpy(msg, size, 4);
-	if (task_readn(c->fd, msg + 4, n - 4) != (long)(n - 4)) {
+	if (task_readn(fd, msg + 4, n - 4) != (long)(n - 4)) {
 		free(msg);
 		return NULL;
 	}
@@ -164,7 +184,7 @@ receive(Client *c, int canblock)
 		msg = readmsg(c);
 	if (msg == NULL) {
 		/* what was written before the other end closed will not be answered any more */
-		memset(c->out, 0, sizeof c->out);
+		nothingout(c);
 		return NULL;
 	}
 	if (msg[c->frame->typeat] >= R_ORPHAN || frame_size(msg) < c->frame->head)
@@ -177,6 +197,7 @@ receive(Client *c, int canblock)
 static void
 enter(Client *c)
 {
+	c->receivers++;
 	if (add(&c->inrecv, 1) != 1)
 		client_fault(c, "two in recv or nbrecv at once");
 	if (look(&c->insend) != 0)
@@ -208,7 +229,7 @@ cnbrecv(Mux *mux, void **reply)
 	enter(c);
 	*reply = NULL;
 	/* as libdraw's: nothing there, or else the whole of a message (or nil at the end) */
-	r = task_ready(c->fd);
+	r = task_ready(look(&c->fd));
 	if (r || c->receiving != NULL) {
 		if (!r && c->receiving(c, 0) < 0)
 			r = 1;
@@ -303,14 +324,20 @@ void
 client_hangup(Client *c)
 {
 	/* not close: its number would soon be another connection's, and a recv may still be in it */
-	shutdown(c->fd, SHUT_RDWR);
+	shutdown(look(&c->fd), SHUT_RDWR);
+}
+
+void
+client_fd(Client *c, int fd)
+{
+	__atomic_store_n(&c->fd, fd, __ATOMIC_RELAXED);
 }
 
 void
 client_reconnect(Client *c, int fd)
 {
-	memset(c->out, 0, sizeof c->out);
-	c->fd = fd;
+	nothingout(c);
+	client_fd(c, fd);
 }
 
 int

@@ -33,6 +33,8 @@ struct Client {
 	const char *fault;
 	/* private */
 	int insend, inrecv;
+	/* plain: one send comes after another, and so does one recv or nbrecv, for a checker of races too */
+	unsigned long senders, receivers;
 	unsigned lo, hi;
 	void *strays;
 	Client *next;
@@ -48,6 +50,10 @@ void client_range(Client *, unsigned mintag, unsigned maxtag);
 void client_hangup(Client *);
 /* frees one whose Mux muxfree has ended */
 void client_free(Client *);
+/* how often so far, while others may be in the callbacks */
+unsigned long client_count(const unsigned long *);
+/* takes a new descriptor, while another may be receiving from the old one */
+void client_fd(Client *, int fd);
 /* forgets what was on its way and takes a new descriptor: the program has reconnected */
 void client_reconnect(Client *, int fd);
 /* one check: nothing was seen that may not be */

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE 1
 #include "coro.h"
+#include "fiber.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,6 +54,7 @@ struct Coro {
 	char *map;
 	size_t maplen;
 	unsigned stackid;
+	Fiber fiber;
 };
 
 struct Proc {
@@ -69,6 +71,7 @@ struct Proc {
 	CoroList io;
 	Coro *cur;
 	ucontext_t sched;
+	Fiber fiber;
 	unsigned nswitch;
 	struct pollfd *pfd;
 	size_t npfd;
@@ -207,7 +210,9 @@ coro_park(void)
 	p = _threadproc();
 	c = p->cur;
 	c->err = errno;
+	fiber_leave(&c->fiber, &p->fiber, c->over);
 	swapcontext(&c->ctx, &p->sched);
+	fiber_arrive(&c->fiber, &p->fiber);
 	errno = c->err;
 }
 
@@ -224,6 +229,7 @@ enter(void)
 	Coro *c;
 
 	c = coro_self();
+	fiber_arrive(&c->fiber, &c->proc->fiber);
 	errno = 0;
 	c->fn(c->arg);
 	c->over = 1;
@@ -248,6 +254,7 @@ newcoro(Proc *p, void (*fn)(void *), void *arg)
 	if (c->map == MAP_FAILED || mprotect(c->map, page, PROT_NONE) != 0)
 		coro_die("runtime: no stack for a coroutine");
 	c->stackid = VALGRIND_STACK_REGISTER(c->map + page, c->map + c->maplen);
+	fiber_new(&c->fiber, c->map + page, STACK);
 	getcontext(&c->ctx);
 	c->ctx.uc_stack.ss_sp = c->map + page;
 	c->ctx.uc_stack.ss_size = STACK;
@@ -267,6 +274,7 @@ static void
 bury(Proc *p, Coro *c)
 {
 	VALGRIND_STACK_DEREGISTER(c->stackid);
+	fiber_free(&c->fiber);
 	munmap(c->map, c->maplen);
 	free(c);
 	pthread_mutex_lock(&p->lock);
@@ -353,6 +361,7 @@ schedule(Proc *p)
 	Coro *c;
 	int empty, quit;
 
+	fiber_pthread(&p->fiber);
 	for (;;) {
 		pthread_mutex_lock(&p->lock);
 		c = coro_pop(&p->run);
@@ -361,7 +370,9 @@ schedule(Proc *p)
 		pthread_mutex_unlock(&p->lock);
 		if (c != NULL) {
 			p->cur = c;
+			fiber_leave(&p->fiber, &c->fiber, 0);
 			swapcontext(&p->sched, &c->ctx);
+			fiber_arrive(&p->fiber, &c->fiber);
 			p->cur = NULL;
 			if (c->over)
 				bury(p, c);

@@ -11,12 +11,13 @@ struct Malloc;
 /// What malloc aligns to on every system that plan9port runs on.
 const ALIGNED: usize = 2 * size_of::<usize>();
 
-// SAFETY: malloc's contract is GlobalAlloc's, for alignments that malloc gives; others are refused.
+// SAFETY: malloc's contract is GlobalAlloc's, for alignments that malloc gives; for others it is
+// posix_memalign's, whose memory is given back by free too.
 unsafe impl GlobalAlloc for Malloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.align() > ALIGNED {
-            return std::ptr::null_mut();
+            return aligned(layout);
         }
         // SAFETY: malloc takes any size.
         unsafe { libc::malloc(layout.size()).cast() }
@@ -29,9 +30,43 @@ unsafe impl GlobalAlloc for Malloc {
     }
 
     #[inline]
-    unsafe fn realloc(&self, memory: *mut u8, _: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as above; the alignment is malloc's, or there would be no memory.
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if layout.align() > ALIGNED {
+            // SAFETY: the caller's promise.
+            return unsafe { realigned(self, memory, layout, size) };
+        }
+        // SAFETY: as above; the alignment is malloc's.
         unsafe { libc::realloc(memory.cast(), size).cast() }
+    }
+}
+
+/// As parking_lot asks for its table: cache lines.
+#[cold]
+fn aligned(layout: Layout) -> *mut u8 {
+    let mut memory = std::ptr::null_mut();
+    // SAFETY: the alignment is a power of two and more than a pointer's; on failure nothing is stored
+    // that is looked at.
+    match unsafe { libc::posix_memalign(&raw mut memory, layout.align(), layout.size()) } {
+        0 => memory.cast(),
+        _ => std::ptr::null_mut(),
+    }
+}
+
+/// realloc would forget the alignment.
+///
+/// # Safety
+/// As for [`GlobalAlloc::realloc`].
+#[cold]
+unsafe fn realigned(malloc: &Malloc, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    // SAFETY: the caller's promise: `memory` is as `layout` says, and `size` with its alignment is a
+    // layout too.
+    unsafe {
+        let new = malloc.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+        if !new.is_null() {
+            new.copy_from_nonoverlapping(memory, layout.size().min(size));
+            malloc.dealloc(memory, layout);
+        }
+        new
     }
 }
 

@@ -218,7 +218,11 @@ impl Rest {
         unsafe {
             let lock = &raw mut (*rest).lock;
             qlock(lock);
-            (*rest).rendez.lock = lock;
+            // Not when it is there: a sleeper whom the other waker has woken reads it in rsleep, before
+            // it has the qlock again.
+            if (*rest).rendez.lock.is_null() {
+                (*rest).rendez.lock = lock;
+            }
             flag.write(true);
             rwakeup(&raw mut (*rest).rendez);
             qunlock(lock);
