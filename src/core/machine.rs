@@ -344,6 +344,7 @@ impl<P: Protocol, W> Machine<P, W> {
             },
             Why::NoTags => Told::NoTags,
             Why::AllHeld => Told::AllHeld,
+            Why::NoMemory => Told::NoMemory,
             Why::TimedOut => Told::TimedOut,
             Why::Busy => Told::Busy,
             Why::Tag => Told::Tag(call.tag?),
@@ -360,7 +361,13 @@ impl<P: Protocol, W> Machine<P, W> {
         match call.why {
             // Its tag is held on, and its number with it.
             Why::TimedOut if call.stage == Stage::GivenUp => self.stats.errors += 1,
-            Why::Over | Why::NoTags | Why::AllHeld | Why::TimedOut | Why::Busy | Why::AllSent => {
+            Why::Over
+            | Why::NoTags
+            | Why::AllHeld
+            | Why::NoMemory
+            | Why::TimedOut
+            | Why::Busy
+            | Why::AllSent => {
                 if !matches!(told, Told::Reply(_) | Told::Busy | Told::Sent) {
                     self.stats.errors += 1;
                 }
@@ -466,6 +473,17 @@ impl<P: Protocol, W> Machine<P, W> {
         while self.all_held() {
             let Some(id) = self.tagless.pop_front(&mut self.calls) else { return };
             self.call(id, Why::AllHeld);
+        }
+    }
+
+    /// There is no memory for one more tag. A tag that comes back needs none; where no call is left
+    /// whose tag could, those asleep who wait for one are told.
+    fn starve(&mut self) {
+        if self.tags.taken() != self.held as usize {
+            return;
+        }
+        while let Some(id) = self.tagless.pop_front(&mut self.calls) {
+            self.call(id, Why::NoMemory);
         }
     }
 
@@ -590,7 +608,7 @@ impl<P: Protocol, W> Machine<P, W> {
                 Err(NoTag::EmptyRange) => (None, Stage::Untaggable, Why::NoTags),
                 // The last tag that was not held may have come free, and be none of the range's.
                 Err(NoTag::AllTaken) => return self.despair(),
-                Err(NoTag::NoMemory) => return,
+                Err(NoTag::NoMemory) => return self.starve(),
             };
             self.stats.most = self.stats.most.max(self.tags.taken());
             self.tagless.remove(&mut self.calls, id);
