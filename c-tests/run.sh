@@ -19,6 +19,7 @@ arguments() {
 	oneproc:stress.*) echo 32 200 ;;
 	valgrind:stress.*) echo 12 40 ;;
 	valgrind:coro_self) echo 200 5 ;;
+	valgrind:faults.*) echo 9 ;;
 	valgrind:coro_switch.*) echo 8 20 ;;
 	esac
 }
@@ -69,6 +70,9 @@ jobs() {
 		for name; do
 			case $mode:$name in
 			native:*) ;;
+			# long ones, which count what is lost themselves
+			valgrind:faults.pthread.static) ;;
+			valgrind:faults.* | valgrind:soak.*) continue ;;
 			*:*.sh | oneproc:*.pthread.* | oneproc:coro_* | oneproc:*.shared) continue ;;
 			oneproc:*.coro.*) ;;
 			oneproc:*) continue ;;
