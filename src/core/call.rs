@@ -139,6 +139,8 @@ pub(super) struct Call<P: Protocol, W> {
     pub looks: bool,
     /// That time has come while another was sending the request.
     pub late: bool,
+    /// Its request could not be sent, and others of the same batch are being sent still.
+    pub refused: bool,
     /// How to wake the owner, while it sleeps.
     pub wake: Option<W>,
 }
@@ -159,6 +161,7 @@ impl<P: Protocol, W> Call<P, W> {
             timed: false,
             late: false,
             looks: false,
+            refused: false,
             wake: None,
         }
     }

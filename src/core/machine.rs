@@ -434,15 +434,35 @@ impl<P: Protocol, W> Machine<P, W> {
             return true;
         }
         let Some(first) = self.helping.head() else { return false };
-        // One that has been answered already has nothing more to come.
-        let unanswered = |call: &Call<P, W>| call.reply.is_none();
+        // One that has been answered, or could not be sent, has nothing more to come.
+        let unanswered = |call: &Call<P, W>| call.reply.is_none() && !call.refused;
         let open = self.helping.rfind(&mut self.calls, unanswered).is_some();
-        if let Sender::Call(id) = self.sender {
-            if let Some(call) = self.calls.get_mut(id).filter(|call| call.stage == Stage::Sending) {
-                return open || call.reply.is_none();
-            }
+        // Two at least, of which the sender's own request may be one.
+        let own = self.senders_own().and_then(|id| self.calls.get_mut(id));
+        if let Some(own) = own.filter(|own| !own.refused) {
+            return open || own.reply.is_none();
         }
-        open && self.helping.find(&mut self.calls, |id| id != first).is_some()
+        let refused = self.calls.get_mut(first).is_some_and(|call| call.refused);
+        let alone = self.helping.find(&mut self.calls, |id| !(refused && id == first));
+        let Some(alone) = alone else { return false };
+        let other = |id| id != alone && !(refused && id == first);
+        open && self.helping.find(&mut self.calls, other).is_some()
+    }
+
+    /// The call whose owner has the turn, if it is its own request that it is sending.
+    fn senders_own(&mut self) -> Option<u32> {
+        let Sender::Call(id) = self.sender else { return None };
+        let sending = self.calls.get_mut(id).is_some_and(|call| call.stage == Stage::Sending);
+        sending.then_some(id)
+    }
+
+    /// Of several requests that are being sent at once, the first could not be; the others are still
+    /// being sent. No reply is to be expected for it.
+    pub fn first_refused(&mut self) {
+        let first = self.senders_own().or_else(|| self.helping.head());
+        if let Some(call) = first.and_then(|id| self.calls.get_mut(id)) {
+            call.refused = true;
+        }
     }
 
     /// The same, of replies that somebody waits for or will collect: what one may hope for that has no

@@ -559,6 +559,9 @@ impl World {
     fn goes_along(&mut self, at: usize, id: CallId, result: (Result<(), i32>, u32)) -> Doing {
         self.callers[at].before = self.callers[at].doing;
         self.callers[at].result = result;
+        if result.0.is_err() && !self.callers[at].along.is_empty() {
+            self.bench.machine.first_refused();
+        }
         self.has_sent(at, id)
     }
 
