@@ -102,6 +102,9 @@ scene_sendv(Mux *mux, void **request, int n)
 {
 	int i;
 
+	/* so that others queue up meanwhile */
+	for (i = 0; i < 2; i++)
+		task_yield();
 	if (scene_sendving != NULL) {
 		i = scene_sendving(now, request, n);
 		if (i != 0)
@@ -156,6 +159,8 @@ void
 scene_break(Run *r)
 {
 	r->broken = 1;
+	/* what is on its way will not be answered any more */
+	memset(r->c->out, 0, sizeof r->c->out);
 	client_hangup(r->c);
 }
 

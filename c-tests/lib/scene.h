@@ -22,6 +22,8 @@ struct Scene {
 	int armslate;
 	/* so few tags that a reply which comes too late may meet another call */
 	int narrow;
+	/* the server sends more than one message with the same tag */
+	int twice;
 	/* what calls end with when nothing goes wrong, 0 at the end */
 	int ends[4];
 };
