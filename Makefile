@@ -83,6 +83,11 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	sh tests/deb.sh $(B)
 	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
 
+# ten minutes of each kind of program, in which nothing may grow
+SOAK_SECONDS = 600
+soak: all
+	$(MAKE) -C c-tests soak LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)' SOAK_SECONDS=$(SOAK_SECONDS)
+
 # --- installation
 
 # With PLAN9=dir, into a plan9port tree: what was there is kept beside it, as libmux.a.orig and
@@ -149,4 +154,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check install uninstall abi dist deb clean
+.PHONY: all header examples demo check soak install uninstall abi dist deb clean

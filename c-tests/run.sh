@@ -19,6 +19,9 @@ arguments() {
 	oneproc:stress.*) echo 32 200 ;;
 	valgrind:stress.*) echo 12 40 ;;
 	valgrind:coro_self) echo 200 5 ;;
+	*:callbacks.*.shared | *:callbacks.own.*) echo 4 ;;
+	valgrind:faults.*) echo 9 ;;
+	valgrind:callbacks.*) echo 29 ;;
 	valgrind:coro_switch.*) echo 8 20 ;;
 	esac
 }
@@ -69,6 +72,9 @@ jobs() {
 		for name; do
 			case $mode:$name in
 			native:*) ;;
+			# long ones, which count what is lost themselves
+			valgrind:faults.pthread.static | valgrind:callbacks.pthread.static) ;;
+			valgrind:faults.* | valgrind:callbacks.* | valgrind:soak.*) continue ;;
 			*:*.sh | oneproc:*.pthread.* | oneproc:coro_* | oneproc:*.shared) continue ;;
 			oneproc:*.coro.*) ;;
 			oneproc:*) continue ;;

@@ -16,9 +16,9 @@ enum { LINE = 512 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned done, failed;
-/* the alarm's line, made beforehand: its handler may format nothing */
-static char lockup[LINE];
-static size_t nlockup;
+/* the handlers' lines, made beforehand: they may format nothing */
+static char lockup[LINE], crash[LINE];
+static size_t nlockup, ncrash;
 
 static void
 out(const char *s, size_t n)
@@ -45,28 +45,73 @@ onalarm(int sig)
 	_exit(1);
 }
 
+static void
+oncrash(int sig)
+{
+	(void)sig;
+	out(crash, ncrash);
+	_exit(1);
+}
+
+/* under a tool that slows the program down, what is a lock-up comes later */
+static unsigned
+patience(unsigned seconds)
+{
+	const char *slow;
+	long factor;
+
+	slow = getenv("TAP_SLOW");
+	factor = slow != NULL ? strtol(slow, NULL, 10) : 1;
+	return factor < 1 ? seconds : seconds * (unsigned)factor;
+}
+
 void
 tap_start(const char *name, unsigned seconds)
 {
 	struct sigaction sa;
-	const char *slow;
-	long factor;
 	int n;
 
-	/* under a tool that slows the program down, what is a lock-up comes later */
-	slow = getenv("TAP_SLOW");
-	factor = slow != NULL ? strtol(slow, NULL, 10) : 1;
-	if (factor < 1)
-		factor = 1;
+	seconds = patience(seconds);
 	n = snprintf(lockup, sizeof lockup, "not ok - %s: locked up: not at its end after %u seconds\n",
-	    name, seconds * (unsigned)factor);
+	    name, seconds);
 	nlockup = n < 0 ? 0 : (size_t)n < sizeof lockup ? (size_t)n : sizeof lockup - 1;
 	memset(&sa, 0, sizeof sa);
 	sa.sa_handler = onalarm;
 	sigemptyset(&sa.sa_mask);
 	sigaction(SIGALRM, &sa, NULL);
 	tap_note("%s", name);
-	alarm(seconds * (unsigned)factor);
+	alarm(seconds);
+}
+
+void
+tap_watch(unsigned seconds, const char *fmt, ...)
+{
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+	static int caught;
+	char what[LINE / 2];
+	struct sigaction sa;
+	va_list arg;
+	unsigned i;
+	int n;
+
+	seconds = patience(seconds);
+	va_start(arg, fmt);
+	vsnprintf(what, sizeof what, fmt, arg);
+	va_end(arg);
+	alarm(0);
+	n = snprintf(lockup, sizeof lockup, "not ok - %s: locked up: not at its end after %u seconds\n", what, seconds);
+	nlockup = (size_t)n;
+	n = snprintf(crash, sizeof crash, "not ok - %s: crashed\n", what);
+	ncrash = (size_t)n;
+	if (!caught) {
+		caught = 1;
+		memset(&sa, 0, sizeof sa);
+		sa.sa_handler = oncrash;
+		sigemptyset(&sa.sa_mask);
+		for (i = 0; i < sizeof faults / sizeof faults[0]; i++)
+			sigaction(faults[i], &sa, NULL);
+	}
+	alarm(seconds);
 }
 
 /* a line's own newlines would end it early, and its rest would not be TAP */

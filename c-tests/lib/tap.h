@@ -7,6 +7,9 @@
 
 /* starts the test; a run longer than this many seconds is a lock-up and fails */
 void tap_start(const char *name, unsigned seconds);
+/* A new part of a long test begins, which has so many seconds for itself; a lock-up or a crash from here on
+   is printed with this text. */
+void tap_watch(unsigned seconds, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* one check: prints "ok N - what" or "not ok N - what"; answers cond; any thread may call it */
 int tap_ok(int cond, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* a remark (a line that begins with "# ") */

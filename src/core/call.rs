@@ -39,6 +39,8 @@ pub enum Told<P: Protocol> {
     NoTags,
     /// All tags are held for calls that have been given up; the call is over.
     AllHeld,
+    /// There is no memory for a tag, and nobody left who could free one; the call is over.
+    NoMemory,
     /// The deadline has passed; the call is over, and given up if it had been sent.
     TimedOut,
     /// A receive proc has come, so there is nothing to receive by hand.
@@ -98,6 +100,8 @@ pub(super) enum Why {
     NoTags,
     /// The call is over: all tags are held.
     AllHeld,
+    /// The call is over: no memory for a tag.
+    NoMemory,
     /// The call is over: it is late.
     TimedOut,
     /// Nothing is to be received by hand.
@@ -135,6 +139,8 @@ pub(super) struct Call<P: Protocol, W> {
     pub looks: bool,
     /// That time has come while another was sending the request.
     pub late: bool,
+    /// Its request could not be sent, and others of the same batch are being sent still.
+    pub refused: bool,
     /// How to wake the owner, while it sleeps.
     pub wake: Option<W>,
 }
@@ -155,6 +161,7 @@ impl<P: Protocol, W> Call<P, W> {
             timed: false,
             late: false,
             looks: false,
+            refused: false,
             wake: None,
         }
     }

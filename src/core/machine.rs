@@ -344,6 +344,7 @@ impl<P: Protocol, W> Machine<P, W> {
             },
             Why::NoTags => Told::NoTags,
             Why::AllHeld => Told::AllHeld,
+            Why::NoMemory => Told::NoMemory,
             Why::TimedOut => Told::TimedOut,
             Why::Busy => Told::Busy,
             Why::Tag => Told::Tag(call.tag?),
@@ -360,7 +361,13 @@ impl<P: Protocol, W> Machine<P, W> {
         match call.why {
             // Its tag is held on, and its number with it.
             Why::TimedOut if call.stage == Stage::GivenUp => self.stats.errors += 1,
-            Why::Over | Why::NoTags | Why::AllHeld | Why::TimedOut | Why::Busy | Why::AllSent => {
+            Why::Over
+            | Why::NoTags
+            | Why::AllHeld
+            | Why::NoMemory
+            | Why::TimedOut
+            | Why::Busy
+            | Why::AllSent => {
                 if !matches!(told, Told::Reply(_) | Told::Busy | Told::Sent) {
                     self.stats.errors += 1;
                 }
@@ -427,15 +434,35 @@ impl<P: Protocol, W> Machine<P, W> {
             return true;
         }
         let Some(first) = self.helping.head() else { return false };
-        // One that has been answered already has nothing more to come.
-        let unanswered = |call: &Call<P, W>| call.reply.is_none();
+        // One that has been answered, or could not be sent, has nothing more to come.
+        let unanswered = |call: &Call<P, W>| call.reply.is_none() && !call.refused;
         let open = self.helping.rfind(&mut self.calls, unanswered).is_some();
-        if let Sender::Call(id) = self.sender {
-            if let Some(call) = self.calls.get_mut(id).filter(|call| call.stage == Stage::Sending) {
-                return open || call.reply.is_none();
-            }
+        // Two at least, of which the sender's own request may be one.
+        let own = self.senders_own().and_then(|id| self.calls.get_mut(id));
+        if let Some(own) = own.filter(|own| !own.refused) {
+            return open || own.reply.is_none();
         }
-        open && self.helping.find(&mut self.calls, |id| id != first).is_some()
+        let refused = self.calls.get_mut(first).is_some_and(|call| call.refused);
+        let alone = self.helping.find(&mut self.calls, |id| !(refused && id == first));
+        let Some(alone) = alone else { return false };
+        let other = |id| id != alone && !(refused && id == first);
+        open && self.helping.find(&mut self.calls, other).is_some()
+    }
+
+    /// The call whose owner has the turn, if it is its own request that it is sending.
+    fn senders_own(&mut self) -> Option<u32> {
+        let Sender::Call(id) = self.sender else { return None };
+        let sending = self.calls.get_mut(id).is_some_and(|call| call.stage == Stage::Sending);
+        sending.then_some(id)
+    }
+
+    /// Of several requests that are being sent at once, the first could not be; the others are still
+    /// being sent. No reply is to be expected for it.
+    pub fn first_refused(&mut self) {
+        let first = self.senders_own().or_else(|| self.helping.head());
+        if let Some(call) = first.and_then(|id| self.calls.get_mut(id)) {
+            call.refused = true;
+        }
     }
 
     /// The same, of replies that somebody waits for or will collect: what one may hope for that has no
@@ -466,6 +493,17 @@ impl<P: Protocol, W> Machine<P, W> {
         while self.all_held() {
             let Some(id) = self.tagless.pop_front(&mut self.calls) else { return };
             self.call(id, Why::AllHeld);
+        }
+    }
+
+    /// There is no memory for one more tag. A tag that comes back needs none; where no call is left
+    /// whose tag could, those asleep who wait for one are told.
+    fn starve(&mut self) {
+        if self.tags.taken() != self.held as usize {
+            return;
+        }
+        while let Some(id) = self.tagless.pop_front(&mut self.calls) {
+            self.call(id, Why::NoMemory);
         }
     }
 
@@ -590,7 +628,7 @@ impl<P: Protocol, W> Machine<P, W> {
                 Err(NoTag::EmptyRange) => (None, Stage::Untaggable, Why::NoTags),
                 // The last tag that was not held may have come free, and be none of the range's.
                 Err(NoTag::AllTaken) => return self.despair(),
-                Err(NoTag::NoMemory) => return,
+                Err(NoTag::NoMemory) => return self.starve(),
             };
             self.stats.most = self.stats.most.max(self.tags.taken());
             self.tagless.remove(&mut self.calls, id);

@@ -40,6 +40,8 @@ pub enum Step<P: Protocol> {
     NoTags,
     /// All tags are held for calls that have been given up; the call is over.
     AllHeld,
+    /// There is no memory for a tag, and nobody left who could free one; the call is over.
+    NoMemory,
     /// The deadline has passed; the call is over, and given up if it had been sent.
     TimedOut,
     /// It has a tag now, and goes on to send.
@@ -131,6 +133,13 @@ impl<P: Protocol, W> Machine<P, W> {
                     self.calls.free(id.0);
                     self.leave(me);
                     return Step::AllHeld;
+                }
+                // With all tags free it would have been given one, but for memory.
+                if self.muxer == me && self.tags.taken() == 0 {
+                    self.stats.errors += 1;
+                    self.calls.free(id.0);
+                    self.leave(me);
+                    return Step::NoMemory;
                 }
                 let useful = self.is_useful_reply_due();
                 // Not from one that naps: inside `recv` it could not be told that all tags are held.

@@ -52,6 +52,12 @@ pub enum NoTag {
     NoMemory,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// There is no memory for more tags: a test's wish.
+    pub static STARVED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// The tags of one connection, each free or taken by an owner (a number of the user's choice below
 /// 2^31).
 #[derive(Default)]
@@ -275,6 +281,10 @@ impl Span {
     /// Memory for one more tag; false when there is none.
     #[inline]
     fn make_room(&mut self) -> bool {
+        #[cfg(test)]
+        if STARVED.get() {
+            return false;
+        }
         self.entries.len() < NONE as usize && self.entries.try_reserve(1).is_ok()
     }
 

@@ -48,7 +48,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 let result = failure.take().map_or(Ok(()), Err);
                 match owner {
                     Some(id) => state.proc_sent(id, result, began, self.range()),
-                    None => answer = result,
+                    None => {
+                        if result.is_err() {
+                            state.first_refused();
+                        }
+                        answer = result;
+                    }
                 }
             }
             self.release(state);

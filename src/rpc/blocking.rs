@@ -28,6 +28,7 @@ fn outcome<T: Transport>(over: Waited<T>) -> Result<T::Reply, Error<T::Failure>>
         }
         Waited::Step(Step::NoTags) | Waited::Told(Told::NoTags) => Err(Error::EmptyRange),
         Waited::Step(Step::AllHeld) | Waited::Told(Told::AllHeld) => Err(Error::NoTag),
+        Waited::Step(Step::NoMemory) | Waited::Told(Told::NoMemory) => Err(Error::NoMemory),
         Waited::Step(Step::TimedOut) | Waited::Told(Told::TimedOut) => Err(Error::TimedOut),
         _ => Err(Error::Ended),
     }

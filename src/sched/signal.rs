@@ -46,9 +46,9 @@ impl Signal {
         // what is read has been written, and what is written has been read.
         unsafe {
             if raised {
-                libc::write(self.write_end(), (&raw const one).cast(), 8);
+                kernel::write(self.write_end(), (&raw const one).cast(), 8);
             } else {
-                libc::read(self.read, (&raw mut one).cast(), 8);
+                kernel::read(self.read, (&raw mut one).cast(), 8);
             }
         }
     }
@@ -58,12 +58,43 @@ impl Drop for Signal {
     fn drop(&mut self) {
         // SAFETY: they are ours, and nobody else closes them.
         unsafe {
-            libc::close(self.read);
+            kernel::close(self.read);
             #[cfg(not(target_os = "linux"))]
-            libc::close(self.write);
+            kernel::close(self.write);
         }
     }
 }
+
+/// As the kernel has them: the C library's are cancellation points, and a thread that were cancelled in
+/// here would leave with a lock held.
+#[cfg(target_os = "linux")]
+mod kernel {
+    use std::ffi::{c_int, c_void};
+
+    /// # Safety
+    /// `from` has that many bytes.
+    pub unsafe fn write(fd: c_int, from: *const c_void, bytes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { libc::syscall(libc::SYS_write, fd, from, bytes) };
+    }
+
+    /// # Safety
+    /// `to` has room for that many bytes.
+    pub unsafe fn read(fd: c_int, to: *mut c_void, bytes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { libc::syscall(libc::SYS_read, fd, to, bytes) };
+    }
+
+    /// # Safety
+    /// `fd` is the caller's.
+    pub unsafe fn close(fd: c_int) {
+        // SAFETY: the caller's promise.
+        unsafe { libc::syscall(libc::SYS_close, fd) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+use libc as kernel;
 
 #[cfg(target_os = "linux")]
 fn open() -> Result<Signal, c_int> {

@@ -329,6 +329,46 @@ fn a_stand_in_leaves_when_the_senders_own_has_been_answered_too() {
     assert_eq!(bench.step(b.id), Step::Sleep);
 }
 
+/// Or could not be sent: the others of the batch are being sent without it.
+#[test]
+fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, muxers_tag, _) = bench.waiting_call();
+    let (a, _) = bench.sent_call();
+    let b = bench.call();
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
+    bench.deliver(muxers_tag, 9);
+    bench.step(muxer);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    bench.machine.first_refused();
+    bench.deliver(b.tag.unwrap(), 2);
+    assert_eq!(bench.step(b.id), Step::Sleep, "a has failed");
+    bench.proc_sent(b.id, Ok(()));
+    assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2))]);
+    assert_eq!(bench.sent(a, Err(5)), Step::Failed(5));
+}
+
+/// The same of the first whose request a sender sends for it.
+#[test]
+fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
+    let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
+    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    assert_eq!(bench.machine.take_along(), Some((c.id, 30)));
+    bench.deliver(muxers_tag, 9);
+    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.step(c.id), Step::Receive);
+    bench.machine.first_refused();
+    bench.deliver(tag_a, 1);
+    bench.deliver(c.tag.unwrap(), 3);
+    assert_eq!(bench.step(c.id), Step::Sleep, "b has failed");
+    bench.proc_sent(c.id, Ok(()));
+    assert_eq!(bench.woken(), [(c.id.0, Told::Reply(3))]);
+    assert_eq!(bench.helped(a, b.id, Err(5)), Step::Reply(1));
+    assert_eq!(bench.woken(), [(b.id.0, Told::Failed(5))]);
+}
+
 /// It stands in no queue while it has yet to be told that it is sent.
 #[test]
 fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {

@@ -1,5 +1,5 @@
 //! Random schedules: callers of every kind, procs that come and go or can not be started, a range of
-//! tags that changes, a server that answers in any order, before send has returned, and with unknown
+//! tags that changes, memory that runs out, a server that answers in any order, before send has returned, and with unknown
 //! tags, that does not read until it is read from, and that closes. Each step is one event of the
 //! machine, or one step of the world around it.
 //!
@@ -12,6 +12,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::super::tags::STARVED;
 use super::*;
 
 /// What a caller is doing. `Asleep` waits to be told; the others are ready to run, but for `Recv`,
@@ -110,6 +111,8 @@ struct World {
     room: usize,
     /// Whether the range of tags changes now and then.
     ranges: bool,
+    /// Whether there is no memory for more tags now and then.
+    scarce: bool,
     /// Whether callers with a deadline can look without blocking.
     polls: bool,
     /// Whether several requests are sent at once.
@@ -144,6 +147,7 @@ impl World {
             early: HashSet::new(),
             room: usize::MAX,
             ranges: false,
+            scarce: false,
             polls: false,
             batches: false,
             unsendable: false,
@@ -164,6 +168,8 @@ impl World {
         world.hang_up = world.random(8) == 0;
         world.room = [usize::MAX, 1, 2][world.random(3)];
         world.ranges = world.random(3) == 0;
+        world.scarce = world.random(4) == 0;
+        STARVED.set(false);
         world.batches = world.random(2) == 0;
         world.polls = world.random(2) == 0;
         world.mute = world.random(4) == 0;
@@ -553,6 +559,9 @@ impl World {
     fn goes_along(&mut self, at: usize, id: CallId, result: (Result<(), i32>, u32)) -> Doing {
         self.callers[at].before = self.callers[at].doing;
         self.callers[at].result = result;
+        if result.0.is_err() && !self.callers[at].along.is_empty() {
+            self.bench.machine.first_refused();
+        }
         self.has_sent(at, id)
     }
 
@@ -654,6 +663,9 @@ impl World {
             self.bench.range = Range { min: self.random(2) as u32 * 300, max: 0 };
             self.bench.range.max = self.bench.range.min + max;
         }
+        if self.scarce && self.random(5) == 0 {
+            STARVED.set(!STARVED.get());
+        }
         if kind == Kind::ByHand {
             let wait = self.random(3) > 0;
             return match self.bench.machine.receive_message(wait) {
@@ -682,6 +694,7 @@ impl World {
                 self.steps(at, id, step)
             }
             Err(Refused::NoTag | Refused::HungUp) => self.over(at, None),
+            Err(Refused::NoMemory) if self.scarce => self.over(at, None),
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -711,9 +724,12 @@ impl World {
     fn steps(&mut self, at: usize, id: CallId, step: Step<Numbers>) -> Doing {
         match step {
             Step::Reply(reply) => self.over(at, Some(reply)),
-            Step::Ended | Step::Failed(_) | Step::NoTags | Step::AllHeld | Step::TimedOut => {
-                self.over(at, None)
-            }
+            Step::Ended
+            | Step::Failed(_)
+            | Step::NoTags
+            | Step::AllHeld
+            | Step::NoMemory
+            | Step::TimedOut => self.over(at, None),
             Step::Tagged(tag) => Doing::Tag(id, tag, false),
             Step::Receive if self.callers[at].timed => Doing::Look(id),
             Step::Receive => Doing::Recv(id),
@@ -827,7 +843,9 @@ impl World {
             let timed = self.callers[at].timed;
             let next = match told {
                 Told::Reply(reply) if timed => Doing::Waking(id, Some(reply)),
-                Told::Ended | Told::Failed(_) | Told::NoTags | Told::AllHeld if timed => {
+                Told::Ended | Told::Failed(_) | Told::NoTags | Told::AllHeld | Told::NoMemory
+                    if timed =>
+                {
                     Doing::Waking(id, None)
                 }
                 Told::Reply(reply) => self.over(at, Some(reply)),
@@ -835,6 +853,7 @@ impl World {
                 | Told::Failed(_)
                 | Told::NoTags
                 | Told::AllHeld
+                | Told::NoMemory
                 | Told::TimedOut
                 | Told::Busy => self.over(at, None),
                 Told::Turn(_) if self.callers[at].late => self.abandons(at, id),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::tags::{NoTag, REST, Tags};
+use super::super::tags::{NoTag, REST, STARVED, Tags};
 use super::*;
 
 #[test]
@@ -192,6 +192,61 @@ fn a_range_that_becomes_empty_is_an_error_for_those_who_wait() {
     bench.deliver(tag, 1);
     assert_eq!(bench.step(a), Step::Reply(1), "its reply is delivered all the same");
     assert_eq!(bench.woken(), [(b.id.0, Told::NoTags)]);
+}
+
+/// The range becomes another one, and there is no memory for its first tag when the last tag that was
+/// taken comes back: nothing more will come that could wake those who wait.
+#[test]
+fn no_memory_for_a_tag_is_an_error_for_those_who_wait_when_nobody_has_one() {
+    let mut bench = Bench::with_tags(1);
+    let (a, tag, _) = bench.waiting_call();
+    let b = bench.begin(None).unwrap();
+    let c = bench.begin(None).unwrap();
+    assert_eq!(bench.step(b.id), Step::Sleep);
+    assert_eq!(bench.step(c.id), Step::Sleep);
+    bench.range = Range { min: 100, max: 101 };
+    STARVED.set(true);
+    bench.deliver(tag, 1);
+    assert_eq!(bench.woken(), [(b.id.0, Told::NoMemory), (c.id.0, Told::NoMemory)]);
+    assert_eq!(bench.step(a), Step::Reply(1), "its reply is delivered all the same");
+    assert_eq!(bench.begin(None), Err(Refused::NoMemory));
+    STARVED.set(false);
+    assert_eq!(bench.call().tag, Some(100));
+}
+
+#[test]
+fn no_memory_for_a_tag_is_an_error_for_the_muxer_too() {
+    let mut bench = Bench::with_tags(1);
+    let holder = bench.begin(Some(1)).unwrap();
+    let b = bench.begin(None).unwrap();
+    assert_eq!(bench.sent(holder.id, Ok(())), Step::Pending);
+    assert_eq!(bench.step(b.id), Step::Receive);
+    bench.range = Range { min: 100, max: 101 };
+    STARVED.set(true);
+    bench.deliver(0, 1);
+    assert_eq!(bench.step(b.id), Step::NoMemory);
+    STARVED.set(false);
+    assert!(bench.machine.muxer_is_nobody());
+    assert_eq!(bench.can_finish(holder.id, true), Finish::Reply(1));
+}
+
+/// While somebody has a tag, the others wait for that.
+#[test]
+fn without_memory_a_tag_that_comes_back_serves() {
+    let mut bench = Bench::with_tags(2);
+    let (a, first, _) = bench.waiting_call();
+    let (d, second) = bench.sent_call();
+    let b = bench.begin(None).unwrap();
+    assert_eq!(bench.sent(d, Ok(())), Step::Sleep);
+    assert_eq!(bench.step(b.id), Step::Sleep);
+    bench.range = Range { min: 0, max: 9 };
+    STARVED.set(true);
+    bench.deliver(second, 2);
+    STARVED.set(false);
+    let woken = bench.woken();
+    assert!(woken.contains(&(b.id.0, Told::Tag(second))), "{woken:?}");
+    bench.deliver(first, 1);
+    assert_eq!(bench.step(a), Step::Reply(1));
 }
 
 /// Of those who wait for a tag one receives, once nobody else can; it keeps its place.
