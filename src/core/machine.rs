@@ -427,8 +427,9 @@ impl<P: Protocol, W> Machine<P, W> {
             return true;
         }
         let Some(first) = self.helping.head() else { return false };
-        // One that has been answered already has nothing more to come.
-        let unanswered = |call: &Call<P, W>| call.reply.is_none();
+        // One that has been answered already has nothing more to come, and a message by hand never has.
+        let unanswered =
+            |call: &Call<P, W>| call.reply.is_none() && !matches!(call.kind, Kind::Message);
         let open = self.helping.rfind(&mut self.calls, unanswered).is_some();
         if let Sender::Call(id) = self.sender {
             if let Some(call) = self.calls.get_mut(id).filter(|call| call.stage == Stage::Sending) {
