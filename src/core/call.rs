@@ -135,6 +135,8 @@ pub(super) struct Call<P: Protocol, W> {
     pub looks: bool,
     /// That time has come while another was sending the request.
     pub late: bool,
+    /// The connection has ended while the request was being sent: no reply is to be expected.
+    pub ended: bool,
     /// How to wake the owner, while it sleeps.
     pub wake: Option<W>,
 }
@@ -155,6 +157,7 @@ impl<P: Protocol, W> Call<P, W> {
             timed: false,
             late: false,
             looks: false,
+            ended: false,
             wake: None,
         }
     }

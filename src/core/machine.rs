@@ -427,13 +427,15 @@ impl<P: Protocol, W> Machine<P, W> {
             return true;
         }
         let Some(first) = self.helping.head() else { return false };
-        // One that has been answered already has nothing more to come, and a message by hand never has.
-        let unanswered =
-            |call: &Call<P, W>| call.reply.is_none() && !matches!(call.kind, Kind::Message);
+        // One that has been answered already has nothing more to come, nor has one under which the
+        // connection has ended, and a message by hand never has.
+        let unanswered = |call: &Call<P, W>| {
+            call.reply.is_none() && !call.ended && !matches!(call.kind, Kind::Message)
+        };
         let open = self.helping.rfind(&mut self.calls, unanswered).is_some();
         if let Sender::Call(id) = self.sender {
             if let Some(call) = self.calls.get_mut(id).filter(|call| call.stage == Stage::Sending) {
-                return open || call.reply.is_none();
+                return open || unanswered(call);
             }
         }
         open && self.helping.find(&mut self.calls, |id| id != first).is_some()

@@ -275,10 +275,13 @@ impl<P: Protocol, W> Machine<P, W> {
                     self.forget(id);
                     continue;
                 }
+                Stage::Sending => {
+                    call.ended = true;
+                    continue;
+                }
                 Stage::Vacant
                 | Stage::Tagless
                 | Stage::Tagged
-                | Stage::Sending
                 | Stage::Over
                 | Stage::Untaggable => continue,
             };

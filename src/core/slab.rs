@@ -57,6 +57,7 @@ impl<P: Protocol, W> Calls<P, W> {
             call.timed = false;
             call.late = false;
             call.looks = false;
+            call.ended = false;
         }
         at
     }
