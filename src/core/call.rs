@@ -139,8 +139,9 @@ pub(super) struct Call<P: Protocol, W> {
     pub looks: bool,
     /// That time has come while another was sending the request.
     pub late: bool,
-    /// Its request could not be sent, and others of the same batch are being sent still.
-    pub refused: bool,
+    /// No reply is to be expected, though it is being sent still: the connection has ended under it, or
+    /// it was refused and others of the same batch are not through.
+    pub hopeless: bool,
     /// How to wake the owner, while it sleeps.
     pub wake: Option<W>,
 }
@@ -161,7 +162,7 @@ impl<P: Protocol, W> Call<P, W> {
             timed: false,
             late: false,
             looks: false,
-            refused: false,
+            hopeless: false,
             wake: None,
         }
     }

@@ -45,7 +45,7 @@ impl<const CALLED: bool> Queue<CALLED> {
     pub fn rfind<P: Protocol, W>(
         &self,
         calls: &mut Calls<P, W>,
-        wanted: impl Fn(&Call<P, W>) -> bool,
+        mut wanted: impl FnMut(&Call<P, W>) -> bool,
     ) -> Option<u32> {
         let mut at = self.tail;
         while let Some(call) = calls.get_mut(at) {

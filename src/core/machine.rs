@@ -433,20 +433,23 @@ impl<P: Protocol, W> Machine<P, W> {
         if self.tags.taken() > self.on_the_way as usize {
             return true;
         }
-        let Some(first) = self.helping.head() else { return false };
-        // One that has been answered, or could not be sent, has nothing more to come.
-        let unanswered = |call: &Call<P, W>| call.reply.is_none() && !call.refused;
-        let open = self.helping.rfind(&mut self.calls, unanswered).is_some();
-        // Two at least, of which the sender's own request may be one.
-        let own = self.senders_own().and_then(|id| self.calls.get_mut(id));
-        if let Some(own) = own.filter(|own| !own.refused) {
-            return open || own.reply.is_none();
+        if self.helping.is_empty() {
+            return false;
         }
-        let refused = self.calls.get_mut(first).is_some_and(|call| call.refused);
-        let alone = self.helping.find(&mut self.calls, |id| !(refused && id == first));
-        let Some(alone) = alone else { return false };
-        let other = |id| id != alone && !(refused && id == first);
-        open && self.helping.find(&mut self.calls, other).is_some()
+        // Two at least are being sent still, of which the sender's own request may be one, and not all of
+        // them have been answered. A message by hand never is.
+        let (mut sending, mut open) = (0, false);
+        let mut is_due = |call: &Call<P, W>| {
+            if !call.hopeless {
+                sending += 1;
+                open |= call.reply.is_none() && !matches!(call.kind, Kind::Message);
+            }
+            sending >= 2 && open
+        };
+        if let Some(own) = self.senders_own().and_then(|id| self.calls.get_mut(id)) {
+            is_due(own);
+        }
+        self.helping.rfind(&mut self.calls, is_due).is_some()
     }
 
     /// The call whose owner has the turn, if it is its own request that it is sending.
@@ -461,7 +464,7 @@ impl<P: Protocol, W> Machine<P, W> {
     pub fn first_refused(&mut self) {
         let first = self.senders_own().or_else(|| self.helping.head());
         if let Some(call) = first.and_then(|id| self.calls.get_mut(id)) {
-            call.refused = true;
+            call.hopeless = true;
         }
     }
 

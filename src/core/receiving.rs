@@ -284,10 +284,13 @@ impl<P: Protocol, W> Machine<P, W> {
                     self.forget(id);
                     continue;
                 }
+                Stage::Sending => {
+                    call.hopeless = true;
+                    continue;
+                }
                 Stage::Vacant
                 | Stage::Tagless
                 | Stage::Tagged
-                | Stage::Sending
                 | Stage::Over
                 | Stage::Untaggable => continue,
             };

@@ -57,7 +57,7 @@ impl<P: Protocol, W> Calls<P, W> {
             call.timed = false;
             call.late = false;
             call.looks = false;
-            call.refused = false;
+            call.hopeless = false;
         }
         at
     }

@@ -21,13 +21,14 @@ mod waiting;
 mod tests;
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use parking_lot::lock_api;
 
 use crate::core::tags::Range;
 use crate::core::{Machine, Protocol, Refused, Told, Wakes};
 use crate::sched::native::Native;
+use crate::sched::shared::AtomicU32;
 use crate::sched::signal::Signal;
 use crate::sched::tasks::Tasks;
 use crate::sched::{Handle, Sched};

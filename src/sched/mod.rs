@@ -20,14 +20,16 @@ pub mod own;
 #[cfg(any(test, mux_parking_lot, not(target_os = "linux")))]
 mod parking;
 pub mod plan9;
+pub mod shared;
 pub mod signal;
 pub mod tasks;
 
-use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use parking_lot::lock_api::RawMutex;
+
+use shared::Cell;
 
 /// What sleeps one caller, once.
 ///
@@ -128,7 +130,7 @@ pub trait Sched {
 /// does not return before the handle has been used or dropped.
 #[inline]
 pub fn sleep<S: Sched, V>(sched: &S, publish: impl FnOnce(Handle<V, S::Parker>)) -> Option<V> {
-    let bed = Bed { parker: sched.parker(), said: UnsafeCell::new(None) };
+    let bed = Bed { parker: sched.parker(), said: Cell::new(None) };
     {
         // Parks when it is dropped, so even if `publish` were to unwind.
         let _parked = Parked(&bed.parker);
@@ -146,7 +148,7 @@ pub fn sleep_until<S: Sched, V>(
     publish: impl FnOnce(Handle<V, S::Parker>),
     mut on_time: impl FnMut() -> u64,
 ) -> Option<V> {
-    let bed = Bed { parker: sched.parker(), said: UnsafeCell::new(None) };
+    let bed = Bed { parker: sched.parker(), said: Cell::new(None) };
     {
         let _parked = Parked(&bed.parker);
         publish(Handle(NonNull::from(&bed)));
@@ -163,7 +165,7 @@ pub fn sleep_until<S: Sched, V>(
 
 struct Bed<V, P> {
     parker: P,
-    said: UnsafeCell<Option<V>>,
+    said: Cell<Option<V>>,
 }
 
 struct Parked<'a, P: Parker>(&'a P);
@@ -189,7 +191,7 @@ impl<V, P: Parker> Handle<V, P> {
     pub fn wake(self, value: V) {
         // SAFETY: the sleeper does not leave before `unpark` (which is the drop of self, below), so
         // the bed is alive; and it does not look at what is said before then, so nobody else does.
-        unsafe { *self.0.as_ref().said.get() = Some(value) };
+        unsafe { self.0.as_ref().said.with_mut(|said| *said = Some(value)) };
     }
 }
 

@@ -369,6 +369,51 @@ fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
     assert_eq!(bench.woken(), [(b.id.0, Told::Failed(5))]);
 }
 
+/// The same of one with which a message by hand is sent: nothing comes back for that, ever.
+#[test]
+fn a_stand_in_does_not_wait_for_a_reply_to_a_message_by_hand() {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, muxers_tag, _) = bench.waiting_call();
+    bench.machine.send_proc_starts();
+    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    let b = bench.call();
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    let message = bench.machine.begin_message().unwrap();
+    assert_eq!(bench.queue(message, 30), Queued::Sleep);
+    assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
+    assert_eq!(bench.machine.take_along(), Some((message, 30)));
+    bench.woken();
+    bench.deliver(muxers_tag, 9);
+    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    assert_eq!(bench.step(b.id), Step::Receive);
+    bench.deliver(b.tag.unwrap(), 2);
+    assert_eq!(bench.step(b.id), Step::Sleep, "nothing is due");
+    bench.proc_sent(b.id, Ok(()));
+    assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2))]);
+}
+
+/// The connection ends while several are being sent: none of them will be answered, and who receives for
+/// their sake would be told of the end again and again, until send returns.
+#[test]
+fn a_stand_in_does_not_look_again_after_the_end() {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, muxers_tag, _) = bench.waiting_call();
+    let (a, _) = bench.sent_call();
+    let b = bench.call();
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
+    bench.deliver(muxers_tag, 9);
+    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    assert_eq!(bench.step(b.id), Step::Receive);
+    bench.end();
+    assert_eq!(bench.step(b.id), Step::Sleep);
+    bench.proc_sent_since(b.id, Ok(()), 0);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Ended)]);
+    assert_eq!(bench.sent_since(a, Ok(()), 0), Step::Ended);
+}
+
 /// It stands in no queue while it has yet to be told that it is sent.
 #[test]
 fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
