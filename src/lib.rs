@@ -46,6 +46,10 @@ mod rpc;
 #[doc(hidden)] // The seam may change with what is to be put in its place.
 pub mod sched;
 
+/// The machine beside a model, for the fuzzer.
+#[cfg(mux_fuzz)]
+#[doc(hidden)]
+pub use crate::core::fuzz::run as fuzz_machine;
 pub use crate::rpc::{
     BATCH, Batch, Call, Error, Finished, Mux, Polled, Receiver, Stats, Transport,
 };

@@ -269,6 +269,7 @@ impl<P: Protocol, W> Machine<P, W> {
         let reply = self.calls.get_mut(id.0).and_then(|call| call.reply.take());
         let (_, tag) = self.calls.free(id.0);
         self.stats.errors += 1;
+        self.stats.orphans += u64::from(reply.is_some());
         self.release_tag(tag, range);
         if reply.is_none() {
             self.off_the_way();
@@ -368,7 +369,8 @@ impl<P: Protocol, W> Machine<P, W> {
             | Why::TimedOut
             | Why::Busy
             | Why::AllSent => {
-                if !matches!(told, Told::Reply(_) | Told::Busy | Told::Sent) {
+                let is_call = !matches!(call.kind, Kind::Message);
+                if is_call && !matches!(told, Told::Reply(_) | Told::Busy | Told::Sent) {
                     self.stats.errors += 1;
                 }
                 // One with a clock may yet say that its time has come, before it has woken.

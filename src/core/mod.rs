@@ -14,6 +14,8 @@
 mod call;
 mod deadline;
 mod finishing;
+#[cfg(any(test, mux_fuzz))]
+pub mod fuzz;
 mod list;
 mod machine;
 mod receiving;

@@ -245,7 +245,10 @@ impl<P: Protocol, W> Machine<P, W> {
 
     /// A call that failed is forgotten, and its tag free.
     fn close(&mut self, id: CallId, range: Range) {
-        self.stats.errors += 1;
+        if let Some(call) = self.calls.get_mut(id.0) {
+            // A message by hand is no call.
+            self.stats.errors += u64::from(!matches!(call.kind, Kind::Message));
+        }
         let (_, tag) = self.calls.free(id.0);
         self.release_tag(tag, range);
     }

@@ -2,6 +2,7 @@
 
 mod deadline;
 mod finishing;
+mod model;
 mod receiving;
 mod sending;
 mod simulation;

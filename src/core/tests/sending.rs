@@ -520,3 +520,32 @@ fn those_who_receive_by_hand_are_told_once_that_a_proc_has_come() {
     assert_eq!(woken.iter().filter(|(_, told)| *told == Told::Busy).count(), 6);
     assert_eq!(bench.step(muxer), Step::Ended);
 }
+
+#[test]
+fn a_message_by_hand_that_fails_is_no_call_without_a_reply() {
+    let mut bench = Bench::new(WIDE);
+    let message = bench.machine.begin_message().unwrap();
+    assert_eq!(bench.queue(message, 9), Queued::Go(9));
+    // This one waits for the turn, and the connection ends.
+    let other = bench.machine.begin_message().unwrap();
+    assert_eq!(bench.queue(other, 8), Queued::Sleep);
+    bench.end();
+    assert_eq!(bench.woken(), [(other.0, Told::Ended)]);
+    assert_eq!(bench.sent(message, Err(5)), Step::Failed(5));
+    // This one comes too late.
+    let late = bench.machine.begin_message().unwrap();
+    bench.machine.hang_up(WIDE);
+    assert_eq!(bench.queue(late, 7), Queued::HungUp);
+    assert_eq!((bench.machine.stats().calls, bench.machine.stats().errors), (0, 0));
+}
+
+/// Who has the turn from the beginning counts as being sent, so a server that answers what it was not
+/// asked is believed; and then the request does not take its tag.
+#[test]
+fn the_reply_to_a_call_that_is_taken_back_is_counted_as_an_orphan() {
+    let mut bench = Bench::new(WIDE);
+    let a = bench.call();
+    assert_eq!(bench.deliver(a.tag.unwrap(), 3), None);
+    assert_eq!(bench.machine.abandon(a.id, WIDE), Some(3));
+    assert_eq!((bench.machine.stats().orphans, bench.machine.stats().errors), (1, 1));
+}
