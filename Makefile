@@ -72,12 +72,20 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
+	sh tests/model-names.sh
+	sh tests/model.sh $(B) quick
 	sh tests/manual.sh $(B)
 	sh tests/install.sh
 	sh tests/abi.sh
 	sh tests/dist.sh $(B)
 	sh tests/deb.sh $(B)
 	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
+
+# Every configuration of docs/model, and every fault.
+model:
+	sh examples/install-tools.sh spin
+	@mkdir -p $(B)
+	CC='$(CC)' sh tests/model.sh $(B)
 
 # --- installation
 
@@ -145,4 +153,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check install uninstall abi dist deb clean
+.PHONY: all header examples demo check model install uninstall abi dist deb clean
