@@ -76,6 +76,8 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
+	sh tests/model-names.sh
+	sh tests/model.sh $(B) quick
 	sh tests/manual.sh $(B)
 	sh tests/install.sh
 	sh tests/abi.sh
@@ -87,6 +89,12 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 SOAK_SECONDS = 600
 soak: all
 	$(MAKE) -C c-tests soak LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)' SOAK_SECONDS=$(SOAK_SECONDS)
+
+# Every configuration of docs/model, and every fault.
+model:
+	sh examples/install-tools.sh spin
+	@mkdir -p $(B)
+	CC='$(CC)' sh tests/model.sh $(B)
 
 # --- installation
 
@@ -154,4 +162,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak install uninstall abi dist deb clean
+.PHONY: all header examples demo check soak install uninstall abi dist deb model clean

@@ -7,6 +7,7 @@
 # g++         the header as C++ (the C tests)
 # mandoc      the manual page's lint
 # pkg-config  the installed mux.pc (the installation test)
+# spin        the model of the protocol
 # abidiff     the header against that of the last release
 # dpkg-buildpackage, dh, lintian
 #             the Debian packages, on Debian and its kin
@@ -18,7 +19,7 @@
 set -u
 
 # command:package, or one name for both; /file:package
-tools="diod nvim:neovim valgrind g++ mandoc pkg-config abidiff:abigail-tools"
+tools="diod nvim:neovim valgrind g++ mandoc pkg-config spin abidiff:abigail-tools"
 if command -v apt-get >/dev/null; then
 	tools="$tools dpkg-buildpackage:dpkg-dev dh:debhelper lintian /usr/include/pth.h:libpth-dev"
 fi
