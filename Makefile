@@ -69,6 +69,7 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	$(CARGO) test --locked
 	# what other systems than this one would be given
 	RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO) test --locked --lib --target-dir target/other
+	$(MAKE) check-model
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
@@ -78,6 +79,12 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	sh tests/dist.sh $(B)
 	sh tests/deb.sh $(B)
 	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
+
+# the source under model checkers: a minute or so, and half an hour
+check-model:
+	CARGO='$(CARGO)' sh tests/model/run.sh short
+check-model-long:
+	CARGO='$(CARGO)' sh tests/model/run.sh long
 
 # --- installation
 
@@ -145,4 +152,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check install uninstall abi dist deb clean
+.PHONY: all header examples demo check check-model check-model-long install uninstall abi dist deb clean

@@ -8,9 +8,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::lock_api::{GuardNoSend, RawMutex};
 
 use crate::clock::{self, Alarm};
+use crate::prim;
 use crate::sched::tasks::NoTasks;
 use crate::sched::{NotStarted, Parker, Proc, Sched};
-use crate::prim;
 
 /// What the library shares outside its lock, and its clock.
 pub use crate::clock::now;

@@ -24,6 +24,7 @@ mod world;
 
 /// What loom has.
 mod tool {
+    #[allow(clippy::unsafe_removed_from_name, reason = "as the checked source calls it")]
     pub use loom::cell::UnsafeCell as Cell;
     pub use loom::lazy_static;
     pub use loom::sync::atomic::AtomicU32;

@@ -4,7 +4,7 @@
 
 use crate::clock;
 use crate::message::Fate;
-use crate::prim::{self, choose, thread};
+use crate::prim::{self, choose};
 use crate::wire::{Order, Plan};
 use crate::world::{Threads, World};
 
@@ -158,7 +158,7 @@ pub fn mix() {
     if mix.procs && !late {
         procs.extend(world.procs());
     }
-    let clock = thread::spawn(clock::run);
+    let clock = world.clock();
     let mut callers = Threads::new();
     for number in 1..=count {
         let mut jobs = Vec::new();

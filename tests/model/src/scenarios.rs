@@ -46,6 +46,7 @@ scenarios! {
     hang_up None, None, "the program hangs up under two callers";
     release None, None, "the program releases the Mux under two callers";
     stray None, None, "two callers, and a message that nobody asked for";
+    message None, None, "a call, and a message by hand";
     start_and_call None, None, "a non-blocking call beside a blocking one, with nbrecv";
     start_alone None, None, "a thread alone begins more non-blocking calls than there are tags";
     start_the_end Some(3), None, "the connection ends under a non-blocking call";
@@ -161,6 +162,12 @@ fn release() {
 
 fn stray() {
     callers(Plan { strays: 2, ..Plan::new(100) }, &[ONE, ONE]);
+}
+
+fn message() {
+    let world = World::new(Plan::new(100));
+    among(&world, &[ONE], |world| world.message(20));
+    world.finish(Vec::new());
 }
 
 fn starting(plan: Plan, gives_up: bool) {

@@ -11,10 +11,10 @@ mod clock;
 mod core;
 mod message;
 mod prim;
+mod random;
 #[path = "../../../src/rpc/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the library's, of which this is a part")]
 mod rpc;
-mod random;
 #[path = "../../../src/sched/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the library's, of which this is a part")]
 mod sched;

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler, UrwRandomScheduler};
+use shuttle::scheduler::{
+    PctScheduler, RandomScheduler, ReplayScheduler, Scheduler, UrwRandomScheduler,
+};
 use shuttle::{Config, MaxSteps, Runner};
 
 use crate::random;
@@ -63,10 +65,7 @@ pub fn main() -> ExitCode {
 /// Answers how many schedules there were.
 fn run(name: &'static str, scheduler: impl Scheduler + 'static, options: &Options) -> u64 {
     if options.tell.is_none() {
-        on_failure(
-            |_| Some("model-shuttle -tell, given the schedule below".to_string()),
-            name,
-        );
+        on_failure(|_| Some("model-shuttle -tell, given the schedule below".to_string()), name);
     }
     let mut config = Config::new();
     config.stack_size = 1 << 17;

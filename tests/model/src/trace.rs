@@ -26,7 +26,11 @@ pub fn on_failure(replay: impl Fn(u64) -> Option<String> + Send + Sync + 'static
     let began = Instant::now();
     std::panic::set_hook(Box::new(move |info| {
         // Without a message it is how a checker leaves a thread that it has no use of any more.
-        let Some(message) = info.payload_as_str() else { return };
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let Some(message) = text.or_else(|| payload.downcast_ref::<&str>().copied()) else {
+            return;
+        };
         if FAILED.swap(true, Ordering::Relaxed) {
             return;
         }

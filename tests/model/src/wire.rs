@@ -185,7 +185,8 @@ impl Wire {
     fn take(&self, flow: &mut Flow) -> Option<Reply> {
         let ready: Vec<usize> =
             (0..flow.server.len()).filter(|&at| !flow.server[at].mute).collect();
-        if flow.strays > 0 && (ready.is_empty() || self.plan.order != Order::Any || choose(4) == 0) {
+        if flow.strays > 0 && (ready.is_empty() || self.plan.order != Order::Any || choose(4) == 0)
+        {
             flow.strays -= 1;
             let tag = [None, Some(self.plan.tags.end + 7)][flow.strays % 2];
             return Some(Reply::new(tag, usize::MAX, &self.ledger));

@@ -30,7 +30,10 @@ impl World {
     }
 
     /// A thread that does something.
-    pub fn go(self: &Arc<World>, what: impl FnOnce(&World) + Send + 'static) -> thread::JoinHandle<()> {
+    pub fn go(
+        self: &Arc<World>,
+        what: impl FnOnce(&World) + Send + 'static,
+    ) -> thread::JoinHandle<()> {
         let world = self.clone();
         thread::spawn(move || what(&world))
     }
