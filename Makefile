@@ -80,7 +80,7 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	sh tests/deb.sh $(B)
 	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
 
-# the source under model checkers: a minute or so, and half an hour
+# the source under model checkers: a minute or so, and three quarters of an hour
 check-model:
 	CARGO='$(CARGO)' sh tests/model/run.sh short
 check-model-long:

@@ -20,6 +20,8 @@ for name; do
 	cp docs/echo.rs "$copy/docs"
 	(cd tests/model && cp -r Cargo.toml Cargo.lock build.rs src "$copy/tests/model")
 	patch -s -p1 -d "$copy" <"$patch"
+	# cargo would take the copy for the source, and use what has been built of either for both
+	sed -i 's/^name = "mux-model"/name = "mux-model-faulty"/' "$copy/tests/model/Cargo.toml" "$copy/tests/model/Cargo.lock"
 	set -- $found_by
 	checker=model-$1
 	shift
@@ -31,7 +33,7 @@ for name; do
 		missed=1
 	else
 		line=$(sed -n 's/^FAILED //p' "$target/$name.log" | head -n 1)
-		printf 'fault %s: found by %s: %s\n' "$name" "$checker" "$line" | cut -c 1-200
+		printf 'fault %s: found by %s: %s\n' "$name" "$checker" "$line"
 		[ -n "$line" ] || { cat "$target/$name.log"; missed=1; }
 	fi
 done

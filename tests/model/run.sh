@@ -16,7 +16,7 @@ $CARGO build --release --quiet --locked -j "$JOBS" --target-dir "$target"
 cp "$target/release/model-loom" "$target/release/model-shuttle" "$target"
 
 case $how in
-short) loom='-seconds 2' shuttle='-runs 100000 -seconds 15' faults="$(cat faults/quick)" ;;
+short) loom='-seconds 2' shuttle='-runs 60000' faults="$(cat faults/quick)" ;;
 long) loom='-long -seconds 600' shuttle='-runs 1200000' faults='' ;;
 *) echo "run.sh: short or long" >&2; exit 2 ;;
 esac
@@ -26,9 +26,9 @@ status=0
 "$target/model-shuttle" $shuttle >"$target/shuttle.log" 2>&1 &
 second=$!
 if [ "$how" = long ]; then
-	# the longest by itself, for ten minutes; the others for two
+	# the longest by itself, for ten minutes; the others for one
 	"$target/model-loom" $loom three_calls || status=1
-	loom='-long -seconds 120'
+	loom='-long -seconds 60'
 fi
 "$target/model-loom" $loom || status=1
 wait $second || status=1

@@ -59,6 +59,7 @@ scenarios! {
     procs_twice Some(2), Some(3), "procs are started twice, under one caller";
     procs_failing_send Some(2), Some(3), "a send fails under procs";
     procs_blocked_server Some(2), Some(2), "procs, and the server does not read before its reply is read";
+    batch_with_message Some(2), Some(2), "a call and a message are sent in one batch, by the send proc";
     procs_hang_up Some(2), Some(3), "the program hangs up while procs are started";
     procs_end Some(2), Some(2), "the connection ends under procs, and works again without";
     procs_start Some(2), Some(3), "a non-blocking call under procs";
@@ -285,6 +286,17 @@ fn procs_blocked_server() {
     world.rpc(20, Answered);
     let _ = other.join();
     world.finish(procs);
+}
+
+fn batch_with_message() {
+    let world = World::new(Plan { batches: true, ..Plan::new(100) });
+    let send_proc = world.send_proc();
+    let one = world.go(|world| world.rpc(10, Answered));
+    let other = world.go(|world| world.message(20));
+    world.rpc(30, Answered);
+    let _ = one.join();
+    let _ = other.join();
+    world.finish(send_proc);
 }
 
 fn procs_hang_up() {

@@ -40,12 +40,18 @@ impl World {
 
     /// Both procs, as muxprocs starts them: counted on before they run.
     pub fn procs(self: &Arc<World>) -> Threads {
+        let mut threads = self.send_proc();
+        if self.mux.receive_proc_starts() {
+            threads.push(self.go(|world| world.mux.receive_proc_runs()));
+        }
+        threads
+    }
+
+    /// The send proc alone.
+    pub fn send_proc(self: &Arc<World>) -> Threads {
         let mut threads = Vec::new();
         if self.mux.send_proc_starts() {
             threads.push(self.go(|world| world.mux.send_proc_runs()));
-        }
-        if self.mux.receive_proc_starts() {
-            threads.push(self.go(|world| world.mux.receive_proc_runs()));
         }
         threads
     }
