@@ -73,6 +73,8 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 		--crate-type staticlib --target-dir target/other
 	CC='$(CC)' sh tools/c-library.sh target/other/release/libmux.a c-tests/symbols.txt $(B)/other
 	$(MAKE) -C c-tests check LIBDIR=../$(B)/other BUILD=../$(B)/other/c-tests CC='$(CC)' MODES=native LINKS=static SCRIPTS=
+
+	$(MAKE) check-model
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
@@ -95,6 +97,12 @@ model:
 	sh examples/install-tools.sh spin
 	@mkdir -p $(B)
 	CC='$(CC)' sh tests/model.sh $(B)
+
+# the source under model checkers: a minute or so, and three quarters of an hour
+check-model:
+	CARGO='$(CARGO)' sh tests/model/run.sh short
+check-model-long:
+	CARGO='$(CARGO)' sh tests/model/run.sh long
 
 # --- installation
 
@@ -162,4 +170,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak install uninstall abi dist deb model clean
+.PHONY: all header examples demo check soak install uninstall abi dist deb model check-model check-model-long clean

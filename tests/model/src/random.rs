@@ -1,0 +1,186 @@
+//! What shuttle goes through: a connection of some kind, four to six callers that do some things, and what
+//! may come in between, all of it chosen at random. What would rightly lock up, or make every answer
+//! a right one, is not chosen together.
+
+use crate::clock;
+use crate::message::Fate;
+use crate::prim::{self, choose};
+use crate::wire::{Order, Plan};
+use crate::world::{Threads, World};
+
+/// What a caller does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Does {
+    Calls,
+    CallsBefore,
+    Starts,
+    StartsTwo,
+    StartsAndGivesUp,
+    Tells,
+}
+
+/// What comes in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Nothing,
+    /// The server closes.
+    Ends,
+    /// It closes, and the connection can be used again.
+    EndsAndReopens,
+    HangsUp,
+    Releases,
+}
+
+/// How the callers of one run are.
+struct Mix {
+    event: Event,
+    procs: bool,
+    /// Whether calls may have a deadline, or be given up.
+    gives_up: bool,
+    /// Whether some calls can not be sent.
+    fails: bool,
+    /// And whether the server has their requests all the same.
+    tears: bool,
+    /// Whether the server leaves some unanswered.
+    mute: bool,
+    /// Whether there are calls that nobody waits for.
+    starts: bool,
+    plan: Plan,
+}
+
+fn chance(n: usize) -> bool {
+    choose(n) == 0
+}
+
+impl Mix {
+    fn new() -> Mix {
+        use Event::{Ends, EndsAndReopens, HangsUp, Nothing, Releases};
+        let event = [Nothing, Nothing, Nothing, Ends, EndsAndReopens, HangsUp, Releases][choose(7)];
+        let mut plan = Plan::new(1 + choose(3) as u32);
+        plan.order = [Order::First, Order::Last, Order::Any][choose(3)];
+        plan.can_try = chance(2);
+        plan.batches = chance(3);
+        plan.strays = [0, 0, 2][choose(3)];
+        // A server that wants to be read from first is one for blocking callers, or under a receive proc:
+        // otherwise it may be that nobody reads, since all are in their sends.
+        // And a request that is sent just as the end is seen may go over the new connection, with nobody to
+        // wait for its reply.
+        let room = event != EndsAndReopens && chance(3);
+        let procs = chance(4);
+        let gives_up = !room && chance(2);
+        let mute = gives_up && plan.can_try && chance(3);
+        // Of a batch that fails altogether, one may stay in `recv` until a message comes (`is_reply_due` in
+        // src/core/machine.rs says so).
+        let fails = !plan.batches && chance(3);
+        let tears = fails && !room && chance(2);
+        // A call that nobody waits for is gone when the Mux is released; its owner may not look any more.
+        let starts = (procs || !room) && event != Releases;
+        plan.room = if room { 1 + choose(2) } else { usize::MAX };
+        plan.gives_up = gives_up || starts;
+        plan.reopens = event == EndsAndReopens;
+        // A tag whose call ended without its reply is to have other tags to go before it. And one that is
+        // never answered may hold the last tag, which nobody can tell to a caller that receives just then.
+        if tears || mute || plan.reopens {
+            plan.tags = 1..1000;
+        }
+        Mix { event, procs, gives_up, fails, tears, mute, starts, plan }
+    }
+
+    fn does(&self) -> Does {
+        use Does::{Calls, CallsBefore, Starts, StartsAndGivesUp, StartsTwo, Tells};
+        let does =
+            [Calls, Calls, CallsBefore, CallsBefore, Starts, StartsTwo, StartsAndGivesUp, Tells]
+                [choose(8)];
+        match does {
+            CallsBefore if !self.gives_up => Calls,
+            Starts | StartsTwo if !self.starts => Calls,
+            StartsAndGivesUp if !self.starts || !self.gives_up => Calls,
+            does => does,
+        }
+    }
+
+    fn fate(&self, does: Does) -> Fate {
+        match choose(8) {
+            0 if self.fails => Fate::Unsendable,
+            1 if self.fails => Fate::Untaggable,
+            2 if self.tears => Fate::Torn,
+            // One that waits for ever is not left without an answer.
+            3 | 4 if self.mute && matches!(does, Does::CallsBefore | Does::StartsAndGivesUp) => {
+                Fate::Mute
+            }
+            _ => Fate::Answered,
+        }
+    }
+}
+
+/// One caller.
+fn caller(world: &World, number: usize, jobs: &[(Does, Fate, u64)]) {
+    for (call, &(does, fate, deadline)) in jobs.iter().enumerate() {
+        let number = number * 100 + call * 10;
+        match does {
+            Does::Calls => world.rpc(number, fate),
+            Does::CallsBefore => world.rpc_before(number, fate, deadline),
+            Does::Tells => world.message(number),
+            Does::Starts => {
+                if let Some(call) = world.start(number, fate) {
+                    call.finish();
+                }
+            }
+            Does::StartsTwo => {
+                let one = world.start(number, fate);
+                let other = world.start(number + 1, Fate::Answered);
+                for call in [other, one].into_iter().flatten() {
+                    call.finish();
+                }
+            }
+            Does::StartsAndGivesUp => {
+                if let Some(mut call) = world.start(number, fate) {
+                    if chance(2) {
+                        prim::give_way();
+                    }
+                    if chance(2) || !call.looks() {
+                        call.cancel();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One run.
+pub fn mix() {
+    let mix = Mix::new();
+    let count = 4 + choose(3);
+    let world = World::new(mix.plan.clone());
+    say!("{count} callers, {:?}, procs: {}, {:?}", mix.event, mix.procs, mix.plan);
+    let late = chance(2);
+    let mut procs = Threads::new();
+    if mix.procs && !late {
+        procs.extend(world.procs());
+    }
+    let clock = world.clock();
+    let mut callers = Threads::new();
+    for number in 1..=count {
+        let mut jobs = Vec::new();
+        for _ in 0..1 + choose(2) {
+            let does = mix.does();
+            jobs.push((does, mix.fate(does), 1 + choose(40) as u64));
+        }
+        callers.push(world.go(move |world| caller(world, number, &jobs)));
+    }
+    if mix.procs && late {
+        procs.extend(world.procs());
+    }
+    match mix.event {
+        Event::Nothing => {}
+        Event::Ends | Event::EndsAndReopens => world.close(),
+        Event::HangsUp => world.hang_up(),
+        Event::Releases => world.retire(),
+    }
+    for caller in callers {
+        let _ = caller.join();
+    }
+    clock::stop();
+    let _ = clock.join();
+    world.finish(procs);
+}

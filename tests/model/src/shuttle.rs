@@ -1,0 +1,68 @@
+//! The checked source under shuttle: random schedules of more callers, doing random things. Memory is
+//! as if each access were seen by all at once; loom is for the rest.
+
+#[macro_use]
+mod trace;
+
+mod checker;
+mod clock;
+#[path = "../../../src/core/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the library's, of which this is a part")]
+mod core;
+mod message;
+mod prim;
+mod random;
+#[path = "../../../src/rpc/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the library's, of which this is a part")]
+mod rpc;
+#[path = "../../../src/sched/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the library's, of which this is a part")]
+mod sched;
+mod shuttle_runs;
+mod wire;
+mod world;
+
+/// What shuttle has.
+mod tool {
+    pub use shuttle::lazy_static;
+    pub use shuttle::sync::atomic::AtomicU32;
+    pub use shuttle::sync::{Condvar, Mutex, MutexGuard};
+    pub use shuttle::thread;
+
+    use shuttle::rand::Rng;
+
+    /// One of so many.
+    pub fn choose(n: usize) -> usize {
+        shuttle::rand::thread_rng().gen_range(0..n)
+    }
+
+    /// Before a loop goes round again that waits for others.
+    pub fn give_way() {
+        shuttle::thread::yield_now();
+    }
+
+    /// Shuttle does not see cells.
+    pub struct Cell<V>(std::cell::UnsafeCell<V>);
+
+    impl<V> Cell<V> {
+        pub fn new(value: V) -> Cell<V> {
+            Cell(std::cell::UnsafeCell::new(value))
+        }
+
+        pub fn with<R>(&self, f: impl FnOnce(*const V) -> R) -> R {
+            f(self.0.get())
+        }
+
+        pub fn with_mut<R>(&self, f: impl FnOnce(*mut V) -> R) -> R {
+            f(self.0.get())
+        }
+
+        pub fn into_inner(self) -> V {
+            self.0.into_inner()
+        }
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    shuttle_runs::main()
+}

@@ -1,0 +1,239 @@
+//! Callers on one connection, what they do, and what they may be answered.
+
+use std::sync::Arc;
+
+use crate::checker::Checked;
+use crate::clock::{self, Alarm};
+use crate::message::{Fate, Frame, Reply, Request};
+use crate::prim::{self, thread};
+use crate::rpc::{Call, Error, Finished, Mux};
+use crate::sched::clock::NEVER;
+use crate::wire::{Plan, Unsent, Wire};
+
+type Answer = Result<Reply, Error<Unsent>>;
+
+/// One connection, and all who use it.
+pub struct World {
+    pub mux: Mux<Wire, Checked>,
+}
+
+/// What is to be waited for in the end.
+pub type Threads = Vec<thread::JoinHandle<()>>;
+
+impl World {
+    pub fn new(plan: Plan) -> Arc<World> {
+        Arc::new(World { mux: Mux::with_sched(Wire::new(plan), Checked) })
+    }
+
+    fn wire(&self) -> &Wire {
+        self.mux.transport()
+    }
+
+    /// A thread that does something.
+    pub fn go(
+        self: &Arc<World>,
+        what: impl FnOnce(&World) + Send + 'static,
+    ) -> thread::JoinHandle<()> {
+        let world = self.clone();
+        thread::spawn(move || what(&world))
+    }
+
+    /// Both procs, as muxprocs starts them: counted on before they run.
+    pub fn procs(self: &Arc<World>) -> Threads {
+        let mut threads = self.send_proc();
+        if self.mux.receive_proc_starts() {
+            threads.push(self.go(|world| world.mux.receive_proc_runs()));
+        }
+        threads
+    }
+
+    /// The send proc alone.
+    pub fn send_proc(self: &Arc<World>) -> Threads {
+        let mut threads = Vec::new();
+        if self.mux.send_proc_starts() {
+            threads.push(self.go(|world| world.mux.send_proc_runs()));
+        }
+        threads
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> thread::JoinHandle<()> {
+        thread::spawn(clock::run)
+    }
+
+    fn returned(&self, frame: &Frame) {
+        frame.is_back();
+        self.wire().ledger.is_back(frame.number);
+    }
+
+    /// A blocking call.
+    pub fn rpc(&self, number: usize, fate: Fate) {
+        let frame = Frame::new(number, fate, false);
+        say!("call {number} begins: {fate:?}");
+        let answer = self.mux.rpc(Request(frame.clone()));
+        self.returned(&frame);
+        self.judge(&frame, answer);
+    }
+
+    /// A blocking call with a deadline.
+    pub fn rpc_before(&self, number: usize, fate: Fate, deadline: u64) {
+        let frame = Frame::new(number, fate, true);
+        say!("call {number} begins: {fate:?}, until {deadline}");
+        // So that it can pass while nobody sleeps.
+        clock::set(Alarm { deadline, bed: None });
+        let answer = self.mux.rpc_before(Request(frame.clone()), deadline);
+        self.returned(&frame);
+        if matches!(answer, Err(Error::TimedOut)) {
+            assert!(clock::now() >= deadline, "late before its time");
+        }
+        self.judge(&frame, answer);
+    }
+
+    /// A message that is no call.
+    pub fn message(&self, number: usize) {
+        let frame = Frame::new(number, Fate::Message, false);
+        say!("message {number}");
+        let answer = self.mux.send_message(Request(frame.clone()));
+        self.returned(&frame);
+        let closing = self.wire().ledger.of(|book| book.closing);
+        assert!(answer.is_ok() || closing, "a message is not sent: {answer:?}");
+    }
+
+    /// The beginning of a non-blocking call, if there is a tag for it.
+    pub fn start(&self, number: usize, fate: Fate) -> Option<Started<'_>> {
+        let frame = Frame::new(number, fate, false);
+        say!("call {number} begins, and is not waited for: {fate:?}");
+        let started = self.mux.start(Request(frame.clone()));
+        self.returned(&frame);
+        match started {
+            Ok(call) => Some(Started { world: self, frame, call }),
+            Err(Error::NoTag) => {
+                say!("call {number}: no tag");
+                None
+            }
+            Err(error) => {
+                self.judge(&frame, Err(error));
+                None
+            }
+        }
+    }
+
+    /// Whether an answer is one that this call can have.
+    fn judge(&self, frame: &Frame, answer: Answer) {
+        let number = frame.number;
+        let (closing, hung_up) = self.wire().ledger.of(|book| (book.closing, book.hung_up));
+        match answer {
+            Ok(reply) => {
+                let to = reply.settle();
+                say!("call {number} has its reply");
+                assert_eq!(number, to, "a call has got the reply of another");
+                assert!(matches!(frame.fate, Fate::Answered | Fate::Torn), "and nobody sent it");
+            }
+            Err(error) => {
+                say!("call {number}: {error:?}");
+                let may = match error {
+                    Error::Failed(Unsent) => {
+                        closing
+                            || matches!(
+                                frame.fate,
+                                Fate::Untaggable | Fate::Unsendable | Fate::Torn
+                            )
+                    }
+                    Error::Ended => closing,
+                    Error::HungUp => hung_up,
+                    Error::TimedOut => frame.timed,
+                    Error::NoTag => self.wire().plan.gives_up,
+                    _ => false,
+                };
+                assert!(may, "call {number} ({:?}) ends for no reason: {error:?}", frame.fate);
+            }
+        }
+    }
+
+    /// The connection ends.
+    pub fn close(&self) {
+        self.wire().ledger.of(|book| book.closing = true);
+        say!("the server closes");
+        self.wire().close();
+    }
+
+    /// The program gives the connection up.
+    pub fn hang_up(&self) {
+        self.wire().ledger.of(|book| {
+            book.closing = true;
+            book.hung_up = true;
+        });
+        say!("the program hangs up");
+        self.mux.hang_up();
+        self.wire().close();
+    }
+
+    /// The program ends the Mux, with others perhaps inside.
+    pub fn retire(&self) {
+        self.wire().ledger.of(|book| {
+            book.closing = true;
+            book.hung_up = true;
+        });
+        say!("the program releases the Mux");
+        // Who is in `recv` leaves when the connection ends.
+        self.wire().close();
+        let retired = self.mux.retire(NEVER, |()| {});
+        assert!(retired.is_ok(), "{retired:?}");
+        self.wire().ledger.of(|book| book.retired = true);
+        say!("it is released");
+    }
+
+    /// All callers have been waited for. One more finds everything in order, unless the connection has
+    /// ended; and nothing is left behind.
+    pub fn finish(self: &Arc<World>, procs: Threads) {
+        let (closing, retired) = self.wire().ledger.of(|book| (book.closing, book.retired));
+        if !closing {
+            self.rpc(1_000_000, Fate::Answered);
+        }
+        if !retired {
+            self.retire();
+        }
+        for proc in procs {
+            let _ = proc.join();
+        }
+        assert_eq!(self.mux.outstanding(), 0, "tags are lost");
+        let replies = self.wire().ledger.of(|book| book.replies);
+        assert_eq!(replies, 0, "replies are lost");
+    }
+}
+
+/// A non-blocking call.
+pub struct Started<'a> {
+    world: &'a World,
+    frame: Arc<Frame>,
+    call: Call<'a, Wire, Checked>,
+}
+
+impl Started<'_> {
+    /// Whether it is over.
+    pub fn looks(&mut self) -> bool {
+        match self.call.can_finish() {
+            Finished::Pending => return false,
+            Finished::Reply(reply) => self.world.judge(&self.frame, Ok(reply)),
+            Finished::Failed(Error::Stuck) => {
+                say!("call {}: stuck", self.frame.number);
+                let plan = &self.world.wire().plan;
+                assert!(!plan.can_try && plan.gives_up, "a call ends while it is pending");
+            }
+            Finished::Failed(error) => self.world.judge(&self.frame, Err(error)),
+        }
+        true
+    }
+
+    /// Comes to see until it is over.
+    pub fn finish(mut self) {
+        while !self.looks() {
+            prim::give_way();
+        }
+    }
+
+    /// Gives it up.
+    pub fn cancel(self) {
+        say!("call {} is given up", self.frame.number);
+    }
+}
