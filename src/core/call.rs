@@ -139,7 +139,8 @@ pub(super) struct Call<P: Protocol, W> {
     pub looks: bool,
     /// That time has come while another was sending the request.
     pub late: bool,
-    /// Its request could not be sent, and others of the same batch are being sent still.
+    /// Its request could not be sent, and others of the same batch are being sent still; or the
+    /// connection has ended since.
     pub refused: bool,
     /// How to wake the owner, while it sleeps.
     pub wake: Option<W>,
