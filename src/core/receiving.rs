@@ -284,6 +284,9 @@ impl<P: Protocol, W> Machine<P, W> {
                     self.forget(id);
                     continue;
                 }
+                // It ends when its send returns. Until then nobody need receive for its sake: a stand-in
+                // would hear of this end again and again. (If its send has yet to begin, on the next
+                // connection, it is looked after again once it is sent.)
                 Stage::Sending => {
                     call.hopeless = true;
                     continue;

@@ -349,6 +349,27 @@ fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
     assert_eq!(bench.sent(a, Err(5)), Step::Failed(5));
 }
 
+/// Or the connection has ended: `recv` would only say so again, while the others' send goes on.
+#[test]
+fn a_stand_in_leaves_at_the_end_of_the_connection() {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, muxers_tag, _) = bench.waiting_call();
+    let (a, _) = bench.sent_call();
+    let b = bench.call();
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
+    bench.deliver(muxers_tag, 9);
+    bench.step(muxer);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    assert_eq!(bench.step(b.id), Step::Receive);
+    let began = bench.machine.ends();
+    bench.end();
+    assert_eq!(bench.step(b.id), Step::Sleep);
+    bench.proc_sent_since(b.id, Ok(()), began);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Ended)]);
+    assert_eq!(bench.sent_since(a, Ok(()), began), Step::Ended);
+}
+
 /// The same of the first whose request a sender sends for it.
 #[test]
 fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
