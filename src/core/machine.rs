@@ -26,6 +26,8 @@ pub struct Machine<P: Protocol, W> {
     pub(super) unsent: List,
     /// Those whose requests the sender is sending on their behalf.
     pub(super) helping: List,
+    /// The connection has ended since the last of these was taken in hand.
+    pub(super) in_vain: bool,
     /// Sleeping callers that wait for a reply; the last to go to sleep is first.
     pub(super) waiting: List,
     /// The same, of those that wait for so long and no longer (`deadline.rs`).
@@ -172,6 +174,7 @@ impl<P: Protocol, W> Machine<P, W> {
             on_the_way: 0,
             unsent: List::new(),
             helping: List::new(),
+            in_vain: false,
             waiting: List::new(),
             waiting_timed: List::new(),
             looking: List::new(),
@@ -429,6 +432,11 @@ impl<P: Protocol, W> Machine<P, W> {
             return true;
         }
         let Some(first) = self.helping.head() else { return false };
+        // What is being sent since before the end is not answered; and `recv`, which may say that again
+        // and again, would be called until send has returned.
+        if self.in_vain {
+            return false;
+        }
         // One that has been answered already has nothing more to come.
         let unanswered = |call: &Call<P, W>| call.reply.is_none();
         let open = self.helping.rfind(&mut self.calls, unanswered).is_some();

@@ -259,6 +259,7 @@ impl<P: Protocol, W> Machine<P, W> {
     /// for a tag goes on: the program may have connected again.
     pub fn end(&mut self, range: Range) {
         self.ends = self.ends.wrapping_add(1);
+        self.in_vain = true;
         if let Muxer::Napping(_) = self.muxer {
             self.muxer = Muxer::Nobody;
         }

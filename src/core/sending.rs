@@ -239,6 +239,7 @@ impl<P: Protocol, W> Machine<P, W> {
         let call = self.calls.get_mut(id)?;
         call.stage = Stage::Sending;
         let request = call.request.take()?;
+        self.in_vain = false;
         self.helping.push_back(&mut self.calls, id);
         Some((CallId(id), request))
     }
