@@ -77,7 +77,13 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	sh tests/abi.sh
 	sh tests/dist.sh $(B)
 	sh tests/deb.sh $(B)
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60
 	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
+
+# docs/fuzzing.md; KEEP=1 has the corpus made anew of what was found
+FUZZ_SECONDS = 3600
+fuzz:
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh $(FUZZ_SECONDS)
 
 # --- installation
 
@@ -145,4 +151,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check install uninstall abi dist deb clean
+.PHONY: all header examples demo check fuzz install uninstall abi dist deb clean
