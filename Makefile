@@ -85,6 +85,7 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	sh tests/abi.sh
 	sh tests/dist.sh $(B)
 	sh tests/deb.sh $(B)
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60
 	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
 
 # ten minutes of each kind of program, in which nothing may grow
@@ -103,6 +104,11 @@ check-model:
 	CARGO='$(CARGO)' sh tests/model/run.sh short
 check-model-long:
 	CARGO='$(CARGO)' sh tests/model/run.sh long
+
+# docs/fuzzing.md; KEEP=1 has the corpus made anew of what was found
+FUZZ_SECONDS = 3600
+fuzz:
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh $(FUZZ_SECONDS)
 
 # --- installation
 
@@ -170,4 +176,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak install uninstall abi dist deb model check-model check-model-long clean
+.PHONY: all header examples demo check soak install uninstall abi dist deb model check-model check-model-long fuzz clean

@@ -17,6 +17,18 @@ fn given() -> Option<Vec<u8>> {
     bytes.or_else(|| std::fs::read(given).ok())
 }
 
+/// What the fuzzer has found worth keeping; not there in a packed crate.
+#[test]
+fn events_found_by_the_fuzzer() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/machine.hex");
+    let Ok(corpus) = std::fs::read_to_string(corpus) else { return };
+    for line in corpus.lines() {
+        let byte = |at: usize| u8::from_str_radix(line.get(at..at + 2)?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..line.len()).step_by(2).map(byte).collect();
+        fuzz::run(&bytes.expect("hexadecimal"));
+    }
+}
+
 #[test]
 fn random_events_beside_a_model() {
     if let Some(bytes) = given() {
@@ -24,7 +36,7 @@ fn random_events_beside_a_model() {
     }
     let mut config = Config::default();
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 10000;
+        config.cases = 5000;
     }
     config.failure_persistence =
         Some(Box::new(FileFailurePersistence::Direct("src/core/tests/model.regressions")));

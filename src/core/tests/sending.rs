@@ -570,3 +570,28 @@ fn the_reply_to_a_call_that_is_taken_back_is_counted_as_an_orphan() {
     assert_eq!(bench.machine.abandon(a.id, WIDE), Some(3));
     assert_eq!((bench.machine.stats().orphans, bench.machine.stats().errors), (1, 1));
 }
+
+/// `recv` may go on to say at once that the connection has ended: a stand-in that came back to it each
+/// time would never sleep, and on one processor whoever is in send would never go on.
+#[test]
+fn a_stand_in_leaves_when_the_connection_has_ended() {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, tag, _) = bench.waiting_call();
+    let (a, _) = bench.sent_call();
+    let (b, c) = (bench.call(), bench.call());
+    assert_eq!(bench.queue(b.id, 8), Queued::Sleep);
+    assert_eq!(bench.queue(c.id, 9), Queued::Sleep);
+    assert_eq!(bench.machine.take_along(), Some((b.id, 8)));
+    assert_eq!(bench.machine.take_along(), Some((c.id, 9)));
+    bench.deliver(tag, 1);
+    assert_eq!(bench.step(muxer), Step::Reply(1));
+    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.step(c.id), Step::Receive, "they are being sent");
+    let began = bench.machine.ends();
+    bench.end();
+    assert_eq!(bench.step(c.id), Step::Sleep, "none of them will be answered");
+    bench.proc_sent_since(b.id, Ok(()), began);
+    bench.proc_sent_since(c.id, Ok(()), began);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Ended), (c.id.0, Told::Ended)]);
+    assert_eq!(bench.sent_since(a, Ok(()), began), Step::Ended);
+}

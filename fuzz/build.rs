@@ -1,0 +1,22 @@
+//! Compiles the C half of the target `face`. With `MUX_FUZZ_ASAN` it is instrumented, as the library
+//! is by rustc then.
+
+fn main() {
+    println!("cargo::rerun-if-changed=face");
+    println!("cargo::rerun-if-env-changed=MUX_FUZZ_ASAN");
+    let mut build = cc::Build::new();
+    for file in ["tasks", "callbacks", "callers", "face"] {
+        build.file(format!("face/{file}.c"));
+    }
+    build.include("face").include("../include").flag("-std=gnu99").warnings(true);
+    build.flag_if_supported("-Wno-clobbered");
+    build.opt_level(1).debug(true).force_frame_pointer(true);
+    if std::env::var_os("MUX_FUZZ_ASAN").is_some() {
+        build.flag("-fsanitize=address");
+    }
+    for object in build.compile_intermediates() {
+        println!("cargo::rustc-link-arg-bin=face={}", object.display());
+    }
+    // Its clock is the bytes' too.
+    println!("cargo::rustc-link-arg-bin=face=-Wl,--wrap=clock_gettime");
+}

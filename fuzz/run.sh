@@ -1,0 +1,49 @@
+#!/bin/sh
+# run.sh SECONDS [TARGET ...]: fuzzes each target (machine, face) for so long, beginning with the corpus.
+#
+# What it needs is a C++ compiler, for libFuzzer, and Linux; no other toolchain than the one that builds the
+# library, and no cargo-fuzz. Where rustc has no AddressSanitizer it goes without, and says so. An input
+# that fails is kept, and it is said how to run it again. What has been found stays in BUILD/TARGET; with
+# KEEP=1 the corpus in fuzz/corpus is made anew of it, without what adds nothing.
+set -eu
+
+seconds=${1:-60}
+test $# -eq 0 || shift
+cd "$(dirname "$0")"
+: "${CARGO:=cargo}" "${BUILD:=../build/fuzz}" "${CXX:=c++}"
+mkdir -p "$BUILD"
+BUILD=$(realpath "$BUILD")
+
+if [ "$(uname -s)" != Linux ]; then
+	echo "# fuzz: skipped: the targets are for Linux" >&2
+	exit 0
+fi
+if ! command -v "$CXX" >/dev/null; then
+	echo "# fuzz: skipped: no C++ compiler ($CXX) to build libFuzzer with" >&2
+	exit 0
+fi
+
+. ./flags.sh
+RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir ../target/fuzz
+programs=$(realpath "../target/fuzz/$host/release")
+
+test $# -gt 0 || set -- machine face
+for target; do
+	dir=$BUILD/$target
+	mkdir -p "$dir/corpus"
+	"$programs/corpus" unpack "$dir/corpus" <"corpus/$target.hex"
+	echo "# fuzz: $target, $seconds seconds; log in $dir/log"
+	if ! "$programs/$target" -max_total_time="$seconds" -max_len=512 -timeout=60 -print_final_stats=1 \
+		-use_value_profile=1 -artifact_prefix="$dir/" "$dir/corpus" 2>"$dir/log" >&2; then
+		tail -n 60 "$dir/log" >&2
+		echo "# fuzz: $target fails; again: $programs/$target $dir/crash-..." >&2
+		exit 1
+	fi
+	grep -E '^#.*DONE|stat::number_of_executed|^Done' "$dir/log" | sed "s/^/# $target: /"
+	if [ -n "${KEEP:-}" ]; then
+		rm -rf "$dir/least"
+		mkdir "$dir/least"
+		"$programs/$target" -merge=1 "$dir/least" "$dir/corpus" 2>"$dir/merge.log" >&2
+		"$programs/corpus" pack "$dir/least" >"corpus/$target.hex"
+	fi
+done
