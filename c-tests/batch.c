@@ -194,6 +194,42 @@ nonsense(int procs)
 	ends(c, peer);
 }
 
+static unsigned disposed;
+
+static void
+dispose(Mux *mux, void *reply)
+{
+	(void)mux;
+	(void)reply;
+	disposed++;
+}
+
+/* the replies of nobody go to the orphan function, each once, and the others to their calls */
+static void
+strays(int procs)
+{
+	Client *c;
+	Caller a;
+	Request r;
+	int peer;
+
+	c = pair(&peer, procs);
+	muxsetorphan(&c->mux, dispose);
+	disposed = 0;
+	steps_hold(c, ID, 0, 0);
+	caller_start(&a, c, T_ECHO, ID, N);
+	r = peer_read(peer, c->frame);
+	peer_stray(peer, c->frame, R_ORPHAN, 100);
+	peer_stray(peer, c->frame, R_ORPHAN, 101);
+	peer_stray(peer, c->frame, R_ORPHAN, 102);
+	peer_answer(peer, c->frame, &r);
+	steps_wait(c);
+	steps_go(c);
+	tap_ok(caller_join(&a) == 1, "%s: a reply among those of nobody", mode(procs));
+	ends(c, peer);
+	tap_ok(disposed == 3, "%s: which are disposed of, each once", mode(procs));
+}
+
 static Client *shared;
 static unsigned ngood;
 
@@ -273,6 +309,7 @@ task_main(int argc, char **argv)
 	queued(1);
 	for (procs = 0; procs < 2; procs++) {
 		nonsense(procs);
+		strays(procs);
 		for (which = 1; which < 4; which++)
 			many(procs, which, which == 3);
 	}

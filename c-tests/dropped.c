@@ -1,7 +1,7 @@
 /*
  * dropped.c: a Mux that is used and then simply dropped, its memory freed while idle, as every program
  * does that was written for plan9port.  What it leaves behind is at most the tables of its tags, which
- * valgrind.supp names; anything else is a leak, and memory of the Mux touched later is a fault.
+ * dropped.supp names; anything else is a leak, and memory of the Mux touched later is a fault.
  */
 #include "lib/tap.h"
 #include "lib/toy.h"

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -153,6 +154,28 @@ pollfd(void)
 }
 
 static void
+nofd(void)
+{
+	struct rlimit all, none;
+	static Mux m;
+	int fd, e;
+
+	muxinit(&m);
+	getrlimit(RLIMIT_NOFILE, &all);
+	none = all;
+	none.rlim_cur = 0;
+	setrlimit(RLIMIT_NOFILE, &none);
+	errno = 0;
+	fd = muxpollfd(&m);
+	e = errno;
+	setrlimit(RLIMIT_NOFILE, &all);
+	tap_ok(fd == -1 && e == EMFILE, "muxpollfd when there are no more: -1, and the system's errno");
+	fd = muxpollfd(&m);
+	tap_ok(fd >= 0, "and later it works");
+	muxfree(&m);
+}
+
+static void
 counters(int procs)
 {
 	ServerPlan plan = {.frame = &frame_9p, .batch = 1, .seed = 7};
@@ -233,6 +256,7 @@ task_main(int argc, char **argv)
 		counters(procs);
 	}
 	pollfd();
+	nofd();
 	bad();
 	quiet_end();
 	return tap_end();

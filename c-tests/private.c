@@ -10,7 +10,7 @@
 #include "lib/steps.h"
 #include "lib/tap.h"
 
-enum { NITEM = 200, NROUND = 100 };
+enum { NITEM = 200, NROUND = 100, HANDTAG = 5000 };
 
 static void
 byhand(void)
@@ -38,6 +38,180 @@ byhand(void)
 	errno = 0;
 	n = _muxrecv(&c->mux, 1, &got);
 	tap_ok(n == 1 && got == NULL && errno == EBUSY, "_muxrecv under procs: 1, nil and EBUSY");
+	shutdown(peer, SHUT_RDWR);
+	close(peer);
+}
+
+/* a message by hand, with a tag that is none of the range's; and one that receives by hand */
+typedef struct Hand Hand;
+struct Hand {
+	Client *c;
+	unsigned char msg[100];
+	void *got;
+	int result, error;
+	TaskEvent *over;
+	Task *task;
+};
+
+static void
+message(Hand *h, Client *c, unsigned n)
+{
+	h->c = c;
+	frame_request(c->frame, h->msg, T_ECHO, ID + n, ID, N);
+	frame_settag(c->frame, h->msg, HANDTAG + n);
+}
+
+static void
+sendsone(void *v)
+{
+	Hand *h = v;
+
+	errno = 0;
+	h->result = _muxsend(&h->c->mux, h->msg);
+	h->error = errno;
+	task_event_set(h->over);
+}
+
+static void
+receivesone(void *v)
+{
+	Hand *h = v;
+
+	errno = 0;
+	h->result = _muxrecv(&h->c->mux, 1, &h->got);
+	h->error = errno;
+	task_event_set(h->over);
+}
+
+/* it has begun, and does not answer: it is in the queue by now, or will soon be */
+static void
+starthand(Hand *h, void (*fn)(void *))
+{
+	unsigned i;
+
+	h->over = task_event();
+	h->task = task_start(fn, h);
+	for (i = 0; i < 1000; i++)
+		task_yield();
+}
+
+static void
+joinhand(Hand *h)
+{
+	task_event_wait(h->over);
+	task_join(h->task);
+	task_event_free(h->over);
+}
+
+static void
+sent(int procs)
+{
+	Client *c;
+	Caller a;
+	Request r;
+	Hand h;
+	int peer;
+
+	c = client_pair(&peer, &frame_9p, 0, 256, procs);
+	message(&h, c, 0);
+	tap_ok(_muxsend(&c->mux, h.msg) == 0, "%s: _muxsend", mode(procs));
+	r = peer_read(peer, c->frame);
+	tap_ok(r.good && r.id == ID && r.tag == HANDTAG, "%s: the message goes as it is, with its own tag", mode(procs));
+	errno = 0;
+	tap_ok(_muxsend(&c->mux, NULL) == -1 && errno == EINVAL && _muxsend(NULL, h.msg) == -1,
+	    "%s: nil: -1, EINVAL", mode(procs));
+	message(&h, c, 1);
+	steps_fail(c, ID + 1, 1, ENOSPC);
+	errno = 0;
+	tap_ok(_muxsend(&c->mux, h.msg) == -1 && errno == ENOSPC, "%s: send fails: -1, and its errno", mode(procs));
+	steps_hold(c, ID + 2, 1, 0);
+	caller_start(&a, c, T_ECHO, ID + 2, N);
+	steps_wait(c);
+	message(&h, c, 3);
+	starthand(&h, sendsone);
+	steps_go(c);
+	r = peer_read(peer, c->frame);
+	tap_ok(r.id == ID + 2 && peer_read(peer, c->frame).id == ID + 3, "%s: behind a call, in turn", mode(procs));
+	joinhand(&h);
+	peer_answer(peer, c->frame, &r);
+	tap_ok(h.result == 0 && caller_join(&a) == 1, "%s: both are well", mode(procs));
+	steps_hold(c, ID + 4, 1, 0);
+	caller_start(&a, c, T_NEVER, ID + 4, N);
+	steps_wait(c);
+	message(&h, c, 5);
+	starthand(&h, sendsone);
+	steps_dead(c, 1);
+	steps_go(c);
+	joinhand(&h);
+	tap_ok(h.result == -1 && h.error == ECONNRESET, "%s: behind a call, and then send fails: -1, ECONNRESET", mode(procs));
+	steps_dead(c, 0);
+	steps_hold(c, ID + 6, 1, 0);
+	caller_start(&a, c, T_NEVER, ID + 6, N);
+	steps_wait(c);
+	message(&h, c, 7);
+	starthand(&h, sendsone);
+	muxhangup(&c->mux);
+	joinhand(&h);
+	/* if it was as slow as that, it has come after the hang-up */
+	tap_ok(h.result == -1 && (h.error == ECONNRESET || h.error == ESHUTDOWN), "%s: muxhangup: -1", mode(procs));
+	steps_go(c);
+	shutdown(peer, SHUT_RDWR);
+	caller_join(&a);
+	client_check(c, mode(procs));
+	close(peer);
+}
+
+static void
+received(void)
+{
+	Client *c;
+	Caller a;
+	Request r;
+	Hand h;
+	void *got;
+	int peer;
+
+	got = &h;
+	errno = 0;
+	tap_ok(_muxrecv(NULL, 1, &got) == 1 && got == NULL && errno == EINVAL, "_muxrecv of nil: 1, nil and EINVAL");
+	c = client_pair(&peer, &frame_9p, 0, 256, 0);
+	h.c = c;
+	r = begin(&a, c, peer, ID);
+	starthand(&h, receivesone);
+	peer_answer(peer, c->frame, &r);
+	tap_ok(caller_join(&a) == 1, "while one waits in _muxrecv, a caller receives his own reply");
+	peer_stray(peer, c->frame, R_ORPHAN, 77);
+	joinhand(&h);
+	tap_ok(h.result == 1 && h.got != NULL, "then the one in _muxrecv has the next message");
+	client_dropstrays(c);
+	peer_stray(peer, c->frame, R_ORPHAN, 78);
+	while (!task_ready(c->fd))
+		task_yield();
+	tap_ok(_muxrecv(&c->mux, 0, &got) == 1 && got != NULL, "without waiting, when there is one");
+	client_dropstrays(c);
+	c->mux.nbrecv = NULL;
+	errno = 0;
+	tap_ok(_muxrecv(&c->mux, 0, &got) == 1 && got == NULL && errno == EOPNOTSUPP, "without nbrecv: EOPNOTSUPP");
+	r = begin(&a, c, peer, ID + 1);
+	starthand(&h, receivesone);
+	muxhangup(&c->mux);
+	joinhand(&h);
+	tap_ok(h.result == 1 && h.got == NULL && (h.error == ECONNRESET || h.error == ESHUTDOWN),
+	    "muxhangup ends the wait in _muxrecv");
+	shutdown(peer, SHUT_RDWR);
+	caller_join(&a);
+	muxinit(&c->mux);
+	errno = 0;
+	tap_ok(_muxrecv(&c->mux, 1, &got) == 1 && got == NULL && errno == ECONNRESET, "the end of the connection: ECONNRESET");
+	close(peer);
+	c = client_pair(&peer, &frame_9p, 0, 256, 0);
+	h.c = c;
+	r = begin(&a, c, peer, ID);
+	starthand(&h, receivesone);
+	muxprocs(&c->mux);
+	peer_answer(peer, c->frame, &r);
+	joinhand(&h);
+	tap_ok(caller_join(&a) == 1 && h.result == 1 && h.got == NULL && h.error == EBUSY, "muxprocs ends it too: EBUSY");
 	shutdown(peer, SHUT_RDWR);
 	close(peer);
 }
@@ -104,6 +278,12 @@ fifo(void)
 	int i, good;
 	Task *t[3];
 
+	p = &p;
+	errno = 0;
+	tap_ok(_muxnbqrecv(NULL, &p) == 1 && p == NULL && errno == EINVAL, "a nil queue: 1, nil and EINVAL");
+	errno = 0;
+	tap_ok(_muxqrecv(NULL) == NULL && errno == EINVAL && _muxqsend(NULL, &p) == -1, "nil and -1");
+	_muxqhangup(NULL);
 	queue = _muxqalloc();
 	p = &p;
 	tap_ok(_muxnbqrecv(queue, &p) == 0 && p == NULL, "an empty queue: 0 and nil");
@@ -166,6 +346,9 @@ task_main(int argc, char **argv)
 	(void)argv;
 	tap_start("private", 60);
 	byhand();
+	sent(0);
+	sent(1);
+	received();
 	procs();
 	fifo();
 	freed();

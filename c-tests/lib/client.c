@@ -35,6 +35,13 @@ look(int *p)
 	return __atomic_load_n(p, __ATOMIC_RELAXED);
 }
 
+/* whoever has replaced it, has made it before */
+static int
+fdof(Client *c)
+{
+	return __atomic_load_n(&c->fd, __ATOMIC_ACQUIRE);
+}
+
 static void
 count(unsigned long *p)
 {
@@ -100,7 +107,7 @@ dosend(Client *c, void *msg)
 	n = c->sending != NULL ? c->sending(c, msg) : 0;
 	if (n >= 0) {
 		n = (int)frame_size(msg);
-		if (task_writen(look(&c->fd), msg, (size_t)n) < 0)
+		if (task_writen(fdof(c), msg, (size_t)n) < 0)
 			n = -1;
 		else if (c->sent != NULL && c->sent(c, msg) < 0)
 			n = -1;
@@ -155,7 +162,7 @@ readmsg(Client *c)
 	unsigned n, room;
 	int fd;
 
-	fd = look(&c->fd);
+	fd = fdof(c);
 	if (task_readn(fd, size, 4) != 4)
 		return NULL;
 	n = frame_size(size);
@@ -229,7 +236,7 @@ cnbrecv(Mux *mux, void **reply)
 	enter(c);
 	*reply = NULL;
 	/* as libdraw's: nothing there, or else the whole of a message (or nil at the end) */
-	r = task_ready(look(&c->fd));
+	r = task_ready(fdof(c));
 	if (r || c->receiving != NULL) {
 		if (!r && c->receiving(c, 0) < 0)
 			r = 1;
@@ -324,13 +331,13 @@ void
 client_hangup(Client *c)
 {
 	/* not close: its number would soon be another connection's, and a recv may still be in it */
-	shutdown(look(&c->fd), SHUT_RDWR);
+	shutdown(fdof(c), SHUT_RDWR);
 }
 
 void
 client_fd(Client *c, int fd)
 {
-	__atomic_store_n(&c->fd, fd, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->fd, fd, __ATOMIC_RELEASE);
 }
 
 void
