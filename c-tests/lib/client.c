@@ -135,8 +135,11 @@ readmsg(Client *c)
 {
 	unsigned char size[4], *msg;
 	unsigned n, room;
+	int fd;
 
-	if (task_readn(c->fd, size, 4) != 4)
+	/* all of it from one connection, though there may be a new one meanwhile */
+	fd = c->fd;
+	if (task_readn(fd, size, 4) != 4)
 		return NULL;
 	n = frame_size(size);
 	if (n < 4 || n > 1 << 24)
@@ -147,7 +150,7 @@ readmsg(Client *c)
 	if (msg == NULL)
 		return NULL;
 	memcpy(msg, size, 4);
-	if (task_readn(c->fd, msg + 4, n - 4) != (long)(n - 4)) {
+	if (task_readn(fd, msg + 4, n - 4) != (long)(n - 4)) {
 		free(msg);
 		return NULL;
 	}
