@@ -162,6 +162,7 @@ readmsg(Client *c)
 	unsigned n, room;
 	int fd;
 
+	/* all of it from one connection, though there may be a new one meanwhile */
 	fd = fdof(c);
 	if (task_readn(fd, size, 4) != 4)
 		return NULL;

@@ -159,9 +159,9 @@ void
 scene_break(Run *r)
 {
 	r->broken = 1;
-	/* what is on its way will not be answered any more */
-	memset(r->c->out, 0, sizeof r->c->out);
 	client_hangup(r->c);
+	/* what was on its way will not be answered any more, and nothing more is */
+	memset(r->c->out, 0, sizeof r->c->out);
 }
 
 void
