@@ -262,14 +262,14 @@ prepare(Run *r)
 	}
 }
 
-/* A proc, or somebody else who was in read, may yet say that the last connection has ended, which is the end
-   of a call on the new one.  At the latest when a call has a reply nobody does. */
+/* A proc, or somebody else who was in recv, may yet say that the last connection has ended, or this one, which
+   is the end of a call made now.  At the latest when a call has a reply nobody does. */
 static void
 settle(Run *r)
 {
 	unsigned i;
 
-	if (r->nfds > 1)
+	if (r->nfds > 1 || r->allowed[0] == ECONNRESET)
 		for (i = 0; i < 10 && client_call(r->c, T_ECHO, 4000 + i, 0, FILL) != 1; i++)
 			;
 }
