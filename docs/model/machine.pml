@@ -1,14 +1,12 @@
 /* src/core/machine.rs: a call begins: it gets its tag, or waits for one. */
 
 /* Of those being sent at once, some may be answered before the rest is read. */
-#define open_help(i)	(helping(i) && reply[i] == 0)
-#define sending(i)	(stage[i] == SENDING && sender == (i))
-#define open_own(i)	(sending(i) && reply[i] == 0)
+#define sending(i)	(stage[i] == SENDING && !hopeless[i])
+#define open(i)		(sending(i) && reply[i] == 0)
 #ifdef FAULT_ANSWERED_IS_DUE
-#define is_reply_due	(taken > on_the_way || (COUNT(helping) > 0 && (SOME(sending) || COUNT(helping) > 1)))
+#define is_reply_due	(taken > on_the_way || COUNT(sending) > 1)
 #else
-#define is_reply_due	(taken > on_the_way || (COUNT(helping) > 0 && \
-			(SOME(sending) -> SOME(open_help) || SOME(open_own) : SOME(open_help) && COUNT(helping) > 1)))
+#define is_reply_due	(taken > on_the_way || (COUNT(sending) > 1 && SOME(open)))
 #endif
 #define is_useful_reply_due	(taken > on_the_way + held)
 
@@ -22,7 +20,13 @@
 #define is_idle		(muxer == NOBODY && sender == NOBODY && !receive_proc && !send_proc && \
 			on_the_way == 0 && taken == held)
 
+/* The first of several that are being sent at once could not be. */
+inline first_refused(i) {
+	hopeless[i] = true
+}
+
 inline begin(i) {
+	hopeless[i] = false;
 	if
 	:: hung_up -> act[i] = REFUSED
 	:: else ->

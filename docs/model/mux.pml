@@ -49,6 +49,7 @@ inline send(may) {
 			returns(other);
 			if
 			:: other != whose -> proc_sent(other, went[other], began)
+			:: other == whose && !went[other] && nempty(todo) -> first_refused(other)
 			:: else
 			fi
 		:: empty(told) -> break

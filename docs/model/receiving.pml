@@ -138,6 +138,9 @@ inline end() {
 			:: counted -> call(each, DONE)
 			:: else
 			fi
+#ifndef FAULT_LOST_IS_DUE
+		:: stage[each] == SENDING -> hopeless[each] = true
+#endif
 		:: else
 		fi;
 		each++

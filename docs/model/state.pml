@@ -99,6 +99,7 @@ byte tag[N] = NOTAG;
 byte reply[N];			/* the number of the request that was answered; 0 is none */
 bool failed[N];
 bool late[N];
+bool hopeless[N];		/* being sent, and no reply will come */
 
 byte owner[TAGS] = NOBODY;
 byte taken;			/* tags */

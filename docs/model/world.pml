@@ -61,7 +61,6 @@ inline recv() {
 		msg = NIL;
 		down = true;
 		closed = true;
-		stuck = stuck || (BATCH > 1);
 		wire[0] = 0;
 #if TAGS > 1
 		wire[1] = 0;
@@ -94,7 +93,7 @@ inline recv() {
 /* The server takes the request of o, or it can not be sent. */
 inline accept(o) {
 	if
-	:: is_lost -> went[o] = true; stuck = stuck || (BATCH > 1)
+	:: is_lost -> went[o] = true
 #ifdef FAILS
 	:: went[o] = false; stuck = stuck || (BATCH > 1)
 #endif
