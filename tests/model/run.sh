@@ -35,4 +35,7 @@ wait $second || status=1
 cat "$target/shuttle.log"
 [ $status = 0 ] || exit 1
 
+for fault in faults/*.patch; do
+	patch -s -p1 --dry-run -f -d ../.. <"$fault" >/dev/null || { echo "model: $fault does not fit the source"; exit 1; }
+done
 sh faults.sh "$target" $faults
