@@ -235,9 +235,9 @@ comesout(Call *c, int failure)
 		return;
 	}
 	c->sent = 1;
-	if (c->endsinsend != w.ends || w.shut) {
+	if (c->endsinsend != w.ends || w.hungup || w.shut) {
 		w.batchloss = 1;
-		c->lost = c->endsinsend != w.ends;
+		c->lost = c->endsinsend != w.ends || w.hungup;
 		if (c->lost && c->reply == NULL) {
 			c->ended = 1;
 			c->holds = 0;

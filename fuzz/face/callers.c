@@ -183,6 +183,7 @@ canfinish(Call *c)
 	if (r == 0) {
 		if (m != NULL)
 			fault("pending, and a reply");
+		trace("call %d is pending", (int)(c - w.calls));
 		return 0;
 	}
 	if (r != 1 || m == (void *)-1)

@@ -310,9 +310,11 @@ parkuntil(void *v, int64_t until)
 	if (!t->token && rarely(16))
 		return;	/* too early, which does no harm */
 	if (!t->token) {
+		trace("sleeps%s", until == NEVER ? "" : ", for a while");
 		t->until = until;
 		t->state = PARKED;
 		leave();
+		trace("is awake");
 	}
 	t->token = 0;
 }
@@ -343,7 +345,11 @@ unpark(void *v)
 static int
 start(void (*body)(void *), void *arg)
 {
-	return rarely(8) ? -1 : task_start(body, arg);
+	int r;
+
+	r = rarely(8) ? -1 : task_start(body, arg);
+	trace(r < 0 ? "a proc can not be started" : "a proc is started");
+	return r;
 }
 
 void
