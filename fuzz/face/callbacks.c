@@ -99,6 +99,8 @@ holds(Call *c)
 {
 	if (c->kind == TIMED && c->open && !c->sent && now() >= c->deadline)
 		return 0;	/* it may have been taken back */
+	if (w.hungup && !c->sends)
+		return 0;	/* it finds that at its turn */
 	return c->holds == 2 && (c->open || c->givenup);
 }
 
