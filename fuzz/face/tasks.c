@@ -184,15 +184,20 @@ tasks_again(void)
 	memset(tasks, 0, sizeof tasks);
 }
 
+/* that of one that is done, only when there is no other: an unpark may yet come for it */
 static Task *
 vacant(void)
 {
-	Task *t;
+	Task *t, *done;
 
-	for (t = tasks; t < tasks + NTASK; t++)
+	done = NULL;
+	for (t = tasks; t < tasks + NTASK; t++) {
 		if (t->state == FREE)
 			return t;
-	return NULL;
+		if (t->state == DONE)
+			done = t;
+	}
+	return done;
 }
 
 int
