@@ -164,6 +164,58 @@ queued(int error)
 	ends(c, peer);
 }
 
+/* sends one only, and of several not before it has been taken away */
+static int inmany, takenaway;
+
+static int
+slowly(Mux *mux, void **request, int n)
+{
+	if (n > 1) {
+		__atomic_store_n(&inmany, 1, __ATOMIC_SEQ_CST);
+		while (!__atomic_load_n(&takenaway, __ATOMIC_SEQ_CST))
+			task_yield();
+	}
+	return mux->send(mux, request[0]) < 0 ? -1 : 1;
+}
+
+/* sendv is taken away while it has some: what it leaves goes out by send */
+static void
+taken(void)
+{
+	Client *c;
+	Caller first, a[NQUEUED];
+	Request r;
+	unsigned i, good;
+	int peer;
+
+	c = pair(&peer, 1);
+	muxsetbatch(&c->mux, slowly, recvv);
+	steps_hold(c, ID, 1, 0);
+	caller_start(&first, c, T_ECHO, ID, N);
+	steps_wait(c);
+	for (i = 0; i < NQUEUED; i++)
+		caller_start(&a[i], c, T_ECHO, ID + 1 + i, N);
+	while (__atomic_load_n(&c->nsettag, __ATOMIC_SEQ_CST) < 1 + NQUEUED)
+		task_yield();
+	for (i = 0; i < 1000; i++)
+		task_yield();
+	steps_go(c);
+	r = peer_read(peer, c->frame);
+	peer_answer(peer, c->frame, &r);
+	while (!__atomic_load_n(&inmany, __ATOMIC_SEQ_CST))
+		task_yield();
+	muxsetbatch(&c->mux, NULL, NULL);
+	__atomic_store_n(&takenaway, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < NQUEUED; i++) {
+		r = peer_read(peer, c->frame);
+		peer_answer(peer, c->frame, &r);
+	}
+	for (i = good = 0; i < NQUEUED; i++)
+		good += caller_join(&a[i]) == 1;
+	tap_ok(good == NQUEUED && caller_join(&first) == 1, "sendv is taken away while it has some, and no call fails");
+	ends(c, peer);
+}
+
 /* callbacks that answer nonsense */
 static void
 nonsense(int procs)
@@ -307,6 +359,7 @@ task_main(int argc, char **argv)
 	quiet_start();
 	queued(0);
 	queued(1);
+	taken();
 	for (procs = 0; procs < 2; procs++) {
 		nonsense(procs);
 		strays(procs);

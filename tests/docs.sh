@@ -14,7 +14,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # in backticks, what begins with one of these is a path of the tree; with * or ? it stands for at least one
-dirs='abi benches c-tests debian docs examples include man src tests tools [.]ci'
+dirs='abi benches c-tests debian docs examples fuzz include man src tests tools [.]ci'
 # but not these, which are plan9port's
 theirs=' src/libmux '
 

@@ -99,6 +99,8 @@ holds(Call *c)
 {
 	if (c->kind == TIMED && c->open && !c->sent && now() >= c->deadline)
 		return 0;	/* it may have been taken back */
+	if (w.hungup && !c->sends)
+		return 0;	/* it finds that at its turn */
 	return c->holds == 2 && (c->open || c->givenup);
 }
 
@@ -235,9 +237,9 @@ comesout(Call *c, int failure)
 		return;
 	}
 	c->sent = 1;
-	if (c->endsinsend != w.ends || w.shut) {
+	if (c->endsinsend != w.ends || w.hungup || w.shut) {
 		w.batchloss = 1;
-		c->lost = c->endsinsend != w.ends;
+		c->lost = c->endsinsend != w.ends || w.hungup;
 		if (c->lost && c->reply == NULL) {
 			c->ended = 1;
 			c->holds = 0;

@@ -178,11 +178,14 @@ canfinish(Call *c)
 		fault("p does not show the reply");
 	m = (void *)-1;
 	errno = 0;
+	c->asks = 1;
 	r = muxrpccanfinish(c->rpc, &m);
+	c->asks = 0;
 	e = errno;
 	if (r == 0) {
 		if (m != NULL)
 			fault("pending, and a reply");
+		trace("call %d is pending", (int)(c - w.calls));
 		return 0;
 	}
 	if (r != 1 || m == (void *)-1)
@@ -320,7 +323,7 @@ checkfd(void)
 		if (c->kind != START || !c->open || !c->tagged)
 			continue;
 		may = 1;
-		sure |= c->rpc != NULL && c->sent && c->reply != NULL;
+		sure |= c->rpc != NULL && !c->asks && c->sent && c->reply != NULL;
 	}
 	if (p.revents & POLLIN ? !may : sure)
 		fault("the descriptor is%s readable", p.revents ? "" : " not");

@@ -139,10 +139,10 @@ round_(void)
 			w.callers++;
 	runall();
 	if (!w.closed) {
-		task_start(checker, NULL);
+		if (task_start(checker, NULL) < 0)
+			fault("there is no task left");
 		tasks_run();
-		task_start(closer, NULL);
-		if (!tasks_run())
+		if (task_start(closer, NULL) < 0 || !tasks_run())
 			fault("locked up: muxfree");
 	}
 	/* what was never received, and what was leaked as the page says */

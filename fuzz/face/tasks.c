@@ -184,15 +184,20 @@ tasks_again(void)
 	memset(tasks, 0, sizeof tasks);
 }
 
+/* that of one that is done, only when there is no other: an unpark may yet come for it */
 static Task *
 vacant(void)
 {
-	Task *t;
+	Task *t, *done;
 
-	for (t = tasks; t < tasks + NTASK; t++)
+	done = NULL;
+	for (t = tasks; t < tasks + NTASK; t++) {
 		if (t->state == FREE)
 			return t;
-	return NULL;
+		if (t->state == DONE)
+			done = t;
+	}
+	return done;
 }
 
 int
@@ -310,9 +315,11 @@ parkuntil(void *v, int64_t until)
 	if (!t->token && rarely(16))
 		return;	/* too early, which does no harm */
 	if (!t->token) {
+		trace("sleeps%s", until == NEVER ? "" : ", for a while");
 		t->until = until;
 		t->state = PARKED;
 		leave();
+		trace("is awake");
 	}
 	t->token = 0;
 }
@@ -343,7 +350,11 @@ unpark(void *v)
 static int
 start(void (*body)(void *), void *arg)
 {
-	return rarely(8) ? -1 : task_start(body, arg);
+	int r;
+
+	r = rarely(8) ? -1 : task_start(body, arg);
+	trace(r < 0 ? "a proc can not be started" : "a proc is started");
+	return r;
 }
 
 void

@@ -44,6 +44,7 @@ struct Call {
 	int lost;	/* sent, but the connection has ended meanwhile */
 	int ended;	/* the connection has ended, and the call with it */
 	int givenup;
+	int asks;	/* its owner is in muxrpccanfinish */
 	unsigned endsbefore, endsinsend, range;
 	int64_t deadline;
 	Message *reply;	/* the first that has come with its tag since it was sent */

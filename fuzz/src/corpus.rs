@@ -37,7 +37,7 @@ fn unpack(dir: &Path) -> io::Result<()> {
     for (number, line) in io::stdin().lock().lines().enumerate() {
         let line = line?;
         let byte = |pair: &[u8]| {
-            let pair = str::from_utf8(pair).ok()?;
+            let pair = std::str::from_utf8(pair).ok()?;
             u8::from_str_radix(pair, 16).ok()
         };
         let bytes: Option<Vec<u8>> = line.as_bytes().chunks(2).map(byte).collect();

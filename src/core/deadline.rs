@@ -117,6 +117,10 @@ impl<P: Protocol, W> Machine<P, W> {
             _ => return self.step(id, range),
         }
         self.muxer = Muxer::Napping(id.0);
+        if self.receive_proc.stays() {
+            // It came while this one was looking, and has nothing else to do.
+            self.leave(Muxer::Napping(id.0));
+        }
         Step::Sleep
     }
 

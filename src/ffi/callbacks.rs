@@ -256,8 +256,12 @@ impl Transport for Callbacks {
 
     fn send_many(&self, requests: &mut Batch<Message>) -> Result<NonZeroUsize, c_int> {
         let n = requests.len();
+        let Some(sendv) = self.sendv() else {
+            // The program has just taken it away.
+            requests.iter_mut().next().map_or(Ok(()), |first| self.send(first))?;
+            return Ok(NonZeroUsize::MIN);
+        };
         let first: *mut *mut c_void = requests.room().as_mut_ptr().cast();
-        let Some(sendv) = self.sendv() else { return Err(libc::EINVAL) };
         // SAFETY: the program's function, called as mux.h says, with as many pointers as it is told:
         // an Option<Message> is one. The turn to send is this caller's.
         let (sent, error) =
@@ -271,7 +275,13 @@ impl Transport for Callbacks {
     }
 
     fn recv_many(&self, replies: &mut Batch<Message>) {
-        let Some(recvv) = self.recvv() else { return };
+        let Some(recvv) = self.recvv() else {
+            // As above.
+            if let Some(reply) = self.recv() {
+                let _ = replies.push(reply);
+            }
+            return;
+        };
         let first: *mut *mut c_void = replies.room().as_mut_ptr().cast();
         // SAFETY: the program's function, called as mux.h says, with room for as many pointers as it
         // is told: an Option<Message> is one. The role is this caller's.

@@ -481,7 +481,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         match state.deliver(tag, reply, range, arrived) {
             None => state,
             Some(orphan) => {
-                drop(state);
+                // Its tag may be another's now, who need not wait for what the program does with it.
+                self.release(state);
                 self.transport.orphan(orphan);
                 self.state.lock()
             }

@@ -303,3 +303,32 @@ fn a_call_that_takes_too_long_is_given_up() {
     }
     assert_eq!(mux.transport().orphans.lock().unwrap().len(), 2);
 }
+
+#[test]
+fn who_gets_the_tag_of_an_orphan_does_not_wait_until_that_is_disposed_of() {
+    let (out, requests) = mpsc::channel();
+    let (replies, back) = mpsc::channel();
+    let (out, back) = (Mutex::new(out), Mutex::new(back));
+    let range = Range { min: 0, max: 2 };
+    let mux = Mux::new(Wire { range, out, back, orphans: Mutex::default() });
+    drop(mux.start((0, 100)).expect("a call"));
+    assert_eq!(requests.recv(), Ok((0, 100)));
+    std::thread::scope(|scope| {
+        let receives = scope.spawn(|| mux.rpc((0, 200)));
+        assert_eq!(requests.recv(), Ok((1, 200)));
+        let waits = scope.spawn(|| mux.rpc((0, 300)));
+        while mux.stats().tag_waits == 0 {
+            std::thread::yield_now();
+        }
+        let busy = mux.transport().orphans.lock().unwrap();
+        replies.send((0, 101)).unwrap();
+        let next = requests.recv_timeout(std::time::Duration::from_secs(20));
+        drop(busy);
+        for reply in [(1, 201), (0, 301)] {
+            replies.send(reply).unwrap();
+        }
+        assert_eq!(receives.join().unwrap(), Ok((1, 201)));
+        assert_eq!(waits.join().unwrap(), Ok((0, 301)));
+        assert_eq!(next, Ok((0, 300)), "it has the tag");
+    });
+}

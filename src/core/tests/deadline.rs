@@ -230,3 +230,22 @@ fn when_every_tag_is_held_by_late_calls_there_is_nothing_to_wait_for() {
     assert_eq!(bench.woken(), [(b.0, Told::AllHeld)]);
     assert_eq!(bench.begin(None), Err(Refused::NoTag));
 }
+
+/// It came while the caller was looking, found the role taken, and sleeps.
+#[test]
+fn who_would_nap_leaves_the_role_to_a_receive_proc() {
+    let mut bench = Bench::new(WIDE);
+    let (id, tag, step) = bench.timed_call();
+    assert_eq!(step, Step::Receive);
+    assert!(bench.machine.receive_proc_starts());
+    assert_eq!(bench.receive_proc_seat(), Seat::Sleep);
+    assert_eq!(bench.nap(id), Step::Sleep);
+    assert_eq!(bench.woken(), [(RECEIVE_PROC, Told::Work)]);
+    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    // Its nap is over, and another receives.
+    bench.machine.nap_ends(id);
+    bench.gather();
+    assert_eq!(bench.woken(), []);
+    assert_eq!(bench.deliver(tag, 3), None);
+    assert_eq!(bench.woken(), [(id.0, Told::Reply(3))]);
+}
