@@ -4,8 +4,9 @@
 //! ever taken at once, not the width of the range, which may be all of 0..2^32-1.
 //!
 //! Tags are handed out from the low end upward. One that comes back goes to the end of the queue of
-//! free ones, and is not handed out again before [`REST`] others while the range has any, so that a
-//! late or repeated reply meets nobody's tag rather than another call's.
+//! free ones, and is not handed out again before [`REST`] others have come after it there, while the
+//! range has any that were never used, so that a late or repeated reply meets nobody's tag rather than
+//! another call's.
 //!
 //! The range is an argument of every [`take`](Tags::take), because C programs change it under our
 //! feet: a 9P client narrows it to the one tag NOTAG for its version call and widens it again. So
@@ -14,7 +15,7 @@
 
 use super::strays::Strays;
 
-/// How many other tags are used before a freed one is used again, where the range allows.
+/// How many other tags come free after a freed one before it is used again, where the range allows.
 pub const REST: usize = 64;
 
 /// The end of a list of free tags.
