@@ -303,3 +303,86 @@ fn a_call_that_takes_too_long_is_given_up() {
     }
     assert_eq!(mux.transport().orphans.lock().unwrap().len(), 2);
 }
+
+/// Says that it can take several at once, and leaves to the library how.
+struct Several(Wire);
+
+impl Transport for Several {
+    type Request = Message;
+    type Reply = Message;
+    type Failure = &'static str;
+    type Watch = ();
+
+    fn range(&self) -> std::ops::Range<u32> {
+        self.0.range()
+    }
+
+    fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), &'static str> {
+        self.0.set_tag(request, tag)
+    }
+
+    fn tag(&self, reply: &Message) -> Option<u32> {
+        self.0.tag(reply)
+    }
+
+    fn send(&self, request: &mut Message) -> Result<(), &'static str> {
+        self.0.send(request)
+    }
+
+    fn recv(&self) -> Option<Message> {
+        self.0.recv()
+    }
+
+    fn can_send_many(&self) -> bool {
+        true
+    }
+
+    fn can_recv_many(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn several_at_once_are_one_after_another_by_default() {
+    let mux = Mux::new(Several(Wire::to_server(WIDE, 1)));
+    std::thread::scope(|scope| {
+        for t in 0..8 {
+            let mux = &mux;
+            scope.spawn(move || {
+                for i in 0..100 {
+                    let n = 1000 + t * 100 + i;
+                    assert_eq!(mux.rpc((0, n)).expect("a reply").1, n * 2);
+                }
+            });
+        }
+    });
+    assert_eq!(mux.rpc((0, 666)), Err(Error::Failed("not that")));
+    let mut call = mux.start((0, 5)).expect("sent");
+    assert_eq!(call.can_finish(), Finished::Failed(Error::Stuck), "it can not look");
+}
+
+#[test]
+fn a_full_batch_says_so() {
+    let mut batch = Batch::new();
+    for n in 0..BATCH {
+        assert!(!batch.is_full());
+        batch.push(n).expect("room");
+    }
+    assert!(batch.is_full());
+    assert_eq!(batch.push(BATCH), Err(BATCH));
+    batch.iter_mut().for_each(|n| *n += 1);
+    assert_eq!(batch.drain().sum::<usize>(), BATCH * (BATCH + 1) / 2);
+}
+
+#[test]
+fn a_receiver_that_never_runs_is_not_counted_on() {
+    let mux = Mux::new(Wire::to_server(WIDE, 1));
+    let receiver = mux.receiver().expect("none is there yet");
+    assert!(mux.receiver().is_none());
+    assert_eq!(format!("{receiver:?}"), "Receiver { .. }");
+    drop(receiver);
+    let call = mux.start((0, 3)).expect("sent");
+    assert_eq!(format!("{call:?}"), "Call { is_over: false, .. }");
+    drop(call);
+    assert_eq!(mux.rpc((0, 4)).expect("a reply").1, 8);
+}
