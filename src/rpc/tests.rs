@@ -386,3 +386,79 @@ fn a_receiver_that_never_runs_is_not_counted_on() {
     drop(call);
     assert_eq!(mux.rpc((0, 4)).expect("a reply").1, 8);
 }
+
+type Tagging = Box<dyn FnOnce(u32) + Send>;
+
+/// A connection whose other end the test is; what it does while a tag is set fails that.
+struct Played {
+    sent: Mutex<Sender<Message>>,
+    back: Mutex<Receiver<Message>>,
+    tagging: Mutex<Option<Tagging>>,
+    orphans: Mutex<Vec<Message>>,
+}
+
+impl Transport for Played {
+    type Request = Message;
+    type Reply = Message;
+    type Failure = &'static str;
+    type Watch = ();
+
+    fn range(&self) -> std::ops::Range<u32> {
+        0..100
+    }
+
+    fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), &'static str> {
+        request.0 = tag;
+        let tagging = self.tagging.lock().unwrap().take();
+        tagging.map_or(Ok(()), |tagging| {
+            tagging(tag);
+            Err("no tag")
+        })
+    }
+
+    fn tag(&self, reply: &Message) -> Option<u32> {
+        Some(reply.0)
+    }
+
+    fn send(&self, request: &mut Message) -> Result<(), &'static str> {
+        self.sent.lock().unwrap().send(*request).map_err(|_| "gone")
+    }
+
+    fn recv(&self) -> Option<Message> {
+        self.back.lock().unwrap().recv().ok()
+    }
+
+    fn orphan(&self, message: Message) {
+        self.orphans.lock().unwrap().push(message);
+    }
+}
+
+#[test]
+fn a_reply_that_comes_before_its_request_can_be_an_orphan() {
+    let (sent, requests) = mpsc::channel();
+    let (replies, back) = mpsc::channel();
+    let mux = Mux::new(Played {
+        sent: Mutex::new(sent),
+        back: Mutex::new(back),
+        tagging: Mutex::new(None),
+        orphans: Mutex::default(),
+    });
+    std::thread::scope(|scope| {
+        let (over, is_over) = mpsc::channel();
+        let mux = &mux;
+        scope.spawn(move || {
+            assert_eq!(mux.rpc((0, 1)), Ok((0, 2)));
+            over.send(()).unwrap();
+        });
+        let (first, _) = requests.recv().unwrap();
+        assert_eq!(first, 0);
+        *mux.transport().tagging.lock().unwrap() = Some(Box::new(move |tag| {
+            replies.send((tag, 9)).unwrap();
+            replies.send((first, 2)).unwrap();
+            is_over.recv().unwrap();
+        }));
+        assert_eq!(mux.rpc((0, 3)), Err(Error::Failed("no tag")));
+    });
+    assert_eq!(*mux.transport().orphans.lock().unwrap(), [(1, 9)]);
+    assert_eq!(mux.outstanding(), 0);
+}
