@@ -76,6 +76,8 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 
 	$(MAKE) check-model
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
+	sh tests/sanitize.sh address $(B) quick
+	sh tests/sanitize.sh thread $(B) quick
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
 	sh tests/model-names.sh
@@ -109,6 +111,16 @@ check-model-long:
 FUZZ_SECONDS = 3600
 fuzz:
 	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh $(FUZZ_SECONDS)
+
+# What takes longer: the C tests under every sanitizer with both libraries, faults put into the library that
+# they and memcheck must find; and how much of src the tests reach.
+sanitize:
+	sh tests/sanitize.sh address $(B)
+	sh tests/sanitize.sh thread $(B)
+	sh tests/seeded.sh $(B)
+
+coverage:
+	CARGO='$(CARGO)' sh tests/coverage.sh $(B)
 
 # --- installation
 
@@ -176,4 +188,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak install uninstall abi dist deb model check-model check-model-long fuzz clean
+.PHONY: all header examples demo check soak sanitize coverage install uninstall abi dist deb model check-model check-model-long fuzz clean

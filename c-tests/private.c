@@ -107,7 +107,7 @@ static void
 sent(int procs)
 {
 	Client *c;
-	Caller a;
+	Caller a, never;
 	Request r;
 	Hand h;
 	int peer;
@@ -136,7 +136,7 @@ sent(int procs)
 	peer_answer(peer, c->frame, &r);
 	tap_ok(h.result == 0 && caller_join(&a) == 1, "%s: both are well", mode(procs));
 	steps_hold(c, ID + 4, 1, 0);
-	caller_start(&a, c, T_NEVER, ID + 4, N);
+	caller_start(&never, c, T_NEVER, ID + 4, N);
 	steps_wait(c);
 	message(&h, c, 5);
 	starthand(&h, sendsone);
@@ -157,8 +157,21 @@ sent(int procs)
 	steps_go(c);
 	shutdown(peer, SHUT_RDWR);
 	caller_join(&a);
+	caller_join(&never);
 	client_check(c, mode(procs));
 	close(peer);
+}
+
+/* a caller who is in recv: else the other would be, and take his reply */
+static Request
+receiver(Caller *a, Client *c, int peer, unsigned id)
+{
+	Request r;
+
+	steps_rewatch(c);
+	r = begin(a, c, peer, id);
+	steps_waitrecv(c);
+	return r;
 }
 
 static void
@@ -176,7 +189,7 @@ received(void)
 	tap_ok(_muxrecv(NULL, 1, &got) == 1 && got == NULL && errno == EINVAL, "_muxrecv of nil: 1, nil and EINVAL");
 	c = client_pair(&peer, &frame_9p, 0, 256, 0);
 	h.c = c;
-	r = begin(&a, c, peer, ID);
+	r = receiver(&a, c, peer, ID);
 	starthand(&h, receivesone);
 	peer_answer(peer, c->frame, &r);
 	tap_ok(caller_join(&a) == 1, "while one waits in _muxrecv, a caller receives his own reply");
@@ -192,7 +205,7 @@ received(void)
 	c->mux.nbrecv = NULL;
 	errno = 0;
 	tap_ok(_muxrecv(&c->mux, 0, &got) == 1 && got == NULL && errno == EOPNOTSUPP, "without nbrecv: EOPNOTSUPP");
-	r = begin(&a, c, peer, ID + 1);
+	r = receiver(&a, c, peer, ID + 1);
 	starthand(&h, receivesone);
 	muxhangup(&c->mux);
 	joinhand(&h);
@@ -200,13 +213,14 @@ received(void)
 	    "muxhangup ends the wait in _muxrecv");
 	shutdown(peer, SHUT_RDWR);
 	caller_join(&a);
+	muxfree(&c->mux);
 	muxinit(&c->mux);
 	errno = 0;
 	tap_ok(_muxrecv(&c->mux, 1, &got) == 1 && got == NULL && errno == ECONNRESET, "the end of the connection: ECONNRESET");
 	close(peer);
 	c = client_pair(&peer, &frame_9p, 0, 256, 0);
 	h.c = c;
-	r = begin(&a, c, peer, ID);
+	r = receiver(&a, c, peer, ID);
 	starthand(&h, receivesone);
 	muxprocs(&c->mux);
 	peer_answer(peer, c->frame, &r);

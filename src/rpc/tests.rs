@@ -332,3 +332,162 @@ fn who_gets_the_tag_of_an_orphan_does_not_wait_until_that_is_disposed_of() {
         assert_eq!(next, Ok((0, 300)), "it has the tag");
     });
 }
+
+/// Says that it can take several at once, and leaves to the library how.
+struct Several(Wire);
+
+impl Transport for Several {
+    type Request = Message;
+    type Reply = Message;
+    type Failure = &'static str;
+    type Watch = ();
+
+    fn range(&self) -> std::ops::Range<u32> {
+        self.0.range()
+    }
+
+    fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), &'static str> {
+        self.0.set_tag(request, tag)
+    }
+
+    fn tag(&self, reply: &Message) -> Option<u32> {
+        self.0.tag(reply)
+    }
+
+    fn send(&self, request: &mut Message) -> Result<(), &'static str> {
+        self.0.send(request)
+    }
+
+    fn recv(&self) -> Option<Message> {
+        self.0.recv()
+    }
+
+    fn can_send_many(&self) -> bool {
+        true
+    }
+
+    fn can_recv_many(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn several_at_once_are_one_after_another_by_default() {
+    let mux = Mux::new(Several(Wire::to_server(WIDE, 1)));
+    std::thread::scope(|scope| {
+        for t in 0..8 {
+            let mux = &mux;
+            scope.spawn(move || {
+                for i in 0..100 {
+                    let n = 1000 + t * 100 + i;
+                    assert_eq!(mux.rpc((0, n)).expect("a reply").1, n * 2);
+                }
+            });
+        }
+    });
+    assert_eq!(mux.rpc((0, 666)), Err(Error::Failed("not that")));
+    let mut call = mux.start((0, 5)).expect("sent");
+    assert_eq!(call.can_finish(), Finished::Failed(Error::Stuck), "it can not look");
+}
+
+#[test]
+fn a_full_batch_says_so() {
+    let mut batch = Batch::new();
+    for n in 0..BATCH {
+        assert!(!batch.is_full());
+        batch.push(n).expect("room");
+    }
+    assert!(batch.is_full());
+    assert_eq!(batch.push(BATCH), Err(BATCH));
+    batch.iter_mut().for_each(|n| *n += 1);
+    assert_eq!(batch.drain().sum::<usize>(), BATCH * (BATCH + 1) / 2);
+}
+
+#[test]
+fn a_receiver_that_never_runs_is_not_counted_on() {
+    let mux = Mux::new(Wire::to_server(WIDE, 1));
+    let receiver = mux.receiver().expect("none is there yet");
+    assert!(mux.receiver().is_none());
+    assert_eq!(format!("{receiver:?}"), "Receiver { .. }");
+    drop(receiver);
+    let call = mux.start((0, 3)).expect("sent");
+    assert_eq!(format!("{call:?}"), "Call { is_over: false, .. }");
+    drop(call);
+    assert_eq!(mux.rpc((0, 4)).expect("a reply").1, 8);
+}
+
+type Tagging = Box<dyn FnOnce(u32) + Send>;
+
+/// A connection whose other end the test is; what it does while a tag is set fails that.
+struct Played {
+    sent: Mutex<Sender<Message>>,
+    back: Mutex<Receiver<Message>>,
+    tagging: Mutex<Option<Tagging>>,
+    orphans: Mutex<Vec<Message>>,
+}
+
+impl Transport for Played {
+    type Request = Message;
+    type Reply = Message;
+    type Failure = &'static str;
+    type Watch = ();
+
+    fn range(&self) -> std::ops::Range<u32> {
+        0..100
+    }
+
+    fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), &'static str> {
+        request.0 = tag;
+        let tagging = self.tagging.lock().unwrap().take();
+        tagging.map_or(Ok(()), |tagging| {
+            tagging(tag);
+            Err("no tag")
+        })
+    }
+
+    fn tag(&self, reply: &Message) -> Option<u32> {
+        Some(reply.0)
+    }
+
+    fn send(&self, request: &mut Message) -> Result<(), &'static str> {
+        self.sent.lock().unwrap().send(*request).map_err(|_| "gone")
+    }
+
+    fn recv(&self) -> Option<Message> {
+        self.back.lock().unwrap().recv().ok()
+    }
+
+    fn orphan(&self, message: Message) {
+        self.orphans.lock().unwrap().push(message);
+    }
+}
+
+#[test]
+fn a_reply_that_comes_before_its_request_can_be_an_orphan() {
+    let (sent, requests) = mpsc::channel();
+    let (replies, back) = mpsc::channel();
+    let mux = Mux::new(Played {
+        sent: Mutex::new(sent),
+        back: Mutex::new(back),
+        tagging: Mutex::new(None),
+        orphans: Mutex::default(),
+    });
+    std::thread::scope(|scope| {
+        let (over, is_over) = mpsc::channel();
+        let mux = &mux;
+        scope.spawn(move || {
+            assert_eq!(mux.rpc((0, 1)), Ok((0, 2)));
+            over.send(()).unwrap();
+        });
+        let (first, _) = requests.recv().unwrap();
+        assert_eq!(first, 0);
+        *mux.transport().tagging.lock().unwrap() = Some(Box::new(move |tag| {
+            replies.send((tag, 9)).unwrap();
+            replies.send((first, 2)).unwrap();
+            is_over.recv().unwrap();
+        }));
+        assert_eq!(mux.rpc((0, 3)), Err(Error::Failed("no tag")));
+    });
+    assert_eq!(*mux.transport().orphans.lock().unwrap(), [(1, 9)]);
+    assert_eq!(mux.outstanding(), 0);
+}

@@ -249,6 +249,18 @@ fn without_memory_a_tag_that_comes_back_serves() {
     assert_eq!(bench.step(a), Step::Reply(1));
 }
 
+#[test]
+fn a_range_that_becomes_empty_is_an_error_for_the_one_who_receives() {
+    let mut bench = Bench::with_tags(1);
+    let (a, tag) = bench.started_call(1);
+    let waiting = bench.begin(None).unwrap();
+    assert_eq!(bench.step(waiting.id), Step::Receive);
+    bench.range = Range { min: 1, max: 1 };
+    bench.deliver(tag, 9);
+    assert_eq!(bench.step(waiting.id), Step::NoTags);
+    assert_eq!(bench.can_finish(a, true), Finish::Reply(9), "the role was left for others");
+}
+
 /// Of those who wait for a tag one receives, once nobody else can; it keeps its place.
 #[test]
 fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {

@@ -1,0 +1,97 @@
+#!/bin/sh
+# coverage.sh BUILD: how much of src all tests together reach, by line and by branch.
+#
+# The C tests, the unit tests and the examples in the documentation run with rustc's counters, and once more
+# with what other systems would be given. Fails when src/core, src/sched, src/rpc or src/ffi has less than
+# 95 of 100 lines. What is not reached is in BUILD/coverage/missed; docs/assurance-sanitizers.md says why.
+#
+# It takes the clang and the llvm-cov of the LLVM that rustc has. RUSTC_BOOTSTRAP lets the stable rustc count
+# branches, and keep the programs that it makes of the documentation, which are options that are not stable.
+set -eu
+export LC_ALL=C
+
+mkdir -p "$1/coverage"
+build=$(realpath "$1")/coverage
+cd "$(dirname "$0")/.."
+llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+host=$(rustc -vV | sed -n 's/^host: //p')
+: "${CARGO:=cargo}"
+for tool in "clang-$llvm" "llvm-cov-$llvm" "llvm-profdata-$llvm"; do
+	command -v "$tool" >/dev/null || { echo "coverage: no $tool here (clang, llvm and libclang-rt-dev, all of LLVM $llvm)" >&2; exit 1; }
+done
+rm -rf "$build/profiles" "$build/docs" "$build/programs"
+mkdir -p "$build/profiles"
+export LLVM_PROFILE_FILE="$build/profiles/%m.profraw"
+export RUSTC_BOOTSTRAP=1
+counters='-Cinstrument-coverage -Zcoverage-options=branch'
+
+# c VARIANT FLAGS...: the C tests, with the library made for that
+c() {
+	variant=$1
+	shift
+	RUSTFLAGS="$counters $*" $CARGO rustc -q --release --locked --lib --features capi --crate-type staticlib \
+		--target "$host" --target-dir "target/coverage/$variant"
+	mkdir -p "$build/$variant"
+	cp "target/coverage/$variant/$host/release/libmux.a" "$build/$variant"
+	rm -rf "$build/$variant/c-tests/log"
+	make -s -C c-tests check MODES='native oneproc' LINKS=static SCRIPTS= CC="clang-$llvm" \
+		CFLAGS='-O1 -g -fprofile-instr-generate' LIBDIR="$build/$variant" BUILD="$build/$variant/c-tests" \
+		>"$build/out" || { grep -v '^ok' "$build/out" | head -n 20 >&2; exit 1; }
+	find "$build/$variant/c-tests" -name '*.static' >>"$build/programs"
+}
+
+# rust VARIANT FLAGS...: the unit tests
+rust() {
+	variant=$1
+	shift
+	RUSTFLAGS="$counters $*" $CARGO test --locked --lib --target "$host" --target-dir "target/coverage/$variant" \
+		>"$build/out" 2>&1 || { tail -n 20 "$build/out" >&2; exit 1; }
+	sed -n 's/^ *Running .*(\(.*\))$/\1/p' "$build/out" >>"$build/programs"
+}
+
+# C before Rust: of functions with one name, llvm-cov takes the first, and only C has called those of mux.h
+c ours
+c others --cfg mux_parking_lot --cfg mux_boxed
+rust ours
+rust others --cfg mux_parking_lot --cfg mux_boxed
+RUSTFLAGS=$counters RUSTDOCFLAGS="$counters -Zunstable-options --persist-doctests $build/docs" \
+	$CARGO test --locked --doc --target "$host" --target-dir target/coverage/ours \
+	>"$build/out" 2>&1 || { tail -n 20 "$build/out" >&2; exit 1; }
+find "$build/docs" -type f -perm -u+x >>"$build/programs"
+
+# in small portions: each profile is as large as the library
+find "$build/profiles" -name '*.profraw' >"$build/list"
+"llvm-profdata-$llvm" merge -sparse -f "$build/list" -o "$build/profile"
+# shellcheck disable=SC2046 # no spaces in these names
+"llvm-cov-$llvm" export -format=lcov -instr-profile="$build/profile" $(sed 's/^/-object /' "$build/programs") \
+	-ignore-filename-regex='(registry|rustc/|c-tests|include|docs/|/tests)' >"$build/lcov" 2>"$build/warnings"
+
+awk -v missed="$build/missed" '
+	/^SF:/ {
+		file = substr($0, 4)
+		sub(/.*\/src\//, "src/", file)
+		dir = file
+		sub(/\/[^\/]*$/, "", dir)
+	}
+	/^DA:/ {
+		split(substr($0, 4), a, ",")
+		lines[dir]++; hit[dir] += a[2] > 0
+		if (a[2] == 0) print file ":" a[1] >missed
+	}
+	/^BRDA:/ {
+		split(substr($0, 6), a, ",")
+		branches[dir]++; taken[dir] += a[4] != "-" && a[4] > 0
+	}
+	END {
+		for (dir in lines) {
+			if (dir == "src") continue
+			printf "coverage: %-10s %5d of %5d lines, %5.1f %%; %4d of %4d branches, %5.1f %%\n", dir, hit[dir],
+				lines[dir], 100 * hit[dir] / lines[dir], taken[dir], branches[dir],
+				branches[dir] ? 100 * taken[dir] / branches[dir] : 100
+			if (hit[dir] < 0.95 * lines[dir]) bad = 1
+			n++
+		}
+		exit bad || n != 4
+	}' "$build/lcov" >"$build/report" && status=0 || status=$?
+sort "$build/report"
+[ "$status" -eq 0 ] || { echo 'coverage: too little; see '"$build/missed" >&2; exit 1; }

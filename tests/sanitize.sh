@@ -1,0 +1,100 @@
+#!/bin/sh
+# sanitize.sh KIND BUILD [quick]: the C tests, with the library and the tests built for a sanitizer.
+#
+# KIND is address (with leaks, and with stacks that are used after their function has returned) or thread;
+# quick leaves the shared library out. docs/assurance-sanitizers.md says what each can see.
+#
+# It takes the clang of the LLVM that rustc has, or a later one in SANITIZE_CC, since both sides share the
+# runtime; gcc's lacks functions that Rust's code calls. RUSTC_BOOTSTRAP lets the stable rustc take an option
+# that is not stable.
+set -eu
+export LC_ALL=C
+
+kind=$1
+mkdir -p "$2"
+build=$(realpath "$2")/$kind
+quick=${3:-}
+cd "$(dirname "$0")/.."
+llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+host=$(rustc -vV | sed -n 's/^host: //p')
+cc=${SANITIZE_CC:-clang-$llvm}
+
+# how rustc is told; which tests are left out, and why:
+# nomem has a malloc of its own, in the place where the sanitizer's would be
+case $kind in
+address)
+	# frame pointers, by which it finds who has allocated
+	flags='-Zsanitizer=address -Cforce-frame-pointers=yes'
+	without='nomem.%'
+	;;
+thread)
+	# Rust's own library is built without: of it our object takes no function that touches shared memory
+	flags='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer'
+	# the switches of GNU Pth are inside a library that tells nobody of them (fiber.h tells of coro.c's)
+	without='nomem.% pth.%'
+	;;
+*)
+	echo "sanitize: $kind is neither address nor thread" >&2
+	exit 2
+	;;
+esac
+[ -z "$quick" ] || without="$without %.shared"
+
+mkdir -p "$build"
+echo 'int main(void) { return 0; }' >"$build/empty.c"
+if ! $cc -fsanitize="$kind" -o "$build/empty" "$build/empty.c" 2>/dev/null; then
+	echo "sanitize: left out: no $cc with the $kind sanitizer here (clang and libclang-rt-dev, both of LLVM $llvm)"
+	exit 0
+fi
+
+# the host is named so that build scripts stay without
+RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" ${CARGO:-cargo} rustc -q --release --locked --lib --features capi \
+	--crate-type staticlib --target "$host" --target-dir "target/$kind"
+
+# The library's object alone, as tools/c-library.sh has it; what it asks of the sanitizer, the program has.
+rm -rf "$build/o" "$build"/libmux.*
+mkdir "$build/o"
+archive=$(realpath "target/$kind/$host/release/libmux.a")
+(cd "$build/o" && ar x "$archive")
+ar rcs "$build/libmux.a" "$build"/o/mux-*.o
+{ echo '{ global:'; sed 's/$/;/' c-tests/symbols.txt; echo 'local: *; };'; } >"$build/map"
+$cc -shared -fsanitize="$kind" -o "$build/libmux.so" "$build"/o/mux-*.o -Wl,-soname,libmux.so.1 \
+	-Wl,-z,nodelete -Wl,--version-script="$build/map" -Wl,--gc-sections
+rm -rf "$build/o"
+
+# that it is there at all: the library's own code calls it
+case $kind in address) calls=__asan_report ;; thread) calls=__tsan_write ;; esac
+n=$(nm "$build/libmux.a" 2>/dev/null | grep -c " U $calls" || true)
+[ "$n" -gt 0 ] || { echo "sanitize: the library was built without the $kind sanitizer" >&2; exit 1; }
+
+cflags="-O1 -g -fno-omit-frame-pointer -fsanitize=$kind"
+# reports go to files: some tests keep what is printed to themselves
+symbolizer=$(command -v "llvm-symbolizer-$llvm" || command -v llvm-symbolizer || true)
+rm -f "$build"/report.*
+common="external_symbolizer_path=$symbolizer:log_path=$build/report"
+export ASAN_OPTIONS="$common:detect_stack_use_after_return=1:detect_leaks=1"
+export TSAN_OPTIONS="$common"
+
+# made ARGUMENT...: make in c-tests, for the sanitizer
+made() {
+	make -s -C c-tests CC="$cc" CXX="$cc" CFLAGS="$cflags" LIBDIR="$build" BUILD="$build/c-tests" "$@"
+}
+
+if [ -n "${SANITIZE_ONLY:-}" ]; then
+	# for tests/seeded.sh: one program, until its first report
+	made "$build/c-tests/$SANITIZE_ONLY"
+	export TSAN_OPTIONS="$TSAN_OPTIONS:halt_on_error=1"
+	status=0
+	(cd c-tests && BUILD=$build/c-tests sh run.sh sanitized "$SANITIZE_ONLY") || status=$?
+	cat "$build"/report.* 2>/dev/null || true
+	exit $status
+fi
+
+echo "sanitize: $kind: the library has $n kinds of call into the sanitizer; left out: $without"
+if made check MODES=sanitized WITHOUT="$without" >"$build/results"; then
+	tail -n 1 "$build/results" | sed "s/^/sanitize: $kind: /"
+else
+	grep -v '^ok ' "$build/results" | head -n 40 >&2
+	grep -lE 'ERROR: |WARNING: Thread' "$build"/report.* 2>/dev/null | head -n 3 | xargs -r head -n 30 | cut -c 1-200 >&2
+	exit 1
+fi
