@@ -27,15 +27,13 @@ case $kind in
 address)
 	# frame pointers, by which it finds who has allocated
 	flags='-Zsanitizer=address -Cforce-frame-pointers=yes'
-	# its wire carries the addresses of requests, also of those whose caller has left its stack
-	without="$without cancel.%"
 	;;
 thread)
 	# Rust's own library is built without: of it our object takes no function that touches shared memory
 	flags='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer'
 	# the switches of GNU Pth are inside a library that tells nobody of them (fiber.h tells of coro.c's)
-	# and a child of a program with threads can not go on with the runtime
-	without="$without pth.% forked.%"
+	# the runtime holds signals back, and a child of a program with threads can not go on with it
+	without="$without pth.% signals.% forked.%"
 	;;
 *)
 	echo "sanitize: $kind is neither address nor thread" >&2
