@@ -64,7 +64,13 @@ grep -w 'R_[A-Z0-9_]*' "$tmp/code" | grep -F -f "$tmp/jumps" >"$tmp/used"
 cat "$tmp/used"
 test ! -s "$tmp/used"
 check $? 'none of them is a jump'
-join -v 1 "$tmp/most" "$tmp/refused" >"$tmp/missed"
+# The functions that Rust calls for memory are there all the same where nobody calls them.
+join -v 1 "$tmp/most" "$tmp/refused" | while read -r at fn what; do
+	case $fn in
+	*___rustc*) grep 'R_[A-Z0-9_]*' "$tmp/code" | grep -qF -- "$fn" || continue ;;
+	esac
+	echo "$at $fn $what"
+done >"$tmp/missed"
 sed 's/^/# never refused: /' "$tmp/missed"
 test ! -s "$tmp/missed"
 check $? 'each of them was refused'
