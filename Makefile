@@ -88,7 +88,10 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	sh tests/abi.sh
 	sh tests/dist.sh $(B)
 	sh tests/deb.sh $(B)
-	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60
+	# side by side, once both are built
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 0
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 machine & \
+		CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 face && wait $$!
 	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
 
 # ten minutes of each kind of program, in which nothing may grow

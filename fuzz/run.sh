@@ -1,5 +1,6 @@
 #!/bin/sh
-# run.sh SECONDS [TARGET ...]: fuzzes each target (machine, face) for so long, beginning with the corpus.
+# run.sh SECONDS [TARGET ...]: fuzzes each target (machine, face) for so long, beginning with the corpus; with 0 it
+# only builds them.
 #
 # What it needs is a C++ compiler, for libFuzzer, and Linux; no other toolchain than the one that builds the
 # library, and no cargo-fuzz. Where rustc has no AddressSanitizer it goes without, and says so. An input
@@ -27,6 +28,7 @@ fi
 RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir ../target/fuzz
 programs=$(realpath "../target/fuzz/$host/release")
 
+test "$seconds" -gt 0 || exit 0
 test $# -gt 0 || set -- machine face
 for target; do
 	dir=$BUILD/$target
