@@ -76,9 +76,7 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	$(MAKE) -C c-tests check LIBDIR=../$(B)/other BUILD=../$(B)/other/c-tests CC='$(CC)' MODES=native LINKS=static SCRIPTS= \
 		WITHOUT='faults.% callbacks.% soak.% signals.% forked.%'
 	$(MAKE) check-model
-	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
-	sh tests/sanitize.sh address $(B) quick
-	sh tests/sanitize.sh thread $(B) quick
+	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)' WITHOUT='callbacks.%'
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
 	sh tests/model-names.sh
@@ -88,11 +86,18 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	sh tests/abi.sh
 	sh tests/dist.sh $(B)
 	sh tests/deb.sh $(B)
+	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
+
+# What is not in check yet: it takes long, or has not run often enough to be relied on.
+check-more: all
+	sh examples/install-tools.sh
+	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)' MODES=native
+	sh tests/sanitize.sh address $(B) quick
+	sh tests/sanitize.sh thread $(B) quick
 	# side by side, once both are built
 	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 0
 	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 machine & \
 		CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 face && wait $$!
-	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
 
 # ten minutes of each kind of program, in which nothing may grow
 SOAK_SECONDS = 600
@@ -192,4 +197,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak sanitize coverage install uninstall abi dist deb model check-model check-model-long fuzz clean
+.PHONY: all header examples demo check check-more soak sanitize coverage install uninstall abi dist deb model check-model check-model-long fuzz clean
