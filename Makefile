@@ -90,7 +90,7 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 
 # What is not in check yet: it takes long, or has not run often enough to be relied on.
 check-more: all
-	sh examples/install-tools.sh
+	SANITIZERS=1 sh examples/install-tools.sh
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)' MODES=native
 	sh tests/sanitize.sh address $(B) quick
 	sh tests/sanitize.sh thread $(B) quick

@@ -13,7 +13,8 @@
 #             the Debian packages, on Debian and its kin
 # pth.h       GNU Pth, a scheduler that others wrote (a C test), there too
 # clang, llvm-cov, the sanitizers' runtime
-#             of the LLVM that rustc has (the C tests under sanitizers, `make coverage`), there too
+#             of the LLVM that rustc has (the C tests under sanitizers, `make coverage`), there too, when
+#             SANITIZERS is set: they are large
 #
 # As root on Debian and its kin it installs them; anywhere else it says what to run and fails. What is a file
 # rather than a command can be done without, and does not make it fail. With arguments it sees to those only:
@@ -25,7 +26,7 @@ tools="diod nvim:neovim valgrind g++ mandoc pkg-config spin abidiff:abigail-tool
 if command -v apt-get >/dev/null; then
 	tools="$tools dpkg-buildpackage:dpkg-dev dh:debhelper lintian /usr/include/pth.h:libpth-dev"
 	llvm=$(rustc -vV 2>/dev/null | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-	if [ -n "$llvm" ]; then
+	if [ -n "$llvm" ] && [ -n "${SANITIZERS:-}" ]; then
 		tools="$tools /usr/bin/clang-$llvm:clang-$llvm /usr/bin/llvm-cov-$llvm:llvm-$llvm"
 		tools="$tools /usr/lib/llvm-$llvm/lib/clang/$llvm/lib/linux:libclang-rt-$llvm-dev"
 	fi
