@@ -13,27 +13,28 @@
 #include "steps.h"
 #include "tap.h"
 
-/* how many callbacks there have been */
+/* how many callbacks there have been, but for recv, into which a proc may be on its way back */
 static unsigned long
 called(const Client *c)
 {
-	return client_count(&c->nsend) + client_count(&c->nrecv) + client_count(&c->nnbrecv)
-		+ client_count(&c->nsettag) + client_count(&c->ngettag);
+	return client_count(&c->nsend) + client_count(&c->nnbrecv) + client_count(&c->nsettag)
+		+ client_count(&c->ngettag);
 }
 
 /* both kinds of call are nil with EINVAL, and no callback was called */
 static int
 refuses(Client *c, Mux *mux, void *msg)
 {
-	unsigned long before;
+	unsigned long before, received;
 	int ok;
 
 	before = called(c);
+	received = client_count(&c->nrecv);
 	errno = 0;
 	ok = muxrpc(mux, msg) == NULL && errno == EINVAL;
 	errno = 0;
 	ok = muxrpcstart(mux, msg) == NULL && errno == EINVAL && ok;
-	return ok && called(c) == before;
+	return ok && called(c) == before && client_count(&c->nrecv) <= received + 1;
 }
 
 static void
