@@ -1,4 +1,5 @@
-//! A call begins: it gets its tag, or waits for one.
+//! The state of a connection, and what touches all of it: a call begins and gets or awaits its tag;
+//! sleepers are told, after the event that concerns them; the Mux is hung up and emptied.
 
 use super::call::{Call, CallId, Kind, Protocol, Stage, Told, Wakes};
 use super::call::{ROOM, Why};

@@ -9,6 +9,8 @@
 //! A call travels through the files in this order: `machine.rs` (a call begins, gets or awaits its
 //! tag), `sending.rs` (it waits for its turn and is sent), `receiving.rs` (its reply is matched, the
 //! muxer's role moves on, the connection ends), `finishing.rs` (a non-blocking call is collected).
+//! `deadline.rs` is about those that wait no longer than until some time. Beneath are `call.rs` (what a
+//! call is), `slab.rs` and `list.rs` (where calls are, and how they queue), `tags.rs` and `strays.rs`.
 #![forbid(unsafe_code)]
 
 mod call;

@@ -2,8 +2,9 @@
 //!
 //! It is hung up, so everybody who sleeps is told and leaves; who is in `send` or `recv` leaves when
 //! that returns, and so do the procs. The last to leave wakes the one who waits here. Who is told while
-//! it sleeps does not touch the Mux again, unless it has a clock: its call is kept until then. Who is awake leaves by the state lock, whose memory may go as
-//! soon as it is free, and is counted if it has something left to do after that.
+//! it sleeps does not touch the Mux again, unless it has a clock: its call is kept until then. Who is
+//! awake leaves by the state lock, whose memory may go as soon as it is free, and is counted if it has
+//! something left to do after that.
 //!
 //! What remains is empty and hung up, but whole: a caller who comes too late is refused.
 

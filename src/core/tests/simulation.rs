@@ -1,7 +1,7 @@
 //! Random schedules: callers of every kind, procs that come and go or can not be started, a range of
-//! tags that changes, memory that runs out, a server that answers in any order, before send has returned, and with unknown
-//! tags, that does not read until it is read from, and that closes. Each step is one event of the
-//! machine, or one step of the world around it.
+//! tags that changes, memory that runs out, a server that answers in any order, before send has
+//! returned, and with unknown tags, that does not read until it is read from, and that closes. Each
+//! step is one event of the machine, or one step of the world around it.
 //!
 //! `MUX_RUNS` says how many runs; `MUX_SEED` replays the one of that number, and with `MUX_TRACE` it
 //! is told step by step.
