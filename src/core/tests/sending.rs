@@ -311,18 +311,25 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_has_been_answered() {
     assert_eq!(bench.step(b.id), Step::Sleep, "nothing is due");
 }
 
-/// The same of a sender that has taken others along with its own request.
-#[test]
-fn a_stand_in_leaves_when_the_senders_own_has_been_answered_too() {
+/// A sender that has taken another along with its own request; the muxer has left, and that other one
+/// receives for all.
+fn stand_in() -> (Bench, (CallId, u32), Begun) {
     let mut bench = Bench::new(WIDE);
     let (muxer, muxers_tag, _) = bench.waiting_call();
-    let (_, tag_a) = bench.sent_call();
+    let a = bench.sent_call();
     let b = bench.call();
     assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
     assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
     bench.deliver(muxers_tag, 9);
-    bench.step(muxer);
+    assert_eq!(bench.step(muxer), Step::Reply(9));
     assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    (bench, a, b)
+}
+
+/// The same of a sender that has taken others along with its own request.
+#[test]
+fn a_stand_in_leaves_when_the_senders_own_has_been_answered_too() {
+    let (mut bench, (_, tag_a), b) = stand_in();
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Step::Receive, "a's reply is due");
     bench.deliver(tag_a, 1);
@@ -332,15 +339,7 @@ fn a_stand_in_leaves_when_the_senders_own_has_been_answered_too() {
 /// Or could not be sent: the others of the batch are being sent without it.
 #[test]
 fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
-    let mut bench = Bench::new(WIDE);
-    let (muxer, muxers_tag, _) = bench.waiting_call();
-    let (a, _) = bench.sent_call();
-    let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
-    assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
-    bench.deliver(muxers_tag, 9);
-    bench.step(muxer);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    let (mut bench, (a, _), b) = stand_in();
     bench.machine.first_refused();
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Step::Sleep, "a has failed");
@@ -352,15 +351,7 @@ fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
 /// Or the connection has ended: `recv` would only say so again, while the others' send goes on.
 #[test]
 fn a_stand_in_leaves_at_the_end_of_the_connection() {
-    let mut bench = Bench::new(WIDE);
-    let (muxer, muxers_tag, _) = bench.waiting_call();
-    let (a, _) = bench.sent_call();
-    let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
-    assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
-    bench.deliver(muxers_tag, 9);
-    bench.step(muxer);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    let (mut bench, (a, _), b) = stand_in();
     assert_eq!(bench.step(b.id), Step::Receive);
     let began = bench.machine.ends();
     bench.end();
@@ -412,27 +403,6 @@ fn a_stand_in_does_not_wait_for_a_reply_to_a_message_by_hand() {
     assert_eq!(bench.step(b.id), Step::Sleep, "nothing is due");
     bench.proc_sent(b.id, Ok(()));
     assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2))]);
-}
-
-/// The connection ends while several are being sent: none of them will be answered, and who receives for
-/// their sake would be told of the end again and again, until send returns.
-#[test]
-fn a_stand_in_does_not_look_again_after_the_end() {
-    let mut bench = Bench::new(WIDE);
-    let (muxer, muxers_tag, _) = bench.waiting_call();
-    let (a, _) = bench.sent_call();
-    let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
-    assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
-    bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Step::Reply(9));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
-    assert_eq!(bench.step(b.id), Step::Receive);
-    bench.end();
-    assert_eq!(bench.step(b.id), Step::Sleep);
-    bench.proc_sent_since(b.id, Ok(()), 0);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Ended)]);
-    assert_eq!(bench.sent_since(a, Ok(()), 0), Step::Ended);
 }
 
 /// It stands in no queue while it has yet to be told that it is sent.
