@@ -37,7 +37,6 @@ enum {
 	NSTART = 20,
 	SHORT = 50,	/* for what must time out; nobody answers */
 	LONG = 600000,	/* for what must not */
-	RPC = INT_MIN,	/* not muxrpctimeout but muxrpc */
 	STACK = 64 * 1024,	/* Pth's own default */
 };
 
@@ -349,31 +348,10 @@ struct Caller {
 	int over;
 };
 
-static const int rpcs[4] = {RPC, RPC, RPC, RPC};
+static const int rpcs[4] = {TOY_RPC, TOY_RPC, TOY_RPC, TOY_RPC};
 static const int shorts[4] = {SHORT, SHORT, SHORT, SHORT};
 static const int longs[4] = {LONG, LONG, LONG, LONG};
-static const int mixed[4] = {RPC, LONG, -1, INT_MAX};
-
-/* as toy_call, by muxrpctimeout too */
-static int
-call(Conn *c, unsigned op, unsigned value, int ms)
-{
-	Toymsg m, *r;
-	int good, e;
-
-	m.tag = 0;
-	m.op = op;
-	m.value = value;
-	errno = 0;
-	r = ms == RPC ? muxrpc(&c->toy.mux, &m) : muxrpctimeout(&c->toy.mux, &m, ms);
-	e = errno;
-	/* it is not used any more */
-	memset(&m, 0xaa, sizeof m);
-	good = r == NULL ? 0 : r->op == op && r->value == value + 1 ? 1 : -1;
-	free(r);
-	errno = e;
-	return good;
-}
+static const int mixed[4] = {TOY_RPC, LONG, -1, INT_MAX};
 
 static void
 calls(void *v)
@@ -384,7 +362,7 @@ calls(void *v)
 
 	a = v;
 	for (i = 0; i < a->n; i++) {
-		r = call(a->c, a->op, a->id * 100000 + i, a->ms[(a->id + i) % 4]);
+		r = toy_callfor(&a->c->toy, a->op, a->id * 100000 + i, a->ms[(a->id + i) % 4]);
 		a->ngood += r == 1;
 		if (r != 1)
 			a->error = errno;
@@ -583,7 +561,7 @@ ends(int procs, int byfree)
 				over += a[i].over != 0;
 		} while (over < (procs ? NTHREAD : NTHREAD - 1));
 		tap_ok(1, "%s: muxhangup wakes all", mode(procs));
-		r = call(c, TOY_ECHO, 1, RPC);
+		r = toy_callfor(&c->toy, TOY_ECHO, 1, TOY_RPC);
 		tap_ok(r == 0 && errno == ESHUTDOWN, "%s: muxrpc after it: nil, %s", mode(procs), strerror(errno));
 	}
 	hangup(c);

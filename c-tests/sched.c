@@ -30,7 +30,6 @@ enum {
 	BATCH = 8,
 	SHORT = 50,	/* for what must time out; nobody answers */
 	LONG = 600000,	/* for what must not */
-	RPC = INT_MIN,	/* not muxrpctimeout but muxrpc */
 };
 
 /* --- the scheduler */
@@ -395,27 +394,6 @@ hangup(Conn *c)
 	joinstarted();
 }
 
-/* as toy_call, by muxrpctimeout too */
-static int
-call(Conn *c, unsigned op, unsigned value, int ms)
-{
-	Toymsg m, *r;
-	int good, e;
-
-	m.tag = 0;
-	m.op = op;
-	m.value = value;
-	errno = 0;
-	r = ms == RPC ? muxrpc(&c->toy.mux, &m) : muxrpctimeout(&c->toy.mux, &m, ms);
-	e = errno;
-	/* it is not used any more */
-	memset(&m, 0xaa, sizeof m);
-	good = r == NULL ? 0 : r->op == op && r->value == value + 1 ? 1 : -1;
-	free(r);
-	errno = e;
-	return good;
-}
-
 typedef struct Caller Caller;
 struct Caller {
 	Conn *c;
@@ -436,7 +414,7 @@ calls(void *v)
 
 	a = v;
 	for (i = 0; i < a->n; i++) {
-		r = call(a->c, a->op, a->id * 100000 + i, a->ms[(a->id + i) % 4]);
+		r = toy_callfor(&a->c->toy, a->op, a->id * 100000 + i, a->ms[(a->id + i) % 4]);
 		a->ngood += r == 1;
 		if (r != 1)
 			a->error = errno;
@@ -448,9 +426,9 @@ calls(void *v)
 	return NULL;
 }
 
-static const int rpcs[4] = {RPC, RPC, RPC, RPC};
+static const int rpcs[4] = {TOY_RPC, TOY_RPC, TOY_RPC, TOY_RPC};
 static const int shorts[4] = {SHORT, SHORT, SHORT, SHORT};
-static const int mixed[4] = {RPC, LONG, -1, INT_MAX};
+static const int mixed[4] = {TOY_RPC, LONG, -1, INT_MAX};
 
 static void
 begin(Caller *a, Conn *c, unsigned op, unsigned id, unsigned n, const int *ms,
@@ -553,12 +531,12 @@ abilities(int starts, int times)
 	errno = 0;
 	muxprocs(&c->toy.mux);
 	tap_ok(starts ? nstart == 2 : nstart == 0 && errno == ENOSYS, "muxprocs: %s", starts ? "starts two" : "ENOSYS");
-	r = call(c, TOY_ECHO, 7, LONG);
+	r = toy_callfor(&c->toy, TOY_ECHO, 7, LONG);
 	tap_ok(times ? r == 1 : r == 0 && errno == EOPNOTSUPP, "muxrpctimeout: %s", times ? "a reply" : "EOPNOTSUPP");
 	/* an answer might be there in no time, under procs */
-	r = call(c, TOY_NEVER, 7, 0);
+	r = toy_callfor(&c->toy, TOY_NEVER, 7, 0);
 	tap_ok(r == 0 && errno == (times ? ETIMEDOUT : EOPNOTSUPP), "with 0 milliseconds: nil, %s", strerror(errno));
-	tap_ok(call(c, TOY_ECHO, 8, -1) == 1, "with less than 0: a reply");
+	tap_ok(toy_callfor(&c->toy, TOY_ECHO, 8, -1) == 1, "with less than 0: a reply");
 	tap_ok(many(c, 10, rpcs) == NTHREAD * 10, "calls have their replies");
 	hangup(c);
 }
@@ -686,7 +664,7 @@ deadlines(int procs, int nbrecv)
 	c = dial(procs, 0, 0);
 	if (!nbrecv)
 		c->toy.mux.nbrecv = NULL;
-	tap_ok(call(c, TOY_ECHO, 1, LONG) == 1, "%s, nbrecv %d: a reply in time", mode(procs), nbrecv);
+	tap_ok(toy_callfor(&c->toy, TOY_ECHO, 1, LONG) == 1, "%s, nbrecv %d: a reply in time", mode(procs), nbrecv);
 	if (!procs) {
 		/* it is in recv for all */
 		receiving = now(&c->nreceiving);
@@ -694,10 +672,10 @@ deadlines(int procs, int nbrecv)
 		await(&c->nreceiving, receiving + 1);
 	}
 	parks = now(&nparkfor);
-	r = call(c, TOY_NEVER, 3, SHORT);
+	r = toy_callfor(&c->toy, TOY_NEVER, 3, SHORT);
 	tap_ok(r == 0 && errno == ETIMEDOUT, "%s, nbrecv %d: no answer: nil, %s", mode(procs), nbrecv, strerror(errno));
 	tap_ok(now(&nparkfor) > parks, "%s, nbrecv %d: it slept in parkfor", mode(procs), nbrecv);
-	tap_ok(call(c, TOY_ECHO, 4, LONG) == 1, "%s, nbrecv %d: another reply in time", mode(procs), nbrecv);
+	tap_ok(toy_callfor(&c->toy, TOY_ECHO, 4, LONG) == 1, "%s, nbrecv %d: another reply in time", mode(procs), nbrecv);
 	shutdown(c->toy.client, SHUT_RDWR);
 	if (!procs)
 		tap_ok(end(&a) == 0 && a.error == ECONNRESET, "%s, nbrecv %d: the end of the connection", mode(procs), nbrecv);
@@ -715,7 +693,7 @@ deadlines(int procs, int nbrecv)
 	else
 		await(&c->nreceiving, 1);
 	while (now(&over) == 0)
-		if (call(c, TOY_ECHO, 6, RPC) != 1)
+		if (toy_callfor(&c->toy, TOY_ECHO, 6, TOY_RPC) != 1)
 			add(&nwrong, 1);
 	r = (int)end(&b);
 	tap_ok(r == 0 && b.error == ETIMEDOUT, "alone, nbrecv %d: nil, %s", nbrecv, strerror(b.error));
@@ -773,9 +751,9 @@ hungup(int procs)
 	muxhangup(&c->toy.mux);
 	await(&over, procs ? NTHREAD : NTHREAD - 1);
 	tap_ok(1, "%s: muxhangup wakes all", mode(procs));
-	r = call(c, TOY_ECHO, 1, RPC);
+	r = toy_callfor(&c->toy, TOY_ECHO, 1, TOY_RPC);
 	tap_ok(r == 0 && errno == ESHUTDOWN, "%s: muxrpc after it: nil, %s", mode(procs), strerror(errno));
-	r = call(c, TOY_ECHO, 1, LONG);
+	r = toy_callfor(&c->toy, TOY_ECHO, 1, LONG);
 	tap_ok(r == 0 && errno == ESHUTDOWN, "%s: muxrpctimeout too: nil, %s", mode(procs), strerror(errno));
 	shutdown(c->toy.client, SHUT_RDWR);
 	tap_ok(ended(a, ECONNRESET) == NTHREAD, "%s: all calls fail with ECONNRESET", mode(procs));

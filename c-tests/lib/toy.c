@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -151,8 +152,8 @@ toy_served(Toy *t)
 	return __atomic_load_n(&t->served, __ATOMIC_SEQ_CST);
 }
 
-int
-toy_call(Toy *t, unsigned op, unsigned value)
+static int
+made(Toy *t, unsigned op, unsigned value, int ms)
 {
 	Toymsg *m, *r;
 	int good, err;
@@ -162,11 +163,26 @@ toy_call(Toy *t, unsigned op, unsigned value)
 		return -1;
 	m->op = op;
 	m->value = value;
-	r = muxrpc(&t->mux, m);
+	r = ms == TOY_RPC ? muxrpc(&t->mux, m) : muxrpctimeout(&t->mux, m, ms);
 	err = errno;
+	/* it is not used any more */
+	memset(m, 0xaa, sizeof *m);
 	free(m);
 	good = r == NULL ? 0 : r->op == op && r->value == value + 1 ? 1 : -1;
 	free(r);
 	errno = err;
 	return good;
+}
+
+int
+toy_call(Toy *t, unsigned op, unsigned value)
+{
+	return made(t, op, value, TOY_RPC);
+}
+
+int
+toy_callfor(Toy *t, unsigned op, unsigned value, int ms)
+{
+	errno = 0;
+	return made(t, op, value, ms);
 }

@@ -5,6 +5,7 @@
 #ifndef TOY_H
 #define TOY_H 1
 #include "mux.h"
+#include <limits.h>
 #include <stddef.h>
 
 typedef struct Toy Toy;
@@ -13,6 +14,8 @@ typedef struct Toymsg Toymsg;
 /* on the wire as it is in memory; an echo answers value + 1 */
 struct Toymsg { unsigned tag, op, value; };
 enum { TOY_ECHO, TOY_NEVER, TOY_CLOSE };
+/* a time for toy_callfor: for ever, and not by muxrpctimeout but by muxrpc */
+enum { TOY_RPC = INT_MIN };
 
 struct Toy {
 	Mux mux;
@@ -39,5 +42,7 @@ void toy_serve(void *v);
 int toy_served(Toy *);
 /* one blocking call: 1 its reply, 0 nil (errno is muxrpc's), -1 a wrong reply */
 int toy_call(Toy *, unsigned op, unsigned value);
+/* the same that waits so many milliseconds */
+int toy_callfor(Toy *, unsigned op, unsigned value, int ms);
 
 #endif

@@ -36,6 +36,32 @@ impl Wire {
     }
 }
 
+/// What a transport around a [`Wire`] leaves to it: all but `send`.
+macro_rules! as_the_wire {
+    () => {
+        type Request = Message;
+        type Reply = Message;
+        type Failure = &'static str;
+        type Watch = ();
+
+        fn range(&self) -> std::ops::Range<u32> {
+            self.0.range()
+        }
+
+        fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), &'static str> {
+            self.0.set_tag(request, tag)
+        }
+
+        fn tag(&self, reply: &Message) -> Option<u32> {
+            self.0.tag(reply)
+        }
+
+        fn recv(&self) -> Option<Message> {
+            self.0.recv()
+        }
+    };
+}
+
 impl Transport for Wire {
     type Request = Message;
     type Reply = Message;
@@ -225,26 +251,11 @@ fn a_task_is_not_forgotten_by_those_who_received_for_it() {
 
     struct Blind(Wire);
     impl Transport for Blind {
-        type Request = Message;
-        type Reply = Message;
-        type Failure = &'static str;
-        type Watch = ();
+        as_the_wire!();
 
-        fn range(&self) -> std::ops::Range<u32> {
-            self.0.range()
-        }
-        fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), &'static str> {
-            self.0.set_tag(request, tag)
-        }
-        fn tag(&self, reply: &Message) -> Option<u32> {
-            self.0.tag(reply)
-        }
         fn send(&self, request: &mut Message) -> Result<(), &'static str> {
             // This one gets lost on its way.
             if request.1 == 777 { Ok(()) } else { self.0.send(request) }
-        }
-        fn recv(&self) -> Option<Message> {
-            self.0.recv()
         }
     }
 
@@ -337,29 +348,10 @@ fn who_gets_the_tag_of_an_orphan_does_not_wait_until_that_is_disposed_of() {
 struct Several(Wire);
 
 impl Transport for Several {
-    type Request = Message;
-    type Reply = Message;
-    type Failure = &'static str;
-    type Watch = ();
-
-    fn range(&self) -> std::ops::Range<u32> {
-        self.0.range()
-    }
-
-    fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), &'static str> {
-        self.0.set_tag(request, tag)
-    }
-
-    fn tag(&self, reply: &Message) -> Option<u32> {
-        self.0.tag(reply)
-    }
+    as_the_wire!();
 
     fn send(&self, request: &mut Message) -> Result<(), &'static str> {
         self.0.send(request)
-    }
-
-    fn recv(&self) -> Option<Message> {
-        self.0.recv()
     }
 
     fn can_send_many(&self) -> bool {

@@ -76,6 +76,23 @@ pub struct Call {
     finishable: bool,
 }
 
+impl Call {
+    fn new(kind: Kind, at: At) -> Call {
+        Call {
+            kind,
+            at,
+            tag: None,
+            doubtful: false,
+            reply: None,
+            may: Vec::new(),
+            late: false,
+            maybe_late: false,
+            maybe_given_up: false,
+            finishable: false,
+        }
+    }
+}
+
 /// Whether the owner of a call that another sends sleeps; it may have been told to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sleeps {
@@ -193,18 +210,7 @@ impl Model {
             self.counts.tag_waits += 1;
             self.blind = true;
         }
-        self.calls.push(Call {
-            kind,
-            at,
-            tag: None,
-            doubtful: false,
-            reply: None,
-            may: Vec::new(),
-            late: false,
-            maybe_late: false,
-            maybe_given_up: false,
-            finishable: false,
-        });
+        self.calls.push(Call::new(kind, at));
         if let Some(tag) = tag {
             self.takes(name, tag, range);
         }
@@ -214,18 +220,7 @@ impl Model {
     /// A message by hand is no call, and has no tag.
     pub fn begun_message(&mut self) -> Name {
         assert!(!self.hung_up);
-        self.calls.push(Call {
-            kind: Kind::Message,
-            at: At::Tagged,
-            tag: None,
-            doubtful: false,
-            reply: None,
-            may: Vec::new(),
-            late: false,
-            maybe_late: false,
-            maybe_given_up: false,
-            finishable: false,
-        });
+        self.calls.push(Call::new(Kind::Message, At::Tagged));
         self.calls.len() as Name - 1
     }
 
