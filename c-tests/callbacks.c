@@ -7,6 +7,7 @@
  *	callbacks [every [scene]]	each step (1), or every so manyth; of that scene alone
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,7 @@ struct Fail {
 };
 
 static Fail fail;
+static pthread_mutex_t breaking = PTHREAD_MUTEX_INITIALIZER;
 
 /* whether this step, which is of that kind, fails */
 static int
@@ -60,6 +62,20 @@ fails(int kind)
 		return 0;
 	__atomic_store_n(&fail.done, 1, __ATOMIC_SEQ_CST);
 	return 1;
+}
+
+/* The same, and the connection breaks.  Whoever disarms sees that it is broken, or it does not break any more. */
+static int
+breaks(Run *r, int kind)
+{
+	int n;
+
+	pthread_mutex_lock(&breaking);
+	n = fails(kind);
+	if (n)
+		scene_break(r);
+	pthread_mutex_unlock(&breaking);
+	return n;
 }
 
 static Run *
@@ -108,11 +124,7 @@ receiving(Client *c, int canblock)
 		return -1;
 	if (canblock && fails(ONCE))
 		return -1;
-	if (fails(canblock ? RECV : NBRECV)) {
-		scene_break(run(c));
-		return -1;
-	}
-	return 0;
+	return breaks(run(c), canblock ? RECV : NBRECV) ? -1 : 0;
 }
 
 static int
@@ -121,11 +133,7 @@ gettag(Mux *mux, void *msg)
 	Client *c;
 
 	c = mux->aux;
-	if (fails(GETTAG)) {
-		scene_break(run(c));
-		return -1;
-	}
-	return fail.gettag(mux, msg);
+	return breaks(run(c), GETTAG) ? -1 : fail.gettag(mux, msg);
 }
 
 static int
@@ -149,15 +157,9 @@ recvving(Run *r, void **reply, int max)
 {
 	(void)reply;
 	(void)max;
-	if (fails(RECVV)) {
-		scene_break(r);
+	if (breaks(r, RECVV))
 		return SCENE_NONE;
-	}
-	if (fails(RECVVLESS)) {
-		scene_break(r);
-		return -1;
-	}
-	return 0;
+	return breaks(r, RECVVLESS) ? -1 : 0;
 }
 
 static void
@@ -177,7 +179,9 @@ static void
 disarm(Run *r)
 {
 	(void)r;
+	pthread_mutex_lock(&breaking);
 	__atomic_store_n(&fail.on, 0, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&breaking);
 }
 
 static void

@@ -283,9 +283,11 @@ works(Run *r)
 
 	if (r->broken)
 		scene_connect(r);
+	/* Before, not after: a call that the old connection's end meets while it is sent may go out over this one, and
+	   its tag, if it were the only one, would be another call's when the reply comes. */
+	client_range(r->c, 0, 256);
 	settle(r);
 	before = r->good;
-	client_range(r->c, 0, 256);
 	errno = 0;
 	muxsetorphan(&r->c->mux, dispose);
 	if (r->way == PROCS || r->way == PROCSBATCH)
