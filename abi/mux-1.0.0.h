@@ -282,8 +282,8 @@ void muxprocs(struct Mux *mux);
 
 /*
  * Ends mux: as muxhangup, then waits until nobody is inside any more (callers, procs), and gives up all
- * memory. Calls that have not been collected are gone, the Muxrpcs too; their replies are disposed of as
- * orphans. Afterwards the Mux may be freed, or given to muxinit again.
+ * memory. Calls that have not been collected are gone, the Muxrpcs too, and so is one that muxrpcstart
+ * answers meanwhile; their replies are disposed of as orphans. Afterwards the Mux may be freed, or given to muxinit again.
  *
  * Whoever is inside send or recv, the procs too, must be on its way out: shut the connection down
  * before. It waits for three seconds at most; if somebody is still inside then, it gives up nothing,

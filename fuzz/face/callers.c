@@ -162,6 +162,9 @@ start(void)
 		over(c, NULL, e);
 		return NULL;
 	}
+	/* muxfree takes those that nobody has collected, this one perhaps already */
+	if (w.closing)
+		return NULL;
 	if (c->rpc->mux != &w.mux || c->rpc->tag != c->tag)
 		fault("a Muxrpc of another");
 	return c;
