@@ -65,7 +65,7 @@ demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(NVIM_EXAMPLES:%=
 # --- tests
 
 check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
-	sh examples/install-tools.sh
+	SANITIZERS=1 sh examples/install-tools.sh
 	$(CARGO) test --locked
 	# what other systems than this one would be given
 	RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO) test --locked --lib --target-dir target/other
@@ -77,6 +77,12 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 		WITHOUT='faults.% callbacks.% soak.% signals.% forked.%'
 	$(MAKE) check-model
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
+	sh tests/sanitize.sh address $(B) quick
+	sh tests/sanitize.sh thread $(B) quick
+	# a minute each, side by side, once both are built
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 0
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 machine & \
+		CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 face && wait $$!
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
 	sh tests/model-names.sh
@@ -87,17 +93,6 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	sh tests/dist.sh $(B)
 	sh tests/deb.sh $(B)
 	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
-
-# What is not in check yet: it takes long, or has not run often enough to be relied on.
-check-more: all
-	SANITIZERS=1 sh examples/install-tools.sh
-	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)' MODES=native
-	sh tests/sanitize.sh address $(B) quick
-	sh tests/sanitize.sh thread $(B) quick
-	# side by side, once both are built
-	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 0
-	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 machine & \
-		CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 face && wait $$!
 
 # ten minutes of each kind of program, in which nothing may grow
 SOAK_SECONDS = 600
@@ -197,4 +192,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check check-more soak sanitize coverage install uninstall abi dist deb model check-model check-model-long fuzz clean
+.PHONY: all header examples demo check soak sanitize coverage install uninstall abi dist deb model check-model check-model-long fuzz clean
