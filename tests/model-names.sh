@@ -41,7 +41,7 @@ differ() {
 
 # the tests of a source file have no names in the model; nor has what only a fault looks at
 nothing='^stuck$'
-for file in machine sending receiving deadline finishing tags; do
+for file in machine tagless waking closing sending receiving deadline finishing tags; do
 	in_model $file | grep -v "$nothing" >"$work/here" || true
 	said $file 1 >"$work/table"
 	differ model docs/model/$file.pml

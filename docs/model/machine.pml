@@ -1,4 +1,4 @@
-/* src/core/machine.rs: a call begins: it gets its tag, or waits for one. */
+/* src/core/machine.rs: a call begins, with a tag or without; whether there is a reply to wait for. */
 
 /* Of those being sent at once, some may be answered before the rest is read. */
 #define sending(i)	(stage[i] == SENDING && !hopeless[i])
@@ -9,16 +9,6 @@
 #define is_reply_due	(taken > on_the_way || (COUNT(sending) > 1 && SOME(open)))
 #endif
 #define is_useful_reply_due	(taken > on_the_way + held)
-
-#ifdef FAULT_WAITS_FOR_HELD
-#define all_held	false
-#else
-#define all_held	(held > 0 && held == taken)
-#endif
-
-/* After all have left. What is held is held. */
-#define is_idle		(muxer == NOBODY && sender == NOBODY && !receive_proc && !send_proc && \
-			on_the_way == 0 && taken == held)
 
 /* The first of several that are being sent at once could not be. */
 inline first_refused(i) {
@@ -60,93 +50,11 @@ inline abandon(i) {
 	release_tag(i)
 }
 
-/* Whoever was told to sleep does: from now on it can be woken. */
-inline sleeps(i) {
-	if
-	:: act[i] == SINKING -> act[i] = ASLEEP
-	:: else
-	fi
-}
-
-/* A sleeper is told something, one thing at a time. */
-inline call(i, what) {
-	assert(act[i] == ASLEEP);
-	act[i] = what;
-	leave_nap(i)
-}
-
-inline release_tag(i) {
-	give_back(i);
-	grant_tags()
-}
-
 inline off_the_way() {
 	assert(on_the_way > 0);
 	on_the_way--;
 	if
 	:: muxer == NOBODY && SOME(tagless) -> pass_role()
-	:: else
-	fi
-}
-
-inline despair() {
-	do
-	:: all_held && SOME(tagless) ->
-		ANY(next, tagless);
-		stage[next] = VACANT;
-		call(next, REFUSED)
-	:: else -> break
-	od
-}
-
-inline hang_up() {
-	hung_up = true;
-	do
-	:: SOME(tagless) ->
-		ANY(next, tagless);
-		stage[next] = OVER;
-		call(next, DONE)
-	:: else -> break
-	od;
-#ifndef FAULT_HANG_UP_PASSES_OVER_MUXER
-	if
-	:: muxer < N && !napping ->
-		if
-		:: stage[muxer] == TAGLESS -> stage[muxer] = OVER
-		:: else
-		fi
-	:: else
-	fi;
-#endif
-	end()
-}
-
-inline grant_tags() {
-	do
-	:: SOME(tagless) && taken < TAGS ->
-		ANY(next, tagless);
-		take(next);
-		stage[next] = TAGGED;
-		on_the_way++;
-		call(next, TAG)
-	:: else -> break
-	od;
-	despair()
-}
-
-/* The muxer may wait for a tag itself; it is awake, and about to ask. */
-inline grant_muxer() {
-	if
-	:: muxer < N && !napping ->
-		if
-		:: stage[muxer] == TAGLESS ->
-			take(muxer);
-			if
-			:: tag[muxer] != NOTAG -> stage[muxer] = TAGGED; on_the_way++
-			:: else
-			fi
-		:: else
-		fi
 	:: else
 	fi
 }

@@ -483,13 +483,19 @@ End:
 void
 closer(void *v)
 {
+	int64_t began;
+
 	(void)v;
 	trace("muxfree");
 	w.closing = 1;
 	w.shut = 1;
 	w.hungup = 1;
-	errno = 0;
-	muxfree(&w.mux);
+	/* a callback may take its time, a recvv for each of its messages: after three seconds it gives up, and may be asked again */
+	do {
+		began = now();
+		errno = 0;
+		muxfree(&w.mux);
+	} while (errno == EBUSY && now() - began >= (int64_t)3000 * 1000000);
 	if (errno != 0)
 		fault("muxfree fails with %d", errno);
 	w.closed = 1;

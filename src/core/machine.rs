@@ -1,8 +1,7 @@
-//! The state of a connection, and what touches all of it: a call begins and gets or awaits its tag;
-//! sleepers are told, after the event that concerns them; the Mux is hung up and emptied.
+//! The state of a connection, and what all of it has to do with: a call begins, with a tag or without;
+//! whether there is a reply to wait for.
 
-use super::call::{Call, CallId, Kind, Protocol, Stage, Told, Wakes};
-use super::call::{ROOM, Why};
+use super::call::{Call, CallId, Kind, Protocol, Stage};
 use super::list::{CalledList, List};
 use super::receiving::Muxer;
 use super::sending::Sender;
@@ -49,9 +48,9 @@ pub struct Machine<P: Protocol, W> {
     /// The connection has been given up for good.
     pub(super) hung_up: bool,
     /// Wakes whoever waits until nobody is inside any more.
-    closer: Option<W>,
+    pub(super) closer: Option<W>,
     /// How many are inside on others' business, with no call of their own any more.
-    lingering: u32,
+    pub(super) lingering: u32,
     /// Whether somebody watches for calls that can finish, and what he has been told.
     signalled: Option<bool>,
     pub(super) stats: Stats,
@@ -105,7 +104,7 @@ impl<W> Proc<W> {
         }
     }
 
-    fn wake(&mut self) -> Option<W> {
+    pub fn wake(&mut self) -> Option<W> {
         match self {
             Proc::Present { asleep, roused: roused @ true, .. } => {
                 *roused = false;
@@ -278,151 +277,10 @@ impl<P: Protocol, W> Machine<P, W> {
         reply
     }
 
-    /// A sleeping owner can be woken with `wake`. For use straight after the method that told it
-    /// to sleep, before the lock is released.
-    #[inline]
-    pub fn sleeps(&mut self, id: CallId, wake: W) {
-        if let Some(call) = self.calls.get_mut(id.0) {
-            call.wake = Some(wake);
-        }
-    }
-
-    /// Whom to wake, once the lock is released; `None` for nobody. To be asked after each event, and
-    /// as long as there are [more](Wakes::more), [again](Machine::more_wakes).
-    #[inline]
-    pub fn wakes(&mut self) -> Option<Wakes<P, W>> {
-        if self.called.is_empty() && !self.roused && self.closer.is_none() {
-            None
-        } else {
-            Some(self.gather())
-        }
-    }
-
-    /// The rest of those to wake, for who has been told that there are more.
-    pub fn more_wakes(&mut self) -> Option<Wakes<P, W>> {
-        self.lingering -= 1;
-        self.wakes()
-    }
-
-    fn gather(&mut self) -> Wakes<P, W> {
-        let mut room = [const { None }; ROOM];
-        let mut places = room.iter_mut();
-        if std::mem::take(&mut self.roused) {
-            for proc in [&mut self.receive_proc, &mut self.send_proc] {
-                if let (Some(wake), Some(place)) = (proc.wake(), places.next()) {
-                    *place = Some((wake, Told::Work));
-                }
-            }
-        }
-        let mut tasks = [None; ROOM];
-        for (place, task) in places.zip(&mut tasks) {
-            let Some(id) = self.called.pop_front(&mut self.calls) else {
-                break;
-            };
-            *place = self.told(id);
-            if place.is_none() {
-                *task = Some(CallId(id));
-            }
-        }
-        let mut more = !self.called.is_empty();
-        if !more && self.closer.is_some() && self.is_idle() {
-            match room.iter_mut().find(|place| place.is_none()) {
-                Some(place) => *place = self.closer.take().map(|wake| (wake, Told::Work)),
-                None => more = true,
-            }
-        }
-        self.lingering += u32::from(more);
-        Wakes { room, tasks, more }
-    }
-
-    /// What the owner of a called call is told, and how it is woken.
-    fn told(&mut self, id: u32) -> Option<(W, Told<P>)> {
-        let call = self.calls.get_mut(id)?;
-        let told = match call.why {
-            Why::Over => match (call.reply.take(), call.failure.take()) {
-                (Some(reply), _) => Told::Reply(reply),
-                (None, Some(failure)) => Told::Failed(failure),
-                (None, None) => Told::Ended,
-            },
-            Why::NoTags => Told::NoTags,
-            Why::AllHeld => Told::AllHeld,
-            Why::NoMemory => Told::NoMemory,
-            Why::TimedOut => Told::TimedOut,
-            Why::Busy => Told::Busy,
-            Why::Tag => Told::Tag(call.tag?),
-            Why::Turn => Told::Turn(call.request.take()?),
-            Why::Sent | Why::AllSent => Told::Sent,
-            Why::Receive => Told::Receive,
-            Why::Look => {
-                call.is_called = false;
-                return None;
-            }
-        };
-        call.is_called = false;
-        let wake = call.wake.take()?;
-        match call.why {
-            // Its tag is held on, and its number with it.
-            Why::TimedOut if call.stage == Stage::GivenUp => self.stats.errors += 1,
-            Why::Over
-            | Why::NoTags
-            | Why::AllHeld
-            | Why::NoMemory
-            | Why::TimedOut
-            | Why::Busy
-            | Why::AllSent => {
-                let is_call = !matches!(call.kind, Kind::Message);
-                if is_call && !matches!(told, Told::Reply(_) | Told::Busy | Told::Sent) {
-                    self.stats.errors += 1;
-                }
-                // One with a clock may yet say that its time has come, before it has woken.
-                if !call.timed || call.why == Why::TimedOut {
-                    self.calls.free(id);
-                }
-            }
-            Why::Tag | Why::Turn | Why::Sent | Why::Receive | Why::Look => {}
-        }
-        Some((wake, told))
-    }
-
-    /// Has the sleeping owner of `id` told.
-    pub(super) fn call(&mut self, id: u32, why: Why) {
-        if let Some(call) = self.calls.get_mut(id) {
-            debug_assert!(call.wake.is_some() || why == Why::Look, "only a sleeper is told");
-            debug_assert!(!call.is_called, "and one thing at a time");
-            call.is_called = true;
-            call.why = why;
-            if matches!(why, Why::Over | Why::Busy) {
-                call.stage = Stage::Over;
-            }
-            self.called.push_back(&mut self.calls, id);
-            // One that looks for messages now and then, and has something else to do now.
-            self.leave(Muxer::Napping(id));
-        }
-    }
-
-    /// Has the task look that waits for a non-blocking call, if one does.
-    pub(super) fn have_looked(&mut self, id: u32) {
-        if let Some(call) = self.calls.get_mut(id).filter(|call| call.looks) {
-            call.looks = false;
-            self.looking.remove(&mut self.calls, id);
-            self.call(id, Why::Look);
-        }
-    }
-
     /// The queue of those that wait for a reply in which a call stands.
     pub(super) fn queue_of(&mut self, timed: bool) -> (&mut List, &mut Calls<P, W>) {
         let queue = if timed { &mut self.waiting_timed } else { &mut self.waiting };
         (queue, &mut self.calls)
-    }
-
-    #[inline]
-    pub(super) fn release_tag(&mut self, tag: Option<u32>, range: Range) {
-        if let Some(tag) = tag {
-            self.tags.give_back(tag);
-            if !self.tagless.is_empty() {
-                self.grant_tags(range);
-            }
-        }
     }
 
     /// Whether some reply is to be expected, so that receiving is of use to one that has none of its
@@ -488,112 +346,6 @@ impl<P: Protocol, W> Machine<P, W> {
         }
     }
 
-    /// Whether every tag that is taken is held for a call that has been given up: then no call that
-    /// could free one is left, and the server may never answer the others.
-    pub(super) fn all_held(&self) -> bool {
-        self.held > 0 && self.held as usize == self.tags.taken()
-    }
-
-    /// Those asleep who wait for a tag are told, when there is nothing left to wait for.
-    pub(super) fn despair(&mut self) {
-        while self.all_held() {
-            let Some(id) = self.tagless.pop_front(&mut self.calls) else { return };
-            self.call(id, Why::AllHeld);
-        }
-    }
-
-    /// There is no memory for one more tag. A tag that comes back needs none; where no call is left
-    /// whose tag could, those asleep who wait for one are told.
-    fn starve(&mut self) {
-        if self.tags.taken() != self.held as usize {
-            return;
-        }
-        while let Some(id) = self.tagless.pop_front(&mut self.calls) {
-            self.call(id, Why::NoMemory);
-        }
-    }
-
-    /// The connection is given up for good: every call ends, and later ones are refused. Whoever is
-    /// inside `send` or `recv` learns of it when that returns.
-    pub fn hang_up(&mut self, range: Range) {
-        self.hung_up = true;
-        while let Some(id) = self.tagless.pop_front(&mut self.calls) {
-            self.call(id, Why::Over);
-        }
-        if let Muxer::Call(id) = self.muxer {
-            if let Some(call) = self.calls.get_mut(id).filter(|call| call.stage == Stage::Tagless) {
-                call.stage = Stage::Over;
-            }
-        }
-        self.end(range);
-    }
-
-    /// Whether nobody is inside: no caller, no proc, and no one who wakes others. What calls there are
-    /// are over and non-blocking ones, for their owners to collect.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.calls.live() == self.finishable
-            && self.muxer == Muxer::Nobody
-            && self.sender == Sender::Nobody
-            && !self.receive_proc.is_present()
-            && !self.send_proc.is_present()
-            && self.called.is_empty()
-            && self.lingering == 0
-    }
-
-    /// Somebody waits until it [is idle](Machine::is_idle), and can be woken with `wake`. One at a time
-    /// can.
-    ///
-    /// # Errors
-    /// The wake, when somebody waits already.
-    pub fn closes(&mut self, wake: W) -> Result<(), W> {
-        match self.closer {
-            Some(_) => Err(wake),
-            None => {
-                self.closer = Some(wake);
-                Ok(())
-            }
-        }
-    }
-
-    /// It waits no longer: answers its wake, if it has not been used.
-    pub fn closes_not(&mut self) -> Option<W> {
-        self.closer.take()
-    }
-
-    /// Somebody goes on to do something for others, after its own call is over.
-    pub fn lingers(&mut self) {
-        self.lingering += 1;
-    }
-
-    /// And has done it.
-    pub fn lingers_not(&mut self) {
-        self.lingering -= 1;
-    }
-
-    /// A call whose owner has not collected it, from number `from` on, is no more: answers how its
-    /// owner watches, the reply, and the number to go on from. For when it is idle.
-    pub fn uncollected(&mut self, from: u32) -> Option<(P::Watch, Option<P::Reply>, u32)> {
-        for id in from..self.calls.bound() {
-            let Some(call) = self.calls.get_mut(id) else { continue };
-            if let (Kind::NonBlocking(watch), Stage::Over) = (call.kind, call.stage) {
-                let reply = call.reply.take();
-                self.finishable -= 1;
-                self.calls.free(id);
-                return Some((watch, reply, id + 1));
-            }
-        }
-        None
-    }
-
-    /// Gives up what memory it has. For when it is idle, and has been hung up.
-    pub fn empties(&mut self) -> impl Sized + use<P, W> {
-        (
-            std::mem::replace(&mut self.tags, Tags::new()),
-            std::mem::replace(&mut self.calls, Calls::new()),
-        )
-    }
-
     #[cfg(test)]
     pub(crate) fn muxer_is_nobody(&self) -> bool {
         self.muxer == Muxer::Nobody
@@ -623,49 +375,6 @@ impl<P: Protocol, W> Machine<P, W> {
         let can = self.finishable > 0;
         self.signalled = watched.then_some(can);
         can
-    }
-
-    /// Gives free tags to those who sleep for one, in the order in which they came.
-    #[cold]
-    pub(super) fn grant_tags(&mut self, range: Range) {
-        while let Some(id) = self.tagless.head() {
-            let (tag, stage, why) = match self.tags.take(range, id) {
-                Ok(tag) => (Some(tag), Stage::Tagged, Why::Tag),
-                Err(NoTag::EmptyRange) => (None, Stage::Untaggable, Why::NoTags),
-                // The last tag that was not held may have come free, and be none of the range's.
-                Err(NoTag::AllTaken) => return self.despair(),
-                Err(NoTag::NoMemory) => return self.starve(),
-            };
-            self.stats.most = self.stats.most.max(self.tags.taken());
-            self.tagless.remove(&mut self.calls, id);
-            if let Some(call) = self.calls.get_mut(id) {
-                call.tag = tag;
-                call.stage = stage;
-            }
-            self.on_the_way += u32::from(tag.is_some());
-            self.call(id, why);
-        }
-    }
-
-    /// The muxer, if it waits for a tag itself, gets one that is free. Only for the muxer, who is
-    /// awake and about to ask: inside `recv` it would have no use of a tag.
-    #[cold]
-    pub(super) fn grant_muxer(&mut self, range: Range) {
-        let Muxer::Call(id) = self.muxer else { return };
-        let Some(call) = self.calls.get_mut(id) else { return };
-        if call.stage != Stage::Tagless {
-            return;
-        }
-        match self.tags.take(range, id) {
-            Ok(tag) => {
-                call.tag = Some(tag);
-                call.stage = Stage::Tagged;
-                self.on_the_way += 1;
-                self.stats.most = self.stats.most.max(self.tags.taken());
-            }
-            Err(NoTag::EmptyRange) => call.stage = Stage::Untaggable,
-            Err(NoTag::AllTaken | NoTag::NoMemory) => {}
-        }
     }
 }
 

@@ -6,14 +6,16 @@
 //! keeps it behind a lock, calls the protocol's functions with that lock released, and gives the
 //! wakes after releasing it.
 //!
-//! A call travels through the files in this order: `machine.rs` (a call begins, gets or awaits its
-//! tag), `sending.rs` (it waits for its turn and is sent), `receiving.rs` (its reply is matched, the
+//! A call travels through the files in this order: `machine.rs` (a call begins), `tagless.rs` (it
+//! waits for a tag), `sending.rs` (it waits for its turn and is sent), `receiving.rs` (its reply is matched, the
 //! muxer's role moves on, the connection ends), `finishing.rs` (a non-blocking call is collected).
-//! `deadline.rs` is about those that wait no longer than until some time. Beneath are `call.rs` (what a
+//! `deadline.rs` is about those that wait no longer than until some time, `waking.rs` about who is told what,
+//! `closing.rs` about the end of a Mux. Beneath are `call.rs` (what a
 //! call is), `slab.rs` and `list.rs` (where calls are, and how they queue), `tags.rs` and `strays.rs`.
 #![forbid(unsafe_code)]
 
 mod call;
+mod closing;
 mod deadline;
 mod finishing;
 #[cfg(any(test, mux_fuzz))]
@@ -24,7 +26,9 @@ mod receiving;
 mod sending;
 mod slab;
 mod strays;
+mod tagless;
 pub mod tags;
+mod waking;
 
 #[cfg(test)]
 mod tests;

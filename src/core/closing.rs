@@ -1,0 +1,91 @@
+//! The Mux is hung up, and emptied when everybody has left. See `rpc::retiring` for who waits for that.
+
+use super::call::{Kind, Protocol, Stage, Why};
+use super::machine::Machine;
+use super::receiving::Muxer;
+use super::sending::Sender;
+use super::slab::Calls;
+use super::tags::{Range, Tags};
+
+impl<P: Protocol, W> Machine<P, W> {
+    /// The connection is given up for good: every call ends, and later ones are refused. Whoever is
+    /// inside `send` or `recv` learns of it when that returns.
+    pub fn hang_up(&mut self, range: Range) {
+        self.hung_up = true;
+        while let Some(id) = self.tagless.pop_front(&mut self.calls) {
+            self.call(id, Why::Over);
+        }
+        if let Muxer::Call(id) = self.muxer {
+            if let Some(call) = self.calls.get_mut(id).filter(|call| call.stage == Stage::Tagless) {
+                call.stage = Stage::Over;
+            }
+        }
+        self.end(range);
+    }
+
+    /// Whether nobody is inside: no caller, no proc, and no one who wakes others. What calls there are
+    /// are over and non-blocking ones, for their owners to collect.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.calls.live() == self.finishable
+            && self.muxer == Muxer::Nobody
+            && self.sender == Sender::Nobody
+            && !self.receive_proc.is_present()
+            && !self.send_proc.is_present()
+            && self.called.is_empty()
+            && self.lingering == 0
+    }
+
+    /// Somebody waits until it [is idle](Machine::is_idle), and can be woken with `wake`. One at a time
+    /// can.
+    ///
+    /// # Errors
+    /// The wake, when somebody waits already.
+    pub fn closes(&mut self, wake: W) -> Result<(), W> {
+        match self.closer {
+            Some(_) => Err(wake),
+            None => {
+                self.closer = Some(wake);
+                Ok(())
+            }
+        }
+    }
+
+    /// It waits no longer: answers its wake, if it has not been used.
+    pub fn closes_not(&mut self) -> Option<W> {
+        self.closer.take()
+    }
+
+    /// Somebody goes on to do something for others, after its own call is over.
+    pub fn lingers(&mut self) {
+        self.lingering += 1;
+    }
+
+    /// And has done it.
+    pub fn lingers_not(&mut self) {
+        self.lingering -= 1;
+    }
+
+    /// A call whose owner has not collected it, from number `from` on, is no more: answers how its
+    /// owner watches, the reply, and the number to go on from. For when it is idle.
+    pub fn uncollected(&mut self, from: u32) -> Option<(P::Watch, Option<P::Reply>, u32)> {
+        for id in from..self.calls.bound() {
+            let Some(call) = self.calls.get_mut(id) else { continue };
+            if let (Kind::NonBlocking(watch), Stage::Over) = (call.kind, call.stage) {
+                let reply = call.reply.take();
+                self.finishable -= 1;
+                self.calls.free(id);
+                return Some((watch, reply, id + 1));
+            }
+        }
+        None
+    }
+
+    /// Gives up what memory it has. For when it is idle, and has been hung up.
+    pub fn empties(&mut self) -> impl Sized + use<P, W> {
+        (
+            std::mem::replace(&mut self.tags, Tags::new()),
+            std::mem::replace(&mut self.calls, Calls::new()),
+        )
+    }
+}

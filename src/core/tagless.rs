@@ -1,0 +1,87 @@
+//! Tags come back, and go to those who wait for one: first come, first served. Where there is nothing
+//! left to wait for, they are told.
+
+use super::call::{Protocol, Stage, Why};
+use super::machine::Machine;
+use super::receiving::Muxer;
+use super::tags::{NoTag, Range};
+
+impl<P: Protocol, W> Machine<P, W> {
+    #[inline]
+    pub(super) fn release_tag(&mut self, tag: Option<u32>, range: Range) {
+        if let Some(tag) = tag {
+            self.tags.give_back(tag);
+            if !self.tagless.is_empty() {
+                self.grant_tags(range);
+            }
+        }
+    }
+
+    /// Whether every tag that is taken is held for a call that has been given up: then no call that
+    /// could free one is left, and the server may never answer the others.
+    pub(super) fn all_held(&self) -> bool {
+        self.held > 0 && self.held as usize == self.tags.taken()
+    }
+
+    /// Those asleep who wait for a tag are told, when there is nothing left to wait for.
+    pub(super) fn despair(&mut self) {
+        while self.all_held() {
+            let Some(id) = self.tagless.pop_front(&mut self.calls) else { return };
+            self.call(id, Why::AllHeld);
+        }
+    }
+
+    /// There is no memory for one more tag. A tag that comes back needs none; where no call is left
+    /// whose tag could, those asleep who wait for one are told.
+    fn starve(&mut self) {
+        if self.tags.taken() != self.held as usize {
+            return;
+        }
+        while let Some(id) = self.tagless.pop_front(&mut self.calls) {
+            self.call(id, Why::NoMemory);
+        }
+    }
+
+    /// Gives free tags to those who sleep for one, in the order in which they came.
+    #[cold]
+    pub(super) fn grant_tags(&mut self, range: Range) {
+        while let Some(id) = self.tagless.head() {
+            let (tag, stage, why) = match self.tags.take(range, id) {
+                Ok(tag) => (Some(tag), Stage::Tagged, Why::Tag),
+                Err(NoTag::EmptyRange) => (None, Stage::Untaggable, Why::NoTags),
+                // The last tag that was not held may have come free, and be none of the range's.
+                Err(NoTag::AllTaken) => return self.despair(),
+                Err(NoTag::NoMemory) => return self.starve(),
+            };
+            self.stats.most = self.stats.most.max(self.tags.taken());
+            self.tagless.remove(&mut self.calls, id);
+            if let Some(call) = self.calls.get_mut(id) {
+                call.tag = tag;
+                call.stage = stage;
+            }
+            self.on_the_way += u32::from(tag.is_some());
+            self.call(id, why);
+        }
+    }
+
+    /// The muxer, if it waits for a tag itself, gets one that is free. Only for the muxer, who is
+    /// awake and about to ask: inside `recv` it would have no use of a tag.
+    #[cold]
+    pub(super) fn grant_muxer(&mut self, range: Range) {
+        let Muxer::Call(id) = self.muxer else { return };
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if call.stage != Stage::Tagless {
+            return;
+        }
+        match self.tags.take(range, id) {
+            Ok(tag) => {
+                call.tag = Some(tag);
+                call.stage = Stage::Tagged;
+                self.on_the_way += 1;
+                self.stats.most = self.stats.most.max(self.tags.taken());
+            }
+            Err(NoTag::EmptyRange) => call.stage = Stage::Untaggable,
+            Err(NoTag::AllTaken | NoTag::NoMemory) => {}
+        }
+    }
+}
