@@ -196,7 +196,7 @@ impl<P: Protocol, W> Machine<P, W> {
 
     /// A message has come, with `tag` in it (`None`: it has none). Has its owner told; answers the
     /// message when it has none, as an orphan. `arrived` hears of the reply of a non-blocking call.
-    #[inline]
+    #[inline(always)]
     pub fn deliver(
         &mut self,
         tag: Option<u32>,
@@ -214,7 +214,7 @@ impl<P: Protocol, W> Machine<P, W> {
             Stage::GivenUp => {
                 self.forget(id);
                 self.stats.orphans += 1;
-                self.hand_on(tag, range);
+                self.hand_on(id, tag, range);
                 return Some(reply);
             }
             // It has not been sent, so this is not its reply.
@@ -249,17 +249,21 @@ impl<P: Protocol, W> Machine<P, W> {
                 self.call(id, Why::Over);
             }
         }
-        self.hand_on(tag, range);
+        self.hand_on(id, tag, range);
         None
     }
 
     /// A reply has freed `tag`: the muxer, who is awake, may have it, or those who sleep for one.
-    #[inline]
-    fn hand_on(&mut self, tag: Option<u32>, range: Range) {
+    #[inline(always)]
+    fn hand_on(&mut self, owner: u32, tag: Option<u32>, range: Range) {
         if let Some(tag) = tag {
             self.tags.give_back(tag);
-            self.grant_muxer(range);
-            self.grant_tags(range);
+            if self.muxer != Muxer::Call(owner) {
+                self.grant_muxer(range);
+            }
+            if !self.tagless.is_empty() {
+                self.grant_tags(range);
+            }
         }
     }
 

@@ -93,7 +93,7 @@ impl<P: Protocol, W> Machine<P, W> {
     /// so often.
     ///
     /// A reply that is there already counts more than what `send` says of itself.
-    #[inline]
+    #[inline(always)]
     pub fn sent(
         &mut self,
         id: CallId,

@@ -125,7 +125,7 @@ impl Tags {
     ///
     /// # Errors
     /// Why there is none; nothing has changed then.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, range: Range, owner: u32) -> Result<u32, NoTag> {
         debug_assert!(owner < NONE);
         if range != self.now.range {
@@ -169,7 +169,7 @@ impl Tags {
     }
 
     /// Gives `tag` back, to the end of the queue. One that nobody has taken is left alone.
-    #[inline]
+    #[inline(always)]
     pub fn give_back(&mut self, tag: u32) {
         if self.now.give_back(tag)
             || self.before.give_back(tag)

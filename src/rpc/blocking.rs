@@ -107,7 +107,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// Begins a call. The state is locked on return.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin(
         &self,
         watch: Option<T::Watch>,
@@ -248,7 +248,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// Receives for all until this caller's own call is over.
-    #[inline]
+    #[inline(always)]
     fn receive_until_over(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
         loop {
             let mut state = self.receive();
