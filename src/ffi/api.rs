@@ -97,8 +97,8 @@ pub unsafe extern "C" fn muxrpcstart(mux: *mut Mux, request: *mut c_void) -> *mu
 }
 
 fn start(inside: &Inside, mux: *mut Mux, request: Message) -> *mut Muxrpc {
-    // SAFETY: plain allocation, zeroed, which is a LongRpc without a number.
-    let long: *mut LongRpc = unsafe { libc::calloc(1, size_of::<LongRpc>()) }.cast();
+    // SAFETY: plain allocation.
+    let long: *mut LongRpc = unsafe { libc::malloc(size_of::<LongRpc>()) }.cast();
     let Some(peek) = NonNull::new(long.cast::<Muxrpc>()) else {
         errors::tell(rpc::Error::NoMemory);
         return null_mut();
