@@ -137,6 +137,9 @@ pub(super) struct Call<P: Protocol, W> {
     pub timed: bool,
     /// Whether a task waits for it, and stands in the queue of those that look.
     pub looks: bool,
+    /// It has gone to sleep so, and has not [woken](super::Machine::woken): its clock may ring yet, and so
+    /// its number is its own, whatever becomes of the call.
+    pub abed: bool,
     /// That time has come while another was sending the request.
     pub late: bool,
     /// No reply is to be expected, though it is being sent still: the connection has ended under it, or
@@ -160,6 +163,7 @@ impl<P: Protocol, W> Call<P, W> {
             reply: None,
             failure: None,
             timed: false,
+            abed: false,
             late: false,
             looks: false,
             hopeless: false,

@@ -22,10 +22,15 @@ impl<P: Protocol, W> Machine<P, W> {
         }
     }
 
-    /// The owner has woken, and its call is over: it will not say any more that its time has come, so the
-    /// number may be another's. (One that is told that it is late has said so.)
+    /// The owner has woken, and its call is over, or given up: it will not say any more that its time has
+    /// come, so the number may be another's when the call has no more use of it.
     pub fn woken(&mut self, id: CallId) {
-        self.calls.free(id.0);
+        match self.calls.get_mut(id.0) {
+            Some(call) if call.stage == Stage::GivenUp => call.abed = false,
+            _ => {
+                self.calls.free(id.0);
+            }
+        }
     }
 
     /// The time of a sleeping owner has come. It sleeps on until it is told: that, or what it is being
@@ -36,7 +41,9 @@ impl<P: Protocol, W> Machine<P, W> {
             return;
         }
         match call.stage {
-            Stage::Tagless => self.tagless.remove(&mut self.calls, id.0),
+            Stage::Tagless => {
+                self.tagless.remove(&mut self.calls, id.0);
+            }
             Stage::Queued => {
                 self.unsent.remove(&mut self.calls, id.0);
                 return self.take_back(id.0, range);
@@ -147,11 +154,12 @@ impl<P: Protocol, W> Machine<P, W> {
         }
     }
 
-    /// A call that has been given up needs its number no longer; unless its owner is yet to be told.
+    /// A call that has been given up needs its number no longer; unless its owner is yet to be told, or to
+    /// wake.
     pub(super) fn forget(&mut self, id: u32) {
         self.held -= 1;
         match self.calls.get_mut(id) {
-            Some(call) if call.is_called => {
+            Some(call) if call.is_called || call.abed => {
                 call.tag = None;
                 call.stage = Stage::Over;
             }

@@ -55,6 +55,7 @@ impl<P: Protocol, W> Calls<P, W> {
             call.kind = kind;
             call.stage = stage;
             call.timed = false;
+            call.abed = false;
             call.late = false;
             call.looks = false;
             call.hopeless = false;

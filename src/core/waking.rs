@@ -16,6 +16,7 @@ impl<P: Protocol, W> Machine<P, W> {
     pub fn sleeps(&mut self, id: CallId, wake: W) {
         if let Some(call) = self.calls.get_mut(id.0) {
             call.wake = Some(wake);
+            call.abed = call.timed;
         }
     }
 
@@ -106,12 +107,12 @@ impl<P: Protocol, W> Machine<P, W> {
                 if is_call && !matches!(told, Told::Reply(_) | Told::Busy | Told::Sent) {
                     self.stats.errors += 1;
                 }
-                // One with a clock may yet say that its time has come, before it has woken.
-                if !call.timed || call.why == Why::TimedOut {
+                if !call.abed {
                     self.calls.free(id);
                 }
             }
-            Why::Tag | Why::Turn | Why::Sent | Why::Receive | Why::Look => {}
+            // The number is its own still.
+            Why::Tag | Why::Turn | Why::Sent | Why::Receive | Why::Look => call.abed = false,
         }
         Some((wake, told))
     }

@@ -186,14 +186,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             },
         );
         let told = told.unwrap_or(Told::Ended);
-        // Until now this caller could come to say that its time has come, so its call has been kept; but
-        // for one that is told just that, and is gone.
+        // Until now this caller could come to say that its time has come, so its number has been kept.
         if let Told::Reply(_)
         | Told::Ended
         | Told::Failed(_)
         | Told::NoTags
         | Told::AllHeld
-        | Told::NoMemory = told
+        | Told::NoMemory
+        | Told::TimedOut = told
         {
             let mut state = self.state.lock();
             state.woken(id);

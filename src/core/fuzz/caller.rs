@@ -369,8 +369,13 @@ impl World<'_> {
             return self.gathers();
         }
         self.machine.woken(id);
-        self.me(at).late |= fate == Fate::TimedOut;
-        self.is_over(at, fate);
+        match fate {
+            Fate::TimedOut => {
+                self.returns(at);
+                self.gathers();
+            }
+            fate => self.is_over(at, fate),
+        }
     }
 
     pub fn caller_is_told(&mut self, at: usize, told: Told<Numbers>) {
@@ -423,14 +428,17 @@ impl World<'_> {
             self.me(at).doing = Doing::Done;
             return;
         }
-        if timed && fate != Fate::TimedOut {
-            // Its clock may ring until it is awake.
-            self.model.is_about_to_be_told(name, fate, self.range);
-            self.me(at).doing = Doing::Waking(fate);
-            return;
-        }
         if fate == Fate::TimedOut {
             assert!(self.callers[at].late, "its time has not come");
+        }
+        if timed {
+            // Its clock may ring until it is awake.
+            match fate {
+                Fate::TimedOut => self.model.is_told(name, fate, self.range),
+                fate => self.model.is_about_to_be_told(name, fate, self.range),
+            }
+            self.me(at).doing = Doing::Waking(fate);
+            return;
         }
         self.model.is_told(name, fate, self.range);
         self.returns(at);

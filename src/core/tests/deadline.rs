@@ -55,6 +55,33 @@ fn the_number_of_one_with_a_clock_is_its_own_until_it_has_woken() {
     assert_eq!(bench.call().id, a);
 }
 
+/// The same for one that is told that it is late: it may have been late before it went to sleep, while
+/// another was sending its request, and its clock rings at once.
+#[test]
+fn the_number_of_a_late_one_is_its_own_until_it_has_woken() {
+    let mut bench = Bench::new(WIDE);
+    bench.waiting_call();
+    let (b, tag, _) = bench.timed_call();
+    bench.expire(b);
+    assert_eq!(bench.woken(), [(b.0, Told::TimedOut)]);
+    assert_eq!(bench.deliver(tag, 7), Some(7), "an orphan");
+    let (c, _, _) = bench.timed_call();
+    assert_ne!(b, c);
+    bench.expire(b);
+    assert_eq!(bench.woken(), []);
+    bench.machine.woken(b);
+    assert_eq!(bench.waiting_call().0, b);
+
+    // The reply may as well come after it has woken.
+    let (d, tag, _) = bench.timed_call();
+    bench.expire(d);
+    assert_eq!(bench.woken(), [(d.0, Told::TimedOut)]);
+    bench.machine.woken(d);
+    assert_ne!(bench.waiting_call().0, d);
+    assert_eq!(bench.deliver(tag, 8), Some(8));
+    assert_eq!(bench.waiting_call().0, d);
+}
+
 #[test]
 fn one_with_a_deadline_does_not_send_for_others() {
     let mut bench = Bench::new(WIDE);

@@ -414,7 +414,8 @@ impl World {
 
     /// Whether nobody waits for the reply to that request any more.
     fn orphaned(&self, request: u32) -> bool {
-        self.callers.iter().all(|caller| caller.request != request || caller.doing == Doing::Done)
+        let is_over = |doing| matches!(doing, Doing::Done | Doing::Waking(_, None));
+        self.callers.iter().all(|caller| caller.request != request || is_over(caller.doing))
             || self.failed > 0
             || self.bench.machine.hung_up
     }
@@ -843,7 +844,12 @@ impl World {
             let timed = self.callers[at].timed;
             let next = match told {
                 Told::Reply(reply) if timed => Doing::Waking(id, Some(reply)),
-                Told::Ended | Told::Failed(_) | Told::NoTags | Told::AllHeld | Told::NoMemory
+                Told::Ended
+                | Told::Failed(_)
+                | Told::NoTags
+                | Told::AllHeld
+                | Told::NoMemory
+                | Told::TimedOut
                     if timed =>
                 {
                     Doing::Waking(id, None)
