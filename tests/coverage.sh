@@ -34,7 +34,8 @@ c() {
 		--target "$host" --target-dir "target/coverage/$variant"
 	mkdir -p "$build/$variant"
 	cp "target/coverage/$variant/$host/release/libmux.a" "$build/$variant"
-	rm -rf "$build/$variant/c-tests/log"
+	# programs of a test that is left out now would be of another library
+	rm -rf "$build/$variant/c-tests/log" "$build/$variant"/c-tests/*.static
 	make -s -C c-tests check MODES='native oneproc' LINKS=static SCRIPTS= CC="clang-$llvm" WITHOUT="$without" \
 		CFLAGS='-O1 -g -fprofile-instr-generate' LIBDIR="$build/$variant" BUILD="$build/$variant/c-tests" \
 		>"$build/out" || { grep -v '^ok' "$build/out" | head -n 20 >&2; exit 1; }
