@@ -167,6 +167,46 @@ uninstall:
 		'$(DESTDIR)$(LIBDIR)/pkgconfig/mux.pc' '$(DESTDIR)$(MANDIR)/man3/mux.3'
 endif
 
+# --- measuring; docs/performance.md
+
+# make bench PEER=dir/libmux.a PEER_LIBS='what that archive needs' measures another library by turns with ours. Without
+# PEER_LIBS, plan9port's runs on plain threads; with its libthread.a and lib9.a there, in procs, and ours there too.
+ROUNDS = 5
+SECONDS = 0.5
+LOADS = *
+OURS = $(B)/libmux.a
+PEER =
+PEER_LIBS =
+PEER_NAME = peer
+RESULTS = $(B)/bench/results.tsv
+
+b = $(B)/bench
+BENCH := $(addprefix $(b)/,$(addsuffix .o,bench messages transports loops floors latency outstanding memory loads))
+PEER_THREADS := $(if $(findstring libthread,$(PEER_LIBS)),libthread,pthreads)
+
+$(b)/%.o: benches/%.c benches/bench.h include/mux.h
+	@mkdir -p $(b)
+	$(CC) -std=c11 -O2 -g -Wall -Wextra -Wno-missing-field-initializers -Iinclude -c -o $@ $<
+
+$(b)/plain9.a: $(b)/plain9.o
+	ar rcs $@ $<
+
+$(b)/ours: $(BENCH) $(b)/pthreads.o $(OURS)
+	$(CC) -o $@ $^ -pthread
+
+$(b)/shared: $(BENCH) $(b)/pthreads.o $(B)/libmux.so
+	$(CC) -o $@ $(BENCH) $(b)/pthreads.o -L$(B) -lmux -Wl,-rpath,$(abspath $(B)) -pthread
+
+# made anew each time, of whatever the variables say now
+peers: $(BENCH) $(b)/$(PEER_THREADS).o $(b)/plain9.a $(OURS)
+	@rm -f $(b)/peer $(b)/ours-libthread
+	$(if $(PEER),$(CC) -o $(b)/peer $(BENCH) $(b)/$(PEER_THREADS).o $(PEER) $(PEER_LIBS) $(b)/plain9.a -pthread -ldl -lm)
+	$(if $(PEER),$(if $(filter libthread,$(PEER_THREADS)), \
+		$(CC) -o $(b)/ours-libthread $(BENCH) $(b)/libthread.o $(OURS) $(PEER_LIBS) -pthread -ldl -lm))
+
+bench: $(b)/ours peers
+	CC='$(CC)' PEER_NAME="$(PEER_NAME)" sh benches/compare.sh -r $(ROUNDS) -s $(SECONDS) -l '$(LOADS)' -o $(RESULTS) $(b)
+
 # --- releases
 
 # What the next release must not break; at a release, when all is done.
@@ -192,4 +232,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak sanitize coverage install uninstall abi dist deb model check-model check-model-long fuzz clean
+.PHONY: all header examples demo check soak sanitize coverage bench peers install uninstall abi dist deb model check-model check-model-long fuzz clean

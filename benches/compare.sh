@@ -1,107 +1,101 @@
 #!/bin/sh
-# Measures our libmux.a and a peer's by turns, one round of each after the other so that both meet the same
-# machine, and prints for each load both medians, their spread and ours/peer (above 1: ours is better).
+# compare.sh [-u] [-r rounds] [-s seconds] [-l pattern] [-o results] DIR: measures what is in DIR, by turns, and prints
+# for each figure all sides' medians with their spread. `make bench` builds what is in DIR and runs this.
 #
-#   PEER=dir/libmux.a [PEER_LIBS="what that archive needs"] [OURS=...] benches/compare.sh [-u] [-r rounds] [-s seconds] [-l pattern]
+#	DIR/ours		with our library; DIR/ours -f is the floor
+#	DIR/peer		with another one, if there is one to compare with
+#	DIR/ours-libthread	ours in plan9port's libthread, where the peer is in it too
 #
-# The floors need no library and are measured on our side alone. JSON lines of all rounds: $RESULTS, if set.
+# A round runs every load once on each side, one right after the other, so that all sides meet the same machine; so what
+# is compared is the two runs of a round, and the ratio is the median of the rounds' ratios. The results file
+# has a line for each figure of each run, and before them what was measured, and on what:
+#
+#	round	side	load	figure	unit	value
+#
+# A run that locked up or died is the figure "stuck" with value 1; a side that has not got what a load is about has no
+# line. $NAME and $PEER_NAME are what the sides are called in tables and plots.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-OURS=${OURS:-$here/../target/release/libmux.a}
-PEER=${PEER:?PEER=dir/libmux.a}
-PEER_LIBS=${PEER_LIBS:-}
-rounds=5 seconds=1 only='*' unbuffered=
-while getopts ur:s:l: c; do
+rounds=5 seconds=0.5 only='*' unbuffered='' results=''
+usage() { sed -n '2s/^# *//p' "$0" >&2; exit 2; }
+while getopts ur:s:l:o: c; do
 	case $c in
 	u) unbuffered=-u ;;
 	r) rounds=$OPTARG ;;
 	s) seconds=$OPTARG ;;
 	l) only=$OPTARG ;;
-	*) sed -n '2,7s/^# *//p' "$0" >&2; exit 2 ;;
+	o) results=$OPTARG ;;
+	*) usage ;;
 	esac
 done
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+shift $((OPTIND - 1))
+[ $# -eq 1 ] || usage
+dir=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
-results=${RESULTS:-$dir/results}
-: >"$results"
+results=${results:-$work/results}
 
-# build NAME ARCHIVE [LIBS...]; the same object with either
-cc=${CC:-cc}
-$cc -std=c11 -O2 -Wall -Wextra -I"$here/../include" -c "$here/bench.c" -o "$dir/bench.o"
-build() {
-	name=$1
-	shift
-	$cc -o "$dir/$name" "$dir/bench.o" "$@" -lpthread -ldl -lm
-}
-build ours "$OURS"
-# shellcheck disable=SC2086 # several words are meant
-build peer "$PEER" $PEER_LIBS
-
-# round SIDE LOAD: one line of JSON, marked with the side; a stuck round is a line with no median
-round() {
-	# shellcheck disable=SC2086
-	line=$("$dir/$1" -j -r1 -s "$seconds" $unbuffered -l "$2" 2>/dev/null) || line="{\"load\":\"$2\",\"stuck\":1}"
-	echo "{\"side\":\"$1\",${line#?}" >>"$results"
+# machine: what the figures are of, a line "# name: value" each
+machine() {
+	echo '# libmux benchmark: 1'
+	echo "# date: $(date -u +%Y-%m-%d)"
+	echo "# processor: $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), $(getconf _NPROCESSORS_ONLN) processors$(
+		if grep -q '^flags.* hypervisor' /proc/cpuinfo; then echo ', virtual'; fi)"
+	echo "# memory: $(awk '/^MemTotal/ { printf "%.1f GiB", $2 / 1048576 }' /proc/meminfo)"
+	echo "# system: $(uname -sr), $(uname -m), $(getconf GNU_LIBC_VERSION 2>/dev/null || echo 'another libc')"
+	echo "# compilers: $(${CC:-cc} --version | head -n 1); $(rustc --version 2>/dev/null || echo 'no rustc')"
+	echo "# load before: $(cut -d ' ' -f 1 /proc/loadavg)"
+	echo "# ours: ${NAME:-this}"
+	if [ -x "$dir/peer" ]; then echo "# peer: ${PEER_NAME:-peer}"; fi
+	echo "# rounds: $rounds of $seconds s"
+	if [ -n "$unbuffered" ]; then echo '# reads: of one message'; fi
+	printf 'round\tside\tload\tfigure\tunit\tvalue\n'
 }
 
-# summary LOAD: of the lines on standard input
-summary() {
-	awk -v load="$1" '
-	function field(name,   s) {
-		if (!match($0, "\"" name "\":\"?[^,\"}]*"))
-			return ""
-		s = substr($0, RSTART, RLENGTH)
-		sub(/^[^:]*:"?/, "", s)
-		return s
-	}
-	function sort(side,   i, j, t) {
-		for (i = 2; i <= n[side]; i++)
-			for (j = i; j > 1 && v[side, j] < v[side, j - 1]; j--) {
-				t = v[side, j]; v[side, j] = v[side, j - 1]; v[side, j - 1] = t
-			}
-	}
-	function median(side) {
-		return (v[side, int((n[side] + 1) / 2)] + v[side, int(n[side] / 2) + 1]) / 2
-	}
-	function cell(side) {
-		if (!n[side])
-			return sprintf("%34s", (side in stuck) ? "stuck" : "-")
-		sort(side)
-		return sprintf("%11.1f (%9.1f..%9.1f)", median(side), v[side, 1], v[side, n[side]])
-	}
-	field("load") == load && field("stuck") { stuck[field("side")]++; next }
-	field("load") == load { s = field("side"); v[s, ++n[s]] = field("median") + 0; unit = field("unit") }
-	END {
-		printf "%-11s %s %s  %s", load, cell("ours"), cell("peer"), unit
-		if (n["ours"] && n["peer"]) {
-			r = median("ours") / median("peer")
-			printf "  %.2fx", unit == "ns/call" ? 1 / r : r
-		}
-		if ("ours" in stuck)
-			printf "  ours stuck in %d", stuck["ours"]
-		if ("peer" in stuck)
-			printf "  peer stuck in %d", stuck["peer"]
-		printf "\n"
-	}'
-}
-
-printf '%-11s %34s %34s\n' load "ours: median (least..most)" "peer: median (least..most)"
-for load in $("$dir/ours" -L); do
-	case $load in
-	$only) ;;
-	*) continue ;;
+# run ROUND SIDE LOAD PROGRAM...
+run() {
+	round=$1 side=$2 load=$3
+	shift 3
+	status=0
+	"$@" -s "$seconds" $unbuffered "${load#libthread-}" >"$work/out" 2>"$work/err" || status=$?
+	case $status in
+	0) sed "s/^/$round	$side	$load	/" "$work/out" >>"$results" ;;
+	3) ;;
+	*)
+		printf '%s\t%s\t%s\tstuck\tnone\t1\n' "$round" "$side" "$load" >>"$results"
+		echo "compare: $side: $load: stuck or dead: $(tail -n 1 "$work/err")" >&2
+		;;
 	esac
-	i=0
-	while [ $i -lt "$rounds" ]; do
-		i=$((i + 1))
-		round ours "$load"
+}
+
+machine >"$results"
+"$dir/ours" -L >"$work/loads"
+"$dir/ours" -f -L >"$work/floors"
+i=0
+while [ "$i" -lt "$rounds" ]; do
+	i=$((i + 1))
+	[ ! -t 2 ] || echo "compare: round $i of $rounds" >&2
+	while read -r load; do
+		# shellcheck disable=SC2254 # a pattern is meant
 		case $load in
-		floor-* | mem-floor) ;;
-		*) round peer "$load" ;;
+		$only) ;;
+		*) continue ;;
 		esac
-	done
-	summary "$load" <"$results"
+		run "$i" ours "$load" "$dir/ours"
+		[ ! -x "$dir/peer" ] || run "$i" peer "$load" "$dir/peer"
+		! grep -qxF -e "$load" "$work/floors" || run "$i" floor "$load" "$dir/ours" -f
+		if [ "$load" = echo-64 ] && [ -x "$dir/ours-libthread" ]; then
+			run "$i" ours libthread-echo-64 "$dir/ours-libthread"
+			run "$i" peer libthread-echo-64 "$dir/peer"
+		fi
+	done <"$work/loads"
 done
+
+awk -f "$here/summary.awk" "$results" | awk -F '\t' '
+	{
+		form = $4 ~ "/" || $6 < 10 ? "%.2f" : "%.0f"
+		printf "%-18s %-9s %-11s " form " (" form " .. " form ") %s\n", $1, $2, $4, $6, $7, $8,
+			$4 ~ "/" ? "times as good" : $3
+	}'

@@ -1,0 +1,25 @@
+/*
+ * Callers that are procs of plan9port's libthread, in place of pthreads.c, for a library that needs them or to see
+ * ours among them. libthread.a has the main function, and calls threadmain. Its functions are declared here, so
+ * that no header of plan9port's is needed.
+ */
+#include "bench.h"
+
+int proccreate(void (*f)(void *), void *arg, unsigned stack);
+void threadmain(int argc, char **argv);
+
+void
+newthread(void (*f)(void *), void *arg)
+{
+	if (proccreate(f, arg, STACK) < 0)
+		die("proccreate");
+}
+
+void
+threadmain(int argc, char **argv)
+{
+	int status = bench(argc, argv);
+
+	fflush(stdout);
+	_exit(status);
+}

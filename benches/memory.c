@@ -1,0 +1,148 @@
+/*
+ * What memory the library holds, by malloc's own account of what is in use, its overhead included: for calls that
+ * are outstanding, and for a Mux that nobody uses. What is on a caller's stack, and in the Mux itself, is the
+ * program's and does not count.
+ */
+#include "bench.h"
+#include <malloc.h>
+
+enum {
+	IDLE = 1000 /* Muxes */
+};
+
+#pragma weak mallinfo2
+
+static double
+inuse(void)
+{
+	struct mallinfo2 m;
+
+	if (mallinfo2 == NULL)
+		cannot("mallinfo2");
+	m = mallinfo2();
+	return (double)m.uordblks + m.hblkhd;
+}
+
+static uint64_t nothing; /* a message: its tag is put in, and nobody looks */
+
+/* calls of muxrpcstart */
+void
+memorystart(const Load *l)
+{
+	double before;
+	int i;
+
+	keptmux(&conn.mux);
+	before = inuse();
+	for (i = 0; i < l->n; i++)
+		if (muxrpcstart(&conn.mux, &nothing) == NULL)
+			die("muxrpcstart");
+	figure("held", "bytes/call", (inuse() - before) / l->n);
+}
+
+/* calls of muxrpc, one a thread */
+
+static atomic_int waiting, go, sent;
+
+static int
+notingsend(Mux *mux, void *msg)
+{
+	(void)mux;
+	(void)msg;
+	atomic_fetch_add(&sent, 1);
+	return 0;
+}
+
+static void *
+norecv(Mux *mux)
+{
+	(void)mux;
+	for (;;)
+		nap(1);
+	return NULL;
+}
+
+static void
+caller(void *v)
+{
+	uint64_t request = 0;
+
+	(void)v;
+	atomic_fetch_add(&waiting, 1);
+	while (!atomic_load(&go))
+		nap(1e-3);
+	muxrpc(&conn.mux, &request);
+}
+
+static void
+until(atomic_int *n, int all)
+{
+	while (atomic_load(n) < all)
+		nap(1e-3);
+}
+
+void
+memoryrpc(const Load *l)
+{
+	double before;
+	int i;
+
+	keptmux(&conn.mux);
+	conn.mux.send = notingsend;
+	conn.mux.recv = norecv;
+	for (i = 0; i < l->n; i++)
+		newthread(caller, NULL);
+	until(&waiting, l->n);
+	before = inuse();
+	atomic_store(&go, 1);
+	until(&sent, l->n);
+	/* and until they sleep */
+	nap(.02);
+	figure("held", "bytes/call", (inuse() - before) / l->n);
+}
+
+/* a Mux with nothing to do: never used, after one call, and after several at once */
+
+static void
+several(Mux *mux, int n)
+{
+	Muxrpc *rpc[KEEP];
+	void *reply;
+	int i;
+
+	for (i = 0; i < n; i++)
+		if ((rpc[i] = muxrpcstart(mux, &nothing)) == NULL)
+			die("muxrpcstart");
+	for (i = 0; i < n; i++)
+		if (!muxrpccanfinish(rpc[i], &reply) || reply == NULL)
+			die("muxrpccanfinish");
+}
+
+static void
+idle(Mux *mux, int n)
+{
+	char name[16];
+	double before = inuse();
+	int i;
+
+	for (i = 0; i < IDLE; i++) {
+		keptmux(&mux[i]);
+		several(&mux[i], n);
+	}
+	snprintf(name, sizeof name, "after %d", n);
+	figure(name, "bytes/Mux", (inuse() - before) / IDLE);
+}
+
+void
+memoryidle(const Load *l)
+{
+	Mux *mux = calloc(4 * IDLE, sizeof *mux);
+
+	(void)l;
+	if (mux == NULL)
+		die("calloc");
+	idle(mux, 0);
+	idle(mux + IDLE, 1);
+	idle(mux + 2 * IDLE, KEEP / 2);
+	idle(mux + 3 * IDLE, KEEP);
+}

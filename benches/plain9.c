@@ -1,0 +1,182 @@
+/*
+ * What plan9port's libmux asks of its libthread and lib9, on the system's threads: so that it can be measured as a
+ * peer on the same threads as ours, without libthread's own cost (which libthread.c shows). The locks follow
+ * libthread's: first come, first served, and handed over rather than let go. In an archive, so that only a
+ * library that needs it gets it.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
+typedef struct Sleeper Sleeper;
+typedef struct Queue Queue;
+typedef struct QLock QLock;
+typedef struct Rendez Rendez;
+
+struct Sleeper {
+	atomic_int awake;
+	Sleeper *next;
+};
+
+struct Queue {
+	Sleeper *first, *last;
+};
+
+/* laid out as the library has them inside its Mux, all zero at first */
+struct QLock {
+	int unused;
+	pthread_mutex_t lock;
+	int unused2;
+	Sleeper *owner;
+	Queue waiting;
+};
+
+struct Rendez {
+	QLock *l;
+	Queue sleeping;
+};
+
+char *argv0 = "bench";
+
+static _Thread_local Sleeper me;
+
+static void
+put(Queue *q, Sleeper *s)
+{
+	s->next = NULL;
+	if (q->first)
+		q->last->next = s;
+	else
+		q->first = s;
+	q->last = s;
+}
+
+static Sleeper *
+get(Queue *q)
+{
+	Sleeper *s = q->first;
+
+	if (s)
+		q->first = s->next;
+	return s;
+}
+
+static void
+nod(void)
+{
+	while (!atomic_load(&me.awake))
+		syscall(SYS_futex, &me.awake, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+}
+
+static void
+wake(Sleeper *s)
+{
+	atomic_store(&s->awake, 1);
+	syscall(SYS_futex, &s->awake, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void
+qlock(QLock *l)
+{
+	int mine;
+
+	pthread_mutex_lock(&l->lock);
+	mine = l->owner == NULL;
+	if (mine) {
+		l->owner = &me;
+	} else {
+		atomic_store(&me.awake, 0);
+		put(&l->waiting, &me);
+	}
+	pthread_mutex_unlock(&l->lock);
+	if (!mine)
+		nod();
+}
+
+void
+qunlock(QLock *l)
+{
+	Sleeper *next;
+
+	pthread_mutex_lock(&l->lock);
+	next = l->owner = get(&l->waiting);
+	pthread_mutex_unlock(&l->lock);
+	if (next)
+		wake(next);
+}
+
+void
+rsleep(Rendez *r)
+{
+	atomic_store(&me.awake, 0);
+	put(&r->sleeping, &me);
+	qunlock(r->l);
+	nod();
+	qlock(r->l);
+}
+
+int
+rwakeup(Rendez *r)
+{
+	Sleeper *s = get(&r->sleeping);
+
+	if (s == NULL)
+		return 0;
+	wake(s);
+	return 1;
+}
+
+int
+rwakeupall(Rendez *r)
+{
+	int n = 0;
+
+	while (rwakeup(r))
+		n++;
+	return n;
+}
+
+typedef struct Start Start;
+
+struct Start {
+	void (*f)(void *);
+	void *arg;
+};
+
+static void *
+begin(void *v)
+{
+	Start s = *(Start *)v;
+
+	free(v);
+	s.f(s.arg);
+	return NULL;
+}
+
+int
+proccreate(void (*f)(void *), void *arg, unsigned stack)
+{
+	pthread_t t;
+	Start *s = malloc(sizeof *s);
+
+	(void)stack;
+	if (s == NULL)
+		return -1;
+	s->f = f;
+	s->arg = arg;
+	if (pthread_create(&t, NULL, begin, s) != 0)
+		return -1;
+	pthread_detach(t);
+	return 1;
+}
+
+void *p9malloc(unsigned long n) { return malloc(n); }
+void *mallocz(unsigned long n, int clear) { return clear ? calloc(1, n) : malloc(n); }
+void *p9realloc(void *p, unsigned long n) { return realloc(p, n); }
+void p9free(void *p) { free(p); }
+void werrstr(const char *form, ...) { (void)form; }
+int fprint(int fd, const char *form, ...) { (void)fd; (void)form; return 0; }

@@ -1,0 +1,68 @@
+# summary.awk: of a results file of compare.sh's, for each load, figure and side, with tabs between:
+#
+#	load figure unit side rounds median least most
+#
+# Beside the sides are ours/peer and ours/floor, for rates, times and memory: the ratio of what the two runs of a round
+# gave, turned so that more than 1 is better for us. A side that was stuck has a line for that, with in how many rounds.
+
+BEGIN { FS = OFS = "\t" }
+
+/^#/ || $1 == "round" { next }
+
+{
+	key = $3 FS $4 FS $5
+	if (!(key in known)) {
+		known[key] = 1
+		keys[++nkey] = key
+	}
+	value[key, $2, $1] = $6
+	if ($1 > rounds)
+		rounds = $1
+}
+
+# v[1..n], from the least to the most
+function sort(   i, j, t) {
+	for (i = 2; i <= n; i++)
+		for (j = i; j > 1 && v[j] < v[j - 1]; j--) {
+			t = v[j]
+			v[j] = v[j - 1]
+			v[j - 1] = t
+		}
+}
+
+function tell(key, side) {
+	if (n == 0)
+		return
+	sort()
+	print key, side, n, (v[int((n + 1) / 2)] + v[int(n / 2) + 1]) / 2, v[1], v[n]
+}
+
+function ratio(key, other,   i, a, b, part) {
+	split(key, part, FS)
+	n = 0
+	for (i = 1; i <= rounds; i++)
+		if (((key, "ours", i) in value) && ((key, other, i) in value)) {
+			a = value[key, "ours", i]
+			b = value[key, other, i]
+			if (a > 0 && b > 0)
+				v[++n] = part[3] == "calls/s" ? a / b : b / a
+		}
+	tell(key, "ours/" other)
+}
+
+END {
+	nside = split("ours peer floor", side, " ")
+	for (k = 1; k <= nkey; k++) {
+		for (s = 1; s <= nside; s++) {
+			n = 0
+			for (i = 1; i <= rounds; i++)
+				if ((keys[k], side[s], i) in value)
+					v[++n] = value[keys[k], side[s], i] + 0
+			tell(keys[k], side[s])
+		}
+		if (keys[k] ~ /\t(calls\/s|ns\/call|us|bytes\/.*)$/) {
+			ratio(keys[k], "peer")
+			ratio(keys[k], "floor")
+		}
+	}
+}
