@@ -64,7 +64,7 @@ demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(NVIM_EXAMPLES:%=
 
 # --- tests
 
-check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
+check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared
 	SANITIZERS=1 sh examples/install-tools.sh
 	$(CARGO) test --locked
 	# what other systems than this one would be given
@@ -87,6 +87,8 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	sh tests/docs.sh
 	sh tests/model-names.sh
 	sh tests/model.sh $(B) quick
+	sh tests/bench.sh $(B)
+	sh tests/instructions.sh $(B)
 	sh tests/manual.sh $(B)
 	sh tests/install.sh
 	sh tests/abi.sh
@@ -169,14 +171,16 @@ endif
 
 # --- measuring; docs/performance.md
 
-# make bench PEER=dir/libmux.a PEER_LIBS='what that archive needs' measures another library by turns with ours. Without
-# PEER_LIBS, plan9port's runs on plain threads; with its libthread.a and lib9.a there, in procs, and ours there too.
+# make bench PEER=dir/libmux.a PEER_LIBS='what that archive needs' measures another library by turns with ours. What
+# plan9port's asks of libthread is there on plain threads, unless PEER_LIBS has its libthread.a and lib9.a: then the
+# peer's callers are procs. LIBTHREAD='those two' measures both libraries in procs besides.
 ROUNDS = 5
 SECONDS = 0.5
 LOADS = *
 OURS = $(B)/libmux.a
 PEER =
 PEER_LIBS =
+LIBTHREAD = $(if $(findstring libthread,$(PEER_LIBS)),$(PEER_LIBS))
 PEER_NAME = peer
 RESULTS = $(B)/bench/results.tsv
 
@@ -198,14 +202,31 @@ $(b)/shared: $(BENCH) $(b)/pthreads.o $(B)/libmux.so
 	$(CC) -o $@ $(BENCH) $(b)/pthreads.o -L$(B) -lmux -Wl,-rpath,$(abspath $(B)) -pthread
 
 # made anew each time, of whatever the variables say now
-peers: $(BENCH) $(b)/$(PEER_THREADS).o $(b)/plain9.a $(OURS)
-	@rm -f $(b)/peer $(b)/ours-libthread
+peers: $(BENCH) $(addprefix $(b)/,pthreads.o libthread.o plain9.a) $(OURS)
+	@rm -f $(b)/peer $(b)/*-libthread
 	$(if $(PEER),$(CC) -o $(b)/peer $(BENCH) $(b)/$(PEER_THREADS).o $(PEER) $(PEER_LIBS) $(b)/plain9.a -pthread -ldl -lm)
-	$(if $(PEER),$(if $(filter libthread,$(PEER_THREADS)), \
-		$(CC) -o $(b)/ours-libthread $(BENCH) $(b)/libthread.o $(OURS) $(PEER_LIBS) -pthread -ldl -lm))
+	$(if $(LIBTHREAD),$(CC) -o $(b)/ours-libthread $(BENCH) $(b)/libthread.o $(OURS) $(LIBTHREAD) -pthread -ldl -lm)
+	$(if $(LIBTHREAD),$(if $(PEER), \
+		$(CC) -o $(b)/peer-libthread $(BENCH) $(b)/libthread.o $(PEER) $(LIBTHREAD) -pthread -ldl -lm))
 
 bench: $(b)/ours peers
 	CC='$(CC)' PEER_NAME="$(PEER_NAME)" sh benches/compare.sh -r $(ROUNDS) -s $(SECONDS) -l '$(LOADS)' -o $(RESULTS) $(b)
+
+# over the Rust face, in memory
+bench-rust:
+	$(CARGO) bench --locked --bench face
+
+# What docs/performance.md shows, of what make bench has measured: plots and tables, with the results they are of.
+plots:
+	sh examples/install-tools.sh gnuplot:gnuplot-nox
+	@mkdir -p docs/plots
+	cp $(RESULTS) docs/plots/results.tsv
+	sh benches/plots.sh docs/plots/results.tsv docs/plots
+	sh benches/tables.sh docs/plots/results.tsv docs/performance.md
+
+# benches/instructions.txt anew
+instructions: $(b)/shared
+	sh tests/instructions.sh $(B) write
 
 # --- releases
 
@@ -232,4 +253,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak sanitize coverage bench peers install uninstall abi dist deb model check-model check-model-long fuzz clean
+.PHONY: all header examples demo check soak sanitize coverage bench peers bench-rust plots instructions install uninstall abi dist deb model check-model check-model-long fuzz clean

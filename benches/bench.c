@@ -19,7 +19,7 @@
 #include <sys/resource.h>
 
 enum {
-	PATIENCE = 5 /* seconds beyond a round's own before it counts as stuck */
+	PATIENCE = 10 /* seconds beyond a round's own before it counts as stuck */
 };
 
 Conn conn;

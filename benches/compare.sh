@@ -4,7 +4,8 @@
 #
 #	DIR/ours		with our library; DIR/ours -f is the floor
 #	DIR/peer		with another one, if there is one to compare with
-#	DIR/ours-libthread	ours in plan9port's libthread, where the peer is in it too
+#	DIR/ours-libthread	ours, and
+#	DIR/peer-libthread	the other, in plan9port's libthread, if they are to be measured there too
 #
 # A round runs every load once on each side, one right after the other, so that all sides meet the same machine; so what
 # is compared is the two runs of a round, and the ratio is the median of the rounds' ratios. The results file
@@ -41,15 +42,15 @@ results=${results:-$work/results}
 machine() {
 	echo '# libmux benchmark: 1'
 	echo "# date: $(date -u +%Y-%m-%d)"
-	echo "# processor: $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), $(getconf _NPROCESSORS_ONLN) processors$(
+	echo "# processor: $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), $(getconf _NPROCESSORS_ONLN) of them$(
 		if grep -q '^flags.* hypervisor' /proc/cpuinfo; then echo ', virtual'; fi)"
 	echo "# memory: $(awk '/^MemTotal/ { printf "%.1f GiB", $2 / 1048576 }' /proc/meminfo)"
 	echo "# system: $(uname -sr), $(uname -m), $(getconf GNU_LIBC_VERSION 2>/dev/null || echo 'another libc')"
 	echo "# compilers: $(${CC:-cc} --version | head -n 1); $(rustc --version 2>/dev/null || echo 'no rustc')"
 	echo "# load before: $(cut -d ' ' -f 1 /proc/loadavg)"
-	echo "# ours: ${NAME:-this}"
+	echo "# ours: ${NAME:-this library}"
 	if [ -x "$dir/peer" ]; then echo "# peer: ${PEER_NAME:-peer}"; fi
-	echo "# rounds: $rounds of $seconds s"
+	echo "# rounds: $rounds rounds of $seconds seconds a load"
 	if [ -n "$unbuffered" ]; then echo '# reads: of one message'; fi
 	printf 'round\tside\tload\tfigure\tunit\tvalue\n'
 }
@@ -86,10 +87,10 @@ while [ "$i" -lt "$rounds" ]; do
 		run "$i" ours "$load" "$dir/ours"
 		[ ! -x "$dir/peer" ] || run "$i" peer "$load" "$dir/peer"
 		! grep -qxF -e "$load" "$work/floors" || run "$i" floor "$load" "$dir/ours" -f
-		if [ "$load" = echo-64 ] && [ -x "$dir/ours-libthread" ]; then
-			run "$i" ours libthread-echo-64 "$dir/ours-libthread"
-			run "$i" peer libthread-echo-64 "$dir/peer"
-		fi
+		[ "$load" = echo-64 ] || continue
+		for side in ours peer; do
+			[ ! -x "$dir/$side-libthread" ] || run "$i" $side libthread-echo-64 "$dir/$side-libthread"
+		done
 	done <"$work/loads"
 done
 

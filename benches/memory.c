@@ -5,6 +5,7 @@
  */
 #include "bench.h"
 #include <malloc.h>
+#include <pthread.h>
 
 enum {
 	IDLE = 1000 /* Muxes */
@@ -40,9 +41,10 @@ memorystart(const Load *l)
 	figure("held", "bytes/call", (inuse() - before) / l->n);
 }
 
-/* calls of muxrpc, one a thread */
+/* calls of muxrpc, one a thread, which begin when all threads are there */
 
-static atomic_int waiting, go, sent;
+static pthread_barrier_t ready;
+static atomic_int sent;
 
 static int
 notingsend(Mux *mux, void *msg)
@@ -68,17 +70,9 @@ caller(void *v)
 	uint64_t request = 0;
 
 	(void)v;
-	atomic_fetch_add(&waiting, 1);
-	while (!atomic_load(&go))
-		nap(1e-3);
+	pthread_barrier_wait(&ready);
+	pthread_barrier_wait(&ready);
 	muxrpc(&conn.mux, &request);
-}
-
-static void
-until(atomic_int *n, int all)
-{
-	while (atomic_load(n) < all)
-		nap(1e-3);
 }
 
 void
@@ -90,12 +84,14 @@ memoryrpc(const Load *l)
 	keptmux(&conn.mux);
 	conn.mux.send = notingsend;
 	conn.mux.recv = norecv;
+	pthread_barrier_init(&ready, NULL, l->n + 1);
 	for (i = 0; i < l->n; i++)
 		newthread(caller, NULL);
-	until(&waiting, l->n);
+	pthread_barrier_wait(&ready);
 	before = inuse();
-	atomic_store(&go, 1);
-	until(&sent, l->n);
+	pthread_barrier_wait(&ready);
+	while (atomic_load(&sent) < l->n)
+		nap(1e-3);
 	/* and until they sleep */
 	nap(.02);
 	figure("held", "bytes/call", (inuse() - before) / l->n);

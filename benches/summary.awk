@@ -5,7 +5,10 @@
 # Beside the sides are ours/peer and ours/floor, for rates, times and memory: the ratio of what the two runs of a round
 # gave, turned so that more than 1 is better for us. A side that was stuck has a line for that, with in how many rounds.
 
-BEGIN { FS = OFS = "\t" }
+BEGIN {
+	FS = OFS = "\t"
+	OFMT = "%.10g"
+}
 
 /^#/ || $1 == "round" { next }
 

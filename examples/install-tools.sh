@@ -3,7 +3,7 @@
 #
 # diod        a 9P server that this project has no hand in (the demonstration)
 # nvim        a server of msgpack-RPC (the demonstration)
-# valgrind    memory errors and leaks (the C tests)
+# valgrind    memory errors and leaks (the C tests); instructions counted (tests/instructions.sh)
 # g++         the header as C++ (the C tests)
 # mandoc      the manual page's lint
 # pkg-config  the installed mux.pc (the installation test)
@@ -15,6 +15,8 @@
 # clang, llvm-cov, the sanitizers' runtime
 #             of the LLVM that rustc has (the C tests under sanitizers, `make coverage`), there too, when
 #             SANITIZERS is set: they are large
+#
+# `make plots` asks for gnuplot besides.
 #
 # As root on Debian and its kin it installs them; anywhere else it says what to run and fails. What is a file
 # rather than a command can be done without, and does not make it fail. With arguments it sees to those only:

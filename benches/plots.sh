@@ -1,0 +1,108 @@
+#!/bin/sh
+# plots.sh RESULTS DIR: the plots of a results file of compare.sh's, by gnuplot: DIR/threads.svg, latency.svg and
+# outstanding.svg, on white, so that they can be read on a dark page too. Each has the checksum of the results file.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+results=${1:?plots.sh RESULTS DIR} out=${2:?plots.sh RESULTS DIR}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+awk -f "$here/summary.awk" "$results" >"$work/summary"
+# name SIDE: what it is called
+name() {
+	case $1 in
+	floor) echo 'by hand, without a library' ;;
+	*) sed -n "s/^# $1: //p" "$results" ;;
+	esac
+}
+
+# series FAMILY FIGURE SIDE [UNIT]: by the number in the load's name, median, least and most, in units of UNIT
+series() {
+	awk -F '\t' -v family="$1" -v figure="$2" -v side="$3" -v by="${4:-1}" '
+		index($1, family "-") == 1 && $2 == figure && $4 == side {
+			print substr($1, length(family) + 2), $6 / by, $7 / by, $8 / by
+		}' "$work/summary"
+}
+
+# latencies LOAD SIDE: by how many nines of the calls are no longer
+latencies() {
+	awk -F '\t' -v load="$1" -v side="$2" '
+		$1 == load && $4 == side && $2 ~ /^p[0-9]/ {
+			print -log(1 - substr($2, 2) / 100) / log(10), $6, $7, $8
+		}' "$work/summary"
+}
+
+# add PLOT TITLE COLOUR: a curve of standard input, with its spread, when there is any
+add() {
+	n=$(($(find "$work" -name "$1.*.data" | wc -l) + 1))
+	cat >"$work/$1.$n.data"
+	if [ ! -s "$work/$1.$n.data" ]; then
+		rm "$work/$1.$n.data"
+		return
+	fi
+	cat >>"$work/$1.curves" <<!
+, "$work/$1.$n.data" using 1:2:3:4 with yerrorlines lw 2 pt 7 ps 0.5 lc rgb "$3" title "$2"
+!
+}
+
+for side in floor ours peer; do
+	case $side in
+	floor) colour='#777777' ;;
+	ours) colour='#0060a8' ;;
+	peer) colour='#c8501e' ;;
+	esac
+	title=$(name $side)
+	[ -n "$title" ] || continue
+	series echo rate $side 1000 | add threads "$title" "$colour"
+	latencies lone-64 $side | add latency "$title" "$colour"
+	series outstanding cost $side | add outstanding "$title" "$colour"
+done
+latencies lone-1 ours | add latency "$(name ours), nobody else calling" '#7fb0d4'
+
+# plot NAME: settings on standard input
+plot() {
+	[ -s "$work/$1.curves" ] || return 0
+	{
+		echo 'set terminal svg size 760,440 font "sans-serif,13" background rgb "white"'
+		echo "set output '$work/$1.svg'"
+		echo 'set grid lc rgb "#dddddd"; set border 3; set tics nomirror'
+		echo 'set key reverse Left outside bottom center horizontal; set bmargin 7'
+		cat
+		sed '1s/^, /plot /' "$work/$1.curves" | tr '\n' ' '
+	} >"$work/$1.gp"
+	gnuplot "$work/$1.gp"
+	awk -v mark="<!-- of $(basename "$results"), cksum $(cksum <"$results") -->" '
+		{ print }
+		/^<svg/ { svg = 1 }
+		svg && />$/ && !done { print mark; done = 1 }' "$work/$1.svg" >"$out/$1.svg"
+}
+
+mkdir -p "$out"
+plot threads <<'!'
+set title "64-byte echo over a socket pair, by the number of threads that call"
+set xlabel "threads"
+set ylabel "thousand calls a second"
+set logscale x 2
+set xrange [0.9:1200]
+set yrange [0:*]
+set xtics (1, 2, 4, 8, 16, 32, 64, 256, 1000)
+!
+plot latency <<'!'
+set title "One call now and then, beside 63 threads that call all the time: how long it takes"
+set xlabel "share of the calls that take no longer"
+set ylabel "microseconds"
+set logscale y
+set format y "%.0f"
+set xrange [0:4.1]
+set xtics ("0" 0, "50%%" 0.30103, "90%%" 1, "99%%" 2, "99.9%%" 3, "99.99%%" 4)
+!
+plot outstanding <<'!'
+set title "In memory, one thread: what a call costs while so many are outstanding"
+set xlabel "calls outstanding"
+set ylabel "nanoseconds a call"
+set logscale xy
+set format y "%.0f"
+set xrange [0.8:100000]
+set xtics (1, 4, 16, 64, 256, "1,024" 1024, "4,096" 4096, "16,384" 16384, "65,535" 65535)
+!
