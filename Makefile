@@ -201,16 +201,23 @@ $(b)/ours: $(BENCH) $(b)/pthreads.o $(OURS)
 $(b)/shared: $(BENCH) $(b)/pthreads.o $(B)/libmux.so
 	$(CC) -o $@ $(BENCH) $(b)/pthreads.o -L$(B) -lmux -Wl,-rpath,$(abspath $(B)) -pthread
 
-# made anew each time, of whatever the variables say now
-peers: $(BENCH) $(addprefix $(b)/,pthreads.o libthread.o plain9.a) $(OURS)
-	@rm -f $(b)/peer $(b)/*-libthread
-	$(if $(PEER),$(CC) -o $(b)/peer $(BENCH) $(b)/$(PEER_THREADS).o $(PEER) $(PEER_LIBS) $(b)/plain9.a -pthread -ldl -lm)
-	$(if $(LIBTHREAD),$(CC) -o $(b)/ours-libthread $(BENCH) $(b)/libthread.o $(OURS) $(LIBTHREAD) -pthread -ldl -lm)
-	$(if $(LIBTHREAD),$(if $(PEER), \
-		$(CC) -o $(b)/peer-libthread $(BENCH) $(b)/libthread.o $(PEER) $(LIBTHREAD) -pthread -ldl -lm))
+# what is measured by turns, linked anew each time, with whatever the variables say now
+SIDES = $(b)/sides
+side = $(CC) -o $(SIDES)/$(1) $(BENCH) $(b)/$(2).o $(3) -pthread -ldl -lm
+sides: $(BENCH) $(addprefix $(b)/,pthreads.o libthread.o plain9.a) $(OURS)
+	@rm -rf $(SIDES)
+	@mkdir $(SIDES)
+	$(call side,ours,pthreads,$(OURS))
+	$(if $(PEER),$(call side,peer,$(PEER_THREADS),$(PEER) $(PEER_LIBS) $(b)/plain9.a))
+	$(if $(LIBTHREAD),$(call side,ours-libthread,libthread,$(OURS) $(LIBTHREAD)))
+	$(if $(LIBTHREAD),$(if $(PEER),$(call side,peer-libthread,libthread,$(PEER) $(LIBTHREAD))))
 
-bench: $(b)/ours peers
-	CC='$(CC)' PEER_NAME="$(PEER_NAME)" sh benches/compare.sh -r $(ROUNDS) -s $(SECONDS) -l '$(LOADS)' -o $(RESULTS) $(b)
+bench: sides
+	CC='$(CC)' PEER_NAME="$(PEER_NAME)" sh benches/compare.sh -r $(ROUNDS) -s $(SECONDS) -l '$(LOADS)' -o $(RESULTS) $(SIDES)
+
+# that it works, whatever it says
+bench-quick: $(b)/ours
+	sh tests/bench.sh $(B)
 
 # over the Rust face, in memory
 bench-rust:
@@ -253,4 +260,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak sanitize coverage bench peers bench-rust plots instructions install uninstall abi dist deb model check-model check-model-long fuzz clean
+.PHONY: all header examples demo check soak sanitize coverage bench bench-rust plots instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long fuzz clean

@@ -11,17 +11,18 @@ enum {
 	IDLE = 1000 /* Muxes */
 };
 
-#pragma weak mallinfo2
-
+/* what malloc has given away, large pieces included */
 static double
 inuse(void)
 {
-	struct mallinfo2 m;
+#if defined __GLIBC__ && __GLIBC_PREREQ(2, 33)
+	struct mallinfo2 m = mallinfo2();
 
-	if (mallinfo2 == NULL)
-		cannot("mallinfo2");
-	m = mallinfo2();
 	return (double)m.uordblks + m.hblkhd;
+#else
+	cannot("mallinfo2");
+	return 0;
+#endif
 }
 
 static uint64_t nothing; /* a message: its tag is put in, and nobody looks */
