@@ -195,7 +195,7 @@ $(b)/%.o: benches/%.c benches/bench.h include/mux.h
 $(b)/plain9.a: $(b)/plain9.o
 	ar rcs $@ $<
 
-$(b)/ours: $(BENCH) $(b)/pthreads.o $(OURS)
+$(b)/ours: $(BENCH) $(b)/pthreads.o $(B)/libmux.a
 	$(CC) -o $@ $^ -pthread
 
 $(b)/shared: $(BENCH) $(b)/pthreads.o $(B)/libmux.so

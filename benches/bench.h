@@ -118,7 +118,7 @@ Setup setupmem, setupecho, setupprocs, setupbatch, setupheld;
 Loop memloop, muxloop, asyncloop;
 
 /* floors.c */
-Setup setupfloor, setupheldfloor;
+Setup setupfloor;
 Loop memfloor, onefloor, asyncfloor, manyfloor;
 void floorcall(Worker *, Msg *);
 

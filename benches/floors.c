@@ -9,12 +9,6 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 
-static void *
-reply(Worker *w)
-{
-	return &w->reply;
-}
-
 void
 memfloor(Worker *w)
 {
@@ -92,7 +86,7 @@ floorcall(Worker *w, Msg *request)
 	fdsend(&conn.mux, request);
 	while (!atomic_load(&w->ready))
 		futex(&w->ready, FUTEX_WAIT, 0);
-	checkmsg(reply(w), w, w->serial);
+	checkmsg(&w->reply, w, w->serial);
 }
 
 void
@@ -128,10 +122,4 @@ setupfloor(const Load *l)
 	setupecho(l);
 	if (l->threads > 1)
 		newthread(reader, NULL);
-}
-
-void
-setupheldfloor(const Load *l)
-{
-	setupheld(l);
 }

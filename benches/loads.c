@@ -24,7 +24,7 @@ const Load loads[] = {
 	{"procs-8", 8, setupprocs, muxloop, setupfloor, manyfloor},
 	{"async-64", 1, setupecho, asyncloop, setupfloor, asyncfloor},
 	{"asyncbatch-64", 1, setupbatch, asyncloop, setupfloor, asyncfloor},
-	{"asyncheld-64", 1, setupheld, asyncloop, setupheldfloor, asyncfloor},
+	{"asyncheld-64", 1, setupheld, asyncloop, setupheld, asyncfloor},
 	{"lone-1", 1, setupecho, muxloop, setupfloor, onefloor, .stretch = 2,
 		.lone = loneloop, .lonefloor = lonewritefloor, .report = latencies},
 	{"lone-64", 64, setupecho, muxloop, setupfloor, manyfloor, .stretch = 6,
