@@ -67,7 +67,7 @@ find "$build/profiles" -name '*.profraw' >"$build/list"
 "llvm-profdata-$llvm" merge -sparse -f "$build/list" -o "$build/profile"
 # shellcheck disable=SC2046 # no spaces in these names
 "llvm-cov-$llvm" export -format=lcov -instr-profile="$build/profile" $(sed 's/^/-object /' "$build/programs") \
-	-ignore-filename-regex='(registry|rustc/|c-tests|include|docs/|/tests)' >"$build/lcov" 2>"$build/warnings"
+	-ignore-filename-regex='(registry|rustc/|c-tests|include|docs/|/tests|core/fuzz/)' >"$build/lcov" 2>"$build/warnings"
 
 awk -v missed="$build/missed" '
 	/^SF:/ {

@@ -33,8 +33,16 @@ impl<P: Protocol, W> Calls<P, W> {
     #[cold]
     fn grow(&mut self) -> Option<u32> {
         let next = self.places.len() as u32;
-        if next == NONE || self.places.try_reserve(1).is_err() {
-            return None;
+        if self.places.len() == self.places.capacity() {
+            // By half rather than to the double, so that a third of it is empty at most.
+            let more = match self.places.len() {
+                0 => 4,
+                few @ 1..16 => few,
+                many => many / 2,
+            };
+            if next == NONE || self.places.try_reserve_exact(more).is_err() {
+                return None;
+            }
         }
         // The question keeps code that grows the table, and could fail, out of the library.
         if self.places.len() < self.places.capacity() {
