@@ -3,6 +3,7 @@
 # all interleavings of two and three callers, or all with so many preemptions, or as many as there is time for;
 # shuttle goes through random schedules of four to six. Then faults are put in, one at a time, and each has
 # to be found.
+# shellcheck disable=SC2086 # options and names, each of several words
 set -eu
 
 : "${CARGO:=cargo}" "${JOBS:=2}"
@@ -36,6 +37,6 @@ cat "$target/shuttle.log"
 [ $status = 0 ] || exit 1
 
 for fault in faults/*.patch; do
-	patch -s -p1 --dry-run -f -d ../.. <"$fault" >/dev/null || { echo "model: $fault does not fit the source"; exit 1; }
+	patch -s -p1 -F 0 --dry-run -f -d ../.. <"$fault" >/dev/null || { echo "model: $fault does not fit the source"; exit 1; }
 done
 sh faults.sh "$target" $faults

@@ -73,15 +73,22 @@ pub fn run() {
         if times.stopped {
             return;
         }
-        let Some(next) = times.alarms.iter().map(|alarm| alarm.deadline).min() else { continue };
-        times.now = times.now.max(next);
-        let now = times.now;
-        let (due, later) = times.alarms.drain(..).partition(|alarm| alarm.deadline <= now);
-        times.alarms = later;
         drop(times);
-        let due: Vec<Alarm> = due;
-        for bed in due.into_iter().filter_map(|alarm| alarm.bed) {
-            bed.ring();
-        }
+        strike();
+    }
+}
+
+/// Moves the time on, to the next that somebody waits for.
+pub fn strike() {
+    let mut times = prim::lock(&CLOCK.times);
+    let Some(next) = times.alarms.iter().map(|alarm| alarm.deadline).min() else { return };
+    times.now = times.now.max(next);
+    let now = times.now;
+    let (due, later): (Vec<Alarm>, _) =
+        times.alarms.drain(..).partition(|alarm| alarm.deadline <= now);
+    times.alarms = later;
+    drop(times);
+    for bed in due.into_iter().filter_map(|alarm| alarm.bed) {
+        bed.ring();
     }
 }

@@ -11,6 +11,8 @@ use crate::wire::Ledger;
 pub enum Fate {
     /// It is sent, and answered.
     Answered,
+    /// The same, but the server takes it when it has no reply that is not read; and deadlines pass meanwhile.
+    Behind,
     /// It is sent, and never answered.
     Mute,
     /// It does not take its tag.

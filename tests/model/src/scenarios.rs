@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::message::Fate::{self, Answered, Mute, Torn, Unsendable, Untaggable};
+use crate::message::Fate::{self, Answered, Behind, Mute, Torn, Unsendable, Untaggable};
 use crate::wire::{Order, Plan};
 use crate::world::World;
 
@@ -54,6 +54,7 @@ scenarios! {
     given_up Some(3), None, "a non-blocking call is given up beside a blocking one";
     deadline Some(3), Some(4), "one of two calls has a deadline";
     deadline_naps Some(2), Some(3), "the same, with nbrecv";
+    late_while_sent Some(2), Some(3), "one is late while another sends its request, and others come";
     procs Some(2), Some(3), "two callers under both procs";
     procs_come Some(2), Some(3), "procs are started under two callers";
     procs_twice Some(2), Some(3), "procs are started twice, under one caller";
@@ -242,6 +243,28 @@ fn deadline() {
 
 fn deadline_naps() {
     timed(Plan { can_try: true, ..Plan::new(100) });
+}
+
+/// 10 receives; 20 sends, and then for 30, and the server wants both their replies to be read before it takes
+/// that; 10 goes, and 30 receives, late already, and sleeps again, to be late at once. It may be told before
+/// it says so, and its reply received by 21, and 40 begin, with its number.
+///
+/// 21 is never answered, so it receives until 40 is over. (The other way round, which takes 4 preemptions, is a lock-up:
+/// 40 receives, with its own reply there, while 21's owner is in send for it.)
+fn late_while_sent() {
+    let world = World::new(Plan { gives_up: true, ..Plan::new(100) });
+    let muxer = world.go(|world| world.rpc(10, Answered));
+    let sender = world.go(|world| {
+        world.rpc(20, Answered);
+        world.rpc(21, Mute);
+    });
+    let late = world.go(|world| world.rpc_before(30, Behind, 10));
+    let _ = muxer.join();
+    world.rpc(40, Answered);
+    world.close();
+    let _ = sender.join();
+    let _ = late.join();
+    world.finish(Vec::new());
 }
 
 fn procs() {

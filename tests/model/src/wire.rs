@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::clock;
 use crate::message::{Fate, Frame, Reply, Request};
 use crate::prim::{self, choose};
 use crate::rpc::{Batch, Polled, Transport};
@@ -106,6 +107,13 @@ struct Flow {
     sender_waits: bool,
 }
 
+impl Flow {
+    /// How many replies are there to be read.
+    fn unread(&self) -> usize {
+        self.server.iter().filter(|held| !held.mute).count()
+    }
+}
+
 /// The connection.
 pub struct Wire {
     pub plan: Plan,
@@ -156,8 +164,11 @@ impl Wire {
     fn send_it(&self, frame: &Frame, tag: u32) -> Result<(), Unsent> {
         let mut flow = prim::lock(&self.flow);
         let epoch = flow.epoch;
-        if flow.server.len() >= self.plan.room {
-            while !flow.server.is_empty() && !flow.closed && flow.epoch == epoch {
+        if frame.fate == Fate::Behind {
+            clock::strike();
+        }
+        if flow.unread() >= self.plan.room || frame.fate == Fate::Behind {
+            while flow.unread() > 0 && !flow.closed && flow.epoch == epoch {
                 flow.sender_waits = true;
                 flow = prim::wait(&self.space, flow);
                 flow.sender_waits = false;
@@ -171,7 +182,7 @@ impl Wire {
             Fate::Torn if flow.closed || flow.epoch != epoch => return Err(Unsent),
             _ if flow.closed || flow.epoch != epoch => return Ok(()),
             Fate::Message => return Ok(()),
-            Fate::Answered | Fate::Mute | Fate::Torn => {}
+            Fate::Answered | Fate::Behind | Fate::Mute | Fate::Torn => {}
         }
         let twice = flow.server.iter().find(|held| held.tag == tag);
         assert!(twice.is_none(), "the server gets tag {tag} twice");

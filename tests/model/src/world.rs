@@ -127,7 +127,10 @@ impl World {
                 let to = reply.settle();
                 say!("call {number} has its reply");
                 assert_eq!(number, to, "a call has got the reply of another");
-                assert!(matches!(frame.fate, Fate::Answered | Fate::Torn), "and nobody sent it");
+                assert!(
+                    matches!(frame.fate, Fate::Answered | Fate::Behind | Fate::Torn),
+                    "and nobody sent it"
+                );
             }
             Err(error) => {
                 say!("call {number}: {error:?}");
