@@ -19,7 +19,7 @@ missed=0
 fault() {
 	rm -rf "$copy/libmux"
 	mkdir "$copy/libmux"
-	cp -r Cargo.toml Cargo.lock build.rs src include docs fuzz "$copy/libmux"
+	cp -r Cargo.toml Cargo.lock build.rs src include docs benches fuzz "$copy/libmux"
 	F=$4 T=$5 awk 'BEGIN { f = ENVIRON["F"]; t = ENVIRON["T"] }
 		!done && (i = index($0, f)) { $0 = substr($0, 1, i - 1) t substr($0, i + length(f)); done = 1 }
 		{ print } END { exit !done }' "$3" >"$copy/mutant" || { echo "faults: $1: $3 has no '$4'" >&2; exit 1; }

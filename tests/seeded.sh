@@ -55,7 +55,7 @@ for patch; do
 	tree=$build/$name
 	rm -rf "$tree"
 	mkdir -p "$tree"
-	cp -R src include c-tests tests tools docs build.rs Cargo.toml Cargo.lock Makefile "$tree"
+	cp -R src include c-tests tests tools docs benches build.rs Cargo.toml Cargo.lock Makefile "$tree"
 	ln -s "$build/target" "$tree/target"
 	# no fuzz: one that does not fit any more is to be made anew
 	if ! patch -s -F 0 -p 1 -d "$tree" <"$patch" >"$tree/out" 2>&1; then
