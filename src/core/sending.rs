@@ -102,6 +102,7 @@ impl<P: Protocol, W> Machine<P, W> {
         range: Range,
     ) -> Step<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+        debug_assert!(self.muxer != Muxer::Call(id.0), "nor who sends");
         let over = call.reply.is_some();
         let step = match (result, call.kind) {
             (_, Kind::Blocking) if over => {

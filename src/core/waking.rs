@@ -17,6 +17,7 @@ impl<P: Protocol, W> Machine<P, W> {
         if let Some(call) = self.calls.get_mut(id.0) {
             call.wake = Some(wake);
             call.abed = call.timed;
+            debug_assert!(self.muxer != Muxer::Call(id.0), "who sleeps has not the role");
         }
     }
 
