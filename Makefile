@@ -118,6 +118,10 @@ FUZZ_SECONDS = 3600
 fuzz:
 	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh $(FUZZ_SECONDS)
 
+# that it finds faults, each of which has five minutes for each target
+fuzz-faults:
+	CARGO='$(CARGO)' sh fuzz/faults.sh 300
+
 # What takes longer: the C tests under every sanitizer with both libraries, faults put into the library that
 # they and memcheck must find; and how much of src the tests reach.
 sanitize:
@@ -260,4 +264,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak sanitize coverage bench bench-rust plots instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long fuzz clean
+.PHONY: all header examples demo check soak sanitize coverage bench bench-rust plots instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long fuzz fuzz-faults clean

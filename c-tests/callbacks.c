@@ -270,6 +270,12 @@ sweep(const Scene *scene, int way, long every)
 				break;
 			runs++;
 		}
+		/* each step there is, is what is promised */
+		if (good && every == 1 && kind != NBRECV && n >= most) {
+			tap_ok(0, "%s (%s): there are more than %ld of %s, and they were not tried", scene->name, scene_way(way),
+			    most, names[kind]);
+			good = 0;
+		}
 		if (n > 0)
 			len += snprintf(what + len, sizeof what - (size_t)len, ", %s %ld", names[kind], n);
 	}

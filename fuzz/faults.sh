@@ -1,6 +1,7 @@
 #!/bin/sh
-# faults.sh [SECONDS]: whether the fuzzers find faults. Each of these is put into a copy of the library, and
-# both targets run, from nothing, for so long at most. It prints what each needed: docs/fuzzing.md.
+# faults.sh [SECONDS]: the fuzzers find faults. Each of these is put into a copy of the library, and the targets
+# that have to find it run, from nothing, for so long at most. It prints what each needed (docs/fuzzing.md), and
+# fails unless all of them have found it.
 set -eu
 
 seconds=${1:-300}
@@ -9,20 +10,23 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 : "${CARGO:=cargo}"
 target=$PWD/target/fuzz
+# shellcheck source=fuzz/flags.sh
 . fuzz/flags.sh
 
-# fault NAME FILE FROM TO: the line of FILE that holds FROM has TO in its place
+missed=0
+
+# fault NAME TARGETS FILE FROM TO: the line of FILE that holds FROM has TO in its place; TARGETS have to find that
 fault() {
 	rm -rf "$copy/libmux"
 	mkdir "$copy/libmux"
 	cp -r Cargo.toml Cargo.lock build.rs src include docs fuzz "$copy/libmux"
-	F=$3 T=$4 awk 'BEGIN { f = ENVIRON["F"]; t = ENVIRON["T"] }
+	F=$4 T=$5 awk 'BEGIN { f = ENVIRON["F"]; t = ENVIRON["T"] }
 		!done && (i = index($0, f)) { $0 = substr($0, 1, i - 1) t substr($0, i + length(f)); done = 1 }
-		{ print } END { exit !done }' "$2" >"$copy/mutant" || { echo "# $1: $2 has no '$3'" >&2; exit 1; }
-	cp "$copy/mutant" "$copy/libmux/$2"
+		{ print } END { exit !done }' "$3" >"$copy/mutant" || { echo "faults: $1: $3 has no '$4'" >&2; exit 1; }
+	cp "$copy/mutant" "$copy/libmux/$3"
 	RUSTFLAGS=$flags "$CARGO" build -q --release --locked --manifest-path "$copy/libmux/fuzz/Cargo.toml" \
 		--target "$host" --target-dir "$target" --bin machine --bin face
-	for program in machine face; do
+	for program in $2; do
 		mkdir "$copy/libmux/$program"
 		begun=$(date +%s)
 		"$target/$host/release/$program" -max_total_time="$seconds" -max_len=512 -timeout=10 -seed=1 \
@@ -31,21 +35,26 @@ fault() {
 		runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$copy/log")
 		test -n "$runs" || runs=$(sed -n 's/^#\([0-9]*\).*/\1/p' "$copy/log" | tail -n 1)
 		says=$(grep -E -A1 "panicked at|^face:|SUMMARY|libFuzzer: timeout" "$copy/log" | head -n 2 | tr '\n' ' ' | cut -c1-150)
+		# it has ended otherwise than by a finding
+		[ -n "$says" ] || how='not found'
+		[ "$how" = found ] || missed=$((missed + 1))
 		echo "$1: $program: $how, $(($(date +%s) - begun)) s, $runs runs: $says"
 	done
 }
 
-fault 'the tag is free at once when a call is given up' src/core/deadline.rs \
+fault 'the tag is free at once when a call is given up' 'machine face' src/core/deadline.rs \
 	'            call.stage = Stage::GivenUp;' \
 	'            call.stage = Stage::GivenUp; if let Some(tag) = call.tag { self.tags.give_back(tag); }'
-fault 'an early reply is lost when send fails' src/core/sending.rs \
+fault 'an early reply is lost when send fails' 'machine face' src/core/sending.rs \
 	'let over = call.reply.is_some();' \
 	'let over = call.reply.is_some() && result.is_ok(); if !over { call.reply = None; }'
-fault 'the role is lost when the muxer is late' src/core/deadline.rs \
+fault 'the role is lost when the muxer is late' 'machine face' src/core/deadline.rs \
 	'self.stats.errors += 1;' \
 	'self.stats.errors += 1; if self.muxer == Muxer::Call(id.0) { self.despair(); return Step::TimedOut; }'
-fault 'an orphan is delivered twice' src/rpc/mod.rs \
+fault 'an orphan is delivered twice' face src/rpc/mod.rs \
 	'self.transport.orphan(orphan);' \
 	'let twice = unsafe { std::ptr::read(&orphan) }; self.transport.orphan(twice); self.transport.orphan(orphan);'
-fault 'the sender of a batch forgets the failure of the first' src/rpc/batching.rs \
+fault 'the sender of a batch forgets the failure of the first' face src/rpc/batching.rs \
 	'answer = result;' 'let _ = result;'
+
+[ "$missed" -eq 0 ] || { echo "faults: $missed not found" >&2; exit 1; }
