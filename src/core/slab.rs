@@ -16,7 +16,7 @@ pub struct Calls<P: Protocol, W> {
 
 /// More places than these are given up when the last call is over: what a Mux keeps, it leaks when
 /// it is dropped.
-const KEPT: usize = 32;
+const KEPT: usize = 8;
 
 impl<P: Protocol, W> Calls<P, W> {
     pub const fn new() -> Calls<P, W> {

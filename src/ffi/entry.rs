@@ -155,7 +155,7 @@ pub unsafe fn inside<'a>(mux: *mut Mux) -> Option<&'a Inside> {
 ///
 /// # Safety
 /// As for [`inside`].
-#[inline]
+#[inline(always)]
 pub unsafe fn callable<'a>(mux: *mut Mux) -> Option<&'a Inside> {
     // SAFETY: the caller's promise, passed on.
     let inside = unsafe { inside(mux) }?;

@@ -256,6 +256,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             self.release(state);
             match step {
                 Step::Receive => {}
+                Step::Reply(reply) => return Ok(reply),
                 over => return outcome(Waited::Step(over)),
             }
         }
