@@ -3,10 +3,13 @@
 /* Of those being sent at once, some may be answered before the rest is read. */
 #define sending(i)	(stage[i] == SENDING && !hopeless[i])
 #define open(i)		(sending(i) && reply[i] == 0)
+/* Some of what is being sent has yet to be taken by the server: is_still_sent. */
 #ifdef FAULT_ANSWERED_IS_DUE
 #define is_reply_due	(taken > on_the_way || COUNT(sending) > 1)
+#define is_still_sent	true
 #else
 #define is_reply_due	(taken > on_the_way || (COUNT(sending) > 1 && SOME(open)))
+#define is_still_sent	SOME(open)
 #endif
 #define is_useful_reply_due	(taken > on_the_way + held)
 

@@ -56,7 +56,7 @@ inline step_aside(i) {
 	/* another sends its request, or will: it receives meanwhile */
 	:: is_muxer(i) && ((stage[i] == QUEUED && sender != NOBODY) || stage[i] == SENDING) ->
 		if
-		:: (reply[i] == 0 || !has_better_heirs) && is_reply_due -> act[i] = RECEIVE
+		:: (reply[i] == 0 || (is_still_sent && !has_better_heirs)) && is_reply_due -> act[i] = RECEIVE
 		:: else -> act[i] = SINKING
 		fi
 	fi				/* others are not to ask: they would block here */
@@ -235,7 +235,7 @@ inline stand_in() {
 	:: COUNT(helping) > 0 ->
 		ANY(heir, unanswered_stand_in);
 		if
-		:: heir == NOBODY -> ANY(heir, answered_stand_in)
+		:: heir == NOBODY && is_still_sent -> ANY(heir, answered_stand_in)
 		:: else
 		fi
 	:: else

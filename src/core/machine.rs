@@ -313,6 +313,15 @@ impl<P: Protocol, W> Machine<P, W> {
         self.helping.rfind(&mut self.calls, is_due).is_some()
     }
 
+    /// Whether the server has yet to take some of what is being sent, and may want to be read before. What it
+    /// has answered it has taken.
+    pub(super) fn is_still_sent(&mut self) -> bool {
+        let is_open = |call: &Call<P, W>| !call.hopeless && call.reply.is_none();
+        let own = self.senders_own().and_then(|id| self.calls.get_mut(id));
+        own.is_some_and(|call| is_open(call))
+            || self.helping.rfind(&mut self.calls, is_open).is_some()
+    }
+
     /// The call whose owner has the turn, if it is its own request that it is sending.
     fn senders_own(&mut self) -> Option<u32> {
         let Sender::Call(id) = self.sender else { return None };

@@ -179,8 +179,9 @@ impl<P: Protocol, W> Machine<P, W> {
             }
             // Another sends its request, and it receives meanwhile.
             Stage::Queued | Stage::Sending if self.muxer == me => {
-                // With its own reply there, it receives only when nobody else can.
-                let stays = call.reply.is_none() || !self.has_better_heirs();
+                // With its own reply there, it receives only when nobody else can, and for the sender's sake.
+                let stays =
+                    call.reply.is_none() || (self.is_still_sent() && !self.has_better_heirs());
                 if stays && self.is_reply_due() {
                     return Step::Receive;
                 }
@@ -402,7 +403,11 @@ impl<P: Protocol, W> Machine<P, W> {
         if self.helping.is_empty() {
             return None;
         }
-        self.unanswered_stand_in().or_else(|| self.helping.rfind(&mut self.calls, can_receive))
+        let unanswered = self.unanswered_stand_in();
+        if unanswered.is_some() || !self.is_still_sent() {
+            return unanswered;
+        }
+        self.helping.rfind(&mut self.calls, can_receive)
     }
 
     fn unanswered_stand_in(&mut self) -> Option<u32> {

@@ -327,6 +327,31 @@ fn stand_in() -> (Bench, (CallId, u32), Begun) {
 }
 
 /// The same of a sender that has taken others along with its own request.
+/// The server has taken all that is being sent, so the sender comes back by itself; and what is due besides, a
+/// reply to a call that was given up, may never come.
+#[test]
+fn a_stand_in_leaves_when_all_that_is_being_sent_is_its_own_and_has_been_answered() {
+    let mut bench = Bench::new(WIDE);
+    let (muxer, muxers_tag, _) = bench.waiting_call();
+    let (given_up, _) = bench.started_call(0);
+    bench.machine.give_up(given_up);
+    let (a, tag_a) = bench.sent_call();
+    let b = bench.call();
+    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    bench.deliver(muxers_tag, 9);
+    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    assert_eq!(bench.step(b.id), Step::Receive);
+    bench.deliver(b.tag.unwrap(), 2);
+    assert_eq!(bench.step(b.id), Step::Sleep);
+    assert_eq!(bench.woken(), [], "nor is it called again");
+    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Receive);
+    assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2))]);
+    bench.deliver(tag_a, 1);
+    assert_eq!(bench.step(a), Step::Reply(1));
+}
+
 #[test]
 fn a_stand_in_leaves_when_the_senders_own_has_been_answered_too() {
     let (mut bench, (_, tag_a), b) = stand_in();

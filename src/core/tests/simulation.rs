@@ -222,6 +222,8 @@ impl World {
                     // An executor may look for no reason; and has to, when nobody receives.
                     Doing::Watches(_) => !self.wire.is_empty(),
                     Doing::Recv(_) | Doing::ByHand(_, true) => !self.wire.is_empty(),
+                    // What the server has taken does not wait for its listening.
+                    Doing::Help(_, _, request, _) if self.early.contains(&request) => true,
                     Doing::Send(_) | Doing::Help(..) | Doing::Along(_) => !self.stuffed(),
                     _ => true,
                 };

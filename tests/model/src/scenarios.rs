@@ -54,7 +54,7 @@ scenarios! {
     given_up Some(3), None, "a non-blocking call is given up beside a blocking one";
     deadline Some(3), Some(4), "one of two calls has a deadline";
     deadline_naps Some(2), Some(3), "the same, with nbrecv";
-    late_while_sent Some(2), Some(3), "one is late while another sends its request, and others come";
+    late_while_sent Some(2), Some(4), "one is late while another sends its request, and others come";
     procs Some(2), Some(3), "two callers under both procs";
     procs_come Some(2), Some(3), "procs are started under two callers";
     procs_twice Some(2), Some(3), "procs are started twice, under one caller";
