@@ -52,114 +52,307 @@
 //! When the server goes, every request of every client is answered by an error, then each client ends.
 #![forbid(unsafe_code)]
 
+mod arriving;
+mod buffer;
+mod cleanup;
+mod clients;
 mod config;
+mod end;
+mod fids;
+mod flush;
+mod forward;
+mod mix;
+mod numbers;
+mod refusal;
+mod reply;
+mod requests;
+mod seen;
+mod turns;
+mod upstream;
+mod version;
+
+#[cfg(any(test, mux_fuzz))]
+mod audit;
+#[cfg(any(test, mux_fuzz))]
+pub mod fuzz;
+#[cfg(test)]
+mod tests;
 
 pub use config::Config;
+pub use end::End;
+pub use seen::{ClientInfo, Seen, Stats, Tracer};
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A client, until [`Share::client_gone`]; its number is not used again soon, and not as the same id.
+use buffer::Pool;
+use cleanup::Cleanups;
+use clients::{Clients, Stage, Waits};
+use fids::Fids;
+use mix::Mix;
+use refusal::Refusal;
+use requests::Requests;
+use upstream::Upstream;
+
+use crate::wire::{self, Dialect, HEADER, types};
+
+/// A client, from [`Share::client_connected`] to [`Share::client_gone`]. Its number is used again, but
+/// not as the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId {
     index: u32,
     round: u32,
 }
 
+impl ClientId {
+    /// A small number, of no other client that is connected now: for logs, and for a driver's tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
 /// Many clients, one server.
 pub struct Share {
     config: Config,
+    now: Duration,
+    upstream: Upstream,
+    clients: Clients,
+    requests: Requests,
+    fids: Fids,
+    cleanups: Cleanups,
+    /// Clients with messages that wait for their turn, in order.
+    ring: VecDeque<ClientId>,
+    /// Clients whose Tversion waits for the server's.
+    greeting: VecDeque<ClientId>,
+    changed: VecDeque<ClientId>,
+    pool: Pool,
+    stats: Stats,
+    tracer: Option<Tracer>,
 }
 
 impl Share {
-    /// No clients; the first thing to write to the server, if the dialect is settled, is a Tversion.
+    /// No clients. If the dialect is chosen, there is a Tversion to be written to the server already.
     #[must_use]
     pub fn new(config: Config) -> Share {
-        Share { config }
+        let config = Config { max_inflight: config.max_inflight.max(1), ..config };
+        let mut share = Share {
+            now: Duration::ZERO,
+            upstream: Upstream::default(),
+            clients: Clients::new(Mix::new(config.seed)),
+            requests: Requests::default(),
+            fids: Fids::default(),
+            cleanups: Cleanups::default(),
+            ring: VecDeque::new(),
+            greeting: VecDeque::new(),
+            changed: VecDeque::new(),
+            pool: Pool::default(),
+            stats: Stats::default(),
+            tracer: None,
+            config,
+        };
+        if let Some(dialect) = share.config.dialect {
+            share.ask_version(dialect);
+        }
+        share
     }
 
-    /// It is `now`, counted from whenever: everything that happens next happens then. Answers
-    /// nothing; what was late shows as with any other event.
+    /// It is `now`, counted from when the share was made. What happens next happens then; what was to
+    /// happen by then has happened.
     pub fn tick(&mut self, now: Duration) {
-        let _ = (now, &self.config);
-        todo!()
+        self.now = self.now.max(now);
+        self.late_version();
+        self.late_cleanups();
+        self.take_turns();
     }
 
-    /// When [`tick`](Share::tick) should be called at the latest.
+    /// When [`tick`](Share::tick) should be called at the latest, if nothing else happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        todo!()
+        let version = self.upstream.deadline();
+        let cleanup = self.cleanups.deadline();
+        version.into_iter().chain(cleanup).min()
     }
 
     /// A client has connected.
     pub fn client_connected(&mut self) -> ClientId {
-        todo!()
+        let id = self.clients.add();
+        if self.ended().is_some() {
+            self.clients.get(id.index).stage = Stage::Closing;
+            self.mark(id.index);
+        }
+        id
     }
 
-    /// It has sent these bytes, cut anywhere. All of them are taken. Who has gone is ignored.
+    /// It has sent these bytes, cut anywhere. All of them are taken; who hands over large pieces of one
+    /// whom it should not read keeps that much more.
     pub fn client_bytes(&mut self, id: ClientId, bytes: &[u8]) {
-        let _ = (id, bytes);
-        todo!()
+        if let Some(c) = self.clients.find(id) {
+            self.arrive(c, bytes);
+            self.take_turns();
+        }
     }
 
-    /// It has closed its end or cannot be written to, or it was closing and has been closed. What it
+    /// It has closed its end or can not be written to, or it was closing and has been closed. What it
     /// had is flushed and clunked; the id is nobody's from now on.
     pub fn client_gone(&mut self, id: ClientId) {
-        let _ = id;
-        todo!()
+        if let Some(c) = self.clients.find(id) {
+            self.clean_up(c);
+            self.clients.remove(id);
+            self.take_turns();
+        }
     }
 
     /// Whether more bytes of this client are welcome. That it goes must be noticed even so.
     #[must_use]
     pub fn wants_read(&self, id: ClientId) -> bool {
-        let _ = id;
-        todo!()
+        self.clients.look(id).is_some_and(|client| match client.stage {
+            Stage::Closing => false,
+            _ => client.waits == Waits::No || client.inbox.len() < self.config.max_held_bytes,
+        })
     }
 
     /// What is to be written to this client.
     #[must_use]
     pub fn output(&self, id: ClientId) -> &[u8] {
-        let _ = id;
-        todo!()
+        self.clients.look(id).map_or(&[], |client| client.out.as_slice())
     }
 
     /// The first `n` bytes of its output were written.
     pub fn client_wrote(&mut self, id: ClientId, n: usize) {
-        let _ = (id, n);
-        todo!()
+        if let Some(c) = self.clients.find(id) {
+            let client = self.clients.get(c);
+            client.out.consume(n);
+            self.pool.take_back(&mut client.out);
+            self.go_on(c);
+            self.take_turns();
+        }
     }
 
     /// Whether its connection is to be closed as soon as its output is written.
     #[must_use]
     pub fn is_closing(&self, id: ClientId) -> bool {
-        let _ = id;
-        todo!()
+        self.clients.look(id).is_some_and(|client| client.stage == Stage::Closing)
     }
 
-    /// A client whose output, wish to be read or closing has changed since it was last named here.
+    /// A client whose output, wish to be read or closing may have changed since it was last named here.
     pub fn next_changed(&mut self) -> Option<ClientId> {
-        todo!()
+        loop {
+            let id = self.changed.pop_front()?;
+            if let Some(c) = self.clients.find(id) {
+                self.clients.get(c).changed = false;
+                return Some(id);
+            }
+        }
     }
 
     /// The server has sent these bytes, cut anywhere.
     pub fn server_bytes(&mut self, bytes: &[u8]) {
-        let _ = bytes;
-        todo!()
+        if self.ended().is_some() {
+            return;
+        }
+        if let Err(end) = self.replies(bytes) {
+            self.end(end);
+        }
+        self.take_turns();
     }
 
     /// What is to be written to the server.
     #[must_use]
     pub fn server_output(&self) -> &[u8] {
-        todo!()
+        self.upstream.out.as_slice()
     }
 
     /// The first `n` bytes of the server's output were written.
     pub fn server_wrote(&mut self, n: usize) {
-        let _ = n;
-        todo!()
+        self.upstream.out.consume(n);
+        self.pool.take_back(&mut self.upstream.out);
+        self.take_turns();
     }
 
-    /// The server has closed its end, or cannot be written to.
+    /// The server has closed its end, or can not be written to.
     pub fn server_gone(&mut self) {
-        todo!()
+        self.end(End::Gone);
+    }
+
+    /// Why the session with the server is over, if it is. Clients have their errors in their outputs
+    /// then, and are closing.
+    #[must_use]
+    pub fn ended(&self) -> Option<&End> {
+        self.upstream.end()
+    }
+
+    /// The dialect that is spoken, once that is settled.
+    #[must_use]
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.upstream.settled()
+    }
+
+    /// The output or the state of this client has changed.
+    #[inline]
+    fn mark(&mut self, c: u32) {
+        let client = self.clients.get(c);
+        if !client.changed {
+            client.changed = true;
+            self.changed.push_back(self.clients.id(c));
+        }
+    }
+
+    /// Adds a message to this client's output.
+    #[inline]
+    fn tell(&mut self, c: u32, message: &[u8], patch: impl FnOnce(&mut [u8])) {
+        let id = self.clients.id(c);
+        let client = self.clients.get(c);
+        self.pool.lend(&mut client.out);
+        let message = client.out.append(message);
+        patch(message);
+        if let Some(tracer) = &mut self.tracer {
+            tracer(self.upstream.dialect, Seen::ToClient(id, message));
+        }
+        self.mark(c);
+    }
+
+    /// Adds a message to the server's output.
+    #[inline]
+    fn ask(&mut self, message: &[u8], patch: impl FnOnce(&mut [u8])) {
+        self.pool.lend(&mut self.upstream.out);
+        let message = self.upstream.out.append(message);
+        patch(message);
+        if let Some(tracer) = &mut self.tracer {
+            tracer(self.upstream.dialect, Seen::ToServer(message));
+        }
+    }
+
+    /// Answers a request with an error of our own.
+    fn refuse(&mut self, c: u32, tag: u16, why: Refusal) {
+        self.stats.refused += 1;
+        let dialect = self.upstream.dialect;
+        let ename = why.ename().as_bytes();
+        let mut message = [0; 64];
+        let mut at = HEADER;
+        if dialect != Dialect::L {
+            message[at..at + 2].copy_from_slice(&(ename.len() as u16).to_le_bytes());
+            message[at + 2..at + 2 + ename.len()].copy_from_slice(ename);
+            at += 2 + ename.len();
+        }
+        if dialect != Dialect::Plain {
+            wire::put_u32(&mut message, at, why.errno());
+            at += 4;
+        }
+        self.answer(c, dialect.error_type(), tag, &mut message[..at]);
+    }
+
+    /// Answers with a message of our own; `message` has room for the header.
+    fn answer(&mut self, c: u32, kind: u8, tag: u16, message: &mut [u8]) {
+        let size = message.len() as u32;
+        wire::put_u32(message, 0, size);
+        message[4] = kind;
+        wire::put_tag(message, tag);
+        self.tell(c, message, |_| ());
+    }
+
+    /// Answers a Tflush.
+    fn answer_flush(&mut self, c: u32, tag: u16) {
+        self.answer(c, types::RFLUSH, tag, &mut [0; HEADER]);
     }
 }

@@ -31,6 +31,8 @@ pub struct Places {
     pub names: u16,
     /// Where the count is that its reply may have.
     pub count: Option<u32>,
+    /// Where what is known of it ends.
+    pub end: u32,
 }
 
 impl Places {
@@ -60,9 +62,15 @@ pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<Places, Malformed
     let kind = bytes[4];
     let row = message(dialect, kind).filter(|row| row.number == kind).ok_or(Malformed::Type)?;
     let fields = row.request.ok_or(Malformed::Type)?;
-    let mut places =
-        Places { message: row, fids: [(0, Does::Uses); 2], fid_count: 0, names: 0, count: None };
-    each_field(fields, dialect, bytes, |field, at, _| match field.kind {
+    let mut places = Places {
+        message: row,
+        fids: [(0, Does::Uses); 2],
+        fid_count: 0,
+        names: 0,
+        count: None,
+        end: 0,
+    };
+    places.end = each_field(fields, dialect, bytes, |field, at, _| match field.kind {
         Kind::Fid(does) => {
             places.fids[places.fid_count as usize] = (at as u32, does);
             places.fid_count += 1;
@@ -70,7 +78,7 @@ pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<Places, Malformed
         Kind::Count => places.count = Some(at as u32),
         Kind::Names => places.names = u16_at(bytes, at),
         _ => {}
-    })?;
+    })? as u32;
     Ok(places)
 }
 
@@ -105,14 +113,14 @@ pub fn version(bytes: &[u8]) -> Result<(u32, &[u8]), Malformed> {
     Ok((msize, name))
 }
 
-/// Calls `see` with each field, its place and its length, in order.
+/// Calls `see` with each field, its place and its length, in order, and answers where the last ends.
 #[inline]
 pub(super) fn each_field(
     fields: &'static [Field],
     dialect: Dialect,
     bytes: &[u8],
     mut see: impl FnMut(&Field, usize, usize),
-) -> Result<(), Malformed> {
+) -> Result<usize, Malformed> {
     let mut at = HEADER;
     for field in fields {
         if !field.dialects.has(dialect) {
@@ -139,7 +147,7 @@ pub(super) fn each_field(
         see(field, at, length);
         at += length;
     }
-    Ok(())
+    Ok(at)
 }
 
 fn number(rest: &[u8]) -> Result<u32, Malformed> {
