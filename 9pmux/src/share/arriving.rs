@@ -196,12 +196,10 @@ impl Share {
 
     /// The first message of the inbox, or what is about to become it, waits.
     fn wait(&mut self, c: u32, waits: Waits) {
-        let id = self.clients.id(c);
-        let client = self.clients.get(c);
-        if waits == Waits::Turn && client.waits != Waits::Turn {
-            self.ring.push_back(id);
+        self.clients.get(c).waits = waits;
+        if waits == Waits::Turn {
+            self.line_up(c);
         }
-        client.waits = waits;
         self.mark(c);
     }
 

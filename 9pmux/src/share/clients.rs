@@ -49,6 +49,8 @@ pub struct Auth {
 pub struct Client {
     pub stage: Stage,
     pub waits: Waits,
+    /// It is in the ring of those that wait for their turn, perhaps for nothing any more.
+    pub in_ring: bool,
     /// It is in the list of those that have changed.
     pub changed: bool,
     pub msize: u32,
@@ -75,6 +77,7 @@ impl Client {
         Client {
             stage: Stage::New,
             waits: Waits::No,
+            in_ring: false,
             changed: false,
             msize: 0,
             skip: 0,

@@ -76,6 +76,11 @@ impl Fids {
     }
 
     #[cfg(any(test, mux_fuzz))]
+    pub fn is_taken(&self, number: u32) -> bool {
+        self.numbers.is_taken(number)
+    }
+
+    #[cfg(any(test, mux_fuzz))]
     pub fn records(&self) -> &[Fid] {
         &self.records
     }

@@ -1,1 +1,1 @@
-
+//! Events out of bytes.

@@ -56,6 +56,14 @@ impl Numbers {
         }
         self.taken -= 1;
     }
+
+    /// Whether somebody has it.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn is_taken(&self, number: u32) -> bool {
+        let at = number as usize;
+        let word = self.levels.first().and_then(|level| level.get(at / 64));
+        word.is_some_and(|word| word >> (at % 64) & 1 == 1)
+    }
 }
 
 #[cfg(test)]

@@ -27,9 +27,11 @@ impl Share {
         while !self.ring.is_empty() && self.has_room() && self.requests.has_tag() {
             if let Some(id) = self.ring.pop_front()
                 && let Some(c) = self.clients.find(id)
-                && self.clients.get(c).waits == Waits::Turn
             {
-                self.take_turn(c);
+                self.clients.get(c).in_ring = false;
+                if self.clients.get(c).waits == Waits::Turn {
+                    self.take_turn(c);
+                }
             }
         }
     }
@@ -38,10 +40,7 @@ impl Share {
         let step = self.work_off_one(c);
         let client = self.clients.get(c);
         match step {
-            Step::Took(_) | Step::Waits(Waits::Turn) => {
-                let id = self.clients.id(c);
-                self.ring.push_back(id);
-            }
+            Step::Took(_) | Step::Waits(Waits::Turn) => self.line_up(c),
             Step::Waits(waits) => {
                 client.waits = waits;
                 self.look_ahead(c);
@@ -56,6 +55,14 @@ impl Share {
         let client = self.clients.get(c);
         if client.waits == Waits::Own {
             client.waits = Waits::Turn;
+            self.line_up(c);
+        }
+    }
+
+    /// To the end of the ring, unless it is in there.
+    pub(super) fn line_up(&mut self, c: u32) {
+        let client = self.clients.get(c);
+        if !std::mem::replace(&mut client.in_ring, true) {
             let id = self.clients.id(c);
             self.ring.push_back(id);
         }

@@ -1,1 +1,4 @@
-
+mod client;
+mod made;
+mod server;
+mod simulation;
