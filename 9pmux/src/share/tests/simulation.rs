@@ -137,7 +137,8 @@ impl World {
             95 if clients < CLIENTS => self.connect(),
             96 if self.random.one_in(8) => self.forget(i),
             97 => self.clients[i].1.slow = self.random.one_in(3),
-            98 if self.random.one_in(4) => {
+            // The server has all the time for its Rversion.
+            98 if self.share.dialect().is_some() && self.random.one_in(4) => {
                 let most = if self.random.one_in(10) { 20_000 } else { 100 };
                 self.now += Duration::from_millis(self.random.below(most) as u64);
                 self.share.tick(self.now);
