@@ -93,10 +93,17 @@ impl Client {
         }
     }
 
-    /// A table that has become empty gives up what it needed when it was large.
+    /// A fid is gone: a table that was much larger once gives up what it does not need.
     pub fn shed_fids(&mut self) {
-        if self.fids.is_empty() && self.fids.capacity() > 64 {
-            self.fids.shrink_to_fit();
+        if self.fids.capacity() > 64 && self.fids.len() < self.fids.capacity() / 8 {
+            self.fids.shrink_to(self.fids.len() * 2);
+        }
+    }
+
+    /// No flush is open.
+    pub fn shed_flushes(&mut self) {
+        if self.flushes.is_empty() && self.flushes.capacity() > 8 {
+            self.flushes = Vec::new();
         }
     }
 }

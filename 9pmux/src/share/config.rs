@@ -13,6 +13,8 @@ pub struct Config {
     pub msize: u32,
     /// How many requests of one client may be at the server.
     pub max_inflight: usize,
+    /// How many of all clients together; no more than tags allow, some 64,000.
+    pub max_inflight_all: usize,
     /// How many fids one client may have.
     pub max_fids: usize,
     /// How many fids all may have together, those of the departed counted until the server has let
@@ -39,6 +41,7 @@ impl Default for Config {
             dialect: None,
             msize: 128 * 1024,
             max_inflight: 256,
+            max_inflight_all: usize::MAX,
             max_fids: 65_536,
             max_fids_all: 1 << 22,
             max_reply_bytes: 1 << 22,

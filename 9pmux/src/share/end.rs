@@ -15,6 +15,8 @@ use crate::wire::{Frame, frame, kind, tag, types};
 pub enum End {
     /// The server has closed the connection.
     Gone,
+    /// [`Share::hang_up`] was called.
+    HungUp,
     /// The server has not answered our Tversion in time.
     NoAnswer,
     /// The server has answered it with this instead of a version that was offered.
@@ -33,6 +35,7 @@ impl Display for End {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             End::Gone => f.write_str("the server has closed the connection"),
+            End::HungUp => f.write_str("hung up"),
             End::NoAnswer => f.write_str("the server does not answer Tversion"),
             End::NoVersion(what) => {
                 write!(f, "no version in common with the server: it answers {what}")
@@ -55,7 +58,7 @@ impl Share {
         }
         let dialect = self.upstream.dialect;
         self.upstream = Upstream { agreed: Agreed::Ended(end), dialect, ..Upstream::default() };
-        self.requests = Requests::default();
+        self.requests = Requests::new(self.config.max_inflight_all);
         self.fids = Fids::default();
         self.cleanups.clear();
         self.ring.clear();

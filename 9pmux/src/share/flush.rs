@@ -78,6 +78,7 @@ impl Share {
                 let flushing = self.clients.get(c).flushes.remove(i);
                 self.answer_flush(c, flushing.tag);
             }
+            self.clients.get(c).shed_flushes();
             self.go_on(c);
         }
         self.end_request(victim);

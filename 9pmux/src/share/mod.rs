@@ -140,7 +140,7 @@ impl Share {
             now: Duration::ZERO,
             upstream: Upstream::default(),
             clients: Clients::new(Mix::new(config.seed)),
-            requests: Requests::default(),
+            requests: Requests::new(config.max_inflight_all),
             fids: Fids::default(),
             cleanups: Cleanups::default(),
             ring: VecDeque::new(),
@@ -273,6 +273,11 @@ impl Share {
     /// The server has closed its end, or can not be written to.
     pub fn server_gone(&mut self) {
         self.end(End::Gone);
+    }
+
+    /// The session is to end, though the server is there: everybody is told, as if it were not.
+    pub fn hang_up(&mut self) {
+        self.end(End::HungUp);
     }
 
     /// Why the session with the server is over, if it is. Clients have their errors in their outputs

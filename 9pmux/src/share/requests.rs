@@ -5,10 +5,11 @@ use mux::tags::{NoTag, Range, Tags};
 use super::fids::{NONE, Owner};
 use crate::wire::NOTAG;
 
-const ALL: Range = Range { min: 0, max: NOTAG as u32 };
+/// Of so many requests' tags one is kept for flushes and clunks, which set others free.
+const KEPT: usize = 64;
 
-/// So many tags are kept for flushes and clunks, which set others free.
-const KEPT: usize = 1024;
+/// The most requests of clients that there can be, with the tags that are kept.
+const MOST: usize = NOTAG as usize / (KEPT + 1) * KEPT;
 
 /// What became of the wish to flush a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +64,22 @@ impl Request {
 }
 
 /// All that are upstream.
-#[derive(Default)]
 pub struct Requests {
     tags: Tags,
+    range: Range,
+    /// How many a client's request may find there.
+    most: usize,
     by_tag: Vec<Request>,
 }
 
 impl Requests {
+    /// None, and at most so many of clients.
+    pub fn new(most: usize) -> Requests {
+        let most = most.clamp(1, MOST);
+        let range = Range { min: 0, max: (most + most.div_ceil(KEPT)) as u32 };
+        Requests { tags: Tags::new(), range, most, by_tag: Vec::new() }
+    }
+
     pub fn taken(&self) -> usize {
         self.tags.taken()
     }
@@ -77,7 +87,7 @@ impl Requests {
     /// Whether a client's request may have a tag.
     #[inline]
     pub fn has_tag(&self) -> bool {
-        self.tags.taken() < NOTAG as usize - KEPT
+        self.tags.taken() < self.most
     }
 
     /// A tag for `request`.
@@ -86,7 +96,7 @@ impl Requests {
     /// There is none.
     #[inline]
     pub fn take(&mut self, request: Request) -> Result<u16, NoTag> {
-        let tag = self.tags.take(ALL, u32::from(request.kind))? as u16;
+        let tag = self.tags.take(self.range, u32::from(request.kind))? as u16;
         match self.by_tag.get_mut(tag as usize) {
             Some(place) => *place = request,
             // Tags are handed out from the low end upward.

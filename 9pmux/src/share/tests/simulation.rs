@@ -37,6 +37,7 @@ impl World {
             dialect: if random.one_in(2) { Some(dialect) } else { None },
             msize: 300 + random.below(1500) as u32,
             max_inflight: 1 + random.below(6),
+            max_inflight_all: if random.one_in(2) { 1 + random.below(20) } else { usize::MAX },
             max_fids: 4 + random.below(12),
             max_fids_all: 40,
             max_reply_bytes: 300 + random.below(4000),
