@@ -3,6 +3,8 @@
 //! flushed once upstream, and a server that answers only the last of several flushes makes no
 //! difference.
 
+use std::collections::hash_map::Entry;
+
 use super::Share;
 use super::arriving::Step;
 use super::clients::{Flushing, Waits};
@@ -106,9 +108,8 @@ impl Share {
         if let Owner::Client(c) = record.owner
             && record.fate != Fate::Dead
         {
-            let names = &mut self.clients.get(c).fids;
-            if !names.contains_key(&record.name) {
-                names.insert(record.name, fid);
+            if let Entry::Vacant(place) = self.clients.get(c).fids.entry(record.name) {
+                place.insert(fid);
                 record.named = true;
             }
         }

@@ -29,7 +29,8 @@ fn where_a_message_ends() {
 #[test]
 fn the_table_is_the_manuals() {
     use Does::*;
-    let all: &[(&str, u8, &[(u32, Does)])] = &[
+    type Row = (&'static str, u8, &'static [(u32, Does)]);
+    let all: &[Row] = &[
         ("ul.", 102, &[(0, CreatesAuth)]),
         ("ul.", 104, &[(0, Creates), (4, Proves)]),
         ("ul.", 108, &[]),

@@ -79,7 +79,7 @@ impl World {
     }
 
     /// The clients' bytes on their way.
-    fn to_share(&mut self, i: usize) {
+    fn clients_bytes(&mut self, i: usize) {
         let (id, client) = &mut self.clients[i];
         if self.share.wants_read(*id) && !client.pipe.is_empty() {
             let n = World::chunk(&mut self.random, client.pipe.len());
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    fn from_share(&mut self, i: usize) {
+    fn clients_reads(&mut self, i: usize) {
         let (id, client) = &mut self.clients[i];
         let n = World::chunk(&mut self.random, self.share.output(*id).len());
         client.read(&self.share.output(*id)[..n]);
@@ -112,13 +112,13 @@ impl World {
         self.share.client_gone(id);
     }
 
-    fn to_server(&mut self) {
+    fn server_reads(&mut self) {
         let n = World::chunk(&mut self.random, self.share.server_output().len());
         self.server.input.extend_from_slice(&self.share.server_output()[..n]);
         self.share.server_wrote(n);
     }
 
-    fn from_server(&mut self) {
+    fn servers_bytes(&mut self) {
         let n = World::chunk(&mut self.random, self.server.output.len());
         let bytes: Vec<u8> = self.server.output.drain(..n).collect();
         self.share.server_bytes(&bytes);
@@ -130,11 +130,11 @@ impl World {
         match self.random.below(100) {
             _ if clients == 0 => self.connect(),
             0..30 => self.clients[i].1.act(&mut self.random),
-            30..50 => self.to_share(i),
-            50..65 if !self.clients[i].1.slow => self.from_share(i),
-            65..75 => self.to_server(),
+            30..50 => self.clients_bytes(i),
+            50..65 if !self.clients[i].1.slow => self.clients_reads(i),
+            65..75 => self.server_reads(),
             75..88 => self.server.step(&mut self.random),
-            88..95 => self.from_server(),
+            88..95 => self.servers_bytes(),
             95 if clients < CLIENTS => self.connect(),
             96 if self.random.one_in(8) => self.forget(i),
             97 => self.clients[i].1.slow = self.random.one_in(3),
@@ -184,16 +184,16 @@ impl World {
         for round in 0.. {
             let mut quiet = self.server.is_idle();
             for i in 0..self.clients.len() {
-                self.to_share(i);
-                self.from_share(i);
+                self.clients_bytes(i);
+                self.clients_reads(i);
                 let (id, client) = &self.clients[i];
                 quiet &= self.share.output(*id).is_empty();
                 quiet &= client.pipe.is_empty() || client.stage == Stage::Bad;
             }
-            self.to_server();
+            self.server_reads();
             quiet &= self.share.server_output().is_empty() && self.server.input.is_empty();
             self.server.step(&mut self.random);
-            self.from_server();
+            self.servers_bytes();
             self.check();
             if quiet {
                 break;
