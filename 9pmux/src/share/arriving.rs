@@ -160,22 +160,29 @@ impl Share {
     #[inline]
     fn message(&mut self, c: u32, message: &[u8], turn: bool) -> Step {
         let stage = self.clients.get(c).stage;
-        let step = match kind(message) {
+        match kind(message) {
             types::TVERSION => self.begin_session(c, message),
             types::TFLUSH => self.flush(c, message),
-            _ if stage == Stage::New => {
-                self.refuse(c, tag(message), Refusal::NoVersion);
-                Step::Took(message.len())
-            }
+            _ if stage == Stage::New => self.refuse_message(c, message, Refusal::NoVersion),
             _ => self.forward(c, message, turn),
-        };
-        if matches!(step, Step::Took(_)) {
-            self.clients.get(c).messages += 1;
-            if self.tracer.is_some() {
-                self.trace(Seen::FromClient(self.clients.id(c), message));
-            }
         }
-        step
+    }
+
+    /// A message that does not wait any more is about to be dealt with.
+    #[inline]
+    pub(super) fn took(&mut self, c: u32, message: &[u8]) -> Step {
+        self.clients.get(c).messages += 1;
+        if self.tracer.is_some() {
+            self.trace(Seen::FromClient(self.clients.id(c), message));
+        }
+        Step::Took(message.len())
+    }
+
+    /// Answers a message with an error of our own.
+    pub(super) fn refuse_message(&mut self, c: u32, message: &[u8], why: Refusal) -> Step {
+        let took = self.took(c, message);
+        self.refuse(c, tag(message), why);
+        took
     }
 
     /// No message can be found any more.
@@ -232,14 +239,11 @@ impl Share {
                         break;
                     };
                     if held.is_some() {
+                        self.took(c, message);
                         self.answer_flush(c, tag(message));
                     } else if self.flush(c, message) != Step::Took(n) {
                         break;
                     }
-                    if self.tracer.is_some() {
-                        self.trace(Seen::FromClient(self.clients.id(c), message));
-                    }
-                    self.clients.get(c).messages += 1;
                     changed = true;
                     inbox.remove(at, n);
                     if let Some((victim, length)) = held {

@@ -44,7 +44,7 @@ impl Default for Config {
             max_inflight_all: usize::MAX,
             max_fids: 65_536,
             max_fids_all: 1 << 22,
-            max_reply_bytes: 1 << 22,
+            max_reply_bytes: 1 << 20,
             max_held_bytes: 16 * 1024,
             max_server_bytes: 1 << 20,
             version_timeout: Duration::from_secs(10),

@@ -26,11 +26,9 @@ impl Share {
     /// A client's Tflush. What it flushes is upstream, or nowhere: [`look_ahead`](Share::look_ahead)
     /// has looked among those that wait.
     pub(super) fn flush(&mut self, c: u32, message: &[u8]) -> Step {
-        let took = Step::Took(message.len());
         let its_tag = tag(message);
         if check_request(self.upstream.dialect, message).is_err() {
-            self.refuse(c, its_tag, Refusal::Malformed);
-            return took;
+            return self.refuse_message(c, message, Refusal::Malformed);
         }
         let oldtag = u16_at(message, HEADER);
         let client = self.clients.get(c);
@@ -39,6 +37,7 @@ impl Share {
         let flushing = client.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
         let victim = client.tags.get(&oldtag).copied().or(flushing.map(|f| f.victim));
         let Some(victim) = victim.filter(|_| oldtag != its_tag) else {
+            let took = self.took(c, message);
             self.answer_flush(c, its_tag);
             return took;
         };
@@ -46,6 +45,7 @@ impl Share {
             return Step::Waits(Waits::Own);
         }
         client.flushes.push(Flushing { tag: its_tag, oldtag, victim });
+        let took = self.took(c, message);
         self.flush_request(victim);
         took
     }
@@ -63,7 +63,7 @@ impl Share {
         let request = *self.requests.get(victim);
         if !request.answered {
             if request.creates != NONE {
-                self.never_was(request.creates);
+                self.doubt(request.creates);
             }
             if request.releases != NONE {
                 self.still_is(request.releases);
@@ -88,8 +88,20 @@ impl Share {
 
     /// A fid that was to be created has not been.
     pub(super) fn never_was(&mut self, fid: u32) {
+        self.fids.get(fid).fate = Fate::Dead;
+        self.unname(fid);
+    }
+
+    /// A fid was to be created by a request that has been flushed. By the rules it is not there, but some
+    /// servers do what they no longer answer, and the next to have the number should not find out: it
+    /// is clunked to be sure.
+    fn doubt(&mut self, fid: u32) {
+        self.fids.get(fid).fate = Fate::Live;
+        self.unname(fid);
+    }
+
+    fn unname(&mut self, fid: u32) {
         let record = self.fids.get(fid);
-        record.fate = Fate::Dead;
         if record.named {
             record.named = false;
             if let Owner::Client(c) = record.owner {

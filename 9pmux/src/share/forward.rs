@@ -31,25 +31,19 @@ struct Plan {
 impl Share {
     /// Sends a client's request on, answers it, or lets it wait.
     pub(super) fn forward(&mut self, c: u32, message: &[u8], turn: bool) -> Step {
-        let took = Step::Took(message.len());
         let its_tag = tag(message);
         let places = match check_request(self.upstream.dialect, message) {
             Ok(places) if kind(message) != types::TOPENFD => places,
             Ok(_) | Err(Malformed::Type) => {
-                self.refuse(c, its_tag, Refusal::Unsupported);
-                return took;
+                return self.refuse_message(c, message, Refusal::Unsupported);
             }
-            Err(_) => {
-                self.refuse(c, its_tag, Refusal::Malformed);
-                return took;
-            }
+            Err(_) => return self.refuse_message(c, message, Refusal::Malformed),
         };
         let others_wait = !turn && !self.ring.is_empty();
         let room_upstream = self.has_room() && self.requests.has_tag() && !others_wait;
         let client = self.clients.get(c);
         if client.tags.contains_key(&its_tag) || client.flushes.iter().any(|f| f.tag == its_tag) {
-            self.refuse(c, its_tag, Refusal::DuplicateTag);
-            return took;
+            return self.refuse_message(c, message, Refusal::DuplicateTag);
         }
         if client.tags.len() >= self.config.max_inflight {
             return Step::Waits(Waits::Own);
@@ -66,11 +60,9 @@ impl Share {
         }
         let plan = match self.plan(c, message, &places) {
             Ok(plan) => plan,
-            Err(why) => {
-                self.refuse(c, its_tag, why);
-                return took;
-            }
+            Err(why) => return self.refuse_message(c, message, why),
         };
+        let took = self.took(c, message);
         self.send(c, message, &places, plan, (count, room));
         took
     }

@@ -94,19 +94,15 @@ impl Share {
 
     /// A client's Tversion: what it had before is flushed and clunked first.
     pub(super) fn begin_session(&mut self, c: u32, message: &[u8]) -> Step {
-        let took = Step::Took(message.len());
         let its_tag = tag(message);
         let (msize, offer) = match wire::version(message) {
             Ok((msize, version)) => (msize, Offer::of(version)),
-            Err(_) => {
-                self.refuse(c, its_tag, Refusal::Malformed);
-                return took;
-            }
+            Err(_) => return self.refuse_message(c, message, Refusal::Malformed),
         };
         if msize < LEAST_MSIZE {
-            self.refuse(c, its_tag, Refusal::SmallMsize);
-            return took;
+            return self.refuse_message(c, message, Refusal::SmallMsize);
         }
+        let took = self.took(c, message);
         let left = self.clean_up(c);
         let id = self.clients.id(c);
         self.clients.get(c).stage = Stage::Asking { tag: its_tag, msize, offer };

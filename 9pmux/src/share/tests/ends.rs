@@ -131,3 +131,48 @@ fn more_data_than_was_asked_for_is_an_error_if_it_does_not_fit() {
     bench.server(&made(117, tag(&request)).u32(290).raw(&[1; 290]).done());
     assert!(is_refusal(Dialect::Plain, &bench.told(id), ReplyTooLarge));
 }
+
+#[test]
+fn a_log_has_each_message_once_and_in_order() {
+    use std::sync::{Arc, Mutex};
+
+    use crate::share::Seen;
+    use crate::wire::show;
+
+    let config = Config { max_inflight: 1, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (id, _) = bench.attached();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let told = log.clone();
+    bench.share.set_tracer(Some(Box::new(move |dialect, seen| {
+        let (who, message) = match seen {
+            Seen::FromClient(_, message) => ("->", message),
+            Seen::ToServer(message) => ("   ->", message),
+            Seen::FromServer(message) => ("   <-", message),
+            Seen::ToClient(_, message) => ("<-", message),
+            Seen::Dropped(_) => ("dropped", &[][..]),
+            Seen::Garbled(_) => ("garbled", &[][..]),
+        };
+        told.lock().unwrap().push(format!("{who} {}", show(dialect, message)));
+    })));
+    bench.say(id, &[of_fid(120, 7, 0), of_fid(120, 8, 0), flush(9, 8), flush(10, 7)].concat());
+    let asked = bench.upstream();
+    bench.done(&asked[0]);
+    bench.done(&asked[1]);
+    bench.done(&asked[1]);
+    bench.say(id, &[0; 4]);
+    let expected = "-> Tclunk tag 7 fid 0
+   -> Tclunk tag 1 fid 0
+-> Tflush tag 9 oldtag 8
+<- Rflush tag 9
+-> Tflush tag 10 oldtag 7
+   -> Tflush tag 2 oldtag 1
+   <- Rclunk tag 1
+<- Rclunk tag 7
+   <- Rflush tag 2
+<- Rflush tag 10
+   <- Rflush tag 2
+dropped (0 bytes, less than a header)
+garbled (0 bytes, less than a header)";
+    assert_eq!(log.lock().unwrap().join("\n"), expected);
+}

@@ -51,6 +51,7 @@ impl World {
         let trace = std::env::var_os("MUX_TRACE").is_some();
         let mut server = Server::new(dialect, msize as u32, fails);
         server.trace = trace;
+        server.sloppy = random.one_in(3);
         if trace {
             println!("run {seed}: {config:?}");
         }
