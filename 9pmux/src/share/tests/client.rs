@@ -99,6 +99,11 @@ impl Client {
         self.asked.len()
     }
 
+    /// How many of its flushes are not answered.
+    pub fn flushes(&self) -> usize {
+        self.asked.iter().filter(|a| kind(&a.message) == 108).count()
+    }
+
     /// The server has gone: all that has arrived must have been answered.
     pub fn all_told(&self, delivered: u64) {
         let from = self.asked.iter().rposition(|a| kind(&a.message) == 100).unwrap_or(0);
