@@ -353,7 +353,7 @@ mod tests {
             return;
         }
         let mut random = 1u64;
-        for round in 0..4000 {
+        for round in 0..1000 {
             let bytes: Vec<u8> = (0..600)
                 .map(|_| {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round);

@@ -265,7 +265,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn random_clients_and_a_random_server() {
-    let steps = number("MUX_STEPS", 200_000);
+    let steps = number("MUX_STEPS", 60_000);
     let first = number("MUX_SEED", 1);
     let runs = number("MUX_RUNS", steps.div_ceil(STEPS as u64));
     let mut answered = 0;
