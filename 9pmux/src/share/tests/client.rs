@@ -305,11 +305,14 @@ impl Client {
             5 => made(72, tag).u32(fid).str("d").u32(0).u32(0).raw(b"more").done(),
             6 => made(52, tag).u32(fid).u8(0).u32(0).u64(0).u64(0).u32(1).str("me").done(),
             _ => {
-                let (other, _) = self.live(random).unwrap_or((fid, 0));
+                let (other, id) =
+                    self.live(random).expect("the fid, or that it is made from, is live");
+                // Which file the second fid must be.
+                let id = format!("{id:x}");
                 match random.below(3) {
-                    0 => made(70, tag).u32(fid).u32(other).str("n").done(),
-                    1 => made(20, tag).u32(fid).u32(other).str("n").done(),
-                    _ => made(74, tag).u32(fid).str("old").u32(other).str("new").done(),
+                    0 => made(70, tag).u32(fid).u32(other).str(id).done(),
+                    1 => made(20, tag).u32(fid).u32(other).str(id).done(),
+                    _ => made(74, tag).u32(fid).str("old").u32(other).str(id).done(),
                 }
             }
         }

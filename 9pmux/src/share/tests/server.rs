@@ -298,6 +298,9 @@ impl Server {
                 match other {
                     Some(other) => {
                         assert_eq!(other.uname, file.uname, "a fid of another");
+                        let at = if kind(request) == 74 { 20 } else { 15 };
+                        let id = strings(request, at, 1).remove(0);
+                        assert_eq!(id, format!("{:x}", other.id), "another fid");
                         made(answer, 0).done()
                     }
                     None => error(self.dialect, 0, "srv"),
