@@ -219,9 +219,10 @@ impl<'a> World<'a> {
         } else {
             // Whole messages, as many as fit.
             let mut at = 0;
-            while let Frame::Message(size) = frame(&output[at..], MSIZE.max(256))
-                && at + size <= n
-            {
+            while let Frame::Message(size) = frame(&output[at..], MSIZE.max(256)) {
+                if at + size > n {
+                    break;
+                }
                 assert_eq!(kind(&output[at..]) % 2, 1);
                 at += size;
             }

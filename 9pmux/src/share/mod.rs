@@ -151,6 +151,7 @@ impl Share {
             tracer: None,
             config,
         };
+        share.upstream.msize = share.config.msize;
         if let Some(dialect) = share.config.dialect {
             share.ask_version(dialect);
         }

@@ -25,9 +25,8 @@ impl Share {
             self.do_chores();
         }
         while !self.ring.is_empty() && self.has_room() && self.requests.has_tag() {
-            if let Some(id) = self.ring.pop_front()
-                && let Some(c) = self.clients.find(id)
-            {
+            let next = self.ring.pop_front().and_then(|id| self.clients.find(id));
+            if let Some(c) = next {
                 self.clients.get(c).in_ring = false;
                 if self.clients.get(c).waits == Waits::Turn {
                     self.take_turn(c);
@@ -45,7 +44,10 @@ impl Share {
                 client.waits = waits;
                 self.look_ahead(c);
             }
-            Step::Part | Step::Closed => client.waits = Waits::No,
+            Step::Part | Step::Closed => {
+                client.waits = Waits::No;
+                self.mark(c);
+            }
         }
     }
 
@@ -81,9 +83,10 @@ impl Share {
                 return;
             }
         }
-        while self.upstream.clunking < CLUNKING
-            && let Some(&fid) = self.upstream.clunks.front()
-        {
+        while self.upstream.clunking < CLUNKING {
+            let Some(&fid) = self.upstream.clunks.front() else {
+                return;
+            };
             let request =
                 Request { fids: [fid, u32::MAX], releases: fid, ..Request::ours(types::TCLUNK) };
             let Ok(tag) = self.requests.take(request) else {
