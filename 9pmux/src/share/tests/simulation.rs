@@ -163,7 +163,7 @@ impl World {
     fn check(&mut self) {
         self.close_some();
         self.share.audit();
-        let most = self.share.config.max_reply_bytes + 2 * 2048;
+        let most = self.share.config.max_reply_bytes + 2 * 2048 + 6 * 1000;
         for (id, client) in &self.clients {
             let info = self.share.client_info(*id).expect("it is connected");
             assert!(info.output <= most, "{} bytes wait for {}", info.output, client.name);
