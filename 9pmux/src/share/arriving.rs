@@ -5,6 +5,7 @@
 //! back: a Tflush takes effect when it arrives, on what is upstream or on what stands before it in the
 //! inbox, and a Tversion ends all that stands before it.
 
+use super::buffer::Buffer;
 use super::clients::{Stage, Waits};
 use super::refusal::Refusal;
 use super::{Seen, Share};
@@ -92,7 +93,7 @@ impl Share {
         step
     }
 
-    fn put_back(&mut self, c: u32, inbox: super::buffer::Buffer, gone: usize) {
+    fn put_back(&mut self, c: u32, inbox: Buffer, gone: usize) {
         let client = self.clients.get(c);
         client.scanned = client.scanned.saturating_sub(gone);
         if client.stage != Stage::Closing {
@@ -197,7 +198,7 @@ impl Share {
         self.clean_up(c);
         let client = self.clients.get(c);
         client.stage = Stage::Closing;
-        client.inbox = super::buffer::Buffer::default();
+        client.inbox = Buffer::default();
         self.mark(c);
     }
 
