@@ -213,6 +213,23 @@ impl Share {
 
     /// Looks at the messages that have come behind others that wait, for those that do not.
     pub(super) fn look_ahead(&mut self, c: u32) {
+        loop {
+            let client = self.clients.get(c);
+            let waits = client.waits != Waits::No && client.scanned < client.inbox.len();
+            if !waits || !self.take_ahead(c) {
+                return;
+            }
+            // The first message may be another one, or there may be none.
+            let client = self.clients.get(c);
+            if client.waits == Waits::Own {
+                client.waits = Waits::No;
+                self.work_off(c);
+            }
+        }
+    }
+
+    /// Takes those out that need not wait; answers whether there were any.
+    fn take_ahead(&mut self, c: u32) -> bool {
         let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
         let mut at = self.clients.get(c).scanned;
         let (mut begins, mut changed) = (false, false);
@@ -259,12 +276,10 @@ impl Share {
         client.inbox = inbox;
         client.scanned = at;
         if begins {
+            client.waits = Waits::No;
             self.work_off(c);
         }
-        if begins || changed {
-            // The first message may be another one, or there may be none.
-            self.go_on(c);
-        }
+        begins || changed
     }
 
     /// The message that waits with tag `oldtag`, among those that are whole, unless one with that tag is

@@ -52,13 +52,13 @@ impl Share {
         if due > self.config.max_reply_bytes && !client.tags.is_empty() {
             return Step::Waits(Waits::Own);
         }
-        if !room_upstream {
-            return Step::Waits(Waits::Turn);
-        }
         let plan = match self.plan(c, message, &places) {
             Ok(plan) => plan,
             Err(why) => return self.refuse_message(c, message, why),
         };
+        if !room_upstream {
+            return Step::Waits(Waits::Turn);
+        }
         let took = self.took(c, message);
         self.send(c, message, &places, plan, (count, room));
         took

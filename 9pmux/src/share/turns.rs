@@ -54,11 +54,19 @@ impl Share {
     /// Something that a client has waited for may be there.
     #[inline]
     pub(super) fn go_on(&mut self, c: u32) {
+        if self.clients.get(c).waits != Waits::No {
+            self.try_again(c);
+        }
+    }
+
+    fn try_again(&mut self, c: u32) {
         let client = self.clients.get(c);
         if client.waits == Waits::Own {
-            client.waits = Waits::Turn;
-            self.line_up(c);
+            client.waits = Waits::No;
+            self.work_off(c);
         }
+        // Its turn may be far: what need not wait for that, as a flush, goes on at once.
+        self.look_ahead(c);
     }
 
     /// To the end of the ring, unless it is in there.

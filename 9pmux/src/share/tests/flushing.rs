@@ -405,3 +405,25 @@ impl crate::share::Share {
         request
     }
 }
+
+#[test]
+fn a_flush_goes_on_when_its_client_reads_again_though_its_turn_has_not_come() {
+    let config = Config { max_inflight_all: 1, max_reply_bytes: 300, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (id, _) = bench.attached();
+    let (other, _) = bench.attached();
+    bench.asks(other, &read(1, 0, 0, 1));
+    // Its output is full, and its request waits for a tag.
+    for _ in 0..20 {
+        bench.say(id, &of_fid(120, 5, 99));
+    }
+    bench.say(id, &read(6, 0, 0, 1));
+    bench.say(id, &flush(7, 1234));
+    let tags = |messages: Vec<Vec<u8>>| messages.iter().map(|m| tag(m)).collect::<Vec<_>>();
+    assert_eq!(tags(bench.hears(id)), [5; 15]);
+    // What needs no tag upstream does not wait for one.
+    assert_eq!(tags(bench.hears(id)), [5, 5, 5, 5, 5, 7]);
+    assert!(bench.upstream().is_empty());
+    bench.say(id, &flush(8, 6));
+    assert_eq!(bench.hears(id), [rflush(8)]);
+}
