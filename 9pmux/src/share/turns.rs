@@ -36,19 +36,19 @@ impl Share {
     }
 
     fn take_turn(&mut self, c: u32) {
-        let step = self.work_off_one(c);
-        let client = self.clients.get(c);
-        match step {
-            Step::Took(_) | Step::Waits(Waits::Turn) => self.line_up(c),
-            Step::Waits(waits) => {
-                client.waits = waits;
-                self.look_ahead(c);
+        match self.work_off_one(c) {
+            Step::Took(_) => {
+                // On to the next that needs a turn, which may be at once, if nobody else waits for one.
+                self.clients.get(c).waits = Waits::No;
+                self.work_off(c);
             }
+            Step::Waits(waits) => self.wait(c, waits),
             Step::Part | Step::Closed => {
-                client.waits = Waits::No;
+                self.clients.get(c).waits = Waits::No;
                 self.mark(c);
             }
         }
+        self.look_ahead(c);
     }
 
     /// Something that a client has waited for may be there.
