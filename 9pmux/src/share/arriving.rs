@@ -247,8 +247,14 @@ impl Share {
             {
                 break;
             }
-            let Frame::Message(n) = frame(bytes.get(at..).unwrap_or_default(), client.msize) else {
-                break;
+            let rest = bytes.get(at..).unwrap_or_default();
+            let n = match frame(rest, client.msize) {
+                Frame::Message(n) => n,
+                Frame::TooLarge(size) if rest.len() >= size as usize => {
+                    at += size as usize;
+                    continue;
+                }
+                _ => break,
             };
             let message = &bytes[at..at + n];
             match kind(message) {
