@@ -67,6 +67,8 @@ demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(NVIM_EXAMPLES:%=
 check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared
 	SANITIZERS=1 sh examples/install-tools.sh
 	$(CARGO) test --locked
+	$(CARGO) test --locked -p ninepmux
+	$(MAKE) check-9pmux NINE_STEPS=1000000
 	# what other systems than this one would be given
 	RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO) test --locked --lib --target-dir target/other
 	RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO) rustc --release --locked --lib --features capi \
@@ -112,6 +114,16 @@ check-model:
 	CARGO='$(CARGO)' sh tests/model/run.sh short
 check-model-long:
 	CARGO='$(CARGO)' sh tests/model/run.sh long
+
+# Random clients and a random server of the 9P multiplexor, so many steps, with the assertions in.
+NINE_STEPS = 500000000
+check-9pmux:
+	MUX_STEPS=$(NINE_STEPS) CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
+		$(CARGO) test --locked --release -p ninepmux --lib --target-dir target/checked
+
+# That this finds faults: thirty of them, one after the other.
+check-9pmux-faults:
+	CARGO='$(CARGO)' sh 9pmux/faults.sh $(B)
 
 # docs/fuzzing.md; KEEP=1 has the corpus made anew of what was found
 FUZZ_SECONDS = 3600
@@ -264,4 +276,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak sanitize coverage bench bench-rust plots instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long fuzz fuzz-faults clean
+.PHONY: all header examples demo check soak sanitize coverage bench bench-rust plots instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long check-9pmux check-9pmux-faults fuzz fuzz-faults clean

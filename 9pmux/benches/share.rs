@@ -1,0 +1,148 @@
+//! How many messages a second go through a share in memory, without I/O: so many clients, each with so
+//! many requests upstream, all answered at once by a stub.
+//!
+//!     cargo bench -p ninepmux --bench share
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use ninepmux::share::{ClientId, Config, Share};
+
+fn message(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {
+    let mut message = (body.len() as u32 + 7).to_le_bytes().to_vec();
+    message.push(kind);
+    message.extend(tag.to_le_bytes());
+    message.extend(body);
+    message
+}
+
+fn drain(share: &mut Share) {
+    while let Some(id) = share.next_changed() {
+        let n = black_box(share.output(id)).len();
+        share.client_wrote(id, n);
+    }
+}
+
+/// Answers what is in the server's output, each message with the reply of its type.
+fn serve(share: &mut Share, replies: &mut Vec<u8>, answer: &dyn Fn(u8) -> Vec<u8>) -> u64 {
+    let mut requests = share.server_output();
+    let (all, mut count) = (requests.len(), 0);
+    replies.clear();
+    let stat = answer(124);
+    let (mut kind, mut reply) = (124, &stat);
+    let mut other;
+    while let Some((header, _)) = requests.split_first_chunk::<7>() {
+        let size = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        if header[4] != kind {
+            kind = header[4];
+            other = answer(kind);
+            reply = &other;
+        }
+        let at = replies.len();
+        replies.extend_from_slice(reply);
+        replies[at + 5..at + 7].copy_from_slice(&header[5..7]);
+        requests = &requests[size..];
+        count += 1;
+    }
+    share.server_wrote(all);
+    share.server_bytes(replies);
+    count
+}
+
+/// Nanoseconds that this process was on a processor, where the system says so.
+fn on_cpu() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+}
+
+fn run(clients: usize, inflight: u16, body: usize) -> (f64, usize) {
+    let mut share = Share::new(Config { max_server_bytes: 1 << 24, ..Config::default() });
+    let mut version = 65536u32.to_le_bytes().to_vec();
+    version.extend(b"\x06\x009P2000");
+    let answer = move |kind| match kind {
+        100 => message(101, 0, &version),
+        104 => message(105, 0, &[0; 13]),
+        _ => {
+            let mut stat = (body as u16).to_le_bytes().to_vec();
+            stat.resize(body + 2, 7);
+            message(125, 0, &stat)
+        }
+    };
+    let mut replies = Vec::new();
+    let ids: Vec<ClientId> = (0..clients).map(|_| share.client_connected()).collect();
+    for id in &ids {
+        share.client_bytes(
+            *id,
+            &answer(100).iter().map(|b| if *b == 101 { 100 } else { *b }).collect::<Vec<_>>(),
+        );
+        serve(&mut share, &mut replies, &answer);
+        share.client_bytes(*id, &message(104, 1, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0"));
+        serve(&mut share, &mut replies, &answer);
+    }
+    drain(&mut share);
+    let batch: Vec<u8> = (0..inflight).flat_map(|tag| message(124, tag, &[0; 4])).collect();
+    let (start, cpu, mut count) = (Instant::now(), on_cpu(), 0);
+    while start.elapsed() < Duration::from_millis(700) {
+        for id in &ids {
+            share.client_bytes(*id, &batch);
+        }
+        count += serve(&mut share, &mut replies, &answer);
+        drain(&mut share);
+    }
+    // On a busy machine the time on a processor says more.
+    let elapsed = match on_cpu() - cpu {
+        0 => start.elapsed().as_nanos() as u64,
+        ns => ns,
+    };
+    let rate = count as f64 * 1e9 / elapsed as f64;
+    assert_eq!(share.stats().refused, 0);
+    (rate, share.stats().spare_bytes)
+}
+
+/// What a client costs that has attached, has had so many requests upstream, and is idle now.
+fn idle(inflight: u16) -> usize {
+    const MANY: usize = 10_000;
+    let resident = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0) * 4096
+    };
+    let mut share = Share::new(Config::default());
+    let mut version = 65536u32.to_le_bytes().to_vec();
+    version.extend(b"\x06\x009P2000");
+    let answer = move |kind| match kind {
+        100 => message(101, 0, &version),
+        104 => message(105, 0, &[0; 13]),
+        _ => message(125, 0, &[1, 0, 7]),
+    };
+    let mut replies = Vec::new();
+    let before: usize = resident();
+    let batch: Vec<u8> = (0..inflight).flat_map(|tag| message(124, tag, &[0; 4])).collect();
+    for _ in 0..MANY {
+        let id = share.client_connected();
+        let mut version = answer(100);
+        version[4] = 100;
+        share.client_bytes(id, &version);
+        serve(&mut share, &mut replies, &answer);
+        share.client_bytes(id, &message(104, 1, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0"));
+        serve(&mut share, &mut replies, &answer);
+        share.client_bytes(id, &batch);
+        serve(&mut share, &mut replies, &answer);
+        drain(&mut share);
+    }
+    resident().saturating_sub(before) / MANY
+}
+
+fn main() {
+    // First, while no memory of others is about.
+    println!("an idle client that had 256 requests upstream: {} bytes", idle(256));
+    for (clients, inflight, body) in
+        [(1, 1, 60), (8, 1, 60), (64, 16, 60), (1000, 16, 60), (10_000, 2, 60), (64, 16, 4096)]
+    {
+        let (rate, spare) = run(clients, inflight, body);
+        println!(
+            "{clients:6} clients x {inflight:2}, replies of {body:4}: {:10.0} requests a second, {:5.0} ns each; {spare} bytes of buffers kept",
+            rate,
+            1e9 / rate
+        );
+    }
+}

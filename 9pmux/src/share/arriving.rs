@@ -1,0 +1,314 @@
+//! A client's bytes: cut into messages, dealt with at once where that is possible, kept where not.
+//!
+//! What has to wait stays in the client's inbox, as it came and in its order. Two kinds of messages do
+//! not wait in line, or a client that has as many requests upstream as it may could never take one
+//! back: a Tflush takes effect when it arrives, on what is upstream or on what stands before it in the
+//! inbox, and a Tversion ends all that stands before it.
+
+use super::buffer::Buffer;
+use super::clients::{Stage, Waits};
+use super::refusal::Refusal;
+use super::{Seen, Share};
+use crate::wire::{Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
+
+/// Before there is an msize, no message is larger.
+const BEFORE_VERSION: u32 = 8192;
+
+/// A larger message than this is not passed over: its sender speaks something else.
+const PASSED_OVER: u32 = 16 * 1024 * 1024;
+
+/// So many messages that wait are searched for one that is flushed: to fill an inbox with flushes should
+/// cost the others nothing.
+const SEARCHED: usize = 256;
+
+/// What became of the message at the front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is dealt with, this many bytes.
+    Took(usize),
+    /// It is not all there.
+    Part,
+    /// It waits.
+    Waits(Waits),
+    /// The client is closing.
+    Closed,
+}
+
+impl Share {
+    /// Takes what a client has sent.
+    pub(super) fn arrive(&mut self, c: u32, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let client = self.clients.get(c);
+            if client.stage == Stage::Closing {
+                return;
+            }
+            if client.waits != Waits::No {
+                self.pool.lend(&mut client.inbox);
+                client.inbox.append(rest);
+                self.mark(c);
+                self.look_ahead(c);
+                return;
+            }
+            if client.inbox.is_empty() {
+                // Straight out of the driver's buffer; what is left is a part, or waits.
+                rest = &rest[self.steps(c, rest)..];
+                let client = self.clients.get(c);
+                if client.waits == Waits::No && !rest.is_empty() {
+                    self.pool.lend(&mut client.inbox);
+                    client.inbox.append(rest);
+                    return;
+                }
+            } else {
+                let part = client.inbox.as_slice();
+                let n = match part.first_chunk() {
+                    Some(size) if part.len() >= HEADER => u32::from_le_bytes(*size) as usize,
+                    _ => HEADER,
+                };
+                let n = n.saturating_sub(part.len()).clamp(1, rest.len());
+                client.inbox.append(&rest[..n]);
+                rest = &rest[n..];
+                self.work_off(c);
+            }
+        }
+    }
+
+    /// Deals with as much of the inbox as can be.
+    pub(super) fn work_off(&mut self, c: u32) {
+        let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
+        let n = self.steps(c, inbox.as_slice());
+        inbox.consume(n);
+        self.pool.take_back(&mut inbox);
+        self.put_back(c, inbox, n);
+    }
+
+    /// Deals with the first message of the inbox, whose turn it is.
+    pub(super) fn work_off_one(&mut self, c: u32) -> Step {
+        let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
+        let step = self.step(c, inbox.as_slice(), true);
+        let n = if let Step::Took(n) = step { n } else { 0 };
+        inbox.consume(n);
+        self.pool.take_back(&mut inbox);
+        self.put_back(c, inbox, n);
+        step
+    }
+
+    fn put_back(&mut self, c: u32, inbox: Buffer, gone: usize) {
+        let client = self.clients.get(c);
+        client.scanned = client.scanned.saturating_sub(gone);
+        if client.stage != Stage::Closing {
+            client.inbox = inbox;
+        }
+        if gone > 0 {
+            self.mark(c);
+        }
+    }
+
+    /// Deals with the messages at the front of `bytes`, while that is possible, and answers how many
+    /// bytes that was.
+    fn steps(&mut self, c: u32, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            match self.step(c, &bytes[at..], false) {
+                Step::Took(n) => at += n,
+                Step::Part => return at,
+                Step::Waits(waits) => {
+                    self.wait(c, waits);
+                    return at;
+                }
+                Step::Closed => return bytes.len(),
+            }
+        }
+    }
+
+    /// Deals with the message at the front of `bytes`. It is this client's turn, or nobody's.
+    #[inline]
+    fn step(&mut self, c: u32, bytes: &[u8], turn: bool) -> Step {
+        if bytes.is_empty() {
+            return Step::Part;
+        }
+        let client = self.clients.get(c);
+        if client.skip > 0 {
+            let n = bytes.len().min(client.skip as usize);
+            client.skip -= n as u32;
+            return Step::Took(n);
+        }
+        let most = match client.stage {
+            Stage::Session => client.msize,
+            Stage::New => BEFORE_VERSION,
+            Stage::Asking { .. } => return Step::Waits(Waits::Own),
+            Stage::Closing => return Step::Closed,
+        };
+        if client.out.len() >= self.config.max_reply_bytes {
+            return Step::Waits(Waits::Own);
+        }
+        match frame(bytes, most) {
+            Frame::Message(n) => self.message(c, &bytes[..n], turn),
+            Frame::Part => Step::Part,
+            Frame::TooSmall => self.garbled(c),
+            Frame::TooLarge(size) => {
+                self.refuse(c, tag(bytes), Refusal::TooLarge);
+                if size > PASSED_OVER {
+                    return self.garbled(c);
+                }
+                let n = bytes.len().min(size as usize);
+                self.clients.get(c).skip = size - n as u32;
+                Step::Took(n)
+            }
+        }
+    }
+
+    #[inline]
+    fn message(&mut self, c: u32, message: &[u8], turn: bool) -> Step {
+        let stage = self.clients.get(c).stage;
+        match kind(message) {
+            types::TVERSION => self.begin_session(c, message),
+            types::TFLUSH => self.flush(c, message),
+            _ if stage == Stage::New => self.refuse_message(c, message, Refusal::NoVersion),
+            _ => self.forward(c, message, turn),
+        }
+    }
+
+    /// A message that does not wait any more is about to be dealt with.
+    #[inline]
+    pub(super) fn took(&mut self, c: u32, message: &[u8]) -> Step {
+        self.clients.get(c).messages += 1;
+        if self.tracer.is_some() {
+            self.trace(Seen::FromClient(self.clients.id(c), message));
+        }
+        Step::Took(message.len())
+    }
+
+    /// Answers a message with an error of our own.
+    pub(super) fn refuse_message(&mut self, c: u32, message: &[u8], why: Refusal) -> Step {
+        let took = self.took(c, message);
+        self.refuse(c, tag(message), why);
+        took
+    }
+
+    /// No message can be found any more.
+    fn garbled(&mut self, c: u32) -> Step {
+        self.trace(Seen::Garbled(self.clients.id(c)));
+        self.close(c);
+        Step::Closed
+    }
+
+    /// Ends a client, as soon as it has what is in its output.
+    pub(super) fn close(&mut self, c: u32) {
+        self.clean_up(c);
+        let client = self.clients.get(c);
+        client.stage = Stage::Closing;
+        client.inbox = Buffer::default();
+        self.mark(c);
+    }
+
+    /// The first message of the inbox, or what is about to become it, waits.
+    pub(super) fn wait(&mut self, c: u32, waits: Waits) {
+        self.clients.get(c).waits = waits;
+        if waits == Waits::Turn {
+            self.line_up(c);
+        }
+        self.mark(c);
+    }
+
+    /// Looks at the messages that have come behind others that wait, for those that do not.
+    pub(super) fn look_ahead(&mut self, c: u32) {
+        loop {
+            let client = self.clients.get(c);
+            let waits = client.waits != Waits::No && client.scanned < client.inbox.len();
+            if !waits || !self.take_ahead(c) {
+                return;
+            }
+            // The first message may be another one, or there may be none.
+            let client = self.clients.get(c);
+            if client.waits == Waits::Own {
+                client.waits = Waits::No;
+                self.work_off(c);
+            }
+        }
+    }
+
+    /// Takes those out that need not wait; answers whether there were any.
+    fn take_ahead(&mut self, c: u32) -> bool {
+        let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
+        // What is left of a message that was too large waits for nothing.
+        let client = self.clients.get(c);
+        let passed = inbox.len().min(client.skip as usize);
+        client.skip -= passed as u32;
+        inbox.consume(passed);
+        let mut at = client.scanned.saturating_sub(passed);
+        let (mut begins, mut changed) = (false, false);
+        loop {
+            let client = self.clients.get(c);
+            let bytes = inbox.as_slice();
+            if client.stage != Stage::Session
+                || client.skip > 0
+                || client.out.len() >= self.config.max_reply_bytes
+            {
+                break;
+            }
+            let rest = bytes.get(at..).unwrap_or_default();
+            let n = match frame(rest, client.msize) {
+                Frame::Message(n) => n,
+                Frame::TooLarge(size) if rest.len() >= size as usize => {
+                    at += size as usize;
+                    continue;
+                }
+                _ => break,
+            };
+            let message = &bytes[at..at + n];
+            match kind(message) {
+                types::TVERSION => {
+                    inbox.consume(at);
+                    (at, begins) = (0, true);
+                    break;
+                }
+                types::TFLUSH if check_request(self.upstream.dialect, message).is_ok() => {
+                    let Ok(held) = self.held(c, &bytes[..at], u16_at(message, HEADER)) else {
+                        break;
+                    };
+                    if held.is_some() {
+                        self.took(c, message);
+                        self.answer_flush(c, tag(message));
+                    } else if self.flush(c, message) != Step::Took(n) {
+                        break;
+                    }
+                    changed = true;
+                    inbox.remove(at, n);
+                    if let Some((victim, length)) = held {
+                        inbox.remove(victim, length);
+                        at -= length;
+                    }
+                }
+                _ => at += n,
+            }
+        }
+        let client = self.clients.get(c);
+        client.inbox = inbox;
+        client.scanned = at;
+        if begins {
+            client.waits = Waits::No;
+            self.work_off(c);
+        }
+        begins || changed
+    }
+
+    /// The message that waits with tag `oldtag`, among those that are whole, unless one with that tag is
+    /// upstream. An error says that there are too many to search: the flush waits in line then.
+    fn held(&mut self, c: u32, bytes: &[u8], oldtag: u16) -> Result<Option<(usize, usize)>, ()> {
+        if self.clients.get(c).tags.contains_key(&oldtag) {
+            return Ok(None);
+        }
+        let mut at = 0;
+        for _ in 0..SEARCHED {
+            let Frame::Message(n) = frame(&bytes[at..], u32::MAX) else {
+                return Ok(None);
+            };
+            if tag(&bytes[at..]) == oldtag && kind(&bytes[at..]) != types::TFLUSH {
+                return Ok(Some((at, n)));
+            }
+            at += n;
+        }
+        Err(())
+    }
+}

@@ -1,0 +1,131 @@
+//! That the tables agree with one another: for tests, after every event.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Share;
+use super::clients::{Stage, Waits};
+use super::fids::{Fate, NONE, Owner};
+use super::requests::Flush;
+use crate::wire::{Frame, NOTAG, frame, types};
+
+impl Share {
+    /// Panics if something is in two hands, or in none.
+    pub fn audit(&mut self) {
+        let mut users: HashMap<u32, u32> = HashMap::new();
+        let mut left: HashMap<u32, usize> = HashMap::new();
+        let mut flushed = HashSet::new();
+        let mut rooms: HashMap<u32, usize> = HashMap::new();
+        let mut clunking = 0;
+        let requests: Vec<_> = self.requests.iter().map(|(tag, r)| (tag, *r)).collect();
+        assert_eq!(requests.len(), self.requests.taken());
+        for (tag, request) in &requests {
+            assert_ne!(*tag, NOTAG);
+            for fid in request.fids.into_iter().filter(|fid| *fid != NONE) {
+                *users.entry(fid).or_default() += 1;
+            }
+            match request.owner {
+                Owner::Client(c) if !request.answered => {
+                    assert_eq!(self.clients.get(c).tags.get(&request.tag), Some(tag));
+                    *rooms.entry(c).or_default() += request.room as usize;
+                }
+                Owner::Client(c) => {
+                    assert!(self.clients.get(c).flushes.iter().any(|f| f.victim == *tag));
+                }
+                Owner::Cleanup(g) => *left.entry(g).or_default() += 1,
+                Owner::Nobody if request.kind == types::TFLUSH => {
+                    assert!(flushed.insert(request.victim), "{} is flushed twice", request.victim);
+                }
+                Owner::Nobody => clunking += 1,
+            }
+            assert!(!request.answered || request.flush != Flush::None, "{tag} is kept for nothing");
+        }
+        for (tag, request) in &requests {
+            assert_eq!(request.flush == Flush::Sent, flushed.contains(tag), "flush of {tag}");
+            assert!(request.flush != Flush::Due || self.upstream.flushes.contains(tag));
+        }
+        assert_eq!(clunking, self.upstream.clunking);
+
+        let clunks: HashSet<u32> = self.upstream.clunks.iter().copied().collect();
+        assert_eq!(clunks.len(), self.upstream.clunks.len(), "a fid is to be clunked twice");
+        let mut names = 0;
+        let mut taken = 0;
+        for (number, record) in self.fids.records().to_vec().into_iter().enumerate() {
+            let number = number as u32;
+            let used = users.remove(&number).unwrap_or(0);
+            if !self.fids.is_taken(number) {
+                assert_eq!(used, 0, "a request mentions fid {number}, which is free");
+                continue;
+            }
+            taken += 1;
+            assert_eq!(record.users, used, "users of fid {number}");
+            assert!(
+                record.named || used > 0 || clunks.contains(&number),
+                "fid {number} is lost: {record:?}"
+            );
+            assert!(!clunks.contains(&number) || (used == 0 && record.fate == Fate::Live));
+            match record.owner {
+                Owner::Client(c) if record.named => {
+                    names += 1;
+                    assert_eq!(self.clients.get(c).fids.get(&record.name), Some(&number));
+                }
+                Owner::Client(c) => assert_ne!(self.clients.get(c).stage, Stage::Closing),
+                Owner::Cleanup(g) => *left.entry(g).or_default() += 1,
+                Owner::Nobody => {}
+            }
+        }
+        assert!(users.is_empty());
+        assert_eq!(taken, self.fids.taken());
+
+        let all: usize = left.values().sum();
+        assert_eq!(all, self.cleanups.left());
+        for (g, counted) in self.cleanups.left_of().into_iter().enumerate() {
+            assert_eq!(counted, left.get(&(g as u32)).copied().unwrap_or(0), "cleanup {g}");
+        }
+
+        for c in self.clients.indices() {
+            names -= self.clients.get(c).fids.len();
+            self.audit_client(c, rooms.get(&c).copied().unwrap_or(0));
+        }
+        assert_eq!(names, 0);
+        assert!(
+            self.ring.is_empty() || !self.has_room() || !self.requests.has_tag(),
+            "clients wait for their turn, and there is room"
+        );
+    }
+
+    fn audit_client(&mut self, c: u32, promised: usize) {
+        let id = self.clients.id(c);
+        let in_ring = self.ring.iter().filter(|other| **other == id).count();
+        let most = self.config.max_reply_bytes;
+        let client = self.clients.get(c);
+        assert_eq!(client.promised, promised);
+        if client.stage != Stage::Session {
+            assert!(client.tags.is_empty() && client.fids.is_empty() && client.flushes.is_empty());
+        }
+        if client.stage == Stage::Closing {
+            return;
+        }
+        assert_eq!(in_ring, usize::from(client.in_ring), "client {c} in the ring");
+        assert!(client.in_ring || client.waits != Waits::Turn, "client {c} has no turn");
+        match client.waits {
+            Waits::No if client.stage == Stage::Session => {
+                let next = frame(client.inbox.as_slice(), client.msize);
+                assert_eq!(next, Frame::Part, "client {c} waits for nothing");
+            }
+            Waits::Own => assert!(
+                matches!(client.stage, Stage::Asking { .. })
+                    || !client.tags.is_empty()
+                    || !client.flushes.is_empty()
+                    || client.out.len() >= most,
+                "client {c} waits for ever"
+            ),
+            _ => {}
+        }
+        assert!(client.tags.len() <= self.config.max_inflight);
+        assert!(client.promised <= most || client.tags.len() <= 1, "client {c} may get too much");
+        assert!(
+            !client.out.is_empty() || client.out.capacity() == 0,
+            "an idle client has a buffer"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! Bytes that wait: what came in and is not dealt with, what goes out and is not written.
+//!
+//! A buffer grows at its end and is used up from its front. One that is used up gives its memory back to
+//! a pool, so that memory follows those who have something waiting, not those who are connected.
+
+/// Bytes in the order in which they came.
+#[derive(Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    head: usize,
+}
+
+impl Buffer {
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.head..]
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.head
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How much memory it has.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Adds `bytes`, and answers them, to be patched.
+    #[inline]
+    pub fn append(&mut self, bytes: &[u8]) -> &mut [u8] {
+        if self.head > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {
+            self.compact();
+        }
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        &mut self.bytes[at..]
+    }
+
+    #[cold]
+    fn compact(&mut self) {
+        // Less than half is not worth it: what moves is paid for by what has gone.
+        if self.head >= self.len() {
+            self.bytes.drain(..self.head);
+            self.head = 0;
+        }
+    }
+
+    /// The first `n` bytes are dealt with.
+    #[inline]
+    pub fn consume(&mut self, n: usize) {
+        self.head += n.min(self.len());
+        if self.head == self.bytes.len() {
+            self.bytes.clear();
+            self.head = 0;
+        }
+    }
+
+    /// Takes `n` bytes out of the middle.
+    pub fn remove(&mut self, at: usize, n: usize) {
+        let at = self.head + at;
+        self.bytes.drain(at..at + n);
+    }
+}
+
+/// Memory for buffers, of those who do not need it now.
+#[derive(Default)]
+pub struct Pool {
+    spare: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+/// A larger one is not kept: it was for one large message.
+const LARGEST: usize = 256 * 1024;
+/// More than this is not kept in all.
+const MOST: usize = 8 * 1024 * 1024;
+
+impl Pool {
+    /// Lends memory to a buffer that has none.
+    #[inline]
+    pub fn lend(&mut self, buffer: &mut Buffer) {
+        if buffer.capacity() == 0 {
+            if let Some(bytes) = self.spare.pop() {
+                self.bytes -= bytes.capacity();
+                buffer.bytes = bytes;
+            }
+        }
+    }
+
+    /// Takes the memory of a buffer that is empty.
+    #[inline]
+    pub fn take_back(&mut self, buffer: &mut Buffer) {
+        if buffer.is_empty() && buffer.capacity() > 0 {
+            let mut bytes = std::mem::take(buffer).bytes;
+            let capacity = bytes.capacity();
+            if capacity <= LARGEST && self.bytes + capacity <= MOST {
+                bytes.clear();
+                self.bytes += capacity;
+                self.spare.push(bytes);
+            }
+        }
+    }
+
+    /// How much it keeps.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

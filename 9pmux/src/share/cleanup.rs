@@ -1,0 +1,148 @@
+//! What a client leaves behind, when it goes or begins a new session: requests that are flushed, fids
+//! that are clunked, all at once, and counted until the last is free.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::fids::{NONE, Owner};
+use super::{ClientId, Share};
+
+/// What is left of one session.
+struct Cleanup {
+    left: usize,
+    /// The client whose new session waits for this.
+    client: Option<ClientId>,
+}
+
+/// All that are not done.
+#[derive(Default)]
+pub struct Cleanups {
+    places: Vec<Cleanup>,
+    vacant: Vec<u32>,
+    /// New sessions that wait, and until when: all wait for the same time, so in order.
+    waiting: VecDeque<(Duration, ClientId, u32)>,
+    left: usize,
+}
+
+impl Cleanups {
+    /// How many requests and fids there are.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    fn begin(&mut self) -> u32 {
+        let cleanup = Cleanup { left: 0, client: None };
+        match self.vacant.pop() {
+            Some(g) => {
+                self.places[g as usize] = cleanup;
+                g
+            }
+            None => {
+                self.places.push(cleanup);
+                self.places.len() as u32 - 1
+            }
+        }
+    }
+
+    fn count(&mut self, g: u32) {
+        self.places[g as usize].left += 1;
+        self.left += 1;
+    }
+
+    /// Has the client told when this is done, or `late`.
+    pub fn tell(&mut self, g: u32, client: ClientId, late: Duration) {
+        self.places[g as usize].client = Some(client);
+        self.waiting.push_back((late, client, g));
+    }
+
+    /// The earliest time that one is late.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.waiting.front().map(|waiting| waiting.0)
+    }
+
+    pub fn clear(&mut self) {
+        *self = Cleanups::default();
+    }
+
+    #[cfg(any(test, mux_fuzz))]
+    pub fn left_of(&self) -> Vec<usize> {
+        self.places.iter().map(|cleanup| cleanup.left).collect()
+    }
+}
+
+impl Share {
+    /// Takes from a client all that it has upstream. Answers what is left of it, if anything.
+    pub(super) fn clean_up(&mut self, c: u32) -> Option<u32> {
+        let client = self.clients.get(c);
+        client.promised = 0;
+        client.auths = Vec::new();
+        let flushes = std::mem::take(&mut client.flushes);
+        let mix = *client.tags.hasher();
+        let tags = std::mem::replace(&mut client.tags, std::collections::HashMap::with_hasher(mix));
+        let fids = std::mem::replace(&mut client.fids, std::collections::HashMap::with_hasher(mix));
+        if tags.is_empty() && fids.is_empty() && flushes.is_empty() {
+            return None;
+        }
+        let g = self.cleanups.begin();
+        for &fid in fids.values() {
+            self.fids.get(fid).named = false;
+            self.inherit(g, fid);
+        }
+        // Those that are answered and wait for an Rflush have no tag of the client's any more.
+        for up in tags.into_values().chain(flushes.into_iter().map(|f| f.victim)) {
+            let request = self.requests.get(up);
+            if request.owner == Owner::Cleanup(g) {
+                continue;
+            }
+            request.owner = Owner::Cleanup(g);
+            let mentioned = request.fids;
+            self.cleanups.count(g);
+            for fid in mentioned.into_iter().filter(|fid| *fid != NONE) {
+                self.inherit(g, fid);
+            }
+            self.flush_request(up);
+        }
+        for fid in fids.into_values() {
+            self.let_go(fid);
+        }
+        Some(g)
+    }
+
+    fn inherit(&mut self, g: u32, fid: u32) {
+        let record = self.fids.get(fid);
+        if let Owner::Client(_) = record.owner {
+            record.owner = Owner::Cleanup(g);
+            self.cleanups.count(g);
+        }
+    }
+
+    /// One request or fid less.
+    pub(super) fn cleaned(&mut self, g: u32) {
+        self.cleanups.left -= 1;
+        let cleanup = &mut self.cleanups.places[g as usize];
+        cleanup.left -= 1;
+        if cleanup.left == 0 {
+            let client = cleanup.client.take();
+            self.cleanups.vacant.push(g);
+            if let Some(id) = client {
+                self.cleanups.waiting.retain(|waiting| waiting.1 != id);
+                if let Some(c) = self.clients.find(id) {
+                    self.greet(c);
+                }
+            }
+        }
+    }
+
+    /// New sessions that have waited long enough begin.
+    pub(super) fn late_cleanups(&mut self) {
+        while self.cleanups.deadline().is_some_and(|late| late <= self.now) {
+            let Some((_, id, g)) = self.cleanups.waiting.pop_front() else {
+                return;
+            };
+            self.cleanups.places[g as usize].client = None;
+            if let Some(c) = self.clients.find(id) {
+                self.greet(c);
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Clients, and what each has.
+
+use std::collections::HashMap;
+
+use super::ClientId;
+use super::buffer::Buffer;
+use super::mix::Mix;
+use crate::wire::Offer;
+
+/// Where a client is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It has no version yet.
+    New,
+    /// It has asked for one.
+    Asking { tag: u16, msize: u32, offer: Offer },
+    /// It has one.
+    Session,
+    /// It gets what is in its output, and then its end.
+    Closing,
+}
+
+/// What the messages in its inbox wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Nothing: there is not even a whole one.
+    No,
+    /// For something of its own: a reply, room in its output, its Rversion.
+    Own,
+    /// For its turn.
+    Turn,
+}
+
+/// A client's Tflush that is not answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Flushing {
+    pub tag: u16,
+    pub oldtag: u16,
+    /// The tag upstream of what it flushes.
+    pub victim: u16,
+}
+
+/// For whom an auth fid was made: the bytes of uname and aname, and the number where there is one.
+pub struct Auth {
+    pub fid: u32,
+    pub names: Box<[u8]>,
+}
+
+pub struct Client {
+    pub stage: Stage,
+    pub waits: Waits,
+    /// It is in the ring of those that wait for their turn, perhaps for nothing any more.
+    pub in_ring: bool,
+    /// It is in the list of those that have changed.
+    pub changed: bool,
+    pub msize: u32,
+    /// So much of a message that was too large is still to come.
+    pub skip: u32,
+    /// The messages that wait, and the beginning of the next.
+    pub inbox: Buffer,
+    /// How much of that has been looked at for what can not wait.
+    pub scanned: usize,
+    pub out: Buffer,
+    /// Its requests upstream, by its own tags.
+    pub tags: HashMap<u16, u16, Mix>,
+    pub fids: HashMap<u32, u32, Mix>,
+    pub flushes: Vec<Flushing>,
+    pub auths: Vec<Auth>,
+    /// How many bytes the replies to its requests may have.
+    pub promised: usize,
+    /// How many messages it has sent.
+    pub messages: u64,
+}
+
+impl Client {
+    fn new(mix: Mix) -> Client {
+        Client {
+            stage: Stage::New,
+            waits: Waits::No,
+            in_ring: false,
+            changed: false,
+            msize: 0,
+            skip: 0,
+            inbox: Buffer::default(),
+            scanned: 0,
+            out: Buffer::default(),
+            tags: HashMap::with_hasher(mix),
+            fids: HashMap::with_hasher(mix),
+            flushes: Vec::new(),
+            auths: Vec::new(),
+            promised: 0,
+            messages: 0,
+        }
+    }
+
+    /// A fid is gone: a table that was much larger once gives up what it does not need.
+    pub fn shed_fids(&mut self) {
+        if self.fids.capacity() > 64 && self.fids.len() < self.fids.capacity() / 8 {
+            self.fids.shrink_to(self.fids.len() * 2);
+        }
+    }
+
+    /// No flush is open.
+    pub fn shed_flushes(&mut self) {
+        if self.flushes.is_empty() && self.flushes.capacity() > 8 {
+            self.flushes = Vec::new();
+        }
+    }
+}
+
+/// All that are connected, in places that are used again.
+pub struct Clients {
+    places: Vec<Place>,
+    vacant: Vec<u32>,
+    mix: Mix,
+}
+
+struct Place {
+    round: u32,
+    client: Option<Client>,
+}
+
+impl Clients {
+    pub fn new(mix: Mix) -> Clients {
+        Clients { places: Vec::new(), vacant: Vec::new(), mix }
+    }
+
+    pub fn len(&self) -> usize {
+        self.places.len() - self.vacant.len()
+    }
+
+    pub fn add(&mut self) -> ClientId {
+        let client = Some(Client::new(self.mix));
+        match self.vacant.pop() {
+            Some(index) => {
+                let place = &mut self.places[index as usize];
+                place.client = client;
+                ClientId { index, round: place.round }
+            }
+            None => {
+                self.places.push(Place { round: 0, client });
+                ClientId { index: self.places.len() as u32 - 1, round: 0 }
+            }
+        }
+    }
+
+    pub fn remove(&mut self, id: ClientId) -> Option<Client> {
+        let place = self.places.get_mut(id.index as usize).filter(|p| p.round == id.round)?;
+        let client = place.client.take()?;
+        place.round = place.round.wrapping_add(1);
+        self.vacant.push(id.index);
+        Some(client)
+    }
+
+    /// The place of a client that is still there.
+    #[inline]
+    pub fn find(&self, id: ClientId) -> Option<u32> {
+        let place = self.places.get(id.index as usize)?;
+        (place.round == id.round && place.client.is_some()).then_some(id.index)
+    }
+
+    /// The client in a place that is known to be taken.
+    #[inline]
+    pub fn get(&mut self, index: u32) -> &mut Client {
+        self.places[index as usize].client.as_mut().expect("a place is named while it is taken")
+    }
+
+    pub fn look(&self, id: ClientId) -> Option<&Client> {
+        self.places.get(id.index as usize).filter(|p| p.round == id.round)?.client.as_ref()
+    }
+
+    pub fn id(&self, index: u32) -> ClientId {
+        ClientId { index, round: self.places[index as usize].round }
+    }
+
+    /// The places that are taken.
+    pub fn indices(&self) -> Vec<u32> {
+        (0..self.places.len() as u32)
+            .filter(|i| self.places[*i as usize].client.is_some())
+            .collect()
+    }
+}

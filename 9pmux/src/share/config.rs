@@ -1,0 +1,55 @@
+//! What whoever runs a share may choose.
+
+use std::time::Duration;
+
+use crate::wire::Dialect;
+
+/// Limits and choices, with the defaults that [`Default`] gives.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The dialect to speak with the server. Without one, the first client's Tversion settles it.
+    pub dialect: Option<Dialect>,
+    /// The msize to offer the server.
+    pub msize: u32,
+    /// How many requests of one client may be at the server.
+    pub max_inflight: usize,
+    /// How many of all clients together; no more than tags allow, some 64,000.
+    pub max_inflight_all: usize,
+    /// How many fids one client may have.
+    pub max_fids: usize,
+    /// How many fids all may have together, those of the departed counted until the server has let
+    /// go of them.
+    pub max_fids_all: usize,
+    /// How many bytes of replies may wait for one client, those counted that it has asked for. One
+    /// request at a time is let through even so.
+    pub max_reply_bytes: usize,
+    /// From how many bytes of unanswered requests on a client is not read. One more read comes on top.
+    pub max_held_bytes: usize,
+    /// From how many bytes on that the server has not taken yet, requests wait for their turn.
+    pub max_server_bytes: usize,
+    /// How long the server may take to answer our Tversion.
+    pub version_timeout: Duration,
+    /// How long a client's second Tversion waits for the server to let go of what the first session had.
+    pub cleanup_timeout: Duration,
+    /// Any number that clients can not know: what the tables of fids are mixed with.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            dialect: None,
+            msize: 128 * 1024,
+            max_inflight: 256,
+            max_inflight_all: usize::MAX,
+            max_fids: 65_536,
+            max_fids_all: 1 << 22,
+            max_reply_bytes: 1 << 20,
+            max_held_bytes: 16 * 1024,
+            max_server_bytes: 1 << 20,
+            version_timeout: Duration::from_secs(10),
+            cleanup_timeout: Duration::from_secs(10),
+            seed: 0,
+        }
+    }
+}

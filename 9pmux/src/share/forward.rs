@@ -1,0 +1,188 @@
+//! A client's request on its way to the server: looked over, given a tag and fids of the server's, and
+//! patched in the server's output. Until all is known to be well nothing has changed.
+
+use super::Share;
+use super::arriving::Step;
+use super::clients::{Auth, Client, Waits};
+use super::fids::{NONE, Owner};
+use super::refusal::Refusal;
+use super::requests::{Flush, Request};
+use crate::wire::{
+    DATA_HEADER, Does, HEADER, Malformed, NOFID, NOTAG, Places, check_request, kind, put_tag,
+    put_u32, tag, types, u32_at,
+};
+
+/// What a client's auth fids cost at the least and in all, in bytes of what they are for.
+const AUTH_LEAST: usize = 64;
+const AUTH_MOST: usize = 64 * 1024;
+
+/// What happens to the fids of a request, once it goes.
+struct Plan {
+    /// The fids upstream that it mentions; a new one is not taken yet.
+    fids: [u32; 2],
+    /// Which field names a new fid.
+    new: Option<usize>,
+    releases: u32,
+}
+
+impl Share {
+    /// Sends a client's request on, answers it, or lets it wait.
+    pub(super) fn forward(&mut self, c: u32, message: &[u8], turn: bool) -> Step {
+        let its_tag = tag(message);
+        let places = match check_request(self.upstream.dialect, message) {
+            Ok(places) if kind(message) != types::TOPENFD => places,
+            Ok(_) | Err(Malformed::Type) => {
+                return self.refuse_message(c, message, Refusal::Unsupported);
+            }
+            Err(_) => return self.refuse_message(c, message, Refusal::Malformed),
+        };
+        let others_wait = !turn && !self.ring.is_empty();
+        let room_upstream = self.has_room() && self.requests.has_tag() && !others_wait;
+        let client = self.clients.get(c);
+        if client.tags.contains_key(&its_tag) || client.flushes.iter().any(|f| f.tag == its_tag) {
+            return self.refuse_message(c, message, Refusal::DuplicateTag);
+        }
+        if client.tags.len() >= self.config.max_inflight {
+            return Step::Waits(Waits::Own);
+        }
+        let count = places.count.map_or(0, |at| u32_at(message, at as usize));
+        let count = count.min(client.msize - DATA_HEADER);
+        let room = places.message.reply_room(count).min(client.msize);
+        let due = client.out.len() + client.promised + room as usize;
+        if due > self.config.max_reply_bytes && !client.tags.is_empty() {
+            return Step::Waits(Waits::Own);
+        }
+        let plan = match self.plan(c, message, &places) {
+            Ok(plan) => plan,
+            Err(why) => return self.refuse_message(c, message, why),
+        };
+        if !room_upstream {
+            return Step::Waits(Waits::Turn);
+        }
+        let took = self.took(c, message);
+        self.send(c, message, &places, plan, (count, room));
+        took
+    }
+
+    /// Finds the fids of a request, and whether it may do to them what it would.
+    #[inline]
+    fn plan(&mut self, c: u32, message: &[u8], places: &Places) -> Result<Plan, Refusal> {
+        let client = self.clients.get(c);
+        let mut plan = Plan { fids: [NONE; 2], new: None, releases: NONE };
+        for (i, &(at, does)) in places.fids().iter().enumerate() {
+            let name = u32_at(message, at as usize);
+            if does.is_none(name) {
+                continue;
+            }
+            let known = client.fids.get(&name).copied();
+            match does {
+                Does::Uses | Does::ReleasesIfAnswered => {
+                    plan.fids[i] = known.ok_or(Refusal::UnknownFid)?;
+                }
+                Does::Releases => {
+                    plan.fids[i] = known.ok_or(Refusal::UnknownFid)?;
+                    plan.releases = plan.fids[i];
+                }
+                Does::Proves => {
+                    plan.fids[i] = known.ok_or(Refusal::UnknownFid)?;
+                    let auth = client.auths.iter().find(|auth| auth.fid == plan.fids[i]);
+                    let auth = auth.ok_or(Refusal::NotAuth)?;
+                    if *auth.names != *names(message, places) {
+                        return Err(Refusal::OtherAuth);
+                    }
+                }
+                Does::CreatesIfWalked if name == u32_at(message, places.fids[0].0 as usize) => {}
+                Does::Creates | Does::CreatesAuth | Does::CreatesIfWalked => {
+                    if name == NOFID {
+                        return Err(Refusal::BadFid);
+                    }
+                    if known.is_some() {
+                        return Err(Refusal::FidInUse);
+                    }
+                    if client.fids.len() >= self.config.max_fids
+                        || self.fids.taken() >= self.config.max_fids_all
+                    {
+                        return Err(Refusal::TooManyFids);
+                    }
+                    if does == Does::CreatesAuth && auth_cost(client, message, places) > AUTH_MOST {
+                        return Err(Refusal::TooManyAuth);
+                    }
+                    plan.new = Some(i);
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    #[inline]
+    fn send(&mut self, c: u32, message: &[u8], places: &Places, plan: Plan, reply: (u32, u32)) {
+        let (count, room) = reply;
+        let mut fids = plan.fids;
+        let client = self.clients.get(c);
+        let mut creates = NONE;
+        if let Some(i) = plan.new {
+            let name = u32_at(message, places.fids[i].0 as usize);
+            creates = self.fids.take(c, name);
+            fids[i] = creates;
+            client.fids.insert(name, creates);
+            if places.fids[i].1 == Does::CreatesAuth {
+                client.auths.push(Auth { fid: creates, names: names(message, places).into() });
+            }
+        }
+        for fid in fids {
+            if fid != NONE {
+                self.fids.get(fid).users += 1;
+            }
+        }
+        if plan.releases != NONE {
+            let record = self.fids.get(plan.releases);
+            record.named = false;
+            client.fids.remove(&record.name);
+            client.shed_fids();
+        }
+        let request = Request {
+            owner: Owner::Client(c),
+            kind: kind(message),
+            tag: tag(message),
+            names: places.names,
+            victim: NOTAG,
+            flush: Flush::None,
+            answered: false,
+            fids,
+            creates,
+            releases: plan.releases,
+            room,
+        };
+        let up = self.requests.take(request).expect("there is a tag, since others are kept");
+        client.tags.insert(request.tag, up);
+        client.promised += room as usize;
+        self.stats.forwarded += 1;
+        self.ask(message, |message| {
+            put_tag(message, up);
+            for (&(at, does), fid) in places.fids().iter().zip(fids) {
+                if fid != NONE {
+                    put_u32(message, at as usize, fid);
+                } else if does == Does::CreatesIfWalked {
+                    // It is the first that moves.
+                    put_u32(message, at as usize, fids[0]);
+                }
+            }
+            if let Some(at) = places.count {
+                put_u32(message, at as usize, count);
+            }
+        });
+    }
+}
+
+/// For whom a Tauth or a Tattach is: all that comes after the fids and is known.
+fn names<'a>(message: &'a [u8], places: &Places) -> &'a [u8] {
+    let (last, _) = places.fids[places.fid_count as usize - 1];
+    debug_assert!(last as usize >= HEADER);
+    &message[last as usize + 4..places.end as usize]
+}
+
+/// What the client's auth fids would cost with one more.
+fn auth_cost(client: &Client, message: &[u8], places: &Places) -> usize {
+    let cost = |names: &[u8]| names.len().max(AUTH_LEAST);
+    client.auths.iter().map(|auth| cost(&auth.names)).sum::<usize>() + cost(names(message, places))
+}

@@ -1,0 +1,391 @@
+//! Many clients, one connection to a server: the 9P multiplexor as a state machine.
+//!
+//! Bytes and events go in, bytes and closings come out. There is no I/O here and no clock but the one
+//! handed in. A driver, once a turn:
+//!
+//! 1. says what time it is ([`tick`](Share::tick), and again by [`next_deadline`](Share::next_deadline));
+//! 2. accepts ([`client_connected`](Share::client_connected)) and reads those who
+//!    [`want it`](Share::wants_read) into one large buffer, and hands that over
+//!    ([`client_bytes`](Share::client_bytes), [`server_bytes`](Share::server_bytes)); an end or an error
+//!    of a connection is [`client_gone`](Share::client_gone) or [`server_gone`](Share::server_gone);
+//! 3. writes [`server_output`](Share::server_output) once, and says how much of it went
+//!    ([`server_wrote`](Share::server_wrote));
+//! 4. goes through [`next_changed`](Share::next_changed): writes each one's [`output`](Share::output) once
+//!    ([`client_wrote`](Share::client_wrote)), asks anew whether it wants to be read, and closes it when
+//!    [`is_closing`](Share::is_closing) and all is written;
+//! 5. stops when [`ended`](Share::ended) and the clients' last output is written, or was given up.
+//!
+//! Buffers are lent to a client only while there is something in them, so an idle one has none.
+//!
+//! ```
+//! use ninepmux::share::{Config, Share};
+//!
+//! let mut share = Share::new(Config::default());
+//! let client = share.client_connected();
+//! share.client_bytes(client, b"\x13\0\0\0\x64\xff\xff\0\x20\0\0\x06\09P2000");
+//! let asked = share.server_output(); // our own Tversion, with our msize
+//! assert_eq!(asked[4], 100);
+//! let n = asked.len();
+//! share.server_wrote(n);
+//! share.server_bytes(b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
+//! assert_eq!(share.next_changed(), Some(client));
+//! assert_eq!(share.output(client), b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
+//! ```
+//!
+//! # Who holds what
+//!
+//! A **request** upstream is named by its tag, out of libmux's tag table. From the moment the tag is
+//! taken its owner is a client or, once that has gone or has begun a new session, a *cleanup*.
+//!
+//! | a request is | and ends, its tag free, when |
+//! |---|---|
+//! | sent | its reply comes |
+//! | sent, with a flush due or sent | the Rflush has come; the reply may come before that, and counts; without one it never happened |
+//!
+//! There is at most one Tflush upstream for a request: a client's second Tflush of the same tag waits for
+//! the same Rflush, which answers all of them, in order.
+//!
+//! A **fid** upstream has an owner too, and is *named* while its client has a fid of its own for it.
+//!
+//! | a fid is | when |
+//! |---|---|
+//! | pending | the request that creates it is not answered |
+//! | live | that was answered well, or was flushed, which leaves a doubt |
+//! | dead | that failed, or a clunk of it was answered in whatever way |
+//!
+//! It is unnamed when its client sends a Tclunk or Tremove of it, when its creation fails or is flushed, and
+//! when its client goes. One that is unnamed and that no request upstream mentions any more is free if it is dead,
+//! and is clunked by ourselves if it is live. All that may happen in between follows from this: a
+//! Tclunk that is flushed leaves its fid live, to be named again or clunked; a Twalk that is answered
+//! after its client has died leaves a live fid without a name; a fid whose clunk is never answered is
+//! never used again.
+//!
+//! A **cleanup** is what is left of a client, or of a client's earlier session: it counts the requests
+//! and fids that are not free yet. A new session begins when that is none, or late. A client that goes
+//! takes its number along; replies to what it had asked find the cleanup.
+//!
+//! When the server goes, every request of every client is answered by an error, then each client ends.
+//!
+//! # Where it is
+//!
+//! A client's bytes come in by `arriving.rs`; a request goes on by `forward.rs`, in the order of `turns.rs`;
+//! a reply comes back by `reply.rs`. `flush.rs`, `version.rs`, `cleanup.rs` and `end.rs` are what else can
+//! happen. Beneath are `clients.rs`, `requests.rs`, `fids.rs` and `upstream.rs` (what each of these is),
+//! `numbers.rs` (the lowest free fid), `mix.rs`, `buffer.rs` and `refusal.rs`.
+#![forbid(unsafe_code)]
+
+mod arriving;
+mod buffer;
+mod cleanup;
+mod clients;
+mod config;
+mod end;
+mod fids;
+mod flush;
+mod forward;
+mod mix;
+mod numbers;
+mod refusal;
+mod reply;
+mod requests;
+mod seen;
+mod turns;
+mod upstream;
+mod version;
+
+#[cfg(any(test, mux_fuzz))]
+mod audit;
+#[cfg(any(test, mux_fuzz))]
+pub mod fuzz;
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+pub use end::End;
+pub use seen::{ClientInfo, Seen, Stats, Tracer};
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use buffer::Pool;
+use cleanup::Cleanups;
+use clients::{Clients, Stage, Waits};
+use fids::Fids;
+use mix::Mix;
+use refusal::Refusal;
+use requests::Requests;
+use upstream::Upstream;
+
+use crate::wire::{self, Dialect, HEADER, types};
+
+/// A client, from [`Share::client_connected`] to [`Share::client_gone`]. Its number is used again, but
+/// not as the same id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientId {
+    index: u32,
+    round: u32,
+}
+
+impl ClientId {
+    /// A small number, of no other client that is connected now: for logs, and for a driver's tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// Many clients, one server.
+pub struct Share {
+    config: Config,
+    now: Duration,
+    upstream: Upstream,
+    clients: Clients,
+    requests: Requests,
+    fids: Fids,
+    cleanups: Cleanups,
+    /// Clients with messages that wait for their turn, in order.
+    ring: VecDeque<ClientId>,
+    /// Clients whose Tversion waits for the server's.
+    greeting: VecDeque<ClientId>,
+    changed: VecDeque<ClientId>,
+    pool: Pool,
+    stats: Stats,
+    tracer: Option<Tracer>,
+}
+
+impl Share {
+    /// No clients. If the dialect is chosen, there is a Tversion to be written to the server already.
+    #[must_use]
+    pub fn new(config: Config) -> Share {
+        let config = Config {
+            max_inflight: config.max_inflight.max(1),
+            // So that none is NOFID.
+            max_fids_all: config.max_fids_all.min(u32::MAX as usize),
+            ..config
+        };
+        let mut share = Share {
+            now: Duration::ZERO,
+            upstream: Upstream::default(),
+            clients: Clients::new(Mix::new(config.seed)),
+            requests: Requests::new(config.max_inflight_all),
+            fids: Fids::default(),
+            cleanups: Cleanups::default(),
+            ring: VecDeque::new(),
+            greeting: VecDeque::new(),
+            changed: VecDeque::new(),
+            pool: Pool::default(),
+            stats: Stats::default(),
+            tracer: None,
+            config,
+        };
+        share.upstream.msize = share.config.msize;
+        if let Some(dialect) = share.config.dialect {
+            share.ask_version(dialect);
+        }
+        share
+    }
+
+    /// It is `now`, counted from when the share was made. What happens next happens then; what was to
+    /// happen by then has happened.
+    pub fn tick(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+        self.late_version();
+        self.late_cleanups();
+        self.take_turns();
+    }
+
+    /// When [`tick`](Share::tick) should be called at the latest, if nothing else happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let version = self.upstream.deadline();
+        let cleanup = self.cleanups.deadline();
+        version.into_iter().chain(cleanup).min()
+    }
+
+    /// A client has connected.
+    pub fn client_connected(&mut self) -> ClientId {
+        let id = self.clients.add();
+        if self.ended().is_some() {
+            self.clients.get(id.index).stage = Stage::Closing;
+            self.mark(id.index);
+        }
+        id
+    }
+
+    /// It has sent these bytes, cut anywhere. All of them are taken; who hands over large pieces of one
+    /// whom it should not read keeps that much more.
+    pub fn client_bytes(&mut self, id: ClientId, bytes: &[u8]) {
+        if let Some(c) = self.clients.find(id) {
+            self.arrive(c, bytes);
+            self.take_turns();
+        }
+    }
+
+    /// It has closed its end or can not be written to, or it was closing and has been closed. What it
+    /// had is flushed and clunked; the id is nobody's from now on.
+    pub fn client_gone(&mut self, id: ClientId) {
+        if let Some(c) = self.clients.find(id) {
+            self.clean_up(c);
+            self.clients.remove(id);
+            self.take_turns();
+        }
+    }
+
+    /// Whether more bytes of this client are welcome. That it goes must be noticed even so.
+    #[must_use]
+    pub fn wants_read(&self, id: ClientId) -> bool {
+        self.clients.look(id).is_some_and(|client| match client.stage {
+            Stage::Closing => false,
+            _ => client.waits == Waits::No || client.inbox.len() < self.config.max_held_bytes,
+        })
+    }
+
+    /// What is to be written to this client.
+    #[must_use]
+    pub fn output(&self, id: ClientId) -> &[u8] {
+        self.clients.look(id).map_or(&[], |client| client.out.as_slice())
+    }
+
+    /// The first `n` bytes of its output were written.
+    pub fn client_wrote(&mut self, id: ClientId, n: usize) {
+        if let Some(c) = self.clients.find(id) {
+            let client = self.clients.get(c);
+            client.out.consume(n);
+            self.pool.take_back(&mut client.out);
+            self.go_on(c);
+            self.take_turns();
+        }
+    }
+
+    /// Whether its connection is to be closed as soon as its output is written.
+    #[must_use]
+    pub fn is_closing(&self, id: ClientId) -> bool {
+        self.clients.look(id).is_some_and(|client| client.stage == Stage::Closing)
+    }
+
+    /// A client whose output, wish to be read or closing may have changed since it was last named here.
+    pub fn next_changed(&mut self) -> Option<ClientId> {
+        loop {
+            let id = self.changed.pop_front()?;
+            if let Some(c) = self.clients.find(id) {
+                self.clients.get(c).changed = false;
+                return Some(id);
+            }
+        }
+    }
+
+    /// The server has sent these bytes, cut anywhere.
+    pub fn server_bytes(&mut self, bytes: &[u8]) {
+        if self.ended().is_some() {
+            return;
+        }
+        if let Err(end) = self.replies(bytes) {
+            self.end(end);
+        }
+        self.take_turns();
+    }
+
+    /// What is to be written to the server.
+    #[must_use]
+    pub fn server_output(&self) -> &[u8] {
+        self.upstream.out.as_slice()
+    }
+
+    /// The first `n` bytes of the server's output were written.
+    pub fn server_wrote(&mut self, n: usize) {
+        self.upstream.out.consume(n);
+        self.pool.take_back(&mut self.upstream.out);
+        self.take_turns();
+    }
+
+    /// The server has closed its end, or can not be written to.
+    pub fn server_gone(&mut self) {
+        self.end(End::Gone);
+    }
+
+    /// The session is to end, though the server is there: everybody is told, as if it were not.
+    pub fn hang_up(&mut self) {
+        self.end(End::HungUp);
+    }
+
+    /// Why the session with the server is over, if it is. Clients have their errors in their outputs
+    /// then, and are closing.
+    #[must_use]
+    pub fn ended(&self) -> Option<&End> {
+        self.upstream.end()
+    }
+
+    /// The dialect that is spoken, once that is settled.
+    #[must_use]
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.upstream.settled()
+    }
+
+    /// The output or the state of this client has changed.
+    #[inline]
+    fn mark(&mut self, c: u32) {
+        let client = self.clients.get(c);
+        if !client.changed {
+            client.changed = true;
+            self.changed.push_back(self.clients.id(c));
+        }
+    }
+
+    /// Adds a message to this client's output.
+    #[inline]
+    fn tell(&mut self, c: u32, message: &[u8], patch: impl FnOnce(&mut [u8])) {
+        let id = self.clients.id(c);
+        let client = self.clients.get(c);
+        self.pool.lend(&mut client.out);
+        let message = client.out.append(message);
+        patch(message);
+        if let Some(tracer) = &mut self.tracer {
+            tracer(self.upstream.dialect, Seen::ToClient(id, message));
+        }
+        self.mark(c);
+    }
+
+    /// Adds a message to the server's output.
+    #[inline]
+    fn ask(&mut self, message: &[u8], patch: impl FnOnce(&mut [u8])) {
+        self.pool.lend(&mut self.upstream.out);
+        let message = self.upstream.out.append(message);
+        patch(message);
+        if let Some(tracer) = &mut self.tracer {
+            tracer(self.upstream.dialect, Seen::ToServer(message));
+        }
+    }
+
+    /// Answers a request with an error of our own.
+    fn refuse(&mut self, c: u32, tag: u16, why: Refusal) {
+        self.stats.refused += 1;
+        let dialect = self.upstream.dialect;
+        let ename = why.ename().as_bytes();
+        let mut message = [0; 64];
+        let mut at = HEADER;
+        if dialect != Dialect::L {
+            message[at..at + 2].copy_from_slice(&(ename.len() as u16).to_le_bytes());
+            message[at + 2..at + 2 + ename.len()].copy_from_slice(ename);
+            at += 2 + ename.len();
+        }
+        if dialect != Dialect::Plain {
+            wire::put_u32(&mut message, at, why.errno());
+            at += 4;
+        }
+        self.answer(c, dialect.error_type(), tag, &mut message[..at]);
+    }
+
+    /// Answers with a message of our own; `message` has room for the header.
+    fn answer(&mut self, c: u32, kind: u8, tag: u16, message: &mut [u8]) {
+        let size = message.len() as u32;
+        wire::put_u32(message, 0, size);
+        message[4] = kind;
+        wire::put_tag(message, tag);
+        self.tell(c, message, |_| ());
+    }
+
+    /// Answers a Tflush.
+    fn answer_flush(&mut self, c: u32, tag: u16) {
+        self.answer(c, types::RFLUSH, tag, &mut [0; HEADER]);
+    }
+}

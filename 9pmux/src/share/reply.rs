@@ -1,0 +1,179 @@
+//! The server's bytes: cut into messages, each taken to the request that it answers.
+
+use super::fids::{Fate, NONE, Owner};
+use super::flush::Happened;
+use super::refusal::Refusal;
+use super::requests::{Flush, Request};
+use super::{End, Seen, Share};
+use crate::wire::{
+    Frame, HEADER, IO_HEADER, NOTAG, Reply, check_reply, frame, kind, put_tag, put_u32, tag, types,
+    u32_at,
+};
+
+impl Share {
+    /// Takes what the server has sent.
+    pub(super) fn replies(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if self.upstream.inbox.is_empty() {
+                rest = &rest[self.each_reply(rest)?..];
+                if !rest.is_empty() {
+                    self.pool.lend(&mut self.upstream.inbox);
+                    self.upstream.inbox.append(rest);
+                }
+                return Ok(());
+            }
+            let part = self.upstream.inbox.as_slice();
+            let n = match part.first_chunk() {
+                Some(size) if part.len() >= HEADER => u32::from_le_bytes(*size) as usize,
+                _ => HEADER,
+            };
+            let n = n.saturating_sub(part.len()).clamp(1, rest.len());
+            self.upstream.inbox.append(&rest[..n]);
+            rest = &rest[n..];
+            let mut inbox = std::mem::take(&mut self.upstream.inbox);
+            let n = self.each_reply(inbox.as_slice())?;
+            inbox.consume(n);
+            self.pool.take_back(&mut inbox);
+            self.upstream.inbox = inbox;
+        }
+        Ok(())
+    }
+
+    /// Deals with all messages that are whole, and answers how many bytes that was.
+    fn each_reply(&mut self, bytes: &[u8]) -> Result<usize, End> {
+        let mut at = 0;
+        loop {
+            // Before the Rversion msize is what was offered.
+            match frame(&bytes[at..], self.upstream.msize) {
+                Frame::Part => return Ok(at),
+                Frame::Message(n) => {
+                    self.reply(&bytes[at..at + n])?;
+                    at += n;
+                }
+                Frame::TooSmall => return Err(End::garbled("a message shorter than its header")),
+                Frame::TooLarge(size) => {
+                    let most = self.upstream.msize;
+                    return Err(End::garbled(format!(
+                        "a message of {size} bytes, msize is {most}"
+                    )));
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn reply(&mut self, message: &[u8]) -> Result<(), End> {
+        if self.tracer.is_some() {
+            self.trace(Seen::FromServer(message));
+        }
+        let up = tag(message);
+        if up == NOTAG && self.upstream.deadline().is_some() {
+            return self.version_answered(message);
+        }
+        let request = match self.requests.find(up) {
+            Some(request) if !request.answered => *request,
+            _ => {
+                self.stats.dropped += 1;
+                self.trace(Seen::Dropped(message));
+                return Ok(());
+            }
+        };
+        let dialect = self.upstream.dialect;
+        let answer = kind(message);
+        let failed = answer == dialect.error_type();
+        if !failed && answer != request.kind + 1 {
+            return Err(End::garbled(format!(
+                "a message of type {answer} in answer to one of type {}",
+                request.kind
+            )));
+        }
+        let Ok(reply) = check_reply(dialect, message) else {
+            return Err(End::garbled(format!(
+                "a message of type {answer} that does not fit its size"
+            )));
+        };
+        if request.kind == types::TFLUSH {
+            self.requests.give_back(up);
+            self.flushed(request.victim);
+            return Ok(());
+        }
+        if reply.walked > request.names {
+            return Err(End::garbled("an Rwalk of more names than were walked"));
+        }
+        let happened = match failed {
+            true => Happened::Failed,
+            false if request.kind == types::TWALK && reply.walked < request.names => {
+                Happened::Partly
+            }
+            false => Happened::Done,
+        };
+        self.settle_fids(&request, happened);
+        if let Owner::Client(c) = request.owner {
+            self.deliver(c, &request, message, reply);
+        }
+        if request.flush == Flush::None {
+            self.end_request(up);
+        } else {
+            self.requests.get(up).answered = true;
+        }
+        Ok(())
+    }
+
+    /// What the answer says of the fids that were to be created or released.
+    #[inline]
+    fn settle_fids(&mut self, request: &Request, happened: Happened) {
+        if request.creates != NONE {
+            if happened == Happened::Done {
+                self.fids.get(request.creates).fate = Fate::Live;
+            } else {
+                self.never_was(request.creates);
+            }
+        }
+        if request.releases != NONE {
+            self.fids.get(request.releases).fate = Fate::Dead;
+        }
+    }
+
+    #[inline]
+    fn deliver(&mut self, c: u32, request: &Request, message: &[u8], reply: Reply) {
+        let client = self.clients.get(c);
+        client.tags.remove(&request.tag);
+        client.promised -= request.room as usize;
+        let msize = client.msize;
+        if message.len() > msize as usize {
+            self.refuse(c, request.tag, Refusal::ReplyTooLarge);
+        } else {
+            self.stats.replied += 1;
+            self.tell(c, message, |message| {
+                put_tag(message, request.tag);
+                if let Some(at) = reply.iounit {
+                    let most = msize - IO_HEADER;
+                    if u32_at(message, at as usize) > most {
+                        put_u32(message, at as usize, most);
+                    }
+                }
+            });
+        }
+        self.go_on(c);
+    }
+
+    /// The request is over: its tag is free, and its fids are mentioned once less.
+    #[inline]
+    pub(super) fn end_request(&mut self, up: u16) {
+        let request = *self.requests.get(up);
+        self.requests.give_back(up);
+        if request.kind == types::TCLUNK && request.owner == Owner::Nobody && request.tag == NOTAG {
+            self.upstream.clunking -= 1;
+        }
+        for fid in request.fids {
+            if fid != NONE {
+                self.fids.get(fid).users -= 1;
+                self.let_go(fid);
+            }
+        }
+        if let Owner::Cleanup(g) = request.owner {
+            self.cleaned(g);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A share on the bench: clients and a server that do as the test says.
+
+use super::made::*;
+use crate::share::{ClientId, Config, Share};
+use crate::wire::{Dialect, HEADER, kind, show, tag, u32_at};
+
+pub struct Bench {
+    pub share: Share,
+    pub dialect: Dialect,
+}
+
+pub const MSIZE: u32 = 8192;
+
+impl Bench {
+    /// A share that has agreed on `dialect` with the server.
+    pub fn new(dialect: Dialect) -> Bench {
+        Bench::with(dialect, Config::default())
+    }
+
+    pub fn with(dialect: Dialect, config: Config) -> Bench {
+        let share = Share::new(Config { dialect: Some(dialect), msize: MSIZE, ..config });
+        let mut bench = Bench { share, dialect };
+        assert_eq!(bench.upstream(), [version(MSIZE, dialect.name())]);
+        bench.server(&rversion(MSIZE, dialect.name()));
+        bench
+    }
+
+    /// A client that has a version.
+    pub fn client(&mut self) -> ClientId {
+        self.client_of(MSIZE)
+    }
+
+    pub fn client_of(&mut self, msize: u32) -> ClientId {
+        let id = self.share.client_connected();
+        self.say(id, &version(msize, self.dialect.name()));
+        assert_eq!(self.hears(id), [rversion(msize, self.dialect.name())]);
+        id
+    }
+
+    /// One that is attached as well, by fid 0; the fid upstream is the answer.
+    pub fn attached(&mut self) -> (ClientId, u32) {
+        let id = self.client();
+        let fid = self.attach(id, 0);
+        (id, fid)
+    }
+
+    pub fn attach(&mut self, id: ClientId, fid: u32) -> u32 {
+        self.say(id, &attach(self.dialect, 1, fid, !0, "u", "a"));
+        let request = self.asked();
+        self.server(&made(105, tag(&request)).qid(0, 0).done());
+        assert_eq!(kind(&self.told(id)), 105);
+        u32_at(&request, HEADER)
+    }
+
+    pub fn say(&mut self, id: ClientId, message: &[u8]) {
+        self.share.client_bytes(id, message);
+        self.share.audit();
+    }
+
+    pub fn gone(&mut self, id: ClientId) {
+        self.share.client_gone(id);
+        self.share.audit();
+    }
+
+    pub fn server(&mut self, message: &[u8]) {
+        self.share.server_bytes(message);
+        self.share.audit();
+    }
+
+    /// What this client has been told.
+    pub fn hears(&mut self, id: ClientId) -> Vec<Vec<u8>> {
+        let mut bytes = self.share.output(id).to_vec();
+        self.share.client_wrote(id, bytes.len());
+        let messages = cut(&mut bytes);
+        assert!(bytes.is_empty());
+        self.share.audit();
+        messages
+    }
+
+    /// The one message that it has been told.
+    #[track_caller]
+    pub fn told(&mut self, id: ClientId) -> Vec<u8> {
+        let mut messages = self.hears(id);
+        assert_eq!(messages.len(), 1, "{}", self.list(&messages));
+        messages.remove(0)
+    }
+
+    /// What the server has been asked.
+    pub fn upstream(&mut self) -> Vec<Vec<u8>> {
+        let mut bytes = self.share.server_output().to_vec();
+        self.share.server_wrote(bytes.len());
+        let messages = cut(&mut bytes);
+        assert!(bytes.is_empty());
+        self.share.audit();
+        messages
+    }
+
+    /// The one thing that it has been asked.
+    #[track_caller]
+    pub fn asked(&mut self) -> Vec<u8> {
+        let mut messages = self.upstream();
+        assert_eq!(messages.len(), 1, "{}", self.list(&messages));
+        messages.remove(0)
+    }
+
+    /// What this client says reaches the server, as the answer.
+    #[track_caller]
+    pub fn asks(&mut self, id: ClientId, message: &[u8]) -> Vec<u8> {
+        self.say(id, message);
+        self.asked()
+    }
+
+    /// This is answered by the multiplexor, and the server never sees it.
+    #[track_caller]
+    pub fn refused(&mut self, id: ClientId, message: &[u8], why: super::Refusal) {
+        self.say(id, message);
+        assert!(self.upstream().is_empty());
+        let answer = self.told(id);
+        let (asked, answered) = (show(self.dialect, message), show(self.dialect, &answer));
+        assert!(is_refusal(self.dialect, &answer, why), "{asked}: {answered}");
+        assert_eq!(tag(&answer), tag(message));
+    }
+
+    /// The server answers a request with an empty message of its type.
+    pub fn done(&mut self, request: &[u8]) {
+        self.server(&made(kind(request) + 1, tag(request)).done());
+    }
+
+    pub fn failed(&mut self, request: &[u8]) {
+        self.server(&error(self.dialect, tag(request), "srv"));
+    }
+
+    fn list(&self, messages: &[Vec<u8>]) -> String {
+        messages.iter().map(|m| format!("{}\n", show(self.dialect, m))).collect()
+    }
+}

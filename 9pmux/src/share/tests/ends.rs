@@ -1,0 +1,178 @@
+//! What the server should not say, and what becomes of everybody when it goes.
+
+use super::Refusal::*;
+use super::bench::{Bench, MSIZE};
+use super::made::*;
+use crate::share::{Config, End};
+use crate::wire::{Dialect, tag};
+
+#[test]
+fn everybody_is_told_when_the_server_goes() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::with(dialect, Config { max_inflight: 2, ..Config::default() });
+        let (one, _) = bench.attached();
+        let (idle, _) = bench.attached();
+        let (new, _) = (bench.share.client_connected(), ());
+        let (again, _) = bench.attached();
+        let requests = [read(1, 0, 0, 9), walk(2, 0, 5, &[]), read(3, 0, 0, 9), flush(4, 1)];
+        bench.say(one, &requests.concat());
+        bench.say(one, &read(5, 0, 0, 9)[..12]);
+        bench.say(again, &version(8192, dialect.name()));
+        bench.share.server_gone();
+        bench.share.audit();
+        let told = bench.hears(one);
+        let tags: Vec<u16> = told.iter().map(|m| tag(m)).collect();
+        assert_eq!(tags, [1, 2, 4, 3], "what waits too, and not half a message");
+        for message in &told {
+            let is_flush = message == &made(109, 4).done();
+            assert!(is_flush || is_refusal(dialect, message, ServerGone));
+        }
+        assert!(is_refusal(dialect, &bench.told(again), ServerGone));
+        for id in [one, idle, new, again] {
+            assert!(bench.share.is_closing(id) && !bench.share.wants_read(id));
+            assert!(bench.hears(id).is_empty());
+            bench.gone(id);
+        }
+        assert_eq!(bench.share.ended(), Some(&End::Gone));
+        assert_eq!(bench.share.stats().clients, 0);
+        let late = bench.share.client_connected();
+        assert!(bench.share.is_closing(late));
+        assert_eq!(bench.share.next_changed(), Some(late));
+        bench.server(&made(117, 0).u32(0).done());
+        assert!(bench.upstream().is_empty());
+    }
+}
+
+#[test]
+fn hanging_up_is_the_same() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    bench.asks(id, &read(1, 0, 0, 9));
+    bench.share.hang_up();
+    assert!(is_refusal(Dialect::Plain, &bench.told(id), ServerGone));
+    bench.share.server_gone();
+    assert_eq!(bench.share.ended(), Some(&End::HungUp));
+}
+
+#[test]
+fn a_reply_to_nothing_is_dropped_and_counted() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (id, _) = bench.attached();
+        let request = bench.asks(id, &read(1, 0, 0, 9));
+        let free = tag(&request) + 1;
+        for message in [
+            made(117, free).u32(0).done(),
+            error(dialect, free, "what"),
+            made(255, 0xFFFF).done(),
+            rversion(8192, "9P2000"),
+            made(116, 60_000).done(), // even a T-message, while nobody is asked
+        ] {
+            bench.server(&message);
+        }
+        assert!(bench.hears(id).is_empty());
+        assert_eq!((bench.share.stats().dropped, bench.share.ended()), (5, None));
+        let reply = made(117, tag(&request)).u32(0).done();
+        bench.server(&[&reply[..], &reply[..]].concat());
+        assert_eq!(bench.hears(id).len(), 1, "and the second time too");
+        assert_eq!(bench.share.stats().dropped, 6);
+    }
+}
+
+#[test]
+fn what_is_not_9p_ends_the_session() {
+    for dialect in Dialect::ALL {
+        let error = if dialect == Dialect::L { 107 } else { 7 };
+        for (bad, words) in [
+            (vec![6, 0, 0, 0], "shorter than its header"),
+            (made(117, 0).raw(&vec![0; MSIZE as usize]).done(), "msize is 8192"),
+            (vec![0xFF; 7], "4294967295 bytes"),
+            (made(117, 0).u32(10).raw(b"short").done(), "does not fit its size"),
+            (made(117, 0).u16(10).done(), "does not fit its size"),
+            (made(119, 0).u32(0).done(), "type 119 in answer to one of type 116"),
+            (made(116, 0).u32(0).done(), "type 116 in answer to one of type 116"),
+            (made(error, 0).u32(0).done(), "in answer to one of type 116"),
+            (made(dialect.error_type(), 0).u8(0).done(), "does not fit its size"),
+        ] {
+            let mut bench = Bench::new(dialect);
+            let (id, _) = bench.attached();
+            let request = bench.asks(id, &read(1, 0, 0, 9));
+            let mut bad = bad;
+            if bad.len() > 7 {
+                crate::wire::put_tag(&mut bad, tag(&request));
+            }
+            // Also when it comes byte by byte.
+            for byte in bad {
+                bench.server(&[byte]);
+            }
+            let end = bench.share.ended().expect("it is over").to_string();
+            assert!(end.contains(words), "{end}, not {words}");
+            assert!(is_refusal(dialect, &bench.told(id), ServerGone));
+            assert!(bench.share.is_closing(id));
+        }
+    }
+}
+
+#[test]
+fn more_names_walked_than_there_were_end_it_too() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    let request = bench.asks(id, &walk(1, 0, 5, &["x"]));
+    bench.server(&rwalk(tag(&request), 2));
+    assert!(matches!(bench.share.ended(), Some(End::Garbled(_))));
+}
+
+#[test]
+fn more_data_than_was_asked_for_is_an_error_if_it_does_not_fit() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let id = bench.client_of(300);
+    bench.attach(id, 0);
+    let request = bench.asks(id, &read(1, 0, 0, 9));
+    bench.server(&made(117, tag(&request)).u32(290).raw(&[1; 290]).done());
+    assert!(is_refusal(Dialect::Plain, &bench.told(id), ReplyTooLarge));
+}
+
+#[test]
+fn a_log_has_each_message_once_and_in_order() {
+    use std::sync::{Arc, Mutex};
+
+    use crate::share::Seen;
+    use crate::wire::show;
+
+    let config = Config { max_inflight: 1, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (id, _) = bench.attached();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let told = log.clone();
+    bench.share.set_tracer(Some(Box::new(move |dialect, seen| {
+        let (who, message) = match seen {
+            Seen::FromClient(_, message) => ("->", message),
+            Seen::ToServer(message) => ("   ->", message),
+            Seen::FromServer(message) => ("   <-", message),
+            Seen::ToClient(_, message) => ("<-", message),
+            Seen::Dropped(_) => ("dropped", &[][..]),
+            Seen::Garbled(_) => ("garbled", &[][..]),
+        };
+        told.lock().unwrap().push(format!("{who} {}", show(dialect, message)));
+    })));
+    bench.say(id, &[of_fid(120, 7, 0), of_fid(120, 8, 0), flush(9, 8), flush(10, 7)].concat());
+    let asked = bench.upstream();
+    bench.done(&asked[0]);
+    bench.done(&asked[1]);
+    bench.done(&asked[1]);
+    bench.say(id, &[0; 4]);
+    let expected = "-> Tclunk tag 7 fid 0
+   -> Tclunk tag 1 fid 0
+-> Tflush tag 9 oldtag 8
+<- Rflush tag 9
+-> Tflush tag 10 oldtag 7
+   -> Tflush tag 2 oldtag 1
+   <- Rclunk tag 1
+<- Rclunk tag 7
+   <- Rflush tag 2
+<- Rflush tag 10
+   <- Rflush tag 2
+dropped (0 bytes, less than a header)
+garbled (0 bytes, less than a header)";
+    assert_eq!(log.lock().unwrap().join("\n"), expected);
+}

@@ -1,0 +1,364 @@
+//! Fids, tags and auth fids.
+
+use super::Refusal::*;
+use super::bench::{Bench, MSIZE};
+use super::made::*;
+use crate::share::Config;
+use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
+
+const FID: usize = HEADER;
+const NEWFID: usize = HEADER + 4;
+
+#[test]
+fn fids_and_tags_that_are_wrong_are_answered_here() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (id, _) = bench.attached();
+        bench.refused(id, &of_fid(120, 1, 5), UnknownFid);
+        bench.refused(id, &read(1, NOFID, 0, 1), UnknownFid);
+        bench.refused(id, &walk(1, 5, 6, &[]), UnknownFid);
+        bench.refused(id, &walk(1, 5, 5, &[]), UnknownFid);
+        bench.refused(id, &walk(1, 0, NOFID, &[]), BadFid);
+        bench.refused(id, &attach(dialect, 1, 0, NOFID, "u", "a"), FidInUse);
+        bench.refused(id, &attach(dialect, 1, NOFID, NOFID, "u", "a"), BadFid);
+        bench.refused(id, &auth(dialect, 1, 0, "u", "a"), FidInUse);
+        let first = bench.asks(id, &read(7, 0, 0, 1));
+        bench.refused(id, &read(7, 0, 0, 1), DuplicateTag);
+        bench.server(&made(117, tag(&first)).u32(1).u8(3).done());
+        assert_eq!(bench.told(id), made(117, 7).u32(1).u8(3).done());
+        // The tag is free again, and so is any other, 0xFFFF too.
+        let second = bench.asks(id, &read(0xFFFF, 0, 0, 1));
+        assert_ne!(tag(&second), 0xFFFF);
+    }
+}
+
+#[test]
+fn two_clients_have_the_same_numbers_and_not_the_same_fids() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (one, its) = bench.attached();
+    let (two, other) = bench.attached();
+    assert_ne!(its, other);
+    let first = bench.asks(one, &of_fid(124, 1, 0));
+    let second = bench.asks(two, &of_fid(124, 1, 0));
+    assert_eq!((u32_at(&first, FID), u32_at(&second, FID)), (its, other));
+    assert_ne!(tag(&first), tag(&second));
+    // Answered the other way round.
+    bench.server(&made(125, tag(&second)).u16(1).u8(2).done());
+    bench.server(&made(125, tag(&first)).u16(1).u8(1).done());
+    assert_eq!(bench.told(one), made(125, 1).u16(1).u8(1).done());
+    assert_eq!(bench.told(two), made(125, 1).u16(1).u8(2).done());
+}
+
+#[test]
+fn clunk_and_remove_release_whatever_the_answer() {
+    for dialect in Dialect::ALL {
+        for kind in [120, 122] {
+            for fails in [false, true] {
+                let mut bench = Bench::new(dialect);
+                let (id, fid) = bench.attached();
+                let request = bench.asks(id, &of_fid(kind, 2, 0));
+                assert_eq!(u32_at(&request, FID), fid);
+                bench.refused(id, &read(3, 0, 0, 1), UnknownFid);
+                if fails {
+                    bench.failed(&request)
+                } else {
+                    bench.done(&request)
+                }
+                assert_eq!(is_error(&bench.told(id)), fails);
+                assert_eq!(bench.share.stats().fids, 0);
+                assert_eq!(bench.attach(id, 0), fid, "the lowest is free again");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_fails_creates_no_fid() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (id, _) = bench.attached();
+        let auth = auth(dialect, 2, 9, "u", "a");
+        let attach = attach(dialect, 2, 9, NOFID, "u", "a");
+        let walk_all = walk(2, 0, 9, &["x", "y"]);
+        let xattr = made(30, 2).u32(0).u32(9).str("user.x").done();
+        for message in [&auth, &attach, &walk_all, &xattr] {
+            if kind(message) == 30 && dialect != Dialect::L {
+                continue;
+            }
+            let request = bench.asks(id, message);
+            bench.failed(&request);
+            assert!(is_error(&bench.told(id)));
+            bench.refused(id, &of_fid(120, 3, 9), UnknownFid);
+            assert_eq!(bench.share.stats().fids, 1);
+        }
+        for walked in [0, 1] {
+            let request = bench.asks(id, &walk_all);
+            bench.server(&rwalk(tag(&request), walked));
+            assert_eq!(bench.told(id), rwalk(2, walked));
+            bench.refused(id, &of_fid(120, 3, 9), UnknownFid);
+        }
+        let request = bench.asks(id, &walk_all);
+        bench.server(&rwalk(tag(&request), 2));
+        bench.told(id);
+        bench.refused(id, &walk_all, FidInUse);
+        let used = bench.asks(id, &of_fid(120, 3, 9));
+        assert_eq!(u32_at(&used, FID), u32_at(&request, NEWFID));
+    }
+}
+
+#[test]
+fn a_walk_to_itself_moves_the_fid() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, fid) = bench.attached();
+    for walked in [1, 0] {
+        let request = bench.asks(id, &walk(2, 0, 0, &["x"]));
+        assert_eq!((u32_at(&request, FID), u32_at(&request, NEWFID)), (fid, fid));
+        bench.server(&rwalk(tag(&request), walked));
+        bench.told(id);
+        assert_eq!(bench.share.stats().fids, 1);
+    }
+}
+
+#[test]
+fn a_number_is_used_again_before_its_clunk_is_answered() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (id, root) = bench.attached();
+        let request = bench.asks(id, &walk(1, 0, 5, &[]));
+        bench.server(&rwalk(tag(&request), 0));
+        bench.told(id);
+        let old = u32_at(&request, NEWFID);
+        let clunk = bench.asks(id, &of_fid(120, 2, 5));
+        let again = bench.asks(id, &walk(3, 0, 5, &[]));
+        let open = bench.asks(id, &read(4, 5, 0, 1));
+        let new = u32_at(&again, NEWFID);
+        assert!(new != old && new != root, "the old one may be there still");
+        assert_eq!(u32_at(&open, FID), new);
+        bench.server(&rwalk(tag(&again), 0));
+        bench.done(&clunk);
+        assert_eq!(bench.hears(id), [rwalk(3, 0), made(121, 2).done()]);
+        let next = bench.asks(id, &walk(5, 5, 6, &[]));
+        assert_eq!((u32_at(&next, FID), u32_at(&next, NEWFID)), (new, old));
+    }
+}
+
+#[test]
+fn a_fid_that_a_request_mentions_is_not_used_again() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, root) = bench.attached();
+    let read = bench.asks(id, &read(2, 0, 0, 1));
+    let clunk = bench.asks(id, &of_fid(120, 3, 0));
+    bench.done(&clunk);
+    assert_ne!(bench.attach_late(id, 1), root);
+    bench.server(&made(117, tag(&read)).u32(0).done());
+    assert_eq!(bench.attach_late(id, 2), root);
+}
+
+impl Bench {
+    /// As `attach`, whatever else it is told.
+    fn attach_late(&mut self, id: crate::share::ClientId, fid: u32) -> u32 {
+        let request = self.asks(id, &attach(self.dialect, 40, fid, NOFID, "u", "a"));
+        self.server(&made(105, tag(&request)).qid(0, 0).done());
+        self.hears(id);
+        u32_at(&request, FID)
+    }
+}
+
+#[test]
+fn a_clunk_that_overtakes_the_walk_leaves_nothing() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    let walk = bench.asks(id, &walk(2, 0, 1, &[]));
+    let clunk = bench.asks(id, &of_fid(120, 3, 1));
+    bench.failed(&clunk);
+    assert!(bench.upstream().is_empty());
+    bench.server(&rwalk(tag(&walk), 0));
+    let ours = bench.asked();
+    assert_eq!((kind(&ours), u32_at(&ours, FID)), (120, u32_at(&walk, NEWFID)));
+    assert_eq!(bench.share.stats().fids, 2);
+    bench.failed(&ours);
+    assert_eq!(bench.share.stats().fids, 1);
+    assert_eq!(bench.hears(id).len(), 2, "and nobody is told of ours");
+}
+
+#[test]
+fn fids_are_low_and_limited() {
+    let mut bench = Bench::with(
+        Dialect::Plain,
+        Config { max_fids: 100, max_fids_all: 150, ..Config::default() },
+    );
+    let (one, _) = bench.attached();
+    let grow = |bench: &mut Bench, id, fid| {
+        let request = bench.asks(id, &walk(2, 0, fid, &[]));
+        bench.server(&rwalk(tag(&request), 0));
+        bench.told(id);
+        u32_at(&request, NEWFID)
+    };
+    for fid in 1..100 {
+        assert_eq!(grow(&mut bench, one, fid * 1_000_003), fid);
+    }
+    bench.refused(one, &walk(2, 0, 5, &[]), TooManyFids);
+    let (two, _) = bench.attached();
+    for fid in 1..50 {
+        assert!(grow(&mut bench, two, fid) < 150);
+    }
+    bench.refused(two, &walk(2, 0, 77, &[]), TooManyFids);
+    bench.refused(two, &attach(Dialect::Plain, 2, 77, NOFID, "u", "a"), TooManyFids);
+    let clunk = bench.asks(one, &of_fid(120, 2, 30 * 1_000_003));
+    bench.done(&clunk);
+    bench.told(one);
+    assert_eq!(grow(&mut bench, two, 77), 30);
+}
+
+#[test]
+fn a_hundred_thousand_fids_and_all_clunked_when_their_client_goes() {
+    const MANY: u32 = 100_000;
+    let mut bench = Bench::with(
+        Dialect::Plain,
+        Config { max_fids: 1 << 20, max_server_bytes: 1 << 30, ..Config::default() },
+    );
+    let (id, _) = bench.attached();
+    for fid in 1..MANY {
+        bench.share.client_bytes(id, &walk(1, 0, fid << 8, &[]));
+        let request = bench.share.server_output();
+        let reply = rwalk(tag(request), 0);
+        bench.share.server_wrote(usize::MAX);
+        bench.share.server_bytes(&reply);
+        bench.share.client_wrote(id, usize::MAX);
+    }
+    assert_eq!(bench.share.stats().fids, MANY as usize);
+    bench.share.client_gone(id);
+    let mut clunked = vec![false; MANY as usize];
+    let mut rounds = 0;
+    loop {
+        let mut bytes = bench.share.server_output().to_vec();
+        bench.share.server_wrote(bytes.len());
+        if bytes.is_empty() {
+            break;
+        }
+        rounds += 1;
+        let mut replies = Vec::new();
+        for clunk in cut(&mut bytes) {
+            assert_eq!(kind(&clunk), 120);
+            let fid = u32_at(&clunk, FID) as usize;
+            assert!(!std::mem::replace(&mut clunked[fid], true));
+            replies.extend(made(121, tag(&clunk)).done());
+        }
+        bench.share.server_bytes(&replies);
+    }
+    assert!(clunked.into_iter().all(|clunked| clunked));
+    assert!(rounds <= 100, "{rounds} round trips");
+    assert_eq!((bench.share.stats().fids, bench.share.stats().left_behind), (0, 0));
+}
+
+#[test]
+fn an_auth_fid_is_its_makers_and_for_what_it_was_made() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (id, _) = bench.attached();
+        let other = bench.client();
+        let request = bench.asks(id, &auth(dialect, 2, 7, "glenda", "tree"));
+        let afid = u32_at(&request, FID);
+        bench.server(&made(103, tag(&request)).qid(0, 0).done());
+        bench.told(id);
+        // Read and written as any fid.
+        assert_eq!(u32_at(&bench.asks(id, &read(3, 7, 0, 9)), FID), afid);
+
+        bench.refused(other, &attach(dialect, 2, 1, 7, "glenda", "tree"), UnknownFid);
+        bench.refused(id, &attach(dialect, 2, 1, 7, "root", "tree"), OtherAuth);
+        bench.refused(id, &attach(dialect, 2, 1, 7, "glenda", "tre"), OtherAuth);
+        bench.refused(id, &attach(dialect, 2, 1, 7, "glendat", "ree"), OtherAuth);
+        bench.refused(id, &attach(dialect, 2, 1, 7, "", ""), OtherAuth);
+        bench.refused(id, &attach(dialect, 2, 1, 0, "glenda", "tree"), NotAuth);
+        if dialect != Dialect::Plain {
+            let message = made(104, 2).u32(1).u32(7).str("glenda").str("tree").u32(0).done();
+            bench.refused(id, &message, OtherAuth);
+        }
+        let request = bench.asks(id, &attach(dialect, 2, 1, 7, "glenda", "tree"));
+        assert_eq!(u32_at(&request, FID + 4), afid);
+        bench.server(&made(105, tag(&request)).qid(0, 0).done());
+        bench.told(id);
+        // What an afid became is forgotten with it.
+        let clunk = bench.asks(id, &of_fid(120, 4, 7));
+        bench.done(&clunk);
+        bench.told(id);
+        bench.refused(id, &attach(dialect, 2, 9, 7, "glenda", "tree"), UnknownFid);
+    }
+}
+
+#[test]
+fn auth_fids_cost_bounded_memory() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let id = bench.client();
+    let aname = "x".repeat(MSIZE as usize - 30);
+    for fid in 0.. {
+        bench.say(id, &auth(Dialect::Plain, 2, fid, "u", &aname));
+        let Some(request) = bench.upstream().pop() else {
+            assert!((7..9).contains(&fid));
+            assert!(is_refusal(Dialect::Plain, &bench.told(id), TooManyAuth));
+            return;
+        };
+        bench.server(&made(103, tag(&request)).qid(0, 0).done());
+        bench.told(id);
+    }
+}
+
+#[test]
+fn every_place_of_a_fid_is_patched_and_nothing_else() {
+    // Names with NUL, and bytes that nobody knows, behind every message.
+    for dialect in Dialect::ALL {
+        for row in crate::wire::TABLE {
+            let Some(fields) = row.request.filter(|_| row.dialects.has(dialect)) else {
+                continue;
+            };
+            if [98, 100, 108].contains(&row.number) {
+                continue;
+            }
+            let mut bench = Bench::new(dialect);
+            let (id, _) = bench.attached();
+            // Upstream fids are other numbers than the client's 1000 and 1001.
+            let first = bench.attach(id, 1000);
+            let second = bench.attach(id, 1001);
+            let mut message = made(row.number, 0x1234);
+            let mut places = Vec::new();
+            for field in fields.iter().filter(|field| field.dialects.has(dialect)) {
+                use crate::wire::{Does::*, Kind::*};
+                let at = message.clone().done().len();
+                message = match field.kind {
+                    Fid(Creates | CreatesAuth | CreatesIfWalked) => {
+                        places.push((at, u32::MAX));
+                        message.u32(2000)
+                    }
+                    Fid(Proves) => message.u32(NOFID),
+                    Fid(_) => {
+                        let n = places.len();
+                        places.push((at, [first, second][n]));
+                        message.u32([1000, 1001][n])
+                    }
+                    U8 => message.u8(0x5A),
+                    U16 | Oldtag => message.u16(0x5A5A),
+                    U32 | OldU32 | Iounit => message.u32(0x5A5A_5A5A),
+                    Count => message.u32(100),
+                    U64 => message.u64(0x5A5A_5A5A_5A5A_5A5A),
+                    Qid | Qids => unreachable!(),
+                    String => message.str(b"a\0\xFFname"),
+                    Names => message.u16(2).str(b"\0").str(b"..\x80"),
+                    Data => message.u32(3).raw(b"\0\xFF\0"),
+                    Stat => message.u16(3).raw(b"\0\xFF\0"),
+                    Bytes(n) => message.raw(&vec![0x5A; n as usize]),
+                };
+            }
+            let message = message.raw(b"\0more\xFF").done();
+            let mut expected = message.clone();
+            let request = bench.asks(id, &message);
+            for (at, fid) in places {
+                let fid = if fid == u32::MAX { u32_at(&request, at) } else { fid };
+                assert!(fid < 10);
+                crate::wire::put_u32(&mut expected, at, fid);
+            }
+            crate::wire::put_tag(&mut expected, tag(&request));
+            assert_eq!(request, expected, "T{}", row.name);
+            assert_eq!(u16_at(&request, 5), tag(&request));
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Tflush, version in mid-session, and clients that go.
+
+use std::time::Duration;
+
+use super::Refusal::*;
+use super::bench::Bench;
+use super::made::*;
+use crate::share::{ClientId, Config};
+use crate::wire::{Dialect, HEADER, kind, tag, u16_at, u32_at};
+
+const OLDTAG: usize = HEADER;
+const FID: usize = HEADER;
+const NEWFID: usize = HEADER + 4;
+
+fn rflush(tag: u16) -> Vec<u8> {
+    made(109, tag).done()
+}
+
+#[test]
+fn a_flush_of_nothing_is_answered_here() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    let (other, _) = bench.attached();
+    bench.asks(other, &read(9, 0, 0, 1));
+    for oldtag in [5, 3, 9, 0xFFFF] {
+        bench.say(id, &flush(3, oldtag));
+        assert_eq!(bench.told(id), rflush(3));
+    }
+    let new = bench.share.client_connected();
+    bench.say(new, &flush(3, 9));
+    assert_eq!(bench.told(new), rflush(3), "without a version too");
+    assert!(bench.upstream().is_empty());
+}
+
+#[test]
+fn a_reply_before_the_rflush_counts() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (id, _) = bench.attached();
+        let request = bench.asks(id, &walk(2, 0, 5, &[]));
+        let flushed = bench.asks(id, &flush(3, 2));
+        assert_eq!((kind(&flushed), u16_at(&flushed, OLDTAG)), (108, tag(&request)));
+        bench.server(&rwalk(tag(&request), 0));
+        assert_eq!(bench.told(id), rwalk(2, 0));
+        // Its tag and fids upstream are taken until the Rflush.
+        let other = bench.asks(id, &of_fid(120, 4, 5));
+        assert_ne!(tag(&other), tag(&request));
+        bench.done(&other);
+        assert_eq!(bench.told(id), made(121, 4).done());
+        assert_eq!(bench.share.stats().fids, 2);
+        bench.done(&flushed);
+        assert_eq!(bench.told(id), rflush(3));
+        assert_eq!((bench.share.stats().fids, bench.share.stats().requests), (1, 0));
+    }
+}
+
+#[test]
+fn without_a_reply_it_never_happened() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (id, root) = bench.attached();
+        let request = bench.asks(id, &walk(2, 0, 5, &[]));
+        let flushed = bench.asks(id, &flush(3, 2));
+        bench.done(&flushed);
+        assert_eq!(bench.told(id), rflush(3));
+        // Its server may have walked all the same: nobody has that number before it is clunked.
+        let ours = bench.asked();
+        assert_eq!((kind(&ours), u32_at(&ours, FID)), (120, u32_at(&request, NEWFID)));
+        bench.refused(id, &of_fid(120, 4, 5), UnknownFid);
+        let again = bench.asks(id, &walk(4, 0, 5, &[]));
+        assert_ne!(u32_at(&again, NEWFID), u32_at(&request, NEWFID));
+        bench.failed(&again);
+        assert!(is_error(&bench.told(id)));
+        bench.failed(&ours);
+        assert_eq!(bench.share.stats().fids, 1);
+        // Late, it is nobody's.
+        bench.server(&rwalk(tag(&request), 0));
+        assert!(bench.hears(id).is_empty());
+        assert_eq!(bench.share.stats().dropped, 1);
+
+        let request = bench.asks(id, &of_fid(120, 2, 0));
+        let flushed = bench.asks(id, &flush(3, 2));
+        bench.done(&flushed);
+        assert_eq!(bench.told(id), rflush(3));
+        let read = bench.asks(id, &read(2, 0, 0, 1));
+        assert_eq!(u32_at(&read, FID), root, "the fid is there as before");
+        assert_ne!(tag(&read), tag(&request));
+    }
+}
+
+#[test]
+fn a_flushed_clunk_whose_number_is_another_is_made_good() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, root) = bench.attached();
+    bench.attach(id, 1);
+    bench.asks(id, &of_fid(120, 2, 0));
+    let again = bench.asks(id, &walk(3, 1, 0, &[]));
+    let flushed = bench.asks(id, &flush(4, 2));
+    bench.server(&rwalk(tag(&again), 0));
+    bench.done(&flushed);
+    assert_eq!(bench.hears(id), [rwalk(3, 0), rflush(4)]);
+    let ours = bench.asked();
+    assert_eq!((kind(&ours), u32_at(&ours, FID)), (120, root));
+    bench.done(&ours);
+    assert_eq!(bench.share.stats().fids, 2);
+}
+
+#[test]
+fn several_flushes_are_one_and_all_are_answered_in_order() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    bench.asks(id, &read(2, 0, 0, 1));
+    let flushed = bench.asks(id, &flush(3, 2));
+    bench.say(id, &flush(4, 2));
+    bench.say(id, &flush(5, 3)); // of the flush
+    bench.refused(id, &read(4, 0, 0, 1), DuplicateTag);
+    assert!(bench.upstream().is_empty() && bench.hears(id).is_empty());
+    bench.done(&flushed);
+    assert_eq!(bench.hears(id), [rflush(3), rflush(4), rflush(5)]);
+}
+
+#[test]
+fn a_flush_after_the_reply_does_not_overtake_the_flush_before() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    let request = bench.asks(id, &read(2, 0, 0, 1));
+    let flushed = bench.asks(id, &flush(3, 2));
+    bench.server(&made(117, tag(&request)).u32(0).done());
+    bench.say(id, &flush(4, 2));
+    assert_eq!(bench.hears(id), [made(117, 2).u32(0).done()]);
+    bench.done(&flushed);
+    assert_eq!(bench.hears(id), [rflush(3), rflush(4)]);
+}
+
+#[test]
+fn an_error_in_answer_to_a_flush_is_an_rflush() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (id, _) = bench.attached();
+        bench.asks(id, &read(2, 0, 0, 1));
+        let flushed = bench.asks(id, &flush(3, 2));
+        bench.failed(&flushed);
+        assert_eq!(bench.told(id), rflush(3));
+    }
+}
+
+fn full(config: Config) -> (Bench, ClientId) {
+    let mut bench = Bench::with(Dialect::Plain, Config { max_inflight: 2, ..config });
+    let (id, _) = bench.attached();
+    for tag in [11, 12] {
+        bench.asks(id, &read(tag, 0, 0, 1));
+    }
+    (bench, id)
+}
+
+#[test]
+fn a_flush_is_noticed_behind_what_waits() {
+    let (mut bench, id) = full(Config::default());
+    bench.say(id, &read(13, 0, 0, 1));
+    bench.say(id, &read(14, 0, 0, 1));
+    bench.say(id, &flush(15, 13)); // of one that waits: it is gone
+    assert_eq!(bench.told(id), rflush(15));
+    bench.say(id, &flush(16, 11)); // of one upstream
+    let flushed = bench.asked();
+    assert_eq!(kind(&flushed), 108);
+    bench.done(&flushed);
+    assert_eq!(bench.told(id), rflush(16));
+    let next = bench.asked();
+    assert_eq!(kind(&next), 116);
+    // What is too large waits in line, and a flush goes by.
+    bench.say(id, &read(17, 0, 0, 1));
+    bench.say(id, &made(118, 18).raw(&[0; 9000]).done());
+    bench.say(id, &flush(19, 17));
+    assert_eq!(
+        bench.hears(id),
+        [rflush(19), error(Dialect::Plain, 18, "message larger than msize")]
+    );
+    bench.server(&made(117, tag(&next)).u32(0).done());
+    assert_eq!(tag(&bench.told(id)), 14);
+}
+
+#[test]
+fn a_version_and_an_end_are_noticed_behind_what_waits() {
+    let (mut bench, id) = full(Config::default());
+    bench.say(id, &read(13, 0, 0, 1));
+    bench.say(id, &version(4096, "9P2000"));
+    let flushes = bench.upstream();
+    assert_eq!(flushes.iter().map(|m| kind(m)).collect::<Vec<_>>(), [108, 108]);
+    bench.done(&flushes[0]);
+    assert!(bench.hears(id).is_empty());
+    bench.done(&flushes[1]);
+    let clunk = bench.asked();
+    assert_eq!(kind(&clunk), 120);
+    bench.done(&clunk);
+    assert_eq!(bench.told(id), rversion(4096, "9P2000"));
+
+    let (mut bench, id) = full(Config::default());
+    bench.say(id, &read(13, 0, 0, 1));
+    bench.gone(id);
+    assert_eq!(bench.upstream().len(), 2);
+}
+
+#[test]
+fn a_flush_waits_for_a_tag_and_not_for_room() {
+    let config = Config { max_inflight_all: 2, max_server_bytes: 1, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (id, _) = bench.attached();
+    let one = bench.asks(id, &read(11, 0, 0, 1));
+    let two = bench.asks(id, &read(12, 0, 0, 1));
+    bench.say(id, &flush(21, 11));
+    bench.say(id, &flush(22, 12));
+    let flushed = bench.asked();
+    assert_eq!(u16_at(&flushed, OLDTAG), tag(&one));
+    // The second has no tag; its victim may be answered meanwhile.
+    bench.server(&made(117, tag(&two)).u32(0).done());
+    assert_eq!(bench.hears(id), [made(117, 12).u32(0).done(), rflush(22)]);
+    bench.done(&flushed);
+    assert_eq!(bench.told(id), rflush(21));
+    assert_eq!(bench.share.stats().requests, 0);
+    assert!(bench.upstream().is_empty());
+}
+
+#[test]
+fn a_second_tversion_ends_the_first_session_and_nobody_elses() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (id, root) = bench.attached();
+        let (other, _) = bench.attached();
+        let its = bench.asks(other, &read(2, 0, 0, 1));
+        let walked = bench.asks(id, &walk(2, 0, 1, &[]));
+        let new = bench.attach(id, 7);
+        bench.say(id, &version(4096, dialect.name()));
+        let asked = bench.upstream();
+        // At once: what is in no request's hands is clunked, and what is asked is flushed.
+        assert_eq!(asked.len(), 2);
+        let (flushed, clunk) = (&asked[0], &asked[1]);
+        assert_eq!((kind(flushed), u16_at(flushed, OLDTAG)), (108, tag(&walked)));
+        assert_eq!((kind(clunk), u32_at(clunk, FID)), (120, new));
+        // What it asks now waits.
+        bench.say(id, &attach(dialect, 9, 0, !0, "u", "a"));
+        bench.done(clunk);
+        // The walk happened before it was flushed, and its fid is clunked too.
+        bench.server(&rwalk(tag(&walked), 0));
+        bench.done(flushed);
+        let clunks = bench.upstream();
+        let mut fids: Vec<u32> = clunks.iter().map(|m| u32_at(m, FID)).collect();
+        fids.sort_unstable();
+        assert_eq!(fids, [root, u32_at(&walked, NEWFID)]);
+        assert!(bench.hears(id).is_empty());
+        bench.done(&clunks[0]);
+        bench.failed(&clunks[1]);
+        assert_eq!(bench.told(id), rversion(4096, dialect.name()));
+        assert_eq!(kind(&bench.asked()), 104);
+        bench.server(&made(117, tag(&its)).u32(0).done());
+        assert_eq!(bench.told(other), made(117, 2).u32(0).done());
+    }
+}
+
+#[test]
+fn a_second_tversion_does_not_wait_for_ever() {
+    let config = Config { cleanup_timeout: Duration::from_secs(3), ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    bench.share.tick(Duration::from_secs(100));
+    let (id, root) = bench.attached();
+    let request = bench.asks(id, &read(2, 0, 0, 1));
+    let flushed = bench.asks(id, &version(4096, "9P2000"));
+    assert_eq!(bench.share.next_deadline(), Some(Duration::from_secs(103)));
+    bench.share.tick(Duration::from_secs(102));
+    assert!(bench.hears(id).is_empty());
+    bench.share.tick(Duration::from_secs(103));
+    assert_eq!(bench.told(id), rversion(4096, "9P2000"));
+    assert_eq!(bench.share.next_deadline(), None);
+    // What has become of these nobody knows: they stay out of use.
+    assert_eq!(bench.share.stats().left_behind, 2);
+    assert_ne!(bench.attach(id, 0), root);
+    // Until it is known.
+    bench.server(&made(117, tag(&request)).u32(0).done());
+    bench.done(&flushed);
+    let clunk = bench.asked();
+    bench.done(&clunk);
+    assert_eq!(bench.share.stats().left_behind, 0);
+    assert!(bench.hears(id).is_empty());
+}
+
+#[test]
+fn who_goes_is_cleaned_up_after_at_once() {
+    let mut bench = Bench::new(Dialect::L);
+    let (id, _) = bench.attached();
+    let (other, _) = bench.attached();
+    let fids: Vec<u32> = (1..50).map(|fid| bench.attach(id, fid)).collect();
+    let created = bench.asks(id, &walk(2, 0, 77, &[]));
+    let flushed = bench.asks(id, &read(3, 1, 0, 9));
+    bench.gone(id);
+    let asked = bench.upstream();
+    assert_eq!(asked.iter().filter(|m| kind(m) == 108).count(), 2);
+    // All but the two that requests mention.
+    assert_eq!(asked.iter().filter(|m| kind(m) == 120).count(), fids.len() + 1 - 2);
+    for request in &asked {
+        if kind(request) == 108 && u16_at(request, OLDTAG) == tag(&created) {
+            bench.server(&rwalk(tag(&created), 0));
+        }
+        bench.done(request);
+    }
+    let asked = bench.upstream();
+    let mut last: Vec<u32> = asked.iter().map(|m| u32_at(m, FID)).collect();
+    last.sort_unstable();
+    let mut expected = vec![u32_at(&created, FID), u32_at(&created, NEWFID), u32_at(&flushed, FID)];
+    expected.sort_unstable();
+    assert_eq!(last, expected);
+    asked.iter().for_each(|request| bench.done(request));
+    assert_eq!((bench.share.stats().fids, bench.share.stats().requests), (1, 0));
+    assert!(bench.hears(other).is_empty());
+    // The id is nobody's.
+    bench.say(id, &read(1, 0, 0, 1));
+    assert!(bench.upstream().is_empty() && bench.share.client_info(id).is_none());
+}
+
+#[test]
+fn a_fid_whose_clunk_is_not_answered_is_not_used_again() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, fid) = bench.attached();
+    bench.gone(id);
+    let clunk = bench.asked();
+    bench.share.tick(Duration::from_secs(1_000_000));
+    assert_eq!(bench.share.stats().left_behind, 1);
+    let (_, other) = bench.attached();
+    assert_ne!(fid, other);
+    bench.failed(&clunk);
+    assert_eq!(bench.share.stats().left_behind, 0);
+    assert_eq!(bench.attached().1, fid);
+}
+
+#[test]
+fn a_place_that_is_used_again_is_another_client() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    let request = bench.asks(id, &read(2, 0, 0, 1));
+    bench.gone(id);
+    bench.upstream();
+    let new = bench.client();
+    assert_eq!((new.index(), new == id), (id.index(), false));
+    bench.server(&made(117, tag(&request)).u32(0).done());
+    assert!(bench.hears(new).is_empty());
+    bench.gone(id);
+    assert!(bench.share.client_info(new).is_some());
+}
+
+#[test]
+fn a_flush_behind_very_much_that_waits_stands_in_line() {
+    let (mut bench, id) = full(Config { max_held_bytes: 1 << 20, ..Config::default() });
+    let many: Vec<u8> = (0..300).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
+    bench.say(id, &many);
+    bench.say(id, &flush(50, 399)); // the last of them
+    assert!(bench.hears(id).is_empty() && bench.upstream().is_empty());
+    bench.say(id, &flush(51, 11));
+    let mut requests = Vec::new();
+    let mut answered = Vec::new();
+    bench.server(&made(117, 1).u32(0).done());
+    for _ in 0..400 {
+        answered.extend(bench.hears(id).iter().map(|m| tag(m)));
+        requests.extend(bench.upstream());
+        if let Some(request) = requests.pop() {
+            match kind(&request) {
+                108 => bench.done(&request),
+                _ => bench.server(&made(117, tag(&request)).u32(0).done()),
+            }
+        }
+    }
+    let at = answered.iter().position(|tag| *tag == 50).expect("the flush is answered");
+    assert!((40..60).contains(&at), "as soon as it can be seen what it flushes: {at}");
+    assert!(answered.contains(&398) && !answered.contains(&399));
+    assert!(answered.contains(&51));
+}
+
+#[test]
+fn tables_that_were_large_become_small() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    for fid in 1..2000 {
+        let request = bench.share.walks(id, fid);
+        bench.share.server_bytes(&rwalk(request, 0));
+    }
+    for tag in 0..20 {
+        bench.share.client_bytes(id, &read(100 + tag, 0, 0, 1));
+        bench.share.client_bytes(id, &flush(200 + tag, 100 + tag));
+    }
+    for request in bench.upstream() {
+        if kind(&request) == 108 {
+            bench.done(&request);
+        }
+    }
+    bench.hears(id);
+    let flushes = |bench: &mut Bench| bench.share.clients.get(0).flushes.capacity();
+    assert_eq!((id.index(), flushes(&mut bench)), (0, 0));
+    for fid in 1..2000 {
+        bench.share.client_bytes(id, &of_fid(120, 9, fid));
+        let clunk = bench.share.server_output().to_vec();
+        bench.share.server_wrote(clunk.len());
+        bench.share.server_bytes(&made(121, tag(&clunk)).done());
+    }
+    bench.hears(id);
+    let client = bench.share.clients.get(0);
+    assert_eq!(client.fids.len(), 1);
+    assert!(client.fids.capacity() < 100, "{} places for one fid", client.fids.capacity());
+}
+
+impl crate::share::Share {
+    /// Walks to a new fid, and answers the tag upstream.
+    fn walks(&mut self, id: ClientId, newfid: u32) -> u16 {
+        self.client_bytes(id, &walk(9, 0, newfid, &[]));
+        let request = tag(self.server_output());
+        self.server_wrote(usize::MAX);
+        request
+    }
+}
+
+#[test]
+fn a_flush_goes_on_when_its_client_reads_again_though_its_turn_has_not_come() {
+    let config = Config { max_inflight_all: 1, max_reply_bytes: 300, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (id, _) = bench.attached();
+    let (other, _) = bench.attached();
+    bench.asks(other, &read(1, 0, 0, 1));
+    // Its output is full, and its request waits for a tag.
+    for _ in 0..20 {
+        bench.say(id, &of_fid(120, 5, 99));
+    }
+    bench.say(id, &read(6, 0, 0, 1));
+    bench.say(id, &flush(7, 1234));
+    let tags = |messages: Vec<Vec<u8>>| messages.iter().map(|m| tag(m)).collect::<Vec<_>>();
+    assert_eq!(tags(bench.hears(id)), [5; 15]);
+    // What needs no tag upstream does not wait for one.
+    assert_eq!(tags(bench.hears(id)), [5, 5, 5, 5, 5, 7]);
+    assert!(bench.upstream().is_empty());
+    bench.say(id, &flush(8, 6));
+    assert_eq!(bench.hears(id), [rflush(8)]);
+}

@@ -1,0 +1,337 @@
+//! msize, counts, and those who ask or hold too much.
+
+use super::Refusal::*;
+use super::bench::{Bench, MSIZE};
+use super::made::*;
+use crate::share::{ClientId, Config};
+use crate::wire::{Dialect, HEADER, kind, tag, u32_at};
+
+fn attached(bench: &mut Bench, msize: u32) -> ClientId {
+    let id = bench.client_of(msize);
+    bench.attach(id, 0);
+    id
+}
+
+#[test]
+fn counts_are_such_that_the_reply_fits() {
+    for (dialect, message) in [(Dialect::Plain, 116), (Dialect::U, 116), (Dialect::L, 40)] {
+        let mut bench = Bench::new(dialect);
+        let id = attached(&mut bench, 1000);
+        for (count, clamped) in [(0, 0), (989, 989), (990, 989), (u32::MAX, 989)] {
+            let message = made(message, 2).u32(0).u64(7).u32(count).done();
+            let request = bench.asks(id, &message);
+            assert_eq!(u32_at(&request, HEADER + 12), clamped);
+            let data = vec![7; clamped as usize];
+            let reply = |tag| made(kind(&message) + 1, tag).u32(clamped).raw(&data).done();
+            bench.server(&reply(tag(&request)));
+            assert_eq!(bench.told(id), reply(2));
+        }
+    }
+}
+
+#[test]
+fn an_iounit_is_such_that_the_request_fits() {
+    for dialect in Dialect::ALL {
+        let opens = if dialect == Dialect::L { [12, 14] } else { [112, 114] };
+        let mut bench = Bench::new(dialect);
+        let id = attached(&mut bench, 1000);
+        for kind in opens {
+            for (iounit, clamped) in [(0, 0), (976, 976), (977, 976), (u32::MAX, 976)] {
+                let message = match kind {
+                    112 => made(kind, 2).u32(0).u8(0),
+                    12 => made(kind, 2).u32(0).u32(0),
+                    114 => made(kind, 2).u32(0).str("f").u32(0).u8(0).str(""),
+                    _ => made(kind, 2).u32(0).str("f").u32(0).u32(0).u32(0),
+                };
+                let request = bench.asks(id, &message.done());
+                let reply = |tag, iounit| made(kind + 1, tag).qid(3, 4).u32(iounit).raw(b"more");
+                bench.server(&reply(tag(&request), iounit).done());
+                assert_eq!(bench.told(id), reply(2, clamped).done());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reply_that_does_not_fit_is_an_error() {
+    for dialect in Dialect::ALL {
+        let (message, reply) = match dialect {
+            Dialect::L => (22, made(23, 0).str(vec![b'x'; 300]).done()),
+            _ => (124, made(125, 0).str(vec![b'x'; 300]).done()),
+        };
+        let mut bench = Bench::new(dialect);
+        for (msize, fits) in [(256, false), (308, false), (309, true)] {
+            let id = attached(&mut bench, msize);
+            let request = bench.asks(id, &of_fid(message, 2, 0));
+            let mut reply = reply.clone();
+            crate::wire::put_tag(&mut reply, tag(&request));
+            bench.server(&reply);
+            let told = bench.told(id);
+            assert_eq!(is_refusal(dialect, &told, ReplyTooLarge), !fits);
+            assert!(told.len() <= msize as usize);
+        }
+    }
+}
+
+#[test]
+fn a_message_that_is_too_large_is_passed_over() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let id = attached(&mut bench, 1000);
+        let write = |length: u32| {
+            made(118, 5).u32(0).u64(0).u32(length).raw(&vec![1; length as usize]).done()
+        };
+        let request = bench.asks(id, &write(1000 - 23));
+        bench.server(&made(119, tag(&request)).u32(977).done());
+        bench.told(id);
+        for cut in [1, 7, 8, 500, 1001] {
+            let message = write(1000 - 22);
+            bench.say(id, &message[..cut]);
+            bench.say(id, &message[cut..]);
+            assert!(is_refusal(dialect, &bench.told(id), TooLarge));
+            assert!(bench.upstream().is_empty());
+        }
+        bench.asks(id, &read(6, 0, 0, 1));
+    }
+}
+
+#[test]
+fn what_has_no_end_closes_its_client_alone() {
+    for bytes in [&[0, 0, 0, 0][..], &[6, 0, 0, 0, 1], b"GET / HTTP/1.1\r\n\r\n"] {
+        let mut bench = Bench::new(Dialect::Plain);
+        let (id, _) = bench.attached();
+        let (other, _) = bench.attached();
+        bench.say(id, bytes);
+        assert!(bench.share.is_closing(id) && !bench.share.wants_read(id));
+        // What it had is cleaned up at once.
+        assert_eq!(kind(&bench.asked()), 120);
+        bench.say(id, &read(1, 0, 0, 1));
+        assert!(bench.upstream().is_empty());
+        bench.gone(id);
+        bench.asks(other, &read(1, 0, 0, 1));
+    }
+}
+
+#[test]
+fn types_that_the_dialect_does_not_have_are_refused() {
+    for dialect in Dialect::ALL {
+        for kind in 0..=255u8 {
+            let row = crate::wire::message(dialect, kind);
+            let known = row.is_some_and(|row| row.number == kind && row.request.is_some());
+            let mut bench = Bench::new(dialect);
+            let (id, _) = bench.attached();
+            let message = made(kind, 9).raw(&[0; 200]).done();
+            if kind == 98 || !known {
+                bench.refused(id, &message, Unsupported);
+            } else {
+                bench.say(id, &message);
+                let told = bench.hears(id);
+                assert!(told.iter().all(|m| !is_refusal(dialect, m, Unsupported)));
+            }
+            bench.say(id, &read(10, 0, 0, 1));
+            assert!(!bench.share.is_closing(id));
+        }
+    }
+}
+
+#[test]
+fn a_message_that_does_not_fit_its_size_is_refused() {
+    use crate::wire::Kind::*;
+    for dialect in Dialect::ALL {
+        for row in crate::wire::TABLE {
+            let Some(fields) = row.request.filter(|_| row.dialects.has(dialect)) else {
+                continue;
+            };
+            if [98, 100].contains(&row.number) {
+                continue;
+            }
+            let mut message = made(row.number, 9);
+            let mut least = 0;
+            for field in fields.iter().filter(|field| field.dialects.has(dialect)) {
+                message = match field.kind {
+                    U8 => message.u8(0),
+                    U16 | Oldtag => message.u16(77),
+                    U32 | OldU32 | Iounit | Count => message.u32(0),
+                    Fid(_) => message.u32(0),
+                    U64 => message.u64(0),
+                    String | Stat => message.str("abc"),
+                    Names => message.u16(2).str("abc").str("de"),
+                    Data => message.u32(3).raw(b"abc"),
+                    Bytes(n) => message.raw(&vec![0; n as usize]),
+                    Qid | Qids => unreachable!(),
+                };
+                if field.kind != OldU32 {
+                    least = message.clone().done().len();
+                }
+            }
+            let message = message.done();
+            let mut bench = Bench::new(dialect);
+            let (id, _) = bench.attached();
+            for length in HEADER..message.len() {
+                let mut short = message[..length].to_vec();
+                crate::wire::put_u32(&mut short, 0, length as u32);
+                // An old client's Tfsync.
+                if length != least {
+                    bench.refused(id, &short, Malformed);
+                }
+            }
+        }
+        let mut bench = Bench::new(dialect);
+        let (id, _) = bench.attached();
+        bench.refused(id, &walk(2, 0, 1, &["x"; 17]), Malformed);
+        bench.asks(id, &walk(2, 0, 1, &["x"; 16]));
+        let write = made(118, 3).u32(0).u64(0).u32(u32::MAX).raw(b"abc").done();
+        bench.refused(id, &write, Malformed);
+    }
+}
+
+#[test]
+fn so_many_requests_at_once_and_the_rest_wait() {
+    let config = Config { max_inflight: 3, max_held_bytes: 40, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (id, _) = bench.attached();
+    let (other, _) = bench.attached();
+    let batch: Vec<u8> = (0..6).flat_map(|tag| of_fid(124, tag, 0)).collect();
+    bench.say(id, &batch);
+    let mut requests = bench.upstream();
+    assert_eq!(requests.len(), 3);
+    assert!(bench.share.wants_read(id));
+    bench.say(id, &of_fid(124, 6, 0));
+    assert!(!bench.share.wants_read(id), "44 bytes wait");
+    bench.asks(other, &of_fid(124, 1, 0));
+    for expected in 0..7 {
+        let request = requests.remove(0);
+        bench.server(&made(125, tag(&request)).u16(0).done());
+        assert_eq!(tag(&bench.told(id)), expected);
+        requests.extend(bench.upstream());
+        assert!(bench.share.wants_read(id));
+    }
+    assert!(requests.is_empty());
+}
+
+#[test]
+fn who_does_not_read_is_not_read_and_costs_so_much() {
+    let config = Config { max_reply_bytes: 3000, max_held_bytes: 500, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (slow, _) = bench.attached();
+    let (other, _) = bench.attached();
+    let mut most = 0;
+    for round in 0..10_000u32 {
+        if bench.share.wants_read(slow) {
+            // Reads, flushes and errors: all have answers that it does not take.
+            let message = match round % 3 {
+                0 => read((round % 60_000) as u16, 0, 0, 1000),
+                1 => flush(1, 60_001),
+                _ => of_fid(120, 60_002, 99),
+            };
+            bench.share.client_bytes(slow, &message);
+        }
+        for request in bench.upstream() {
+            bench.server(&made(117, tag(&request)).u32(1000).raw(&[1; 1000]).done());
+        }
+        let info = bench.share.client_info(slow).unwrap();
+        most = most.max(info.output);
+        assert!(info.held < 600);
+    }
+    assert!((2000..4100).contains(&most), "{most} bytes wait");
+    assert!(!bench.share.wants_read(slow));
+    bench.asks(other, &read(1, 0, 0, 1000));
+    // It reads, and all goes on.
+    for _ in 0..100 {
+        bench.hears(slow);
+        for request in bench.upstream() {
+            bench.server(&made(117, tag(&request)).u32(0).done());
+        }
+    }
+    let info = bench.share.client_info(slow).unwrap();
+    assert_eq!((info.held, info.output, info.requests), (0, 0, 0));
+}
+
+#[test]
+fn a_reply_larger_than_all_that_may_wait_is_let_through() {
+    let config = Config { max_reply_bytes: 300, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (id, _) = bench.attached();
+    bench.say(id, &[read(1, 0, 0, 5000), read(2, 0, 0, 5000)].concat());
+    for n in [1, 2] {
+        let request = bench.asked();
+        bench.server(&made(117, tag(&request)).u32(5000).raw(&[1; 5000]).done());
+        assert_eq!(tag(&bench.told(id)), n, "one at a time");
+    }
+}
+
+#[test]
+fn clients_take_turns_when_the_server_is_slow() {
+    let config = Config { max_server_bytes: 1, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let ids: Vec<ClientId> = (0..4).map(|_| bench.attached().0).collect();
+    // The first has much to ask, the others a little.
+    for (i, id) in ids.iter().enumerate() {
+        let count = if i == 0 { 20 } else { 2 };
+        let batch: Vec<u8> = (0..count).flat_map(|n| read(n, 0, i as u64, 1)).collect();
+        bench.say(*id, &batch);
+    }
+    let mut order = Vec::new();
+    loop {
+        let asked = bench.upstream();
+        assert!(asked.len() <= 1, "no more than the server takes");
+        let Some(request) = asked.first() else {
+            break;
+        };
+        order.push(u64_at(request, HEADER + 4));
+    }
+    assert_eq!(order[..10], [0, 0, 1, 2, 3, 0, 1, 2, 3, 0]);
+    assert_eq!(order.len(), 26);
+}
+
+#[test]
+fn an_idle_client_has_no_buffers() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    for n in 0..100 {
+        let message = read(n, 0, 0, 4000);
+        let request = {
+            bench.say(id, &message[..10]);
+            bench.asks(id, &message[10..])
+        };
+        bench.server(&made(117, tag(&request)).u32(4000).raw(&[1; 4000]).done());
+        bench.told(id);
+    }
+    assert_eq!(bench.share.client_info(id).unwrap().memory, 0);
+    assert!(bench.share.stats().spare_bytes < 5 * MSIZE as usize);
+    assert!(size_of::<crate::share::clients::Client>() < 512);
+}
+
+#[test]
+fn who_has_changed_is_named_once() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let one = bench.client();
+    let two = bench.client();
+    while bench.share.next_changed().is_some() {}
+    bench.say(one, &flush(1, 2));
+    bench.say(one, &flush(1, 2));
+    bench.say(two, &flush(1, 2));
+    assert_eq!(bench.share.next_changed(), Some(one));
+    bench.gone(two);
+    assert_eq!(bench.share.next_changed(), None);
+}
+
+#[test]
+fn what_is_left_of_a_large_message_waits_for_nothing() {
+    let config = Config { max_inflight_all: 1, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (other, _) = bench.attached();
+    let id = attached(&mut bench, 1000);
+    // One request waits for its turn, and has it; behind it comes the beginning of what is too large.
+    let first = bench.asks(other, &read(1, 0, 0, 1));
+    let large = made(118, 5).raw(&[1; 2000]).done();
+    bench.say(id, &[&read(2, 0, 0, 1)[..], &large[..500]].concat());
+    bench.server(&made(117, tag(&first)).u32(0).done());
+    let second = bench.asked();
+    assert_eq!(kind(&second), 116);
+    // Nobody has a turn before that is answered, but this needs none, nor does a flush behind it.
+    assert!(is_refusal(Dialect::Plain, &bench.told(id), TooLarge));
+    bench.say(id, &large[500..]);
+    bench.say(id, &flush(6, 77));
+    assert_eq!(bench.told(id), made(109, 6).done());
+}

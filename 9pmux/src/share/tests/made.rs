@@ -1,0 +1,198 @@
+//! Messages made by hand, and random numbers.
+
+use crate::share::refusal::Refusal;
+use crate::wire::{Dialect, HEADER, kind, put_u32, tag, u16_at, u32_at};
+
+/// A message that is being made.
+#[derive(Clone)]
+pub struct Made(Vec<u8>);
+
+/// A message of that type and tag.
+pub fn made(kind: u8, tag: u16) -> Made {
+    let mut bytes = vec![0, 0, 0, 0, kind];
+    bytes.extend_from_slice(&tag.to_le_bytes());
+    Made(bytes)
+}
+
+impl Made {
+    pub fn u8(mut self, n: u8) -> Made {
+        self.0.push(n);
+        self
+    }
+
+    pub fn u16(mut self, n: u16) -> Made {
+        self.0.extend_from_slice(&n.to_le_bytes());
+        self
+    }
+
+    pub fn u32(mut self, n: u32) -> Made {
+        self.0.extend_from_slice(&n.to_le_bytes());
+        self
+    }
+
+    pub fn u64(mut self, n: u64) -> Made {
+        self.0.extend_from_slice(&n.to_le_bytes());
+        self
+    }
+
+    pub fn raw(mut self, bytes: &[u8]) -> Made {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub fn str(self, s: impl AsRef<[u8]>) -> Made {
+        let s = s.as_ref();
+        self.u16(s.len() as u16).raw(s)
+    }
+
+    pub fn names(self, names: &[&str]) -> Made {
+        names.iter().fold(self.u16(names.len() as u16), Made::str)
+    }
+
+    pub fn qid(self, version: u32, path: u64) -> Made {
+        self.u8(0).u32(version).u64(path)
+    }
+
+    /// With its size.
+    pub fn done(mut self) -> Vec<u8> {
+        let size = self.0.len() as u32;
+        put_u32(&mut self.0, 0, size);
+        self.0
+    }
+}
+
+pub fn version(msize: u32, name: &str) -> Vec<u8> {
+    made(100, 0xFFFF).u32(msize).str(name).done()
+}
+
+pub fn rversion(msize: u32, name: &str) -> Vec<u8> {
+    made(101, 0xFFFF).u32(msize).str(name).done()
+}
+
+/// What a dialect's Tauth and Tattach end with.
+pub fn n_uname(dialect: Dialect, message: Made) -> Made {
+    if dialect == Dialect::Plain { message } else { message.u32(7) }
+}
+
+pub fn auth(dialect: Dialect, tag: u16, afid: u32, uname: &str, aname: &str) -> Vec<u8> {
+    n_uname(dialect, made(102, tag).u32(afid).str(uname).str(aname)).done()
+}
+
+pub fn attach(
+    dialect: Dialect,
+    tag: u16,
+    fid: u32,
+    afid: u32,
+    uname: &str,
+    aname: &str,
+) -> Vec<u8> {
+    n_uname(dialect, made(104, tag).u32(fid).u32(afid).str(uname).str(aname)).done()
+}
+
+pub fn flush(tag: u16, oldtag: u16) -> Vec<u8> {
+    made(108, tag).u16(oldtag).done()
+}
+
+pub fn walk(tag: u16, fid: u32, newfid: u32, names: &[&str]) -> Vec<u8> {
+    made(110, tag).u32(fid).u32(newfid).names(names).done()
+}
+
+pub fn rwalk(tag: u16, walked: u16) -> Vec<u8> {
+    (0..walked).fold(made(111, tag).u16(walked), |m, i| m.qid(0, u64::from(i))).done()
+}
+
+/// A message of a fid and nothing else.
+pub fn of_fid(kind: u8, tag: u16, fid: u32) -> Vec<u8> {
+    made(kind, tag).u32(fid).done()
+}
+
+pub fn read(tag: u16, fid: u32, offset: u64, count: u32) -> Vec<u8> {
+    made(116, tag).u32(fid).u64(offset).u32(count).done()
+}
+
+/// The server's error, of number 5000.
+pub fn error(dialect: Dialect, tag: u16, name: &str) -> Vec<u8> {
+    match dialect {
+        Dialect::Plain => made(107, tag).str(name).done(),
+        Dialect::U => made(107, tag).str(name).u32(5000).done(),
+        Dialect::L => made(7, tag).u32(5000).done(),
+    }
+}
+
+/// Whether this is our error, in the dialect's form.
+pub fn is_refusal(dialect: Dialect, message: &[u8], why: Refusal) -> bool {
+    let errno = why.errno();
+    let expected = match dialect {
+        Dialect::Plain => made(107, tag(message)).str(why.ename()).done(),
+        Dialect::U => made(107, tag(message)).str(why.ename()).u32(errno).done(),
+        Dialect::L => made(7, tag(message)).u32(errno).done(),
+    };
+    message == expected
+}
+
+pub fn is_error(message: &[u8]) -> bool {
+    [7, 107].contains(&kind(message))
+}
+
+/// The messages in some bytes, and what is left of them.
+pub fn cut(bytes: &mut Vec<u8>) -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    while bytes.len() >= HEADER && u32_at(bytes, 0) as usize <= bytes.len() {
+        let rest = bytes.split_off(u32_at(bytes, 0) as usize);
+        messages.push(std::mem::replace(bytes, rest));
+    }
+    messages
+}
+
+/// The strings that begin at `at`, so many.
+pub fn strings(message: &[u8], mut at: usize, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|_| {
+            let end = at + 2 + u16_at(message, at) as usize;
+            let string = String::from_utf8_lossy(&message[at + 2..end]).into_owned();
+            at = end;
+            string
+        })
+        .collect()
+}
+
+pub fn u64_at(message: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(message, at)) | u64::from(u32_at(message, at + 4)) << 32
+}
+
+/// One name walked from a file, or an aname from nowhere, gives a file's number.
+pub fn id_of(from: u64, name: &str) -> u64 {
+    name.bytes().fold(from ^ 0xCBF2_9CE4_8422_2325, |id, byte| {
+        (id ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+    })
+}
+
+/// Random numbers that a seed repeats.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Less than `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// One time in `n`.
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}

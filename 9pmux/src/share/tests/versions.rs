@@ -1,0 +1,172 @@
+//! Version, dialect and msize: the server's, and each client's.
+
+use std::time::Duration;
+
+use super::Refusal::*;
+use super::bench::{Bench, MSIZE};
+use super::made::*;
+use crate::share::{Config, End, Share};
+use crate::wire::{Dialect, show};
+
+fn undecided() -> Bench {
+    let share = Share::new(Config { msize: MSIZE, ..Config::default() });
+    Bench { share, dialect: Dialect::Plain }
+}
+
+#[test]
+fn the_first_client_settles_the_dialect() {
+    for dialect in Dialect::ALL {
+        let mut bench = undecided();
+        assert!(bench.upstream().is_empty());
+        let (one, two) = (bench.share.client_connected(), bench.share.client_connected());
+        let asked = bench.asks(one, &version(1 << 20, dialect.name()));
+        assert_eq!(asked, version(MSIZE, dialect.name()), "ours, with our msize");
+        bench.say(two, &version(500, dialect.name()));
+        assert!(bench.upstream().is_empty() && bench.hears(one).is_empty());
+        bench.server(&rversion(5000, dialect.name()));
+        assert_eq!(bench.told(one), rversion(5000, dialect.name()));
+        assert_eq!(bench.told(two), rversion(500, dialect.name()));
+        assert_eq!(bench.share.dialect(), Some(dialect));
+        let three = bench.share.client_connected();
+        bench.say(three, &version(6000, dialect.name()));
+        assert!(bench.upstream().is_empty(), "the server is asked once");
+        assert_eq!(bench.told(three), rversion(5000, dialect.name()));
+    }
+}
+
+#[test]
+fn what_a_client_offers_is_agreed_to_or_unknown() {
+    for (upstream, offer, agreed) in [
+        ("9P2000", "9P2000", "9P2000"),
+        ("9P2000", "9P2000.u", "9P2000"),
+        ("9P2000", "9P2000.L", "9P2000"),
+        ("9P2000", "9P2000.", "9P2000"),
+        ("9P2000", "9P2000.x", "9P2000"),
+        ("9P2000", "9P2000.L.Google.7", "9P2000"),
+        ("9P2000", "9P2000L", "unknown"),
+        ("9P2000", "9P2001", "unknown"),
+        ("9P2000", "9P200", "unknown"),
+        ("9P2000", "", "unknown"),
+        ("9P2000", "9p2000", "unknown"),
+        ("9P2000.u", "9P2000.u", "9P2000.u"),
+        ("9P2000.u", "9P2000", "unknown"),
+        ("9P2000.u", "9P2000.L", "unknown"),
+        ("9P2000.u", "9P2000.U", "unknown"),
+        ("9P2000.L", "9P2000.L", "9P2000.L"),
+        ("9P2000.L", "9P2000", "unknown"),
+        ("9P2000.L", "9P2000.u", "unknown"),
+        ("9P2000.L", "9P2000.L.Google.7", "unknown"),
+    ] {
+        let dialect = Dialect::named(upstream.as_bytes()).unwrap();
+        let mut bench = Bench::new(dialect);
+        let id = bench.share.client_connected();
+        bench.say(id, &version(1000, offer));
+        assert_eq!(bench.told(id), rversion(1000, agreed), "{offer} of {upstream}");
+        let session = agreed != "unknown";
+        assert_eq!(bench.share.client_info(id).unwrap().session, session);
+        if !session {
+            bench.refused(id, &of_fid(120, 1, 1), NoVersion);
+        }
+        assert!(bench.upstream().is_empty());
+    }
+}
+
+#[test]
+fn before_a_version_there_is_nothing_else() {
+    let mut bench = undecided();
+    let id = bench.share.client_connected();
+    bench.refused(id, &of_fid(120, 1, 1), NoVersion);
+    bench.refused(id, &version(255, "9P2000"), SmallMsize);
+    bench.refused(id, &made(100, 7).u32(8192).u16(9).str("9P2000").done(), Malformed);
+    bench.refused(id, &made(100, 7).u8(0).done(), Malformed);
+    bench.say(id, &version(8192, "9P3000"));
+    assert_eq!(bench.told(id), rversion(8192, "unknown"), "without asking the server");
+    assert!(bench.upstream().is_empty());
+    // A Tversion need not have NOTAG; what comes behind it waits for it.
+    let asked = bench.asks(id, &made(100, 7).u32(8192).str("9P2000").done());
+    bench.say(id, &of_fid(120, 1, 1));
+    assert!(bench.hears(id).is_empty());
+    bench.server(&rversion(8192, "9P2000"));
+    assert_eq!(asked, version(8192, "9P2000"));
+    let told = bench.hears(id);
+    assert_eq!(told[0], made(101, 7).u32(8192).str("9P2000").done());
+    assert!(is_refusal(Dialect::Plain, &told[1], UnknownFid));
+}
+
+#[test]
+fn a_server_may_know_less_than_is_offered() {
+    let mut bench = undecided();
+    let id = bench.share.client_connected();
+    bench.asks(id, &version(8192, "9P2000.L"));
+    bench.server(&rversion(8192, "9P2000"));
+    assert_eq!(bench.told(id), rversion(8192, "9P2000"));
+    assert_eq!(bench.share.dialect(), Some(Dialect::Plain));
+}
+
+#[test]
+fn a_dialect_that_the_server_does_not_know_is_the_first_clients_bad_luck() {
+    let mut bench = undecided();
+    let (one, two) = (bench.share.client_connected(), bench.share.client_connected());
+    let three = bench.share.client_connected();
+    bench.asks(one, &version(8192, "9P2000.L"));
+    bench.say(two, &version(8192, "9P2000.L"));
+    bench.say(three, &version(8192, "9P2000.u"));
+    bench.server(&rversion(8192, "unknown"));
+    assert_eq!(bench.told(one), rversion(8192, "unknown"));
+    assert_eq!(bench.told(two), rversion(8192, "unknown"));
+    assert_eq!(bench.asked(), version(8192, "9P2000.u"));
+    // It goes, and the answer is good for the next.
+    bench.gone(three);
+    bench.server(&rversion(8192, "9P2000.u"));
+    bench.dialect = Dialect::U;
+    bench.client();
+}
+
+#[test]
+fn a_server_without_a_version_ends_it() {
+    let chosen = |dialect| Share::new(Config { dialect, msize: MSIZE, ..Config::default() });
+    let u = Dialect::U;
+    for (answer, words) in [
+        (rversion(MSIZE, "unknown"), "it answers version 'unknown', 9P2000.u was offered"),
+        (rversion(MSIZE, "9P2000"), "it answers version '9P2000', 9P2000.u was offered"),
+        (rversion(MSIZE, "9P2000.L"), "it answers version '9P2000.L', 9P2000.u was offered"),
+        (rversion(MSIZE + 1, "9P2000.u"), "an msize of 8193, 8192 was offered"),
+        (rversion(255, "9P2000.u"), "an msize of 255, 8192 was offered"),
+        (error(u, 0xFFFF, "go away"), "it answers Rerror tag NOTAG ename 'go away'"),
+        (made(101, 0xFFFF).u32(8192).u16(50).done(), "no Rversion in answer to Tversion"),
+        (made(111, 0xFFFF).u16(0).done(), "no Rversion in answer to Tversion"),
+    ] {
+        let mut bench = Bench { share: chosen(Some(u)), dialect: u };
+        let id = bench.share.client_connected();
+        bench.upstream();
+        bench.say(id, &version(8192, "9P2000.u"));
+        bench.server(&answer);
+        let end = bench.share.ended().expect("it is over").to_string();
+        assert!(end.contains(words), "{end}: {}", show(u, &answer));
+        assert!(is_refusal(u, &bench.told(id), ServerGone));
+        assert!(bench.share.is_closing(id));
+    }
+    // Nobody has chosen: less is enough, another is not.
+    let mut bench = undecided();
+    let id = bench.share.client_connected();
+    bench.asks(id, &version(8192, "9P2000"));
+    bench.server(&rversion(8192, "9P2000.u"));
+    assert!(matches!(bench.share.ended(), Some(End::NoVersion(_))));
+}
+
+#[test]
+fn a_server_that_does_not_answer_tversion_is_given_up() {
+    let mut bench = Bench { share: Share::new(Config::default()), dialect: Dialect::Plain };
+    assert_eq!(bench.share.next_deadline(), None);
+    bench.share.tick(Duration::from_secs(5));
+    let id = bench.share.client_connected();
+    bench.asks(id, &version(8192, "9P2000"));
+    assert_eq!(bench.share.next_deadline(), Some(Duration::from_secs(15)));
+    bench.share.tick(Duration::from_millis(14_999));
+    assert_eq!(bench.share.ended(), None);
+    bench.share.tick(Duration::from_secs(15));
+    assert_eq!(bench.share.ended(), Some(&End::NoAnswer));
+    assert!(is_refusal(Dialect::Plain, &bench.told(id), ServerGone));
+    assert!(bench.share.is_closing(id));
+    assert_eq!(bench.share.next_deadline(), None);
+}

@@ -1,0 +1,134 @@
+//! Whose message goes to the server next: one of each client that has any, round and round.
+
+use super::Share;
+use super::arriving::Step;
+use super::clients::Waits;
+use super::fids::Fate;
+use super::requests::{Flush, Request};
+use crate::wire::{self, HEADER, types};
+
+/// So many clunks of ours are upstream at once: those who go on should not stand behind all that a
+/// large client leaves.
+const CLUNKING: usize = 1024;
+
+impl Share {
+    /// Whether the server's output has room for a client's request.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.upstream.out.len() < self.config.max_server_bytes
+    }
+
+    /// Lets clients that wait for their turn go on, while there is room.
+    #[inline]
+    pub(super) fn take_turns(&mut self) {
+        if !self.upstream.flushes.is_empty() || !self.upstream.clunks.is_empty() {
+            self.do_chores();
+        }
+        while !self.ring.is_empty() && self.has_room() && self.requests.has_tag() {
+            let next = self.ring.pop_front().and_then(|id| self.clients.find(id));
+            if let Some(c) = next {
+                self.clients.get(c).in_ring = false;
+                if self.clients.get(c).waits == Waits::Turn {
+                    self.take_turn(c);
+                }
+            }
+        }
+    }
+
+    fn take_turn(&mut self, c: u32) {
+        match self.work_off_one(c) {
+            Step::Took(_) => {
+                // On to the next that needs a turn, which may be at once, if nobody else waits for one.
+                self.clients.get(c).waits = Waits::No;
+                self.work_off(c);
+            }
+            Step::Waits(waits) => self.wait(c, waits),
+            Step::Part | Step::Closed => {
+                self.clients.get(c).waits = Waits::No;
+                self.mark(c);
+            }
+        }
+        self.look_ahead(c);
+    }
+
+    /// Something that a client has waited for may be there.
+    #[inline]
+    pub(super) fn go_on(&mut self, c: u32) {
+        if self.clients.get(c).waits != Waits::No {
+            self.try_again(c);
+        }
+    }
+
+    fn try_again(&mut self, c: u32) {
+        let client = self.clients.get(c);
+        if client.waits == Waits::Own {
+            client.waits = Waits::No;
+            self.work_off(c);
+        }
+        // Its turn may be far: what need not wait for that, as a flush, goes on at once.
+        self.look_ahead(c);
+    }
+
+    /// To the end of the ring, unless it is in there.
+    pub(super) fn line_up(&mut self, c: u32) {
+        let client = self.clients.get(c);
+        if !std::mem::replace(&mut client.in_ring, true) {
+            let id = self.clients.id(c);
+            self.ring.push_back(id);
+        }
+    }
+
+    /// Sends the flushes and clunks that are due.
+    fn do_chores(&mut self) {
+        while let Some(&victim) = self.upstream.flushes.front() {
+            if self.requests.get(victim).answered {
+                // Its reply has come before there was a tag: there is nothing to flush.
+                self.upstream.flushes.pop_front();
+                self.flushed(victim);
+            } else if self.send_flush(victim) {
+                self.upstream.flushes.pop_front();
+            } else {
+                return;
+            }
+        }
+        while self.upstream.clunking < CLUNKING {
+            let Some(&fid) = self.upstream.clunks.front() else {
+                return;
+            };
+            let request =
+                Request { fids: [fid, u32::MAX], releases: fid, ..Request::ours(types::TCLUNK) };
+            let Ok(tag) = self.requests.take(request) else {
+                return;
+            };
+            self.upstream.clunks.pop_front();
+            self.upstream.clunking += 1;
+            debug_assert!(self.fids.get(fid).users == 0 && self.fids.get(fid).fate == Fate::Live);
+            self.fids.get(fid).users += 1;
+            let mut message = [0; HEADER + 4];
+            wire::put_u32(&mut message, HEADER, fid);
+            self.send_ours(types::TCLUNK, tag, &mut message);
+        }
+    }
+
+    /// Sends a Tflush of this request; there may be no tag for it.
+    pub(super) fn send_flush(&mut self, victim: u16) -> bool {
+        let request = Request { victim, ..Request::ours(types::TFLUSH) };
+        let Ok(tag) = self.requests.take(request) else {
+            return false;
+        };
+        self.requests.get(victim).flush = Flush::Sent;
+        let mut message = [0; HEADER + 2];
+        message[HEADER..].copy_from_slice(&victim.to_le_bytes());
+        self.send_ours(types::TFLUSH, tag, &mut message);
+        true
+    }
+
+    /// Sends a request of ours; `message` has room for the header.
+    pub(super) fn send_ours(&mut self, kind: u8, tag: u16, message: &mut [u8]) {
+        let size = message.len() as u32;
+        wire::put_u32(message, 0, size);
+        message[4] = kind;
+        wire::put_tag(message, tag);
+        self.ask(message, |_| ());
+    }
+}

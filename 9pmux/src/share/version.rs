@@ -1,0 +1,161 @@
+//! Tversion: ours to the server, once, and the clients' to us, each for itself.
+
+use super::arriving::Step;
+use super::clients::Stage;
+use super::refusal::Refusal;
+use super::upstream::Agreed;
+use super::{End, Share};
+use crate::wire::{
+    self, Dialect, HEADER, NOTAG, Offer, UNKNOWN, check_reply, kind, put_u32, tag, types,
+};
+
+/// With less, no message of ours is sure to fit.
+const LEAST_MSIZE: u32 = 256;
+
+impl Share {
+    /// Asks the server for a version, the only time that it agrees to one.
+    pub(super) fn ask_version(&mut self, offer: Dialect) {
+        let deadline = self.now + self.config.version_timeout;
+        self.upstream.agreed = Agreed::Asked { offer, deadline };
+        self.upstream.dialect = offer;
+        self.upstream.msize = self.config.msize.max(LEAST_MSIZE);
+        let mut message = version_message(self.upstream.msize, offer.name());
+        self.send_ours(types::TVERSION, NOTAG, &mut message);
+    }
+
+    /// The server has answered that.
+    pub(super) fn version_answered(&mut self, message: &[u8]) -> Result<(), End> {
+        let Agreed::Asked { offer, .. } = self.upstream.agreed else {
+            return Ok(());
+        };
+        if [types::RERROR, types::RLERROR].contains(&kind(message)) {
+            return Err(End::NoVersion(format!("{}", wire::show(offer, message))));
+        }
+        if kind(message) != types::RVERSION || check_reply(offer, message).is_err() {
+            return Err(End::garbled("no Rversion in answer to Tversion"));
+        }
+        let Ok((msize, name)) = wire::version(message) else {
+            return Err(End::garbled("an Rversion that does not fit its size"));
+        };
+        let agreed = Dialect::named(name).filter(|d| Offer::Dialect(offer).allows(*d));
+        // Who chose the dialect wants that one, and no less.
+        let agreed = agreed.filter(|d| self.config.dialect.is_none_or(|chosen| chosen == *d));
+        match agreed {
+            Some(dialect) if msize < LEAST_MSIZE || msize > self.upstream.msize => {
+                Err(End::NoVersion(format!(
+                    "{} with an msize of {msize}, {} was offered",
+                    dialect.name(),
+                    self.upstream.msize
+                )))
+            }
+            Some(dialect) => {
+                self.upstream.agreed = Agreed::Settled;
+                self.upstream.dialect = dialect;
+                self.upstream.msize = msize;
+                self.greet_all(None);
+                Ok(())
+            }
+            None if name == UNKNOWN.as_bytes() && self.config.dialect.is_none() => {
+                self.upstream.agreed = Agreed::Nothing;
+                self.upstream.dialect = Dialect::Plain;
+                self.greet_all(Some(offer));
+                Ok(())
+            }
+            None => Err(End::NoVersion(format!(
+                "version '{}', {} was offered",
+                name.escape_ascii(),
+                offer.name()
+            ))),
+        }
+    }
+
+    /// Goes on with those who have waited for the server's version. Without one, those who asked for
+    /// `refused` are told so.
+    fn greet_all(&mut self, refused: Option<Dialect>) {
+        for id in std::mem::take(&mut self.greeting) {
+            let Some(c) = self.clients.find(id) else {
+                continue;
+            };
+            if let Stage::Asking { offer, .. } = self.clients.get(c).stage {
+                if refused.is_some_and(|dialect| offer == Offer::Dialect(dialect)) {
+                    self.answer_version(c, None);
+                } else {
+                    self.greet(c);
+                }
+            }
+        }
+    }
+
+    /// The server has had its time.
+    pub(super) fn late_version(&mut self) {
+        if self.upstream.deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.end(End::NoAnswer);
+        }
+    }
+
+    /// A client's Tversion: what it had before is flushed and clunked first.
+    pub(super) fn begin_session(&mut self, c: u32, message: &[u8]) -> Step {
+        let its_tag = tag(message);
+        let (msize, offer) = match wire::version(message) {
+            Ok((msize, version)) => (msize, Offer::of(version)),
+            Err(_) => return self.refuse_message(c, message, Refusal::Malformed),
+        };
+        if msize < LEAST_MSIZE {
+            return self.refuse_message(c, message, Refusal::SmallMsize);
+        }
+        let took = self.took(c, message);
+        let left = self.clean_up(c);
+        let id = self.clients.id(c);
+        self.clients.get(c).stage = Stage::Asking { tag: its_tag, msize, offer };
+        match left {
+            Some(g) => self.cleanups.tell(g, id, self.now + self.config.cleanup_timeout),
+            None => self.greet(c),
+        }
+        took
+    }
+
+    /// Answers a client's Tversion, if the server's version is known or does not matter.
+    pub(super) fn greet(&mut self, c: u32) {
+        let Stage::Asking { offer, .. } = self.clients.get(c).stage else {
+            return;
+        };
+        match (&self.upstream.agreed, offer) {
+            (Agreed::Ended(_), _) => {}
+            (Agreed::Settled, _) => {
+                let dialect = Some(self.upstream.dialect).filter(|d| offer.allows(*d));
+                self.answer_version(c, dialect);
+            }
+            (_, Offer::Unknown) => self.answer_version(c, None),
+            (agreed, Offer::Dialect(dialect)) => {
+                if matches!(agreed, Agreed::Nothing) {
+                    self.ask_version(dialect);
+                }
+                self.greeting.push_back(self.clients.id(c));
+            }
+        }
+    }
+
+    fn answer_version(&mut self, c: u32, dialect: Option<Dialect>) {
+        let most = match self.upstream.agreed {
+            Agreed::Settled => self.upstream.msize,
+            _ => self.config.msize,
+        };
+        let client = self.clients.get(c);
+        let Stage::Asking { tag, msize, .. } = client.stage else {
+            return;
+        };
+        client.msize = msize.min(most);
+        client.stage = if dialect.is_some() { Stage::Session } else { Stage::New };
+        let mut message = version_message(client.msize, dialect.map_or(UNKNOWN, Dialect::name));
+        self.answer(c, types::RVERSION, tag, &mut message);
+        self.go_on(c);
+    }
+}
+
+fn version_message(msize: u32, version: &str) -> Vec<u8> {
+    let mut message = vec![0; HEADER + 4];
+    put_u32(&mut message, HEADER, msize);
+    message.extend_from_slice(&(version.len() as u16).to_le_bytes());
+    message.extend_from_slice(version.as_bytes());
+    message
+}

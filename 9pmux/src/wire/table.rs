@@ -1,0 +1,214 @@
+//! The messages of the three dialects: one table, from which all else derives.
+//!
+//! A row is a T-message and its R-message. The fields stand in the order of the wire, so that the place
+//! of each follows from those before it, also that of the second directory of a Trenameat, which comes
+//! after a name. A fid's field says what the message does to the fid; when a created one exists is
+//! said there too, though only the reply shows it. R-messages have no fids, in any dialect.
+//!
+//! Bytes after the last field are nobody's business and go along as they are: some dialects append.
+
+use super::dialect::{Dialect, Dialects};
+
+/// What a message does to a fid that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Does {
+    /// It must exist, and goes on existing.
+    Uses,
+    /// It must be an auth fid, or [`NOFID`](super::NOFID) says that there is none.
+    Proves,
+    /// It comes to exist, if the answer is no error.
+    Creates,
+    /// It comes to exist, an auth fid, if the answer is no error.
+    CreatesAuth,
+    /// It comes to exist if the answer says that all names were walked. The same as the fid before it,
+    /// it is no new one: that one moves.
+    CreatesIfWalked,
+    /// It is gone, whatever the answer.
+    Releases,
+    /// It is gone if the answer is no error.
+    ReleasesIfAnswered,
+}
+
+/// What a field is, and so how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One byte.
+    U8,
+    /// Two.
+    U16,
+    /// Four.
+    U32,
+    /// Eight.
+    U64,
+    /// Four that old clients leave out.
+    OldU32,
+    /// What the server calls a file: type, version and path, 13 bytes.
+    Qid,
+    /// `n[2]` and as many bytes, which may be any.
+    String,
+    /// `n[2]` and as many strings, at most [`MAX_NAMES`].
+    Names,
+    /// `n[2]` and as many qids.
+    Qids,
+    /// `n[4]` and as many bytes.
+    Data,
+    /// `n[2]` and as many bytes.
+    Stat,
+    /// So many bytes of no interest here.
+    Bytes(u8),
+    /// The tag of another request.
+    Oldtag,
+    /// How many bytes of data the reply may have.
+    Count,
+    /// How much the server would have read or written at once.
+    Iounit,
+    /// A fid.
+    Fid(Does),
+}
+
+/// More names than these no Twalk may have.
+pub const MAX_NAMES: u16 = 16;
+
+/// One field of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// What the manual calls it.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// In which dialects it is there.
+    pub dialects: Dialects,
+}
+
+/// One row: a T-message and its R-message.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// The type of the T-message; that of the R-message is one more.
+    pub number: u8,
+    /// The name, without its T or R.
+    pub name: &'static str,
+    /// Which dialects have it.
+    pub dialects: Dialects,
+    /// The fields after the header; none where there is no T-message, but errors.
+    pub request: Option<&'static [Field]>,
+    /// Those of the R-message.
+    pub reply: &'static [Field],
+}
+
+const fn field(name: &'static str, kind: Kind) -> Field {
+    Field { name, kind, dialects: Dialects::ALL }
+}
+
+const fn fid(name: &'static str, does: Does) -> Field {
+    field(name, Kind::Fid(does))
+}
+
+const fn only(dialects: Dialects, field: Field) -> Field {
+    Field { dialects, ..field }
+}
+
+const fn row(
+    number: u8,
+    name: &'static str,
+    dialects: Dialects,
+    request: &'static [Field],
+    reply: &'static [Field],
+) -> Message {
+    Message { number, name, dialects, request: Some(request), reply }
+}
+
+const fn error(number: u8, name: &'static str, d: Dialects, reply: &'static [Field]) -> Message {
+    Message { number, name, dialects: d, request: None, reply }
+}
+
+use Does::*;
+use Kind::*;
+
+const BOTH: Dialects = Dialects::ALL;
+const OLD: Dialects = Dialects::PLAIN_U;
+const L: Dialects = Dialects::L;
+
+const FID: Field = fid("fid", Uses);
+const DFID: Field = fid("dfid", Uses);
+const NAME: Field = field("name", String);
+const QID: Field = field("qid", Qid);
+const GID: Field = field("gid", U32);
+const OFFSET: Field = field("offset", U64);
+const COUNT: Field = field("count", Count);
+const DATA: Field = field("data", Data);
+const N_UNAME: Field = only(Dialects::U_L, field("n_uname", U32));
+const OPENED: &[Field] = &[QID, field("iounit", Iounit)];
+
+/// All of them.
+#[rustfmt::skip] // a row is a line
+pub const TABLE: &[Message] = &[
+    error(6, "lerror", L, &[field("ecode", U32)]),
+    row(8, "statfs", L, &[FID], &[field("statfs", Bytes(60))]),
+    row(12, "lopen", L, &[FID, field("flags", U32)], OPENED),
+    row(14, "lcreate", L, &[FID, NAME, field("flags", U32), field("mode", U32), GID], OPENED),
+    row(16, "symlink", L, &[DFID, NAME, field("target", String), GID], &[QID]),
+    row(18, "mknod", L, &[DFID, NAME, field("mode", U32), field("major", U32), field("minor", U32), GID], &[QID]),
+    row(20, "rename", L, &[FID, DFID, NAME], &[]),
+    row(22, "readlink", L, &[FID], &[field("target", String)]),
+    row(24, "getattr", L, &[FID, field("request_mask", U64)], &[field("valid", U64), QID, field("attr", Bytes(132))]),
+    row(26, "setattr", L, &[FID, field("valid", U32), field("mode", U32), field("uid", U32), GID, field("size", U64),
+        field("times", Bytes(32))], &[]),
+    row(30, "xattrwalk", L, &[FID, fid("newfid", Creates), NAME], &[field("size", U64)]),
+    row(32, "xattrcreate", L, &[FID, NAME, field("attr_size", U64), field("flags", U32)], &[]),
+    row(40, "readdir", L, &[FID, OFFSET, COUNT], &[DATA]),
+    row(50, "fsync", L, &[FID, field("datasync", OldU32)], &[]),
+    row(52, "lock", L, &[FID, field("type", U8), field("flags", U32), field("start", U64), field("length", U64),
+        field("proc_id", U32), field("client_id", String)], &[field("status", U8)]),
+    row(54, "getlock", L, &[FID, field("type", U8), field("start", U64), field("length", U64), field("proc_id", U32),
+        field("client_id", String)], &[field("type", U8), field("start", U64), field("length", U64),
+        field("proc_id", U32), field("client_id", String)]),
+    row(70, "link", L, &[DFID, FID, NAME], &[]),
+    row(72, "mkdir", L, &[DFID, NAME, field("mode", U32), GID], &[QID]),
+    row(74, "renameat", L, &[fid("olddirfid", Uses), field("oldname", String), fid("newdirfid", Uses),
+        field("newname", String)], &[]),
+    row(76, "unlinkat", L, &[fid("dirfid", Uses), NAME, field("flags", U32)], &[]),
+    row(98, "openfd", OLD, &[fid("fid", ReleasesIfAnswered), field("mode", U8)],
+        &[QID, field("iounit", Iounit), field("unixfd", U32)]),
+    row(100, "version", BOTH, &[field("msize", U32), field("version", String)],
+        &[field("msize", U32), field("version", String)]),
+    row(102, "auth", BOTH, &[fid("afid", CreatesAuth), field("uname", String), field("aname", String), N_UNAME],
+        &[field("aqid", Qid)]),
+    row(104, "attach", BOTH, &[fid("fid", Creates), fid("afid", Proves), field("uname", String),
+        field("aname", String), N_UNAME], &[QID]),
+    error(106, "error", OLD, &[field("ename", String), only(Dialects::U, field("errno", U32))]),
+    row(108, "flush", BOTH, &[field("oldtag", Oldtag)], &[]),
+    row(110, "walk", BOTH, &[FID, fid("newfid", CreatesIfWalked), field("wname", Names)], &[field("wqid", Qids)]),
+    row(112, "open", OLD, &[FID, field("mode", U8)], OPENED),
+    row(114, "create", OLD, &[FID, NAME, field("perm", U32), field("mode", U8),
+        only(Dialects::U, field("extension", String))], OPENED),
+    row(116, "read", BOTH, &[FID, OFFSET, COUNT], &[DATA]),
+    row(118, "write", BOTH, &[FID, OFFSET, DATA], &[field("count", U32)]),
+    row(120, "clunk", BOTH, &[fid("fid", Releases)], &[]),
+    row(122, "remove", BOTH, &[fid("fid", Releases)], &[]),
+    row(124, "stat", OLD, &[FID], &[field("stat", Stat)]),
+    row(126, "wstat", OLD, &[FID, field("stat", Stat)], &[]),
+];
+
+/// Where a type's row is in the table.
+const NONE: u8 = u8::MAX;
+static ROWS: [u8; 256] = rows();
+
+const fn rows() -> [u8; 256] {
+    let mut rows = [NONE; 256];
+    let mut i = 0;
+    while i < TABLE.len() {
+        assert!(TABLE[i].number % 2 == 0 && rows[TABLE[i].number as usize] == NONE);
+        rows[TABLE[i].number as usize] = i as u8;
+        rows[TABLE[i].number as usize + 1] = i as u8;
+        i += 1;
+    }
+    rows
+}
+
+/// The row of a type, a T-message's or an R-message's, if the dialect has it.
+#[inline]
+#[must_use]
+pub fn message(dialect: Dialect, kind: u8) -> Option<&'static Message> {
+    let row = TABLE.get(ROWS[kind as usize] as usize)?;
+    row.dialects.has(dialect).then_some(row)
+}
