@@ -124,6 +124,10 @@ check-9pmux:
 	MUX_STEPS=$(NINE_STEPS) CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
 		$(CARGO) test --locked --release -p ninepmux --lib --target-dir target/checked
 
+# That this finds faults: thirty of them, one after the other.
+check-9pmux-faults:
+	CARGO='$(CARGO)' sh 9pmux/faults.sh $(B)
+
 # docs/fuzzing.md; KEEP=1 has the corpus made anew of what was found
 FUZZ_SECONDS = 3600
 fuzz:
@@ -205,4 +209,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check check-more soak sanitize coverage install uninstall abi dist deb model check-model check-model-long check-9pmux fuzz clean
+.PHONY: all header examples demo check check-more soak sanitize coverage install uninstall abi dist deb model check-model check-model-long check-9pmux check-9pmux-faults fuzz clean

@@ -5,6 +5,7 @@
 //! back: a Tflush takes effect when it arrives, on what is upstream or on what stands before it in the
 //! inbox, and a Tversion ends all that stands before it.
 
+use super::buffer::Buffer;
 use super::clients::{Stage, Waits};
 use super::refusal::Refusal;
 use super::{Seen, Share};
@@ -92,7 +93,7 @@ impl Share {
         step
     }
 
-    fn put_back(&mut self, c: u32, inbox: super::buffer::Buffer, gone: usize) {
+    fn put_back(&mut self, c: u32, inbox: Buffer, gone: usize) {
         let client = self.clients.get(c);
         client.scanned = client.scanned.saturating_sub(gone);
         if client.stage != Stage::Closing {
@@ -197,7 +198,7 @@ impl Share {
         self.clean_up(c);
         let client = self.clients.get(c);
         client.stage = Stage::Closing;
-        client.inbox = super::buffer::Buffer::default();
+        client.inbox = Buffer::default();
         self.mark(c);
     }
 
@@ -212,6 +213,23 @@ impl Share {
 
     /// Looks at the messages that have come behind others that wait, for those that do not.
     pub(super) fn look_ahead(&mut self, c: u32) {
+        loop {
+            let client = self.clients.get(c);
+            let waits = client.waits != Waits::No && client.scanned < client.inbox.len();
+            if !waits || !self.take_ahead(c) {
+                return;
+            }
+            // The first message may be another one, or there may be none.
+            let client = self.clients.get(c);
+            if client.waits == Waits::Own {
+                client.waits = Waits::No;
+                self.work_off(c);
+            }
+        }
+    }
+
+    /// Takes those out that need not wait; answers whether there were any.
+    fn take_ahead(&mut self, c: u32) -> bool {
         let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
         let mut at = self.clients.get(c).scanned;
         let (mut begins, mut changed) = (false, false);
@@ -258,12 +276,10 @@ impl Share {
         client.inbox = inbox;
         client.scanned = at;
         if begins {
+            client.waits = Waits::No;
             self.work_off(c);
         }
-        if begins || changed {
-            // The first message may be another one, or there may be none.
-            self.go_on(c);
-        }
+        begins || changed
     }
 
     /// The message that waits with tag `oldtag`, among those that are whole, unless one with that tag is

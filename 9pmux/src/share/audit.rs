@@ -122,6 +122,7 @@ impl Share {
             _ => {}
         }
         assert!(client.tags.len() <= self.config.max_inflight);
+        assert!(client.promised <= most || client.tags.len() <= 1, "client {c} may get too much");
         assert!(
             !client.out.is_empty() || client.out.capacity() == 0,
             "an idle client has a buffer"

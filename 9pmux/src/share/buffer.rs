@@ -83,11 +83,11 @@ impl Pool {
     /// Lends memory to a buffer that has none.
     #[inline]
     pub fn lend(&mut self, buffer: &mut Buffer) {
-        if buffer.capacity() == 0
-            && let Some(bytes) = self.spare.pop()
-        {
-            self.bytes -= bytes.capacity();
-            buffer.bytes = bytes;
+        if buffer.capacity() == 0 {
+            if let Some(bytes) = self.spare.pop() {
+                self.bytes -= bytes.capacity();
+                buffer.bytes = bytes;
+            }
         }
     }
 

@@ -135,10 +135,10 @@ impl Share {
 
     /// New sessions that have waited long enough begin.
     pub(super) fn late_cleanups(&mut self) {
-        while let Some(&(late, id, g)) = self.cleanups.waiting.front()
-            && late <= self.now
-        {
-            self.cleanups.waiting.pop_front();
+        while self.cleanups.deadline().is_some_and(|late| late <= self.now) {
+            let Some((_, id, g)) = self.cleanups.waiting.pop_front() else {
+                return;
+            };
             self.cleanups.places[g as usize].client = None;
             if let Some(c) = self.clients.find(id) {
                 self.greet(c);

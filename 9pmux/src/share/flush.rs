@@ -117,13 +117,12 @@ impl Share {
     /// to another meanwhile.
     fn still_is(&mut self, fid: u32) {
         let record = self.fids.get(fid);
-        if let Owner::Client(c) = record.owner
-            && record.fate != Fate::Dead
-        {
-            if let Entry::Vacant(place) = self.clients.get(c).fids.entry(record.name) {
-                place.insert(fid);
-                record.named = true;
-            }
+        let (Owner::Client(c), Fate::Live | Fate::Pending) = (record.owner, record.fate) else {
+            return;
+        };
+        if let Entry::Vacant(place) = self.clients.get(c).fids.entry(record.name) {
+            place.insert(fid);
+            record.named = true;
         }
     }
 

@@ -12,9 +12,6 @@ use crate::wire::{
     put_u32, tag, types, u32_at,
 };
 
-/// The room that an error takes in a client's output, as far as errors are of common length.
-const ERROR_ROOM: u32 = 256;
-
 /// What a client's auth fids cost at the least and in all, in bytes of what they are for.
 const AUTH_LEAST: usize = 64;
 const AUTH_MOST: usize = 64 * 1024;
@@ -50,18 +47,18 @@ impl Share {
         }
         let count = places.count.map_or(0, |at| u32_at(message, at as usize));
         let count = count.min(client.msize - DATA_HEADER);
-        let room = places.message.largest_reply(count).min(client.msize).max(ERROR_ROOM);
+        let room = places.message.reply_room(count).min(client.msize);
         let due = client.out.len() + client.promised + room as usize;
         if due > self.config.max_reply_bytes && !client.tags.is_empty() {
             return Step::Waits(Waits::Own);
-        }
-        if !room_upstream {
-            return Step::Waits(Waits::Turn);
         }
         let plan = match self.plan(c, message, &places) {
             Ok(plan) => plan,
             Err(why) => return self.refuse_message(c, message, why),
         };
+        if !room_upstream {
+            return Step::Waits(Waits::Turn);
+        }
         let took = self.took(c, message);
         self.send(c, message, &places, plan, (count, room));
         took

@@ -219,9 +219,10 @@ impl<'a> World<'a> {
         } else {
             // Whole messages, as many as fit.
             let mut at = 0;
-            while let Frame::Message(size) = frame(&output[at..], MSIZE.max(256))
-                && at + size <= n
-            {
+            while let Frame::Message(size) = frame(&output[at..], MSIZE.max(256)) {
+                if at + size > n {
+                    break;
+                }
                 assert_eq!(kind(&output[at..]) % 2, 1);
                 at += size;
             }
@@ -316,7 +317,8 @@ impl<'a> World<'a> {
                 reply.extend([0; 160]);
             }
             if let Some(fid) = new.filter(|_| !partly) {
-                assert!(self.fids.insert(fid), "fid {fid} is there already");
+                // What it has said at random the server has not done.
+                assert!(self.fids.insert(fid) || self.wild, "fid {fid} is there already");
             }
         }
         let size = reply.len() as u32;
@@ -353,7 +355,7 @@ mod tests {
             return;
         }
         let mut random = 1u64;
-        for round in 0..4000 {
+        for round in 0..1000 {
             let bytes: Vec<u8> = (0..600)
                 .map(|_| {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round);

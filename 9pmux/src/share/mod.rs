@@ -17,6 +17,21 @@
 //!
 //! Buffers are lent to a client only while there is something in them, so an idle one has none.
 //!
+//! ```
+//! use ninepmux::share::{Config, Share};
+//!
+//! let mut share = Share::new(Config::default());
+//! let client = share.client_connected();
+//! share.client_bytes(client, b"\x13\0\0\0\x64\xff\xff\0\x20\0\0\x06\09P2000");
+//! let asked = share.server_output(); // our own Tversion, with our msize
+//! assert_eq!(asked[4], 100);
+//! let n = asked.len();
+//! share.server_wrote(n);
+//! share.server_bytes(b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
+//! assert_eq!(share.next_changed(), Some(client));
+//! assert_eq!(share.output(client), b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
+//! ```
+//!
 //! # Who holds what
 //!
 //! A **request** upstream is named by its tag, out of libmux's tag table. From the moment the tag is
@@ -50,6 +65,13 @@
 //! takes its number along; replies to what it had asked find the cleanup.
 //!
 //! When the server goes, every request of every client is answered by an error, then each client ends.
+//!
+//! # Where it is
+//!
+//! A client's bytes come in by `arriving.rs`; a request goes on by `forward.rs`, in the order of `turns.rs`;
+//! a reply comes back by `reply.rs`. `flush.rs`, `version.rs`, `cleanup.rs` and `end.rs` are what else can
+//! happen. Beneath are `clients.rs`, `requests.rs`, `fids.rs` and `upstream.rs` (what each of these is),
+//! `numbers.rs` (the lowest free fid), `mix.rs`, `buffer.rs` and `refusal.rs`.
 #![forbid(unsafe_code)]
 
 mod arriving;
@@ -135,7 +157,12 @@ impl Share {
     /// No clients. If the dialect is chosen, there is a Tversion to be written to the server already.
     #[must_use]
     pub fn new(config: Config) -> Share {
-        let config = Config { max_inflight: config.max_inflight.max(1), ..config };
+        let config = Config {
+            max_inflight: config.max_inflight.max(1),
+            // So that none is NOFID.
+            max_fids_all: config.max_fids_all.min(u32::MAX as usize),
+            ..config
+        };
         let mut share = Share {
             now: Duration::ZERO,
             upstream: Upstream::default(),
@@ -151,6 +178,7 @@ impl Share {
             tracer: None,
             config,
         };
+        share.upstream.msize = share.config.msize;
         if let Some(dialect) = share.config.dialect {
             share.ask_version(dialect);
         }

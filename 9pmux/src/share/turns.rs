@@ -25,9 +25,8 @@ impl Share {
             self.do_chores();
         }
         while !self.ring.is_empty() && self.has_room() && self.requests.has_tag() {
-            if let Some(id) = self.ring.pop_front()
-                && let Some(c) = self.clients.find(id)
-            {
+            let next = self.ring.pop_front().and_then(|id| self.clients.find(id));
+            if let Some(c) = next {
                 self.clients.get(c).in_ring = false;
                 if self.clients.get(c).waits == Waits::Turn {
                     self.take_turn(c);
@@ -45,18 +44,29 @@ impl Share {
                 client.waits = waits;
                 self.look_ahead(c);
             }
-            Step::Part | Step::Closed => client.waits = Waits::No,
+            Step::Part | Step::Closed => {
+                client.waits = Waits::No;
+                self.mark(c);
+            }
         }
     }
 
     /// Something that a client has waited for may be there.
     #[inline]
     pub(super) fn go_on(&mut self, c: u32) {
+        if self.clients.get(c).waits != Waits::No {
+            self.try_again(c);
+        }
+    }
+
+    fn try_again(&mut self, c: u32) {
         let client = self.clients.get(c);
         if client.waits == Waits::Own {
-            client.waits = Waits::Turn;
-            self.line_up(c);
+            client.waits = Waits::No;
+            self.work_off(c);
         }
+        // Its turn may be far: what need not wait for that, as a flush, goes on at once.
+        self.look_ahead(c);
     }
 
     /// To the end of the ring, unless it is in there.
@@ -81,9 +91,10 @@ impl Share {
                 return;
             }
         }
-        while self.upstream.clunking < CLUNKING
-            && let Some(&fid) = self.upstream.clunks.front()
-        {
+        while self.upstream.clunking < CLUNKING {
+            let Some(&fid) = self.upstream.clunks.front() else {
+                return;
+            };
             let request =
                 Request { fids: [fid, u32::MAX], releases: fid, ..Request::ours(types::TCLUNK) };
             let Ok(tag) = self.requests.take(request) else {

@@ -73,9 +73,10 @@ impl Share {
     /// `refused` are told so.
     fn greet_all(&mut self, refused: Option<Dialect>) {
         for id in std::mem::take(&mut self.greeting) {
-            if let Some(c) = self.clients.find(id)
-                && let Stage::Asking { offer, .. } = self.clients.get(c).stage
-            {
+            let Some(c) = self.clients.find(id) else {
+                continue;
+            };
+            if let Stage::Asking { offer, .. } = self.clients.get(c).stage {
                 if refused.is_some_and(|dialect| offer == Offer::Dialect(dialect)) {
                     self.answer_version(c, None);
                 } else {

@@ -172,10 +172,10 @@ fn names(rest: &[u8]) -> Result<usize, Malformed> {
 }
 
 impl Message {
-    /// The most bytes that a reply of this kind has, an error aside, to a request that asked for
-    /// `count` bytes of data.
+    /// How many bytes a reply of this kind may well have, to a request that asked for `count` bytes of
+    /// data: the most there can be, but that a name, a stat or an error can be 64 KiB and never is.
     #[must_use]
-    pub fn largest_reply(&self, count: u32) -> u32 {
+    pub fn reply_room(&self, count: u32) -> u32 {
         let mut most = HEADER as u32;
         for field in self.reply {
             most = most.saturating_add(match field.kind {
@@ -184,13 +184,13 @@ impl Message {
                 Kind::U64 => 8,
                 Kind::Qid => 13,
                 Kind::Bytes(n) => n as u32,
-                Kind::String | Kind::Stat | Kind::Names => 2 + u16::MAX as u32,
+                Kind::String | Kind::Stat | Kind::Names => 1024,
                 Kind::Qids => 2 + 13 * MAX_NAMES as u32,
                 Kind::Data => count.saturating_add(4),
                 Kind::U32 | Kind::OldU32 | Kind::Count | Kind::Iounit | Kind::Fid(_) => 4,
             });
         }
-        most
+        most.max(256)
     }
 }
 

@@ -99,6 +99,11 @@ impl Client {
         self.asked.len()
     }
 
+    /// How many of its flushes are not answered.
+    pub fn flushes(&self) -> usize {
+        self.asked.iter().filter(|a| kind(&a.message) == 108).count()
+    }
+
     /// The server has gone: all that has arrived must have been answered.
     pub fn all_told(&self, delivered: u64) {
         let from = self.asked.iter().rposition(|a| kind(&a.message) == 100).unwrap_or(0);
@@ -300,11 +305,14 @@ impl Client {
             5 => made(72, tag).u32(fid).str("d").u32(0).u32(0).raw(b"more").done(),
             6 => made(52, tag).u32(fid).u8(0).u32(0).u64(0).u64(0).u32(1).str("me").done(),
             _ => {
-                let (other, _) = self.live(random).unwrap_or((fid, 0));
+                let (other, id) =
+                    self.live(random).expect("the fid, or that it is made from, is live");
+                // Which file the second fid must be.
+                let id = format!("{id:x}");
                 match random.below(3) {
-                    0 => made(70, tag).u32(fid).u32(other).str("n").done(),
-                    1 => made(20, tag).u32(fid).u32(other).str("n").done(),
-                    _ => made(74, tag).u32(fid).str("old").u32(other).str("new").done(),
+                    0 => made(70, tag).u32(fid).u32(other).str(id).done(),
+                    1 => made(20, tag).u32(fid).u32(other).str(id).done(),
+                    _ => made(74, tag).u32(fid).str("old").u32(other).str(id).done(),
                 }
             }
         }

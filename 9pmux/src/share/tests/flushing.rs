@@ -336,3 +336,94 @@ fn a_place_that_is_used_again_is_another_client() {
     bench.gone(id);
     assert!(bench.share.client_info(new).is_some());
 }
+
+#[test]
+fn a_flush_behind_very_much_that_waits_stands_in_line() {
+    let (mut bench, id) = full(Config { max_held_bytes: 1 << 20, ..Config::default() });
+    let many: Vec<u8> = (0..300).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
+    bench.say(id, &many);
+    bench.say(id, &flush(50, 399)); // the last of them
+    assert!(bench.hears(id).is_empty() && bench.upstream().is_empty());
+    bench.say(id, &flush(51, 11));
+    let mut requests = Vec::new();
+    let mut answered = Vec::new();
+    bench.server(&made(117, 1).u32(0).done());
+    for _ in 0..400 {
+        answered.extend(bench.hears(id).iter().map(|m| tag(m)));
+        requests.extend(bench.upstream());
+        if let Some(request) = requests.pop() {
+            match kind(&request) {
+                108 => bench.done(&request),
+                _ => bench.server(&made(117, tag(&request)).u32(0).done()),
+            }
+        }
+    }
+    let at = answered.iter().position(|tag| *tag == 50).expect("the flush is answered");
+    assert!((40..60).contains(&at), "as soon as it can be seen what it flushes: {at}");
+    assert!(answered.contains(&398) && !answered.contains(&399));
+    assert!(answered.contains(&51));
+}
+
+#[test]
+fn tables_that_were_large_become_small() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    for fid in 1..2000 {
+        let request = bench.share.walks(id, fid);
+        bench.share.server_bytes(&rwalk(request, 0));
+    }
+    for tag in 0..20 {
+        bench.share.client_bytes(id, &read(100 + tag, 0, 0, 1));
+        bench.share.client_bytes(id, &flush(200 + tag, 100 + tag));
+    }
+    for request in bench.upstream() {
+        if kind(&request) == 108 {
+            bench.done(&request);
+        }
+    }
+    bench.hears(id);
+    let flushes = |bench: &mut Bench| bench.share.clients.get(0).flushes.capacity();
+    assert_eq!((id.index(), flushes(&mut bench)), (0, 0));
+    for fid in 1..2000 {
+        bench.share.client_bytes(id, &of_fid(120, 9, fid));
+        let clunk = bench.share.server_output().to_vec();
+        bench.share.server_wrote(clunk.len());
+        bench.share.server_bytes(&made(121, tag(&clunk)).done());
+    }
+    bench.hears(id);
+    let client = bench.share.clients.get(0);
+    assert_eq!(client.fids.len(), 1);
+    assert!(client.fids.capacity() < 100, "{} places for one fid", client.fids.capacity());
+}
+
+impl crate::share::Share {
+    /// Walks to a new fid, and answers the tag upstream.
+    fn walks(&mut self, id: ClientId, newfid: u32) -> u16 {
+        self.client_bytes(id, &walk(9, 0, newfid, &[]));
+        let request = tag(self.server_output());
+        self.server_wrote(usize::MAX);
+        request
+    }
+}
+
+#[test]
+fn a_flush_goes_on_when_its_client_reads_again_though_its_turn_has_not_come() {
+    let config = Config { max_inflight_all: 1, max_reply_bytes: 300, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (id, _) = bench.attached();
+    let (other, _) = bench.attached();
+    bench.asks(other, &read(1, 0, 0, 1));
+    // Its output is full, and its request waits for a tag.
+    for _ in 0..20 {
+        bench.say(id, &of_fid(120, 5, 99));
+    }
+    bench.say(id, &read(6, 0, 0, 1));
+    bench.say(id, &flush(7, 1234));
+    let tags = |messages: Vec<Vec<u8>>| messages.iter().map(|m| tag(m)).collect::<Vec<_>>();
+    assert_eq!(tags(bench.hears(id)), [5; 15]);
+    // What needs no tag upstream does not wait for one.
+    assert_eq!(tags(bench.hears(id)), [5, 5, 5, 5, 5, 7]);
+    assert!(bench.upstream().is_empty());
+    bench.say(id, &flush(8, 6));
+    assert_eq!(bench.hears(id), [rflush(8)]);
+}

@@ -32,6 +32,8 @@ pub struct Server {
     pub fails: usize,
     /// What is flushed may be done even so.
     pub sloppy: bool,
+    /// Some reads wait for what never comes, unless they are flushed.
+    pub blocks: bool,
     pub trace: bool,
     /// The largest fid seen.
     pub largest: u32,
@@ -49,6 +51,7 @@ impl Server {
             ready: Vec::new(),
             fails,
             sloppy: false,
+            blocks: false,
             trace: false,
             largest: 0,
         }
@@ -64,7 +67,13 @@ impl Server {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.ready.is_empty() && self.output.is_empty()
+        self.waiting.iter().all(|m| self.is_blocked(m))
+            && self.ready.is_empty()
+            && self.output.is_empty()
+    }
+
+    fn is_blocked(&self, request: &[u8]) -> bool {
+        self.blocks && [116, 40].contains(&kind(request)) && u64_at(request, 11) % 8 == 0
     }
 
     /// Takes the requests that have come whole.
@@ -109,9 +118,11 @@ impl Server {
             return;
         }
         // The later one is, the less it is likely: or the world would be all upside down.
-        let reach = if random.one_in(4) { self.waiting.len() } else { 1 };
-        let at = random.below(reach);
-        if kind(&self.waiting[at]) != 108 && self.has_earlier(&self.waiting[at], at) {
+        let first = self.waiting.iter().position(|m| !self.is_blocked(m)).unwrap_or(0);
+        let reach = if random.one_in(4) { self.waiting.len() } else { first + 1 };
+        let at = random.below(reach).max(first);
+        let request = &self.waiting[at];
+        if self.is_blocked(request) || (kind(request) != 108 && self.has_earlier(request, at)) {
             return;
         }
         if kind(&self.waiting[at]) == 108 {
@@ -127,7 +138,8 @@ impl Server {
     /// Whether something of the same fids stands before the place `at`.
     fn has_earlier(&self, request: &[u8], at: usize) -> bool {
         let fids = fids_of(request);
-        self.waiting[..at].iter().any(|m| fids_of(m).iter().any(|fid| fids.contains(fid)))
+        let earlier = |m: &Vec<u8>| fids_of(m).iter().any(|fid| fids.contains(fid));
+        self.waiting[..at].iter().any(|m| earlier(m) && !self.is_blocked(m))
     }
 
     /// A Tflush: the reply of its victim goes first, or the victim never happens.
@@ -286,6 +298,9 @@ impl Server {
                 match other {
                     Some(other) => {
                         assert_eq!(other.uname, file.uname, "a fid of another");
+                        let at = if kind(request) == 74 { 20 } else { 15 };
+                        let id = strings(request, at, 1).remove(0);
+                        assert_eq!(id, format!("{:x}", other.id), "another fid");
                         made(answer, 0).done()
                     }
                     None => error(self.dialect, 0, "srv"),

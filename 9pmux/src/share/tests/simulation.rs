@@ -52,6 +52,7 @@ impl World {
         let mut server = Server::new(dialect, msize as u32, fails);
         server.trace = trace;
         server.sloppy = random.one_in(3);
+        server.blocks = random.one_in(3);
         if trace {
             println!("run {seed}: {config:?}");
         }
@@ -162,7 +163,7 @@ impl World {
     fn check(&mut self) {
         self.close_some();
         self.share.audit();
-        let most = self.share.config.max_reply_bytes + 2 * 2048;
+        let most = self.share.config.max_reply_bytes + 2 * 2048 + 6 * 1000;
         for (id, client) in &self.clients {
             let info = self.share.client_info(*id).expect("it is connected");
             assert!(info.output <= most, "{} bytes wait for {}", info.output, client.name);
@@ -182,6 +183,7 @@ impl World {
         for (_, client) in &mut self.clients {
             client.slow = false;
         }
+        let mut still = 0;
         for round in 0.. {
             let mut quiet = self.server.is_idle();
             for i in 0..self.clients.len() {
@@ -189,17 +191,19 @@ impl World {
                 self.clients_reads(i);
                 let (id, client) = &self.clients[i];
                 quiet &= self.share.output(*id).is_empty();
-                quiet &= client.pipe.is_empty() || client.stage == Stage::Bad;
+                let stuck = client.stage == Stage::Bad || self.server.blocks;
+                quiet &= client.pipe.is_empty() || stuck;
             }
             self.server_reads();
             quiet &= self.share.server_output().is_empty() && self.server.input.is_empty();
             self.server.step(&mut self.random);
             self.servers_bytes();
             self.check();
-            if quiet {
+            still = if quiet { still + 1 } else { 0 };
+            if still > 50 {
                 break;
             }
-            assert!(round < 100_000, "no end");
+            assert!(round < 20_000, "no end");
         }
     }
 
@@ -207,7 +211,11 @@ impl World {
     fn finish(&mut self) {
         self.drain();
         for (_, client) in &self.clients {
-            assert_eq!(client.outstanding(), 0, "{} waits for ever", client.name);
+            let waits = client.outstanding() > 0 && !self.server.blocks;
+            assert!(!waits, "{} waits for ever", client.name);
+            // Even behind requests that are never answered.
+            let unseen = client.stage == Stage::Bad || !client.pipe.is_empty();
+            assert!(unseen || client.flushes() == 0, "a flush of {} waits", client.name);
         }
         while !self.clients.is_empty() {
             self.forget(0);
@@ -257,7 +265,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn random_clients_and_a_random_server() {
-    let steps = number("MUX_STEPS", 200_000);
+    let steps = number("MUX_STEPS", 60_000);
     let first = number("MUX_SEED", 1);
     let runs = number("MUX_RUNS", steps.div_ceil(STEPS as u64));
     let mut answered = 0;
