@@ -81,7 +81,8 @@ impl Driver {
             ..order.config.clone()
         };
         let mut share = Share::new(config);
-        if tracing::enabled!(tracing::Level::WARN) {
+        // It is called for each message, so only where somebody wants to know.
+        if tracing::enabled!(tracing::Level::INFO) {
             share.set_tracer(Some(tell::tracer(order.messages)));
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
