@@ -137,6 +137,17 @@ mod tests {
         Args::command().debug_assert();
     }
 
+    #[test]
+    fn the_manual_has_every_option() {
+        let manual = include_str!("../man/9pmux.1");
+        let mut command = Args::command();
+        command.build();
+        let serve = command.find_subcommand("serve").unwrap();
+        for option in serve.get_arguments().filter_map(|argument| argument.get_long()) {
+            assert!(manual.contains(&format!("-{option}")), "{option}");
+        }
+    }
+
     fn parse(line: &str) -> Result<Order, clap::Error> {
         let args = Args::try_parse_from(format!("9pmux {line}").split(' '))?;
         let Command::Serve(serve) = args.command else { panic!("{line}") };

@@ -2,7 +2,7 @@
 //! since it began where that is of use.
 
 use std::fmt::{self, Display};
-use std::io::stderr;
+use std::io::{self, Write, stderr};
 use std::time::Instant;
 
 use tracing::level_filters::LevelFilter;
@@ -44,10 +44,24 @@ pub fn begin(verbose: u8, quiet: bool) {
         (false, _) => LevelFilter::DEBUG,
     };
     let line = Line { began: (verbose > 0).then(Instant::now) };
-    tracing_subscriber::fmt().with_writer(stderr).with_max_level(level).event_format(line).init();
+    tracing_subscriber::fmt().with_writer(|| Deaf).with_max_level(level).event_format(line).init();
+}
+
+/// Standard error, of which nobody is told that nobody reads it: it would be told there, by a panic.
+struct Deaf;
+
+impl Write for Deaf {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Says why it ends, whatever was asked for.
 pub fn last(why: &dyn Display) {
-    eprintln!("9pmux: {why}");
+    let _ = Deaf.write_all(format!("9pmux: {why}\n").as_bytes());
 }

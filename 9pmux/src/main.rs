@@ -5,6 +5,7 @@
 mod args;
 mod log;
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -30,8 +31,12 @@ fn main() -> ExitCode {
         }
         Command::Completions { shell } => {
             let name = env!("CARGO_BIN_NAME");
-            clap_complete::generate(shell, &mut Args::command(), name, &mut std::io::stdout());
-            ExitCode::SUCCESS
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), name, &mut text);
+            match stdout().write_all(&text) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -55,8 +55,14 @@ fn ten_thousand_clients() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let program = Program::serving(&stub.address(), &socket, &[]);
+    let before = program.memory();
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::attach(&socket)).collect();
     assert_eq!(stub.fids(), CLIENTS);
+    if let (Some(before), Some(after)) = (before, program.memory()) {
+        let each = (after - before) / CLIENTS as u64;
+        eprintln!("an idle client costs {each} bytes");
+        assert!(each <= 4096, "an idle client costs {each} bytes");
+    }
     // all at once, and each has its own reply
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(124, n as u16, &[0; 4]);

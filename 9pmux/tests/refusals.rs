@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 use support::client::Client;
-use support::program::{NINEPMUX, Program, serve, serve_within};
+use support::program::{NINEPMUX, Program, Signal, serve, serve_within};
 use support::stub::Stub;
 use support::{Place, unix, wait_for};
 
@@ -136,6 +136,30 @@ fn a_socket_in_use_is_left_alone_and_one_left_behind_is_taken_over() {
     let _second = Program::serving(&stub.address(), &socket, &[]);
     Client::attach(&socket).stat(0);
     assert_eq!(std::fs::read_dir(place.directory()).unwrap().count(), 1);
+}
+
+#[test]
+fn of_many_that_take_over_one_socket_one_gets_it() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    for _ in 0..5 {
+        drop(UnixListener::bind(&socket).unwrap());
+        let args = [&stub.address()[..], &unix(&socket)];
+        let mut all: Vec<_> = (0..8).map(|_| Program::start(serve(&args))).collect();
+        wait_for("all but one have ended", || {
+            all.iter_mut().map(Program::runs).filter(|runs| *runs).count() == 1
+        });
+        Client::attach(&socket).stat(0);
+        for mut program in all {
+            if program.runs() {
+                program.signal(Signal::TERM);
+                assert!(program.end().0.success());
+            } else {
+                assert_eq!(program.end().0.code(), Some(ANNOUNCE));
+            }
+        }
+        assert_eq!(std::fs::read_dir(place.directory()).unwrap().count(), 0);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
-use support::client::Client;
+use support::client::{Client, read};
 use support::program::{NINEPMUX, Program, Signal, serve};
 use support::stub::{self, BIG, HELLO, Stub, big};
 use support::{Place, body, message, string, unix, wait_for};
@@ -147,6 +147,48 @@ fn clients_come_by_tcp_too() {
     let server = format!("tcp!localhost!{port}");
     let _second = Program::serving(&server, &socket, &[]);
     reads_everything(&mut Client::attach(&socket));
+}
+
+#[test]
+fn nobody_need_read_what_it_says() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let (reader, writer) = io::pipe().unwrap();
+    let mut command = serve(&["-vv", &stub.address(), &unix(&socket)]);
+    let mut child = command.stderr(Stdio::from(OwnedFd::from(writer))).spawn().unwrap();
+    drop((reader, command));
+    wait_for("the socket", || socket.exists());
+    reads_everything(&mut Client::attach(&socket));
+    stub.die();
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+}
+
+#[test]
+fn limits_are_kept() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let options = ["--max-inflight", "2", "--max-fids", "3", "--msize", "4096"];
+    let _program = Program::serving(&stub.address(), &socket, &options);
+    let mut client = Client::connect(&socket).unwrap();
+    let got = client.rpc(100, &body(&[&65536u32.to_le_bytes(), &string("9P2000")]));
+    assert_eq!(got.u32_at(0), 4096);
+    client.begin();
+    client.open(1, "big");
+    assert_eq!(client.read(1, 0, 60_000).len(), 4096 - 11);
+    client.open(2, "slow");
+    let third = client.rpc(110, &body(&[&[0; 4], &[3, 0, 0, 0], &[0; 2]]));
+    assert_eq!(third.kind, 107);
+    for tag in 10..20 {
+        client.send(116, tag, &read(2, 0, 10));
+    }
+    wait_for("two reads are at the server", || stub.held() == 2);
+    // each that is flushed lets another one go, and no more than two are there at once
+    for tag in 10..20u16 {
+        client.send(108, 99, &tag.to_le_bytes());
+        assert_eq!(client.receive().unwrap().kind, 109);
+        assert!(stub.held() <= 2);
+    }
+    wait_for("none is left", || stub.held() == 0);
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl Listener {
             Ok(socket) => {
                 let stream = Stream::socket(socket);
                 if let Address::Tcp(..) | Address::Fd(_) = self.address {
-                    stream.no_delay();
+                    stream.is_remote();
                 }
                 Came::Client(stream)
             }

@@ -72,7 +72,7 @@ fn tcp(host: &str, port: u16, timeout: Duration) -> io::Result<Stream> {
         match TcpStream::connect_timeout(&address, left) {
             Ok(socket) => {
                 let stream = Stream::socket(socket.into());
-                stream.no_delay();
+                stream.is_remote();
                 return Ok(stream);
             }
             Err(error) => last = error,

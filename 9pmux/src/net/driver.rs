@@ -30,7 +30,7 @@ use super::watch::{Source, Told, Watch};
 use crate::share::{ClientId, Config, End, Share};
 
 /// What is read of the server at once.
-const SERVER_READ: usize = 256 * 1024;
+const SERVER_READ: usize = 128 * 1024;
 
 /// And of a client, which the share may have to keep.
 const CLIENT_READ: usize = 64 * 1024;
@@ -159,6 +159,9 @@ impl Driver {
         }
         if self.ending.is_none() {
             self.ending = Some(self.now + GRACE);
+            if let Some(server) = self.server.take() {
+                self.watch.remove(&server.stream, server.asked);
+            }
             // Whoever would come now should find that there is nobody.
             for listener in self.listeners.drain(..) {
                 self.watch.forget(listener.fd());
@@ -175,7 +178,6 @@ impl Driver {
             "{} requests went to the server and {} replies came back; {} were refused here",
             stats.forwarded, stats.replied, stats.refused
         );
-        self.server = None;
         let status = self.child.take().and_then(|mut child| child.end());
         match self.share.ended() {
             None | Some(End::HungUp) => Ok(()),

@@ -10,6 +10,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use std::{fs, process};
 
 use rustix::fs::{FlockOperation, Mode, chmod, flock};
@@ -18,6 +20,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, list
 
 use super::announce::BACKLOG;
 use super::failure::words;
+
+/// How long another of us may be at it.
+const LOCK: Duration = Duration::from_secs(1);
 
 /// The name of a socket of ours, as long as this is there.
 #[derive(Debug)]
@@ -48,9 +53,14 @@ pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
     let lock = fs::File::open(directory).map_err(|error| {
         format!("{}: {}: choose a directory of yours", directory.display(), words(&error))
     })?;
-    // Not waited for: in a directory of everybody's, anybody could hold it for ever. Without it only
-    // two that take over the same name at the same moment are in danger.
-    let _ = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+    // Not waited for long: in a directory of everybody's, anybody could hold it for ever. Without it
+    // only two that take over the same name at the same moment are in danger.
+    let since = Instant::now();
+    while flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+        && since.elapsed() < LOCK
+    {
+        sleep(Duration::from_millis(5));
+    }
     if SocketAddrUnix::new(path).is_err() {
         return Err("the path is too long for a socket: choose a shorter one".to_owned());
     }

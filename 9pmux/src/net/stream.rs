@@ -45,9 +45,11 @@ impl Stream {
         Ok(())
     }
 
-    /// Small messages are not kept back for others. Only for TCP; what else it is does not mind.
-    pub fn no_delay(&self) {
+    /// What a connection over a network wants, and another does not mind: small messages are not kept
+    /// back for others, and a machine that has vanished is noticed some time.
+    pub fn is_remote(&self) {
         let _ = sockopt::set_tcp_nodelay(&self.input, true);
+        let _ = sockopt::set_socket_keepalive(&self.input, true);
     }
 
     /// Whether it is a socket that waits for clients.

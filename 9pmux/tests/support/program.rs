@@ -83,6 +83,13 @@ impl Program {
         self.said.lock().unwrap().clone()
     }
 
+    /// How many bytes of memory it has, where the system tells.
+    pub fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+    }
+
     pub fn wait_said(&self, words: &str) -> String {
         let mut found = None;
         wait_for(words, || {
