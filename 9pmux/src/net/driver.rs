@@ -178,6 +178,8 @@ impl Driver {
             "{} requests went to the server and {} replies came back; {} were refused here",
             stats.forwarded, stats.replied, stats.refused
         );
+        // A server that was started here ends by that.
+        self.server = None;
         let status = self.child.take().and_then(|mut child| child.end());
         match self.share.ended() {
             None | Some(End::HungUp) => Ok(()),

@@ -203,7 +203,7 @@ impl Share {
     }
 
     /// The first message of the inbox, or what is about to become it, waits.
-    fn wait(&mut self, c: u32, waits: Waits) {
+    pub(super) fn wait(&mut self, c: u32, waits: Waits) {
         self.clients.get(c).waits = waits;
         if waits == Waits::Turn {
             self.line_up(c);
@@ -231,7 +231,12 @@ impl Share {
     /// Takes those out that need not wait; answers whether there were any.
     fn take_ahead(&mut self, c: u32) -> bool {
         let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
-        let mut at = self.clients.get(c).scanned;
+        // What is left of a message that was too large waits for nothing.
+        let client = self.clients.get(c);
+        let passed = inbox.len().min(client.skip as usize);
+        client.skip -= passed as u32;
+        inbox.consume(passed);
+        let mut at = client.scanned.saturating_sub(passed);
         let (mut begins, mut changed) = (false, false);
         loop {
             let client = self.clients.get(c);
@@ -242,8 +247,14 @@ impl Share {
             {
                 break;
             }
-            let Frame::Message(n) = frame(bytes.get(at..).unwrap_or_default(), client.msize) else {
-                break;
+            let rest = bytes.get(at..).unwrap_or_default();
+            let n = match frame(rest, client.msize) {
+                Frame::Message(n) => n,
+                Frame::TooLarge(size) if rest.len() >= size as usize => {
+                    at += size as usize;
+                    continue;
+                }
+                _ => break,
             };
             let message = &bytes[at..at + n];
             match kind(message) {

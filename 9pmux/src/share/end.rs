@@ -75,6 +75,7 @@ impl Share {
         client.waits = Waits::No;
         let flushes = std::mem::take(&mut client.flushes);
         let inbox = std::mem::take(&mut client.inbox);
+        let passed = inbox.len().min(client.skip as usize);
         asked.sort_unstable();
         for tag in asked {
             self.refuse(c, tag, Refusal::ServerGone);
@@ -85,7 +86,7 @@ impl Share {
         if let Stage::Asking { tag, .. } = stage {
             self.refuse(c, tag, Refusal::ServerGone);
         }
-        let mut waiting = inbox.as_slice();
+        let mut waiting = &inbox.as_slice()[passed..];
         while let Frame::Message(n) = frame(waiting, u32::MAX) {
             match kind(waiting) {
                 types::TFLUSH => self.answer_flush(c, tag(waiting)),

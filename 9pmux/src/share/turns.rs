@@ -41,30 +41,27 @@ impl Share {
     }
 
     fn take_turn(&mut self, c: u32) {
-        let mut step = self.work_off_one(c);
         let (mut messages, mut bytes) = (0, 0);
-        while let Step::Took(n) = step
-            && self.has_room()
-            && self.requests.has_tag()
-        {
-            messages += 1;
-            bytes += n;
-            if messages >= TOGETHER || bytes >= TOGETHER_BYTES {
-                break;
+        loop {
+            match self.work_off_one(c) {
+                Step::Took(n) => {
+                    self.clients.get(c).waits = Waits::No;
+                    messages += 1;
+                    bytes += n;
+                    let more = messages < TOGETHER && bytes < TOGETHER_BYTES;
+                    if more && self.has_room() && self.requests.has_tag() {
+                        continue;
+                    }
+                    // On to the next that needs a turn, which may be at once, if nobody else waits for one.
+                    self.work_off(c);
+                }
+                Step::Waits(waits) => self.wait(c, waits),
+                Step::Part | Step::Closed => {
+                    self.clients.get(c).waits = Waits::No;
+                    self.mark(c);
+                }
             }
-            step = self.work_off_one(c);
-        }
-        let client = self.clients.get(c);
-        match step {
-            Step::Took(_) | Step::Waits(Waits::Turn) => self.line_up(c),
-            Step::Waits(waits) => {
-                client.waits = waits;
-                self.look_ahead(c);
-            }
-            Step::Part | Step::Closed => {
-                client.waits = Waits::No;
-                self.mark(c);
-            }
+            return;
         }
     }
 

@@ -167,6 +167,14 @@ fn a_flush_is_noticed_behind_what_waits() {
     assert_eq!(bench.told(id), rflush(16));
     let next = bench.asked();
     assert_eq!(kind(&next), 116);
+    // What is too large waits in line, and a flush goes by.
+    bench.say(id, &read(17, 0, 0, 1));
+    bench.say(id, &made(118, 18).raw(&[0; 9000]).done());
+    bench.say(id, &flush(19, 17));
+    assert_eq!(
+        bench.hears(id),
+        [rflush(19), error(Dialect::Plain, 18, "message larger than msize")]
+    );
     bench.server(&made(117, tag(&next)).u32(0).done());
     assert_eq!(tag(&bench.told(id)), 14);
 }

@@ -315,3 +315,23 @@ fn who_has_changed_is_named_once() {
     bench.gone(two);
     assert_eq!(bench.share.next_changed(), None);
 }
+
+#[test]
+fn what_is_left_of_a_large_message_waits_for_nothing() {
+    let config = Config { max_inflight_all: 1, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (other, _) = bench.attached();
+    let id = attached(&mut bench, 1000);
+    // One request waits for its turn, and has it; behind it comes the beginning of what is too large.
+    let first = bench.asks(other, &read(1, 0, 0, 1));
+    let large = made(118, 5).raw(&[1; 2000]).done();
+    bench.say(id, &[&read(2, 0, 0, 1)[..], &large[..500]].concat());
+    bench.server(&made(117, tag(&first)).u32(0).done());
+    let second = bench.asked();
+    assert_eq!(kind(&second), 116);
+    // Nobody has a turn before that is answered, but this needs none, nor does a flush behind it.
+    assert!(is_refusal(Dialect::Plain, &bench.told(id), TooLarge));
+    bench.say(id, &large[500..]);
+    bench.say(id, &flush(6, 77));
+    assert_eq!(bench.told(id), made(109, 6).done());
+}
