@@ -125,6 +125,11 @@ check-9pmux:
 check-9pmux-faults:
 	CARGO='$(CARGO)' sh 9pmux/faults.sh $(B)
 
+# Messages a second through 9pmux, and what else there is, side by side.
+bench-9pmux:
+	-sh examples/install-tools.sh socat
+	$(CARGO) bench --locked -p ninepmux --bench load
+
 # docs/fuzzing.md; KEEP=1 has the corpus made anew of what was found
 FUZZ_SECONDS = 3600
 fuzz:
@@ -276,4 +281,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak sanitize coverage bench bench-rust plots instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long check-9pmux check-9pmux-faults fuzz fuzz-faults clean
+.PHONY: all header examples demo check soak sanitize coverage bench bench-rust plots instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long check-9pmux check-9pmux-faults bench-9pmux fuzz fuzz-faults clean

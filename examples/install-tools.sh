@@ -9,6 +9,7 @@
 # pkg-config  the installed mux.pc (the installation test)
 # spin        the model of the protocol
 # abidiff     the header against that of the last release
+# socat       a relay of bytes, to measure against, by `make bench-9pmux` only
 # dpkg-buildpackage, dh, lintian
 #             the Debian packages, on Debian and its kin
 # pth.h       GNU Pth, a scheduler that others wrote (a C test), there too

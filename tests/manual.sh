@@ -1,5 +1,6 @@
 #!/bin/sh
-# manual.sh - mux(3) is well formed, and the programs in it compile without a warning and do what they say.
+# manual.sh - mux(3) and 9pmux(1) are well formed; the programs in mux(3) compile without a warning and do what
+# they say.
 #
 # manual.sh builddir: where libmux.a is.
 set -eu
@@ -9,8 +10,10 @@ build=$1
 out=$build/manual
 mkdir -p "$out"
 
-warnings=$(mandoc -Tlint -Wwarning "$here/../man/mux.3" 2>/dev/null) || true
-[ -z "$warnings" ] || { echo "$warnings" >&2; exit 1; }
+for page in man/mux.3 9pmux/man/9pmux.1; do
+	warnings=$(mandoc -Tlint -Wwarning "$here/../$page" 2>/dev/null) || true
+	[ -z "$warnings" ] || { echo "$warnings" >&2; exit 1; }
+done
 
 # one that locks up is ended, and has failed
 if timeout 1 true 2>/dev/null; then
@@ -49,4 +52,4 @@ expect batch "$(run batch)" "1 doubled is 2
 6 doubled is 12
 7 doubled is 14
 8 doubled is 16"
-echo "manual: mux(3) is well formed, and its examples work"
+echo "manual: mux(3) and 9pmux(1) are well formed, and the examples of mux(3) work"

@@ -1,4 +1,4 @@
-//! Whose message goes to the server next: one of each client that has any, round and round.
+//! Whose messages go to the server next: a few of each client that has any, round and round.
 
 use super::Share;
 use super::arriving::Step;
@@ -10,6 +10,11 @@ use crate::wire::{self, HEADER, types};
 /// So many clunks of ours are upstream at once: those who go on should not stand behind all that a
 /// large client leaves.
 const CLUNKING: usize = 1024;
+
+/// A turn is so many messages, or bytes: their replies come together too, and are written to the client
+/// by one call. With a single message a turn, ten thousand clients that wait cost a call for each.
+const TOGETHER: usize = 16;
+const TOGETHER_BYTES: usize = 4096;
 
 impl Share {
     /// Whether the server's output has room for a client's request.
@@ -36,19 +41,28 @@ impl Share {
     }
 
     fn take_turn(&mut self, c: u32) {
-        match self.work_off_one(c) {
-            Step::Took(_) => {
-                // On to the next that needs a turn, which may be at once, if nobody else waits for one.
-                self.clients.get(c).waits = Waits::No;
-                self.work_off(c);
+        let (mut messages, mut bytes) = (0, 0);
+        loop {
+            match self.work_off_one(c) {
+                Step::Took(n) => {
+                    self.clients.get(c).waits = Waits::No;
+                    messages += 1;
+                    bytes += n;
+                    let more = messages < TOGETHER && bytes < TOGETHER_BYTES;
+                    if more && self.has_room() && self.requests.has_tag() {
+                        continue;
+                    }
+                    // On to the next that needs a turn, which may be at once, if nobody else waits for one.
+                    self.work_off(c);
+                }
+                Step::Waits(waits) => self.wait(c, waits),
+                Step::Part | Step::Closed => {
+                    self.clients.get(c).waits = Waits::No;
+                    self.mark(c);
+                }
             }
-            Step::Waits(waits) => self.wait(c, waits),
-            Step::Part | Step::Closed => {
-                self.clients.get(c).waits = Waits::No;
-                self.mark(c);
-            }
+            return;
         }
-        self.look_ahead(c);
     }
 
     /// Something that a client has waited for may be there.

@@ -71,6 +71,7 @@ pub struct Client {
     fids: Vec<Fid>,
     asked: Vec<Asked>,
     sent: u64,
+    sessions: u32,
 }
 
 const FIDS: u32 = 14;
@@ -92,6 +93,7 @@ impl Client {
             fids: vec![Fid::Absent; FIDS as usize],
             asked: Vec::new(),
             sent: 0,
+            sessions: 0,
         }
     }
 
@@ -193,6 +195,10 @@ impl Client {
             _ => self.dialect.name(),
         };
         let msize = 256 + random.below(1500) as u32;
+        // Another session is another user, so that the server can tell them apart.
+        self.sessions += 1;
+        let base = self.name.split('s').next().unwrap_or_default();
+        self.name = format!("{base}s{}", self.sessions);
         self.send(version(msize, name), Expect::Server, 0, None);
         self.stage = Stage::Asking;
         if random.one_in(6) {

@@ -34,6 +34,8 @@ pub struct Server {
     pub sloppy: bool,
     /// Some reads wait for what never comes, unless they are flushed.
     pub blocks: bool,
+    /// A new session may begin before all of the last is gone: somebody has waited long enough.
+    pub late: bool,
     pub trace: bool,
     /// The largest fid seen.
     pub largest: u32,
@@ -52,6 +54,7 @@ impl Server {
             fails,
             sloppy: false,
             blocks: false,
+            late: false,
             trace: false,
             largest: 0,
         }
@@ -180,6 +183,11 @@ impl Server {
     fn create(&mut self, fid: u32, file: File) {
         assert_ne!(fid, NOFID);
         self.largest = self.largest.max(fid);
+        let base = file.uname.split_inclusive('s').next().unwrap_or_default();
+        for (other, has) in self.fids.iter().filter(|_| !self.late) {
+            let session = !has.uname.starts_with(base) || has.uname == file.uname;
+            assert!(session, "fid {other} of an earlier session is there: {has:?}");
+        }
         let before = self.fids.insert(fid, file);
         assert!(before.is_none(), "fid {fid} is {before:?}, and is to be created");
     }

@@ -143,6 +143,7 @@ impl World {
             // The server has all the time for its Rversion.
             98 if self.share.dialect().is_some() && self.random.one_in(4) => {
                 let most = if self.random.one_in(10) { 20_000 } else { 100 };
+                self.server.late |= most > 100;
                 self.now += Duration::from_millis(self.random.below(most) as u64);
                 self.share.tick(self.now);
             }

@@ -1,0 +1,42 @@
+//! 9pmux: many 9P clients share one connection to a 9P server. See 9pmux(1).
+//!
+//! The arguments, the log, and the exit status are here; what is done is in `ninepmux::net`.
+
+mod args;
+mod log;
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use ninepmux::net;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(wrong) => return args::refuse(&wrong),
+    };
+    match args.command {
+        Command::Serve(serve) => {
+            log::begin(serve.verbose, serve.quiet);
+            match net::serve(serve.order()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failure) => {
+                    log::last(&failure);
+                    ExitCode::from(failure.status())
+                }
+            }
+        }
+        Command::Completions { shell } => {
+            let name = env!("CARGO_BIN_NAME");
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), name, &mut text);
+            match stdout().write_all(&text) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}

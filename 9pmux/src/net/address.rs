@@ -1,0 +1,177 @@
+//! Dial strings: `tcp!host!port`, `unix!path`, `fd!n`, `exec!command`, `-`, or the bare name of a service.
+//!
+//! They are only parsed here, so that a wrong one is a wrong argument, told before anything has happened.
+
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// 9P's, in the registry of ports.
+const PORT: u16 = 564;
+
+/// Where a server is, or where clients come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A host, `*` for all addresses of this one, and a port.
+    Tcp(String, u16),
+    /// A socket in the file system.
+    Unix(PathBuf),
+    /// A socket in the namespace directory.
+    Service(String),
+    /// A descriptor that was handed in.
+    Fd(i32),
+    /// A program to be started.
+    Exec(String),
+    /// Standard input and output.
+    Stdio,
+}
+
+/// No dial string, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadAddress(String);
+
+impl Display for BadAddress {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadAddress {}
+
+fn bad<T>(why: impl Into<String>) -> Result<T, BadAddress> {
+    Err(BadAddress(why.into()))
+}
+
+impl FromStr for Address {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<Address, BadAddress> {
+        if text == "-" {
+            return Ok(Address::Stdio);
+        }
+        let Some((network, rest)) = text.split_once('!') else {
+            return match text {
+                "" => bad("an empty address"),
+                "." | ".." => bad("a directory is no address"),
+                _ if text.contains('/') => Ok(Address::Unix(text.into())),
+                _ => Ok(Address::Service(text.to_owned())),
+            };
+        };
+        match network {
+            "tcp" | "net" => {
+                let (host, port) = match rest.split_once('!') {
+                    Some((host, port)) => (host, parse_port(port)?),
+                    None => (rest, PORT),
+                };
+                match host {
+                    "" => bad("no host: tcp!host!port, or tcp!*!port to announce all addresses"),
+                    _ => Ok(Address::Tcp(host.to_owned(), port)),
+                }
+            }
+            "unix" if rest.is_empty() => bad("no path: unix!path"),
+            "unix" => Ok(Address::Unix(rest.into())),
+            "fd" => match rest.parse() {
+                Ok(n) if n >= 0 => Ok(Address::Fd(n)),
+                _ => bad("no number of a descriptor: fd!3"),
+            },
+            "exec" if rest.trim().is_empty() => bad("no command: exec!command args"),
+            "exec" => Ok(Address::Exec(rest.to_owned())),
+            _ => bad("it begins with none of tcp! unix! fd! exec!"),
+        }
+    }
+}
+
+fn parse_port(port: &str) -> Result<u16, BadAddress> {
+    match port {
+        "9fs" | "9pfs" => Ok(PORT),
+        "styx" => Ok(6666),
+        _ => port.parse().or_else(|_| bad(format!("'{port}' is no port: a number below 65536"))),
+    }
+}
+
+impl Address {
+    /// As a server's, of which a client's may be something else.
+    ///
+    /// # Errors
+    /// If it can only be announced.
+    pub fn server(text: &str) -> Result<Address, BadAddress> {
+        match text.parse()? {
+            Address::Tcp(host, _) if host == "*" => {
+                bad("'*' is every address of this machine, which only LISTEN can be")
+            }
+            address => Ok(address),
+        }
+    }
+
+    /// As one to be announced.
+    ///
+    /// # Errors
+    /// If it can only be a server's.
+    pub fn listen(text: &str) -> Result<Address, BadAddress> {
+        match text.parse()? {
+            Address::Exec(_) => bad("exec! starts a server, which LISTEN can not be"),
+            address => Ok(address),
+        }
+    }
+}
+
+impl Display for Address {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(host, port) => write!(f, "tcp!{host}!{port}"),
+            Address::Unix(path) => write!(f, "unix!{}", path.display()),
+            Address::Service(name) => f.write_str(name),
+            Address::Fd(n) => write!(f, "fd!{n}"),
+            Address::Exec(command) => write!(f, "exec!{command}"),
+            Address::Stdio => f.write_str("-"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_known_and_written_as_it_was() {
+        for text in [
+            "tcp!localhost!9999",
+            "tcp!::1!564",
+            "unix!/tmp/a!b",
+            "plumb",
+            "fd!3",
+            "exec!ramfs -i",
+            "-",
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        assert_eq!("/tmp/s".parse(), Ok(Address::Unix("/tmp/s".into())));
+        assert_eq!("./s".parse(), Ok(Address::Unix("./s".into())));
+        assert_eq!("net!h!9fs".parse(), Ok(Address::Tcp("h".into(), 564)));
+        assert_eq!("tcp!h".parse(), Ok(Address::Tcp("h".into(), 564)));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in [
+            "",
+            ".",
+            "..",
+            "tcp!",
+            "tcp!h!x",
+            "tcp!h!65536",
+            "unix!",
+            "fd!",
+            "fd!-1",
+            "fd!x",
+            "exec!",
+            "exec! ",
+            "il!h!1",
+        ] {
+            assert!(text.parse::<Address>().is_err(), "{text:?}");
+        }
+        assert!(Address::server("tcp!*!564").is_err());
+        assert!(Address::listen("exec!cat").is_err());
+        assert!(Address::listen("tcp!*!564").is_ok());
+    }
+}

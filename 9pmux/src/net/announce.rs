@@ -1,0 +1,167 @@
+//! Where clients come.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+
+use super::address::Address;
+use super::descriptors::Claims;
+use super::failure::{Failure, words};
+use super::namespace;
+use super::post::{self, Posted};
+use super::stream::Stream;
+
+/// How many may wait to be accepted; the system has its own bound.
+pub const BACKLOG: i32 = 4096;
+
+/// What an address has become.
+#[derive(Debug)]
+pub enum Announced {
+    /// A socket that listens.
+    Listener(Listener),
+    /// A client that is there, and the only one of this address.
+    Client(Stream),
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    address: Address,
+    /// Its name in the file system, removed with it.
+    _posted: Option<Posted>,
+    /// Somebody may wait.
+    pub ready: bool,
+}
+
+/// Who came.
+pub enum Came {
+    /// A client.
+    Client(Stream),
+    /// Nobody else.
+    Nobody,
+    /// Somebody who has gone again.
+    Gone,
+    /// Somebody waits, and can not be let in now.
+    Full(io::Error),
+}
+
+impl Listener {
+    /// Its descriptor, to be watched.
+    pub fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Its address.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Lets one in.
+    pub fn accept(&self) -> Came {
+        match accept(&self.socket) {
+            Ok(socket) => {
+                let stream = Stream::socket(socket);
+                if let Address::Tcp(..) | Address::Fd(_) = self.address {
+                    stream.is_remote();
+                }
+                Came::Client(stream)
+            }
+            Err(Errno::AGAIN) => Came::Nobody,
+            // The first has gone again while it waited; the others come of networks, likewise about it.
+            Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => Came::Gone,
+            Err(error) => Came::Full(error.into()),
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+    use rustix::net::SocketFlags;
+    rustix::net::accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let socket = rustix::net::accept(socket)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
+/// Announces an address.
+pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Failure> {
+    let (socket, posted) = match address {
+        Address::Tcp(host, port) => tcp(host, *port)
+            .map(|socket| (socket, None))
+            .map_err(|error| format!("{}: choose another port or host", words(&error))),
+        Address::Unix(path) => post::post(path).map(|(socket, posted)| (socket, Some(posted))),
+        Address::Service(name) => namespace::directory()
+            .and_then(|directory| post::post(&directory.join(name)))
+            .map(|(socket, posted)| (socket, Some(posted))),
+        Address::Exec(_) => Err("only a server can be started".to_owned()),
+        Address::Fd(_) | Address::Stdio => {
+            let stream = claims.take(address).expect("it was claimed at the beginning");
+            let fine = if stream.listens() { Ok(()) } else { stream.check() };
+            match fine.and_then(|()| stream.unblock().map_err(|error| words(&error))) {
+                Ok(()) if stream.listens() => Ok((stream.into_fd(), None)),
+                Ok(()) => return Ok(Announced::Client(stream)),
+                Err(why) => Err(why),
+            }
+        }
+    }
+    .map_err(|why| Failure::Announce(address.clone(), why))?;
+    // Port 0 is one that the system chooses.
+    let address = match (address, local_port(&socket)) {
+        (Address::Tcp(host, 0), Some(port)) => Address::Tcp(host.clone(), port),
+        _ => address.clone(),
+    };
+    Ok(Announced::Listener(Listener { socket, address, _posted: posted, ready: true }))
+}
+
+fn local_port(socket: &OwnedFd) -> Option<u16> {
+    let address = rustix::net::getsockname(socket).ok()?;
+    SocketAddr::try_from(address).ok().map(|address| address.port())
+}
+
+fn tcp(host: &str, port: u16) -> io::Result<OwnedFd> {
+    if host == "*" {
+        // Both families by one socket; where there is no IPv6, the other alone.
+        let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        return match listen_at(both) {
+            Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
+                Ok(listen_at((Ipv4Addr::UNSPECIFIED, port).into())?)
+            }
+            other => Ok(other?),
+        };
+    }
+    let mut last = io::Error::other("the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match listen_at(address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
+fn listen_at(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket(family, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    // Connections of an earlier run that are still closing do not matter.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}

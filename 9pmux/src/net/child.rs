@@ -1,0 +1,57 @@
+//! A server that is started here: `exec!command`, with a socket for its standard input and output.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How long it may take to end by itself, once its connection is closed, and how long after a SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The program that was started.
+pub struct Started(Child);
+
+/// Starts a program. The shell takes the command apart, as people expect.
+pub fn start(command: &str) -> io::Result<(OwnedFd, Started)> {
+    let (ours, its) = UnixStream::pair()?;
+    let its = OwnedFd::from(its);
+    let child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .stdin(Stdio::from(its.try_clone()?))
+        .stdout(Stdio::from(its))
+        // A terminal's interrupt is for us: it ends by the end of its connection.
+        .process_group(0)
+        .spawn()?;
+    Ok((ours.into(), Started(child)))
+}
+
+impl Started {
+    /// Waits for its end, after the connection to it was closed; then makes it end.
+    pub fn end(&mut self) -> Option<ExitStatus> {
+        for signal in [None, Some(Signal::TERM), Some(Signal::KILL)] {
+            if let Some(signal) = signal {
+                let _ = kill_process_group(Pid::from_child(&self.0), signal);
+            }
+            let since = Instant::now();
+            while since.elapsed() < PATIENCE {
+                match self.0.try_wait() {
+                    Ok(None) => sleep(Duration::from_millis(5)),
+                    Ok(status) => return status,
+                    Err(_) => return None,
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

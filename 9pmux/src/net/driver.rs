@@ -1,0 +1,453 @@
+//! The loop: waits for what is ready, reads, hands over, writes, and waits again.
+//!
+//! A turn reads a client once, and the server once, so that nobody has to wait for one who sends all the
+//! time; who may have more is read again in the next turn, which then begins without a wait. What has
+//! come of all that is written at the end of the turn, everything for one peer by one call.
+//!
+//! Clients are let in after all that was told has been looked at: a number that is used again is not
+//! taken for the one who had it in the same turn.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::Order;
+use super::address::Address;
+use super::announce::{Announced, Came, Listener};
+use super::child::Started;
+use super::descriptors;
+use super::dial::Dialled;
+use super::failure::{Failure, words};
+use super::peers::{Peer, Peers};
+use super::stream::{Moved, Stream};
+use super::tell;
+use super::watch::{Source, Told, Watch};
+use crate::share::{ClientId, Config, End, Share};
+
+/// What is read of the server at once.
+const SERVER_READ: usize = 128 * 1024;
+
+/// And of a client, which the share may have to keep.
+const CLIENT_READ: usize = 64 * 1024;
+
+/// So many are let in before those who are there get their turn.
+const ACCEPTED: usize = 64;
+
+/// When the system has had no room for another client, it is asked again after this.
+const FULL: Duration = Duration::from_secs(1);
+
+/// How long clients may take their last replies.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Everything that the loop turns.
+pub struct Driver {
+    share: Share,
+    watch: Watch,
+    server_address: Address,
+    server: Option<Peer>,
+    child: Option<Started>,
+    listeners: Vec<Listener>,
+    /// Until when nobody is let in, if there was no room.
+    full: Option<Instant>,
+    peers: Peers,
+    signals: UnixStream,
+    signalled: u32,
+    /// Until when it is to end.
+    ending: Option<Instant>,
+    began: Instant,
+    now: Instant,
+    buffer: Vec<u8>,
+    // what a turn works off, kept for their memory
+    told: Vec<Told>,
+    reading: Vec<ClientId>,
+}
+
+impl Driver {
+    /// Takes everything over, and watches it.
+    pub fn new(
+        order: &Order,
+        server: Dialled,
+        announced: Vec<Announced>,
+        signals: UnixStream,
+    ) -> Result<Driver, Failure> {
+        let config = Config {
+            // A number that nobody knows; it need not be better than that.
+            seed: RandomState::new().build_hasher().finish(),
+            ..order.config.clone()
+        };
+        let mut share = Share::new(config);
+        // It is called for each message, so only where somebody wants to know.
+        if tracing::enabled!(tracing::Level::INFO) {
+            share.set_tracer(Some(tell::tracer(order.messages)));
+        }
+        let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
+        watch
+            .add(Source::Signals, signals.as_raw_fd())
+            .map_err(Failure::system("waiting for signals"))?;
+        watch.add(Source::Server, server.stream.input()).map_err(|error| {
+            Failure::Reach(
+                order.server.clone(),
+                format!("it can not be waited for: {}", words(&error)),
+            )
+        })?;
+        let now = Instant::now();
+        let mut driver = Driver {
+            share,
+            watch,
+            server_address: order.server.clone(),
+            server: Some(Peer::new(server.stream)),
+            child: server.child,
+            listeners: Vec::new(),
+            full: None,
+            peers: Peers::default(),
+            signals,
+            signalled: 0,
+            ending: None,
+            began: now,
+            now,
+            buffer: vec![0; SERVER_READ],
+            told: Vec::new(),
+            reading: Vec::new(),
+        };
+        for (announced, address) in announced.into_iter().zip(&order.listen) {
+            driver.add(announced).map_err(|error| {
+                Failure::Announce(
+                    address.clone(),
+                    format!("it can not be waited for: {}", words(&error)),
+                )
+            })?;
+        }
+        Ok(driver)
+    }
+
+    fn add(&mut self, announced: Announced) -> std::io::Result<()> {
+        match announced {
+            Announced::Client(stream) => self.connected(stream),
+            Announced::Listener(listener) => {
+                self.watch.add(Source::Listener(self.listeners.len()), listener.fd())?;
+                info!("clients may come to {}", listener.address());
+                self.listeners.push(listener);
+                Ok(())
+            }
+        }
+    }
+
+    /// Turns, until it is over.
+    pub fn run(mut self) -> Result<(), Failure> {
+        loop {
+            self.wait()?;
+            self.share.tick(self.now - self.began);
+            self.read_server();
+            self.read_clients();
+            self.accept();
+            self.write();
+            if self.is_over() {
+                return self.result();
+            }
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        if self.share.ended().is_none() {
+            // With nobody there and no way for others to come, nothing can happen any more.
+            return self.listeners.is_empty() && self.peers.len() == 0;
+        }
+        if self.ending.is_none() {
+            self.ending = Some(self.now + GRACE);
+            if let Some(server) = self.server.take() {
+                self.watch.remove(&server.stream, server.asked);
+            }
+            // Whoever would come now should find that there is nobody.
+            for listener in self.listeners.drain(..) {
+                self.watch.forget(listener.fd());
+            }
+        }
+        self.signalled > 1
+            || self.peers.len() == 0
+            || self.ending.is_some_and(|until| until <= self.now)
+    }
+
+    fn result(mut self) -> Result<(), Failure> {
+        let stats = self.share.stats();
+        info!(
+            "{} requests went to the server and {} replies came back; {} were refused here",
+            stats.forwarded, stats.replied, stats.refused
+        );
+        // A server that was started here ends by that.
+        self.server = None;
+        let status = self.child.take().and_then(|mut child| child.end());
+        match self.share.ended() {
+            None | Some(End::HungUp) => Ok(()),
+            Some(end) => {
+                // Otherwise it was made to end.
+                let status = status.filter(|_| *end == End::Gone);
+                Err(Failure::End(self.server_address, end.clone(), status))
+            }
+        }
+    }
+
+    /// Waits for something to happen, and notes what it was.
+    fn wait(&mut self) -> Result<(), Failure> {
+        let busy = self.peers.any_listed()
+            || self.server.as_ref().is_some_and(|server| server.readable)
+            || self.full.is_none() && self.listeners.iter().any(|listener| listener.ready);
+        let most = if busy { Some(Duration::ZERO) } else { self.left() };
+        let told = self.watch.wait(most).map_err(Failure::system("waiting for input"))?;
+        self.told.extend(told);
+        self.now = Instant::now();
+        for n in 0..self.told.len() {
+            self.note(self.told[n]);
+        }
+        self.told.clear();
+        Ok(())
+    }
+
+    /// How long until something is to be done, though nothing comes.
+    fn left(&self) -> Option<Duration> {
+        let share = self.share.next_deadline().map(|deadline| self.began + deadline);
+        let next = share.into_iter().chain(self.full).chain(self.ending).min()?;
+        // The system counts in milliseconds, and down: a bit later is not too early.
+        Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+    }
+
+    fn note(&mut self, told: Told) {
+        let peer = match told.source {
+            Source::Signals => return self.signal(),
+            Source::Listener(n) => {
+                if let Some(listener) = self.listeners.get_mut(n) {
+                    listener.ready = true;
+                }
+                return;
+            }
+            Source::Server => self.server.as_mut(),
+            Source::Client(n) => self.peers.numbered(n).map(|(_, peer)| peer),
+        };
+        let Some(peer) = peer else {
+            return;
+        };
+        peer.readable |= told.readable || told.over;
+        peer.over |= told.over;
+        let unblocked = told.writable && std::mem::take(&mut peer.blocked);
+        if let Source::Client(n) = told.source
+            && let Some((id, _)) = self.peers.numbered(n)
+        {
+            if unblocked {
+                self.attend(id);
+            }
+            self.peers.list(id);
+        }
+    }
+
+    fn signal(&mut self) {
+        let mut bytes = [0; 16];
+        while let Ok(n) = self.signals.read(&mut bytes)
+            && n > 0
+        {
+            self.signalled += n as u32;
+        }
+        if self.signalled > 0 && self.share.ended().is_none() {
+            info!("a signal ends it");
+            self.share.hang_up();
+        }
+    }
+
+    fn read_server(&mut self) {
+        let Some(server) = self.server.as_mut().filter(|server| server.readable) else {
+            return;
+        };
+        match server.stream.read(&mut self.buffer) {
+            Moved::Bytes(n) => {
+                server.readable = n == self.buffer.len() || server.over;
+                self.share.server_bytes(&self.buffer[..n]);
+            }
+            Moved::Blocked => server.readable = false,
+            Moved::Over => self.server_gone(),
+        }
+    }
+
+    fn server_gone(&mut self) {
+        if let Some(server) = self.server.take() {
+            self.watch.remove(&server.stream, server.asked);
+            self.share.server_gone();
+        }
+    }
+
+    fn read_clients(&mut self) {
+        let mut reading = std::mem::take(&mut self.reading);
+        self.peers.take_listed(&mut reading);
+        for id in reading.drain(..) {
+            self.read_client(id);
+        }
+        self.reading = reading;
+    }
+
+    fn read_client(&mut self, id: ClientId) {
+        let Some(peer) = self.peers.get(id).filter(|peer| peer.readable) else {
+            return;
+        };
+        if !self.share.wants_read(id) {
+            // That it has gone counts, even if what it said before is not wanted now.
+            if peer.over {
+                self.gone(id);
+            }
+            return;
+        }
+        let buffer = &mut self.buffer[..CLIENT_READ];
+        match peer.stream.read(buffer) {
+            Moved::Bytes(n) => {
+                // Less than there was room for is all there was; more comes with a change of its own.
+                peer.readable = n == buffer.len() || peer.over;
+                let more = peer.readable;
+                self.share.client_bytes(id, &self.buffer[..n]);
+                if more {
+                    self.peers.list(id);
+                }
+            }
+            Moved::Blocked => peer.readable = false,
+            Moved::Over => self.gone(id),
+        }
+    }
+
+    fn accept(&mut self) {
+        if self.full.is_some_and(|until| self.now < until) {
+            return;
+        }
+        for n in 0..self.listeners.len() {
+            let mut room = ACCEPTED;
+            while self.listeners[n].ready && room > 0 {
+                room -= 1;
+                match self.listeners[n].accept() {
+                    Came::Client(stream) => {
+                        if let Err(error) = self.connected(stream) {
+                            warn!(
+                                "a client can not be waited for, and is sent away: {}",
+                                words(&error)
+                            );
+                        }
+                    }
+                    Came::Gone => {}
+                    Came::Nobody => {
+                        self.listeners[n].ready = false;
+                        self.full = None;
+                    }
+                    Came::Full(error) => {
+                        if self.full.is_none() {
+                            warn!(
+                                "no room for another client ({}): {} are served, others wait until one goes; \
+                                 the limit is {} descriptors, raise it by ulimit -n",
+                                words(&error),
+                                self.peers.len(),
+                                descriptors::limit()
+                            );
+                        }
+                        self.full = Some(self.now + FULL);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn connected(&mut self, stream: Stream) -> std::io::Result<()> {
+        let id = self.share.client_connected();
+        if let Err(error) = self.watch.add(Source::Client(id.index()), stream.input()) {
+            self.share.client_gone(id);
+            return Err(error);
+        }
+        info!("client {} has come: {}", id.index(), stream.peer());
+        self.peers.add(id, Peer::new(stream));
+        Ok(())
+    }
+
+    /// A client has gone, or is sent away.
+    fn gone(&mut self, id: ClientId) {
+        let Some(peer) = self.peers.remove(id) else {
+            return;
+        };
+        if let Some(had) = self.share.client_info(id) {
+            info!(
+                "client {} has gone: {} messages, {} fids and {} requests left",
+                id.index(),
+                had.messages,
+                had.fids,
+                had.requests
+            );
+        }
+        self.watch.remove(&peer.stream, peer.asked);
+        peer.stream.close(&mut self.buffer);
+        self.share.client_gone(id);
+        // There is room for another, perhaps at once.
+        if let Some(until) = &mut self.full {
+            *until = self.now;
+        }
+    }
+
+    /// Writes whatever there is. What a client takes may let its requests go on, and so on.
+    fn write(&mut self) {
+        loop {
+            self.write_server();
+            while let Some(id) = self.share.next_changed() {
+                self.attend(id);
+            }
+            let done = match &self.server {
+                Some(server) => server.blocked || self.share.server_output().is_empty(),
+                None => true,
+            };
+            if done {
+                return;
+            }
+        }
+    }
+
+    fn write_server(&mut self) {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        while !server.blocked && !self.share.server_output().is_empty() {
+            match server.stream.write(self.share.server_output()) {
+                Moved::Bytes(n) => self.share.server_wrote(n),
+                Moved::Blocked => server.blocked = true,
+                Moved::Over => return self.server_gone(),
+            }
+        }
+        if ask(&self.watch, Source::Server, server).is_err() {
+            self.server_gone();
+        }
+    }
+
+    /// Looks after a client that has something to be written, or may be read again, or is to be closed.
+    fn attend(&mut self, id: ClientId) {
+        let Some(peer) = self.peers.get(id) else {
+            return;
+        };
+        while !peer.blocked && !self.share.output(id).is_empty() {
+            match peer.stream.write(self.share.output(id)) {
+                Moved::Bytes(n) => self.share.client_wrote(id, n),
+                Moved::Blocked => peer.blocked = true,
+                Moved::Over => return self.gone(id),
+            }
+        }
+        if self.share.is_closing(id) && self.share.output(id).is_empty()
+            || ask(&self.watch, Source::Client(id.index()), peer).is_err()
+        {
+            return self.gone(id);
+        }
+        if peer.readable {
+            self.peers.list(id);
+        }
+    }
+}
+
+/// Asks the system to tell when a peer can be written to again, or no longer.
+fn ask(watch: &Watch, source: Source, peer: &mut Peer) -> std::io::Result<()> {
+    if peer.blocked != peer.asked {
+        watch.writing(source, &peer.stream, peer.blocked)?;
+        peer.asked = peer.blocked;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What can go wrong, in one line that says what to do, and with an exit status of its own.
+
+use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::process::ExitStatus;
+
+use super::address::Address;
+use crate::share::End;
+
+/// Why nothing is served, or no longer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The system refuses something that should always be possible.
+    System(&'static str, io::Error),
+    /// The server can not be reached.
+    Reach(Address, String),
+    /// This address can not be announced.
+    Announce(Address, String),
+    /// The session with the server has ended, and perhaps the server, which was started here.
+    End(Address, End, Option<ExitStatus>),
+}
+
+impl Failure {
+    /// The exit status. 2 is for wrong arguments, and not given here.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Failure::System(..) => 1,
+            Failure::Reach(..) => 3,
+            Failure::Announce(..) => 4,
+            Failure::End(_, End::Gone | End::HungUp, _) => 5,
+            Failure::End(_, End::NoAnswer, _) => 6,
+            Failure::End(_, End::NoVersion(_), _) => 7,
+            Failure::End(_, End::Garbled(_), _) => 8,
+        }
+    }
+
+    pub(super) fn system(what: &'static str) -> impl Fn(io::Error) -> Failure {
+        move |error| Failure::System(what, error)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::System(what, error) => write!(f, "{what}: {}", words(error)),
+            Failure::Reach(server, why) => write!(f, "cannot reach the server {server}: {why}"),
+            Failure::Announce(address, why) => write!(f, "cannot announce {address}: {why}"),
+            Failure::End(server, end, status) => {
+                write!(f, "{server}: {end}")?;
+                if let Some(status) = status {
+                    return write!(f, ", ended with {status}: see what it says");
+                }
+                f.write_str(match end {
+                    End::Gone | End::HungUp => ": start it again, then 9pmux",
+                    End::NoAnswer => ": see that it speaks 9P, or give it longer with --timeout",
+                    End::NoVersion(_) => {
+                        ": choose one that it speaks with --dialect, or another --msize"
+                    }
+                    End::Garbled(_) => ": see that it speaks the --dialect",
+                })
+            }
+        }
+    }
+}
+
+/// What the system says, without the number it has for it.
+pub(super) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}

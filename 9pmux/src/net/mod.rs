@@ -1,0 +1,79 @@
+//! The world around [`share`](crate::share): addresses, sockets, signals, and the loop that turns.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `address.rs` | dial strings, parsed; nothing is opened by that |
+//! | `namespace.rs` | the directory of bare names |
+//! | `descriptors.rs` | descriptors that were handed in: each is claimed once, before any is opened |
+//! | `dial.rs`, `child.rs` | the way to the server: connected to, handed in, or started |
+//! | `announce.rs`, `post.rs` | where clients come: sockets, and their names in the file system |
+//! | `stream.rs`, `watch.rs` | one peer's bytes, and when it has or takes any |
+//! | `signals.rs` | SIGTERM and SIGINT as something that can be read |
+//! | `driver.rs`, `peers.rs` | the loop, and who is connected |
+//! | `tell.rs` | messages for the log, each in words |
+//! | `failure.rs` | what can go wrong, with the exit status of each |
+//!
+//! One thread does it all. It waits once a turn, reads from each peer that has something into one buffer
+//! that all of them share, hands that to the share, and writes to each peer once what has come of it: the
+//! more there is to do, the more is done by one call of the system.
+//!
+//! Readiness is asked of the system through mio: it has the same calls for epoll and kqueue, it needs
+//! no unsafe code to register a descriptor, and a wait is one system call, with no timer and no other
+//! registration around it. It tells a descriptor's *change* (edges), so who is ready is kept here, in
+//! [`peers`]: a client that is not to be read now stays ready, costs nothing, and is not asked for again.
+
+mod address;
+mod announce;
+mod child;
+mod descriptors;
+mod dial;
+mod driver;
+mod failure;
+mod namespace;
+mod peers;
+mod post;
+mod signals;
+mod stream;
+mod tell;
+mod watch;
+
+pub use address::{Address, BadAddress};
+pub use failure::Failure;
+
+use std::time::Duration;
+
+use crate::share::Config;
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Order {
+    /// Where the server is.
+    pub server: Address,
+    /// Where clients come.
+    pub listen: Vec<Address>,
+    /// How long the server may take to be reached.
+    pub timeout: Duration,
+    /// The limits.
+    pub config: Config,
+    /// Whether each message is logged.
+    pub messages: bool,
+}
+
+/// Serves, until a signal ends it, or the last client there can be has gone.
+///
+/// # Errors
+/// Whatever else ends it.
+pub fn serve(order: Order) -> Result<(), Failure> {
+    let mut claims = descriptors::claim(&order)?;
+    let server = dial::dial(&order.server, &mut claims, order.timeout)?;
+    // From here on a signal must find those who remove the sockets again.
+    let signals = signals::catch().map_err(Failure::system("signals"))?;
+    // Not before the server was started: it may be one that is troubled by a high limit.
+    descriptors::raise_limit();
+    let announced = order
+        .listen
+        .iter()
+        .map(|address| announce::announce(address, &mut claims))
+        .collect::<Result<Vec<_>, _>>()?;
+    driver::Driver::new(&order, server, announced, signals)?.run()
+}

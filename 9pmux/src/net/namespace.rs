@@ -1,0 +1,89 @@
+//! The directory in which services have bare names, where plan9port's programs look for them too.
+
+use std::ffi::CStr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use super::failure::words;
+
+/// The namespace directory: `$NAMESPACE`, or one of the user's in /tmp, made if it is not there.
+///
+/// # Errors
+/// In words, if that in /tmp is somebody else's or open to others.
+pub fn directory() -> Result<PathBuf, String> {
+    if let Some(directory) = env::var_os("NAMESPACE").filter(|d| !d.is_empty()) {
+        return Ok(directory.into());
+    }
+    let display = env::var("DISPLAY").unwrap_or_default();
+    let directory = PathBuf::from(format!("/tmp/ns.{}.{}", user(), of_display(&display)));
+    match own(&directory) {
+        Ok(()) => Ok(directory),
+        Err(error) => {
+            Err(format!("{}: {}: choose another by $NAMESPACE", directory.display(), words(&error)))
+        }
+    }
+}
+
+/// In /tmp anybody may have made it first.
+fn own(directory: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(directory)?;
+    if !found.is_dir() {
+        return Err(io::Error::other("not a directory"));
+    }
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("it is another user's"));
+    }
+    if found.permissions().mode() & 0o777 != 0o700 {
+        return Err(io::Error::other("others may enter it: its mode should be 0700"));
+    }
+    Ok(())
+}
+
+/// The name in the list of users, as plan9port has it, whatever `$USER` says.
+fn user() -> String {
+    // SAFETY: the entry is the C library's until the next such call, and is copied before any; there is
+    // no other thread yet.
+    let name = unsafe {
+        let entry = libc::getpwuid(libc::getuid());
+        entry.as_ref().map(|entry| CStr::from_ptr(entry.pw_name).to_string_lossy().into_owned())
+    };
+    name.unwrap_or_else(|| "none".to_owned())
+}
+
+/// The part that comes of the display: `:0.0` and `:0` are the same one, and a path has no place there.
+fn of_display(display: &str) -> String {
+    let display = if display.is_empty() { ":0" } else { display };
+    let display = match display.rsplit_once(':') {
+        Some((_, number)) if number.trim_start_matches(|c: char| c.is_ascii_digit()) == ".0" => {
+            &display[..display.len() - 2]
+        }
+        _ => display,
+    };
+    display.replace('/', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn displays_name_directories() {
+        for (display, name) in [
+            ("", ":0"),
+            (":0", ":0"),
+            (":0.0", ":0"),
+            (":10.0", ":10"),
+            (":0.1", ":0.1"),
+            ("host:0.0", "host:0"),
+            ("/tmp/launch/:0", "_tmp_launch_:0"),
+            ("wayland.0", "wayland.0"),
+        ] {
+            assert_eq!(of_display(display), name, "{display:?}");
+        }
+    }
+}

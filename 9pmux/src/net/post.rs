@@ -1,0 +1,180 @@
+//! A socket in the file system: posted under a name, and removed again.
+//!
+//! A name is left behind by whoever was killed. It is taken over if nobody listens there any more, which
+//! is asked by calling it: ECONNREFUSED says so, and everything else means somebody. Between that
+//! question and the new socket, another of us might do the same, so it is done under a lock of the
+//! directory, which goes with its descriptor and leaves nothing behind. The socket gets its name when it
+//! is complete (mode 0600, and listening), so that whoever sees it can call it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use std::{fs, process};
+
+use rustix::fs::{FlockOperation, Mode, chmod, flock};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
+
+use super::announce::BACKLOG;
+use super::failure::words;
+
+/// How long another of us may be at it.
+const LOCK: Duration = Duration::from_secs(1);
+
+/// The name of a socket of ours, as long as this is there.
+#[derive(Debug)]
+pub struct Posted {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+/// The device and the inode: a name can become somebody else's, these two do not while it is open.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+impl Drop for Posted {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Posts a socket that listens. An error is in words, with what to do.
+pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let lock = fs::File::open(directory).map_err(|error| {
+        format!("{}: {}: choose a directory of yours", directory.display(), words(&error))
+    })?;
+    // Not waited for long: in a directory of everybody's, anybody could hold it for ever. Without it
+    // only two that take over the same name at the same moment are in danger.
+    let since = Instant::now();
+    while flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+        && since.elapsed() < LOCK
+    {
+        sleep(Duration::from_millis(5));
+    }
+    if SocketAddrUnix::new(path).is_err() {
+        return Err("the path is too long for a socket: choose a shorter one".to_owned());
+    }
+    vacate(path)?;
+    let draft = directory.join(format!(".9pmux.{}", process::id()));
+    complete(&draft, path).map_err(|error| match error {
+        Errno::NAMETOOLONG => "the path is too long for a socket: choose a shorter one".to_owned(),
+        Errno::EXIST => "somebody has just posted it: choose another name".to_owned(),
+        _ => format!("{}: choose a directory of yours", words(&error.into())),
+    })
+}
+
+/// Sees that nobody has the name, or nobody any more.
+fn vacate(path: &Path) -> Result<(), String> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(words(&error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err("there is a file of that name, which is no socket: choose another name, or remove it".to_owned());
+        }
+        Ok(_) => {}
+    }
+    let call = || {
+        let caller = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        // One that is alive, and busy, should not keep us.
+        rustix::io::ioctl_fionbio(&caller, true)?;
+        connect(&caller, &SocketAddrUnix::new(path)?)
+    };
+    match call() {
+        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(|error| {
+            format!(
+                "it was left behind, and can not be removed: {}: choose another name",
+                words(&error)
+            )
+        }),
+        Err(Errno::NOENT) => Ok(()),
+        Err(error @ (Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG)) => {
+            Err(format!("{}: choose another name", words(&error.into())))
+        }
+        _ => {
+            Err("it is in use by a program that runs: choose another name, or stop that one"
+                .to_owned())
+        }
+    }
+}
+
+fn complete(draft: &Path, path: &Path) -> Result<(OwnedFd, Posted), Errno> {
+    let address = SocketAddrUnix::new(draft)?;
+    // One of ours with this process's number that was killed right here.
+    let _ = fs::remove_file(draft);
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    bind(&socket, &address)?;
+    let named = (|| {
+        chmod(draft, Mode::RUSR | Mode::WUSR)?;
+        listen(&socket, BACKLOG)?;
+        // A link, and not a new name, which would replace what has come there meanwhile.
+        rustix::fs::link(draft, path)?;
+        let identity =
+            identity(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        Ok(Posted { path: path.to_owned(), identity })
+    })();
+    let _ = fs::remove_file(draft);
+    Ok((socket, named?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    fn a_name_is_posted_and_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let (_socket, posted) = post(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        UnixStream::connect(&path).unwrap();
+        drop(posted);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_left_behind_is_taken_over_and_one_in_use_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(post(&path).unwrap_err().contains("in use"));
+        drop(listener);
+        post(&path).unwrap();
+        assert!(!path.exists());
+        fs::write(&path, "something").unwrap();
+        assert!(post(&path).unwrap_err().contains("no socket"));
+        assert_eq!(fs::read(&path).unwrap(), b"something");
+    }
+
+    #[test]
+    fn only_our_own_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let (_socket, posted) = post(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        drop(posted);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_path_that_can_not_be_is_refused_in_words() {
+        assert!(post(Path::new("/nowhere/at/all")).unwrap_err().contains("choose"));
+        let directory = tempfile::tempdir().unwrap();
+        let long = directory.path().join("x".repeat(120));
+        assert!(post(&long).is_err());
+    }
+}

@@ -1,0 +1,20 @@
+//! SIGTERM and SIGINT, as bytes to be read. SIGHUP does nothing: who posts a service and logs out wants
+//! it to stay.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// Where a byte comes for each signal that is to end the program.
+pub fn catch() -> io::Result<UnixStream> {
+    let (end, handler) = UnixStream::pair()?;
+    end.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(SIGTERM, handler.try_clone()?)?;
+    signal_hook::low_level::pipe::register(SIGINT, handler)?;
+    // Caught, and not ignored: programs that are started here would inherit that.
+    signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
+    Ok(end)
+}

@@ -1,0 +1,145 @@
+//! One peer's bytes: a socket, or two descriptors of which one is read and one is written.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{Shutdown, sockopt};
+
+use super::failure::words;
+
+/// A peer's descriptors; they never block.
+#[derive(Debug)]
+pub struct Stream {
+    input: OwnedFd,
+    /// Where writing is not to the same.
+    output: Option<OwnedFd>,
+}
+
+/// What came of a try to read or to write.
+pub enum Moved {
+    /// So many bytes.
+    Bytes(usize),
+    /// None now.
+    Blocked,
+    /// None any more.
+    Over,
+}
+
+impl Stream {
+    /// Both ways through one descriptor.
+    pub fn socket(fd: OwnedFd) -> Stream {
+        Stream { input: fd, output: None }
+    }
+
+    /// One for each way.
+    pub fn pair(input: OwnedFd, output: OwnedFd) -> Stream {
+        Stream { input, output: Some(output) }
+    }
+
+    /// Has it never block, which holds for all who have the same open file.
+    pub fn unblock(&self) -> io::Result<()> {
+        for fd in [self.input.as_fd(), self.output_fd()] {
+            rustix::io::ioctl_fionbio(fd, true)?;
+        }
+        Ok(())
+    }
+
+    /// What a connection over a network wants, and another does not mind: small messages are not kept
+    /// back for others, and a machine that has vanished is noticed some time.
+    pub fn is_remote(&self) {
+        let _ = sockopt::set_tcp_nodelay(&self.input, true);
+        let _ = sockopt::set_socket_keepalive(&self.input, true);
+    }
+
+    /// Whether it is a socket that waits for clients.
+    pub fn listens(&self) -> bool {
+        self.output.is_none() && sockopt::socket_acceptconn(&self.input).unwrap_or(false)
+    }
+
+    /// Whether what is read and what is written goes through it, as far as the descriptors say.
+    pub fn check(&self) -> Result<(), String> {
+        let may = |fd: BorrowedFd<'_>, wanted: [rustix::fs::OFlags; 2]| -> io::Result<bool> {
+            Ok(wanted.contains(&(rustix::fs::fcntl_getfl(fd)? & rustix::fs::OFlags::ACCMODE)))
+        };
+        let (both, read, write) =
+            (rustix::fs::OFlags::RDWR, rustix::fs::OFlags::RDONLY, rustix::fs::OFlags::WRONLY);
+        let fine = match &self.output {
+            None => may(self.input.as_fd(), [both, both]),
+            Some(output) => may(self.input.as_fd(), [both, read])
+                .and_then(|fine| Ok(fine && may(output.as_fd(), [both, write])?)),
+        };
+        match fine {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("it can not be both read and written: hand in a socket".to_owned()),
+            Err(error) => Err(words(&error)),
+        }
+    }
+
+    /// The descriptor that is read.
+    pub fn input(&self) -> RawFd {
+        self.input.as_raw_fd()
+    }
+
+    /// The descriptor that is written, if that is another one.
+    pub fn output(&self) -> Option<RawFd> {
+        self.output.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// The descriptor itself, of a stream that has one.
+    pub fn into_fd(self) -> OwnedFd {
+        self.input
+    }
+
+    fn output_fd(&self) -> BorrowedFd<'_> {
+        self.output.as_ref().unwrap_or(&self.input).as_fd()
+    }
+
+    /// Reads what there is, as much as fits.
+    #[inline]
+    pub fn read(&self, buffer: &mut [u8]) -> Moved {
+        moved(retry_on_intr(|| rustix::io::read(&self.input, &mut *buffer)))
+    }
+
+    /// Writes as much as goes. That nobody reads it any more is an error here, and no signal: Rust's
+    /// runtime has SIGPIPE ignored.
+    #[inline]
+    pub fn write(&self, bytes: &[u8]) -> Moved {
+        moved(retry_on_intr(|| rustix::io::write(self.output_fd(), bytes)))
+    }
+
+    /// Closes it, after all was written. What it has sent and nobody wants is taken first: a socket that
+    /// is closed over something unread is reset, and its peer might not get the last replies.
+    pub fn close(self, buffer: &mut [u8]) {
+        if self.output.is_none() && rustix::net::shutdown(&self.input, Shutdown::Write).is_ok() {
+            let _ = self.read(buffer);
+        }
+    }
+
+    /// Who is at the other end, for logs.
+    pub fn peer(&self) -> String {
+        #[cfg(target_os = "linux")]
+        if let Ok(who) = sockopt::socket_peercred(&self.input)
+            && who.pid.as_raw_nonzero().get() > 0
+        {
+            return format!("process {} of user {}", who.pid, who.uid.as_raw());
+        }
+        match rustix::net::getpeername(&self.input) {
+            Ok(Some(address)) => match std::net::SocketAddr::try_from(address) {
+                Ok(address) => address.to_string(),
+                Err(_) => "a socket".to_owned(),
+            },
+            _ => "descriptors that were handed in".to_owned(),
+        }
+    }
+}
+
+#[inline]
+fn moved(result: Result<usize, Errno>) -> Moved {
+    match result {
+        Ok(0) => Moved::Over,
+        Ok(n) => Moved::Bytes(n),
+        Err(Errno::AGAIN) => Moved::Blocked,
+        Err(_) => Moved::Over,
+    }
+}

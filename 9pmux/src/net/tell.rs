@@ -1,0 +1,30 @@
+//! Messages for the log, each in words, by the path it takes.
+
+use tracing::{debug, warn};
+
+use crate::share::{Seen, Tracer};
+use crate::wire::{self, Dialect};
+
+/// Tells what is wrong, and with `messages` each message.
+pub fn tracer(messages: bool) -> Tracer {
+    Box::new(move |dialect, seen| match seen {
+        Seen::Garbled(id) => {
+            warn!("client {} is closed: it has sent a message that has no end", id.index());
+        }
+        Seen::Dropped(message) => {
+            warn!("the server has sent what nobody asked for: {}", wire::show(dialect, message));
+        }
+        seen if messages => tell(dialect, seen),
+        _ => {}
+    })
+}
+
+fn tell(dialect: Dialect, seen: Seen<'_>) {
+    match seen {
+        Seen::FromClient(id, m) => debug!("client {} -> {}", id.index(), wire::show(dialect, m)),
+        Seen::ToClient(id, m) => debug!("client {} <- {}", id.index(), wire::show(dialect, m)),
+        Seen::ToServer(m) => debug!("server <- {}", wire::show(dialect, m)),
+        Seen::FromServer(m) => debug!("server -> {}", wire::show(dialect, m)),
+        Seen::Dropped(_) | Seen::Garbled(_) => {}
+    }
+}

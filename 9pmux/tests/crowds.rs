@@ -1,0 +1,83 @@
+//! More clients than there are descriptors, and very many.
+
+#![cfg(feature = "program")]
+
+mod support;
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::client::Client;
+use support::program::{Program, Signal, serve_within};
+use support::stub::Stub;
+use support::{Place, unix, wait_for};
+
+#[test]
+fn without_descriptors_it_serves_on_and_says_so() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::start(serve_within(24, &[&stub.address(), &unix(&socket)]));
+    program.wait_socket(&socket);
+    let mut clients: Vec<_> = (0..40).map(|_| Client::connect(&socket).unwrap()).collect();
+    let said = program.wait_said("no room for another client");
+    assert!(said.contains("ulimit -n"), "{said}");
+    // those who are in are served
+    for _ in 0..10 {
+        clients[0].version();
+        clients[0].begin();
+        clients[0].stat(0);
+    }
+    // and when some go, the others come in
+    for (n, mut client) in clients.into_iter().enumerate() {
+        client.version();
+        client.begin();
+        client.stat(0);
+        assert!(n < 40);
+    }
+    wait_for("all have gone", || stub.fids() == 0);
+    let said = program.said();
+    assert!(said.len() < 5, "said again and again: {said:?}");
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+}
+
+#[test]
+fn ten_thousand_clients() {
+    const CLIENTS: usize = 10_000;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if maximum.is_some_and(|maximum| maximum < CLIENTS as u64 + 100) {
+        eprintln!(
+            "skipped: {CLIENTS} clients need a hard limit of {CLIENTS} descriptors and some, here it is {maximum:?}"
+        );
+        return;
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::serving(&stub.address(), &socket, &[]);
+    let before = program.memory();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::attach(&socket)).collect();
+    assert_eq!(stub.fids(), CLIENTS);
+    if let (Some(before), Some(after)) = (before, program.memory()) {
+        let each = (after - before) / CLIENTS as u64;
+        eprintln!("an idle client costs {each} bytes");
+        assert!(each <= 4096, "an idle client costs {each} bytes");
+    }
+    // all at once, and each has its own reply
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(124, n as u16, &[0; 4]);
+    }
+    for (n, client) in clients.iter_mut().enumerate() {
+        let got = client.receive().unwrap();
+        assert_eq!((got.kind, got.tag), (125, n as u16));
+    }
+    assert_eq!(stub.counts.connections.load(SeqCst), 1);
+    drop(clients);
+    wait_for("all have gone", || stub.fids() == 0);
+    stub.assert_content();
+    Client::attach(&socket).stat(0);
+    program.signal(Signal::TERM);
+    let (status, said) = program.end();
+    assert!(status.success(), "{status}");
+    assert_eq!(said, [""; 0]);
+}

@@ -1,0 +1,245 @@
+//! How it ends, and how clients and servers do.
+
+#![cfg(feature = "program")]
+
+mod support;
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+
+use support::client::{Client, read};
+use support::program::{Program, Signal};
+use support::stub::{HELLO, Stub};
+use support::{Place, body, message, string, wait_for};
+
+/// A client with this many reads that the server does not answer.
+fn waits(stub: &Stub, client: &mut Client, reads: u16) {
+    let before = stub.held();
+    client.open(9, "slow");
+    for tag in 0..reads {
+        client.send(116, tag, &read(9, 0, 100));
+    }
+    wait_for("the reads are at the server", || stub.held() == before + reads as usize);
+}
+
+/// Each request has its error, and then the connection its end.
+fn is_told(client: &mut Client, reads: u16) {
+    let mut tags = Vec::new();
+    while let Some(got) = client.receive() {
+        assert_eq!(got.kind, 107, "{got:?}");
+        tags.push(got.tag);
+    }
+    tags.sort_unstable();
+    assert!(tags.into_iter().eq(0..reads));
+}
+
+fn ends_cleanly_by(signal: Signal) {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::serving(&stub.address(), &socket, &[]);
+    assert_eq!(socket.metadata().unwrap().mode() & 0o777, 0o600);
+    let mut client = Client::attach(&socket);
+    waits(&stub, &mut client, 5);
+    let mut idle = Client::attach(&socket);
+    program.signal(signal);
+    is_told(&mut client, 5);
+    is_told(&mut idle, 0);
+    let (status, said) = program.end();
+    assert!(status.success(), "{status}");
+    assert_eq!(said, [""; 0]);
+    assert_eq!(std::fs::read_dir(place.directory()).unwrap().count(), 0);
+}
+
+#[test]
+fn sigterm_ends_it_cleanly() {
+    ends_cleanly_by(Signal::TERM);
+}
+
+#[test]
+fn sigint_ends_it_cleanly() {
+    ends_cleanly_by(Signal::INT);
+}
+
+#[test]
+fn sighup_does_nothing() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let mut program = Program::serving(&stub.address(), &socket, &[]);
+    let mut client = Client::attach(&socket);
+    for _ in 0..3 {
+        program.signal(Signal::HUP);
+        client.stat(0);
+    }
+    assert!(program.runs());
+}
+
+#[test]
+fn a_client_that_does_not_read_does_not_keep_it_from_ending() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::serving(&stub.address(), &socket, &[]);
+    let mut client = Client::attach(&socket);
+    fills_up(&stub, &mut client);
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+}
+
+#[test]
+fn the_end_of_the_server_is_told_to_everybody() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::serving(&stub.address(), &socket, &[]);
+    let mut clients: Vec<_> = (0..8).map(|_| Client::attach(&socket)).collect();
+    for client in &mut clients {
+        waits(&stub, client, 20);
+    }
+    stub.die();
+    for client in &mut clients {
+        is_told(client, 20);
+    }
+    let (status, said) = program.end();
+    assert_eq!(status.code(), Some(5));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("closed the connection"), "{said:?}");
+    assert!(!socket.exists());
+}
+
+#[test]
+fn nobody_notices_that_a_client_goes() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let _program = Program::serving(&stub.address(), &socket, &[]);
+    let mut stays = Client::attach(&socket);
+    stays.open(1, "hello");
+    for _ in 0..10 {
+        let mut goes = Client::attach(&socket);
+        for fid in 100..150 {
+            goes.open(fid, "big");
+        }
+        waits(&stub, &mut goes, 50);
+        // and replies that it will never read
+        for tag in 100..200 {
+            goes.send(116, tag, &read(100, 0, 8000));
+        }
+        drop(goes);
+        assert_eq!(stays.read(1, 0, 100), HELLO);
+    }
+    wait_for("what it left is flushed and clunked", || (stub.held(), stub.fids()) == (0, 2));
+    assert_eq!(stays.read(1, 0, 100), HELLO);
+    assert_eq!(stub.counts.connections.load(SeqCst), 1);
+    stub.assert_content();
+}
+
+/// Requests without end, from a process, which is then killed.
+#[test]
+fn nobody_notices_that_a_client_is_killed() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let _program = Program::serving(&stub.address(), &socket, &[]);
+    let mut stays = Client::attach(&socket);
+    stays.open(1, "hello");
+    for _ in 0..5 {
+        // The process has nothing but the socket, as its standard output, and never reads it.
+        let mut session = Client::attach(&socket);
+        session.open(9, "slow");
+        let mut requests = Vec::new();
+        for tag in 10..40 {
+            requests.extend(message(116, tag, &read(9, 0, 10)));
+        }
+        let file = place.path("requests");
+        std::fs::write(&file, &requests).unwrap();
+        let mut killed = Command::new("/bin/sh")
+            .args(["-c", "cat \"$0\"; while :; do cat \"$0\"; done"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(OwnedFd::from(session.stream))
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        wait_for("its requests are at the server", || stub.held() >= 30);
+        assert_eq!(stays.read(1, 0, 100), HELLO);
+        rustix::process::kill_process_group(
+            rustix::process::Pid::from_child(&killed),
+            Signal::KILL,
+        )
+        .unwrap();
+        killed.wait().unwrap();
+        assert_eq!(stays.read(1, 0, 100), HELLO);
+        wait_for("what it left is flushed and clunked", || (stub.held(), stub.fids()) == (0, 2));
+    }
+    stub.assert_content();
+}
+
+/// Asks for more than its socket holds, and reads nothing.
+fn fills_up(stub: &Stub, client: &mut Client) {
+    client.open(2, "big");
+    let before = stub.counts.requests.load(SeqCst);
+    for tag in 0..200 {
+        client.send(116, tag, &read(2, 0, 50_000));
+    }
+    wait_for("some of its reads are at the server", || {
+        stub.counts.requests.load(SeqCst) > before + 10
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_slows_nobody() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let _program = Program::serving(&stub.address(), &socket, &[]);
+    let mut stuck = Client::attach(&socket);
+    fills_up(&stub, &mut stuck);
+    // far more than the others can get if it holds something that they need
+    let writer = stuck.stream.try_clone().unwrap();
+    let pushes = thread::spawn(move || {
+        let mut writer = writer;
+        // until its socket is full too; its end ends this
+        while writer.write_all(&message(116, 999, &read(2, 0, 50_000))).is_ok() {}
+    });
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = Client::attach(&socket);
+                client.open(1, "big");
+                client.read_all(1);
+            });
+        }
+    });
+    // when it reads after all, everything is there; of those with one tag, some may be refused
+    let mut missing = 200;
+    while missing > 0 {
+        let got = stuck.receive().unwrap();
+        if got.tag != 999 {
+            assert_eq!((got.kind, got.u32_at(0)), (117, 50_000));
+            missing -= 1;
+        }
+    }
+    stuck.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    pushes.join().unwrap();
+    stub.assert_content();
+}
+
+#[test]
+fn half_a_message_is_no_harm() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let _program = Program::serving(&stub.address(), &socket, &[]);
+    let mut stays = Client::attach(&socket);
+    let version = message(100, 0xffff, &body(&[&8192u32.to_le_bytes(), &string("9P2000")]));
+    for n in 0..version.len() {
+        let mut half = Client::connect(&socket).unwrap();
+        half.stream.write_all(&version[..n]).unwrap();
+        drop(half);
+        stays.stat(0);
+    }
+    // one that says that it is shorter than a message can be
+    let mut garbled = Client::connect(&socket).unwrap();
+    garbled.stream.write_all(&[3, 0, 0, 0, 100, 0, 0]).unwrap();
+    assert_eq!(garbled.receive(), None);
+    stays.stat(0);
+}

@@ -1,0 +1,208 @@
+//! What can not be done is said in one line on standard error, with an exit status of its own.
+
+#![cfg(feature = "program")]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+
+use support::client::Client;
+use support::program::{NINEPMUX, Program, Signal, serve, serve_within};
+use support::stub::Stub;
+use support::{Place, unix, wait_for};
+
+const USAGE: i32 = 2;
+const REACH: i32 = 3;
+const ANNOUNCE: i32 = 4;
+const SILENT: i32 = 6;
+const VERSION: i32 = 7;
+const GARBLED: i32 = 8;
+
+/// It ends with this status, and a line that has these words.
+fn refuses(command: Command, status: i32, words: &str) {
+    let (ended, said) = Program::start(command).end();
+    assert_eq!(ended.code(), Some(status), "{said:?}");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("9pmux: ") && said[0].contains(words), "{said:?}");
+}
+
+#[test]
+fn wrong_arguments() {
+    for (args, words) in [
+        (&[][..], "LISTEN"),
+        (&["--frobnicate", "a", "b"], "--frobnicate"),
+        (&["a"], "LISTEN"),
+        (&["a", "il!b!c"], "il!b!c"),
+        (&["a", "exec!b"], "exec!"),
+        (&["tcp!*!1", "b"], "every address"),
+        (&["--dialect", "9P", "a", "b"], "9P2000.u"),
+        (&["--timeout", "never", "a", "b"], "number of seconds"),
+    ] {
+        refuses(serve(args), USAGE, words);
+    }
+    refuses(Command::new(NINEPMUX), USAGE, "--help");
+}
+
+#[test]
+fn what_was_asked_for_is_no_mistake() {
+    for args in [&["--help"][..], &["--version"], &["serve", "--help"], &["completions", "bash"]] {
+        let output = Command::new(NINEPMUX).args(args).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{args:?}");
+        assert!(String::from_utf8(output.stdout).unwrap().contains("9pmux"), "{args:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    let place = Place::new();
+    let (stale, socket) = (place.path("stale"), unix(&place.path("s")));
+    drop(UnixListener::bind(&stale).unwrap());
+    refuses(serve(&[&unix(&place.path("none")), &socket]), REACH, "see that it runs");
+    refuses(serve(&[&unix(&stale), &socket]), REACH, "Connection refused");
+    refuses(serve(&["tcp!localhost!1", &socket]), REACH, "Connection refused");
+    refuses(serve(&["fd!77", &socket]), REACH, "descriptor 77");
+    let mut command = serve(&["none", &socket]);
+    command.env("NAMESPACE", place.directory());
+    refuses(command, REACH, "$NAMESPACE");
+    assert!(!place.path("s").exists());
+}
+
+#[test]
+fn a_namespace_that_others_may_enter() {
+    let stub = Stub::new();
+    let place = Place::new();
+    let mut command = serve(&[&stub.address(), "s"]);
+    // $DISPLAY can be anything
+    let display = format!("test.{}", place.directory().file_name().unwrap().to_str().unwrap());
+    command.env_remove("NAMESPACE").env("DISPLAY", &display);
+    let program = Program::start(command);
+    let directory = || {
+        let suffix = format!(".{display}");
+        std::fs::read_dir("/tmp").unwrap().flatten().map(|entry| entry.path()).find(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.starts_with("ns.") && name.ends_with(&suffix)
+        })
+    };
+    wait_for("the directory is made", || directory().is_some());
+    let directory = directory().unwrap();
+    program.wait_socket(&directory.join("s"));
+    assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    drop(program);
+    std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = serve(&[&stub.address(), "s"]);
+    command.env_remove("NAMESPACE").env("DISPLAY", &display);
+    refuses(command, ANNOUNCE, "others may enter it");
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_socket_that_can_not_be() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let server = stub.address();
+    refuses(serve(&[&server, "unix!/nowhere/s"]), ANNOUNCE, "choose a directory");
+    refuses(serve(&[&server, &unix(&place.path(&"x".repeat(200)))]), ANNOUNCE, "too long");
+    std::fs::write(place.path("file"), "kept").unwrap();
+    refuses(serve(&[&server, &unix(&place.path("file"))]), ANNOUNCE, "no socket");
+    assert_eq!(std::fs::read(place.path("file")).unwrap(), b"kept");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    refuses(serve(&[&server, &format!("tcp!127.0.0.1!{port}")]), ANNOUNCE, "another port");
+    if !rustix::process::geteuid().is_root() {
+        std::fs::set_permissions(place.directory(), PermissionsExt::from_mode(0o500)).unwrap();
+        refuses(serve(&[&server, &unix(&place.path("s"))]), ANNOUNCE, "choose a directory");
+        std::fs::set_permissions(place.directory(), PermissionsExt::from_mode(0o700)).unwrap();
+    }
+}
+
+#[test]
+fn what_one_has_announced_goes_when_another_can_not_be() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    refuses(serve(&[&stub.address(), &unix(&socket), "unix!/nowhere/s"]), ANNOUNCE, "nowhere");
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_socket_in_use_is_left_alone_and_one_left_behind_is_taken_over() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let mut first = Program::serving(&stub.address(), &socket, &[]);
+    refuses(serve(&[&stub.address(), &unix(&socket)]), ANNOUNCE, "in use");
+    Client::attach(&socket).stat(0);
+    first.kill();
+    assert!(socket.exists());
+    let _second = Program::serving(&stub.address(), &socket, &[]);
+    Client::attach(&socket).stat(0);
+    assert_eq!(std::fs::read_dir(place.directory()).unwrap().count(), 1);
+}
+
+#[test]
+fn of_many_that_take_over_one_socket_one_gets_it() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    for _ in 0..5 {
+        drop(UnixListener::bind(&socket).unwrap());
+        let args = [&stub.address()[..], &unix(&socket)];
+        let mut all: Vec<_> = (0..8).map(|_| Program::start(serve(&args))).collect();
+        wait_for("all but one have ended", || {
+            all.iter_mut().map(Program::runs).filter(|runs| *runs).count() == 1
+        });
+        Client::attach(&socket).stat(0);
+        for mut program in all {
+            if program.runs() {
+                program.signal(Signal::TERM);
+                assert!(program.end().0.success());
+            } else {
+                assert_eq!(program.end().0.code(), Some(ANNOUNCE));
+            }
+        }
+        assert_eq!(std::fs::read_dir(place.directory()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer() {
+    let (stub, place) = (Stub::silent(), Place::new());
+    let args =
+        ["--dialect", "9P2000", "--timeout", "0.2", &stub.address(), &unix(&place.path("s"))];
+    refuses(serve(&args), SILENT, "--timeout");
+
+    // without a dialect, the first client's Tversion is the server's
+    let socket = place.path("t");
+    let program = Program::serving(&stub.address(), &socket, &["--timeout", "0.2"]);
+    let mut client = Client::connect(&socket).unwrap();
+    client.send(100, 0xffff, b"\0\x20\0\0\x06\09P2000");
+    let got = client.receive().unwrap();
+    assert_eq!(got.kind, 107);
+    assert_eq!(client.receive(), None);
+    assert_eq!(program.end().0.code(), Some(SILENT));
+}
+
+#[test]
+fn a_server_of_another_version() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let args = ["--dialect", "9P2000.L", &stub.address(), &unix(&place.path("s"))];
+    refuses(serve(&args), VERSION, "--dialect");
+}
+
+#[test]
+fn a_server_that_talks_nonsense() {
+    let place = Place::new();
+    let socket = unix(&place.path("s"));
+    for bytes in [&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], &[0; 20], b"\x03\0\0\0\x65\xff\xff"] {
+        let stub = Stub::saying(bytes);
+        refuses(serve(&["--dialect", "9P2000", &stub.address(), &socket]), GARBLED, "has sent");
+    }
+}
+
+#[test]
+fn too_few_descriptors_to_begin() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let (status, said) =
+        Program::start(serve_within(4, &[&stub.address(), &unix(&place.path("s"))])).end();
+    assert!(status.code().is_some_and(|code| code != 0), "{status}");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(!place.path("s").exists());
+}

@@ -1,0 +1,210 @@
+//! Many clients at once through one 9pmux, one connection at the server, by every kind of address.
+
+#![cfg(feature = "program")]
+
+mod support;
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Stdio;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+
+use support::client::{Client, read};
+use support::program::{NINEPMUX, Program, Signal, serve};
+use support::stub::{self, BIG, HELLO, Stub, big};
+use support::{Place, body, message, string, unix, wait_for};
+
+fn reads_everything(client: &mut Client) {
+    client.open(1, "hello");
+    client.open(2, "big");
+    assert_eq!(client.read_all(1), HELLO);
+    assert!(client.read_all(2).into_iter().eq((0..BIG).map(big)));
+    client.clunk(1);
+    client.clunk(2);
+}
+
+#[test]
+fn many_clients_share_one_connection() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::serving(&stub.address(), &socket, &[]);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| reads_everything(&mut Client::attach(&socket)));
+        }
+    });
+    assert_eq!(stub.counts.connections.load(SeqCst), 1);
+    assert!(stub.counts.most_fids.load(SeqCst) > 1);
+    wait_for("what the clients left is clunked", || stub.fids() == 0);
+    stub.assert_content();
+    program.signal(Signal::TERM);
+    let (status, said) = program.end();
+    assert!(status.success(), "{status}");
+    assert_eq!(said, [""; 0]);
+}
+
+#[test]
+fn a_server_may_be_started_and_a_client_may_be_on_standard_input() {
+    // one 9pmux is the server that another one starts
+    let (stub, place) = (Stub::new(), Place::new());
+    let server = format!("exec!{NINEPMUX} serve {} -", unix(&stub.path()).replace('!', "\\!"));
+    let socket = place.path("s");
+    let program = Program::serving(&server, &socket, &[]);
+    reads_everything(&mut Client::attach(&socket));
+    assert_eq!(stub.counts.connections.load(SeqCst), 1);
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+}
+
+#[test]
+fn a_server_that_was_started_is_named_with_its_status_when_it_ends() {
+    let place = Place::new();
+    let program = Program::start(serve(&["exec!exit 3", &unix(&place.path("s"))]));
+    let (status, said) = program.end();
+    assert_eq!(status.code(), Some(5));
+    assert!(said[0].contains("exit status: 3"), "{said:?}");
+}
+
+#[test]
+fn the_server_may_be_on_standard_input_and_output() {
+    let place = Place::new();
+    let socket = place.path("s");
+    let (ours, its) = UnixStream::pair().unwrap();
+    let mut command = serve(&["-", &unix(&socket)]);
+    let its = OwnedFd::from(its);
+    command.stdin(Stdio::from(its.try_clone().unwrap())).stdout(Stdio::from(its));
+    let program = Program::start(command);
+    thread::spawn(move || stub::serve(ours, &stub::Counts::default()));
+    program.wait_socket(&socket);
+    reads_everything(&mut Client::attach(&socket));
+}
+
+#[test]
+fn two_pipes_are_as_good_as_a_socket() {
+    let stub = Stub::new();
+    let (mut to_client, output) = io::pipe().unwrap();
+    let (input, mut from_client) = io::pipe().unwrap();
+    let mut command = serve(&[&stub.address(), "-"]);
+    command.stdin(Stdio::from(OwnedFd::from(input))).stdout(Stdio::from(OwnedFd::from(output)));
+    let program = Program::start(command);
+    let version = body(&[&8192u32.to_le_bytes(), &string("9P2000")]);
+    from_client.write_all(&message(100, 0xffff, &version)).unwrap();
+    let mut reply = vec![0; version.len() + 7];
+    to_client.read_exact(&mut reply).unwrap();
+    assert_eq!(reply, message(101, 0xffff, &version));
+    // with its only client, it ends
+    drop(from_client);
+    let (status, said) = program.end();
+    assert!(status.success(), "{status} {said:?}");
+    assert_eq!(to_client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_socket_that_listens_may_be_handed_in() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut command = serve(&[&stub.address(), "fd!0"]);
+    command.stdin(Stdio::from(OwnedFd::from(listener)));
+    let program = Program::start(command);
+    reads_everything(&mut Client::attach(&socket));
+    program.signal(Signal::INT);
+    assert!(program.end().0.success());
+    assert!(socket.exists(), "it is not ours");
+}
+
+#[test]
+fn services_have_bare_names() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let mut command = serve(&["-q", "server", "posted"]);
+    command.env("NAMESPACE", place.directory());
+    std::os::unix::fs::symlink(stub.path(), place.path("server")).unwrap();
+    let program = Program::start(command);
+    program.wait_socket(&place.path("posted"));
+    reads_everything(&mut Client::attach(&place.path("posted")));
+}
+
+#[test]
+fn clients_come_by_tcp_too() {
+    let stub = Stub::new();
+    let program = Program::start(serve(&["-v", &stub.address(), "tcp!*!0"]));
+    let said = program.wait_said("tcp!*!");
+    let port = said.rsplit('!').next().unwrap().parse().unwrap();
+    let mut client = TcpStream::connect(("localhost", port)).unwrap();
+    let version = message(100, 0xffff, &body(&[&8192u32.to_le_bytes(), &string("9P2000")]));
+    client.write_all(&version).unwrap();
+    let mut reply = vec![0; version.len()];
+    client.read_exact(&mut reply).unwrap();
+    assert_eq!(reply[4], 101);
+    program.wait_said(&client.local_addr().unwrap().port().to_string());
+
+    // and go by it: one in front of another
+    let place = Place::new();
+    let socket = place.path("s");
+    let server = format!("tcp!localhost!{port}");
+    let _second = Program::serving(&server, &socket, &[]);
+    reads_everything(&mut Client::attach(&socket));
+}
+
+#[test]
+fn nobody_need_read_what_it_says() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let (reader, writer) = io::pipe().unwrap();
+    let mut command = serve(&["-vv", &stub.address(), &unix(&socket)]);
+    let mut child = command.stderr(Stdio::from(OwnedFd::from(writer))).spawn().unwrap();
+    drop((reader, command));
+    wait_for("the socket", || socket.exists());
+    reads_everything(&mut Client::attach(&socket));
+    stub.die();
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+}
+
+#[test]
+fn limits_are_kept() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let options = ["--max-inflight", "2", "--max-fids", "3", "--msize", "4096"];
+    let _program = Program::serving(&stub.address(), &socket, &options);
+    let mut client = Client::connect(&socket).unwrap();
+    let got = client.rpc(100, &body(&[&65536u32.to_le_bytes(), &string("9P2000")]));
+    assert_eq!(got.u32_at(0), 4096);
+    client.begin();
+    client.open(1, "big");
+    assert_eq!(client.read(1, 0, 60_000).len(), 4096 - 11);
+    client.open(2, "slow");
+    let third = client.rpc(110, &body(&[&[0; 4], &[3, 0, 0, 0], &[0; 2]]));
+    assert_eq!(third.kind, 107);
+    for tag in 10..20 {
+        client.send(116, tag, &read(2, 0, 10));
+    }
+    wait_for("two reads are at the server", || stub.held() == 2);
+    // each that is flushed lets another one go, and no more than two are there at once
+    for tag in 10..20u16 {
+        client.send(108, 99, &tag.to_le_bytes());
+        assert_eq!(client.receive().unwrap().kind, 109);
+        assert!(stub.held() <= 2);
+    }
+    wait_for("none is left", || stub.held() == 0);
+}
+
+#[test]
+fn two_verbose_options_show_each_message() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::serving(&stub.address(), &socket, &["-vv"]);
+    Client::attach(&socket).open(1, "hello");
+    for words in [
+        "has come: process",
+        "-> Tversion tag NOTAG msize 65536 version '9P2000'",
+        "server <- Twalk",
+        "server -> Rwalk",
+        "<- Ropen tag 1",
+        "has gone",
+    ] {
+        program.wait_said(words);
+    }
+}

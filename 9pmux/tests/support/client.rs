@@ -1,0 +1,95 @@
+//! A client: one request at a time, or as many as the test likes.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::{Got, PATIENCE, body, message, read_message, string};
+
+pub const NOFID: [u8; 4] = [0xff; 4];
+
+/// A connection, with the fid 0 at the root once it has attached.
+pub struct Client {
+    pub stream: UnixStream,
+}
+
+impl Client {
+    /// Only connected.
+    pub fn connect(path: &Path) -> io::Result<Client> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Client { stream })
+    }
+
+    /// Connected, with a version, and attached.
+    pub fn attach(path: &Path) -> Client {
+        let mut client = Client::connect(path).unwrap();
+        client.version();
+        client.begin();
+        client
+    }
+
+    pub fn version(&mut self) {
+        let got = self.rpc(100, &body(&[&65536u32.to_le_bytes(), &string("9P2000")]));
+        assert_eq!((got.kind, &got.body[4..]), (101, &string("9P2000")[..]));
+    }
+
+    /// Attaches fid 0.
+    pub fn begin(&mut self) {
+        let got = self.rpc(104, &body(&[&[0; 4], &NOFID, &string("glenda"), &string("")]));
+        assert_eq!(got.kind, 105, "{got:?}");
+    }
+
+    pub fn send(&mut self, kind: u8, tag: u16, body: &[u8]) {
+        self.stream.write_all(&message(kind, tag, body)).unwrap();
+    }
+
+    pub fn receive(&mut self) -> Option<Got> {
+        read_message(&mut self.stream).expect("a reply, or the end")
+    }
+
+    pub fn rpc(&mut self, kind: u8, body: &[u8]) -> Got {
+        let tag = if kind == 100 { 0xffff } else { 1 };
+        self.send(kind, tag, body);
+        let got = self.receive().expect("a reply");
+        assert_eq!(got.tag, tag);
+        got
+    }
+
+    /// Has `fid` open at a file of the root.
+    pub fn open(&mut self, fid: u32, name: &str) {
+        let walk = body(&[&[0; 4], &fid.to_le_bytes(), &[1, 0], &string(name)]);
+        assert_eq!(self.rpc(110, &walk).kind, 111, "{name}");
+        assert_eq!(self.rpc(112, &body(&[&fid.to_le_bytes(), &[0]])).kind, 113, "{name}");
+    }
+
+    pub fn read(&mut self, fid: u32, offset: usize, count: u32) -> Vec<u8> {
+        let got = self.rpc(116, &read(fid, offset, count));
+        assert_eq!(got.kind, 117, "{got:?}");
+        got.body[4..].to_vec()
+    }
+
+    pub fn read_all(&mut self, fid: u32) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let more = self.read(fid, all.len(), 60_000);
+            if more.is_empty() {
+                return all;
+            }
+            all.extend(more);
+        }
+    }
+
+    pub fn clunk(&mut self, fid: u32) {
+        assert_eq!(self.rpc(120, &fid.to_le_bytes()).kind, 121);
+    }
+
+    pub fn stat(&mut self, fid: u32) {
+        assert_eq!(self.rpc(124, &fid.to_le_bytes()).kind, 125);
+    }
+}
+
+/// The body of a Tread.
+pub fn read(fid: u32, offset: usize, count: u32) -> Vec<u8> {
+    body(&[&fid.to_le_bytes(), &(offset as u64).to_le_bytes(), &count.to_le_bytes()])
+}

@@ -1,0 +1,95 @@
+//! What the tests of the process share: a small server, a small client, and the program between them.
+//!
+//! No test here passes or fails by how long something takes: it waits for what it wants, and `PATIENCE` is
+//! only there so that one that will never pass ends.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+pub mod client;
+pub mod program;
+pub mod stub;
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Far longer than anything takes.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until this holds.
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A directory for a test's sockets.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// The address of a socket.
+pub fn unix(path: &Path) -> String {
+    format!("unix!{}", path.display())
+}
+
+/// A message.
+pub fn message(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {
+    let mut message = (body.len() as u32 + 7).to_le_bytes().to_vec();
+    message.push(kind);
+    message.extend(tag.to_le_bytes());
+    message.extend(body);
+    message
+}
+
+/// The parts of a body, one after the other.
+pub fn body(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+/// A string as 9P has it.
+pub fn string(text: &str) -> Vec<u8> {
+    [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat()
+}
+
+/// A message that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Got {
+    pub kind: u8,
+    pub tag: u16,
+    pub body: Vec<u8>,
+}
+
+impl Got {
+    pub fn u32_at(&self, at: usize) -> u32 {
+        u32::from_le_bytes(self.body[at..at + 4].try_into().unwrap())
+    }
+}
+
+/// Reads a message; none, if the stream ends before it.
+pub fn read_message(stream: &mut UnixStream) -> io::Result<Option<Got>> {
+    let mut header = [0; 7];
+    match stream.read(&mut header)? {
+        0 => return Ok(None),
+        n => stream.read_exact(&mut header[n..])?,
+    }
+    let size = u32::from_le_bytes(header[..4].try_into().unwrap()) as usize;
+    assert!(size >= 7, "a message of {size} bytes");
+    let mut body = vec![0; size - 7];
+    stream.read_exact(&mut body)?;
+    Ok(Some(Got { kind: header[4], tag: u16::from_le_bytes([header[5], header[6]]), body }))
+}

@@ -1,0 +1,249 @@
+//! A 9P2000 server of a tiny tree in memory, which counts, and can be told to behave badly.
+//!
+//! | file | its contents |
+//! |---|---|
+//! | `hello` | a line |
+//! | `big` | a megabyte, of which each byte tells its place |
+//! | `slow` | a read of it is answered when it is flushed, and not before |
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::{Got, Place, body, message, read_message, string, unix};
+
+pub const HELLO: &[u8] = b"hello from the server\n";
+pub const BIG: usize = 1 << 20;
+pub const MSIZE: u32 = 65536;
+
+/// What is in `big` at this place.
+pub fn big(at: usize) -> u8 {
+    (at.wrapping_mul(31) ^ (at >> 8)) as u8
+}
+
+/// What there is to see of it.
+#[derive(Default)]
+pub struct Counts {
+    pub connections: AtomicUsize,
+    pub fids: AtomicUsize,
+    pub most_fids: AtomicUsize,
+    /// Reads that are not answered.
+    pub held: AtomicUsize,
+    pub flushes: AtomicUsize,
+    pub requests: AtomicUsize,
+    /// Requests that name a fid that is not there, or make one that is.
+    pub wrong: AtomicUsize,
+}
+
+/// A server that runs.
+pub struct Stub {
+    place: Place,
+    pub counts: Arc<Counts>,
+    connections: Arc<Mutex<Vec<UnixStream>>>,
+}
+
+impl Stub {
+    /// One that serves its tree.
+    pub fn new() -> Stub {
+        Stub::with(serve)
+    }
+
+    /// One that takes everything and says nothing.
+    pub fn silent() -> Stub {
+        Stub::with(|mut stream, _| {
+            while read_message(&mut stream)?.is_some() {}
+            Ok(())
+        })
+    }
+
+    /// One that answers the first message with this.
+    pub fn saying(bytes: &'static [u8]) -> Stub {
+        Stub::with(move |mut stream, _| {
+            read_message(&mut stream)?;
+            stream.write_all(bytes)?;
+            while read_message(&mut stream)?.is_some() {}
+            Ok(())
+        })
+    }
+
+    fn with(serve: impl Fn(UnixStream, &Counts) -> io::Result<()> + Send + Sync + 'static) -> Stub {
+        let place = Place::new();
+        let listener = UnixListener::bind(place.path("server")).unwrap();
+        let counts = Arc::new(Counts::default());
+        let connections = Arc::new(Mutex::new(Vec::new()));
+        let (of_thread, serve) = ((counts.clone(), connections.clone()), Arc::new(serve));
+        thread::spawn(move || {
+            let (counts, connections) = of_thread;
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                counts.connections.fetch_add(1, SeqCst);
+                connections.lock().unwrap().push(stream.try_clone().unwrap());
+                let (counts, serve) = (counts.clone(), serve.clone());
+                thread::spawn(move || {
+                    let _ = serve(stream, &counts);
+                });
+            }
+        });
+        Stub { place, counts, connections }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.place.path("server")
+    }
+
+    pub fn address(&self) -> String {
+        unix(&self.path())
+    }
+
+    /// Ends all connections, as a server does that dies.
+    pub fn die(&self) {
+        for stream in self.connections.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub fn fids(&self) -> usize {
+        self.counts.fids.load(SeqCst)
+    }
+
+    pub fn held(&self) -> usize {
+        self.counts.held.load(SeqCst)
+    }
+
+    /// Nothing was asked of it that a client of its own would not have asked.
+    pub fn assert_content(&self) {
+        assert_eq!(self.counts.wrong.load(SeqCst), 0, "wrong fids at the server");
+    }
+}
+
+/// Serves the tree on any stream, until it ends.
+pub fn serve(stream: UnixStream, counts: &Counts) -> io::Result<()> {
+    let mut session = Session {
+        input: stream.try_clone()?,
+        output: stream,
+        counts,
+        fids: HashMap::new(),
+        held: Vec::new(),
+    };
+    let result = session.run();
+    counts.fids.fetch_sub(session.fids.len(), SeqCst);
+    counts.held.fetch_sub(session.held.len(), SeqCst);
+    result
+}
+
+struct Session<'a> {
+    input: UnixStream,
+    output: UnixStream,
+    counts: &'a Counts,
+    /// The file of each; the root is the empty one.
+    fids: HashMap<u32, String>,
+    /// Tags of reads that are not answered.
+    held: Vec<u16>,
+}
+
+fn qid(file: &str) -> [u8; 13] {
+    let mut qid = [0; 13];
+    qid[0] = if file.is_empty() { 0x80 } else { 0 };
+    qid[5] = file.len() as u8;
+    qid
+}
+
+impl Session<'_> {
+    fn run(&mut self) -> io::Result<()> {
+        while let Some(got) = read_message(&mut self.input)? {
+            self.counts.requests.fetch_add(1, SeqCst);
+            match self.answer(&got) {
+                Ok(Some(reply)) => {
+                    self.output.write_all(&message(got.kind + 1, got.tag, &reply))?
+                }
+                Ok(None) => {}
+                Err(why) => self.output.write_all(&message(107, got.tag, &string(why)))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&self, fid: u32) -> Result<String, &'static str> {
+        self.fids.get(&fid).cloned().ok_or_else(|| {
+            self.counts.wrong.fetch_add(1, SeqCst);
+            "no such fid"
+        })
+    }
+
+    fn make(&mut self, fid: u32, file: String) {
+        if self.fids.insert(fid, file).is_some() {
+            self.counts.wrong.fetch_add(1, SeqCst);
+        }
+        let now = self.counts.fids.fetch_add(1, SeqCst) + 1;
+        self.counts.most_fids.fetch_max(now, SeqCst);
+    }
+
+    fn answer(&mut self, got: &Got) -> Result<Option<Vec<u8>>, &'static str> {
+        let reply = match got.kind {
+            100 => body(&[&MSIZE.min(got.u32_at(0)).to_le_bytes(), &string("9P2000")]),
+            104 => {
+                self.make(got.u32_at(0), String::new());
+                qid("").to_vec()
+            }
+            108 => {
+                let old = u16::from_le_bytes([got.body[0], got.body[1]]);
+                self.counts.flushes.fetch_add(1, SeqCst);
+                if let Some(at) = self.held.iter().position(|tag| *tag == old) {
+                    self.held.swap_remove(at);
+                    self.counts.held.fetch_sub(1, SeqCst);
+                }
+                Vec::new()
+            }
+            110 => {
+                let (fid, newfid) = (got.u32_at(0), got.u32_at(4));
+                let mut file = self.file(fid)?;
+                let mut qids = vec![got.body[8], 0];
+                if got.body[8] == 1 {
+                    file = String::from_utf8_lossy(&got.body[12..]).into_owned();
+                    if !["hello", "big", "slow"].contains(&file.as_str()) {
+                        return Err("no such file");
+                    }
+                    qids.extend(qid(&file));
+                }
+                self.make(newfid, file);
+                qids
+            }
+            112 => body(&[&qid(&self.file(got.u32_at(0))?), &[0; 4]]),
+            116 => {
+                let file = self.file(got.u32_at(0))?;
+                let (offset, count) = (got.u32_at(4) as usize, got.u32_at(12) as usize);
+                let data: Vec<u8> = match file.as_str() {
+                    "hello" => HELLO.iter().copied().skip(offset).take(count).collect(),
+                    "big" => (offset.min(BIG)..(offset + count).min(BIG)).map(big).collect(),
+                    "slow" => {
+                        self.held.push(got.tag);
+                        self.counts.held.fetch_add(1, SeqCst);
+                        return Ok(None);
+                    }
+                    _ => Vec::new(),
+                };
+                body(&[&(data.len() as u32).to_le_bytes(), &data])
+            }
+            120 => {
+                self.file(got.u32_at(0))?;
+                self.fids.remove(&got.u32_at(0));
+                self.counts.fids.fetch_sub(1, SeqCst);
+                Vec::new()
+            }
+            124 => {
+                self.file(got.u32_at(0))?;
+                let mut stat = vec![0; 2];
+                stat.extend([0; 60]);
+                stat[0] = 60;
+                stat
+            }
+            _ => return Err("no such message"),
+        };
+        Ok(Some(reply))
+    }
+}
