@@ -83,7 +83,14 @@ impl Got {
 /// Reads a message; none, if the stream ends before it.
 pub fn read_message(stream: &mut UnixStream) -> io::Result<Option<Got>> {
     let mut header = [0; 7];
-    match stream.read(&mut header)? {
+    let n = loop {
+        match stream.read(&mut header) {
+            // one with a limit comes back when the process has been stopped and goes on (signal(7))
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            n => break n?,
+        }
+    };
+    match n {
         0 => return Ok(None),
         n => stream.read_exact(&mut header[n..])?,
     }
