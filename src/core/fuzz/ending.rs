@@ -49,6 +49,8 @@ impl World<'_> {
 
     /// One step of each that can take one; answers whether anything has come of it.
     fn goes_on(&mut self, with_owners: bool) -> bool {
+        // The last event may have changed the range.
+        self.ticks();
         let mut has = self.due > 0;
         while self.due > 0 {
             self.gathers_more();

@@ -184,7 +184,7 @@ impl<'a> World<'a> {
     /// The next event; false when the bytes are used up.
     pub fn event(&mut self) -> bool {
         let Some(event) = self.bytes.next() else { return false };
-        self.model.tick(std::mem::take(&mut self.range_is_new));
+        self.ticks();
         if event < 128 {
             if !self.callers.is_empty() {
                 let at = usize::from(event) % self.callers.len();
@@ -196,6 +196,10 @@ impl<'a> World<'a> {
         self.settles();
         self.traces(event);
         true
+    }
+
+    pub fn ticks(&mut self) {
+        self.model.tick(std::mem::take(&mut self.range_is_new));
     }
 
     /// With `MUX_TRACE` it is told, event by event.
