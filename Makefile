@@ -128,7 +128,8 @@ check-9pmux-faults:
 # Messages a second through 9pmux, and what else there is, side by side.
 bench-9pmux:
 	-sh examples/install-tools.sh socat
-	$(CARGO) bench --locked -p ninepmux --bench load
+	$(CARGO) build --release --locked -p ninepmux
+	$(CARGO) run --release --locked -p ninepmux --example load
 
 # docs/fuzzing.md; KEEP=1 has the corpus made anew of what was found
 FUZZ_SECONDS = 3600

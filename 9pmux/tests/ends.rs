@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
@@ -222,6 +223,43 @@ fn a_client_that_does_not_read_slows_nobody() {
     stuck.stream.shutdown(std::net::Shutdown::Both).unwrap();
     pushes.join().unwrap();
     stub.assert_content();
+}
+
+/// Sends writes, more than anybody can hold, until the connection ends.
+fn pushes(client: &Client, pushed: &AtomicUsize) {
+    let data = body(&[&[0; 12], &50_000u32.to_le_bytes(), &[7; 50_000]]);
+    let mut stream = &client.stream;
+    for tag in (0..1000).cycle() {
+        if stream.write_all(&message(118, tag, &data)).is_err() {
+            return;
+        }
+        pushed.fetch_add(data.len(), SeqCst);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_read_costs_little_and_keeps_nothing_from_ending() {
+    for dies in [false, true] {
+        let (stub, place) = (Stub::deaf(), Place::new());
+        let socket = place.path("s");
+        let program = Program::serving(&stub.address(), &socket, &[]);
+        let client = Client::attach(&socket);
+        let (before, pushed) = (program.memory(), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            let pusher = scope.spawn(|| pushes(&client, &pushed));
+            wait_for("a megabyte is on its way", || pushed.load(SeqCst) > 1 << 20);
+            if let (Some(before), Some(after)) = (before, program.memory()) {
+                assert!(after < before + (16 << 20), "from {before} bytes to {after}");
+            }
+            match dies {
+                true => stub.die(),
+                false => program.signal(Signal::TERM),
+            }
+            let (status, said) = program.end();
+            assert_eq!(status.code(), Some(if dies { 5 } else { 0 }), "{said:?}");
+            pusher.join().unwrap();
+        });
+    }
 }
 
 #[test]

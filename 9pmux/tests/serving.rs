@@ -50,7 +50,7 @@ fn many_clients_share_one_connection() {
 fn a_server_may_be_started_and_a_client_may_be_on_standard_input() {
     // one 9pmux is the server that another one starts
     let (stub, place) = (Stub::new(), Place::new());
-    let server = format!("exec!{NINEPMUX} serve {} -", unix(&stub.path()).replace('!', "\\!"));
+    let server = format!("exec!{NINEPMUX} serve {} -", stub.address());
     let socket = place.path("s");
     let program = Program::serving(&server, &socket, &[]);
     reads_everything(&mut Client::attach(&socket));

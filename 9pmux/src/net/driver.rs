@@ -162,6 +162,7 @@ impl Driver {
             if let Some(server) = self.server.take() {
                 self.watch.remove(&server.stream, server.asked);
             }
+            self.full = None;
             // Whoever would come now should find that there is nobody.
             for listener in self.listeners.drain(..) {
                 self.watch.forget(listener.fd());

@@ -20,7 +20,7 @@
 //! Readiness is asked of the system through mio: it has the same calls for epoll and kqueue, it needs
 //! no unsafe code to register a descriptor, and a wait is one system call, with no timer and no other
 //! registration around it. It tells a descriptor's *change* (edges), so who is ready is kept here, in
-//! [`peers`]: a client that is not to be read now stays ready, costs nothing, and is not asked for again.
+//! `peers.rs`: a client that is not to be read now stays ready, costs nothing, and is not asked for again.
 
 mod address;
 mod announce;

@@ -54,7 +54,13 @@ impl Stream {
 
     /// Whether it is a socket that waits for clients.
     pub fn listens(&self) -> bool {
-        self.output.is_none() && sockopt::socket_acceptconn(&self.input).unwrap_or(false)
+        #[cfg(not(target_vendor = "apple"))]
+        let listens = sockopt::socket_acceptconn(&self.input).unwrap_or(false);
+        // It does not say so there: what has a name and no peer.
+        #[cfg(target_vendor = "apple")]
+        let listens = rustix::net::getsockname(&self.input).is_ok()
+            && rustix::net::getpeername(&self.input).is_err();
+        self.output.is_none() && listens
     }
 
     /// Whether what is read and what is written goes through it, as far as the descriptors say.

@@ -61,6 +61,26 @@ impl Stub {
         })
     }
 
+    /// One that answers two messages, a version and an attach, and reads nothing after that.
+    pub fn deaf() -> Stub {
+        Stub::with(|mut stream, counts| {
+            let output = stream.try_clone()?;
+            let input = stream.try_clone()?;
+            let mut session =
+                Session { input, output, counts, fids: HashMap::new(), held: Vec::new() };
+            for _ in 0..2 {
+                if let Some(got) = read_message(&mut stream)?
+                    && let Ok(Some(reply)) = session.answer(&got)
+                {
+                    session.output.write_all(&message(got.kind + 1, got.tag, &reply))?;
+                }
+            }
+            // until it dies
+            thread::park();
+            Ok(())
+        })
+    }
+
     /// One that answers the first message with this.
     pub fn saying(bytes: &'static [u8]) -> Stub {
         Stub::with(move |mut stream, _| {

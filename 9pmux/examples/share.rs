@@ -1,7 +1,7 @@
 //! How many messages a second go through a share in memory, without I/O: so many clients, each with so
 //! many requests upstream, all answered at once by a stub.
 //!
-//!     cargo bench -p ninepmux --bench share
+//!     cargo run --release -p ninepmux --example share
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
