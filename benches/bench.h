@@ -64,7 +64,8 @@ struct Load {
 	Setup *floorsetup; /* the same by hand, without a multiplexor; or nil */
 	Loop *floorloop;
 	int n; /* calls outstanding, where that is the load's own */
-	int cost; /* says nanoseconds a call rather than calls a second */
+	int cost; /* says nanoseconds a call rather than calls a second, of a thread that is alone in the process */
+	int beside; /* but for one that sleeps */
 	int stretch; /* so many times as long; 0 is 1 */
 	Loop *lone; /* what the first thread does instead, and is not counted in the others' sum */
 	Loop *lonefloor;

@@ -14,7 +14,7 @@
 #	round	side	load	figure	unit	value
 #
 # A run that locked up or died is the figure "stuck" with value 1; a side that has not got what a load is about has no
-# line. $NAME and $PEER_NAME are what the sides are called in tables and plots.
+# line. $OURS_NAME and $PEER_NAME are what the sides are called in tables and plots.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,7 +35,7 @@ shift $((OPTIND - 1))
 dir=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM
+trap 'exit 1' HUP INT TERM
 results=${results:-$work/results}
 
 # machine: what the figures are of, a line "# name: value" each
@@ -48,7 +48,7 @@ machine() {
 	echo "# system: $(uname -sr), $(uname -m), $(getconf GNU_LIBC_VERSION 2>/dev/null || echo 'another libc')"
 	echo "# compilers: $(${CC:-cc} --version | head -n 1); $(rustc --version 2>/dev/null || echo 'no rustc')"
 	echo "# load before: $(cut -d ' ' -f 1 /proc/loadavg)"
-	echo "# ours: ${NAME:-this library}"
+	echo "# ours: ${OURS_NAME:-this library}"
 	if [ -x "$dir/peer" ]; then echo "# peer: ${PEER_NAME:-peer}"; fi
 	echo "# rounds: $rounds rounds of $seconds seconds a load"
 	if [ -n "$unbuffered" ]; then echo '# reads: of one message'; fi
@@ -60,7 +60,7 @@ run() {
 	round=$1 side=$2 load=$3
 	shift 3
 	status=0
-	"$@" -s "$seconds" $unbuffered "${load#libthread-}" >"$work/out" 2>"$work/err" || status=$?
+	"$@" -s "$seconds" $unbuffered "${load#libthread-}" </dev/null >"$work/out" 2>"$work/err" || status=$?
 	case $status in
 	0) sed "s/^/$round	$side	$load	/" "$work/out" >>"$results" ;;
 	3) ;;

@@ -11,6 +11,7 @@
 
 const Load loads[] = {
 	{"mem-1", 1, setupmem, memloop, setupmem, memfloor, .cost = 1},
+	{"mem-beside-1", 1, setupmem, memloop, setupmem, memfloor, .cost = 1, .beside = 1},
 	{"echo-1", 1, setupecho, muxloop, setupfloor, onefloor},
 	ECHO(2),
 	ECHO(4),
@@ -38,6 +39,8 @@ const Load loads[] = {
 	OUTSTANDING(4096),
 	OUTSTANDING(16384),
 	OUTSTANDING(65535),
+	START(9),
+	START(17),
 	START(64),
 	START(65),
 	START(1000),

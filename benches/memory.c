@@ -8,7 +8,8 @@
 #include <pthread.h>
 
 enum {
-	IDLE = 1000 /* Muxes */
+	IDLE = 1000, /* Muxes */
+	MANY = 1000 /* calls at once */
 };
 
 /* what malloc has given away, large pieces included */
@@ -103,7 +104,7 @@ memoryrpc(const Load *l)
 static void
 several(Mux *mux, int n)
 {
-	Muxrpc *rpc[KEEP];
+	static Muxrpc *rpc[MANY];
 	void *reply;
 	int i;
 
@@ -118,11 +119,15 @@ several(Mux *mux, int n)
 static void
 idle(Mux *mux, int n)
 {
-	char name[16];
-	double before = inuse();
+	char name[24];
+	double before;
 	int i;
 
-	for (i = 0; i < IDLE; i++) {
+	/* what malloc keeps of the Muxrpcs for its next callers is none of a Mux */
+	keptmux(&mux[0]);
+	several(&mux[0], n);
+	before = inuse();
+	for (i = 1; i <= IDLE; i++) {
 		keptmux(&mux[i]);
 		several(&mux[i], n);
 	}
@@ -133,13 +138,15 @@ idle(Mux *mux, int n)
 void
 memoryidle(const Load *l)
 {
-	Mux *mux = calloc(4 * IDLE, sizeof *mux);
+	static const int n[] = {0, 1, 8, 32, 64, MANY};
+	unsigned i;
+	Mux *mux;
 
 	(void)l;
-	if (mux == NULL)
-		die("calloc");
-	idle(mux, 0);
-	idle(mux + IDLE, 1);
-	idle(mux + 2 * IDLE, KEEP / 2);
-	idle(mux + 3 * IDLE, KEEP);
+	for (i = 0; i < sizeof n / sizeof n[0]; i++) {
+		mux = calloc(IDLE + 1, sizeof *mux);
+		if (mux == NULL)
+			die("calloc");
+		idle(mux, n[i]);
+	}
 }

@@ -7,6 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 results=${1:?plots.sh RESULTS DIR} out=${2:?plots.sh RESULTS DIR}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 
 awk -f "$here/summary.awk" "$results" >"$work/summary"
 # name SIDE: what it is called

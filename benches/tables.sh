@@ -7,6 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 results=${1:?tables.sh RESULTS [PAGE]}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 
 awk -f "$here/summary.awk" "$results" >"$work/summary"
 awk -F '\t' '

@@ -8,6 +8,7 @@ build=${1:-build}
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 fail() { echo "bench: $*" >&2; exit 1; }
 
 mkdir "$work/bench"

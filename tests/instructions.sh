@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.."
 record=benches/instructions.txt
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 fail() { echo "instructions: $*" >&2; exit 1; }
 
 command -v valgrind >/dev/null || { echo "instructions: skipped: no valgrind"; exit 0; }
@@ -73,7 +74,8 @@ if [ "${2:-}" = write ]; then
 		echo '# How many instructions of the library a call takes, in memory; tests/instructions.sh says how they are counted.'
 		echo "# Made by make instructions, with $(rustc --version)."
 		for load in mem-1 outstanding-1 outstanding-64 outstanding-4096; do
-			printf '%s\t%s\n' "$load" "$(percall "$load")"
+			n=$(percall "$load") || exit
+			printf '%s\t%s\n' "$load" "$n"
 		done
 	} >"$work/record"
 	cat "$work/record" >"$record"

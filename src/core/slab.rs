@@ -33,6 +33,9 @@ impl<P: Protocol, W> Calls<P, W> {
     #[cold]
     fn grow(&mut self) -> Option<u32> {
         let next = self.places.len() as u32;
+        if next == NONE {
+            return None;
+        }
         if self.places.len() == self.places.capacity() {
             // By half rather than to the double, so that a third of it is empty at most.
             let more = match self.places.len() {
@@ -40,7 +43,7 @@ impl<P: Protocol, W> Calls<P, W> {
                 few @ 1..16 => few,
                 many => many / 2,
             };
-            if next == NONE || self.places.try_reserve_exact(more).is_err() {
+            if self.places.try_reserve_exact(more).is_err() {
                 return None;
             }
         }

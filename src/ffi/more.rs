@@ -36,7 +36,8 @@ pub struct Muxstats {
 
 /// A program's own scheduler, for muxsetsched: how its tasks sleep and wake. The caller sets size to
 /// sizeof(Muxsched). park, parkfor and task are called by the task that they are about, unpark by any.
-/// task is called with a lock of the library's held: it may not switch tasks, and has no reason to.
+/// task is called with a lock of the library's held: it may not switch tasks, and has no reason to. Nor may a
+/// signal handler, while a task is inside the library: tasks switch in park, parkfor and the program's functions.
 #[repr(C)]
 pub struct Muxsched {
     /// sizeof(Muxsched), set by the caller.

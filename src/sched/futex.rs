@@ -52,7 +52,7 @@ mod single {
         ".weak __libc_single_threaded",
         ".pushsection .data.rel.ro.mux_single,\"aw\",%progbits",
         ".balign 8",
-        ".globl _ZN3mux5sched5futex6SINGLEE",
+        ".weak _ZN3mux5sched5futex6SINGLEE",
         ".hidden _ZN3mux5sched5futex6SINGLEE",
         ".type _ZN3mux5sched5futex6SINGLEE,%object",
         "_ZN3mux5sched5futex6SINGLEE: .quad __libc_single_threaded",
@@ -66,8 +66,8 @@ mod single {
     }
 }
 
-/// Whether this thread is the only one of the process, as far as the C library knows: then nobody makes
-/// another before it returns from here, since only this one could.
+/// Whether this thread is the only one of the process, as far as the C library knows, which makes the threads:
+/// then there is no other before this one goes on. Nor does a scheduler switch tasks here: mux.h says where.
 #[inline]
 fn is_alone() -> bool {
     #[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
@@ -114,8 +114,8 @@ const COUNTS: usize = 32;
 
 static SLEEPERS: [Count; COUNTS] = [const { Count(AtomicU32::new(0)) }; COUNTS];
 
-// SAFETY: one holder at a time: FREE becomes HELD by one exchange only, and only unlock makes it
-// FREE.
+// SAFETY: one holder at a time: FREE becomes HELD by one exchange only, or, where there is one thread, by a
+// load and a store that nothing comes between; and only unlock makes it FREE.
 unsafe impl RawMutex for Lock {
     #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api begins a lock")]
     const INIT: Lock = Lock { word: AtomicU32::new(FREE) };
