@@ -1,8 +1,10 @@
 //! The loop: waits for what is ready, reads, hands over, writes, and waits again.
 //!
-//! A turn reads a client once, and the server once, so that nobody has to wait for one who sends all the
-//! time; who may have more is read again in the next turn, which then begins without a wait. What has
-//! come of all that is written at the end of the turn, everything for one peer by one call.
+//! A turn looks twice who is ready: what has come while the first were read goes out by the same calls,
+//! and to wake a peer costs far more than to look. Each time it reads a client once, and the server once,
+//! so that nobody has to wait for one who sends all the time; who may have more is read again in the next
+//! turn, which then begins without a wait. What has come of all that is written at the end of the turn,
+//! everything for one peer by one call.
 //!
 //! Clients are let in after all that was told has been looked at: a number that is used again is not
 //! taken for the one who had it in the same turn.
@@ -140,10 +142,11 @@ impl Driver {
     /// Turns, until it is over.
     pub fn run(mut self) -> Result<(), Failure> {
         loop {
-            self.wait()?;
+            self.look(self.patience())?;
             self.share.tick(self.now - self.began);
-            self.read_server();
-            self.read_clients();
+            self.read();
+            self.look(Some(Duration::ZERO))?;
+            self.read();
             self.accept();
             self.write();
             if self.is_over() {
@@ -192,12 +195,16 @@ impl Driver {
         }
     }
 
-    /// Waits for something to happen, and notes what it was.
-    fn wait(&mut self) -> Result<(), Failure> {
+    /// How long it may wait for something to happen.
+    fn patience(&self) -> Option<Duration> {
         let busy = self.peers.any_listed()
             || self.server.as_ref().is_some_and(|server| server.readable)
             || self.full.is_none() && self.listeners.iter().any(|listener| listener.ready);
-        let most = if busy { Some(Duration::ZERO) } else { self.left() };
+        if busy { Some(Duration::ZERO) } else { self.left() }
+    }
+
+    /// Waits so long for something to happen, and notes what it was.
+    fn look(&mut self, most: Option<Duration>) -> Result<(), Failure> {
         let told = self.watch.wait(most).map_err(Failure::system("waiting for input"))?;
         self.told.extend(told);
         self.now = Instant::now();
@@ -255,6 +262,11 @@ impl Driver {
             info!("a signal ends it");
             self.share.hang_up();
         }
+    }
+
+    fn read(&mut self) {
+        self.read_server();
+        self.read_clients();
     }
 
     fn read_server(&mut self) {

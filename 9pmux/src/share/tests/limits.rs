@@ -284,6 +284,42 @@ fn clients_take_turns_when_the_server_is_slow() {
     assert_eq!(order.len(), 26);
 }
 
+/// Their replies come together then, and are written by one call.
+#[test]
+fn a_turn_is_a_few_messages_if_there_is_room_for_them() {
+    let config = Config { max_inflight_all: 40, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let ids: Vec<ClientId> = (0..4).map(|_| bench.attached().0).collect();
+    for (i, id) in ids.iter().enumerate() {
+        let batch: Vec<u8> = (0..30).flat_map(|n| read(n, 0, i as u64, 1)).collect();
+        bench.say(*id, &batch);
+    }
+    let mut asked = bench.upstream();
+    let mut runs: Vec<(u64, usize)> = Vec::new();
+    while !asked.is_empty() {
+        assert!(asked.len() <= 40);
+        for request in &asked {
+            let client = u64_at(request, HEADER + 4);
+            match runs.last_mut() {
+                Some((last, count)) if *last == client => *count += 1,
+                _ => runs.push((client, 1)),
+            }
+        }
+        let replies: Vec<u8> = asked
+            .iter()
+            .flat_map(|request| made(117, tag(request)).u32(1).raw(&[1]).done())
+            .collect();
+        bench.server(&replies);
+        asked = bench.upstream();
+    }
+    assert_eq!(
+        runs,
+        // forty, then 16 of the second, 16 of the third and what room is left, and so on
+        [(0, 30), (1, 10 + 16), (2, 16), (3, 8), (1, 4), (2, 14), (3, 16 + 6)],
+        "clients, and how many requests of each"
+    );
+}
+
 #[test]
 fn an_idle_client_has_no_buffers() {
     let mut bench = Bench::new(Dialect::Plain);
