@@ -199,10 +199,12 @@ measurealone(const Load *l, double s)
 		newthread(idler, NULL);
 	prepare(l, 0);
 	signal(SIGPROF, tick);
-	t.it_value.tv_sec = 0;
-	t.it_value.tv_usec = (long)(s / 5 * 1e6) % 1000000 + 1;
+	t.it_value.tv_sec = (long)(s / 5);
+	t.it_value.tv_usec = (long)((s / 5 - (long)(s / 5)) * 999999) + 1;
 	t.it_interval.tv_sec = (long)s;
-	t.it_interval.tv_usec = (long)((s - (long)s) * 1e6) + 1;
+	t.it_interval.tv_usec = (long)((s - (long)s) * 1e6);
+	if (t.it_interval.tv_usec == 0 && t.it_interval.tv_sec == 0)
+		t.it_interval.tv_usec = 1;
 	setitimer(ITIMER_PROF, &t, NULL);
 	workers[0].loop(&workers[0]);
 	tell(l, &seen[0], &seen[1], ticked[1] - ticked[0], 0);

@@ -140,37 +140,14 @@ rwakeupall(Rendez *r)
 	return n;
 }
 
-typedef struct Start Start;
-
-struct Start {
-	void (*f)(void *);
-	void *arg;
-};
-
-static void *
-begin(void *v)
-{
-	Start s = *(Start *)v;
-
-	free(v);
-	s.f(s.arg);
-	return NULL;
-}
+/* bench.h's, of pthreads.c */
+void newthread(void (*)(void *), void *);
 
 int
 proccreate(void (*f)(void *), void *arg, unsigned stack)
 {
-	pthread_t t;
-	Start *s = malloc(sizeof *s);
-
 	(void)stack;
-	if (s == NULL)
-		return -1;
-	s->f = f;
-	s->arg = arg;
-	if (pthread_create(&t, NULL, begin, s) != 0)
-		return -1;
-	pthread_detach(t);
+	newthread(f, arg);
 	return 1;
 }
 

@@ -338,8 +338,8 @@ impl<P: Protocol, W> Machine<P, W> {
         }
     }
 
-    /// The same, of replies that somebody waits for or will collect: what one may hope for that has no
-    /// tag. The others may never come.
+    /// As `is_reply_due`, of replies that somebody waits for or will collect: what one may hope for that has
+    /// no tag. The others may never come.
     pub(super) fn is_useful_reply_due(&self) -> bool {
         self.tags.taken() > self.on_the_way as usize + self.held as usize
     }

@@ -2,7 +2,7 @@
 //!
 //! An event only notes whom it concerns, and why (`call`). Whoever brought it about gathers them, with
 //! what each is told, and wakes them once the lock is released. A call that is over is forgotten when its
-//! owner is told.
+//! owner is told; or, if that has a clock, which may ring yet, when it has woken.
 
 use super::call::{CallId, Kind, Protocol, Stage, Told, Wakes};
 use super::call::{ROOM, Why};

@@ -131,7 +131,7 @@ unsafe impl RawMutex for Lock {
     #[inline]
     fn try_lock(&self) -> bool {
         if is_alone() {
-            // Half of what a call in memory costs is exchanges.
+            // Half of what the library itself costs in memory is exchanges, where they are needed.
             let free = self.word.load(Relaxed) == FREE;
             if free {
                 self.word.store(HELD, Relaxed);
