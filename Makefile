@@ -64,7 +64,7 @@ demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(NVIM_EXAMPLES:%=
 
 # --- tests
 
-check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared
+check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared target/release/examples/load
 	SANITIZERS=1 sh examples/install-tools.sh
 	$(CARGO) test --locked
 	$(CARGO) test --locked -p ninepmux
@@ -127,11 +127,19 @@ check-9pmux:
 check-9pmux-faults:
 	CARGO='$(CARGO)' sh 9pmux/faults.sh $(B)
 
-# Messages a second through 9pmux, and what else there is, side by side.
-bench-9pmux:
+# Messages a second through 9pmux, and what else there is, side by side; PEER_9PSERVE=file measures that too.
+NINE_ROUNDS = 3
+NINE_SECONDS = 0.5
+NINE_LOADS =
+NINE_RESULTS = $(B)/bench/9pmux.tsv
+bench-9pmux: target/release/examples/load
 	-sh examples/install-tools.sh socat
-	$(CARGO) build --release --locked -p ninepmux
-	$(CARGO) run --release --locked -p ninepmux --example load
+	@mkdir -p $(dir $(NINE_RESULTS))
+	target/release/examples/load -r $(NINE_ROUNDS) -s $(NINE_SECONDS) -o $(NINE_RESULTS) $(NINE_LOADS)
+
+target/release/examples/load: $(RUST) $(shell find 9pmux -name '*.rs' -o -name Cargo.toml)
+	$(CARGO) build --release --locked -p ninepmux --bin 9pmux --example load
+	@touch $@
 
 # docs/fuzzing.md; KEEP=1 has the corpus made anew of what was found
 FUZZ_SECONDS = 3600
@@ -249,13 +257,12 @@ bench-quick: $(b)/ours
 bench-rust:
 	$(CARGO) bench --locked --bench face
 
-# What docs/performance.md shows, of what make bench has measured: plots and tables, with the results they are of.
+# What docs/performance.md shows, of what make bench has measured, and make bench-9pmux: plots and tables, with the
+# results they are of.
 plots:
-	sh examples/install-tools.sh gnuplot:gnuplot-nox
-	@mkdir -p docs/plots
-	cp $(RESULTS) docs/plots/results.tsv
-	sh benches/plots.sh docs/plots/results.tsv docs/plots
-	sh benches/tables.sh docs/plots/results.tsv docs/performance.md
+	sh benches/page.sh $(RESULTS) results.tsv
+plots-9pmux:
+	sh benches/page.sh $(NINE_RESULTS) 9pmux.tsv
 
 # benches/instructions.txt anew
 instructions: $(b)/shared
@@ -286,4 +293,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak sanitize coverage bench bench-rust plots instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long check-9pmux check-9pmux-faults bench-9pmux fuzz fuzz-faults clean
+.PHONY: all header examples demo check soak sanitize coverage bench bench-rust plots plots-9pmux instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long check-9pmux check-9pmux-faults bench-9pmux fuzz fuzz-faults clean

@@ -94,7 +94,7 @@ while [ "$i" -lt "$rounds" ]; do
 	done <"$work/loads"
 done
 
-awk -f "$here/summary.awk" "$results" | awk -F '\t' '
+awk -f "$here/summary.awk" -v ours=ours -v others='peer floor' "$results" | awk -F '\t' '
 	{
 		form = $4 ~ "/" || $6 < 10 ? "%.2f" : "%.0f"
 		printf "%-18s %-9s %-11s " form " (" form " .. " form ") %s\n", $1, $2, $4, $6, $7, $8,

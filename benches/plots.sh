@@ -1,6 +1,7 @@
 #!/bin/sh
-# plots.sh RESULTS DIR: the plots of a results file of compare.sh's, by gnuplot: DIR/threads.svg, latency.svg and
-# outstanding.svg, on white, so that they can be read on a dark page too. Each has the checksum of the results file.
+# plots.sh RESULTS DIR: the plots of a results file, by gnuplot, into DIR: of compare.sh's threads.svg, latency.svg and
+# outstanding.svg, of those of 9pmux's load generator 9pmux-clients.svg and 9pmux-cost.svg. They are on white, so that they
+# can be read on a dark page too. Each has the checksum of the results file.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,7 +10,48 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
-awk -f "$here/summary.awk" "$results" >"$work/summary"
+of=$(sed -n '1s/^# \(.*\) benchmark: 1$/\1/p' "$results")
+case $of in
+libmux) ours=ours others='peer floor' ;;
+9pmux) ours=9pmux others='straight socat 9pserve' ;;
+*) echo "plots: $results is no results file" >&2; exit 1 ;;
+esac
+awk -f "$here/summary.awk" -v ours="$ours" -v others="$others" "$results" >"$work/summary"
+mkdir -p "$out"
+
+# add PLOT TITLE COLOUR: a curve of standard input, with its spread, when there is any
+add() {
+	n=$(($(find "$work" -name "$1.*.data" | wc -l) + 1))
+	cat >"$work/$1.$n.data"
+	if [ ! -s "$work/$1.$n.data" ]; then
+		rm "$work/$1.$n.data"
+		return
+	fi
+	cat >>"$work/$1.curves" <<!
+, "$work/$1.$n.data" using 1:2:3:4 with yerrorlines lw 2 pt 7 ps 0.5 lc rgb "$3" title "$2"
+!
+}
+
+# plot NAME: settings on standard input
+plot() {
+	[ -s "$work/$1.curves" ] || return 0
+	{
+		echo 'set terminal svg size 760,440 font "sans-serif,13" background rgb "white"'
+		echo "set output '$work/$1.svg'"
+		echo 'set grid lc rgb "#dddddd"; set border 3; set tics nomirror'
+		echo 'set key reverse Left outside bottom center horizontal; set bmargin 7'
+		cat
+		sed '1s/^, /plot /' "$work/$1.curves" | tr '\n' ' '
+	} >"$work/$1.gp"
+	gnuplot "$work/$1.gp"
+	awk -v mark="<!-- of $(basename "$results"), cksum $(cksum <"$results") -->" '
+		{ print }
+		/^<svg/ { svg = 1 }
+		svg && />$/ && !done { print mark; done = 1 }' "$work/$1.svg" >"$out/$1.svg"
+}
+
+# --- the library's
+
 # name SIDE: what it is called
 name() {
 	case $1 in
@@ -34,53 +76,21 @@ latencies() {
 		}' "$work/summary"
 }
 
-# add PLOT TITLE COLOUR: a curve of standard input, with its spread, when there is any
-add() {
-	n=$(($(find "$work" -name "$1.*.data" | wc -l) + 1))
-	cat >"$work/$1.$n.data"
-	if [ ! -s "$work/$1.$n.data" ]; then
-		rm "$work/$1.$n.data"
-		return
-	fi
-	cat >>"$work/$1.curves" <<!
-, "$work/$1.$n.data" using 1:2:3:4 with yerrorlines lw 2 pt 7 ps 0.5 lc rgb "$3" title "$2"
-!
-}
-
-for side in floor ours peer; do
-	case $side in
-	floor) colour='#777777' ;;
-	ours) colour='#0060a8' ;;
-	peer) colour='#c8501e' ;;
-	esac
-	title=$(name $side)
-	[ -n "$title" ] || continue
-	series echo rate $side 1000 | add threads "$title" "$colour"
-	latencies lone-64 $side | add latency "$title" "$colour"
-	series outstanding cost $side | add outstanding "$title" "$colour"
-done
-latencies lone-1 ours | add latency "$(name ours), nobody else calling" '#7fb0d4'
-
-# plot NAME: settings on standard input
-plot() {
-	[ -s "$work/$1.curves" ] || return 0
-	{
-		echo 'set terminal svg size 760,440 font "sans-serif,13" background rgb "white"'
-		echo "set output '$work/$1.svg'"
-		echo 'set grid lc rgb "#dddddd"; set border 3; set tics nomirror'
-		echo 'set key reverse Left outside bottom center horizontal; set bmargin 7'
-		cat
-		sed '1s/^, /plot /' "$work/$1.curves" | tr '\n' ' '
-	} >"$work/$1.gp"
-	gnuplot "$work/$1.gp"
-	awk -v mark="<!-- of $(basename "$results"), cksum $(cksum <"$results") -->" '
-		{ print }
-		/^<svg/ { svg = 1 }
-		svg && />$/ && !done { print mark; done = 1 }' "$work/$1.svg" >"$out/$1.svg"
-}
-
-mkdir -p "$out"
-plot threads <<'!'
+libmux() {
+	for side in floor ours peer; do
+		case $side in
+		floor) colour='#777777' ;;
+		ours) colour='#0060a8' ;;
+		peer) colour='#c8501e' ;;
+		esac
+		title=$(name $side)
+		[ -n "$title" ] || continue
+		series echo rate $side 1000 | add threads "$title" "$colour"
+		latencies lone-64 $side | add latency "$title" "$colour"
+		series outstanding cost $side | add outstanding "$title" "$colour"
+	done
+	latencies lone-1 ours | add latency "$(name ours), nobody else calling" '#7fb0d4'
+	plot threads <<'!'
 set title "64-byte echo over a socket pair, by the number of threads that call"
 set xlabel "threads"
 set ylabel "thousand calls a second"
@@ -89,7 +99,7 @@ set xrange [0.9:1200]
 set yrange [0:*]
 set xtics (1, 2, 4, 8, 16, 32, 64, 256, 1000)
 !
-plot latency <<'!'
+	plot latency <<'!'
 set title "One call now and then, beside 63 threads that call all the time: how long it takes"
 set xlabel "share of the calls that take no longer"
 set ylabel "microseconds"
@@ -98,7 +108,7 @@ set format y "%.0f"
 set xrange [0:4.1]
 set xtics ("0" 0, "50%%" 0.30103, "90%%" 1, "99%%" 2, "99.9%%" 3, "99.99%%" 4)
 !
-plot outstanding <<'!'
+	plot outstanding <<'!'
 set title "In memory, one thread: what a call costs while so many are outstanding"
 set xlabel "calls outstanding"
 set ylabel "nanoseconds a call"
@@ -107,3 +117,50 @@ set format y "%.0f"
 set xrange [0.8:100000]
 set xtics (1, 4, 16, 64, 256, "1,024" 1024, "4,096" 4096, "16,384" 16384, "65,535" 65535)
 !
+}
+
+# --- 9pmux's
+
+# clients FIGURE SIDE [UNIT]: by the number of clients, with sixteen requests of each in flight
+clients() {
+	awk -F '\t' -v figure="$1" -v side="$2" -v by="${3:-1}" '
+		$1 ~ /^[0-9]+x16$/ && $2 == figure && $4 == side {
+			print $1 + 0, $6 / by, $7 / by, $8 / by
+		}' "$work/summary" | sort -n
+}
+
+ninepmux() {
+	for side in straight 9pmux socat 9pserve; do
+		case $side in
+		straight) colour='#777777' title='straight to the server' ;;
+		9pmux) colour='#0060a8' title='9pmux' ;;
+		socat) colour='#3a8a4a' title='socat, a relay of bytes' ;;
+		9pserve) colour='#c8501e' title="9pserve, plan9port's" ;;
+		esac
+		clients rate $side | add 9pmux-clients "$title" "$colour"
+		clients cost $side | add 9pmux-cost "$title" "$colour"
+	done
+	plot 9pmux-clients <<'!'
+set title "Tstat over Unix sockets, sixteen requests of each client in flight"
+set xlabel "clients"
+set ylabel "messages a second"
+set logscale xy
+set format y "10^{%L}"
+set xrange [0.8:12500]
+set xtics (1, 4, 16, 64, 256, "1,000" 1000, "2,500" 2500, "10,000" 10000)
+!
+	plot 9pmux-cost <<'!'
+set title "What a message costs what stands between, sixteen requests of each client in flight"
+set xlabel "clients"
+set ylabel "nanoseconds of a processor"
+set logscale x
+set xrange [0.8:12500]
+set yrange [0:*]
+set xtics (1, 4, 16, 64, 256, "1,000" 1000, "2,500" 2500, "10,000" 10000)
+!
+}
+
+case $of in
+libmux) libmux ;;
+9pmux) ninepmux ;;
+esac

@@ -2,8 +2,9 @@
 #
 #	load figure unit side rounds median least most
 #
-# Beside the sides are ours/peer and ours/floor, for rates, times and memory: the ratio of what the two runs of a round
+# Beside the sides are ours/peer and ours/floor, or whatever they are called, for rates, times and memory: the ratio of what the two runs of a round
 # gave, turned so that more than 1 is better for us. A side that was stuck has a line for that, with in how many rounds.
+# The sides are those of -v ours=NAME -v others='NAME ...'.
 
 BEGIN {
 	FS = OFS = "\t"
@@ -44,17 +45,17 @@ function ratio(key, other,   i, a, b, part) {
 	split(key, part, FS)
 	n = 0
 	for (i = 1; i <= rounds; i++)
-		if (((key, "ours", i) in value) && ((key, other, i) in value)) {
-			a = value[key, "ours", i]
+		if (((key, ours, i) in value) && ((key, other, i) in value)) {
+			a = value[key, ours, i]
 			b = value[key, other, i]
 			if (a > 0 && b > 0)
-				v[++n] = part[3] == "calls/s" ? a / b : b / a
+				v[++n] = part[3] ~ /\/s$/ ? a / b : b / a
 		}
-	tell(key, "ours/" other)
+	tell(key, ours "/" other)
 }
 
 END {
-	nside = split("ours peer floor", side, " ")
+	nside = split(ours " " others, side, " ")
 	for (k = 1; k <= nkey; k++) {
 		for (s = 1; s <= nside; s++) {
 			n = 0
@@ -63,9 +64,8 @@ END {
 					v[++n] = value[keys[k], side[s], i] + 0
 			tell(keys[k], side[s])
 		}
-		if (keys[k] ~ /\t(calls\/s|ns\/call|us|bytes\/.*)$/) {
-			ratio(keys[k], "peer")
-			ratio(keys[k], "floor")
-		}
+		if (keys[k] ~ /\t([a-z]*\/s|ns\/[a-z]*|us|bytes\/.*)$/)
+			for (s = 2; s <= nside; s++)
+				ratio(keys[k], side[s])
 	}
 }

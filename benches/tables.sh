@@ -1,6 +1,7 @@
 #!/bin/sh
-# tables.sh RESULTS [PAGE]: the tables of a results file of compare.sh's, as markdown: printed, or put into PAGE between
-# its lines "<!-- tables -->" and "<!-- end of tables -->". So no figure in a page is typed by hand.
+# tables.sh RESULTS [PAGE]: the tables of a results file, of compare.sh's or of 9pmux's load generator
+# (9pmux/examples/load), as markdown: printed, or put into PAGE between its lines "<!-- tables -->" and
+# "<!-- end of tables -->", for 9pmux "9pmux tables". So no figure in a page is typed by hand.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,128 +10,18 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
-awk -f "$here/summary.awk" "$results" >"$work/summary"
-awk -F '\t' '
-# what was measured, and on what
-FNR == NR {
-	if (match($0, /^# [a-z ]*: /))
-		about[substr($0, 3, RLENGTH - 4)] = substr($0, RLENGTH + 1)
-	next
-}
-{
-	row = $1 FS $2
-	if (!(row in unit)) {
-		unit[row] = $3
-		rows[++nrow] = row
-	}
-	median[row, $4] = $6
-	least[row, $4] = $7
-	most[row, $4] = $8
-	times[row, $4] = $5
-	seen[$4] = 1
-}
-
-# three figures are what the spread leaves to be believed, with commas between thousands
-function number(x,   s, scale, out) {
-	if (x < 10)
-		return sprintf("%.2f", x)
-	if (x < 100)
-		return sprintf("%.1f", x)
-	for (scale = 1; x / scale >= 1000; scale *= 10)
-		;
-	s = sprintf("%d", int(x / scale + .5) * scale)
-	for (out = ""; length(s) > 3; s = substr(s, 1, length(s) - 3))
-		out = "," substr(s, length(s) - 2) out
-	return s out
-}
-
-function cell(row, side,   r) {
-	if ((row, side) in median)
-		r = number(median[row, side])
-	else if (((part[1] FS "stuck"), side) in median)
-		r = "locks up"
-	else
-		return ""
-	if ((row, side) in median && least[row, side] != most[row, side])
-		r = r " (" number(least[row, side]) "–" number(most[row, side]) ")"
-	if ((row, side) in median && ((part[1] FS "stuck"), side) in median)
-		r = r ", locks up in " times[part[1] FS "stuck", side] " rounds"
-	return r
-}
-
-function ratio(row, sides) {
-	return (row, sides) in median ? number(median[row, sides]) "x" : ""
-}
-
-# one table: of the loads and figures that match; more says which columns there are beside the sides
-function table(title, loads, figures, more,   i, head, rule, line, row) {
-	printf "\n### %s\n\n", title
-	head = "| load |"; rule = "|---|"
-	if (more ~ /figure/) { head = head " |"; rule = rule "---|" }
-	head = head " " about["ours"] " |"; rule = rule "---|"
-	if (more ~ /slope/) { head = head " to 16 |"; rule = rule "---|" }
-	if ("peer" in seen) { head = head " " about["peer"] " | |"; rule = rule "---|---|" }
-	if (more ~ /floor/) { head = head " floor | |"; rule = rule "---|---|" }
-	if (more ~ /fairness/) { head = head " slowest/fastest |"; rule = rule "---|" }
-	print head
-	print rule
-	for (i = 1; i <= nrow; i++) {
-		row = rows[i]
-		split(row, part, FS)
-		if (part[1] !~ loads || part[2] !~ figures)
-			continue
-		line = "| " part[1] " |"
-		if (more ~ /figure/)
-			line = line " " part[2] " |"
-		line = line " " cell(row, "ours") " |"
-		if (more ~ /slope/)
-			line = line " " slope(row) " |"
-		if ("peer" in seen)
-			line = line " " cell(row, "peer") " | " ratio(row, "ours/peer") " |"
-		if (more ~ /floor/)
-			line = line " " cell(row, "floor") " | " ratio(row, "ours/floor") " |"
-		if (more ~ /fairness/)
-			line = line " " fairness(part[1] FS "fairness") " |"
-		gsub(/  +/, " ", line)
-		print line
-	}
-}
-
-# what a call costs beside one with 16 outstanding
-function slope(row,   base) {
-	base = median["outstanding-16" FS "cost", "ours"]
-	return base > 0 ? number(median[row, "ours"] / base) : ""
-}
-
-function fairness(row) {
-	return (row, "ours") in median ? number(median[row, "ours"]) : ""
-}
-
-END {
-	printf "Measured on %s: %s, %s; %s; %s.\n", \
-		about["date"], about["processor"], about["memory"], about["system"], about["compilers"]
-	printf "Of %s, with a load of %s on the machine before: medians, and in brackets the least and the most.\n", \
-		about["rounds"], about["load before"]
-	printf "A ratio is of the two runs of a round, the median of all rounds; more than 1 is better for %s.\n", about["ours"]
-	table("Calls a second", ".", "^rate$", "floor fairness")
-	table("Nanoseconds a call, in memory", "^mem-", "^cost$", "floor")
-	table("Nanoseconds a call, with so many outstanding", "^outstanding-", "^cost$", "slope")
-	table("Microseconds, the call of a caller who calls now and then", "^lone-", "^(p50|p99|p99.9)$", "figure floor")
-	table("Bytes of memory", "^memory-", "^(held|after .*)$", "figure")
-}' "$results" "$work/summary" >"$work/tables"
+# what it is of stands in its first line
+of=$(sed -n '1s/^# \(.*\) benchmark: 1$/\1/p' "$results")
+case $of in
+libmux) name=tables ours=ours others='peer floor' ;;
+9pmux) name='9pmux tables' ours=9pmux others='straight socat 9pserve' ;;
+*) echo "tables: $results is no results file" >&2; exit 1 ;;
+esac
+awk -f "$here/summary.awk" -v ours="$ours" -v others="$others" "$results" >"$work/summary"
+awk -f "$here/number.awk" -f "$here/$of-tables.awk" "$results" "$work/summary" >"$work/tables"
 
 if [ $# -lt 2 ]; then
 	cat "$work/tables"
-	exit
+else
+	sh "$here/into.sh" "$2" "$name" <"$work/tables"
 fi
-awk -v tables="$work/tables" '
-	/^<!-- end of tables -->$/ { within = 0 }
-	!within
-	/^<!-- tables -->$/ {
-		within = 1
-		print ""
-		while ((getline line <tables) > 0)
-			print line
-		print ""
-	}' "$2" >"$work/page"
-cat "$work/page" >"$2"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# bench.sh BUILD: the benchmark works: each load runs, with its floor, and gives its figures, and tables can be made of
-# them; plots too, where there is a gnuplot. How fast anything is, is no test: the times are far too short. And what
-# docs/performance.md shows is of the results beside it.
+# bench.sh BUILD: the benchmarks work, the library's and 9pmux's: each load runs, with its floor, and gives its figures,
+# and tables can be made of them; plots too, where there is a gnuplot. How fast anything is, is no test: the times are
+# far too short. And what docs/performance.md shows is of the results beside it.
 set -eu
 
 build=${1:-build}
@@ -35,25 +35,43 @@ sh benches/tables.sh "$work/results.tsv" >"$work/tables"
 while read -r load; do
 	grep -q "^| $load |.*[0-9]" "$work/tables" || fail "$load is in no table"
 done <"$work/loads"
-plots=
-if command -v gnuplot >/dev/null; then
-	sh benches/plots.sh "$work/results.tsv" "$work/plots" 2>"$work/err" || { cat "$work/err" >&2; fail "no plots"; }
-	for plot in docs/plots/*.svg; do
-		[ -s "$work/plots/$(basename "$plot")" ] || fail "$plot is not made"
+# 9pmux's load generator, each kind of load, straight, through 9pmux, and through socat where that is
+target/release/examples/load -r 1 -s 0.05 -o "$work/9pmux.tsv" 1x1 64x16 64x16r 1000x16 >"$work/out"
+! grep NaN "$work/out" || fail "a load of 9pmux's did not end"
+for way in straight 9pmux; do
+	for load in 1x1 64x16 64x16r 1000x16; do
+		awk -F '\t' -v way="$way" -v load="$load" '
+			$2 == way && $3 == load && $4 == "rate" && $6 > 0 { found = 1 }
+			END { exit !found }' "$work/9pmux.tsv" || fail "9pmux: $load gives no figure of $way"
 	done
-	plots=' and plots'
-fi
-
-# the page, and the plots, are of the results file that lies there
-cp docs/performance.md "$work/page.md"
-sh benches/tables.sh docs/plots/results.tsv "$work/page.md"
-cmp -s docs/performance.md "$work/page.md" || fail "the tables in docs/performance.md are not of docs/plots/results.tsv: make plots"
-sed '/^[0-9].*rate/s/[0-9.]*$/7/' docs/plots/results.tsv >"$work/others.tsv"
-sh benches/tables.sh "$work/others.tsv" "$work/page.md"
-! cmp -s docs/performance.md "$work/page.md" || fail "it does not see that the tables are of other results"
-for plot in docs/plots/*.svg; do
-	grep -qF -e "<!-- of results.tsv, cksum $(cksum <docs/plots/results.tsv) -->" "$plot" ||
-		fail "$plot is not of docs/plots/results.tsv: make plots"
 done
+sh benches/tables.sh "$work/9pmux.tsv" >"$work/tables"
+grep -q '^| 64x16r |.*[0-9]' "$work/tables" || fail "9pmux: 64x16r is in no table"
 
-echo "bench: $n loads run, tables$plots can be made of them, and the page's are of its results"
+# page RESULTS PLOT...: the page and these plots are of the results file that lies there
+page() {
+	file=$1
+	shift
+	cp docs/performance.md "$work/page.md"
+	sh benches/tables.sh "docs/plots/$file" "$work/page.md"
+	cmp -s docs/performance.md "$work/page.md" ||
+		fail "the tables in docs/performance.md are not of docs/plots/$file: make plots"
+	sed '/^[0-9].*rate/s/[0-9.]*$/7/' "docs/plots/$file" >"$work/others.tsv"
+	sh benches/tables.sh "$work/others.tsv" "$work/page.md"
+	! cmp -s docs/performance.md "$work/page.md" || fail "it does not see that the tables are of other results"
+	if command -v gnuplot >/dev/null; then
+		sh benches/plots.sh "docs/plots/$file" "$work/plots" 2>"$work/err" || { cat "$work/err" >&2; fail "no plots"; }
+	fi
+	for plot; do
+		grep -qF -e "<!-- of $file, cksum $(cksum <"docs/plots/$file") -->" "docs/plots/$plot.svg" ||
+			fail "docs/plots/$plot.svg is not of docs/plots/$file: make plots"
+		! command -v gnuplot >/dev/null || [ -s "$work/plots/$plot.svg" ] || fail "$plot is not made"
+	done
+	nplot=$((nplot + $#))
+}
+nplot=0
+page results.tsv threads latency outstanding
+page 9pmux.tsv 9pmux-clients 9pmux-cost
+[ "$nplot" -eq "$(find docs/plots -name '*.svg' | wc -l)" ] || fail "there is a plot in docs/plots that is of nothing"
+
+echo "bench: $n loads of the library's and 4 of 9pmux's run, and the page's tables and plots are of its results"

@@ -1,0 +1,140 @@
+//! The clients: each asks for as much as it may have in flight, and again for each reply.
+
+use std::cell::Cell;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::peer::{Peer, turn_all};
+use super::stub::{READ, message, version};
+
+const TSTAT: u8 = 124;
+const TREAD: u8 = 116;
+
+/// How many clients with how many requests each: `64x16`, or `64x16r` for reads.
+pub struct Load {
+    pub name: String,
+    pub clients: usize,
+    pub inflight: u16,
+    kind: u8,
+}
+
+impl Load {
+    pub fn named(name: &str) -> Load {
+        let (load, kind) = match name.strip_suffix('r') {
+            Some(load) => (load, TREAD),
+            None => (name, TSTAT),
+        };
+        let parts = load
+            .split_once('x')
+            .and_then(|(clients, inflight)| Some((clients.parse().ok()?, inflight.parse().ok()?)));
+        let (clients, inflight) = parts.expect("a load is clients x requests: 64x16, 64x16r");
+        Load { name: name.to_owned(), clients, inflight, kind }
+    }
+}
+
+/// `load path 64x16 seconds group`: says how many replies a second there were, and how many nanoseconds of
+/// a processor the group of processes between had for each.
+pub fn main(args: &[String]) {
+    let load = Load::named(&args[1]);
+    let group = args[3].parse().expect("the number of a group of processes");
+    let (rate, cost) = run(Path::new(&args[0]), &load, args[2].parse().unwrap(), group);
+    println!("{rate} {cost}");
+}
+
+fn connect(path: &Path) -> UnixStream {
+    let since = Instant::now();
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return stream,
+            Err(error) if since.elapsed() > Duration::from_secs(20) => panic!("{error}"),
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+fn attach(path: &Path) -> Peer {
+    let mut stream = connect(path);
+    for request in [version(100), message(104, 1, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0")] {
+        stream.write_all(&request).unwrap();
+        let mut size = [0; 4];
+        stream.read_exact(&mut size).unwrap();
+        let mut rest = vec![0; u32::from_le_bytes(size) as usize - 4];
+        stream.read_exact(&mut rest).unwrap();
+        assert_eq!(rest[0], request[4] + 1, "another reply than to a type {}", request[4]);
+    }
+    Peer::new(stream)
+}
+
+fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
+    let mut peers: Vec<_> = (0..load.clients).map(|_| Some(attach(path))).collect();
+    let request = match load.kind {
+        TREAD => message(TREAD, 0, &[&[0; 12][..], &READ.to_le_bytes()].concat()),
+        kind => message(kind, 0, &[0; 4]),
+    };
+    let ask = |tag: &[u8], output: &mut Vec<u8>| {
+        let at = output.len();
+        output.extend_from_slice(&request);
+        output[at + 5..at + 7].copy_from_slice(tag);
+    };
+    for peer in peers.iter_mut().flatten() {
+        for tag in 0..load.inflight {
+            ask(&tag.to_le_bytes(), &mut peer.output);
+        }
+    }
+    let count = Cell::new(0u64);
+    let mut begun = None;
+    let mut measured = (f64::NAN, f64::NAN);
+    let warm = Instant::now();
+    turn_all(
+        &mut peers,
+        None,
+        |reply, output| {
+            assert_eq!(reply[4], load.kind + 1, "a reply of another type");
+            ask(&reply[5..7], output);
+            count.set(count.get() + 1);
+        },
+        || {
+            let now = Instant::now();
+            match begun {
+                None if now - warm > Duration::from_secs_f64(seconds / 5.0) => {
+                    begun = Some((now, count.get(), on_cpu(group)));
+                }
+                Some((since, before, cpu)) if (now - since).as_secs_f64() >= seconds => {
+                    let replies = (count.get() - before) as f64;
+                    let rate = replies / (now - since).as_secs_f64();
+                    measured = (rate, (on_cpu(group) - cpu) * 1e9 / replies);
+                    return true;
+                }
+                _ => {}
+            }
+            false
+        },
+    );
+    measured
+}
+
+/// Seconds that the processes of a group were on a processor, where the system says so exactly: what it
+/// counts in ticks (`stat`) misses processes that run for less than one.
+fn on_cpu(group: i32) -> f64 {
+    let Ok(processes) = fs::read_dir("/proc") else { return f64::NAN };
+    let nanoseconds: u64 = processes
+        .flatten()
+        .map(|process| process.path())
+        .filter(|process| group_of(process) == Some(group))
+        .filter_map(|process| fs::read_dir(process.join("task")).ok())
+        .flat_map(|threads| threads.flatten())
+        .filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok())
+        .filter_map(|schedstat| schedstat.split(' ').next()?.parse::<u64>().ok())
+        .sum();
+    if nanoseconds == 0 { f64::NAN } else { nanoseconds as f64 / 1e9 }
+}
+
+fn group_of(process: &Path) -> Option<i32> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    // behind the name, which may have anything in it: state, parent, group
+    stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
+}

@@ -1,0 +1,12 @@
+#!/bin/sh
+# page.sh RESULTS NAME: docs/performance.md anew: RESULTS become docs/plots/NAME, and its plots and tables are made of that.
+set -eu
+
+results=${1:?page.sh RESULTS NAME} name=${2:?page.sh RESULTS NAME}
+cd "$(dirname "$0")/.."
+[ -s "$results" ] || { echo "page: $results is not there: measure first" >&2; exit 1; }
+sh examples/install-tools.sh gnuplot:gnuplot-nox
+mkdir -p docs/plots
+cp "$results" "docs/plots/$name"
+sh benches/plots.sh "docs/plots/$name" docs/plots
+sh benches/tables.sh "docs/plots/$name" docs/performance.md
