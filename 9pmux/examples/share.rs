@@ -1,5 +1,5 @@
 //! How many messages a second go through a share in memory, without I/O: so many clients, each with so
-//! many requests upstream, all answered at once by a stub.
+//! many requests upstream, all answered at once by a stub. And what a fid costs beside very many.
 //!
 //!     cargo run --release -p ninepmux --example share
 
@@ -132,6 +132,44 @@ fn idle(inflight: u16) -> usize {
     resident().saturating_sub(before) / MANY
 }
 
+/// Nanoseconds for a Twalk to a new fid and its Tclunk, of a client that has so many fids.
+fn fids(live: u32) -> f64 {
+    const PAIRS: u32 = 200_000;
+    let max_fids = live as usize + 2;
+    let mut share = Share::new(Config { max_fids, max_fids_all: max_fids, ..Config::default() });
+    let mut version = 65536u32.to_le_bytes().to_vec();
+    version.extend(b"\x06\x009P2000");
+    let answer = move |kind| match kind {
+        100 => message(101, 0, &version),
+        104 => message(105, 0, &[0; 13]),
+        110 => message(111, 0, &[0; 2]),
+        _ => message(121, 0, &[]),
+    };
+    let mut replies = Vec::new();
+    let id = share.client_connected();
+    let mut asks = |share: &mut Share, kind, body: &[u8]| {
+        share.client_bytes(id, &message(kind, 1, body));
+        serve(share, &mut replies, &answer);
+        drain(share);
+    };
+    asks(&mut share, 100, &answer(100)[7..]);
+    asks(&mut share, 104, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0");
+    let walk = |fid: u32| [&[0; 4], &fid.to_le_bytes()[..], &[0; 2]].concat();
+    for fid in 1..live {
+        asks(&mut share, 110, &walk(fid));
+    }
+    assert_eq!(share.stats().fids, live.max(1) as usize);
+    let cpu = on_cpu();
+    for n in 0..PAIRS {
+        // All over the client's own numbers, new each time.
+        let fid = live.max(1) + n.wrapping_mul(7919) % 1_000_003;
+        asks(&mut share, 110, &walk(fid));
+        asks(&mut share, 120, &fid.to_le_bytes());
+    }
+    assert_eq!(share.stats().refused, 0);
+    (on_cpu() - cpu) as f64 / f64::from(PAIRS)
+}
+
 fn main() {
     // First, while no memory of others is about.
     println!("an idle client that had 256 requests upstream: {} bytes", idle(256));
@@ -144,5 +182,8 @@ fn main() {
             rate,
             1e9 / rate
         );
+    }
+    for live in [1, 1000, 65_536, 1_000_000, 4_000_000] {
+        println!("beside {live:7} fids: a new one, and its clunk: {:4.0} ns", fids(live));
     }
 }
