@@ -15,7 +15,7 @@ for patch; do
 	name=$(basename "$patch" .patch)
 	rm -rf "$build/tree"
 	mkdir "$build/tree"
-	cp -R Cargo.toml Cargo.lock build.rs src docs 9pmux "$build/tree"
+	cp -R Cargo.toml Cargo.lock build.rs src docs benches 9pmux "$build/tree"
 	# no fuzz: one that does not fit any more is to be made anew
 	patch -s -F 0 -d "$build/tree/9pmux" -p 1 <"$patch"
 	# A fault may also be that something never ends.

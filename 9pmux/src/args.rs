@@ -50,6 +50,15 @@ pub struct Serve {
     #[arg(long, value_name = "BYTES", default_value_t = defaults().msize,
         value_parser = clap::value_parser!(u32).range(256..=16 << 20))]
     msize: u32,
+    /// Let clients attach as this user only, a name or, in 9P2000.u and .L, a number; may be repeated
+    #[arg(long, value_name = "USER")]
+    uname: Vec<String>,
+    /// Let clients attach to this tree only; may be repeated
+    #[arg(long, value_name = "TREE")]
+    aname: Vec<String>,
+    /// Attach to the server once: others that ask for the same get walks of that
+    #[arg(long)]
+    attach_once: bool,
     /// Let one client have so many requests at the server
     #[arg(long, value_name = "N", default_value_t = defaults().max_inflight as u64,
         value_parser = clap::value_parser!(u64).range(1..=60_000))]
@@ -118,6 +127,9 @@ impl Serve {
             config: Config {
                 dialect: self.dialect,
                 msize: self.msize,
+                unames: self.uname,
+                anames: self.aname,
+                attach_once: self.attach_once,
                 max_inflight: self.max_inflight as usize,
                 max_fids: self.max_fids as usize,
                 version_timeout: self.timeout,

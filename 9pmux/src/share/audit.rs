@@ -6,6 +6,7 @@ use super::Share;
 use super::clients::{Stage, Waits};
 use super::fids::{Fate, NONE, Owner};
 use super::requests::Flush;
+use super::root::Root;
 use crate::wire::{Frame, NOTAG, frame, types};
 
 impl Share {
@@ -34,6 +35,12 @@ impl Share {
                 Owner::Cleanup(g) => *left.entry(g).or_default() += 1,
                 Owner::Nobody if request.kind == types::TFLUSH => {
                     assert!(flushed.insert(request.victim), "{} is flushed twice", request.victim);
+                }
+                Owner::Nobody if request.kind == types::TATTACH => {
+                    let fid = request.fids[0];
+                    assert!(
+                        matches!(&self.upstream.root, Root::Asked { fid: root, .. } if *root == fid)
+                    );
                 }
                 Owner::Nobody => clunking += 1,
             }
@@ -82,7 +89,17 @@ impl Share {
             assert_eq!(counted, left.get(&(g as u32)).copied().unwrap_or(0), "cleanup {g}");
         }
 
+        let waiting = match &self.upstream.root {
+            Root::Asked { waiting, .. } => waiting.clone(),
+            _ => Vec::new(),
+        };
         for c in self.clients.indices() {
+            let listed = waiting.iter().filter(|id| self.clients.find(**id) == Some(c)).count();
+            assert_eq!(
+                listed,
+                usize::from(self.clients.get(c).waits_for_root),
+                "who waits for the root"
+            );
             names -= self.clients.get(c).fids.len();
             self.audit_client(c, rooms.get(&c).copied().unwrap_or(0));
         }
@@ -116,6 +133,7 @@ impl Share {
                 matches!(client.stage, Stage::Asking { .. })
                     || !client.tags.is_empty()
                     || !client.flushes.is_empty()
+                    || client.waits_for_root
                     || client.out.len() >= most,
                 "client {c} waits for ever"
             ),

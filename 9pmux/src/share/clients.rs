@@ -51,6 +51,8 @@ pub struct Client {
     pub waits: Waits,
     /// It is in the ring of those that wait for their turn, perhaps for nothing any more.
     pub in_ring: bool,
+    /// It is in the list of those that wait for the root; see `root.rs`.
+    pub waits_for_root: bool,
     /// It is in the list of those that have changed.
     pub changed: bool,
     pub msize: u32,
@@ -78,6 +80,7 @@ impl Client {
             stage: Stage::New,
             waits: Waits::No,
             in_ring: false,
+            waits_for_root: false,
             changed: false,
             msize: 0,
             skip: 0,

@@ -9,6 +9,14 @@ use crate::wire::Dialect;
 pub struct Config {
     /// The dialect to speak with the server. Without one, the first client's Tversion settles it.
     pub dialect: Option<Dialect>,
+    /// Whether all who attach without an afid and with the same names share one Tattach, each by a walk of
+    /// its fid: for servers that let a connection attach once.
+    pub attach_once: bool,
+    /// The users that clients may attach as, by name, and by number where the dialect has one; none for
+    /// anybody.
+    pub unames: Vec<String>,
+    /// The trees that they may attach to; none for any.
+    pub anames: Vec<String>,
     /// The msize to offer the server.
     pub msize: u32,
     /// How many requests of one client may be at the server.
@@ -39,6 +47,9 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             dialect: None,
+            attach_once: false,
+            unames: Vec::new(),
+            anames: Vec::new(),
             msize: 128 * 1024,
             max_inflight: 256,
             max_inflight_all: usize::MAX,

@@ -73,6 +73,7 @@ impl Share {
         client.promised = 0;
         client.auths = Vec::new();
         client.waits = Waits::No;
+        client.waits_for_root = false;
         let flushes = std::mem::take(&mut client.flushes);
         let inbox = std::mem::take(&mut client.inbox);
         let passed = inbox.len().min(client.skip as usize);

@@ -30,7 +30,7 @@ pub struct Fid {
     /// How many requests upstream mention it.
     pub users: u32,
     pub fate: Fate,
-    /// Whether the client has it.
+    /// Whether the client has it, or we keep it.
     pub named: bool,
 }
 
@@ -61,6 +61,13 @@ impl Fids {
             // The lowest free number is at most one more than the highest ever taken.
             None => self.records.push(fid),
         }
+        number
+    }
+
+    /// A number for a fid of ours, to be created, and kept.
+    pub fn take_ours(&mut self) -> u32 {
+        let number = self.take(0, NONE);
+        self.get(number).owner = Owner::Nobody;
         number
     }
 

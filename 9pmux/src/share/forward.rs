@@ -5,8 +5,10 @@ use super::Share;
 use super::arriving::Step;
 use super::clients::{Auth, Client, Waits};
 use super::fids::{NONE, Owner};
+use super::policy::allows;
 use super::refusal::Refusal;
 use super::requests::{Flush, Request};
+use super::root::Way;
 use crate::wire::{
     DATA_HEADER, Does, HEADER, Malformed, NOFID, NOTAG, Places, check_request, kind, put_tag,
     put_u32, tag, types, u32_at,
@@ -59,14 +61,41 @@ impl Share {
         if !room_upstream {
             return Step::Waits(Waits::Turn);
         }
-        let took = self.took(c, message);
-        self.send(c, message, &places, plan, (count, room));
-        took
+        match self.way(c, message, &places) {
+            Way::Straight => {
+                let took = self.took(c, message);
+                self.send(c, message, &places, plan, (count, room));
+                took
+            }
+            Way::WalkOf(root) => {
+                let took = self.took(c, message);
+                self.attach_by_walk(c, message, root, room);
+                took
+            }
+            Way::Step(step) => step,
+        }
+    }
+
+    /// A client's Tattach, whose fid is known to be well, as a walk of the root to that fid.
+    fn attach_by_walk(&mut self, c: u32, message: &[u8], root: u32, room: u32) {
+        let mut walk = [0; HEADER + 10];
+        put_u32(&mut walk, 0, HEADER as u32 + 10);
+        walk[4] = types::TWALK;
+        put_tag(&mut walk, tag(message));
+        walk[HEADER + 4..HEADER + 8].copy_from_slice(&message[HEADER..HEADER + 4]);
+        let places = check_request(self.upstream.dialect, &walk).expect("every dialect has it");
+        let plan = Plan { fids: [root, NONE], new: Some(1), releases: NONE };
+        let up = self.send(c, &walk, &places, plan, (0, room));
+        self.requests.get(up).attaches = true;
     }
 
     /// Finds the fids of a request, and whether it may do to them what it would.
     #[inline]
     fn plan(&mut self, c: u32, message: &[u8], places: &Places) -> Result<Plan, Refusal> {
+        let attaches = [types::TAUTH, types::TATTACH].contains(&kind(message));
+        if attaches && !allows(&self.config, self.upstream.dialect, names(message, places)) {
+            return Err(Refusal::NotAllowed);
+        }
         let client = self.clients.get(c);
         let mut plan = Plan { fids: [NONE; 2], new: None, releases: NONE };
         for (i, &(at, does)) in places.fids().iter().enumerate() {
@@ -115,7 +144,14 @@ impl Share {
     }
 
     #[inline]
-    fn send(&mut self, c: u32, message: &[u8], places: &Places, plan: Plan, reply: (u32, u32)) {
+    fn send(
+        &mut self,
+        c: u32,
+        message: &[u8],
+        places: &Places,
+        plan: Plan,
+        reply: (u32, u32),
+    ) -> u16 {
         let (count, room) = reply;
         let mut fids = plan.fids;
         let client = self.clients.get(c);
@@ -144,6 +180,7 @@ impl Share {
             owner: Owner::Client(c),
             kind: kind(message),
             tag: tag(message),
+            attaches: false,
             names: places.names,
             victim: NOTAG,
             flush: Flush::None,
@@ -171,11 +208,12 @@ impl Share {
                 put_u32(message, at as usize, count);
             }
         });
+        up
     }
 }
 
 /// For whom a Tauth or a Tattach is: all that comes after the fids and is known.
-fn names<'a>(message: &'a [u8], places: &Places) -> &'a [u8] {
+pub(super) fn names<'a>(message: &'a [u8], places: &Places) -> &'a [u8] {
     let (last, _) = places.fids[places.fid_count as usize - 1];
     debug_assert!(last as usize >= HEADER);
     &message[last as usize + 4..places.end as usize]

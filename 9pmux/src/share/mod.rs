@@ -70,7 +70,7 @@
 //!
 //! A client's bytes come in by `arriving.rs`; a request goes on by `forward.rs`, in the order of `turns.rs`;
 //! a reply comes back by `reply.rs`. `flush.rs`, `version.rs`, `cleanup.rs` and `end.rs` are what else can
-//! happen. Beneath are `clients.rs`, `requests.rs`, `fids.rs` and `upstream.rs` (what each of these is),
+//! happen, `root.rs` and `policy.rs` what can be chosen. Beneath are `clients.rs`, `requests.rs`, `fids.rs` and `upstream.rs` (what each of these is),
 //! `numbers.rs` (the lowest free fid), `mix.rs`, `buffer.rs` and `refusal.rs`.
 #![forbid(unsafe_code)]
 
@@ -85,9 +85,11 @@ mod flush;
 mod forward;
 mod mix;
 mod numbers;
+mod policy;
 mod refusal;
 mod reply;
 mod requests;
+mod root;
 mod seen;
 mod turns;
 mod upstream;

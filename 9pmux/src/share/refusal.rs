@@ -16,6 +16,7 @@ pub enum Refusal {
     NotAuth,
     OtherAuth,
     TooManyAuth,
+    NotAllowed,
     ReplyTooLarge,
     ServerGone,
 }
@@ -36,6 +37,7 @@ impl Refusal {
             Refusal::NotAuth => "afid is no auth fid",
             Refusal::OtherAuth => "afid is for another uname or aname",
             Refusal::TooManyAuth => "too many auth fids",
+            Refusal::NotAllowed => "this user or tree is not allowed here",
             Refusal::ReplyTooLarge => "reply larger than msize",
             Refusal::ServerGone => "connection to the server lost",
         }
@@ -50,7 +52,7 @@ impl Refusal {
             Refusal::UnknownFid | Refusal::BadFid => 9,    // EBADF
             Refusal::FidInUse => 17,                       // EEXIST
             Refusal::TooManyFids | Refusal::TooManyAuth => 24, // EMFILE
-            Refusal::NotAuth | Refusal::OtherAuth => 13,   // EACCES
+            Refusal::NotAuth | Refusal::OtherAuth | Refusal::NotAllowed => 13, // EACCES
             Refusal::ReplyTooLarge => 75,                  // EOVERFLOW
             Refusal::ServerGone => 5,                      // EIO
         }

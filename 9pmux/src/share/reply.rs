@@ -117,6 +117,9 @@ impl Share {
         } else {
             self.requests.get(up).answered = true;
         }
+        if request.kind == types::TATTACH && request.owner == Owner::Nobody {
+            self.root_answered(message, failed);
+        }
         Ok(())
     }
 
@@ -141,7 +144,10 @@ impl Share {
         client.tags.remove(&request.tag);
         client.promised -= request.room as usize;
         let msize = client.msize;
-        if message.len() > msize as usize {
+        if request.attaches && kind(message) == types::RWALK {
+            self.stats.replied += 1;
+            self.tell_attached(c, request.tag);
+        } else if message.len() > msize as usize {
             self.refuse(c, request.tag, Refusal::ReplyTooLarge);
         } else {
             self.stats.replied += 1;

@@ -27,6 +27,8 @@ pub struct Request {
     pub kind: u8,
     /// Its client's tag.
     pub tag: u16,
+    /// It is a walk, and its client has asked to attach; see `root.rs`.
+    pub attaches: bool,
     /// How many names are walked.
     pub names: u16,
     /// The request that it flushes, if it is a flush.
@@ -51,6 +53,7 @@ impl Request {
             owner: Owner::Nobody,
             kind,
             tag: NOTAG,
+            attaches: false,
             names: 0,
             victim: NOTAG,
             flush: Flush::None,

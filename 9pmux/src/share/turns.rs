@@ -73,7 +73,7 @@ impl Share {
         }
     }
 
-    fn try_again(&mut self, c: u32) {
+    pub(super) fn try_again(&mut self, c: u32) {
         let client = self.clients.get(c);
         if client.waits == Waits::Own {
             client.waits = Waits::No;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::buffer::Buffer;
 use super::end::End;
+use super::root::Root;
 use crate::wire::Dialect;
 
 /// What has been agreed.
@@ -33,6 +34,7 @@ pub struct Upstream {
     pub clunks: VecDeque<u32>,
     /// How many of our own clunks are upstream.
     pub clunking: usize,
+    pub root: Root,
 }
 
 impl Default for Upstream {
@@ -46,6 +48,7 @@ impl Default for Upstream {
             flushes: VecDeque::new(),
             clunks: VecDeque::new(),
             clunking: 0,
+            root: Root::default(),
         }
     }
 }

@@ -47,10 +47,12 @@ pub mod types {
     pub const RVERSION: u8 = 101;
     pub const TAUTH: u8 = 102;
     pub const TATTACH: u8 = 104;
+    pub const RATTACH: u8 = 105;
     pub const RERROR: u8 = 107;
     pub const TFLUSH: u8 = 108;
     pub const RFLUSH: u8 = 109;
     pub const TWALK: u8 = 110;
+    pub const RWALK: u8 = 111;
     pub const TCLUNK: u8 = 120;
     pub const TOPENFD: u8 = 98;
 }

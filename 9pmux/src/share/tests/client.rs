@@ -72,6 +72,8 @@ pub struct Client {
     asked: Vec<Asked>,
     sent: u64,
     sessions: u32,
+    /// Everybody attaches as the same user, mostly to the same tree.
+    pub once: bool,
 }
 
 const FIDS: u32 = 14;
@@ -94,6 +96,7 @@ impl Client {
             asked: Vec::new(),
             sent: 0,
             sessions: 0,
+            once: false,
         }
     }
 
@@ -188,6 +191,10 @@ impl Client {
         }
     }
 
+    fn uname(&self) -> String {
+        if self.once { "all".to_owned() } else { self.name.clone() }
+    }
+
     fn ask_version(&mut self, random: &mut Random) {
         let name = match random.below(12) {
             0 => "9P1999",
@@ -204,7 +211,7 @@ impl Client {
         if random.one_in(6) {
             // Without waiting: it may be told that there is no version.
             let tag = self.tag(random);
-            let message = attach(self.dialect, tag, 0, NOFID, &self.name, "x");
+            let message = attach(self.dialect, tag, 0, NOFID, &self.uname(), "x");
             let id = id_of(0, "x");
             self.send(message, Expect::Any, id, Some((0, Fid::Live(id))));
         }
@@ -229,8 +236,9 @@ impl Client {
         let (Some(fid), tag) = (self.absent(random), self.tag(random)) else {
             return;
         };
-        let aname = format!("a{}", random.below(3));
-        let (dialect, name) = (self.dialect, self.name.clone());
+        let trees = if self.once && !random.one_in(8) { 1 } else { 3 };
+        let aname = format!("a{}", random.below(trees));
+        let (dialect, name) = (self.dialect, self.uname());
         let auth = self.some(random, |fid| matches!(fid, Fid::Auth(..)));
         match auth {
             None if random.one_in(3) => {
@@ -419,7 +427,7 @@ impl Client {
                 (walk(tag, other, fid, &[]), Refusal::FidInUse)
             }
             (4, Some(fid), Some((afid, _))) => {
-                let message = attach(self.dialect, tag, fid, afid, &self.name, "a0");
+                let message = attach(self.dialect, tag, fid, afid, &self.uname(), "a0");
                 (message, Refusal::NotAuth)
             }
             (5, ..) => {

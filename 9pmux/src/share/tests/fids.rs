@@ -287,6 +287,25 @@ fn an_auth_fid_is_its_makers_and_for_what_it_was_made() {
 }
 
 #[test]
+fn who_may_not_attach_is_refused_here() {
+    for dialect in Dialect::ALL {
+        let unames = ["glenda", "7"].map(String::from).to_vec();
+        let anames = vec!["tree".to_owned()];
+        let mut bench = Bench::with(dialect, Config { unames, anames, ..Config::default() });
+        let id = bench.client();
+        for (uname, aname) in [("root", "tree"), ("glenda", "etc"), ("", "")] {
+            bench.refused(id, &auth(dialect, 2, 7, uname, aname), NotAllowed);
+            bench.refused(id, &attach(dialect, 2, 1, !0, uname, aname), NotAllowed);
+        }
+        let request = bench.asks(id, &attach(dialect, 2, 1, !0, "glenda", "tree"));
+        bench.server(&made(105, tag(&request)).qid(0, 0).done());
+        assert_eq!(kind(&bench.told(id)), 105);
+        // other messages are nobody's business here
+        bench.asks(id, &read(3, 1, 0, 9));
+    }
+}
+
+#[test]
 fn auth_fids_cost_bounded_memory() {
     let mut bench = Bench::new(Dialect::Plain);
     let id = bench.client();

@@ -34,6 +34,9 @@ pub struct Server {
     pub sloppy: bool,
     /// Some reads wait for what never comes, unless they are flushed.
     pub blocks: bool,
+    /// It lets the connection attach once; who attaches is then nobody in particular.
+    pub once: bool,
+    attached: bool,
     /// A new session may begin before all of the last is gone: somebody has waited long enough.
     pub late: bool,
     pub trace: bool,
@@ -54,6 +57,8 @@ impl Server {
             fails,
             sloppy: false,
             blocks: false,
+            once: false,
+            attached: false,
             late: false,
             trace: false,
             largest: 0,
@@ -201,22 +206,25 @@ impl Server {
             102 => {
                 let names = strings(request, 11, 2);
                 let id = id_of(1, &names[1]);
-                let file = File { uname: names[0].clone(), id, auth: Some(names[1].clone()) };
+                let file = File { uname: self.user(&names[0]), id, auth: Some(names[1].clone()) };
                 self.create(fid, file);
                 made(103, 0).qid(0, id).done()
             }
             104 => {
                 let names = strings(request, 15, 2);
+                let uname = self.user(&names[0]);
                 let afid = u32_at(request, 11);
                 if afid != NOFID {
                     let Some(file) = self.file(afid) else {
                         return failed;
                     };
-                    assert_eq!(file.uname, names[0], "an afid of another");
+                    assert_eq!(file.uname, uname, "an afid of another");
                     assert_eq!(file.auth.as_ref(), Some(&names[1]));
+                } else if self.once && std::mem::replace(&mut self.attached, true) {
+                    return failed;
                 }
                 let id = id_of(0, &names[1]);
-                self.create(fid, File { uname: names[0].clone(), id, auth: None });
+                self.create(fid, File { uname, id, auth: None });
                 made(105, 0).qid(0, id).done()
             }
             110 => self.walk(request, fails, random),
@@ -242,6 +250,10 @@ impl Server {
                 _ => failed,
             },
         }
+    }
+
+    fn user(&self, uname: &str) -> String {
+        if self.once { String::new() } else { uname.to_owned() }
     }
 
     fn walk(&mut self, request: &[u8], fails: bool, random: &mut Random) -> Vec<u8> {

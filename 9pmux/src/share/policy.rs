@@ -1,0 +1,105 @@
+//! As whom, and to which trees, clients may attach, where that is limited.
+//!
+//! A server that knows its users by this connection alone takes every uname for true. A Tauth or Tattach
+//! goes on as it came or not at all: nothing in it is replaced, so that client and server always agree who
+//! it is. In 9P2000.u and 9P2000.L a user has a number besides; servers go by the one or the other, so
+//! both are looked at.
+
+use super::config::Config;
+use crate::wire::{Dialect, u16_at, u32_at};
+
+/// No number of a user.
+const NONE: u32 = u32::MAX;
+
+/// Whether somebody may attach of whom `names` says: uname, aname, and in some dialects the number.
+pub fn allows(config: &Config, dialect: Dialect, names: &[u8]) -> bool {
+    if config.unames.is_empty() && config.anames.is_empty() {
+        return true;
+    }
+    let (uname, rest) = string(names);
+    let (aname, rest) = string(rest);
+    let number = if dialect == Dialect::Plain { NONE } else { u32_at(rest, 0) };
+    let listed = |list: &[String], name: &[u8]| {
+        list.is_empty() || list.iter().any(|allowed| allowed.as_bytes() == name)
+    };
+    // A name may be missing where there is a number.
+    let by_name = uname.is_empty() && number != NONE || listed(&config.unames, uname);
+    let by_number = number == NONE || listed(&config.unames, number.to_string().as_bytes());
+    by_name && by_number && listed(&config.anames, aname)
+}
+
+/// A string and what is behind it, which is known to be there.
+fn string(bytes: &[u8]) -> (&[u8], &[u8]) {
+    bytes[2..].split_at(u16_at(bytes, 0) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dialect: Dialect, uname: &str, aname: &str, number: u32) -> Vec<u8> {
+        let mut names = Vec::new();
+        for name in [uname, aname] {
+            names.extend((name.len() as u16).to_le_bytes());
+            names.extend(name.as_bytes());
+        }
+        if dialect != Dialect::Plain {
+            names.extend(number.to_le_bytes());
+        }
+        names
+    }
+
+    fn list(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn without_lists_everybody_may() {
+        for dialect in Dialect::ALL {
+            assert!(allows(&Config::default(), dialect, &names(dialect, "anybody", "", 0)));
+        }
+    }
+
+    #[test]
+    fn users_and_trees_are_those_of_the_lists() {
+        let config = Config {
+            unames: list(&["glenda", "rsc"]),
+            anames: list(&["", "main"]),
+            ..Config::default()
+        };
+        for dialect in Dialect::ALL {
+            for (uname, aname, may) in [
+                ("glenda", "main", true),
+                ("rsc", "", true),
+                ("rs", "", false),
+                ("rscc", "", false),
+                ("", "", false),
+                ("glenda\0", "", false),
+                ("glenda", "mai", false),
+                ("glenda", "main/", false),
+            ] {
+                let allowed = allows(&config, dialect, &names(dialect, uname, aname, NONE));
+                assert_eq!(allowed, may, "{uname:?} {aname:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_has_to_be_in_the_list_too() {
+        let config = Config { unames: list(&["glenda", "1000"]), ..Config::default() };
+        for dialect in [Dialect::U, Dialect::L] {
+            for (uname, number, may) in [
+                ("glenda", 1000, true),
+                ("glenda", NONE, true),
+                ("", 1000, true),
+                ("glenda", 0, false),
+                ("", 0, false),
+                ("root", 1000, false),
+                ("", NONE, false),
+            ] {
+                let allowed = allows(&config, dialect, &names(dialect, uname, "", number));
+                assert_eq!(allowed, may, "{uname:?} {number}");
+            }
+        }
+    }
+}

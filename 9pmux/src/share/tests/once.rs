@@ -1,0 +1,169 @@
+//! One attach for all.
+
+use super::Refusal::*;
+use super::bench::Bench;
+use super::made::*;
+use crate::share::{ClientId, Config};
+use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
+
+fn once(dialect: Dialect) -> Bench {
+    Bench::with(dialect, Config { attach_once: true, ..Config::default() })
+}
+
+fn tattach(dialect: Dialect, tag: u16, fid: u32) -> Vec<u8> {
+    attach(dialect, tag, fid, NOFID, "glenda", "tree")
+}
+
+/// The walk of no names that an attach has become: from which fid, to which.
+fn clone_of(request: &[u8]) -> (u32, u32) {
+    assert_eq!((kind(request), request.len(), u16_at(request, HEADER + 8)), (110, 17, 0));
+    (u32_at(request, HEADER), u32_at(request, HEADER + 4))
+}
+
+/// A client that has attached, the first or another one; the fid upstream that is kept, and its own.
+fn attaches(bench: &mut Bench, fid: u32) -> (ClientId, u32, u32) {
+    let id = bench.client();
+    let mut request = bench.asks(id, &tattach(bench.dialect, 5, fid));
+    if kind(&request) == 104 {
+        bench.server(&made(105, tag(&request)).qid(3, 77).done());
+        request = bench.asked();
+    }
+    let (root, own) = clone_of(&request);
+    bench.server(&rwalk(tag(&request), 0));
+    assert_eq!(bench.told(id), made(105, 5).qid(3, 77).done());
+    (id, root, own)
+}
+
+#[test]
+fn the_server_sees_one_tattach_and_each_client_has_a_fid_of_its_own() {
+    for dialect in Dialect::ALL {
+        let mut bench = once(dialect);
+        let (one, root, first) = attaches(&mut bench, 0);
+        let (other, same, second) = attaches(&mut bench, 9);
+        assert_eq!(root, same);
+        assert!(root != first && root != second && first != second);
+        assert_eq!(u32_at(&bench.asks(one, &read(1, 0, 0, 9)), HEADER), first);
+        assert_eq!(u32_at(&bench.asks(other, &read(1, 9, 0, 9)), HEADER), second);
+        // the same client once more, by another fid
+        bench.refused(one, &tattach(dialect, 2, 0), FidInUse);
+        assert_eq!(clone_of(&bench.asks(one, &tattach(dialect, 2, 1))).0, root);
+        // who goes takes its own fid along, and not the root
+        bench.gone(other);
+        for request in bench.upstream() {
+            assert!([108, 120].contains(&kind(&request)));
+            assert!(kind(&request) == 108 || u32_at(&request, HEADER) == second);
+        }
+        attaches(&mut bench, 4);
+    }
+}
+
+#[test]
+fn those_who_ask_meanwhile_wait_for_the_same_answer() {
+    let dialect = Dialect::Plain;
+    let mut bench = once(dialect);
+    let ids: Vec<_> = (0..4).map(|_| bench.client()).collect();
+    let request = bench.asks(ids[0], &tattach(dialect, 1, 0));
+    for id in &ids[1..] {
+        // and what they say behind it waits with it
+        bench.say(*id, &[tattach(dialect, 1, 0), read(2, 0, 0, 9)].concat());
+        assert!(bench.upstream().is_empty());
+    }
+    // one flushes it, one goes, one begins anew
+    bench.say(ids[1], &flush(3, 1));
+    let told = bench.hears(ids[1]);
+    assert_eq!(told[0], made(109, 3).done());
+    // the read behind it goes on, and has no fid
+    assert!(told.len() == 2 && is_refusal(dialect, &told[1], UnknownFid));
+    bench.gone(ids[2]);
+    bench.say(ids[3], &version(500, "9P2000"));
+    assert_eq!(kind(&bench.told(ids[3])), 101);
+    bench.say(ids[3], &tattach(dialect, 8, 3));
+    bench.server(&made(105, tag(&request)).qid(0, 0).done());
+    let walks = bench.upstream();
+    assert_eq!(walks.len(), 2);
+    for (walk, (id, its_tag)) in walks.iter().zip([(ids[0], 1), (ids[3], 8)]) {
+        clone_of(walk);
+        bench.server(&rwalk(tag(walk), 0));
+        assert_eq!(bench.told(id), made(105, its_tag).qid(0, 0).done());
+    }
+    assert!(bench.hears(ids[1]).is_empty());
+}
+
+#[test]
+fn an_error_is_everybodys_and_the_next_tries_again() {
+    for dialect in Dialect::ALL {
+        let mut bench = once(dialect);
+        let ids: Vec<_> = (0..3).map(|_| bench.client()).collect();
+        let request = bench.asks(ids[0], &tattach(dialect, 7, 0));
+        bench.say(ids[1], &tattach(dialect, 8, 0));
+        bench.say(ids[2], &tattach(dialect, 9, 0));
+        bench.failed(&request);
+        for (id, its_tag) in ids.iter().zip(7..) {
+            assert_eq!(bench.told(*id), error(dialect, its_tag, "srv"));
+        }
+        assert!(bench.upstream().is_empty());
+        assert_eq!((bench.share.stats().fids, bench.share.stats().requests), (0, 0));
+        attaches(&mut bench, 0);
+    }
+}
+
+#[test]
+fn other_names_and_auth_go_on_as_they_came() {
+    for dialect in Dialect::ALL {
+        let mut bench = once(dialect);
+        let (id, ..) = attaches(&mut bench, 0);
+        for (uname, aname) in [("glenda", "other"), ("other", "tree"), ("glendat", "ree"), ("", "")]
+        {
+            let request = bench.asks(id, &attach(dialect, 2, 1, NOFID, uname, aname));
+            assert_eq!(kind(&request), 104, "{uname} {aname}");
+            bench.failed(&request);
+            assert_eq!(bench.told(id), error(dialect, 2, "srv"));
+        }
+        let request = bench.asks(id, &auth(dialect, 2, 7, "glenda", "tree"));
+        bench.server(&made(103, tag(&request)).qid(0, 0).done());
+        bench.told(id);
+        let request = bench.asks(id, &attach(dialect, 2, 1, 7, "glenda", "tree"));
+        assert_eq!((kind(&request), u32_at(&request, HEADER + 4) == NOFID), (104, false));
+        if dialect != Dialect::Plain {
+            // another number of the same user's name
+            let message = made(104, 3).u32(3).u32(NOFID).str("glenda").str("tree").u32(0).done();
+            assert_eq!(kind(&bench.asks(id, &message)), 104);
+        }
+    }
+}
+
+#[test]
+fn the_walk_may_fail_and_may_be_flushed() {
+    let dialect = Dialect::Plain;
+    let mut bench = once(dialect);
+    let (id, ..) = attaches(&mut bench, 0);
+    let walk = bench.asks(id, &tattach(dialect, 2, 1));
+    bench.failed(&walk);
+    assert_eq!(bench.told(id), error(dialect, 2, "srv"));
+    bench.refused(id, &read(3, 1, 0, 9), UnknownFid);
+
+    let walk = bench.asks(id, &tattach(dialect, 2, 1));
+    let flushed = bench.asks(id, &flush(3, 2));
+    assert_eq!(u16_at(&flushed, HEADER), tag(&walk));
+    bench.server(&rwalk(tag(&walk), 0));
+    assert_eq!(bench.told(id), made(105, 2).qid(3, 77).done());
+    bench.done(&flushed);
+    assert_eq!(bench.told(id), made(109, 3).done());
+    bench.asks(id, &read(4, 1, 0, 9));
+}
+
+#[test]
+fn the_end_of_the_server_is_told_to_those_who_wait() {
+    let dialect = Dialect::L;
+    let mut bench = once(dialect);
+    let ids: Vec<_> = (0..3).map(|_| bench.client()).collect();
+    for id in &ids {
+        bench.say(*id, &tattach(dialect, 4, 0));
+    }
+    bench.share.server_gone();
+    bench.share.audit();
+    for id in ids {
+        assert!(is_refusal(dialect, &bench.told(id), ServerGone));
+        assert!(bench.share.is_closing(id));
+    }
+}
