@@ -1,7 +1,7 @@
 #!/bin/sh
 # docs.sh [TREE]: what the pages say is there is there. Every relative link in a page leads to a file; every
-# path of the tree that a page names in backticks exists; each picture is of the .dot beside it, by the checksum
-# that tools/draw.sh left in it.
+# path of the tree that a page names in backticks exists, and every test, `file::function`, that docs/9pmux.md
+# names; each picture is of the .dot beside it, by the checksum that tools/draw.sh left in it.
 #
 # Without TREE it looks at this one, and shows that it can fail at others.
 set -eu
@@ -14,7 +14,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # in backticks, what begins with one of these is a path of the tree; with * or ? it stands for at least one
-dirs='abi benches c-tests debian docs examples fuzz include man src tests tools [.]ci'
+dirs='9pmux abi benches c-tests debian docs examples fuzz include man src tests tools [.]ci'
 # but not these, which are plan9port's
 theirs=' src/libmux '
 
@@ -66,7 +66,7 @@ paths() {
 fault() { echo "docs: $*" >>"$work/faults"; }
 
 : >"$work/faults"
-npage=0 nlink=0 npath=0 npicture=0
+npage=0 nlink=0 npath=0 npicture=0 ntest=0
 for page in *.md docs/*.md docs/*/*.md; do
 	[ -f "$page" ] || continue
 	npage=$((npage + 1))
@@ -87,6 +87,16 @@ for page in *.md docs/*.md docs/*/*.md; do
 		for found in $path; do break; done
 		[ -e "$found" ] || fault "$page: $path, which is not there"
 	done <"$work/paths"
+	case $page in
+	*/9pmux.md) ;;
+	*) continue ;;
+	esac
+	grep -o '`[a-z0-9]*::[a-z0-9_]*`' "$page" | tr -d '`' | sort -u >"$work/tests"
+	while read -r name; do
+		ntest=$((ntest + 1))
+		grep -qs "^ *fn ${name#*::}()" "9pmux/src/share/tests/${name%%::*}.rs" "9pmux/tests/${name%%::*}.rs" ||
+			fault "$page: the test $name, which is not there"
+	done <"$work/tests"
 done
 for dot in docs/*.dot; do
 	[ -f "$dot" ] || continue
@@ -104,8 +114,8 @@ if [ -s "$work/faults" ]; then
 	exit 1
 fi
 [ $# -eq 0 ] || exit 0
-if [ $nlink -eq 0 ] || [ $npath -eq 0 ] || [ $npicture -eq 0 ]; then
-	echo "docs: $npage pages, $nlink links, $npath paths, $npicture pictures: it looks at nothing" >&2
+if [ $nlink -eq 0 ] || [ $npath -eq 0 ] || [ $npicture -eq 0 ] || [ $ntest -eq 0 ]; then
+	echo "docs: $npage pages, $nlink links, $npath paths, $npicture pictures, $ntest tests: it looks at nothing" >&2
 	exit 1
 fi
 
@@ -141,5 +151,6 @@ a pattern that stands for nothing|README.md|All of `src/none*.rs`.
 a path in a block of code|README.md|```\n\tsrc/none.sh\n```
 a path behind a line break in backticks|README.md|Run `sh -x\nsrc/none.sh now`.
 a picture of another source|docs/x.dot|// changed
+a test that is not there|docs/9pmux.md|As `flushing::none_such` shows.
 !
-echo "docs: $nlink links, $npath paths and $npicture picture in $npage pages are right; $n faults would have been seen"
+echo "docs: $nlink links, $npath paths, $ntest tests and $npicture picture in $npage pages are right; $n faults would have been seen"
