@@ -145,14 +145,9 @@ impl Share {
         client.promised -= request.room as usize;
         let msize = client.msize;
         if request.attaches && kind(message) == types::RWALK {
-            self.stats.replied += 1;
             self.tell_attached(c, request.tag);
-        } else if message.len() > msize as usize {
-            self.refuse(c, request.tag, Refusal::ReplyTooLarge);
         } else {
-            self.stats.replied += 1;
-            self.tell(c, message, |message| {
-                put_tag(message, request.tag);
+            self.pass_on(c, request.tag, message, |message| {
                 if let Some(at) = reply.iounit {
                     let most = msize - IO_HEADER;
                     if u32_at(message, at as usize) > most {
@@ -162,6 +157,26 @@ impl Share {
             });
         }
         self.go_on(c);
+    }
+
+    /// Tells a client what the server has said, if that fits its msize.
+    #[inline]
+    pub(super) fn pass_on(
+        &mut self,
+        c: u32,
+        its_tag: u16,
+        message: &[u8],
+        patch: impl FnOnce(&mut [u8]),
+    ) {
+        if message.len() > self.clients.get(c).msize as usize {
+            self.refuse(c, its_tag, Refusal::ReplyTooLarge);
+        } else {
+            self.stats.replied += 1;
+            self.tell(c, message, |message| {
+                put_tag(message, its_tag);
+                patch(message);
+            });
+        }
     }
 
     /// The request is over: its tag is free, and its fids are mentioned once less.

@@ -53,10 +53,9 @@ impl Share {
         match &mut self.upstream.root {
             Root::Live { fid, names, .. } if **names == *asked_for => Way::WalkOf(*fid),
             Root::Refused { names, error } if **names == *asked_for => {
-                let mut error = error.clone();
-                put_tag(&mut error, tag(message));
+                let error = error.clone();
                 let took = self.took(c, message);
-                self.tell(c, &error, |_| ());
+                self.pass_on(c, tag(message), &error, |_| ());
                 Way::Step(took)
             }
             Root::Asked { names, waiting, .. } if **names == *asked_for => {
@@ -115,6 +114,7 @@ impl Share {
         if let Root::Live { qid, .. } = self.upstream.root {
             let mut message = [0; HEADER + 13];
             message[HEADER..].copy_from_slice(&qid);
+            self.stats.replied += 1;
             self.answer(c, types::RATTACH, its_tag, &mut message);
         }
     }

@@ -108,6 +108,19 @@ fn an_error_is_everybodys_and_the_next_tries_again() {
 }
 
 #[test]
+fn an_error_that_does_not_fit_is_another_error() {
+    let dialect = Dialect::Plain;
+    let mut bench = once(dialect);
+    let (small, large) = (bench.client_of(256), bench.client());
+    let request = bench.asks(small, &tattach(dialect, 1, 0));
+    bench.say(large, &tattach(dialect, 1, 0));
+    let ename = "x".repeat(250);
+    bench.server(&error(dialect, tag(&request), &ename));
+    assert!(is_refusal(dialect, &bench.told(small), ReplyTooLarge));
+    assert_eq!(bench.told(large), error(dialect, 1, &ename));
+}
+
+#[test]
 fn other_names_and_auth_go_on_as_they_came() {
     for dialect in Dialect::ALL {
         let mut bench = once(dialect);
