@@ -44,6 +44,10 @@ impl Client {
         self.stream.write_all(&message(kind, tag, body)).unwrap();
     }
 
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
     pub fn receive(&mut self) -> Option<Got> {
         read_message(&mut self.stream).expect("a reply, or the end")
     }

@@ -90,6 +90,12 @@ impl Program {
         line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
     }
 
+    /// How many descriptors it has open, where the system tells.
+    pub fn descriptors(&self) -> Option<usize> {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).ok()?;
+        Some(open.count())
+    }
+
     pub fn wait_said(&self, words: &str) -> String {
         let mut found = None;
         wait_for(words, || {
