@@ -67,6 +67,10 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = defaults().max_fids as u64,
         value_parser = clap::value_parser!(u64).range(1..=1 << 22))]
     max_fids: u64,
+    /// Let so many bytes of replies wait for one client
+    #[arg(long, value_name = "BYTES", default_value_t = defaults().max_reply_bytes as u64,
+        value_parser = clap::value_parser!(u64).range(256..=1 << 30))]
+    max_bytes: u64,
     /// Give the server so long to be reached, and to answer Tversion
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
@@ -132,6 +136,7 @@ impl Serve {
                 attach_once: self.attach_once,
                 max_inflight: self.max_inflight as usize,
                 max_fids: self.max_fids as usize,
+                max_reply_bytes: self.max_bytes as usize,
                 version_timeout: self.timeout,
                 ..defaults()
             },
@@ -168,12 +173,12 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_ordered() {
-        let order =
-            parse("serve --dialect 9P2000.L --msize 8192 --max-fids 7 --timeout 0.5 -vv a b -")
-                .unwrap();
+        let limits = "--msize 8192 --max-fids 7 --max-bytes 300 --timeout 0.5";
+        let order = parse(&format!("serve --dialect 9P2000.L {limits} -vv a b -")).unwrap();
         assert_eq!(order.listen, [Address::Service("b".into()), Address::Stdio]);
         assert_eq!(order.config.dialect, Some(Dialect::L));
         assert_eq!((order.config.msize, order.config.max_fids), (8192, 7));
+        assert_eq!(order.config.max_reply_bytes, 300);
         assert_eq!(order.config.version_timeout, Duration::from_millis(500));
         assert!(order.messages);
     }
@@ -185,6 +190,7 @@ mod tests {
             "serve a",
             "serve a b --msize 255",
             "serve a b --max-inflight 0",
+            "serve a b --max-bytes 255",
             "serve a b --timeout 0",
             "serve a b --timeout nan",
             "serve a b --dialect 9P2001",

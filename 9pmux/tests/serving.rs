@@ -192,6 +192,29 @@ fn limits_are_kept() {
 }
 
 #[test]
+fn the_bytes_that_may_wait_for_a_client_are_limited() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let _program = Program::serving(&stub.address(), &socket, &["--max-bytes", "10000"]);
+    let mut client = Client::attach(&socket);
+    client.open(2, "slow");
+    for tag in 10..20 {
+        client.send(116, tag, &read(2, 0, 4000));
+    }
+    // as many at the server as may bring ten thousand bytes
+    wait_for("two reads are at the server", || stub.held() == 2);
+    for tag in 10..20u16 {
+        client.send(108, 99, &tag.to_le_bytes());
+        assert_eq!(client.receive().unwrap().kind, 109);
+        assert!(stub.held() <= 2);
+    }
+    wait_for("none is left", || stub.held() == 0);
+    // one that asks for more than that at once gets it
+    client.open(3, "big");
+    assert_eq!(client.read(3, 0, 60_000).len(), 60_000);
+}
+
+#[test]
 fn two_verbose_options_show_each_message() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
