@@ -7,6 +7,7 @@ mod support;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicUsize;
@@ -14,9 +15,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
 use support::client::{Client, read};
-use support::program::{Program, Signal};
+use support::program::{Program, Signal, serve};
 use support::stub::{HELLO, Stub};
-use support::{Place, body, message, string, wait_for};
+use support::{Place, body, message, read_message, string, unix, wait_for};
 
 /// A client with this many reads that the server does not answer.
 fn waits(stub: &Stub, client: &mut Client, reads: u16) {
@@ -108,6 +109,62 @@ fn the_end_of_the_server_is_told_to_everybody() {
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("closed the connection"), "{said:?}");
     assert!(!socket.exists());
+}
+
+/// It has said more than is read at once, and is gone when the next request is written to it.
+#[test]
+fn what_the_server_has_said_counts_though_nothing_can_be_written_to_it() {
+    const READ: usize = 60_000;
+    let place = Place::new();
+    let socket = place.path("s");
+    let listener = UnixListener::bind(place.path("server")).unwrap();
+    let program = Program::start(serve(&[&unix(&place.path("server")), &unix(&socket)]));
+    let server = listener.accept().unwrap().0;
+    program.wait_socket(&socket);
+    let mut client = Client::connect(&socket).unwrap();
+    let mut input = server.try_clone().unwrap();
+    let mut takes = |client: &mut Client, kind, tag, body: &[u8]| {
+        client.send(kind, tag, body);
+        let got = read_message(&mut input).unwrap().unwrap();
+        assert_eq!(got.kind, kind);
+        got.tag
+    };
+    let version = body(&[&65536u32.to_le_bytes(), &string("9P2000")]);
+    let tag = takes(&mut client, 100, 0xffff, &version);
+    (&server).write_all(&message(101, tag, &version)).unwrap();
+    assert_eq!(client.receive().unwrap().kind, 101);
+    let attach = body(&[&[0; 4], &[0xff; 4], &string("glenda"), &string("")]);
+    let tag = takes(&mut client, 104, 1, &attach);
+    (&server).write_all(&message(105, tag, &[0; 13])).unwrap();
+    assert_eq!(client.receive().unwrap().kind, 105);
+    let mut replies = Vec::new();
+    for n in 0..12 {
+        let tag = takes(&mut client, 116, n, &read(0, 0, READ as u32));
+        replies.extend(message(117, tag, &[&(READ as u32).to_le_bytes()[..], &[7; READ]].concat()));
+    }
+    // while it is stopped, so that all this has happened when it looks
+    program.signal(Signal::STOP);
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&server, replies.len());
+    server.set_nonblocking(true).unwrap();
+    let mut said = 0;
+    while let Ok(n) = (&server).write(&replies[said..])
+        && n > 0
+    {
+        said += n;
+    }
+    drop((server, input));
+    client.send(124, 100, &[0; 4]);
+    program.signal(Signal::CONT);
+    let whole = said / (READ + 11);
+    assert!(whole > 0);
+    for n in 0..whole {
+        let got = client.receive().unwrap();
+        assert_eq!((got.kind, got.tag), (117, n as u16), "reply {n} of {whole}");
+    }
+    while let Some(got) = client.receive() {
+        assert_eq!(got.kind, 107);
+    }
+    assert_eq!(program.end().0.code(), Some(5));
 }
 
 #[test]

@@ -34,6 +34,9 @@ use crate::share::{ClientId, Config, End, Share};
 /// What is read of the server at once.
 const SERVER_READ: usize = 128 * 1024;
 
+/// So often, when it takes nothing any more: as much as a socket holds.
+const LAST_READS: usize = 64;
+
 /// And of a client, which the share may have to keep.
 const CLIENT_READ: usize = 64 * 1024;
 
@@ -290,6 +293,21 @@ impl Driver {
         }
     }
 
+    /// Nothing can be written to the server any more. What it has said counts even so, up to a bound: it
+    /// could go on for ever.
+    fn server_deaf(&mut self) {
+        for _ in 0..LAST_READS {
+            let Some(server) = &self.server else {
+                return;
+            };
+            match server.stream.read(&mut self.buffer) {
+                Moved::Bytes(n) => self.share.server_bytes(&self.buffer[..n]),
+                Moved::Blocked | Moved::Over => break,
+            }
+        }
+        self.server_gone();
+    }
+
     fn read_clients(&mut self) {
         let mut reading = std::mem::take(&mut self.reading);
         self.peers.take_listed(&mut reading);
@@ -425,7 +443,7 @@ impl Driver {
             match server.stream.write(self.share.server_output()) {
                 Moved::Bytes(n) => self.share.server_wrote(n),
                 Moved::Blocked => server.blocked = true,
-                Moved::Over => return self.server_gone(),
+                Moved::Over => return self.server_deaf(),
             }
         }
         if ask(&self.watch, Source::Server, server).is_err() {
