@@ -68,6 +68,22 @@ fn sigint_ends_it_cleanly() {
 }
 
 #[test]
+fn a_second_signal_ends_a_server_too_that_was_started_and_stays() {
+    let place = Place::new();
+    let (socket, asked) = (place.path("s"), place.path("asked"));
+    let stays = "while :; do sleep 1; done";
+    let server = format!("exec!trap 'echo >{}' TERM; {stays}", asked.display());
+    let program = Program::serving(&server, &socket, &[]);
+    // both are there when it goes on, so it never had the time to ask the server kindly
+    program.signal(Signal::STOP);
+    program.signal(Signal::TERM);
+    program.signal(Signal::INT);
+    program.signal(Signal::CONT);
+    assert!(program.end().0.success());
+    assert!(!asked.exists());
+}
+
+#[test]
 fn sighup_does_nothing() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");

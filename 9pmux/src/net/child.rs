@@ -31,18 +31,24 @@ pub fn start(command: &str) -> io::Result<(OwnedFd, Started)> {
 }
 
 impl Started {
-    /// Waits for its end, after the connection to it was closed; then makes it end.
-    pub fn end(&mut self) -> Option<ExitStatus> {
+    /// Waits for its end, after the connection to it was closed; then makes it end, at once if `hurry`
+    /// says so.
+    pub fn end(&mut self, mut hurry: impl FnMut() -> bool) -> Option<ExitStatus> {
         for signal in [None, Some(Signal::TERM), Some(Signal::KILL)] {
-            if let Some(signal) = signal {
-                let _ = kill_process_group(Pid::from_child(&self.0), signal);
+            match signal {
+                Some(Signal::TERM) if hurry() => continue,
+                Some(signal) => drop(kill_process_group(Pid::from_child(&self.0), signal)),
+                None => {}
             }
             let since = Instant::now();
-            while since.elapsed() < PATIENCE {
+            loop {
                 match self.0.try_wait() {
                     Ok(None) => sleep(Duration::from_millis(5)),
                     Ok(status) => return status,
                     Err(_) => return None,
+                }
+                if since.elapsed() >= PATIENCE || signal != Some(Signal::KILL) && hurry() {
+                    break;
                 }
             }
         }
@@ -52,6 +58,6 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        self.end();
+        self.end(|| false);
     }
 }

@@ -11,7 +11,6 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -26,6 +25,7 @@ use super::descriptors;
 use super::dial::Dialled;
 use super::failure::{Failure, words};
 use super::peers::{Peer, Peers};
+use super::signals;
 use super::stream::{Moved, Stream};
 use super::tell;
 use super::watch::{Source, Told, Watch};
@@ -187,7 +187,12 @@ impl Driver {
         );
         // A server that was started here ends by that.
         self.server = None;
-        let status = self.child.take().and_then(|mut child| child.end());
+        let status = self.child.take().and_then(|mut child| {
+            child.end(|| {
+                self.signalled += signals::count(&mut self.signals);
+                self.signalled > 1
+            })
+        });
         match self.share.ended() {
             None | Some(End::HungUp) => Ok(()),
             Some(end) => {
@@ -255,12 +260,7 @@ impl Driver {
     }
 
     fn signal(&mut self) {
-        let mut bytes = [0; 16];
-        while let Ok(n) = self.signals.read(&mut bytes)
-            && n > 0
-        {
-            self.signalled += n as u32;
-        }
+        self.signalled += signals::count(&mut self.signals);
         if self.signalled > 0 && self.share.ended().is_none() {
             info!("a signal ends it");
             self.share.hang_up();

@@ -1,7 +1,7 @@
 //! SIGTERM and SIGINT, as bytes to be read. SIGHUP does nothing: who posts a service and logs out wants
 //! it to stay.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,4 +17,15 @@ pub fn catch() -> io::Result<UnixStream> {
     // Caught, and not ignored: programs that are started here would inherit that.
     signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
     Ok(end)
+}
+
+/// How many have come since the last time.
+pub fn count(signals: &mut UnixStream) -> u32 {
+    let (mut bytes, mut count) = ([0; 16], 0);
+    while let Ok(n) = signals.read(&mut bytes)
+        && n > 0
+    {
+        count += n as u32;
+    }
+    count
 }
