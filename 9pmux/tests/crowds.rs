@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
 use std::sync::atomic::Ordering::SeqCst;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::client::Client;
-use support::program::{Program, Signal, serve_within};
+use support::program::{Program, Signal, serve, serve_within};
 use support::stub::Stub;
 use support::{Place, unix, wait_for};
 
@@ -39,6 +42,40 @@ fn without_descriptors_it_serves_on_and_says_so() {
     assert!(said.len() < 5, "said again and again: {said:?}");
     program.signal(Signal::TERM);
     assert!(program.end().0.success());
+}
+
+#[test]
+fn who_comes_and_goes_at_the_limit_does_not_fill_the_log() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::start(serve_within(24, &[&stub.address(), &unix(&socket)]));
+    program.wait_socket(&socket);
+    for _ in 0..20 {
+        let clients: Vec<_> = (0..40).map(|_| Client::connect(&socket).unwrap()).collect();
+        program.wait_said("no room for another client");
+        for mut client in clients {
+            client.version();
+        }
+    }
+    assert!(program.said().len() < 5, "{:?}", program.said());
+}
+
+/// One that is handed in, and that somebody else shuts down.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_listener_that_fails_keeps_nobody_from_another() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = serve(&[&stub.address(), "fd!0", &unix(&socket)]);
+    command.stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())));
+    let program = Program::start(command);
+    program.wait_socket(&socket);
+    rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+    program.wait_said("a client can not be let in at fd!0");
+    for _ in 0..3 {
+        Client::attach(&socket).stat(0);
+    }
 }
 
 #[test]

@@ -45,8 +45,10 @@ pub enum Came {
     Nobody,
     /// Somebody who has gone again.
     Gone,
-    /// Somebody waits, and can not be let in now.
-    Full(io::Error),
+    /// Somebody waits, and can not be let in now: what is missing comes back when others go.
+    Full(Errno),
+    /// Nobody can be let in.
+    Failed(Errno),
 }
 
 impl Listener {
@@ -73,7 +75,10 @@ impl Listener {
             Err(Errno::AGAIN) => Came::Nobody,
             // The first has gone again while it waited; the others come of networks, likewise about it.
             Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => Came::Gone,
-            Err(error) => Came::Full(error.into()),
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)) => {
+                Came::Full(error)
+            }
+            Err(error) => Came::Failed(error),
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Order;
@@ -95,7 +96,12 @@ pub fn raise_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
-/// How many there may be.
-pub fn limit() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+/// What to do about an error that says that there are too many, for the end of a line.
+pub fn hint(error: Errno) -> String {
+    match (error, getrlimit(Resource::Nofile).current) {
+        (Errno::MFILE, Some(most)) => {
+            format!("; the limit is {most} descriptors, raise it by ulimit -n")
+        }
+        _ => String::new(),
+    }
 }

@@ -9,6 +9,7 @@
 //! Clients are let in after all that was told has been looked at: a number that is used again is not
 //! taken for the one who had it in the same turn.
 
+use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::os::fd::AsRawFd;
@@ -46,6 +47,9 @@ const ACCEPTED: usize = 64;
 /// When the system has had no room for another client, it is asked again after this.
 const FULL: Duration = Duration::from_secs(1);
 
+/// And it is told no more often than this.
+const COMPLAINTS: Duration = Duration::from_secs(60);
+
 /// How long clients may take their last replies.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -59,6 +63,8 @@ pub struct Driver {
     listeners: Vec<Listener>,
     /// Until when nobody is let in, if there was no room.
     full: Option<Instant>,
+    /// When that was last told.
+    complained: Cell<Option<Instant>>,
     peers: Peers,
     signals: UnixStream,
     signalled: u32,
@@ -109,6 +115,7 @@ impl Driver {
             child: server.child,
             listeners: Vec::new(),
             full: None,
+            complained: Cell::new(None),
             peers: Peers::default(),
             signals,
             signalled: 0,
@@ -348,6 +355,7 @@ impl Driver {
         if self.full.is_some_and(|until| self.now < until) {
             return;
         }
+        let mut full = None;
         for n in 0..self.listeners.len() {
             let mut room = ACCEPTED;
             while self.listeners[n].ready && room > 0 {
@@ -355,32 +363,44 @@ impl Driver {
                 match self.listeners[n].accept() {
                     Came::Client(stream) => {
                         if let Err(error) = self.connected(stream) {
-                            warn!(
+                            self.complain(format_args!(
                                 "a client can not be waited for, and is sent away: {}",
                                 words(&error)
-                            );
+                            ));
                         }
                     }
                     Came::Gone => {}
-                    Came::Nobody => {
-                        self.listeners[n].ready = false;
-                        self.full = None;
-                    }
+                    Came::Nobody => self.listeners[n].ready = false,
                     Came::Full(error) => {
-                        if self.full.is_none() {
-                            warn!(
-                                "no room for another client ({}): {} are served, others wait until one goes; \
-                                 the limit is {} descriptors, raise it by ulimit -n",
-                                words(&error),
-                                self.peers.len(),
-                                descriptors::limit()
-                            );
-                        }
-                        self.full = Some(self.now + FULL);
-                        return;
+                        self.complain(format_args!(
+                            "no room for another client ({}): {} are served, others wait until one goes{}",
+                            words(&error.into()),
+                            self.peers.len(),
+                            descriptors::hint(error)
+                        ));
+                        full = Some(self.now + FULL);
+                        break;
+                    }
+                    Came::Failed(error) => {
+                        self.complain(format_args!(
+                            "a client can not be let in at {}: {}",
+                            self.listeners[n].address(),
+                            words(&error.into())
+                        ));
+                        full = Some(self.now + FULL);
+                        break;
                     }
                 }
             }
+        }
+        self.full = full;
+    }
+
+    /// Warns of what a client may bring about, and not at its pace.
+    fn complain(&self, what: std::fmt::Arguments<'_>) {
+        if self.complained.get().is_none_or(|since| self.now - since >= COMPLAINTS) {
+            self.complained.set(Some(self.now));
+            warn!("{what}");
         }
     }
 
