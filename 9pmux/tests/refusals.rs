@@ -6,7 +6,7 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use support::client::Client;
 use support::program::{NINEPMUX, Program, Signal, serve, serve_within};
@@ -16,6 +16,7 @@ use support::{Place, unix, wait_for};
 const USAGE: i32 = 2;
 const REACH: i32 = 3;
 const ANNOUNCE: i32 = 4;
+const GONE: i32 = 5;
 const SILENT: i32 = 6;
 const VERSION: i32 = 7;
 const GARBLED: i32 = 8;
@@ -178,6 +179,17 @@ fn a_server_that_does_not_answer() {
     assert_eq!(got.kind, 107);
     assert_eq!(client.receive(), None);
     assert_eq!(program.end().0.code(), Some(SILENT));
+}
+
+#[test]
+fn a_server_whose_connection_breaks() {
+    use rustix::net::{AddressFamily, SocketType, socket};
+    let place = Place::new();
+    let mut command = serve(&["fd!0", &unix(&place.path("s"))]);
+    // one that was never made has no end, but an error
+    let never = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    command.stdin(Stdio::from(never));
+    refuses(command, GONE, "the connection is broken: ");
 }
 
 #[test]

@@ -226,8 +226,11 @@ fn two_verbose_options_show_each_message() {
         "server <- Twalk",
         "server -> Rwalk",
         "<- Ropen tag 1",
-        "has gone",
+        "has gone, it has closed the connection: ",
     ] {
         program.wait_said(words);
     }
+    let mut garbled = Client::connect(&socket).unwrap();
+    garbled.stream.write_all(&[3, 0, 0, 0, 100, 0, 0]).unwrap();
+    program.wait_said("has gone, it was sent away: ");
 }

@@ -11,11 +11,13 @@
 
 use std::cell::Cell;
 use std::collections::hash_map::RandomState;
+use std::fmt::{self, Display, Formatter};
 use std::hash::{BuildHasher, Hasher};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::Order;
@@ -53,12 +55,34 @@ const COMPLAINTS: Duration = Duration::from_secs(60);
 /// How long clients may take their last replies.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Why a client has gone.
+enum Went {
+    /// It was sent away.
+    Away,
+    /// It has closed the connection, or that has ended by an error.
+    By(Option<Errno>),
+}
+
+impl Display for Went {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Went::Away => f.write_str("it was sent away"),
+            Went::By(None) => f.write_str("it has closed the connection"),
+            Went::By(Some(error)) => {
+                write!(f, "its connection is broken ({})", words(&(*error).into()))
+            }
+        }
+    }
+}
+
 /// Everything that the loop turns.
 pub struct Driver {
     share: Share,
     watch: Watch,
     server_address: Address,
     server: Option<Peer>,
+    /// The error by which its connection has ended.
+    lost: Option<Errno>,
     child: Option<Started>,
     listeners: Vec<Listener>,
     /// Until when nobody is let in, if there was no room.
@@ -112,6 +136,7 @@ impl Driver {
             watch,
             server_address: order.server.clone(),
             server: Some(Peer::new(server.stream)),
+            lost: None,
             child: server.child,
             listeners: Vec::new(),
             full: None,
@@ -200,9 +225,10 @@ impl Driver {
                 self.signalled > 1
             })
         });
-        match self.share.ended() {
-            None | Some(End::HungUp) => Ok(()),
-            Some(end) => {
+        match (self.share.ended(), self.lost) {
+            (None | Some(End::HungUp), _) => Ok(()),
+            (Some(End::Gone), Some(error)) => Err(Failure::Lost(self.server_address, error.into())),
+            (Some(end), _) => {
                 // Otherwise it was made to end.
                 let status = status.filter(|_| *end == End::Gone);
                 Err(Failure::End(self.server_address, end.clone(), status))
@@ -289,12 +315,13 @@ impl Driver {
                 self.share.server_bytes(&self.buffer[..n]);
             }
             Moved::Blocked => server.readable = false,
-            Moved::Over => self.server_gone(),
+            Moved::Over(why) => self.server_gone(why),
         }
     }
 
-    fn server_gone(&mut self) {
+    fn server_gone(&mut self, why: Option<Errno>) {
         if let Some(server) = self.server.take() {
+            self.lost = why;
             self.watch.remove(&server.stream, server.asked);
             self.share.server_gone();
         }
@@ -302,17 +329,17 @@ impl Driver {
 
     /// Nothing can be written to the server any more. What it has said counts even so, up to a bound: it
     /// could go on for ever.
-    fn server_deaf(&mut self) {
+    fn server_deaf(&mut self, why: Option<Errno>) {
         for _ in 0..LAST_READS {
             let Some(server) = &self.server else {
                 return;
             };
             match server.stream.read(&mut self.buffer) {
                 Moved::Bytes(n) => self.share.server_bytes(&self.buffer[..n]),
-                Moved::Blocked | Moved::Over => break,
+                Moved::Blocked | Moved::Over(_) => break,
             }
         }
-        self.server_gone();
+        self.server_gone(why);
     }
 
     fn read_clients(&mut self) {
@@ -331,7 +358,7 @@ impl Driver {
         if !self.share.wants_read(id) {
             // That it has gone counts, even if what it said before is not wanted now.
             if peer.over {
-                self.gone(id);
+                self.gone(id, &Went::By(None));
             }
             return;
         }
@@ -347,7 +374,7 @@ impl Driver {
                 }
             }
             Moved::Blocked => peer.readable = false,
-            Moved::Over => self.gone(id),
+            Moved::Over(why) => self.gone(id, &Went::By(why)),
         }
     }
 
@@ -397,7 +424,7 @@ impl Driver {
     }
 
     /// Warns of what a client may bring about, and not at its pace.
-    fn complain(&self, what: std::fmt::Arguments<'_>) {
+    fn complain(&self, what: fmt::Arguments<'_>) {
         if self.complained.get().is_none_or(|since| self.now - since >= COMPLAINTS) {
             self.complained.set(Some(self.now));
             warn!("{what}");
@@ -416,13 +443,13 @@ impl Driver {
     }
 
     /// A client has gone, or is sent away.
-    fn gone(&mut self, id: ClientId) {
+    fn gone(&mut self, id: ClientId, why: &Went) {
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
         if let Some(had) = self.share.client_info(id) {
             info!(
-                "client {} has gone: {} messages, {} fids and {} requests left",
+                "client {} has gone, {why}: {} messages, {} fids and {} requests left",
                 id.index(),
                 had.messages,
                 had.fids,
@@ -463,11 +490,11 @@ impl Driver {
             match server.stream.write(self.share.server_output()) {
                 Moved::Bytes(n) => self.share.server_wrote(n),
                 Moved::Blocked => server.blocked = true,
-                Moved::Over => return self.server_deaf(),
+                Moved::Over(why) => return self.server_deaf(why),
             }
         }
-        if ask(&self.watch, Source::Server, server).is_err() {
-            self.server_gone();
+        if let Err(error) = ask(&self.watch, Source::Server, server) {
+            self.server_gone(Errno::from_io_error(&error));
         }
     }
 
@@ -480,13 +507,14 @@ impl Driver {
             match peer.stream.write(self.share.output(id)) {
                 Moved::Bytes(n) => self.share.client_wrote(id, n),
                 Moved::Blocked => peer.blocked = true,
-                Moved::Over => return self.gone(id),
+                Moved::Over(why) => return self.gone(id, &Went::By(why)),
             }
         }
-        if self.share.is_closing(id) && self.share.output(id).is_empty()
-            || ask(&self.watch, Source::Client(id.index()), peer).is_err()
-        {
-            return self.gone(id);
+        if self.share.is_closing(id) && self.share.output(id).is_empty() {
+            return self.gone(id, &Went::Away);
+        }
+        if let Err(error) = ask(&self.watch, Source::Client(id.index()), peer) {
+            return self.gone(id, &Went::By(Errno::from_io_error(&error)));
         }
         if peer.readable {
             self.peers.list(id);

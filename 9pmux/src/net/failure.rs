@@ -18,6 +18,8 @@ pub enum Failure {
     Announce(Address, String),
     /// The session with the server has ended, and perhaps the server, which was started here.
     End(Address, End, Option<ExitStatus>),
+    /// The connection to the server has ended by an error.
+    Lost(Address, io::Error),
 }
 
 impl Failure {
@@ -28,7 +30,7 @@ impl Failure {
             Failure::System(..) => 1,
             Failure::Reach(..) => 3,
             Failure::Announce(..) => 4,
-            Failure::End(_, End::Gone | End::HungUp, _) => 5,
+            Failure::End(_, End::Gone | End::HungUp, _) | Failure::Lost(..) => 5,
             Failure::End(_, End::NoAnswer, _) => 6,
             Failure::End(_, End::NoVersion(_), _) => 7,
             Failure::End(_, End::Garbled(_), _) => 8,
@@ -46,6 +48,10 @@ impl Display for Failure {
             Failure::System(what, error) => write!(f, "{what}: {}", words(error)),
             Failure::Reach(server, why) => write!(f, "cannot reach the server {server}: {why}"),
             Failure::Announce(address, why) => write!(f, "cannot announce {address}: {why}"),
+            Failure::Lost(server, error) => {
+                let why = words(error);
+                write!(f, "{server}: the connection is broken: {why}: mend that, then start 9pmux")
+            }
             Failure::End(server, end, status) => {
                 write!(f, "{server}: {end}")?;
                 if let Some(status) = status {

@@ -22,8 +22,8 @@ pub enum Moved {
     Bytes(usize),
     /// None now.
     Blocked,
-    /// None any more.
-    Over,
+    /// None any more: it was closed, or there was this error.
+    Over(Option<Errno>),
 }
 
 impl Stream {
@@ -143,9 +143,9 @@ impl Stream {
 #[inline]
 fn moved(result: Result<usize, Errno>) -> Moved {
     match result {
-        Ok(0) => Moved::Over,
+        Ok(0) | Err(Errno::PIPE | Errno::CONNRESET) => Moved::Over(None),
         Ok(n) => Moved::Bytes(n),
         Err(Errno::AGAIN) => Moved::Blocked,
-        Err(_) => Moved::Over,
+        Err(error) => Moved::Over(Some(error)),
     }
 }
