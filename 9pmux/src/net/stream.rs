@@ -125,19 +125,43 @@ impl Stream {
     /// Who is at the other end, for logs.
     pub fn peer(&self) -> String {
         #[cfg(target_os = "linux")]
-        if let Ok(who) = sockopt::socket_peercred(&self.input)
-            && who.pid.as_raw_nonzero().get() > 0
-        {
-            return format!("process {} of user {}", who.pid, who.uid.as_raw());
+        match caller(self.input.as_fd()) {
+            Some(who) if who.pid > 0 => return format!("process {} of user {}", who.pid, who.uid),
+            // one of a container has no number here
+            Some(who) if who.uid != u32::MAX => return format!("a process of user {}", who.uid),
+            _ => {}
         }
         match rustix::net::getpeername(&self.input) {
             Ok(Some(address)) => match std::net::SocketAddr::try_from(address) {
-                Ok(address) => address.to_string(),
+                Ok(address) => {
+                    std::net::SocketAddr::new(address.ip().to_canonical(), address.port())
+                        .to_string()
+                }
                 Err(_) => "a socket".to_owned(),
             },
             _ => "descriptors that were handed in".to_owned(),
         }
     }
+}
+
+/// The process that has made the other end, if there is one. rustix can ask that too, but takes the number
+/// for one that is never 0, and it is for other sockets, and for processes that have none here.
+#[cfg(target_os = "linux")]
+fn caller(socket: BorrowedFd<'_>) -> Option<libc::ucred> {
+    let mut who = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut size = size_of_val(&who) as libc::socklen_t;
+    // SAFETY: the system writes at most `size` bytes, which is what there is of `who`, of which any bytes
+    // are a value.
+    let asked = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut who).cast(),
+            &mut size,
+        )
+    };
+    (asked == 0).then_some(who)
 }
 
 #[inline]
@@ -147,5 +171,37 @@ fn moved(result: Result<usize, Errno>) -> Moved {
         Ok(n) => Moved::Bytes(n),
         Err(Errno::AGAIN) => Moved::Blocked,
         Err(error) => Moved::Over(Some(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn who_is_at_the_other_end_has_a_name() {
+        let (_one, other) = UnixStream::pair().unwrap();
+        let name = Stream::socket(other.into()).peer();
+        #[cfg(target_os = "linux")]
+        assert!(name.starts_with(&format!("process {} of user ", std::process::id())), "{name}");
+        assert!(!name.is_empty());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = Stream::socket(listener.accept().unwrap().0.into());
+        assert_eq!(stream.peer(), client.local_addr().unwrap().to_string());
+        let (input, output) = std::io::pipe().unwrap();
+        let pair = Stream::pair(input.into(), output.into());
+        assert_eq!(pair.peer(), "descriptors that were handed in");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_a_unix_socket_tells_a_process() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // whatever the system says for others, it is not taken for a process
+        assert!(caller(client.as_fd()).is_none_or(|who| who.pid == 0));
     }
 }
