@@ -1,5 +1,6 @@
 //! The arguments.
 
+use std::io::{self, Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,8 +86,7 @@ pub struct Serve {
 /// Wrong arguments: says so in one line. Help and version, which come as such too, are what was wanted.
 pub fn refuse(wrong: &clap::Error) -> ExitCode {
     if !wrong.use_stderr() {
-        let _ = wrong.print();
-        return ExitCode::SUCCESS;
+        return printed(wrong.print());
     }
     if wrong.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         crate::log::last(&"what is to be done? see 9pmux --help");
@@ -96,8 +96,19 @@ pub fn refuse(wrong: &clap::Error) -> ExitCode {
     let what: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     let what = what.join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what);
-    crate::log::last(&format_args!("{what}: see 9pmux serve --help"));
+    crate::log::last(&format_args!("{what}: see 9pmux --help and 9pmux serve --help"));
     ExitCode::from(USAGE)
+}
+
+/// What became of something that was to be written to standard output. Who closes that has read enough.
+pub fn printed(result: io::Result<()>) -> ExitCode {
+    match result.and_then(|()| stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            crate::log::last(&format_args!("standard output: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn defaults() -> Config {

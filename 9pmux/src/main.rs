@@ -33,10 +33,7 @@ fn main() -> ExitCode {
             let name = env!("CARGO_BIN_NAME");
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), name, &mut text);
-            match stdout().write_all(&text) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::FAILURE,
-            }
+            args::printed(stdout().write_all(&text))
         }
     }
 }

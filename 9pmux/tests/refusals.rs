@@ -13,6 +13,7 @@ use support::program::{NINEPMUX, Program, Signal, serve, serve_within};
 use support::stub::Stub;
 use support::{Place, unix, wait_for};
 
+const SYSTEM: i32 = 1;
 const USAGE: i32 = 2;
 const REACH: i32 = 3;
 const ANNOUNCE: i32 = 4;
@@ -52,6 +53,24 @@ fn what_was_asked_for_is_no_mistake() {
         let output = Command::new(NINEPMUX).args(args).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{args:?}");
         assert!(String::from_utf8(output.stdout).unwrap().contains("9pmux"), "{args:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_was_asked_for_can_not_be_written() {
+    for args in [&["--help"][..], &["--version"], &["completions", "bash"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(NINEPMUX);
+        command.args(args).stdout(full);
+        refuses(command, SYSTEM, "No space left");
+        // that nobody wants it is no mistake
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = Command::new(NINEPMUX);
+        command.args(args).stdout(writer);
+        drop(reader);
+        let (status, said) = Program::start(command).end();
+        assert!(status.success() && said.is_empty(), "{args:?}: {status} {said:?}");
     }
 }
 
