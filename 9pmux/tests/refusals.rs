@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
@@ -134,6 +135,55 @@ fn a_socket_that_can_not_be() {
         refuses(serve(&[&server, &unix(&place.path("s"))]), ANNOUNCE, "choose a directory");
         std::fs::set_permissions(place.directory(), PermissionsExt::from_mode(0o700)).unwrap();
     }
+}
+
+#[test]
+fn an_address_that_has_another_use() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let (server, socket) = (stub.address(), unix(&place.path("s")));
+    refuses(serve(&[&server, &socket, "tcp!localhost!0", &socket]), ANNOUNCE, "named twice");
+    refuses(serve(&[&server, &server]), ANNOUNCE, "where the server is");
+    // two ports that the system chooses are two
+    let program =
+        Program::start(serve(&["-v", &server, "tcp!localhost!0", "tcp!localhost!0", &socket]));
+    program.wait_said(&socket);
+}
+
+#[test]
+fn what_is_handed_in_and_is_no_connection() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = unix(&place.path("s"));
+    let file = || {
+        let mut options = std::fs::File::options();
+        options.read(true).write(true).create(true).truncate(false).open(place.path("f")).unwrap()
+    };
+    for (args, status) in [([&stub.address(), "fd!0"], ANNOUNCE), (["fd!0", &socket], REACH)] {
+        let mut command = serve(&args);
+        command.stdin(file());
+        refuses(command, status, "hand in");
+        let mut command = serve(&args);
+        command.stdin(std::io::pipe().unwrap().0);
+        refuses(command, status, "hand in");
+        let mut command = serve(&args);
+        command.stdin(terminal());
+        refuses(command, status, "terminal");
+    }
+    // standard input and output, of which none was given
+    refuses(serve(&[&stub.address(), "-"]), ANNOUNCE, "hand in");
+}
+
+/// One at which somebody could type.
+fn terminal() -> OwnedFd {
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&user).unwrap();
+    unlockpt(&user).unwrap();
+    let name = ptsname(&user, Vec::new()).unwrap();
+    let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    // stays there until the test ends
+    std::mem::forget(user);
+    terminal
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::fmt::{self, Display, Formatter};
 use std::hash::{BuildHasher, Hasher};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -124,12 +125,9 @@ impl Driver {
         watch
             .add(Source::Signals, signals.as_raw_fd())
             .map_err(Failure::system("waiting for signals"))?;
-        watch.add(Source::Server, server.stream.input()).map_err(|error| {
-            Failure::Reach(
-                order.server.clone(),
-                format!("it can not be waited for: {}", words(&error)),
-            )
-        })?;
+        watch
+            .add(Source::Server, server.stream.input())
+            .map_err(|error| Failure::Reach(order.server.clone(), not_waited(&error)))?;
         let now = Instant::now();
         let mut driver = Driver {
             share,
@@ -152,17 +150,14 @@ impl Driver {
             reading: Vec::new(),
         };
         for (announced, address) in announced.into_iter().zip(&order.listen) {
-            driver.add(announced).map_err(|error| {
-                Failure::Announce(
-                    address.clone(),
-                    format!("it can not be waited for: {}", words(&error)),
-                )
-            })?;
+            driver
+                .add(announced)
+                .map_err(|error| Failure::Announce(address.clone(), not_waited(&error)))?;
         }
         Ok(driver)
     }
 
-    fn add(&mut self, announced: Announced) -> std::io::Result<()> {
+    fn add(&mut self, announced: Announced) -> io::Result<()> {
         match announced {
             Announced::Client(stream) => self.connected(stream),
             Announced::Listener(listener) => {
@@ -431,7 +426,7 @@ impl Driver {
         }
     }
 
-    fn connected(&mut self, stream: Stream) -> std::io::Result<()> {
+    fn connected(&mut self, stream: Stream) -> io::Result<()> {
         let id = self.share.client_connected();
         if let Err(error) = self.watch.add(Source::Client(id.index()), stream.input()) {
             self.share.client_gone(id);
@@ -522,8 +517,16 @@ impl Driver {
     }
 }
 
+/// Why the system does not tell when something comes, as it does not of files.
+fn not_waited(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::PERM) => "it is no connection: hand in a socket, or pipes".to_owned(),
+        _ => format!("it can not be waited for: {}", words(error)),
+    }
+}
+
 /// Asks the system to tell when a peer can be written to again, or no longer.
-fn ask(watch: &Watch, source: Source, peer: &mut Peer) -> std::io::Result<()> {
+fn ask(watch: &Watch, source: Source, peer: &mut Peer) -> io::Result<()> {
     if peer.blocked != peer.asked {
         watch.writing(source, &peer.stream, peer.blocked)?;
         peer.asked = peer.blocked;

@@ -65,6 +65,7 @@ pub struct Order {
 /// Whatever else ends it.
 pub fn serve(order: Order) -> Result<(), Failure> {
     let mut claims = descriptors::claim(&order)?;
+    distinct(&order)?;
     let server = dial::dial(&order.server, &mut claims, order.timeout)?;
     // From here on a signal must find those who remove the sockets again.
     let signals = signals::catch().map_err(Failure::system("signals"))?;
@@ -76,4 +77,19 @@ pub fn serve(order: Order) -> Result<(), Failure> {
         .map(|address| announce::announce(address, &mut claims))
         .collect::<Result<Vec<_>, _>>()?;
     driver::Driver::new(&order, server, announced, signals)?.run()
+}
+
+/// Sees that no address is there twice, which would be told as what else has it.
+fn distinct(order: &Order) -> Result<(), Failure> {
+    for (n, address) in order.listen.iter().enumerate() {
+        let why = match address {
+            // the system chooses another for each
+            Address::Tcp(_, 0) => continue,
+            _ if *address == order.server => "it is where the server is: choose another name",
+            _ if order.listen[..n].contains(address) => "it is named twice",
+            _ => continue,
+        };
+        return Err(Failure::Announce(address.clone(), why.to_owned()));
+    }
+    Ok(())
 }

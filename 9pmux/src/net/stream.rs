@@ -65,6 +65,16 @@ impl Stream {
 
     /// Whether what is read and what is written goes through it, as far as the descriptors say.
     pub fn check(&self) -> Result<(), String> {
+        // A line to another machine is one too, but one that passes on what comes as it comes.
+        let typed = |fd| {
+            rustix::termios::tcgetattr(fd)
+                .is_ok_and(|how| how.local_modes.contains(rustix::termios::LocalModes::ICANON))
+        };
+        if typed(self.input.as_fd()) || typed(self.output_fd()) {
+            return Err(
+                "it is a terminal, and nobody types 9P: hand in a socket, or pipes".to_owned()
+            );
+        }
         let may = |fd: BorrowedFd<'_>, wanted: [rustix::fs::OFlags; 2]| -> io::Result<bool> {
             Ok(wanted.contains(&(rustix::fs::fcntl_getfl(fd)? & rustix::fs::OFlags::ACCMODE)))
         };
