@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
@@ -114,6 +114,52 @@ fn a_socket_that_listens_may_be_handed_in() {
     program.signal(Signal::INT);
     assert!(program.end().0.success());
     assert!(socket.exists(), "it is not ours");
+}
+
+/// A server that has more callers than it accepts lets the next one wait, who is stopped, and goes on.
+#[test]
+#[cfg(target_os = "linux")]
+fn to_be_stopped_while_it_waits_for_the_server_is_no_error() {
+    let place = Place::new();
+    let (server, socket) = (place.path("server"), place.path("s"));
+    let listener = UnixListener::bind(&server).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let first = UnixStream::connect(&server).unwrap();
+    let program = Program::start(serve(&["--timeout", "1000", &unix(&server), &unix(&socket)]));
+    for _ in 0..20 {
+        thread::sleep(std::time::Duration::from_millis(5));
+        program.signal(Signal::STOP);
+        program.signal(Signal::CONT);
+    }
+    drop(first);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stub::serve(stream.unwrap(), &stub::Counts::default());
+        }
+    });
+    program.wait_socket(&socket);
+    Client::attach(&socket).stat(0);
+}
+
+/// As inetd and systemd hand it in.
+#[test]
+fn a_tcp_connection_that_is_handed_in_is_not_slow() {
+    use rustix::net::sockopt::{socket_keepalive, tcp_nodelay};
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = unix(&place.path("s"));
+    for args in
+        [[&stub.address(), "-"], [&stub.address(), "fd!0"], ["-", &socket], ["fd!0", &socket]]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let handed = listener.accept().unwrap().0;
+        let mut command = serve(&args);
+        command.stdin(OwnedFd::from(handed.try_clone().unwrap()));
+        command.stdout(OwnedFd::from(handed.try_clone().unwrap()));
+        let _program = Program::start(command);
+        wait_for("small messages are not kept back", || tcp_nodelay(&handed).unwrap());
+        wait_for("one that vanishes is noticed", || socket_keepalive(&handed).unwrap());
+    }
 }
 
 #[test]

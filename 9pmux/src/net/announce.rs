@@ -113,7 +113,10 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Fai
             let fine = if stream.listens() { Ok(()) } else { stream.check() };
             match fine.and_then(|()| stream.unblock().map_err(|error| words(&error))) {
                 Ok(()) if stream.listens() => Ok((stream.into_fd(), None)),
-                Ok(()) => return Ok(Announced::Client(stream)),
+                Ok(()) => {
+                    stream.is_remote();
+                    return Ok(Announced::Client(stream));
+                }
                 Err(why) => Err(why),
             }
         }

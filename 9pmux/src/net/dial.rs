@@ -5,6 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket, sockopt};
 
 use super::address::Address;
@@ -49,6 +50,7 @@ pub fn dial(address: &Address, claims: &mut Claims, timeout: Duration) -> Result
                 false => stream.check(),
             };
             fine.map_err(|why| Failure::Reach(address.clone(), why))?;
+            stream.is_remote();
             return finish(address, stream, None);
         }
     };
@@ -86,8 +88,9 @@ fn unix(path: &Path, timeout: Duration) -> io::Result<Stream> {
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     // One that has more callers than it accepts lets the next one wait.
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout))?;
-    match connect(&socket, &SocketAddrUnix::new(path)?) {
-        Err(rustix::io::Errno::AGAIN) => Err(io::Error::other("it does not accept the connection")),
+    // A program that was stopped and goes on hears of that.
+    match retry_on_intr(|| connect(&socket, &SocketAddrUnix::new(path)?)) {
+        Err(Errno::AGAIN) => Err(io::Error::other("it does not accept the connection")),
         Err(error) => Err(error.into()),
         Ok(()) => {
             sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, None)?;

@@ -48,8 +48,10 @@ impl Stream {
     /// What a connection over a network wants, and another does not mind: small messages are not kept
     /// back for others, and a machine that has vanished is noticed some time.
     pub fn is_remote(&self) {
-        let _ = sockopt::set_tcp_nodelay(&self.input, true);
-        let _ = sockopt::set_socket_keepalive(&self.input, true);
+        for fd in [self.input.as_fd(), self.output_fd()] {
+            let _ = sockopt::set_tcp_nodelay(fd, true);
+            let _ = sockopt::set_socket_keepalive(fd, true);
+        }
     }
 
     /// Whether it is a socket that waits for clients.
