@@ -1,7 +1,7 @@
 //! The way to the server.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -66,18 +66,29 @@ fn finish(address: &Address, stream: Stream, child: Option<Started>) -> Result<D
 }
 
 fn tcp(host: &str, port: u16, timeout: Duration) -> io::Result<Stream> {
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    let socket = any_of(&addresses, timeout, TcpStream::connect_timeout)?;
+    let stream = Stream::socket(socket.into());
+    stream.is_remote();
+    Ok(stream)
+}
+
+/// The first of these that takes the call. One that says nothing, as one of another family does that leads
+/// nowhere, leaves the others their share of the time.
+fn any_of<T>(
+    addresses: &[SocketAddr],
+    timeout: Duration,
+    mut call: impl FnMut(&SocketAddr, Duration) -> io::Result<T>,
+) -> io::Result<T> {
     let until = Instant::now() + timeout;
     let mut last = io::Error::other("the host has no address");
-    for address in (host, port).to_socket_addrs()? {
+    for (n, address) in addresses.iter().enumerate() {
+        let left = until.saturating_duration_since(Instant::now());
+        let share = left / (addresses.len() - n) as u32;
         // A timeout of nothing is not one.
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(socket) => {
-                let stream = Stream::socket(socket.into());
-                stream.is_remote();
-                return Ok(stream);
-            }
+        match call(address, share.max(Duration::from_millis(1))) {
             Err(error) => last = error,
+            called => return called,
         }
     }
     Err(last)
@@ -96,5 +107,29 @@ fn unix(path: &Path, timeout: Duration) -> io::Result<Stream> {
             sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, None)?;
             Ok(Stream::socket(socket))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_says_nothing_leaves_time_for_the_next() {
+        let addresses = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let hour = Duration::from_secs(3600);
+        let mut given = Vec::new();
+        let called = any_of(&addresses, 3 * hour, |address, time| {
+            given.push(time);
+            match address.port() {
+                3 => Ok("the third"),
+                _ => Err(io::ErrorKind::TimedOut.into()),
+            }
+        });
+        assert_eq!(called.unwrap(), "the third");
+        // a refusal takes no time, and what it leaves is the others'
+        assert!(given[0] <= hour && given[1] > hour && given[2] > 2 * hour, "{given:?}");
+        let none = any_of(&[], hour, |_, _| Ok(()));
+        assert!(none.unwrap_err().to_string().contains("no address"));
     }
 }
