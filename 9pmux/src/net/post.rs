@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
 
 use super::announce::BACKLOG;
+use super::descriptors::hint;
 use super::failure::words;
 
 /// How long another of us may be at it.
@@ -69,6 +70,7 @@ pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
     complete(&draft, path).map_err(|error| match error {
         Errno::NAMETOOLONG => "the path is too long for a socket: choose a shorter one".to_owned(),
         Errno::EXIST => "somebody has just posted it: choose another name".to_owned(),
+        Errno::MFILE | Errno::NFILE => format!("{}{}", words(&error.into()), hint(error)),
         _ => format!("{}: choose a directory of yours", words(&error.into())),
     })
 }
@@ -108,23 +110,34 @@ fn vacate(path: &Path) -> Result<(), String> {
 }
 
 fn complete(draft: &Path, path: &Path) -> Result<(OwnedFd, Posted), Errno> {
-    let address = SocketAddrUnix::new(draft)?;
-    // One of ours with this process's number that was killed right here.
-    let _ = fs::remove_file(draft);
+    // Where that does not fit, though the path does, it has its name at once, and can be called a bit later.
+    let draft = if SocketAddrUnix::new(draft).is_ok() { draft } else { path };
+
+    if draft != path {
+        // One of ours with this process's number that was killed right here.
+        let _ = fs::remove_file(draft);
+    }
     let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
-    bind(&socket, &address)?;
+    bind(&socket, &SocketAddrUnix::new(draft)?).map_err(|error| match error {
+        Errno::ADDRINUSE => Errno::EXIST,
+        other => other,
+    })?;
     let named = (|| {
         chmod(draft, Mode::RUSR | Mode::WUSR)?;
         listen(&socket, BACKLOG)?;
-        // A link, and not a new name, which would replace what has come there meanwhile.
-        rustix::fs::link(draft, path)?;
+        if draft != path {
+            // A link, and not a new name, which would replace what has come there meanwhile.
+            rustix::fs::link(draft, path)?;
+        }
         let identity =
             identity(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         Ok(Posted { path: path.to_owned(), identity })
     })();
-    let _ = fs::remove_file(draft);
+    if draft != path || named.is_err() {
+        let _ = fs::remove_file(draft);
+    }
     Ok((socket, named?))
 }
 
@@ -157,6 +170,26 @@ mod tests {
         fs::write(&path, "something").unwrap();
         assert!(post(&path).unwrap_err().contains("no socket"));
         assert_eq!(fs::read(&path).unwrap(), b"something");
+    }
+
+    #[test]
+    fn a_path_as_long_as_one_can_be_is_posted() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut path = directory.path().to_owned();
+        let fits = |n: &usize| {
+            UnixStream::connect("x".repeat(*n)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+        };
+        let most = (1..200).rfind(fits).unwrap();
+        let rest = most - path.as_os_str().len() - "//s".len();
+        path.push("d".repeat(rest));
+        fs::create_dir(&path).unwrap();
+        path.push("s");
+        let (_socket, posted) = post(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        UnixStream::connect(&path).unwrap();
+        assert!(post(&path).unwrap_err().contains("in use"));
+        drop(posted);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
     }
 
     #[test]
