@@ -102,17 +102,18 @@ fn vacate(path: &Path) -> Result<(), String> {
         Err(error @ (Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG)) => {
             Err(format!("{}: choose another name", words(&error.into())))
         }
-        _ => {
+        // One that takes its callers later, or another kind of them, is there too.
+        Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS | Errno::PROTOTYPE) => {
             Err("it is in use by a program that runs: choose another name, or stop that one"
                 .to_owned())
         }
+        Err(error) => Err(format!("it can not be called: {}{}", words(&error.into()), hint(error))),
     }
 }
 
 fn complete(draft: &Path, path: &Path) -> Result<(OwnedFd, Posted), Errno> {
     // Where that does not fit, though the path does, it has its name at once, and can be called a bit later.
     let draft = if SocketAddrUnix::new(draft).is_ok() { draft } else { path };
-
     if draft != path {
         // One of ours with this process's number that was killed right here.
         let _ = fs::remove_file(draft);
