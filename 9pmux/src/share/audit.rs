@@ -69,7 +69,9 @@ impl Share {
                 record.named || used > 0 || clunks.contains(&number),
                 "fid {number} is lost: {record:?}"
             );
-            assert!(!clunks.contains(&number) || (used == 0 && record.fate == Fate::Live));
+            let clunked = used == 0 && matches!(record.fate, Fate::Live | Fate::Doubtful);
+            assert!(!clunks.contains(&number) || clunked);
+            assert!(!record.named || record.fate == Fate::Pending || record.fate == Fate::Live);
             match record.owner {
                 Owner::Client(c) if record.named => {
                     names += 1;

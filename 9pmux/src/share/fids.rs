@@ -19,6 +19,9 @@ pub enum Owner {
 pub enum Fate {
     Pending,
     Live,
+    /// The request that was to create it has been flushed, and some servers do what they no longer
+    /// answer. Its client does not have it.
+    Doubtful,
     Dead,
 }
 

@@ -96,7 +96,7 @@ impl Share {
     /// servers do what they no longer answer, and the next to have the number should not find out: it
     /// is clunked to be sure.
     fn doubt(&mut self, fid: u32) {
-        self.fids.get(fid).fate = Fate::Live;
+        self.fids.get(fid).fate = Fate::Doubtful;
         self.unname(fid);
     }
 
@@ -114,7 +114,7 @@ impl Share {
     }
 
     /// A fid that was to be released has not been. Its client has it again, unless it has given the name
-    /// to another meanwhile.
+    /// to another meanwhile, or the fid was never made.
     fn still_is(&mut self, fid: u32) {
         let record = self.fids.get(fid);
         let (Owner::Client(c), Fate::Live | Fate::Pending) = (record.owner, record.fate) else {
@@ -134,7 +134,7 @@ impl Share {
             return;
         }
         let owner = record.owner;
-        if record.fate == Fate::Live {
+        if let Fate::Live | Fate::Doubtful = record.fate {
             if let Owner::Client(_) = owner {
                 record.owner = Owner::Nobody;
             }

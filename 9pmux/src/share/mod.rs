@@ -50,12 +50,13 @@
 //! | a fid is | when |
 //! |---|---|
 //! | pending | the request that creates it is not answered |
-//! | live | that was answered well, or was flushed, which leaves a doubt |
+//! | live | that was answered well |
+//! | doubtful | that was flushed: the server may have done it |
 //! | dead | that failed, or a clunk of it was answered in whatever way |
 //!
 //! It is unnamed when its client sends a Tclunk or Tremove of it, when its creation fails or is flushed, and
 //! when its client goes. One that is unnamed and that no request upstream mentions any more is free if it is dead,
-//! and is clunked by ourselves if it is live. All that may happen in between follows from this: a
+//! and is clunked by ourselves if it is live or doubtful. All that may happen in between follows from this: a
 //! Tclunk that is flushed leaves its fid live, to be named again or clunked; a Twalk that is answered
 //! after its client has died leaves a live fid without a name; a fid whose clunk is never answered is
 //! never used again.

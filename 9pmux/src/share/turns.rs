@@ -116,7 +116,8 @@ impl Share {
             };
             self.upstream.clunks.pop_front();
             self.upstream.clunking += 1;
-            debug_assert!(self.fids.get(fid).users == 0 && self.fids.get(fid).fate == Fate::Live);
+            debug_assert!(self.fids.get(fid).users == 0);
+            debug_assert!(matches!(self.fids.get(fid).fate, Fate::Live | Fate::Doubtful));
             self.fids.get(fid).users += 1;
             let mut message = [0; HEADER + 4];
             wire::put_u32(&mut message, HEADER, fid);

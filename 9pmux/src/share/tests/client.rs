@@ -396,6 +396,13 @@ impl Client {
                         0,
                         Some((newfid, Fid::Unknown)),
                     );
+                    if random.one_in(3) {
+                        // And nothing of that is wanted any more.
+                        for oldtag in [one, three] {
+                            let four = self.tag(random);
+                            self.send(flush(four, oldtag), Expect::Server, 0, None);
+                        }
+                    }
                 }
             }
             _ => {
@@ -569,7 +576,12 @@ impl Client {
         });
         let mut later = false;
         for other in &mut self.asked {
-            if other.changes.as_ref().is_some_and(|c| c.0 == fid) {
+            let kind = kind(&other.message);
+            if let Some((_, was)) = other.changes.as_mut().filter(|c| c.0 == fid) {
+                if !later && !releases && before != Fid::Busy && [120, 122].contains(&kind) {
+                    // What it is that is to be clunked is known now.
+                    *was = if done { asked.becomes.clone() } else { before.clone() };
+                }
                 later = true;
                 if answer.is_none() {
                     // What was to be gone may be there, or the other way round.

@@ -106,6 +106,25 @@ fn a_flushed_clunk_whose_number_is_another_is_made_good() {
 }
 
 #[test]
+fn a_walk_and_the_clunk_of_its_fid_both_flushed_leave_no_fid() {
+    for first in [0, 1] {
+        let mut bench = Bench::new(Dialect::Plain);
+        let (id, _) = bench.attached();
+        let walked = bench.asks(id, &walk(2, 0, 5, &[]));
+        bench.asks(id, &of_fid(120, 3, 5));
+        let flushed = [bench.asks(id, &flush(4, 2)), bench.asks(id, &flush(5, 3))];
+        bench.done(&flushed[first]);
+        bench.done(&flushed[1 - first]);
+        assert_eq!(bench.hears(id).len(), 2);
+        // Neither has happened, so there is no such fid, and its number is free.
+        let ours = bench.asked();
+        assert_eq!((kind(&ours), u32_at(&ours, FID)), (120, u32_at(&walked, NEWFID)));
+        bench.refused(id, &read(6, 5, 0, 1), UnknownFid);
+        bench.asks(id, &walk(6, 0, 5, &[]));
+    }
+}
+
+#[test]
 fn several_flushes_are_one_and_all_are_answered_in_order() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();

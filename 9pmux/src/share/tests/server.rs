@@ -128,7 +128,9 @@ impl Server {
         // The later one is, the less it is likely: or the world would be all upside down.
         let first = self.waiting.iter().position(|m| !self.is_blocked(m)).unwrap_or(0);
         let reach = if random.one_in(4) { self.waiting.len() } else { first + 1 };
-        let at = random.below(reach).max(first);
+        // A flush is looked at before what it flushes is done, now and then.
+        let flush = self.waiting.iter().position(|m| kind(m) == 108).filter(|_| random.one_in(4));
+        let at = flush.unwrap_or(random.below(reach).max(first));
         let request = &self.waiting[at];
         if self.is_blocked(request) || (kind(request) != 108 && self.has_earlier(request, at)) {
             return;
