@@ -5,21 +5,21 @@
 //! back: a Tflush takes effect when it arrives, on what is upstream or on what stands before it in the
 //! inbox, and a Tversion ends all that stands before it.
 
+use std::collections::HashMap;
+
 use super::buffer::Buffer;
 use super::clients::{Stage, Waits};
+use super::mix::Mix;
 use super::refusal::Refusal;
+use super::version::asked_version;
 use super::{Seen, Share};
-use crate::wire::{Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
+use crate::wire::{self, Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
 
 /// Before there is an msize, no message is larger.
 const BEFORE_VERSION: u32 = 8192;
 
 /// A larger message than this is not passed over: its sender speaks something else.
 const PASSED_OVER: u32 = 16 * 1024 * 1024;
-
-/// So many messages that wait are searched for one that is flushed: to fill an inbox with flushes should
-/// cost the others nothing.
-const SEARCHED: usize = 256;
 
 /// What became of the message at the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,10 +237,11 @@ impl Share {
         client.skip -= passed as u32;
         inbox.consume(passed);
         let mut at = client.scanned.saturating_sub(passed);
-        let (mut begins, mut changed) = (false, false);
+        let mut held = Held::new(*client.tags.hasher());
+        let (mut taken, mut begins) = (Vec::new(), None);
+        let bytes = inbox.as_slice();
         loop {
             let client = self.clients.get(c);
-            let bytes = inbox.as_slice();
             if client.stage != Stage::Session
                 || client.skip > 0
                 || client.out.len() >= self.config.max_reply_bytes
@@ -258,57 +259,99 @@ impl Share {
             };
             let message = &bytes[at..at + n];
             match kind(message) {
-                types::TVERSION => {
-                    inbox.consume(at);
-                    (at, begins) = (0, true);
+                types::TVERSION if asked_version(message).is_ok() => {
+                    begins = Some(at);
                     break;
                 }
                 types::TFLUSH if check_request(self.upstream.dialect, message).is_ok() => {
-                    let Ok(held) = self.held(c, &bytes[..at], u16_at(message, HEADER)) else {
-                        break;
-                    };
-                    if held.is_some() {
+                    let oldtag = u16_at(message, HEADER);
+                    let upstream = client.tags.contains_key(&oldtag);
+                    let victim = if upstream { None } else { held.take(&bytes[..at], oldtag) };
+                    if victim.is_some() {
                         self.took(c, message);
                         self.answer_flush(c, tag(message));
                     } else if self.flush(c, message) != Step::Took(n) {
                         break;
                     }
-                    changed = true;
-                    inbox.remove(at, n);
-                    if let Some((victim, length)) = held {
-                        inbox.remove(victim, length);
-                        at -= length;
-                    }
+                    taken.extend(victim);
+                    taken.push((at, n));
+                    at += n;
                 }
                 _ => at += n,
             }
         }
+        let changed = begins.is_some() || !taken.is_empty();
+        let at = match begins {
+            Some(before) => {
+                inbox.consume(before);
+                0
+            }
+            None => at - inbox.remove(&mut taken),
+        };
         let client = self.clients.get(c);
         client.inbox = inbox;
         client.scanned = at;
-        if begins {
+        if begins.is_some() {
             client.waits = Waits::No;
             self.work_off(c);
         }
-        begins || changed
+        changed
+    }
+}
+
+/// So many flushes are looked up by going through all that waits. If more come at once, that is put in
+/// order first: to fill an inbox with flushes should cost the others nothing.
+const LOOKED_UP: usize = 8;
+
+/// The messages of an inbox that a flush may name: those that are whole and wait, and have not been taken.
+struct Held {
+    looked_up: usize,
+    taken: Vec<usize>,
+    /// Where in the inbox each tag is, of the part up to `end`.
+    by_tag: HashMap<u16, usize, Mix>,
+    end: usize,
+}
+
+impl Held {
+    fn new(mix: Mix) -> Held {
+        Held { looked_up: 0, taken: Vec::new(), by_tag: HashMap::with_hasher(mix), end: 0 }
     }
 
-    /// The message that waits with tag `oldtag`, among those that are whole, unless one with that tag is
-    /// upstream. An error says that there are too many to search: the flush waits in line then.
-    fn held(&mut self, c: u32, bytes: &[u8], oldtag: u16) -> Result<Option<(usize, usize)>, ()> {
-        if self.clients.get(c).tags.contains_key(&oldtag) {
-            return Ok(None);
-        }
-        let mut at = 0;
-        for _ in 0..SEARCHED {
-            let Frame::Message(n) = frame(&bytes[at..], u32::MAX) else {
-                return Ok(None);
-            };
-            if tag(&bytes[at..]) == oldtag && kind(&bytes[at..]) != types::TFLUSH {
-                return Ok(Some((at, n)));
+    /// Takes the message with this tag out of `bytes`, in which all messages are whole, and answers its
+    /// place and its length.
+    fn take(&mut self, bytes: &[u8], tag: u16) -> Option<(usize, usize)> {
+        self.looked_up += 1;
+        let at = if self.looked_up <= LOOKED_UP {
+            let found = messages(bytes, 0).find(|at| self.may_take(bytes, *at, tag))?;
+            self.taken.push(found);
+            found
+        } else {
+            for at in messages(bytes, self.end) {
+                let its_tag = wire::tag(&bytes[at..]);
+                if self.may_take(bytes, at, its_tag) {
+                    self.by_tag.entry(its_tag).or_insert(at);
+                }
             }
-            at += n;
-        }
-        Err(())
+            self.end = bytes.len();
+            self.by_tag.remove(&tag)?
+        };
+        Some((at, wire::u32_at(bytes, at) as usize))
     }
+
+    fn may_take(&self, bytes: &[u8], at: usize, tag: u16) -> bool {
+        let message = &bytes[at..];
+        wire::tag(message) == tag && kind(message) != types::TFLUSH && !self.taken.contains(&at)
+    }
+}
+
+/// The places of messages, from `at` on.
+fn messages(bytes: &[u8], mut at: usize) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        super::effort(1);
+        let Frame::Message(n) = frame(&bytes[at..], u32::MAX) else {
+            return None;
+        };
+        at += n;
+        Some(at - n)
+    })
 }

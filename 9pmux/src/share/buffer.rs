@@ -60,10 +60,24 @@ impl Buffer {
         }
     }
 
-    /// Takes `n` bytes out of the middle.
-    pub fn remove(&mut self, at: usize, n: usize) {
-        let at = self.head + at;
-        self.bytes.drain(at..at + n);
+    /// Takes pieces out of the middle, each a place and a length, which do not overlap. Answers how many
+    /// bytes that was; what is kept moves once.
+    pub fn remove(&mut self, pieces: &mut [(usize, usize)]) -> usize {
+        pieces.sort_unstable();
+        let Some(first) = pieces.first() else {
+            return 0;
+        };
+        let mut to = self.head + first.0;
+        for (i, (at, n)) in pieces.iter().enumerate() {
+            let from = self.head + at + n;
+            let end = pieces.get(i + 1).map_or(self.bytes.len(), |next| self.head + next.0);
+            super::effort(end - from);
+            self.bytes.copy_within(from..end, to);
+            to += end - from;
+        }
+        let gone = self.bytes.len() - to;
+        self.bytes.truncate(to);
+        gone
     }
 }
 

@@ -13,6 +13,10 @@ use super::refusal::Refusal;
 use super::requests::Flush;
 use crate::wire::{HEADER, check_request, tag, u16_at};
 
+/// So many flushes of a client may be open, however many requests it may have: each of its messages is held
+/// against them. More wait, as requests do, until one is answered.
+const FLUSHES: usize = 256;
+
 /// What became of a request that was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happened {
@@ -41,7 +45,7 @@ impl Share {
             self.answer_flush(c, its_tag);
             return took;
         };
-        if client.flushes.len() >= self.config.max_inflight.max(1) {
+        if client.flushes.len() >= self.config.max_inflight.min(FLUSHES) {
             return Step::Waits(Waits::Own);
         }
         client.flushes.push(Flushing { tag: its_tag, oldtag, victim });

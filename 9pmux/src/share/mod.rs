@@ -156,6 +156,19 @@ pub struct Share {
     tracer: Option<Tracer>,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many bytes were moved and places looked at, for tests of what a client can make us do.
+    static EFFORT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts what a client makes us do beyond looking at its message once.
+#[inline(always)]
+fn effort(_n: usize) {
+    #[cfg(test)]
+    EFFORT.set(EFFORT.get() + _n);
+}
+
 impl Share {
     /// No clients. If the dialect is chosen, there is a Tversion to be written to the server already.
     #[must_use]

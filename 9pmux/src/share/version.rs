@@ -96,13 +96,10 @@ impl Share {
     /// A client's Tversion: what it had before is flushed and clunked first.
     pub(super) fn begin_session(&mut self, c: u32, message: &[u8]) -> Step {
         let its_tag = tag(message);
-        let (msize, offer) = match wire::version(message) {
-            Ok((msize, version)) => (msize, Offer::of(version)),
-            Err(_) => return self.refuse_message(c, message, Refusal::Malformed),
+        let (msize, offer) = match asked_version(message) {
+            Ok(asked) => asked,
+            Err(why) => return self.refuse_message(c, message, why),
         };
-        if msize < LEAST_MSIZE {
-            return self.refuse_message(c, message, Refusal::SmallMsize);
-        }
         let took = self.took(c, message);
         let left = self.clean_up(c);
         let id = self.clients.id(c);
@@ -149,6 +146,15 @@ impl Share {
         let mut message = version_message(client.msize, dialect.map_or(UNKNOWN, Dialect::name));
         self.answer(c, types::RVERSION, tag, &mut message);
         self.go_on(c);
+    }
+}
+
+/// What a client's Tversion asks for, if it may begin a session.
+pub(super) fn asked_version(message: &[u8]) -> Result<(u32, Offer), Refusal> {
+    match wire::version(message) {
+        Ok((msize, _)) if msize < LEAST_MSIZE => Err(Refusal::SmallMsize),
+        Ok((msize, version)) => Ok((msize, Offer::of(version))),
+        Err(_) => Err(Refusal::Malformed),
     }
 }
 

@@ -111,7 +111,11 @@ impl Client {
 
     /// The server has gone: all that has arrived must have been answered.
     pub fn all_told(&self, delivered: u64) {
-        let from = self.asked.iter().rposition(|a| kind(&a.message) == 100).unwrap_or(0);
+        let from = self
+            .asked
+            .iter()
+            .rposition(|a| kind(&a.message) == 100 && a.expect == Expect::Server)
+            .unwrap_or(0);
         for asked in &self.asked[from..] {
             assert!(asked.end > delivered, "{} is not told of {asked:?}", self.name);
         }
@@ -421,7 +425,7 @@ impl Client {
         let (absent, live) = (self.absent(random), self.live(random));
         let kinds: &[u8] =
             if self.dialect == Dialect::L { &[120, 116, 24] } else { &[120, 116, 124] };
-        let (message, why) = match (random.below(10), absent, live) {
+        let (message, why) = match (random.below(11), absent, live) {
             (0 | 1, Some(fid), _) => {
                 let message = made(*random.pick(kinds), tag).u32(fid).raw(&[0; 12]).done();
                 (message, Refusal::UnknownFid)
@@ -453,6 +457,10 @@ impl Client {
                 let message = made(118, tag).u32(fid).raw(&vec![1; size - 11]).done();
                 (message, Refusal::TooLarge)
             }
+            (10, ..) if random.one_in(2) => {
+                (made(100, tag).u32(255).str(self.dialect.name()).done(), Refusal::SmallMsize)
+            }
+            (10, ..) => (made(100, tag).u32(4096).u16(9).str("9P").done(), Refusal::Malformed),
             (9, _, Some((fid, id))) => {
                 // Twice the same tag: one of them may be refused.
                 let message = self.a_use(fid, tag, random);
@@ -503,7 +511,7 @@ impl Client {
         let asked = self.asked.remove(second.filter(|_| refused_twice).unwrap_or(first));
         self.check(&asked, message, second.is_some() || refused_twice);
         match kind(&asked.message) {
-            100 => self.version_told(message, first),
+            100 if asked.expect == Expect::Server => self.version_told(message, first),
             108 => self.flushed(u16_at(&asked.message, HEADER), first),
             _ => self.resolve(asked, Some(message)),
         }

@@ -173,6 +173,27 @@ fn full(config: Config) -> (Bench, ClientId) {
 }
 
 #[test]
+fn so_many_flushes_are_open_at_once_and_the_rest_wait() {
+    let config = Config { max_inflight: 2000, max_held_bytes: 1 << 20, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (id, _) = bench.attached();
+    let reads: Vec<u8> = (0..600).flat_map(|n| read(n, 0, 0, 1)).collect();
+    bench.say(id, &reads);
+    assert_eq!(bench.upstream().len(), 600);
+    let flushes: Vec<u8> = (0..600).flat_map(|n| flush(1000 + n, n)).collect();
+    bench.say(id, &flushes);
+    let mut asked = bench.upstream();
+    assert_eq!(asked.len(), 256);
+    let mut answered = 0;
+    while let Some(flushed) = asked.pop() {
+        bench.done(&flushed);
+        answered += bench.hears(id).len();
+        asked.extend(bench.upstream());
+    }
+    assert_eq!((answered, bench.share.stats().requests), (600, 0));
+}
+
+#[test]
 fn a_flush_is_noticed_behind_what_waits() {
     let (mut bench, id) = full(Config::default());
     bench.say(id, &read(13, 0, 0, 1));
@@ -364,31 +385,97 @@ fn a_place_that_is_used_again_is_another_client() {
     assert!(bench.share.client_info(new).is_some());
 }
 
+/// What is upstream may be answered only when it is flushed: a flush that is not looked at is the end.
 #[test]
-fn a_flush_behind_very_much_that_waits_stands_in_line() {
+fn a_flush_is_noticed_behind_very_much_that_waits() {
     let (mut bench, id) = full(Config { max_held_bytes: 1 << 20, ..Config::default() });
-    let many: Vec<u8> = (0..300).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
+    let many: Vec<u8> = (0..3000).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
     bench.say(id, &many);
-    bench.say(id, &flush(50, 399)); // the last of them
-    assert!(bench.hears(id).is_empty() && bench.upstream().is_empty());
-    bench.say(id, &flush(51, 11));
-    let mut requests = Vec::new();
+    for (tag, oldtag) in [(50, 3099), (51, 9999), (52, 100), (53, 1500)] {
+        bench.say(id, &flush(tag, oldtag));
+        assert_eq!(bench.told(id), rflush(tag), "of one that waits, or of none");
+    }
+    // So many at once too, some of them of one that comes along.
+    let at_once = (0..40).flat_map(|n| {
+        let late = read(8000 + n, 0, 0, 1);
+        [late, flush(9000, 8000 + n), flush(9001, 200 + n), flush(9002, 8000 + n)].concat()
+    });
+    bench.say(id, &at_once.collect::<Vec<u8>>());
+    assert_eq!(bench.hears(id).len(), 120);
+    assert!(bench.upstream().is_empty());
+    bench.say(id, &flush(60, 11)); // of one upstream
+    let flushed = bench.asked();
+    assert_eq!(kind(&flushed), 108);
+    bench.done(&flushed);
+    assert_eq!(bench.told(id), rflush(60));
+    // All others are there, in their order.
     let mut answered = Vec::new();
-    bench.server(&made(117, 1).u32(0).done());
-    for _ in 0..400 {
+    for request in bench.upstream() {
+        bench.server(&made(117, tag(&request)).u32(0).done());
+    }
+    bench.server(&made(117, 2).u32(0).done());
+    for _ in 0..3000 {
         answered.extend(bench.hears(id).iter().map(|m| tag(m)));
-        requests.extend(bench.upstream());
-        if let Some(request) = requests.pop() {
-            match kind(&request) {
-                108 => bench.done(&request),
-                _ => bench.server(&made(117, tag(&request)).u32(0).done()),
-            }
+        for request in bench.upstream() {
+            bench.share.server_bytes(&made(117, tag(&request)).u32(0).done());
         }
     }
-    let at = answered.iter().position(|tag| *tag == 50).expect("the flush is answered");
-    assert!((40..60).contains(&at), "as soon as it can be seen what it flushes: {at}");
-    assert!(answered.contains(&398) && !answered.contains(&399));
-    assert!(answered.contains(&51));
+    let mut expected: Vec<u16> = (100..3100).collect();
+    expected.retain(|tag| ![3099, 100, 1500].contains(tag) && !(200..240).contains(tag));
+    answered.retain(|tag| *tag != 12);
+    assert_eq!(answered, expected);
+}
+
+#[test]
+fn to_fill_an_inbox_with_flushes_costs_little() {
+    const MANY: usize = 10_000;
+    let config = Config { max_held_bytes: 1 << 30, max_reply_bytes: 1 << 30, ..Config::default() };
+    let reads: Vec<u8> = (0..MANY as u16).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
+    let flushes = |oldtag: fn(u16) -> u16| -> Vec<u8> {
+        (0..MANY as u16).flat_map(|n| flush(99, oldtag(n))).collect()
+    };
+    for (bytes, left) in [
+        ([&reads[..], &flushes(|_| 50_000)].concat(), reads.len()),
+        ([&reads[..], &flushes(|n| 100 + n)].concat(), 0),
+        ([&reads[..], &flushes(|n| 10_099 - n)].concat(), 0),
+        (flushes(|n| 20_000 + n), 0),
+        (
+            (0..MANY as u16)
+                .flat_map(|n| [read(99, 0, 0, 1), flush(98, 99 + n % 2)].concat())
+                .collect(),
+            1,
+        ),
+    ] {
+        let (mut bench, id) = full(config.clone());
+        bench.say(id, &read(13, 0, 0, 1));
+        let before = crate::share::EFFORT.get();
+        bench.share.client_bytes(id, &bytes);
+        let effort = crate::share::EFFORT.get() - before;
+        assert!(effort < 20 * bytes.len(), "{effort} for {} bytes", bytes.len());
+        assert_eq!(bench.hears(id).len(), MANY);
+        let held = bench.share.client_info(id).unwrap().held - 23;
+        assert!(held == left || left == 1, "{held} bytes wait");
+    }
+}
+
+#[test]
+fn a_version_that_is_none_ends_nothing() {
+    for (bad, why) in [
+        (made(100, 7).u32(8192).u16(9).str("9P2000").done(), Malformed),
+        (made(100, 7).u8(0).done(), Malformed),
+        (version(255, "9P2000"), SmallMsize),
+    ] {
+        let (mut bench, id) = full(Config::default());
+        bench.say(id, &[&read(13, 0, 0, 1)[..], &bad, &flush(14, 12)].concat());
+        // What stands before it goes on, and what comes behind it too.
+        let flushed = bench.asked();
+        assert_eq!((kind(&flushed), bench.hears(id).len()), (108, 0));
+        bench.done(&flushed);
+        let told = bench.hears(id);
+        assert_eq!((told.len(), &told[0]), (2, &rflush(14)));
+        assert!(is_refusal(Dialect::Plain, &told[1], why));
+        assert_eq!(kind(&bench.asked()), 116);
+    }
 }
 
 #[test]
