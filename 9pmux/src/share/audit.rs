@@ -90,6 +90,7 @@ impl Share {
         for (g, counted) in self.cleanups.left_of().into_iter().enumerate() {
             assert_eq!(counted, left.get(&(g as u32)).copied().unwrap_or(0), "cleanup {g}");
         }
+        self.cleanups.audit();
 
         let waiting = match &self.upstream.root {
             Root::Asked { waiting, .. } => waiting.clone(),

@@ -1,7 +1,7 @@
 //! What a client leaves behind, when it goes or begins a new session: requests that are flushed, fids
 //! that are clunked, all at once, and counted until the last is free.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fids::{NONE, Owner};
@@ -10,8 +10,8 @@ use super::{ClientId, Share};
 /// What is left of one session.
 struct Cleanup {
     left: usize,
-    /// The client whose new session waits for this.
-    client: Option<ClientId>,
+    /// The client whose new session waits for this, and until when.
+    waits: Option<(Duration, ClientId)>,
 }
 
 /// All that are not done.
@@ -19,8 +19,8 @@ struct Cleanup {
 pub struct Cleanups {
     places: Vec<Cleanup>,
     vacant: Vec<u32>,
-    /// New sessions that wait, and until when: all wait for the same time, so in order.
-    waiting: VecDeque<(Duration, ClientId, u32)>,
+    /// Those that a new session waits for, by when that is late.
+    waiting: BTreeSet<(Duration, u32)>,
     left: usize,
 }
 
@@ -31,7 +31,7 @@ impl Cleanups {
     }
 
     fn begin(&mut self) -> u32 {
-        let cleanup = Cleanup { left: 0, client: None };
+        let cleanup = Cleanup { left: 0, waits: None };
         match self.vacant.pop() {
             Some(g) => {
                 self.places[g as usize] = cleanup;
@@ -51,13 +51,20 @@ impl Cleanups {
 
     /// Has the client told when this is done, or `late`.
     pub fn tell(&mut self, g: u32, client: ClientId, late: Duration) {
-        self.places[g as usize].client = Some(client);
-        self.waiting.push_back((late, client, g));
+        self.places[g as usize].waits = Some((late, client));
+        self.waiting.insert((late, g));
+    }
+
+    /// The client that waits for this, which it does no longer.
+    fn told(&mut self, g: u32) -> Option<ClientId> {
+        let (late, client) = self.places[g as usize].waits.take()?;
+        self.waiting.remove(&(late, g));
+        Some(client)
     }
 
     /// The earliest time that one is late.
     pub fn deadline(&self) -> Option<Duration> {
-        self.waiting.front().map(|waiting| waiting.0)
+        self.waiting.first().map(|waiting| waiting.0)
     }
 
     pub fn clear(&mut self) {
@@ -67,6 +74,17 @@ impl Cleanups {
     #[cfg(any(test, mux_fuzz))]
     pub fn left_of(&self) -> Vec<usize> {
         self.places.iter().map(|cleanup| cleanup.left).collect()
+    }
+
+    #[cfg(any(test, mux_fuzz))]
+    pub fn audit(&self) {
+        let waits = |g: u32| self.places[g as usize].waits.map(|waits| (waits.0, g));
+        assert!(self.waiting.iter().all(|waiting| waits(waiting.1) == Some(*waiting)));
+        let waiting = self.places.iter().filter(|cleanup| cleanup.waits.is_some());
+        assert_eq!(waiting.count(), self.waiting.len());
+        for g in &self.vacant {
+            assert!(self.places[*g as usize].left == 0 && waits(*g).is_none());
+        }
     }
 }
 
@@ -122,27 +140,26 @@ impl Share {
         let cleanup = &mut self.cleanups.places[g as usize];
         cleanup.left -= 1;
         if cleanup.left == 0 {
-            let client = cleanup.client.take();
+            let client = self.cleanups.told(g);
             self.cleanups.vacant.push(g);
-            if let Some(id) = client {
-                self.cleanups.waiting.retain(|waiting| waiting.1 != id);
-                if let Some(c) = self.clients.find(id) {
-                    self.greet(c);
-                }
-            }
+            self.greet_again(client);
         }
     }
 
     /// New sessions that have waited long enough begin.
     pub(super) fn late_cleanups(&mut self) {
-        while self.cleanups.deadline().is_some_and(|late| late <= self.now) {
-            let Some((_, id, g)) = self.cleanups.waiting.pop_front() else {
+        while let Some(&(late, g)) = self.cleanups.waiting.first() {
+            if late > self.now {
                 return;
-            };
-            self.cleanups.places[g as usize].client = None;
-            if let Some(c) = self.clients.find(id) {
-                self.greet(c);
             }
+            let client = self.cleanups.told(g);
+            self.greet_again(client);
+        }
+    }
+
+    fn greet_again(&mut self, client: Option<ClientId>) {
+        if let Some(c) = client.and_then(|id| self.clients.find(id)) {
+            self.greet(c);
         }
     }
 }

@@ -323,6 +323,33 @@ fn a_second_tversion_does_not_wait_for_ever() {
 }
 
 #[test]
+fn a_place_for_what_is_left_is_used_again_with_a_time_of_its_own() {
+    let config = Config { cleanup_timeout: Duration::from_secs(10), ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let begin = |at: u64, bench: &mut Bench| {
+        bench.share.tick(Duration::from_secs(at));
+        let (id, _) = bench.attached();
+        let clunk = bench.asks(id, &version(8192, "9P2000"));
+        (id, clunk)
+    };
+    let (one, its) = begin(1, &mut bench);
+    let (two, _) = begin(2, &mut bench);
+    assert_eq!(bench.share.next_deadline(), Some(Duration::from_secs(11)));
+    bench.done(&its);
+    assert_eq!(bench.told(one), rversion(8192, "9P2000"));
+    assert_eq!(bench.share.next_deadline(), Some(Duration::from_secs(12)));
+    // In the place of the first; and it goes before it is told.
+    let (three, _) = begin(3, &mut bench);
+    bench.gone(two);
+    bench.share.tick(Duration::from_secs(12));
+    assert!(bench.hears(three).is_empty());
+    assert_eq!(bench.share.next_deadline(), Some(Duration::from_secs(13)));
+    bench.share.tick(Duration::from_secs(13));
+    assert_eq!(bench.told(three), rversion(8192, "9P2000"));
+    assert_eq!((bench.share.next_deadline(), bench.share.stats().left_behind), (None, 2));
+}
+
+#[test]
 fn who_goes_is_cleaned_up_after_at_once() {
     let mut bench = Bench::new(Dialect::L);
     let (id, _) = bench.attached();
