@@ -1,6 +1,6 @@
 //! Clients, and what each has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::ClientId;
 use super::buffer::Buffer;
@@ -174,6 +174,16 @@ impl Clients {
 
     pub fn id(&self, index: u32) -> ClientId {
         ClientId { index, round: self.places[index as usize].round }
+    }
+
+    /// Puts a client into a queue in which it is not. Those in there that have gone are left where they are,
+    /// but not more of them than clients: however many come and go before it is worked off, it is short.
+    #[inline]
+    pub fn queue(&self, queue: &mut VecDeque<ClientId>, index: u32) {
+        if queue.len() > 2 * self.len() + 16 {
+            queue.retain(|id| self.find(*id).is_some());
+        }
+        queue.push_back(self.id(index));
     }
 
     /// The places that are taken.

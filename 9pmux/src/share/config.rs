@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::wire::Dialect;
 
-/// Limits and choices, with the defaults that [`Default`] gives.
+/// Limits and choices, with the defaults that [`Default`] gives. A limit of nothing lets one through even so, but
+/// for those of fids.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The dialect to speak with the server. Without one, the first client's Tversion settles it.

@@ -175,6 +175,9 @@ impl Share {
     pub fn new(config: Config) -> Share {
         let config = Config {
             max_inflight: config.max_inflight.max(1),
+            max_reply_bytes: config.max_reply_bytes.max(1),
+            max_held_bytes: config.max_held_bytes.max(1),
+            max_server_bytes: config.max_server_bytes.max(1),
             // So that none is NOFID.
             max_fids_all: config.max_fids_all.min(u32::MAX as usize),
             ..config

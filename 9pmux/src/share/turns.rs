@@ -87,8 +87,7 @@ impl Share {
     pub(super) fn line_up(&mut self, c: u32) {
         let client = self.clients.get(c);
         if !std::mem::replace(&mut client.in_ring, true) {
-            let id = self.clients.id(c);
-            self.ring.push_back(id);
+            self.clients.queue(&mut self.ring, c);
         }
     }
 

@@ -15,7 +15,7 @@ const LEAST_MSIZE: u32 = 256;
 impl Share {
     /// Asks the server for a version, the only time that it agrees to one.
     pub(super) fn ask_version(&mut self, offer: Dialect) {
-        let deadline = self.now + self.config.version_timeout;
+        let deadline = self.now.saturating_add(self.config.version_timeout);
         self.upstream.agreed = Agreed::Asked { offer, deadline };
         self.upstream.dialect = offer;
         self.upstream.msize = self.config.msize.max(LEAST_MSIZE);
@@ -105,7 +105,10 @@ impl Share {
         let id = self.clients.id(c);
         self.clients.get(c).stage = Stage::Asking { tag: its_tag, msize, offer };
         match left {
-            Some(g) => self.cleanups.tell(g, id, self.now + self.config.cleanup_timeout),
+            Some(g) => {
+                let late = self.now.saturating_add(self.config.cleanup_timeout);
+                self.cleanups.tell(g, id, late);
+            }
             None => self.greet(c),
         }
         took
@@ -127,7 +130,7 @@ impl Share {
                 if matches!(agreed, Agreed::Nothing) {
                     self.ask_version(dialect);
                 }
-                self.greeting.push_back(self.clients.id(c));
+                self.clients.queue(&mut self.greeting, c);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! msize, counts, and those who ask or hold too much.
 
+use std::time::Duration;
+
 use super::Refusal::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
@@ -318,6 +320,58 @@ fn a_turn_is_a_few_messages_if_there_is_room_for_them() {
         [(0, 30), (1, 10 + 16), (2, 16), (3, 8), (1, 4), (2, 14), (3, 16 + 6)],
         "clients, and how many requests of each"
     );
+}
+
+/// They come, ask, and go, and the server is busy with something else, or does not answer at all.
+#[test]
+fn clients_that_come_and_go_leave_nothing_that_grows() {
+    let config = Config { max_server_bytes: 1, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (stays, _) = bench.attached();
+    bench.say(stays, &read(1, 0, 0, 1)); // and is not taken by the server
+    let mut silent = crate::share::Share::new(Config::default());
+    for _ in 0..20_000 {
+        let share = &mut bench.share;
+        let id = share.client_connected();
+        share.client_bytes(id, &version(8192, "9P2000"));
+        share.client_bytes(id, &attach(Dialect::Plain, 1, 0, !0, "u", "a"));
+        share.client_gone(id);
+        while share.next_changed().is_some() {}
+        let id = silent.client_connected();
+        silent.client_bytes(id, &version(8192, "9P2000"));
+        silent.client_gone(id);
+    }
+    assert!(bench.share.ring.len() < 100, "{} wait for their turn", bench.share.ring.len());
+    assert!(silent.greeting.len() < 100, "{} wait for a version", silent.greeting.len());
+    bench.share.audit();
+    let info = bench.share.stats();
+    assert_eq!((info.clients, info.requests, info.fids, info.left_behind), (1, 1, 1, 0));
+}
+
+#[test]
+fn a_limit_of_nothing_lets_one_at_a_time_through() {
+    let config = Config {
+        max_inflight: 0,
+        max_inflight_all: 0,
+        max_reply_bytes: 0,
+        max_held_bytes: 0,
+        max_server_bytes: 0,
+        version_timeout: Duration::MAX,
+        cleanup_timeout: Duration::MAX,
+        ..Config::default()
+    };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    bench.share.tick(Duration::from_secs(1));
+    let (id, _) = bench.attached();
+    bench.say(id, &[read(1, 0, 0, 9), read(2, 0, 0, 9)].concat());
+    for n in [1, 2] {
+        let request = bench.asked();
+        bench.server(&made(117, tag(&request)).u32(0).done());
+        assert_eq!(tag(&bench.told(id)), n);
+    }
+    let clunk = bench.asks(id, &version(8192, "9P2000"));
+    bench.done(&clunk);
+    assert_eq!(bench.told(id), rversion(8192, "9P2000"));
 }
 
 #[test]
