@@ -20,7 +20,7 @@ pub enum Fate {
     Pending,
     Live,
     /// The request that was to create it has been flushed, and some servers do what they no longer
-    /// answer. Its client does not have it.
+    /// answer; or it is there, and its client can not be told. Its client does not have it.
     Doubtful,
     Dead,
 }

@@ -98,8 +98,8 @@ impl Share {
 
     /// A fid was to be created by a request that has been flushed. By the rules it is not there, but some
     /// servers do what they no longer answer, and the next to have the number should not find out: it
-    /// is clunked to be sure.
-    fn doubt(&mut self, fid: u32) {
+    /// is clunked to be sure. So is one that is there, when its client has been told of an error instead.
+    pub(super) fn doubt(&mut self, fid: u32) {
         self.fids.get(fid).fate = Fate::Doubtful;
         self.unname(fid);
     }

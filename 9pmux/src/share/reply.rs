@@ -147,6 +147,11 @@ impl Share {
         if request.attaches && kind(message) == types::RWALK {
             self.tell_attached(c, request.tag);
         } else {
+            let fits = message.len() <= msize as usize;
+            if !fits && request.creates != NONE && self.fids.get(request.creates).fate == Fate::Live
+            {
+                self.doubt(request.creates);
+            }
             self.pass_on(c, request.tag, message, |message| {
                 if let Some(at) = reply.iounit {
                     let most = msize - IO_HEADER;

@@ -542,14 +542,17 @@ impl Client {
             let servers = message == &error(self.dialect, tag(message), "srv")[..];
             let creates = [102, 104, 110, 30].contains(&request);
             let many = creates && is_refusal(self.dialect, message, Refusal::TooManyFids);
-            let large = request == 124 && is_refusal(self.dialect, message, Refusal::ReplyTooLarge);
+            let large = [110, 124].contains(&request)
+                && is_refusal(self.dialect, message, Refusal::ReplyTooLarge);
             assert!(servers || many || large || asked.expect == Expect::Any, "{}", shown());
             return;
         }
         assert_eq!(kind(message), request + 1, "{}", shown());
         let id = match request {
             102 | 104 | 112 | 12 | 72 => Some(u64_at(message, 12)),
-            110 if message.len() > 9 => Some(u64_at(message, message.len() - 8)),
+            110 if u16_at(message, HEADER) > 0 => {
+                Some(u64_at(message, 9 + 13 * u16_at(message, HEADER) as usize - 8))
+            }
             24 => Some(u64_at(message, 20)),
             116 | 40 if message.len() >= 19 => Some(u64_at(message, 11)),
             124 if message.len() >= 17 => Some(u64_at(message, 9)),

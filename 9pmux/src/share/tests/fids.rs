@@ -106,6 +106,22 @@ fn what_fails_creates_no_fid() {
     }
 }
 
+/// Its client is told that it failed, so that has no fid; the server has one, which is clunked.
+#[test]
+fn what_is_created_by_a_reply_that_does_not_fit_is_not_there() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let id = bench.client_of(256);
+    bench.attach(id, 0);
+    let request = bench.asks(id, &walk(2, 0, 9, &[]));
+    bench.server(&made(111, tag(&request)).u16(0).raw(&[7; 300]).done());
+    assert!(is_refusal(Dialect::Plain, &bench.told(id), ReplyTooLarge));
+    let clunk = bench.asked();
+    assert_eq!((kind(&clunk), u32_at(&clunk, FID)), (120, u32_at(&request, NEWFID)));
+    bench.refused(id, &read(3, 9, 0, 1), UnknownFid);
+    bench.done(&clunk);
+    bench.asks(id, &walk(2, 0, 9, &[]));
+}
+
 #[test]
 fn a_walk_to_itself_moves_the_fid() {
     let mut bench = Bench::new(Dialect::Plain);

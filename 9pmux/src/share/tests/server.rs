@@ -280,6 +280,11 @@ impl Server {
                 self.fids.insert(fid, file);
             } else {
                 self.create(newfid, file);
+                if random.one_in(8) {
+                    // Bytes that nobody knows, perhaps more than the client can take.
+                    let most = self.msize.saturating_sub(300) as usize;
+                    reply = reply.raw(&vec![5; random.below(most.clamp(1, 1500))]);
+                }
             }
         }
         reply.done()
