@@ -265,8 +265,8 @@ impl Share {
                 }
                 types::TFLUSH if check_request(self.upstream.dialect, message).is_ok() => {
                     let oldtag = u16_at(message, HEADER);
-                    let upstream = client.tags.contains_key(&oldtag);
-                    let victim = if upstream { None } else { held.take(&bytes[..at], oldtag) };
+                    let elsewhere = oldtag == tag(message) || client.tags.contains_key(&oldtag);
+                    let victim = if elsewhere { None } else { held.take(&bytes[..at], oldtag) };
                     if victim.is_some() {
                         self.took(c, message);
                         self.answer_flush(c, tag(message));

@@ -172,6 +172,13 @@ fn full(config: Config) -> (Bench, ClientId) {
     (bench, id)
 }
 
+/// The server answers the first of those.
+fn first_is_read(bench: &mut Bench) {
+    let up = bench.share.requests.iter().find(|(_, request)| request.tag == 11);
+    let (up, _) = up.expect("it is upstream");
+    bench.server(&made(117, up).u32(0).done());
+}
+
 #[test]
 fn so_many_flushes_are_open_at_once_and_the_rest_wait() {
     let config = Config { max_inflight: 2000, max_held_bytes: 1 << 20, ..Config::default() };
@@ -217,6 +224,17 @@ fn a_flush_is_noticed_behind_what_waits() {
     );
     bench.server(&made(117, tag(&next)).u32(0).done());
     assert_eq!(tag(&bench.told(id)), 14);
+}
+
+#[test]
+fn a_flush_of_its_own_tag_takes_nothing_out_of_the_line() {
+    let (mut bench, id) = full(Config::default());
+    bench.say(id, &read(13, 0, 0, 1));
+    bench.say(id, &flush(13, 13));
+    assert_eq!(bench.told(id), rflush(13));
+    first_is_read(&mut bench);
+    assert_eq!(tag(&bench.told(id)), 11);
+    assert_eq!(kind(&bench.asked()), 116, "what waited with the same tag goes on");
 }
 
 #[test]
