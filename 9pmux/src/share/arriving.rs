@@ -3,7 +3,7 @@
 //! What has to wait stays in the client's inbox, as it came and in its order. Two kinds of messages do
 //! not wait in line, or a client that has as many requests upstream as it may could never take one
 //! back: a Tflush takes effect when it arrives, on what is upstream or on what stands before it in the
-//! inbox, and a Tversion ends all that stands before it.
+//! inbox, and a Tversion, unless it is refused, ends all that stands before it.
 
 use std::collections::HashMap;
 

@@ -238,6 +238,21 @@ fn a_flush_of_its_own_tag_takes_nothing_out_of_the_line() {
 }
 
 #[test]
+fn a_tversion_that_is_refused_ends_nothing_that_waits() {
+    let malformed = made(100, 0xFFFF).u32(8192).u16(9).done();
+    for (refused, why) in [(version(255, "9P2000"), SmallMsize), (malformed, Malformed)] {
+        let (mut bench, id) = full(Config::default());
+        bench.say(id, &read(13, 0, 0, 1));
+        bench.say(id, &refused);
+        first_is_read(&mut bench);
+        let told = bench.hears(id);
+        assert_eq!(tag(&told[0]), 11);
+        assert_eq!(kind(&bench.asked()), 116, "what stood before it goes on");
+        assert!(is_refusal(Dialect::Plain, &told[1], why), "and it has its turn after that");
+    }
+}
+
+#[test]
 fn a_version_and_an_end_are_noticed_behind_what_waits() {
     let (mut bench, id) = full(Config::default());
     bench.say(id, &read(13, 0, 0, 1));
