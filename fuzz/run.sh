@@ -29,7 +29,7 @@ RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir
 programs=$(realpath "../target/fuzz/$host/release")
 
 test "$seconds" -gt 0 || exit 0
-test $# -gt 0 || set -- machine face
+test $# -gt 0 || set -- machine face nine-clients nine-server
 for target; do
 	dir=$BUILD/$target
 	mkdir -p "$dir/corpus"

@@ -22,6 +22,25 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    #[cfg(any(test, mux_fuzz))]
+    pub const ALL: [Refusal; 15] = [
+        Refusal::NoVersion,
+        Refusal::SmallMsize,
+        Refusal::Unsupported,
+        Refusal::Malformed,
+        Refusal::TooLarge,
+        Refusal::DuplicateTag,
+        Refusal::UnknownFid,
+        Refusal::FidInUse,
+        Refusal::BadFid,
+        Refusal::TooManyFids,
+        Refusal::NotAuth,
+        Refusal::OtherAuth,
+        Refusal::TooManyAuth,
+        Refusal::ReplyTooLarge,
+        Refusal::ServerGone,
+    ];
+
     pub fn ename(self) -> &'static str {
         match self {
             Refusal::NoVersion => "no version negotiated",

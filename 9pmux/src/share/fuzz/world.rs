@@ -1,0 +1,360 @@
+//! What happens: clients, a server, and a driver that does as `share` says a driver is to do.
+
+use std::time::Duration;
+
+use super::bytes::Bytes;
+use super::peer::{Peer, View};
+use super::request::{any_version, framed, request};
+use super::server::Server;
+use crate::share::{Config, End, Seen, Share};
+use crate::wire::{Dialect, TABLE, show, tag};
+
+const MSIZE: u32 = 600;
+const CLIENTS: usize = 4;
+
+pub struct World<'a> {
+    bytes: Bytes<'a>,
+    config: Config,
+    share: Share,
+    /// What clients speak that know no better.
+    dialect: Dialect,
+    settled: Option<Dialect>,
+    peers: Vec<Peer>,
+    made: u32,
+    serial: u16,
+    server: Server,
+    /// The server does not read.
+    blocked: bool,
+    now: u64,
+    /// The end of the session is nobody's fault.
+    may_end: bool,
+}
+
+impl<'a> World<'a> {
+    pub fn new(bytes: &'a [u8], wild: bool) -> World<'a> {
+        let mut bytes = Bytes::new(bytes);
+        let (first, second) = (bytes.next(), bytes.next());
+        let dialect = Dialect::ALL[first as usize % 3];
+        let config = Config {
+            dialect: Some(dialect).filter(|_| first & 4 == 0),
+            msize: MSIZE,
+            max_inflight: if first & 8 == 0 { 2 } else { 20 },
+            max_inflight_all: if first & 16 == 0 { 4 } else { 1000 },
+            max_reply_bytes: if first & 32 == 0 { 700 } else { 10_000 },
+            max_held_bytes: 100,
+            max_server_bytes: if first & 64 == 0 { 20 } else { 10_000 },
+            max_fids: if second & 1 == 0 { 6 } else { 3 },
+            max_fids_all: if second & 2 == 0 { 1000 } else { 7 },
+            seed: u64::from(second),
+            ..Config::default()
+        };
+        let mut share = Share::new(config.clone());
+        if std::env::var_os("MUX_TRACE").is_some() {
+            println!("{config:?}");
+            share.set_tracer(Some(Box::new(tell)));
+        }
+        World {
+            bytes,
+            config,
+            share,
+            dialect,
+            settled: None,
+            peers: Vec::new(),
+            made: 0,
+            serial: 0,
+            server: Server::new(wild, MSIZE),
+            blocked: false,
+            now: 0,
+            may_end: false,
+        }
+    }
+
+    pub fn run(mut self) {
+        self.turn();
+        while !self.bytes.is_empty() && self.share.ended().is_none() {
+            self.event();
+            self.turn();
+        }
+        let gone = self.bytes.next() % 2 == 0 || self.server.wild;
+        if !self.server.wild && self.share.ended().is_none() {
+            self.quiet();
+            self.peers.iter().for_each(|peer| peer.all_told(false));
+        }
+        if self.share.ended().is_none() && gone {
+            self.gone();
+            self.turn();
+        }
+        match self.share.ended() {
+            Some(end) => {
+                let end = end.clone();
+                self.ended(&end);
+            }
+            None => self.leave(),
+        }
+    }
+
+    /// Everybody goes, the server answers all, and nothing is left.
+    fn leave(&mut self) {
+        while let Some(peer) = self.peers.pop() {
+            self.share.client_gone(peer.id);
+            self.turn();
+        }
+        self.quiet();
+        let stats = self.share.stats();
+        assert_eq!((stats.clients, stats.requests, stats.fids, stats.left_behind), (0, 0, 0, 0));
+        assert_eq!(self.server.fids(), 0, "fids are left at the server");
+    }
+
+    /// The session is over: everybody is told, and that all.
+    fn ended(&mut self, end: &End) {
+        match end {
+            End::NoVersion(_) => assert!(self.server.wild || self.server.refuses),
+            End::Garbled(_) => assert!(self.server.wild, "a good answer ends it: {end}"),
+            End::Gone | End::HungUp | End::NoAnswer => assert!(self.may_end),
+        }
+        for peer in &mut self.peers {
+            assert!(self.share.is_closing(peer.id), "a client is left");
+            peer.all_told(true);
+            peer.slow = false;
+        }
+        self.turn();
+        assert!(self.peers.is_empty());
+        let id = self.share.client_connected();
+        assert!(self.share.is_closing(id) && self.share.next_changed() == Some(id));
+        assert!(self.share.server_output().is_empty());
+    }
+
+    fn gone(&mut self) {
+        self.may_end = true;
+        match self.bytes.next() % 2 {
+            0 => self.share.server_gone(),
+            _ => self.share.hang_up(),
+        }
+    }
+
+    /// Everybody reads and answers until nothing happens any more.
+    fn quiet(&mut self) {
+        self.blocked = false;
+        self.peers.iter_mut().for_each(|peer| peer.slow = false);
+        for round in 0.. {
+            assert!(round < 3000, "no end");
+            self.turn();
+            let mut i = 0;
+            while i < self.peers.len() {
+                self.delivers(i, usize::MAX);
+                self.turn();
+                i += 1;
+            }
+            if self.share.ended().is_some() {
+                return;
+            }
+            if self.server.waiting() > 0 || !self.server.output.is_empty() {
+                self.answer(0, 0);
+            } else if self.peers.iter().all(|peer| peer.pipe.is_empty()) {
+                return;
+            }
+        }
+    }
+
+    /// Which client it is about; perhaps a new one.
+    fn client(&mut self) -> usize {
+        let n = self.bytes.next();
+        if self.peers.len() < CLIENTS && (self.peers.is_empty() || n >= 240) {
+            let id = self.share.client_connected();
+            self.peers.push(Peer::new(id, self.made));
+            self.made += 1;
+            // Most begin as they should.
+            if n < 250 {
+                let mut none = Bytes::new(&[16, 172]);
+                let version = any_version(&mut none, self.settled.unwrap_or(self.dialect));
+                self.peers.last_mut().expect("it has come").pipe.extend(version);
+            }
+            return self.peers.len() - 1;
+        }
+        n as usize % self.peers.len()
+    }
+
+    fn event(&mut self) {
+        let what = self.bytes.next();
+        let wild = self.server.wild;
+        match what % 16 {
+            5 if !wild => {
+                let i = self.client();
+                let some = self.bytes.some(40);
+                self.peers[i].pipe.extend_from_slice(some);
+                self.delivers(i, usize::MAX);
+            }
+            0..6 => {
+                let i = self.client();
+                self.serial = self.serial.wrapping_add(1);
+                let [low, high] = self.serial.to_le_bytes();
+                let mark = [self.peers[i].number as u8, low, high];
+                let dialect = self.settled.unwrap_or(self.dialect);
+                let message = request(&mut self.bytes, dialect, mark);
+                self.peers[i].pipe.extend(message);
+                if what & 0x80 == 0 {
+                    self.delivers(i, usize::MAX);
+                }
+            }
+            6 => {
+                let i = self.client();
+                let n = self.bytes.next() as usize;
+                self.delivers(i, n);
+            }
+            7 => {
+                let i = self.client();
+                let n = self.bytes.next() as usize;
+                match n % 4 {
+                    0 => self.peers[i].slow = true,
+                    1 => self.peers[i].slow = false,
+                    _ => self.client_reads(i, n),
+                }
+            }
+            8 => self.rare(what >> 4),
+            9 => {
+                self.now += u64::from(self.bytes.next()) * u64::from(what & 0x30);
+                self.share.tick(Duration::from_millis(self.now));
+                // The server has not answered in time.
+                self.may_end |= self.settled.is_none();
+                let next = self.share.next_deadline();
+                assert!(next.is_none_or(|next| next > Duration::from_millis(self.now)));
+            }
+            10 | 11 if wild => {
+                let (n, kind) = (self.bytes.next() as usize, self.bytes.next());
+                let which = self.server.nth(n % self.server.waiting().max(1));
+                let asked = which.map(|message| (message[4].wrapping_add(1), tag(message)));
+                let (right, tag) = asked.unwrap_or((kind, u16::from(kind)));
+                let kind = if what & 0x10 == 0 { right } else { kind };
+                let body = self.bytes.some(60);
+                self.share.server_bytes(&framed(kind, tag, body));
+            }
+            12 if wild && what & 0x30 == 0 => {
+                let some = self.bytes.some(60);
+                self.share.server_bytes(some);
+            }
+            _ => {
+                let (n, how) = (self.bytes.next() as usize, self.bytes.next());
+                self.answer(n % self.server.waiting().max(1), how);
+            }
+        }
+    }
+
+    fn rare(&mut self, what: u8) {
+        match what {
+            0..4 => {
+                let i = self.client();
+                let peer = self.peers.swap_remove(i);
+                self.share.client_gone(peer.id);
+            }
+            4..8 => self.blocked = !self.blocked,
+            8..12 => {
+                let n = self.bytes.next() as usize;
+                self.server_reads(n);
+            }
+            12 if self.bytes.next() == 7 => self.gone(),
+            // A message that answers nothing.
+            13 if self.settled.is_some() && self.server.output.is_empty() => {
+                self.share.server_bytes(&framed(TABLE[0].number + 1, 60_000, &[0; 4]));
+            }
+            _ => {}
+        }
+    }
+
+    /// Bytes of a client come to the multiplexor, if it is to be read.
+    fn delivers(&mut self, i: usize, n: usize) {
+        let peer = &mut self.peers[i];
+        if self.share.wants_read(peer.id) && !peer.pipe.is_empty() {
+            let n = n.clamp(1, peer.pipe.len());
+            let bytes: Vec<u8> = peer.pipe.drain(..n).collect();
+            peer.sent(&bytes);
+            self.share.client_bytes(peer.id, &bytes);
+        }
+    }
+
+    fn client_reads(&mut self, i: usize, n: usize) {
+        let peer = &mut self.peers[i];
+        let n = n.min(peer.known.0);
+        if n > 0 {
+            peer.wrote(n);
+            self.share.client_wrote(peer.id, n);
+        }
+    }
+
+    fn server_reads(&mut self, n: usize) {
+        let n = n.min(self.share.server_output().len());
+        self.server.reads(n);
+        self.share.server_wrote(n);
+    }
+
+    /// The server answers; what it says may come later, with more, and cut in two.
+    fn answer(&mut self, n: usize, how: u8) {
+        self.server.answer(n, how, self.settled);
+        if how & 0x60 == 0x60 {
+            return;
+        }
+        let output = std::mem::take(&mut self.server.output);
+        let (one, two) = output.split_at(usize::from(how).min(output.len()));
+        self.share.server_bytes(one);
+        self.share.server_bytes(two);
+    }
+
+    /// A driver's turn, until there is nothing to be done.
+    fn turn(&mut self) {
+        loop {
+            self.look();
+            let reads = self.peers.iter().position(|peer| !peer.slow && peer.known.0 > 0);
+            let closes = self.peers.iter().position(|peer| peer.known.2 && peer.known.0 == 0);
+            if let Some(i) = reads {
+                self.client_reads(i, usize::MAX);
+            } else if let Some(i) = closes {
+                let peer = self.peers.swap_remove(i);
+                assert!(peer.garbled || self.share.ended().is_some(), "closed for nothing");
+                self.share.client_gone(peer.id);
+            } else if !self.blocked && !self.share.server_output().is_empty() {
+                self.server_reads(usize::MAX);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Looks at all that there is to be seen from outside, and at the tables.
+    fn look(&mut self) {
+        self.share.audit();
+        self.settled = self.settled.or(self.share.dialect());
+        let over = self.share.ended().is_some();
+        let mut named = Vec::new();
+        while let Some(id) = self.share.next_changed() {
+            assert!(!named.contains(&id), "a client is named twice");
+            named.push(id);
+        }
+        let (dialect, wild) = (self.settled, self.server.wild);
+        let view = View { config: &self.config, dialect, wild, over };
+        for peer in &mut self.peers {
+            let output = self.share.output(peer.id);
+            let (wants, closing) = (self.share.wants_read(peer.id), self.share.is_closing(peer.id));
+            let (length, wanted, closed) = peer.known;
+            let news = output.len() != length || (wants && !wanted) || closing != closed;
+            assert!(!news || named.contains(&peer.id), "a driver is not told");
+            peer.known = (output.len(), wants, closing);
+            peer.look(output, &view);
+            let most = self.config.max_reply_bytes + 2 * MSIZE as usize + 1000;
+            assert!(output.len() <= most, "{} bytes wait for a client", output.len());
+        }
+        if !over {
+            self.server.look(self.share.server_output(), self.settled, &self.peers);
+        }
+    }
+}
+
+/// One line of what happens.
+fn tell(dialect: Dialect, seen: Seen<'_>) {
+    match seen {
+        Seen::FromClient(id, m) => println!("{} asks {}", id.index(), show(dialect, m)),
+        Seen::ToClient(id, m) => println!("{} is told {}", id.index(), show(dialect, m)),
+        Seen::FromServer(m) => println!("server says {}", show(dialect, m)),
+        Seen::ToServer(m) => println!("server is asked {}", show(dialect, m)),
+        Seen::Dropped(m) => println!("dropped: {}", show(dialect, m)),
+        Seen::Garbled(id) => println!("{} is garbled", id.index()),
+    }
+}
