@@ -13,7 +13,7 @@ use super::mix::Mix;
 use super::refusal::Refusal;
 use super::version::asked_version;
 use super::{Seen, Share};
-use crate::wire::{self, Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
+use crate::wire::{self, Dialect, Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
 
 /// Before there is an msize, no message is larger.
 const BEFORE_VERSION: u32 = 8192;
@@ -237,7 +237,7 @@ impl Share {
         client.skip -= passed as u32;
         inbox.consume(passed);
         let mut at = client.scanned.saturating_sub(passed);
-        let mut held = Held::new(*client.tags.hasher());
+        let mut held = Held::new(self.upstream.dialect, *client.tags.hasher());
         let (mut taken, mut begins) = (Vec::new(), None);
         let bytes = inbox.as_slice();
         loop {
@@ -305,6 +305,7 @@ const LOOKED_UP: usize = 8;
 
 /// The messages of an inbox that a flush may name: those that are whole and wait, and have not been taken.
 struct Held {
+    dialect: Dialect,
     looked_up: usize,
     taken: Vec<usize>,
     /// Where in the inbox each tag is, of the part up to `end`.
@@ -313,8 +314,8 @@ struct Held {
 }
 
 impl Held {
-    fn new(mix: Mix) -> Held {
-        Held { looked_up: 0, taken: Vec::new(), by_tag: HashMap::with_hasher(mix), end: 0 }
+    fn new(dialect: Dialect, mix: Mix) -> Held {
+        Held { dialect, looked_up: 0, taken: Vec::new(), by_tag: HashMap::with_hasher(mix), end: 0 }
     }
 
     /// Takes the message with this tag out of `bytes`, in which all messages are whole, and answers its
@@ -340,7 +341,10 @@ impl Held {
 
     fn may_take(&self, bytes: &[u8], at: usize, tag: u16) -> bool {
         let message = &bytes[at..];
-        wire::tag(message) == tag && kind(message) != types::TFLUSH && !self.taken.contains(&at)
+        // A Tflush that is well formed has been dealt with before; another waits, to be told so.
+        let dealt_with =
+            || kind(message) == types::TFLUSH && check_request(self.dialect, message).is_ok();
+        wire::tag(message) == tag && !dealt_with() && !self.taken.contains(&at)
     }
 }
 

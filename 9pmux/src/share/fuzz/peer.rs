@@ -404,6 +404,7 @@ fn reasonable(asked: &Asked, why: Refusal, dialect: Dialect, over: bool) -> bool
         Refusal::Malformed => read().is_err_and(|e| e != Malformed::Type),
         Refusal::NotAuth | Refusal::OtherAuth => its_kind == types::TATTACH,
         Refusal::TooManyAuth => its_kind == types::TAUTH,
+        Refusal::NotAllowed => [types::TAUTH, types::TATTACH].contains(&its_kind),
         Refusal::FidInUse | Refusal::BadFid | Refusal::TooManyFids => {
             [types::TAUTH, types::TATTACH, types::TWALK, 30].contains(&its_kind)
         }

@@ -238,6 +238,17 @@ fn a_flush_of_its_own_tag_takes_nothing_out_of_the_line() {
 }
 
 #[test]
+fn a_malformed_flush_that_waits_can_be_flushed() {
+    let (mut bench, id) = full(Config::default());
+    bench.say(id, &read(13, 0, 0, 1));
+    bench.say(id, &made(108, 14).u8(0).done());
+    bench.say(id, &flush(15, 14));
+    assert_eq!(bench.told(id), rflush(15));
+    first_is_read(&mut bench);
+    assert_eq!(tag(&bench.told(id)), 11, "and nothing of tag 14 after its Rflush");
+}
+
+#[test]
 fn a_tversion_that_is_refused_ends_nothing_that_waits() {
     let malformed = made(100, 0xFFFF).u32(8192).u16(9).done();
     for (refused, why) in [(version(255, "9P2000"), SmallMsize), (malformed, Malformed)] {
