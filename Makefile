@@ -84,10 +84,10 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)' MODES=valgrind LINKS=static SCRIPTS=
 	sh tests/sanitize.sh address $(B) quick
 	sh tests/sanitize.sh thread $(B) quick
-	# a minute each, side by side, once both are built
+	# a minute each, two side by side, once all are built
 	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 0
-	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 machine & \
-		CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 face && wait $$!
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 machine nine-clients & \
+		CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 60 face nine-server && wait $$!
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
 	sh tests/model-names.sh

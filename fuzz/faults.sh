@@ -15,17 +15,18 @@ target=$PWD/target/fuzz
 
 missed=0
 
-# fault NAME TARGETS FILE FROM TO: the line of FILE that holds FROM has TO in its place; TARGETS have to find that
-fault() {
+# fresh: a copy without a fault
+fresh() {
 	rm -rf "$copy/libmux"
 	mkdir "$copy/libmux"
-	cp -r Cargo.toml Cargo.lock build.rs src include docs benches fuzz "$copy/libmux"
-	F=$4 T=$5 awk 'BEGIN { f = ENVIRON["F"]; t = ENVIRON["T"] }
-		!done && (i = index($0, f)) { $0 = substr($0, 1, i - 1) t substr($0, i + length(f)); done = 1 }
-		{ print } END { exit !done }' "$3" >"$copy/mutant" || { echo "faults: $1: $3 has no '$4'" >&2; exit 1; }
-	cp "$copy/mutant" "$copy/libmux/$3"
+	cp -r Cargo.toml Cargo.lock build.rs src include docs benches 9pmux fuzz "$copy/libmux"
+}
+
+# hunt NAME TARGETS: TARGETS have to find what is in the copy
+hunt() {
+	# shellcheck disable=SC2086 # the targets are words
 	RUSTFLAGS=$flags "$CARGO" build -q --release --locked --manifest-path "$copy/libmux/fuzz/Cargo.toml" \
-		--target "$host" --target-dir "$target" --bin machine --bin face
+		--target "$host" --target-dir "$target" $(printf -- '--bin %s ' $2)
 	for program in $2; do
 		mkdir "$copy/libmux/$program"
 		begun=$(date +%s)
@@ -34,11 +35,33 @@ fault() {
 			>"$copy/log" 2>&1 && how='not found' || how=found
 		runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$copy/log")
 		test -n "$runs" || runs=$(sed -n 's/^#\([0-9]*\).*/\1/p' "$copy/log" | tail -n 1)
-		says=$(grep -E -A1 "panicked at|^face:|SUMMARY|libFuzzer: timeout" "$copy/log" | head -n 2 | tr '\n' ' ' | cut -c1-150)
+		says=$(grep -a -E -A1 "panicked at|^face:|SUMMARY|libFuzzer: timeout" "$copy/log" | head -n 2 | tr '\n' ' ' | cut -c1-150)
 		# it has ended otherwise than by a finding
 		[ -n "$says" ] || how='not found'
 		[ "$how" = found ] || missed=$((missed + 1))
 		echo "$1: $program: $how, $(($(date +%s) - begun)) s, $runs runs: $says"
+	done
+}
+
+# fault NAME TARGETS FILE FROM TO: the line of FILE that holds FROM has TO in its place; TARGETS have to find that
+fault() {
+	fresh
+	F=$4 T=$5 awk 'BEGIN { f = ENVIRON["F"]; t = ENVIRON["T"] }
+		!done && (i = index($0, f)) { $0 = substr($0, 1, i - 1) t substr($0, i + length(f)); done = 1 }
+		{ print } END { exit !done }' "$3" >"$copy/mutant" || { echo "faults: $1: $3 has no '$4'" >&2; exit 1; }
+	cp "$copy/mutant" "$copy/libmux/$3"
+	hunt "$1" "$2"
+}
+
+# nine TARGETS PATCH...: the same with each of the faults in 9pmux/faults, which the simulation has to find too
+nine() {
+	targets=$1
+	shift
+	for patch; do
+		fresh
+		# no fuzz: one that does not fit any more is to be made anew
+		patch -s -F 0 -d "$copy/libmux/9pmux" -p 1 <"9pmux/faults/$patch.patch"
+		hunt "$(head -n 1 "9pmux/faults/$patch.patch")" "$targets"
 	done
 }
 

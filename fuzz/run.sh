@@ -1,6 +1,6 @@
 #!/bin/sh
-# run.sh SECONDS [TARGET ...]: fuzzes each target (machine, face) for so long, beginning with the corpus; with 0 it
-# only builds them.
+# run.sh SECONDS [TARGET ...]: fuzzes each target (machine, face, nine-clients, nine-server) for so long, beginning
+# with the corpus; with 0 it only builds them.
 #
 # What it needs is a C++ compiler, for libFuzzer, and Linux; no other toolchain than the one that builds the
 # library, and no cargo-fuzz. Where rustc has no AddressSanitizer it goes without, and says so. An input

@@ -44,13 +44,10 @@ mod tests {
 
     /// Random strings, for those who have no fuzzer; `MUX_BYTES` names a file with one that failed, and with
     /// `MUX_TRACE` it is told what happens.
-    #[test]
-    fn random_bytes() {
+    fn random(run: fn(&[u8])) {
         if let Some(name) = std::env::var_os("MUX_BYTES") {
             let bytes = std::fs::read(name).expect("the file can be read");
-            clients(&bytes);
-            server(&bytes);
-            return;
+            return run(&bytes);
         }
         let mut random = 1u64;
         for round in 0..1000 {
@@ -60,9 +57,18 @@ mod tests {
                     (random >> 40) as u8
                 })
                 .collect();
-            clients(&bytes);
-            server(&bytes);
+            run(&bytes);
         }
+    }
+
+    #[test]
+    fn clients_bytes_at_random() {
+        random(clients);
+    }
+
+    #[test]
+    fn servers_bytes_at_random() {
+        random(server);
     }
 
     /// What the fuzzer has found worth keeping; not there in a packed crate.

@@ -156,7 +156,7 @@ impl Peer {
             };
             let asked = Asked { message, too_large, early, maybe: false, intent };
             if asked.must_go_well() {
-                self.flushes(u16_at(&asked.message, HEADER));
+                self.flushes(tag(&asked.message), u16_at(&asked.message, HEADER));
             }
             self.asked.push(asked);
             if begins && self.stage != Stage::Over {
@@ -170,9 +170,9 @@ impl Peer {
     }
 
     /// A Tflush of this tag has been sent: which it means can not be said if there are several.
-    fn flushes(&mut self, oldtag: u16) {
-        let mut same: Vec<&mut Asked> =
-            self.asked.iter_mut().filter(|asked| tag(&asked.message) == oldtag).collect();
+    fn flushes(&mut self, its_tag: u16, oldtag: u16) {
+        let means = |asked: &&mut Asked| tag(&asked.message) == oldtag && its_tag != oldtag;
+        let mut same: Vec<&mut Asked> = self.asked.iter_mut().filter(means).collect();
         if same.len() > 1 {
             same.iter_mut().for_each(|asked| asked.maybe = true);
         }
@@ -237,9 +237,17 @@ impl Peer {
             self.refused(its_tag, &why, view);
         } else {
             assert!(view.wild, "the reply to another: {}", shown());
-            let i = same.iter().find(|i| kind(&self.asked[**i].message) == its_kind - 1);
-            let i = *i.unwrap_or_else(|| panic!("nobody asked that: {}", shown()));
-            self.answered(i, message);
+            let that = |i: &&usize| {
+                let asked = &self.asked[**i];
+                kind(&asked.message) == its_kind - 1 && !asked.too_large && !asked.early
+            };
+            let i = *same.iter().find(that).unwrap_or_else(|| panic!("{}", shown()));
+            if same.iter().any(|i| self.asked[*i].maybe) {
+                // Which it was does not come out any more.
+                same.iter().for_each(|i| self.asked[*i].maybe = true);
+            } else {
+                self.answered(i, message);
+            }
         }
         self.settle(its_tag);
     }

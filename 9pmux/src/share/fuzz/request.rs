@@ -50,12 +50,20 @@ pub fn request(bytes: &mut Bytes<'_>, dialect: Dialect, mark: [u8; 3]) -> Vec<u8
         10 => 116,
         11 => 118,
         12 => types::TVERSION,
+        13 if dialect == Dialect::L => 22,
+        13 => 124,
         _ => any,
     };
     let mut body = Vec::new();
     match kind {
         types::TVERSION => return any_version(bytes, dialect),
-        types::TFLUSH => body.extend([bytes.next() % 8, 0]),
+        types::TFLUSH => {
+            let oldtag = bytes.next();
+            body.extend([oldtag % 8, 0]);
+            if oldtag == 255 {
+                return framed(kind, tag, &body[..1]);
+            }
+        }
         types::TAUTH | types::TATTACH => {
             fid(&mut body, bytes);
             if kind == types::TATTACH {
@@ -112,7 +120,7 @@ pub fn request(bytes: &mut Bytes<'_>, dialect: Dialect, mark: [u8; 3]) -> Vec<u8
 }
 
 fn bytes_of(what: u8, bytes: &mut Bytes<'_>) -> usize {
-    if what % 16 > 12 { bytes.below(TABLE.len()) } else { 0 }
+    if what % 16 > 13 { bytes.below(TABLE.len()) } else { 0 }
 }
 
 /// A Tversion, of most that there can be.

@@ -28,6 +28,8 @@ pub struct World<'a> {
     now: u64,
     /// The end of the session is nobody's fault.
     may_end: bool,
+    /// How it ends.
+    ending: u8,
 }
 
 impl<'a> World<'a> {
@@ -51,7 +53,11 @@ impl<'a> World<'a> {
         let mut share = Share::new(config.clone());
         if std::env::var_os("MUX_TRACE").is_some() {
             println!("{config:?}");
-            share.set_tracer(Some(Box::new(tell)));
+            share.set_tracer(Some(Box::new(|dialect, seen| println!("{}", line(dialect, seen)))));
+        } else if second & 16 != 0 {
+            // Whatever can come can be logged.
+            let log = |dialect, seen: Seen<'_>| assert!(!line(dialect, seen).is_empty());
+            share.set_tracer(Some(Box::new(log)));
         }
         World {
             bytes,
@@ -66,6 +72,7 @@ impl<'a> World<'a> {
             blocked: false,
             now: 0,
             may_end: false,
+            ending: second,
         }
     }
 
@@ -75,7 +82,7 @@ impl<'a> World<'a> {
             self.event();
             self.turn();
         }
-        let gone = self.bytes.next() % 2 == 0 || self.server.wild;
+        let gone = self.ending & 4 == 0 || self.server.wild;
         if !self.server.wild && self.share.ended().is_none() {
             self.quiet();
             self.peers.iter().for_each(|peer| peer.all_told(false));
@@ -107,6 +114,7 @@ impl<'a> World<'a> {
 
     /// The session is over: everybody is told, and that all.
     fn ended(&mut self, end: &End) {
+        assert!(!end.to_string().is_empty());
         match end {
             End::NoVersion(_) => assert!(self.server.wild || self.server.refuses),
             End::Garbled(_) => assert!(self.server.wild, "a good answer ends it: {end}"),
@@ -126,7 +134,7 @@ impl<'a> World<'a> {
 
     fn gone(&mut self) {
         self.may_end = true;
-        match self.bytes.next() % 2 {
+        match self.ending & 8 {
             0 => self.share.server_gone(),
             _ => self.share.hang_up(),
         }
@@ -225,8 +233,12 @@ impl<'a> World<'a> {
                 let asked = which.map(|message| (message[4].wrapping_add(1), tag(message)));
                 let (right, tag) = asked.unwrap_or((kind, u16::from(kind)));
                 let kind = if what & 0x10 == 0 { right } else { kind };
-                let body = self.bytes.some(60);
-                self.share.server_bytes(&framed(kind, tag, body));
+                let body = match (kind, self.bytes.next()) {
+                    // An Rwalk of so many names.
+                    (111, n @ 0..19) => [&[n, 0][..], &[7; 13 * 18][..13 * n as usize]].concat(),
+                    _ => self.bytes.some(60).to_vec(),
+                };
+                self.share.server_bytes(&framed(kind, tag, &body));
             }
             12 if wild && what & 0x30 == 0 => {
                 let some = self.bytes.some(60);
@@ -338,6 +350,8 @@ impl<'a> World<'a> {
             assert!(!news || named.contains(&peer.id), "a driver is not told");
             peer.known = (output.len(), wants, closing);
             peer.look(output, &view);
+            let info = self.share.client_info(peer.id).expect("it is there");
+            assert_eq!(info.output, output.len());
             let most = self.config.max_reply_bytes + 2 * MSIZE as usize + 1000;
             assert!(output.len() <= most, "{} bytes wait for a client", output.len());
         }
@@ -348,13 +362,13 @@ impl<'a> World<'a> {
 }
 
 /// One line of what happens.
-fn tell(dialect: Dialect, seen: Seen<'_>) {
+fn line(dialect: Dialect, seen: Seen<'_>) -> String {
     match seen {
-        Seen::FromClient(id, m) => println!("{} asks {}", id.index(), show(dialect, m)),
-        Seen::ToClient(id, m) => println!("{} is told {}", id.index(), show(dialect, m)),
-        Seen::FromServer(m) => println!("server says {}", show(dialect, m)),
-        Seen::ToServer(m) => println!("server is asked {}", show(dialect, m)),
-        Seen::Dropped(m) => println!("dropped: {}", show(dialect, m)),
-        Seen::Garbled(id) => println!("{} is garbled", id.index()),
+        Seen::FromClient(id, m) => format!("{} asks {}", id.index(), show(dialect, m)),
+        Seen::ToClient(id, m) => format!("{} is told {}", id.index(), show(dialect, m)),
+        Seen::FromServer(m) => format!("server says {}", show(dialect, m)),
+        Seen::ToServer(m) => format!("server is asked {}", show(dialect, m)),
+        Seen::Dropped(m) => format!("dropped: {}", show(dialect, m)),
+        Seen::Garbled(id) => format!("{} is garbled", id.index()),
     }
 }
