@@ -1,9 +1,11 @@
-# libmux: make, make demo, make check, make install.  See README.md.
+# libmux and 9pmux: make, make demo, make check, make install.  See README.md.
 
 PREFIX = /usr/local
 LIBDIR = $(PREFIX)/lib
 INCLUDEDIR = $(PREFIX)/include
+BINDIR = $(PREFIX)/bin
 MANDIR = $(PREFIX)/share/man
+DATADIR = $(PREFIX)/share
 DESTDIR =
 
 CC = cc
@@ -16,10 +18,17 @@ SONAME = libmux.so.1
 REAL = libmux.so.$(VERSION)
 
 B = build
+# where completions are installed, by the shell's name
+SHELL_bash = bash-completion/completions/9pmux
+SHELL_zsh = zsh/site-functions/_9pmux
+SHELL_fish = fish/vendor_completions.d/9pmux.fish
+SHELLS = bash zsh fish
+COMPLETIONS = $(SHELLS:%=$(B)/completions/%)
 WARN = -std=gnu99 -Wall -Wextra
 EXAMPLES = 9cat select-loop procs deadline
 
-all: $(B)/libmux.a $(B)/libmux.so
+all: lib $(B)/9pmux $(COMPLETIONS)
+lib: $(B)/libmux.a $(B)/libmux.so
 
 # --- the libraries
 
@@ -34,6 +43,27 @@ $(B)/made: target/release/libmux.a tools/c-library.sh c-tests/symbols.txt
 	CC='$(CC)' sh tools/c-library.sh target/release/libmux.a c-tests/symbols.txt $(B)
 	ln -sf libmux.so $(B)/$(SONAME)
 	@touch $@
+
+# --- 9pmux
+
+# In a directory of its own: the library that it takes is another than the C library, and cargo has one name for both.
+NINE := $(RUST) $(shell find 9pmux -name '*.rs' -o -name Cargo.toml)
+
+target/9pmux/release/9pmux: $(NINE)
+	$(CARGO) build --release --locked -p ninepmux --bin 9pmux --target-dir target/9pmux
+	@touch $@
+
+target/9pmux/release/examples/load: $(NINE) target/9pmux/release/9pmux
+	$(CARGO) build --release --locked -p ninepmux --example load --target-dir target/9pmux
+	@touch $@
+
+$(B)/9pmux: target/9pmux/release/9pmux
+	@mkdir -p $(B)
+	cp $< $@
+
+$(B)/completions/%: $(B)/9pmux
+	@mkdir -p $(@D)
+	$< completions $* >$@
 
 header:
 	MUX_WRITE_HEADER=1 $(CARGO) test --locked --test header
@@ -64,7 +94,7 @@ demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(NVIM_EXAMPLES:%=
 
 # --- tests
 
-check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared target/release/examples/load
+check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared target/9pmux/release/examples/load
 	SANITIZERS=1 sh examples/install-tools.sh
 	$(CARGO) test --locked
 	$(CARGO) test --locked -p ninepmux
@@ -95,7 +125,7 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/
 	sh tests/bench.sh $(B)
 	sh tests/instructions.sh $(B)
 	sh tests/manual.sh $(B)
-	sh tests/install.sh
+	sh tests/install.sh $(B)
 	sh tests/abi.sh
 	sh tests/dist.sh $(B)
 	sh tests/deb.sh $(B)
@@ -133,14 +163,10 @@ NINE_ROUNDS = 3
 NINE_SECONDS = 0.5
 NINE_LOADS =
 NINE_RESULTS = $(B)/bench/9pmux.tsv
-bench-9pmux: target/release/examples/load
+bench-9pmux: target/9pmux/release/examples/load
 	-sh examples/install-tools.sh socat
 	@mkdir -p $(dir $(NINE_RESULTS))
-	target/release/examples/load -r $(NINE_ROUNDS) -s $(NINE_SECONDS) -o $(NINE_RESULTS) $(NINE_LOADS)
-
-target/release/examples/load: $(RUST) $(shell find 9pmux -name '*.rs' -o -name Cargo.toml)
-	$(CARGO) build --release --locked -p ninepmux --bin 9pmux --example load
-	@touch $@
+	target/9pmux/release/examples/load -r $(NINE_ROUNDS) -s $(NINE_SECONDS) -o $(NINE_RESULTS) $(NINE_LOADS)
 
 # docs/fuzzing.md; KEEP=1 has the corpus made anew of what was found
 FUZZ_SECONDS = 3600
@@ -169,7 +195,7 @@ coverage:
 # mux.h.orig. Only on the command line: who uses plan9port has PLAN9 in the environment anyway.
 INTO_PLAN9 := $(if $(filter command,$(origin PLAN9)),$(PLAN9))
 ifneq ($(INTO_PLAN9),)
-install: all
+install: lib
 	@test -d '$(PLAN9)/lib' && test -d '$(PLAN9)/include' || \
 		{ echo 'install: $(PLAN9) is not a plan9port tree' >&2; exit 1; }
 	for f in lib/libmux.a include/mux.h; do \
@@ -184,7 +210,10 @@ uninstall:
 		else rm -f '$(PLAN9)'/$$f; fi || exit 1; \
 	done
 else
-install: all
+install: install-lib install-9pmux
+uninstall: uninstall-lib uninstall-9pmux
+
+install-lib: lib
 	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(MANDIR)/man3'
 	$(INSTALL) -m 644 $(B)/libmux.a '$(DESTDIR)$(LIBDIR)/libmux.a'
 	strip --strip-debug '$(DESTDIR)$(LIBDIR)/libmux.a'
@@ -198,10 +227,20 @@ install: all
 		>'$(DESTDIR)$(LIBDIR)/pkgconfig/mux.pc'
 	$(INSTALL) -m 644 man/mux.3 '$(DESTDIR)$(MANDIR)/man3/mux.3'
 
-uninstall:
+uninstall-lib:
 	rm -f '$(DESTDIR)$(LIBDIR)/libmux.a' '$(DESTDIR)$(LIBDIR)/$(REAL)' '$(DESTDIR)$(LIBDIR)/$(SONAME)' \
 		'$(DESTDIR)$(LIBDIR)/libmux.so' '$(DESTDIR)$(INCLUDEDIR)/mux.h' \
 		'$(DESTDIR)$(LIBDIR)/pkgconfig/mux.pc' '$(DESTDIR)$(MANDIR)/man3/mux.3'
+
+install-9pmux: $(B)/9pmux $(COMPLETIONS)
+	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MANDIR)/man1'
+	$(INSTALL) -m 755 -s $(B)/9pmux '$(DESTDIR)$(BINDIR)/9pmux'
+	$(INSTALL) -m 644 9pmux/man/9pmux.1 '$(DESTDIR)$(MANDIR)/man1/9pmux.1'
+	$(foreach shell,$(SHELLS),$(INSTALL) -D -m 644 $(B)/completions/$(shell) '$(DESTDIR)$(DATADIR)/$(SHELL_$(shell))' &&) true
+
+uninstall-9pmux:
+	rm -f '$(DESTDIR)$(BINDIR)/9pmux' '$(DESTDIR)$(MANDIR)/man1/9pmux.1' \
+		$(foreach shell,$(SHELLS),'$(DESTDIR)$(DATADIR)/$(SHELL_$(shell))')
 endif
 
 # --- measuring; docs/performance.md
@@ -282,7 +321,7 @@ dist:
 
 # Debian packages, of what dist has, in a tree of their own, with variables of their own.
 deb: dist
-	rm -rf $(B)/deb $(B)/libmux*_$(VERSION)_*.deb
+	rm -rf $(B)/deb $(B)/libmux*_$(VERSION)_*.deb $(B)/9pmux_*.deb
 	mkdir $(B)/deb
 	tar -xf $(B)/libmux-$(VERSION).tar.gz -C $(B)/deb
 	cd $(B)/deb/libmux-$(VERSION) && MAKEFLAGS= dpkg-buildpackage -b -us -uc
@@ -294,4 +333,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all header examples demo check soak sanitize coverage bench bench-rust plots plots-9pmux instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long check-9pmux check-9pmux-faults bench-9pmux fuzz fuzz-faults clean
+.PHONY: all lib install-lib uninstall-lib install-9pmux uninstall-9pmux header examples demo check soak sanitize coverage bench bench-rust plots plots-9pmux instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long check-9pmux check-9pmux-faults bench-9pmux fuzz fuzz-faults clean

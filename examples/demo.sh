@@ -1,25 +1,28 @@
 #!/bin/sh
-# demo.sh - libmux at its main job: many readers of a 9P server over one connection.
+# demo.sh - libmux and 9pmux at their main job: many readers of a 9P server over one connection.
 #
 # Starts a 9P server that has nothing to do with this project on a directory of generated files, has 64
 # readers of 9cat read them all at once, and compares checksums; then procs, which reads ahead, deadline, which
-# gives up what is late, and one thread of select-loop. It does so with each of two servers that is there: Debian's
-# diod (C, 9P2000.L, sixteen workers, answers in any order) and the one of the crate ninep (Rust, 9P2000, answers
-# in order). Last comes another protocol: the threads of msgpack-rpc, and the tasks of async, and a Neovim.
+# gives up what is late, and one thread of select-loop. Then many programs do what many threads have done: several of 9cat,
+# straight, each with a connection of its own, and through one 9pmux, which has one. It does so with each of two servers
+# that is there: Debian's diod (C, 9P2000.L, sixteen workers, answers in any order) and the one of the crate ninep (Rust,
+# 9P2000, answers in order). Last comes another protocol: the threads of msgpack-rpc, and the tasks of async, and a Neovim.
 #
 # `make demo` calls it. From the environment:
-#   BUILD     where 9cat, select-loop, procs, deadline, msgpack-rpc, async and serve9p are (build)
+#   BUILD     where 9cat, select-loop, procs, deadline, 9pmux, msgpack-rpc, async and serve9p are (build)
 #   PEERS     "all" fails where one of the three servers is missing (goes without it)
 #   DIOD      diod's path; "none" does without (looked for)
 #   SERVE9P   serve9p's path; "none" does without ($BUILD/serve9p)
 #   NVIM      Neovim's path; "none" does without (looked for)
 #   READERS   how many readers (64)
+#   CLIENTS   how many programs at once (8)
 #   MB        length of the big file in megabytes (16)
 set -u
 
 here=$(dirname "$0")
 BUILD=${BUILD:-$here/../build}
 READERS=${READERS:-64}
+CLIENTS=${CLIENTS:-8}
 MB=${MB:-16}
 SERVE9P=${SERVE9P:-$BUILD/serve9p}
 if [ -z "${DIOD:-}" ]; then
@@ -43,9 +46,13 @@ else
 fi
 
 server=
+mux=
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/libmux.XXXXXX") || exit 1
 stop() {
-	[ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null
+	for program in $mux $server; do
+		{ kill "$program" && wait "$program"; } 2>/dev/null
+	done
+	mux=
 	server=
 }
 trap 'stop; rm -rf "$tmp"' EXIT
@@ -80,11 +87,15 @@ await() {
 			cat "$tmp/why" "$tmp/log" >&2
 			fail "the server did not start"
 		fi
+		if [ -n "$mux" ] && ! kill -0 "$mux" 2>/dev/null; then
+			cat "$tmp/mux.log" >&2
+			fail "9pmux did not start"
+		fi
 		sleep 0.2
 	done
 }
 
-# show address tree: read everything from the server that is running
+# show address tree [options of 9pmux]: read everything from the server that is running
 show() {
 	await "$BUILD/9cat" -a "$2" "$1" small/1
 	names="big $(cd "$tmp/files" && echo small/*)"
@@ -126,10 +137,64 @@ show() {
 		cmp "$tmp/files/$name" "$tmp/copies/${name##*/}" || fail "the copy of $name differs"
 	done
 	say "   select-loop: $(tail -n 1 "$tmp/said"); every copy is identical"
+
+	programs "$1" "$1" "$2"
+	rm -f "$tmp/shared"
+	say "   \$ 9pmux serve -v ${3:+$3 }$1 unix!$tmp/shared"
+	# shellcheck disable=SC2086 # options are words
+	"$BUILD/9pmux" serve -v ${3:-} "$1" "unix!$tmp/shared" 2>"$tmp/mux.log" &
+	mux=$!
+	await "$BUILD/9cat" -a "$2" "unix!$tmp/shared" small/1
+	programs "$1" "unix!$tmp/shared" "$2"
+	kill "$mux"
+	wait "$mux" || { cat "$tmp/mux.log" >&2; fail "9pmux ended with status $?"; }
+	mux=
+	tail -n 1 "$tmp/mux.log" | sed 's/^9pmux: [0-9.]* /   9pmux: /'
 	stop
 }
 
-for program in 9cat select-loop procs deadline; do
+# connections SOCKET: how many connections the server has that listens there, where the system tells
+connections() {
+	awk -v socket="${1#unix!}" '$6 == "03" && $8 == socket { n++ } END { print n + 0 }' /proc/net/unix 2>/dev/null
+}
+
+# programs SERVER ADDRESS TREE: several programs at once read everything by ADDRESS; how many connections SERVER had
+programs() {
+	say "   \$ 9cat -r 8 -m 8192 ${3:+-a $3 }$2 big small/*    # $CLIENTS of them at once"
+	names="big $(cd "$tmp/files" && echo small/*)"
+	rm -f "$tmp"/got.*
+	running=
+	n=0
+	while [ $n -lt "$CLIENTS" ]; do
+		n=$((n+1))
+		# shellcheck disable=SC2086 # the names are ours and have no spaces
+		{ within 120 "$BUILD/9cat" -r 8 -m 8192 -a "$3" "$2" $names 2>"$tmp/said.$n" || say "9cat: status $?"; } |
+			sum >"$tmp/got.$n" &
+		running="$running $!"
+	done
+	most=0
+	while :; do
+		now=$(connections "$1")
+		[ "${now:-0}" -le $most ] || most=$now
+		left=
+		for one in $running; do
+			! kill -0 "$one" 2>/dev/null || left=yes
+		done
+		[ -n "$left" ] || break
+	done
+	# shellcheck disable=SC2086
+	wait $running
+	n=0
+	while [ $n -lt "$CLIENTS" ]; do
+		n=$((n+1))
+		[ "$(cat "$tmp/got.$n")" = "$want" ] || { cat "$tmp/said.$n" >&2; fail "the checksum of program $n differs"; }
+	done
+	[ $most -eq 0 ] || many=", over $most connection$([ $most -eq 1 ] || echo s) at the server"
+	say "   $CLIENTS programs, each with the right checksum${many:-}"
+	[ "$1" = "$2" ] || [ $most -le 1 ] || fail "9pmux has more than one connection to the server"
+}
+
+for program in 9cat select-loop procs deadline 9pmux; do
 	[ -x "$BUILD/$program" ] || fail "$BUILD/$program is not there: run make"
 done
 generate
@@ -152,7 +217,8 @@ if [ -x "$SERVE9P" ]; then
 	say "Server: the crate ninep's (9P2000, replies in order)"
 	"$SERVE9P" "$tmp/ninep" "$tmp/files" >"$tmp/log" 2>&1 &
 	server=$!
-	show "unix!$tmp/ninep" ""
+	# it lets a connection attach once
+	show "unix!$tmp/ninep" "" --attach-once
 	shown=$((shown+1))
 else
 	missing "serve9p (make build/serve9p)"
@@ -180,4 +246,4 @@ fi
 
 [ $shown -gt 0 ] || fail "no 9P server here: install diod (examples/install-tools.sh), or make build/serve9p"
 say
-say "All bytes came through. Every run had one connection; libmux did the rest."
+say "All bytes came through. Every program had one connection, and all those through 9pmux one together."

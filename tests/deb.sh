@@ -1,6 +1,6 @@
 #!/bin/sh
 # deb.sh BUILD: the packages of `make deb`: lintian finds no error in them; installed, they are all that a
-# C program needs; purged, they leave nothing.
+# C program needs, and 9pmux runs; purged, they leave nothing.
 #
 # They are installed into this system, by root and where no libmux is yet; otherwise the program is linked
 # with what they unpack to.  On systems that are not Debian's kin there is nothing to check.
@@ -11,7 +11,7 @@ build=$(realpath "${1:-build}")
 work=$(mktemp -d)
 installed=
 leave() {
-	[ -z "$installed" ] || apt purge libmux1 libmux-dev >/dev/null 2>&1 || true
+	[ -z "$installed" ] || apt purge libmux1 libmux-dev 9pmux >/dev/null 2>&1 || true
 	rm -rf "$work"
 }
 trap leave EXIT
@@ -27,8 +27,11 @@ done
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 [ "$(dpkg-parsechangelog -S Version)" = "$version" ] || fail "debian/changelog is not of version $version"
-$CARGO tree --locked --edges normal,no-proc-macro --features capi --prefix none | awk '$1 != "libmux" { print $1 }' |
-	sort -u >"$work/crates"
+ours=$(sed -n 's/^version = "\(.*\)"/\1/p' 9pmux/Cargo.toml | head -n 1)
+{
+	$CARGO tree --locked --edges normal,no-proc-macro --features capi --prefix none
+	$CARGO tree --locked -p ninepmux --edges normal,no-proc-macro --prefix none
+} | awk '$1 != "libmux" && $1 != "ninepmux" { print $1 }' | sort -u >"$work/crates"
 [ -s "$work/crates" ] || fail "cargo tree names no crates"
 while read -r crate; do
 	grep -q "vendor/$crate/\*" debian/copyright || fail "debian/copyright does not name $crate"
@@ -42,6 +45,7 @@ arch=$(dpkg-architecture -q DEB_HOST_ARCH)
 lib=/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)
 runtime=$build/libmux1_${version}_$arch.deb
 dev=$build/libmux-dev_${version}_$arch.deb
+program=$build/9pmux_${ours}_$arch.deb
 lintian --allow-root --fail-on error "$build/deb/libmux_${version}_$arch.changes" ||
 	fail "lintian has something to say"
 
@@ -55,13 +59,15 @@ unset PKG_CONFIG_PATH PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR LD_LIBRARY_PATH
 why=
 [ "$(id -u)" -eq 0 ] || why="only root can install"
 ! pkg-config --exists mux || why="this system has a libmux"
-for package in libmux1 libmux-dev; do
+for package in libmux1 libmux-dev 9pmux; do
 	! dpkg-query -s $package >/dev/null 2>&1 || why="this system has $package"
 done
 
 if [ -n "$why" ]; then
 	dpkg-deb -x "$runtime" "$work/root"
 	dpkg-deb -x "$dev" "$work/root"
+	dpkg-deb -x "$program" "$work/root"
+	[ "$("$work/root/usr/bin/9pmux" --version)" = "9pmux $ours" ] || fail "9pmux is of another version"
 	$CC -I"$work/root/usr/include" -o "$work/shared" "$work/double.c" -L"$work/root$lib" -lmux -pthread
 	LD_LIBRARY_PATH=$work/root$lib answers shared
 	echo "deb: made, and a program works with what they hold; not installed: $why"
@@ -69,8 +75,9 @@ if [ -n "$why" ]; then
 fi
 
 installed=yes
-quietly apt install --no-install-recommends "$runtime" "$dev"
-dpkg -L libmux1 libmux-dev >"$work/files"
+quietly apt install --no-install-recommends "$runtime" "$dev" "$program"
+dpkg -L libmux1 libmux-dev 9pmux >"$work/files"
+[ "$(9pmux --version)" = "9pmux $ours" ] || fail "9pmux is of another version"
 # shellcheck disable=SC2046 # flags are words
 $CC -o "$work/shared" "$work/double.c" $(pkg-config --cflags --libs mux)
 answers shared
@@ -79,7 +86,7 @@ library=$(ldd "$work/shared" | awk '$1 == "libmux.so.1" { print $3 }')
 # shellcheck disable=SC2046
 $CC -static -o "$work/static" "$work/double.c" $(pkg-config --static --cflags --libs mux)
 answers static
-quietly apt purge libmux1 libmux-dev
+quietly apt purge libmux1 libmux-dev 9pmux
 installed=
 while read -r file; do
 	[ -d "$file" ] || [ ! -e "$file" ] || fail "purged, and $file is still there"

@@ -67,7 +67,7 @@ fault() { echo "docs: $*" >>"$work/faults"; }
 
 : >"$work/faults"
 npage=0 nlink=0 npath=0 npicture=0 ntest=0
-for page in *.md docs/*.md docs/*/*.md; do
+for page in *.md 9pmux/*.md docs/*.md docs/*/*.md; do
 	[ -f "$page" ] || continue
 	npage=$((npage + 1))
 	links "$page" >"$work/links"

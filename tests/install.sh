@@ -1,12 +1,16 @@
 #!/bin/sh
-# install.sh: make install into an empty directory; a program compiled with nothing but pkg-config,
-# shared and static; uninstall leaves no file. The same into a plan9port tree, which gets back what
-# it had. PLAN9 in the environment, where who uses plan9port has it, is not meant.
+# install.sh BUILD: make install into an empty directory; a program compiled with nothing but pkg-config,
+# shared and static; the installed 9pmux before a server, where BUILD has one; uninstall leaves no file. The same
+# into a plan9port tree, which gets back what it had. PLAN9 in the environment, where who uses plan9port has it, is
+# not meant.
 set -eu
 
+build=${1:-build}
 : "${CC:=cc}" "${MAKE:=make}"
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+started=
+trap '[ -z "$started" ] || kill $started 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 dest=$work/dest
 fail() { echo "install: $*" >&2; exit 1; }
 left() { find "$1" ! -type d; }
@@ -17,8 +21,9 @@ mkdir -p "$PLAN9/lib" "$PLAN9/include"
 
 $MAKE -s install DESTDIR="$dest" PREFIX=/opt/mux
 for file in lib/libmux.a lib/libmux.so lib/libmux.so.1 include/mux.h lib/pkgconfig/mux.pc \
-	share/man/man3/mux.3; do
-	[ -f "$dest/opt/mux/$file" ] || fail "no $file"
+	share/man/man3/mux.3 bin/9pmux share/man/man1/9pmux.1 share/bash-completion/completions/9pmux \
+	share/zsh/site-functions/_9pmux share/fish/vendor_completions.d/9pmux.fish; do
+	[ -s "$dest/opt/mux/$file" ] || fail "no $file"
 done
 
 cat >"$work/call.c" <<'C'
@@ -57,6 +62,38 @@ readelf -d "$work/shared" | grep -q 'libmux\.so\.1' || fail "the program does no
 $CC -static -o "$work/static" "$work/call.c" $(pkg-config --static --cflags --libs mux)
 "$work/static" >/dev/null || fail "the static program"
 
+# 9pmux: it runs, its completions are bash's, and it serves what a server has
+ninepmux=$dest/opt/mux/bin/9pmux
+"$ninepmux" --version | grep -q '^9pmux [0-9]' || fail "9pmux does not say its version"
+if command -v bash >/dev/null; then
+	bash -n "$dest/opt/mux/share/bash-completion/completions/9pmux" || fail "bash does not take the completions"
+fi
+served=
+if [ -x "$build/serve9p" ] && [ -x "$build/9cat" ]; then
+	mkdir "$work/files"
+	echo "a file of the server" >"$work/files/file"
+	"$build/serve9p" "$work/server" "$work/files" >"$work/log" 2>&1 &
+	started=$!
+	tries=0
+	until [ -S "$work/server" ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || fail "the server does not start"
+		sleep 0.1
+	done
+	"$ninepmux" serve --attach-once "unix!$work/server" "unix!$work/muxed" &
+	mux=$!
+	started="$started $mux"
+	until [ -S "$work/muxed" ]; do
+		kill -0 $mux || fail "the installed 9pmux does not start"
+		sleep 0.1
+	done
+	[ "$("$build/9cat" "unix!$work/muxed" file)" = "a file of the server" ] || fail "9pmux serves something else"
+	kill $mux
+	wait $mux || fail "9pmux ends with status $?"
+	[ ! -e "$work/muxed" ] || fail "9pmux leaves its socket"
+	served=', serves'
+fi
+
 $MAKE -s uninstall DESTDIR="$dest" PREFIX=/opt/mux
 [ -z "$(left "$dest")" ] || fail "uninstall leaves $(left "$dest")"
 
@@ -74,4 +111,10 @@ diff -r "$work/before" "$tree" >/dev/null || fail "uninstall does not give the t
 
 [ -z "$(left "$PLAN9")" ] || fail "into the tree that the environment names went $(left "$PLAN9")"
 
-echo "install: installed, linked by pkg-config, shared and static, and gone again; a plan9port tree too"
+# each alone
+$MAKE -s install-9pmux DESTDIR="$dest" PREFIX=/opt/mux
+[ "$(left "$dest" | wc -l)" -eq 5 ] || fail "install-9pmux installs $(left "$dest")"
+$MAKE -s uninstall-9pmux DESTDIR="$dest" PREFIX=/opt/mux
+[ -z "$(left "$dest")" ] || fail "uninstall-9pmux leaves $(left "$dest")"
+
+echo "install: installed, linked by pkg-config, shared and static; 9pmux runs$served; gone again; a plan9port tree too"
