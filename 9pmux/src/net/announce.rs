@@ -72,13 +72,21 @@ impl Listener {
                 }
                 Came::Client(stream)
             }
-            Err(Errno::AGAIN) => Came::Nobody,
-            // The first has gone again while it waited; the others come of networks, likewise about it.
-            Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => Came::Gone,
-            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)) => {
-                Came::Full(error)
-            }
-            Err(error) => Came::Failed(error),
+            Err(error) => Came::with(error),
+        }
+    }
+}
+
+impl Came {
+    /// What an error of accept means. Those after which the next in line is asked for at once are those by
+    /// which one has left it, or this would turn for ever.
+    fn with(error: Errno) -> Came {
+        match error {
+            Errno::AGAIN => Came::Nobody,
+            // It has gone again while it waited.
+            Errno::CONNABORTED | Errno::INTR | Errno::PROTO => Came::Gone,
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => Came::Full(error),
+            _ => Came::Failed(error),
         }
     }
 }
@@ -172,4 +180,20 @@ fn listen_at(address: SocketAddr) -> Result<OwnedFd, Errno> {
     bind(&socket, &address)?;
     listen(&socket, BACKLOG)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_stays_is_not_asked_for_at_once() {
+        // a rule that forbids it: nobody has left the line
+        for error in [Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::OPNOTSUPP, Errno::NETDOWN] {
+            assert!(matches!(Came::with(error), Came::Failed(_)), "{error}");
+        }
+        assert!(matches!(Came::with(Errno::MFILE), Came::Full(_)));
+        assert!(matches!(Came::with(Errno::CONNABORTED), Came::Gone));
+        assert!(matches!(Came::with(Errno::AGAIN), Came::Nobody));
+    }
 }
