@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
@@ -42,6 +43,25 @@ fn without_descriptors_it_serves_on_and_says_so() {
     assert!(said.len() < 5, "said again and again: {said:?}");
     program.signal(Signal::TERM);
     assert!(program.end().0.success());
+}
+
+#[test]
+fn a_crowd_at_one_address_keeps_nobody_from_another() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let (crowded, other) = (place.path("crowded"), place.path("other"));
+    let args = [&stub.address()[..], &unix(&crowded), &unix(&other)];
+    let program = Program::start(serve_within(24, &args));
+    program.wait_socket(&other);
+    let mut crowd: VecDeque<_> = (0..60).map(|_| Client::connect(&crowded).unwrap()).collect();
+    program.wait_said("no room for another client");
+    let mut waits = Client::connect(&other).unwrap();
+    // whoever goes makes room for one, and there are always others who were first
+    for _ in 0..20 {
+        let mut first = crowd.pop_front().unwrap();
+        first.version();
+        crowd.push_back(Client::connect(&crowded).unwrap());
+    }
+    waits.version();
 }
 
 #[test]

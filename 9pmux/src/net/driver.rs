@@ -86,6 +86,8 @@ pub struct Driver {
     lost: Option<Errno>,
     child: Option<Started>,
     listeners: Vec<Listener>,
+    /// Which of them lets in first.
+    first: usize,
     /// Until when nobody is let in, if there was no room.
     full: Option<Instant>,
     /// When that was last told.
@@ -137,6 +139,7 @@ impl Driver {
             lost: None,
             child: server.child,
             listeners: Vec::new(),
+            first: 0,
             full: None,
             complained: Cell::new(None),
             peers: Peers::default(),
@@ -378,12 +381,16 @@ impl Driver {
             return;
         }
         let mut full = None;
-        for n in 0..self.listeners.len() {
+        // Where there is room for one at a time, it is not always the same address that gets it.
+        let count = self.listeners.len();
+        let first = self.first;
+        for n in (0..count).map(|n| (first + n) % count) {
             let mut room = ACCEPTED;
             while self.listeners[n].ready && room > 0 {
                 room -= 1;
                 match self.listeners[n].accept() {
                     Came::Client(stream) => {
+                        self.first = n + 1;
                         if let Err(error) = self.connected(stream) {
                             self.complain(format_args!(
                                 "a client can not be waited for, and is sent away: {}",
