@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
@@ -69,6 +69,18 @@ fn a_server_that_was_started_is_named_with_its_status_when_it_ends() {
 }
 
 #[test]
+fn a_server_that_is_started_ignores_what_whoever_started_9pmux_ignores() {
+    let place = Place::new();
+    let (socket, lives) = (unix(&place.path("s")), place.path("lives"));
+    let server = format!("exec!kill -HUP $$; echo >{}; cat >/dev/null", lives.display());
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "nohup", NINEPMUX, "serve", &server, &socket]);
+    let program = Program::start(command);
+    wait_for("it lives on", || lives.exists());
+    drop(program);
+}
+
+#[test]
 fn the_server_may_be_on_standard_input_and_output() {
     let place = Place::new();
     let socket = place.path("s");
@@ -116,7 +128,8 @@ fn a_socket_that_listens_may_be_handed_in() {
     assert!(socket.exists(), "it is not ours");
 }
 
-/// A server that has more callers than it accepts lets the next one wait, who is stopped, and goes on.
+/// A server that has more callers than it accepts lets the next one wait, who is stopped, and goes on, and
+/// whose terminal is closed.
 #[test]
 #[cfg(target_os = "linux")]
 fn to_be_stopped_while_it_waits_for_the_server_is_no_error() {
@@ -126,7 +139,9 @@ fn to_be_stopped_while_it_waits_for_the_server_is_no_error() {
     rustix::net::listen(&listener, 0).unwrap();
     let first = UnixStream::connect(&server).unwrap();
     let program = Program::start(serve(&["--timeout", "1000", &unix(&server), &unix(&socket)]));
+    wait_for("SIGHUP is caught", || program.catches(Signal::HUP));
     for _ in 0..20 {
+        program.signal(Signal::HUP);
         thread::sleep(std::time::Duration::from_millis(5));
         program.signal(Signal::STOP);
         program.signal(Signal::CONT);

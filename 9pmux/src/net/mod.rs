@@ -66,7 +66,15 @@ pub struct Order {
 pub fn serve(order: Order) -> Result<(), Failure> {
     let mut claims = descriptors::claim(&order)?;
     distinct(&order)?;
+    // Before the server is waited for; but one that is started has SIGHUP ignored if we were told to.
+    let starts = matches!(order.server, Address::Exec(_));
+    if !starts {
+        signals::stay().map_err(Failure::system("signals"))?;
+    }
     let server = dial::dial(&order.server, &mut claims, order.timeout)?;
+    if starts {
+        signals::stay().map_err(Failure::system("signals"))?;
+    }
     // From here on a signal must find those who remove the sockets again.
     let signals = signals::catch().map_err(Failure::system("signals"))?;
     // Not before the server was started: it may be one that is troubled by a high limit.

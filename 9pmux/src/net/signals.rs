@@ -14,9 +14,14 @@ pub fn catch() -> io::Result<UnixStream> {
     end.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(SIGTERM, handler.try_clone()?)?;
     signal_hook::low_level::pipe::register(SIGINT, handler)?;
+    Ok(end)
+}
+
+/// From now on SIGHUP does nothing.
+pub fn stay() -> io::Result<()> {
     // Caught, and not ignored: programs that are started here would inherit that.
     signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
-    Ok(end)
+    Ok(())
 }
 
 /// How many have come since the last time.

@@ -85,9 +85,19 @@ impl Program {
 
     /// How many bytes of memory it has, where the system tells.
     pub fn memory(&self) -> Option<u64> {
+        self.status("VmRSS:")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+    }
+
+    /// Whether it has a handler for this signal, where the system tells.
+    pub fn catches(&self, signal: Signal) -> bool {
+        let caught = self.status("SigCgt:").and_then(|set| u64::from_str_radix(&set, 16).ok());
+        caught.is_some_and(|set| set & 1 << (signal.as_raw() - 1) != 0)
+    }
+
+    fn status(&self, name: &str) -> Option<String> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1).map(str::to_owned)
     }
 
     /// How many descriptors it has open, where the system tells.
