@@ -138,6 +138,16 @@ fn a_socket_that_can_not_be() {
 }
 
 #[test]
+fn one_line_also_for_an_address_of_several() {
+    let place = Place::new();
+    let socket = unix(&place.path("s"));
+    refuses(serve(&["exec!\texit 3\n#", &socket]), GONE, "exec!\\texit 3\\n#: ");
+    refuses(serve(&["unix!/no\nwhere", &socket]), REACH, "unix!/no\\nwhere: ");
+    refuses(serve(&["unix!/no\nwhere"]), USAGE, "LISTEN");
+    refuses(serve(&["tcp!no\nwhere!x", &socket]), USAGE, "no port");
+}
+
+#[test]
 fn an_address_that_has_another_use() {
     let (stub, place) = (Stub::new(), Place::new());
     let (server, socket) = (stub.address(), unix(&place.path("s")));

@@ -2,7 +2,7 @@
 //!
 //! They are only parsed here, so that a wrong one is a wrong argument, told before anything has happened.
 
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Display, Formatter, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -118,13 +118,25 @@ impl Address {
 impl Display for Address {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp(host, port) => write!(f, "tcp!{host}!{port}"),
-            Address::Unix(path) => write!(f, "unix!{}", path.display()),
-            Address::Service(name) => f.write_str(name),
+            Address::Tcp(host, port) => write!(f, "tcp!{}!{port}", OneLine(host)),
+            Address::Unix(path) => write!(f, "unix!{}", OneLine(&path.to_string_lossy())),
+            Address::Service(name) => OneLine(name).fmt(f),
             Address::Fd(n) => write!(f, "fd!{n}"),
-            Address::Exec(command) => write!(f, "exec!{command}"),
+            Address::Exec(command) => write!(f, "exec!{}", OneLine(command)),
             Address::Stdio => f.write_str("-"),
         }
+    }
+}
+
+/// A text that may have lines, as commands have, in a message that is one.
+struct OneLine<'a>(&'a str);
+
+impl Display for OneLine<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c.is_control() {
+            true => write!(f, "{}", c.escape_debug()),
+            false => f.write_char(c),
+        })
     }
 }
 
