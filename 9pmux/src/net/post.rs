@@ -51,14 +51,19 @@ pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let lock = fs::File::open(directory).map_err(|error| {
-        format!("{}: {}: choose a directory of yours", directory.display(), words(&error))
-    })?;
-    // Not waited for long: in a directory of everybody's, anybody could hold it for ever. Without it
-    // only two that take over the same name at the same moment are in danger.
+    // Not waited for long: in a directory of everybody's, anybody could hold it for ever. Without it, as
+    // where one may make files and not look, only two that take over the same name at the same moment are
+    // in danger.
+    let lock = match fs::File::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        other => Some(other.map_err(|error| {
+            format!("{}: {}: choose a directory of yours", directory.display(), words(&error))
+        })?),
+    };
     let since = Instant::now();
-    while flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
-        && since.elapsed() < LOCK
+    while lock.as_ref().is_some_and(|lock| {
+        flock(lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+    }) && since.elapsed() < LOCK
     {
         sleep(Duration::from_millis(5));
     }
@@ -191,6 +196,22 @@ mod tests {
         assert!(post(&path).unwrap_err().contains("in use"));
         drop(posted);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+    }
+
+    /// To the superuser it is like any other.
+    #[test]
+    fn a_directory_in_which_one_may_not_look_is_good_enough() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let may = |mode| {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        may(0o300);
+        let posted = post(&path);
+        let called = UnixStream::connect(&path);
+        may(0o700);
+        posted.unwrap();
+        called.unwrap();
     }
 
     #[test]
