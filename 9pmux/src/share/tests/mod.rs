@@ -7,6 +7,7 @@ mod fids;
 mod flushing;
 mod limits;
 mod made;
+mod malformed;
 mod once;
 mod server;
 mod simulation;

@@ -1,0 +1,441 @@
+//! Each kind of malformed message, in each state, by each dialect: a client's costs that client an error or
+//! its connection, and another client nothing; the server's ends the session with its reason, everybody told.
+
+use super::Refusal::{self, *};
+use super::bench::{Bench, MSIZE};
+use super::made::*;
+use crate::share::{ClientId, Config, Share};
+use crate::wire::{
+    Dialect, Does, Field, HEADER, Kind, Message, NOFID, TABLE, kind, message, put_tag, put_u32,
+    show, tag, u32_at,
+};
+
+const TAG: u16 = 9;
+
+/// A well-formed message of these fields, which uses fid 0 and creates fid 5, and the length without what
+/// may be left out.
+fn whole(dialect: Dialect, number: u8, fields: &[Field]) -> (Vec<u8>, usize) {
+    let mut message = made(number, TAG);
+    let mut least = HEADER;
+    for field in fields.iter().filter(|field| field.dialects.has(dialect)) {
+        message = match field.kind {
+            Kind::U8 => message.u8(0),
+            Kind::U16 | Kind::Oldtag => message.u16(77),
+            Kind::U32 | Kind::OldU32 | Kind::Count | Kind::Iounit => message.u32(0),
+            Kind::U64 => message.u64(0),
+            Kind::Fid(Does::Proves) => message.u32(NOFID),
+            Kind::Fid(Does::Creates | Does::CreatesAuth | Does::CreatesIfWalked) => message.u32(5),
+            Kind::Fid(_) => message.u32(0),
+            Kind::String | Kind::Stat => message.str("abc"),
+            Kind::Names => message.u16(2).str("abc").str("de"),
+            Kind::Qids => message.u16(2).qid(1, 2).qid(3, 4),
+            Kind::Qid => message.qid(1, 2),
+            Kind::Data => message.u32(3).raw(b"abc"),
+            Kind::Bytes(n) => message.raw(&vec![0; n as usize]),
+        };
+        if field.kind != Kind::OldU32 {
+            least = message.clone().done().len();
+        }
+    }
+    (message.done(), least)
+}
+
+/// Each message that ends too early, though it says that it does not.
+fn cut_short(message: &[u8], least: usize) -> impl Iterator<Item = Vec<u8>> {
+    (HEADER..message.len()).filter(move |length| *length != least).map(|length| {
+        let mut short = message[..length].to_vec();
+        put_u32(&mut short, 0, length as u32);
+        short
+    })
+}
+
+fn rows(dialect: Dialect) -> impl Iterator<Item = &'static Message> {
+    TABLE.iter().filter(move |row| row.dialects.has(dialect))
+}
+
+/// What a client may send that is no request: each message, and why it is refused in a session. Where
+/// there is no reason, no other message can be found after it.
+fn bad_requests(dialect: Dialect) -> Vec<(Vec<u8>, Option<Refusal>)> {
+    let mut bad = Vec::new();
+    for row in rows(dialect) {
+        let Some(fields) = row.request else { continue };
+        let (message, least) = whole(dialect, row.number, fields);
+        let why = if row.number == 98 { Unsupported } else { Malformed };
+        for short in cut_short(&message, least) {
+            // One that is refused in any form.
+            bad.push((short, Some(if row.number == 98 { Malformed } else { why })));
+        }
+        if row.number == 98 {
+            bad.push((message, Some(why)));
+        }
+    }
+    for number in 0..=255 {
+        if message(dialect, number).is_none_or(|row| row.request.is_none() || number % 2 == 1) {
+            bad.push((made(number, TAG).raw(&[0; 60]).done(), Some(Unsupported)));
+            bad.push((made(number, TAG).done(), Some(Unsupported)));
+        }
+    }
+    let malformed = [
+        made(110, TAG).u32(0).u32(5).names(&["x"; 17]),
+        made(110, TAG).u32(0).u32(5).u16(u16::MAX),
+        made(110, TAG).u32(0).u32(5).u16(2).str("a").u16(9).u8(0),
+        made(118, TAG).u32(0).u64(0).u32(u32::MAX).raw(b"abc"),
+        made(118, TAG).u32(0).u64(0).u32(4).raw(b"abc"),
+        made(104, TAG).u32(5).u32(NOFID).u16(u16::MAX).raw(b"u"),
+        made(100, TAG).u32(8192).u16(7).raw(b"9P2000"),
+    ];
+    bad.extend(malformed.map(|message| (message.done(), Some(Malformed))));
+    bad.push((made(100, TAG).u32(255).str(dialect.name()).done(), Some(SmallMsize)));
+    bad.push((made(118, TAG).raw(&vec![1; MSIZE as usize - 6]).done(), Some(TooLarge)));
+    for size in 0..HEADER as u32 {
+        bad.push((size.to_le_bytes().to_vec(), None));
+    }
+    // So large that it is not passed over, after which its tag is answered.
+    bad.push((made(100, TAG).done(), None));
+    put_u32(&mut bad.last_mut().expect("it was pushed").0, 0, u32::MAX);
+    bad
+}
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// It has no version, and the server has not been asked for one.
+    New,
+    /// Nor has it one, but the server has.
+    Late,
+    /// It was told that there is none for it.
+    Unknown,
+    /// Its Tversion waits for the server's.
+    Asking,
+    /// Its second one waits for what it had.
+    Again,
+    Session,
+    /// It has as many requests upstream as it may, and one more that waits.
+    Full,
+    /// Its request waits for a turn.
+    Turn,
+    /// It does not read.
+    Deaf,
+    Closing,
+    /// The server has gone.
+    Over,
+}
+
+const STATES: [State; 11] = [
+    State::New,
+    State::Late,
+    State::Unknown,
+    State::Asking,
+    State::Again,
+    State::Session,
+    State::Full,
+    State::Turn,
+    State::Deaf,
+    State::Closing,
+    State::Over,
+];
+
+/// A client in that state; another, which has a version if anybody has; and what goes on when the first
+/// is let on.
+struct Place {
+    bench: Bench,
+    id: ClientId,
+    other: Option<ClientId>,
+    upstream: Vec<Vec<u8>>,
+}
+
+impl Place {
+    fn new(dialect: Dialect, state: State) -> Place {
+        let config = Config {
+            max_inflight: 2,
+            max_server_bytes: if state == State::Turn { 1 } else { 1 << 20 },
+            max_reply_bytes: 3000,
+            ..Config::default()
+        };
+        if let State::New | State::Asking = state {
+            let share = Share::new(Config { msize: MSIZE, ..config });
+            // Before its dialect is known errors are Plan 9's.
+            let mut bench = Bench { share, dialect: Dialect::Plain };
+            let id = bench.share.client_connected();
+            if state == State::Asking {
+                bench.say(id, &version(MSIZE, dialect.name()));
+                bench.dialect = dialect;
+            }
+            let upstream = bench.upstream();
+            return Place { bench, id, other: None, upstream };
+        }
+        let mut bench = Bench::with(dialect, config);
+        let (other, _) = bench.attached();
+        let id = match state {
+            State::Late | State::Unknown => bench.share.client_connected(),
+            _ => bench.attached().0,
+        };
+        match state {
+            State::Unknown => {
+                bench.say(id, &version(MSIZE, "9P1"));
+                assert_eq!(bench.told(id), rversion(MSIZE, "unknown"));
+            }
+            State::Again => bench.say(id, &version(MSIZE, dialect.name())),
+            State::Full => bench.say(id, &[1, 2, 3].map(|n| read(n, 0, 0, 1)).concat()),
+            State::Turn => {
+                bench.say(id, &read(1, 0, 0, 1));
+                let place = Place { bench, id, other: Some(other), upstream: Vec::new() };
+                return place.with(&read(2, 0, 0, 1));
+            }
+            State::Deaf => {
+                let refused: Vec<u8> = (0..130).flat_map(|_| of_fid(120, 1, 99)).collect();
+                bench.say(id, &refused);
+            }
+            State::Closing => {
+                bench.say(id, &[0; 4]);
+                assert!(bench.share.is_closing(id));
+            }
+            State::Over => bench.share.server_gone(),
+            _ => {}
+        }
+        let upstream = bench.upstream();
+        Place { bench, id, other: Some(other), upstream }
+    }
+
+    fn with(mut self, message: &[u8]) -> Place {
+        self.bench.say(self.id, message);
+        self
+    }
+
+    /// What it waits for comes; answers what it is told then, without replies of the server's.
+    fn goes_on(&mut self, state: State) -> Vec<Vec<u8>> {
+        match state {
+            State::Asking => {
+                let version = rversion(MSIZE, self.bench.dialect.name());
+                self.bench.server(&version);
+            }
+            State::Again => {
+                let clunk = self.upstream.remove(0);
+                self.bench.done(&clunk);
+            }
+            State::Full => {
+                let request = self.upstream.remove(0);
+                self.bench.server(&made(117, tag(&request)).u32(0).done());
+            }
+            _ => {}
+        }
+        self.upstream.extend(self.bench.upstream());
+        let mut told = self.bench.hears(self.id);
+        if state == State::Deaf {
+            told.extend(self.bench.hears(self.id));
+            told.retain(|m| !is_refusal(self.bench.dialect, m, UnknownFid));
+        }
+        told.retain(|m| ![101, 117].contains(&kind(m)));
+        told
+    }
+
+    fn another_is_served(&mut self) {
+        let Some(other) = self.other else { return };
+        let dialect = self.bench.dialect;
+        self.bench.say(other, &read(1, 0, 0, 7));
+        // Among what the first has left, and perhaps behind that.
+        let mut asked = (0..5).flat_map(|_| self.bench.upstream()).collect::<Vec<_>>().into_iter();
+        let its = |m: &Vec<u8>| kind(m) == 116 && u32_at(m, HEADER + 12) == 7;
+        let request = asked.find(its).expect("it is forwarded");
+        self.bench.server(&made(117, tag(&request)).u32(3).raw(b"abc").done());
+        let told = self.bench.told(other);
+        assert_eq!(told, made(117, 1).u32(3).raw(b"abc").done(), "{}", show(dialect, &told));
+    }
+}
+
+#[test]
+fn of_a_client_it_costs_that_client_an_error_or_its_connection() {
+    for dialect in Dialect::ALL {
+        let bad = bad_requests(dialect);
+        assert!(bad.len() > 400);
+        for state in STATES {
+            for (message, why) in &bad {
+                let shown = || format!("{state:?}: {}", show(dialect, message));
+                let mut place = Place::new(dialect, state);
+                let before = place.bench.share.stats();
+                let early = [State::New, State::Late, State::Unknown].contains(&state);
+                let why = why.map(|why| match (kind(message), why) {
+                    (100, _) | (_, TooLarge) => why,
+                    // Tflush is answered in every state, but in its form.
+                    (108, _) => why,
+                    _ if early => NoVersion,
+                    _ => why,
+                });
+                place.bench.say(place.id, message);
+                if let State::Asking | State::Again | State::Full | State::Turn = state {
+                    assert!(place.bench.hears(place.id).is_empty(), "{}", shown());
+                    assert!(!place.bench.share.is_closing(place.id), "{}", shown());
+                }
+                let told = place.goes_on(state);
+                match (state, why) {
+                    (State::Closing, _) => assert!(told.is_empty(), "{}", shown()),
+                    (State::Over, _) => {
+                        assert!(told.is_empty() && place.bench.share.is_closing(place.id));
+                        continue;
+                    }
+                    (_, Some(why)) => {
+                        assert_eq!(told.len(), 1, "{}", shown());
+                        let refused = is_refusal(place.bench.dialect, &told[0], why);
+                        assert!(refused && tag(&told[0]) == TAG, "{} {why:?}", shown());
+                        assert!(!place.bench.share.is_closing(place.id), "{}", shown());
+                        assert!(place.bench.share.wants_read(place.id), "{}", shown());
+                        // The next is understood.
+                        place.bench.say(place.id, &flush(8, 7777));
+                        assert_eq!(place.bench.told(place.id), made(109, 8).done(), "{}", shown());
+                    }
+                    (_, None) => {
+                        let large = message.len() >= HEADER;
+                        assert_eq!(told.len(), usize::from(large), "{}", shown());
+                        assert!(told.iter().all(|m| is_refusal(place.bench.dialect, m, TooLarge)));
+                        assert!(place.bench.share.is_closing(place.id), "{}", shown());
+                        assert!(!place.bench.share.wants_read(place.id));
+                    }
+                }
+                // Nothing of it has reached the server.
+                let asked = place.bench.share.stats();
+                assert!(asked.forwarded <= before.forwarded + 1, "{}", shown());
+                assert!(place.upstream.iter().all(|m| [100, 116, 120, 108].contains(&kind(m))));
+                place.another_is_served();
+            }
+        }
+    }
+}
+
+/// Requests that are upstream: a client's, one that is flushed, one of a client that has gone, and a flush
+/// and a clunk of ours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asked {
+    Plainly,
+    Flushed,
+    Left,
+    Flush,
+    Clunk,
+}
+
+fn asked(dialect: Dialect, row: &Message, how: Asked) -> Option<(Bench, ClientId, Vec<u8>)> {
+    let mut bench = Bench::new(dialect);
+    let (other, _) = bench.attached();
+    bench.asks(other, &read(3, 0, 0, 1));
+    let (id, _) = bench.attached();
+    match how {
+        Asked::Clunk => {
+            bench.gone(id);
+            return (row.number == 120).then(|| (bench.asked(), bench)).map(|(m, b)| (b, other, m));
+        }
+        Asked::Flush => {
+            bench.asks(id, &read(1, 0, 0, 1));
+            let flushed = bench.asks(id, &flush(2, 1));
+            return (row.number == 108).then_some((bench, other, flushed));
+        }
+        _ => {}
+    }
+    let fields = row.request.filter(|_| ![98, 100, 108].contains(&row.number))?;
+    let request = bench.asks(id, &whole(dialect, row.number, fields).0);
+    match how {
+        Asked::Flushed => {
+            bench.asks(id, &flush(2, TAG));
+        }
+        Asked::Left => bench.gone(id),
+        _ => {}
+    }
+    bench.upstream();
+    Some((bench, other, request))
+}
+
+#[test]
+fn of_the_server_it_ends_the_session_and_everybody_is_told() {
+    let ways = [Asked::Plainly, Asked::Flushed, Asked::Left, Asked::Flush, Asked::Clunk];
+    for dialect in Dialect::ALL {
+        let error = message(dialect, dialect.error_type()).expect("each has its error");
+        let (error, _) = whole(dialect, dialect.error_type(), error.reply);
+        for (row, how) in rows(dialect).flat_map(|row| ways.map(|how| (row, how))) {
+            if asked(dialect, row, how).is_none() {
+                continue;
+            }
+            let (reply, _) = whole(dialect, row.number + 1, row.reply);
+            let mut bad: Vec<(Vec<u8>, &str)> = cut_short(&reply, 0)
+                .chain(cut_short(&error, 0))
+                .map(|short| (short, "that does not fit its size"))
+                .collect();
+            for number in 0..=255u8 {
+                if number != row.number + 1 && number != dialect.error_type() {
+                    bad.push((made(number, TAG).raw(&[0; 40]).done(), "in answer to one of type"));
+                }
+            }
+            if row.number == 110 {
+                bad.push((rwalk(TAG, 3), "more names than were walked"));
+            }
+            for (mut bad, words) in bad {
+                let (mut bench, other, request) =
+                    asked(dialect, row, how).expect("it was asked before");
+                put_tag(&mut bad, tag(&request));
+                let shown = format!("{how:?}: {}", show(dialect, &bad));
+                bench.server(&bad);
+                let end = bench.share.ended().map(ToString::to_string).unwrap_or_default();
+                assert!(end.contains(words), "{shown}: '{end}'");
+                for c in bench.share.clients.indices() {
+                    let id = bench.share.clients.id(c);
+                    assert!(bench.share.is_closing(id), "{shown}");
+                    for told in bench.hears(id) {
+                        assert!(kind(&told) == 109 || is_refusal(dialect, &told, ServerGone));
+                        assert!(id != other || tag(&told) == 3, "{shown}");
+                    }
+                }
+                // What comes after the end is nobody's.
+                bench.server(&bad);
+                bench.server(&[0; 4]);
+                assert!(bench.upstream().is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_tag_is_dropped_in_every_state() {
+    for dialect in Dialect::ALL {
+        for state in STATES {
+            for row in rows(dialect) {
+                let mut place = Place::new(dialect, state);
+                let (reply, _) = whole(dialect, row.number + 1, row.reply);
+                let mut messages: Vec<Vec<u8>> = cut_short(&reply, 0).collect();
+                messages.extend([reply, made(row.number, 0).done()]);
+                let many = messages.len() as u64;
+                let told = place.bench.hears(place.id);
+                for mut message in messages {
+                    put_tag(&mut message, 60_000);
+                    place.bench.server(&message);
+                }
+                let dropped = place.bench.share.stats().dropped;
+                let over = state == State::Over;
+                assert_eq!(dropped, if over { 0 } else { many }, "{state:?} R{}", row.name);
+                assert_eq!(place.bench.share.ended().is_some(), over);
+                let told_by_it = place.bench.hears(place.id);
+                assert!(told_by_it.is_empty() || !told.is_empty() && state == State::Deaf);
+            }
+        }
+    }
+}
+
+/// While our Tversion is upstream nothing but an Rversion is its answer.
+#[test]
+fn what_is_no_rversion_ends_it_before_it_has_begun() {
+    for dialect in Dialect::ALL {
+        let (reply, _) = whole(dialect, 101, &[]);
+        let good = rversion(MSIZE, dialect.name());
+        let mut bad: Vec<Vec<u8>> = cut_short(&good, 0).chain([reply]).collect();
+        bad.extend((0..=255).filter(|n| *n != 101).map(|n| made(n, 0).raw(&[0; 30]).done()));
+        bad.extend((0..7u32).map(|size| size.to_le_bytes().to_vec()));
+        for mut bad in bad {
+            if bad.len() >= HEADER {
+                put_tag(&mut bad, 0xFFFF);
+            }
+            let mut place = Place::new(dialect, State::Asking);
+            let new = place.bench.share.client_connected();
+            place.bench.server(&bad);
+            let end = place.bench.share.ended().map(ToString::to_string).unwrap_or_default();
+            assert!(!end.is_empty(), "{} is taken", show(dialect, &bad));
+            assert!(is_refusal(dialect, &place.bench.told(place.id), ServerGone));
+            assert!(place.bench.share.is_closing(place.id) && place.bench.share.is_closing(new));
+        }
+    }
+}
