@@ -108,7 +108,7 @@ impl Share {
         }
         assert_eq!(names, 0);
         assert!(
-            self.ring.is_empty() || !self.has_room() || !self.requests.has_tag(),
+            self.ring.is_empty() || !self.has_room() || !self.has_tag(),
             "clients wait for their turn, and there is room"
         );
     }

@@ -39,7 +39,7 @@ impl Share {
             Err(_) => return self.refuse_message(c, message, Refusal::Malformed),
         };
         let others_wait = !turn && !self.ring.is_empty();
-        let room_upstream = self.has_room() && self.requests.has_tag() && !others_wait;
+        let room_upstream = self.has_room() && self.has_tag() && !others_wait;
         let client = self.clients.get(c);
         if client.tags.contains_key(&its_tag) || client.flushes.iter().any(|f| f.tag == its_tag) {
             return self.refuse_message(c, message, Refusal::DuplicateTag);

@@ -72,6 +72,8 @@ pub struct Requests {
     range: Range,
     /// How many a client's request may find there.
     most: usize,
+    /// How many more tags there are.
+    kept: usize,
     by_tag: Vec<Request>,
 }
 
@@ -79,18 +81,25 @@ impl Requests {
     /// None, and at most so many of clients.
     pub fn new(most: usize) -> Requests {
         let most = most.clamp(1, MOST);
-        let range = Range { min: 0, max: (most + most.div_ceil(KEPT)) as u32 };
-        Requests { tags: Tags::new(), range, most, by_tag: Vec::new() }
+        let kept = most.div_ceil(KEPT);
+        let range = Range { min: 0, max: (most + kept) as u32 };
+        Requests { tags: Tags::new(), range, most, kept, by_tag: Vec::new() }
     }
 
     pub fn taken(&self) -> usize {
         self.tags.taken()
     }
 
-    /// Whether a client's request may have a tag.
+    /// How many tags are kept.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Whether a client's request may have a tag, when so many are clunks of ours. Those that could have
+    /// the tags that are kept do not count, or who goes could leave so many that nobody else has a turn.
     #[inline]
-    pub fn has_tag(&self) -> bool {
-        self.tags.taken() < self.most
+    pub fn has_tag(&self, clunks: usize) -> bool {
+        self.tags.taken() < self.most + clunks.min(self.kept)
     }
 
     /// A tag for `request`.

@@ -23,13 +23,19 @@ impl Share {
         self.upstream.out.len() < self.config.max_server_bytes
     }
 
+    /// Whether there is a tag for a client's request.
+    #[inline]
+    pub(super) fn has_tag(&self) -> bool {
+        self.requests.has_tag(self.upstream.clunking)
+    }
+
     /// Lets clients that wait for their turn go on, while there is room.
     #[inline]
     pub(super) fn take_turns(&mut self) {
         if !self.upstream.flushes.is_empty() || !self.upstream.clunks.is_empty() {
             self.do_chores();
         }
-        while !self.ring.is_empty() && self.has_room() && self.requests.has_tag() {
+        while !self.ring.is_empty() && self.has_room() && self.has_tag() {
             let next = self.ring.pop_front().and_then(|id| self.clients.find(id));
             if let Some(c) = next {
                 self.clients.get(c).in_ring = false;
@@ -49,7 +55,7 @@ impl Share {
                     messages += 1;
                     bytes += n;
                     let more = messages < TOGETHER && bytes < TOGETHER_BYTES;
-                    if more && self.has_room() && self.requests.has_tag() {
+                    if more && self.has_room() && self.has_tag() {
                         continue;
                     }
                     // On to the next that needs a turn, which may be at once, if nobody else waits for one.
@@ -104,7 +110,9 @@ impl Share {
                 return;
             }
         }
-        while self.upstream.clunking < CLUNKING {
+        // While clients wait for their turn, no more than what they can not have.
+        let most = if self.ring.is_empty() { CLUNKING } else { CLUNKING.min(self.requests.kept()) };
+        while self.upstream.clunking < most {
             let Some(&fid) = self.upstream.clunks.front() else {
                 return;
             };

@@ -322,6 +322,47 @@ fn a_turn_is_a_few_messages_if_there_is_room_for_them() {
     );
 }
 
+#[test]
+fn what_a_large_client_leaves_does_not_hold_up_the_others() {
+    for most in [1, 2, 16, 200] {
+        let config = Config { max_inflight_all: most, ..Config::default() };
+        let mut bench = Bench::with(Dialect::Plain, config);
+        let (large, _) = bench.attached();
+        let (one, _) = bench.attached();
+        let (two, _) = bench.attached();
+        for fid in 1..400 {
+            bench.attach(large, fid);
+        }
+        bench.gone(large);
+        let mut asked: std::collections::VecDeque<Vec<u8>> = bench.upstream().into();
+        assert!(asked.len() > most.min(100), "all at once, if nobody else wants anything");
+        // Two who ask all the time have their turns among all the clunks, and these go on as well.
+        for id in [one, two] {
+            bench.say(id, &read(1, 0, 0, 1));
+        }
+        let (mut reads, mut clunks) = ([0, 0], 0);
+        for _ in 0..350 {
+            let request = asked.pop_front().expect("something is always asked");
+            if kind(&request) == 120 {
+                clunks += 1;
+                bench.done(&request);
+            } else {
+                bench.server(&made(117, tag(&request)).u32(0).done());
+            }
+            for (i, id) in [one, two].into_iter().enumerate() {
+                if !bench.hears(id).is_empty() {
+                    reads[i] += 1;
+                    bench.say(id, &read(1, 0, 0, 1));
+                }
+            }
+            asked.extend(bench.upstream());
+        }
+        let least = 350 / (most + 3) / 2;
+        assert!(reads.iter().all(|n| *n >= least), "{most} tags: {reads:?} and {clunks} clunks");
+        assert!(clunks >= 100, "{most} tags: {reads:?} and {clunks} clunks");
+    }
+}
+
 /// They come, ask, and go, and the server is busy with something else, or does not answer at all.
 #[test]
 fn clients_that_come_and_go_leave_nothing_that_grows() {
