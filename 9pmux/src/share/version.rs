@@ -29,6 +29,12 @@ impl Share {
             return Ok(());
         };
         if [types::RERROR, types::RLERROR].contains(&kind(message)) {
+            // Not what the manual has for it, but some servers have nothing else to say of what they do
+            // not know.
+            if self.config.dialect.is_none() {
+                self.version_unknown(offer);
+                return Ok(());
+            }
             return Err(End::NoVersion(format!("{}", wire::show(offer, message))));
         }
         if kind(message) != types::RVERSION || check_reply(offer, message).is_err() {
@@ -56,9 +62,7 @@ impl Share {
                 Ok(())
             }
             None if name == UNKNOWN.as_bytes() && self.config.dialect.is_none() => {
-                self.upstream.agreed = Agreed::Nothing;
-                self.upstream.dialect = Dialect::Plain;
-                self.greet_all(Some(offer));
+                self.version_unknown(offer);
                 Ok(())
             }
             None => Err(End::NoVersion(format!(
@@ -67,6 +71,13 @@ impl Share {
                 offer.name()
             ))),
         }
+    }
+
+    /// The server does not know what one client has asked for, and may be asked for what another does.
+    fn version_unknown(&mut self, offer: Dialect) {
+        self.upstream.agreed = Agreed::Nothing;
+        self.upstream.dialect = Dialect::Plain;
+        self.greet_all(Some(offer));
     }
 
     /// Goes on with those who have waited for the server's version. Without one, those who asked for

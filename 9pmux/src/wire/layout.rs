@@ -138,7 +138,8 @@ pub(super) fn each_field(
             Kind::Bytes(n) => n as usize,
             Kind::String | Kind::Stat => counted(rest, 1)?,
             Kind::Qids => counted(rest, 13)?,
-            Kind::Data => 4 + number(rest)? as usize,
+            // As much as there may be does not fit where addresses have 32 bits.
+            Kind::Data => (number(rest)? as usize).saturating_add(4),
             Kind::Names => names(rest)?,
         };
         if rest.len() < length {

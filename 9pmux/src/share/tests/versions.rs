@@ -122,6 +122,22 @@ fn a_dialect_that_the_server_does_not_know_is_the_first_clients_bad_luck() {
     bench.client();
 }
 
+/// Some servers have an error for what they do not know. One client's offer does not end everybody's session.
+#[test]
+fn an_error_in_answer_to_a_clients_version_is_unknown() {
+    for answer in [error(Dialect::Plain, 0xFFFF, "what?"), error(Dialect::L, 0xFFFF, "")] {
+        let mut bench = undecided();
+        let (one, two) = (bench.share.client_connected(), bench.share.client_connected());
+        bench.asks(one, &version(8192, "9P2000.L"));
+        bench.say(two, &version(8192, "9P2000"));
+        bench.server(&answer);
+        assert_eq!(bench.told(one), rversion(8192, "unknown"));
+        assert_eq!(bench.asked(), version(8192, "9P2000"));
+        bench.server(&rversion(8192, "9P2000"));
+        assert_eq!(bench.told(two), rversion(8192, "9P2000"));
+    }
+}
+
 #[test]
 fn a_server_without_a_version_ends_it() {
     let chosen = |dialect| Share::new(Config { dialect, msize: MSIZE, ..Config::default() });
