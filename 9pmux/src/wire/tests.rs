@@ -84,6 +84,64 @@ fn the_table_is_the_manuals() {
     assert_eq!(known, 13 + 13 + 8 + 19);
 }
 
+/// How many bytes a message of each type has after its header, when all its counts are 0: T, then R.
+#[test]
+fn each_message_is_as_long_as_manuals_have_it() {
+    type Row = (&'static str, u8, usize, usize);
+    let all: &[Row] = &[
+        ("l", 8, 4, 60),
+        ("l", 12, 4 + 4, 13 + 4),
+        ("l", 14, 4 + 2 + 4 + 4 + 4, 13 + 4),
+        ("l", 16, 4 + 2 + 2 + 4, 13),
+        ("l", 18, 4 + 2 + 4 + 4 + 4 + 4, 13),
+        ("l", 20, 4 + 4 + 2, 0),
+        ("l", 22, 4, 2),
+        ("l", 24, 4 + 8, 8 + 13 + 3 * 4 + 15 * 8),
+        ("l", 26, 4 + 4 + 3 * 4 + 8 + 4 * 8, 0),
+        ("l", 30, 4 + 4 + 2, 8),
+        ("l", 32, 4 + 2 + 8 + 4, 0),
+        ("l", 40, 4 + 8 + 4, 4),
+        ("l", 50, 4, 0),
+        ("l", 52, 4 + 1 + 4 + 8 + 8 + 4 + 2, 1),
+        ("l", 54, 4 + 1 + 8 + 8 + 4 + 2, 1 + 8 + 8 + 4 + 2),
+        ("l", 70, 4 + 4 + 2, 0),
+        ("l", 72, 4 + 2 + 4 + 4, 13),
+        ("l", 74, 4 + 2 + 4 + 2, 0),
+        ("l", 76, 4 + 2 + 4, 0),
+        (".u", 98, 4 + 1, 13 + 4 + 4),
+        (".ul", 100, 4 + 2, 4 + 2),
+        (".", 102, 4 + 2 + 2, 13),
+        ("ul", 102, 4 + 2 + 2 + 4, 13),
+        (".", 104, 4 + 4 + 2 + 2, 13),
+        ("ul", 104, 4 + 4 + 2 + 2 + 4, 13),
+        (".ul", 108, 2, 0),
+        (".ul", 110, 4 + 4 + 2, 2),
+        (".u", 112, 4 + 1, 13 + 4),
+        (".", 114, 4 + 2 + 4 + 1, 13 + 4),
+        ("u", 114, 4 + 2 + 4 + 1 + 2, 13 + 4),
+        (".ul", 116, 4 + 8 + 4, 4),
+        (".ul", 118, 4 + 8 + 4, 4),
+        (".ul", 120, 4, 0),
+        (".ul", 122, 4, 0),
+        (".u", 124, 4, 2),
+        (".u", 126, 4 + 2, 0),
+    ];
+    for (dialect, letter) in [(Dialect::Plain, "."), (Dialect::U, "u"), (Dialect::L, "l")] {
+        let mut known = 0;
+        for (_, kind, request, reply) in all.iter().filter(|row| row.0.contains(letter)) {
+            known += 1;
+            let fits = |length| check_request(dialect, &bytes(*kind, 1, &vec![0; length])).is_ok();
+            assert!(fits(*request) && fits(request + 9) && !fits(request - 1), "T of {kind}");
+            let fits = |length| check_reply(dialect, &bytes(kind + 1, 1, &vec![0; length])).is_ok();
+            assert!(fits(*reply) && fits(reply + 1), "R of {kind}");
+            assert!(*reply == 0 || !fits(reply - 1), "R of {kind}");
+        }
+        let in_table =
+            TABLE.iter().filter(|row| row.dialects.has(dialect) && row.request.is_some());
+        assert_eq!(in_table.count(), known);
+    }
+}
+
 #[test]
 fn the_fid_behind_a_name_is_where_the_name_ends() {
     for length in [0u16, 1, 300] {

@@ -203,6 +203,10 @@ impl Client {
         let name = match random.below(12) {
             0 => "9P1999",
             1 => "9P2000.zz",
+            // More than the server knows, which is agreed to without its ending.
+            2 | 3 if self.dialect == Dialect::Plain => *random.pick(&["9P2000.u", "9P2000.L"]),
+            // Less, which some servers are not asked for at all.
+            2 => "9P2000",
             _ => self.dialect.name(),
         };
         let msize = 256 + random.below(1500) as u32;
@@ -400,7 +404,7 @@ impl Client {
                         0,
                         Some((newfid, Fid::Unknown)),
                     );
-                    if random.one_in(3) {
+                    if random.one_in(2) {
                         // And nothing of that is wanted any more.
                         for oldtag in [one, three] {
                             let four = self.tag(random);
@@ -520,9 +524,11 @@ impl Client {
     fn check(&self, asked: &Asked, message: &[u8], twice: bool) {
         let shown =
             || format!("{}: {asked:?} is answered {}", self.name, show(self.dialect, message));
-        // Before the server's dialect is known errors are Plan 9's.
+        // Before the server's dialect is known errors are of that which it was asked for.
+        let early = self.stage != Stage::Session;
         let ours = |why| {
-            is_refusal(self.dialect, message, why) || is_refusal(Dialect::Plain, message, why)
+            let of = |dialect: &Dialect| is_refusal(*dialect, message, why);
+            of(&self.dialect) || (early && Dialect::ALL.iter().any(of))
         };
         let gone = ours(Refusal::ServerGone);
         let request = kind(&asked.message);

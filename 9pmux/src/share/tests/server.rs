@@ -98,6 +98,8 @@ impl Server {
                 if offered == self.dialect.name() || plain {
                     self.output.extend(rversion(msize, self.dialect.name()));
                     self.msize = msize;
+                } else if self.sloppy {
+                    self.output.extend(error(self.dialect, 0xFFFF, "what?"));
                 } else {
                     self.output.extend(rversion(msize, "unknown"));
                 }
@@ -129,7 +131,7 @@ impl Server {
         let first = self.waiting.iter().position(|m| !self.is_blocked(m)).unwrap_or(0);
         let reach = if random.one_in(4) { self.waiting.len() } else { first + 1 };
         // A flush is looked at before what it flushes is done, now and then.
-        let flush = self.waiting.iter().position(|m| kind(m) == 108).filter(|_| random.one_in(4));
+        let flush = self.waiting.iter().position(|m| kind(m) == 108).filter(|_| random.one_in(3));
         let at = flush.unwrap_or(random.below(reach).max(first));
         let request = &self.waiting[at];
         if self.is_blocked(request) || (kind(request) != 108 && self.has_earlier(request, at)) {

@@ -176,6 +176,8 @@ impl World {
             assert!(info.held <= 1500 + 2048 + CHUNK, "{} bytes of {}", info.held, client.name);
         }
         assert!(self.share.server_output().len() <= 1000 + 2048 + 200 * 11);
+        // Those who have gone do not stay in the queues.
+        assert!(self.share.ring.len() + self.share.greeting.len() <= 2 * (2 * CLIENTS + 18));
         let mut changed = 0;
         while self.share.next_changed().is_some() {
             changed += 1;
