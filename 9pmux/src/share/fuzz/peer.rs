@@ -60,6 +60,8 @@ pub struct Peer {
     /// It has sent what has no end.
     pub garbled: bool,
     asked: Vec<Asked>,
+    /// Those of them that have been answered in this turn: who answers before he is asked does so.
+    answered: Vec<Asked>,
     names: Names,
     /// Errors of a tag that may be for one or another.
     errors: HashMap<u16, usize>,
@@ -97,6 +99,7 @@ impl Peer {
             skip: 0,
             garbled: false,
             asked: Vec::new(),
+            answered: Vec::new(),
             names: Names::default(),
             errors: HashMap::new(),
             looked: 0,
@@ -105,10 +108,15 @@ impl Peer {
         }
     }
 
-    /// The messages that are not answered and may reach the server.
+    /// The messages that may be on their way to the server.
     pub fn asked(&self) -> impl Iterator<Item = &[u8]> {
         let may = |asked: &&Asked| !asked.intent.never && !asked.early && !asked.too_large;
-        self.asked.iter().filter(may).map(|asked| &asked.message[..])
+        self.asked.iter().chain(&self.answered).filter(may).map(|asked| &asked.message[..])
+    }
+
+    /// The turn is over.
+    pub fn looked_at(&mut self) {
+        self.answered.clear();
     }
 
     /// These bytes of it have come to the multiplexor.
@@ -260,6 +268,7 @@ impl Peer {
         let sure = !self.same_as(&asked);
         let became = became(dialect, &asked.message, message, true);
         self.names.became(asked.intent, if sure { became } else { Became::Unknown });
+        self.answered.push(asked);
         match kind(message) {
             13 | 15 | 113 | 115 => assert!(u32_at(message, 20) <= self.msize - IO_HEADER, "iounit"),
             _ => {}
@@ -280,7 +289,10 @@ impl Peer {
         let all = self.asked.iter().filter(|asked| may(asked)).count();
         assert!(errors <= all, "more errors of tag {its_tag} than there are requests");
         if errors == all {
-            self.asked.retain(|asked| !may(asked));
+            let (answered, asked) = std::mem::take(&mut self.asked).into_iter().partition(may);
+            self.asked = asked;
+            let mut answered: Vec<Asked> = answered;
+            self.answered.append(&mut answered);
             self.errors.remove(&its_tag);
         }
     }
@@ -301,6 +313,7 @@ impl Peer {
             // A server may have said it.
             let became = if view.wild { Became::Unknown } else { Became::Nothing };
             self.names.became(asked.intent, became);
+            self.answered.push(asked);
         } else {
             *self.errors.entry(its_tag).or_default() += 1;
         }
@@ -331,6 +344,7 @@ impl Peer {
                 self.names.became(victim.intent, Became::Nothing);
                 let late = victim.must_go_well();
                 assert!(!late, "the flush of a flush is answered before that");
+                self.answered.push(victim);
             }
             _ => victims.into_iter().for_each(|i| self.asked[i].maybe = true),
         }

@@ -54,7 +54,7 @@ impl<'a> World<'a> {
         if std::env::var_os("MUX_TRACE").is_some() {
             println!("{config:?}");
             share.set_tracer(Some(Box::new(|dialect, seen| println!("{}", line(dialect, seen)))));
-        } else if second & 16 != 0 {
+        } else if second & 48 == 48 {
             // Whatever can come can be logged.
             let log = |dialect, seen: Seen<'_>| assert!(!line(dialect, seen).is_empty());
             share.set_tracer(Some(Box::new(log)));
@@ -173,8 +173,11 @@ impl<'a> World<'a> {
             self.made += 1;
             // Most begin as they should.
             if n < 250 {
-                let mut none = Bytes::new(&[16, 172]);
-                let version = any_version(&mut none, self.settled.unwrap_or(self.dialect));
+                // Some with less than the server's msize.
+                let msize = if n % 2 == 0 { 172 } else { n / 16 };
+                let begin = [16, msize];
+                let dialect = self.settled.unwrap_or(self.dialect);
+                let version = any_version(&mut Bytes::new(&begin), dialect);
                 self.peers.last_mut().expect("it has come").pipe.extend(version);
             }
             return self.peers.len() - 1;
@@ -325,14 +328,14 @@ impl<'a> World<'a> {
             } else if !self.blocked && !self.share.server_output().is_empty() {
                 self.server_reads(usize::MAX);
             } else {
+                self.share.audit();
                 return;
             }
         }
     }
 
-    /// Looks at all that there is to be seen from outside, and at the tables.
+    /// Looks at all that there is to be seen from outside.
     fn look(&mut self) {
-        self.share.audit();
         self.settled = self.settled.or(self.share.dialect());
         let over = self.share.ended().is_some();
         let mut named = Vec::new();
@@ -358,6 +361,7 @@ impl<'a> World<'a> {
         if !over {
             self.server.look(self.share.server_output(), self.settled, &self.peers);
         }
+        self.peers.iter_mut().for_each(Peer::looked_at);
     }
 }
 
