@@ -45,7 +45,7 @@ for target; do
 	if [ -n "${KEEP:-}" ]; then
 		rm -rf "$dir/least"
 		mkdir "$dir/least"
-		"$programs/$target" -merge=1 "$dir/least" "$dir/corpus" 2>"$dir/merge.log" >&2
+		"$programs/$target" -set_cover_merge=1 "$dir/least" "$dir/corpus" 2>"$dir/merge.log" >&2
 		"$programs/corpus" pack "$dir/least" >"corpus/$target.hex"
 	fi
 done

@@ -35,11 +35,6 @@ fn fid(body: &mut Vec<u8>, bytes: &mut Bytes<'_>) {
 /// Any request.
 pub fn request(bytes: &mut Bytes<'_>, dialect: Dialect, mark: [u8; 3]) -> Vec<u8> {
     let (what, tag) = (bytes.next(), u16::from(bytes.next() % 8));
-    let any = match what {
-        // What nobody has heard of, too.
-        240.. => bytes.next(),
-        _ => TABLE[bytes_of(what, bytes)].number,
-    };
     let kind = match what % 16 {
         0 | 1 => types::TATTACH,
         2 => types::TAUTH,
@@ -52,7 +47,11 @@ pub fn request(bytes: &mut Bytes<'_>, dialect: Dialect, mark: [u8; 3]) -> Vec<u8
         12 => types::TVERSION,
         13 if dialect == Dialect::L => 22,
         13 => 124,
-        _ => any,
+        // Those of two fids.
+        14 if dialect == Dialect::L => [20, 30, 70, 74][bytes.below(4)],
+        // What nobody has heard of, too.
+        _ if what >= 240 => bytes.next(),
+        _ => TABLE[bytes.below(TABLE.len())].number,
     };
     let mut body = Vec::new();
     match kind {
@@ -117,10 +116,6 @@ pub fn request(bytes: &mut Bytes<'_>, dialect: Dialect, mark: [u8; 3]) -> Vec<u8
     }
     body.extend(mark);
     framed(kind, tag, &body)
-}
-
-fn bytes_of(what: u8, bytes: &mut Bytes<'_>) -> usize {
-    if what % 16 > 13 { bytes.below(TABLE.len()) } else { 0 }
 }
 
 /// A Tversion, of most that there can be.
