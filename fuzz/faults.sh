@@ -1,7 +1,7 @@
 #!/bin/sh
-# faults.sh [SECONDS]: the fuzzers find faults. Each of these is put into a copy of the library, and the targets
-# that have to find it run, from nothing, for so long at most. It prints what each needed (docs/fuzzing.md), and
-# fails unless all of them have found it.
+# faults.sh [SECONDS]: the fuzzers find faults. Each of these is put into a copy of the library, or of 9pmux, and
+# the targets that have to find it run, from nothing, for so long at most. It prints what each needed
+# (docs/fuzzing.md), and fails unless all of them have found it.
 set -eu
 
 seconds=${1:-300}
@@ -79,5 +79,9 @@ fault 'an orphan is delivered twice' face src/rpc/mod.rs \
 	'let twice = unsafe { std::ptr::read(&orphan) }; self.transport.orphan(twice); self.transport.orphan(orphan);'
 fault 'the sender of a batch forgets the failure of the first' face src/rpc/batching.rs \
 	'answer = result;' 'let _ = result;'
+nine 'nine-clients nine-server' tag-free-at-reply held-not-told
+nine nine-clients flush-overtakes-flush afid-for-any-aname gone-not-clunked
+fault 'a driver is not told that a client may be read again' nine-clients 9pmux/src/share/arriving.rs \
+	'if gone > 0 {' 'if gone > usize::MAX / 2 {'
 
 [ "$missed" -eq 0 ] || { echo "faults: $missed not found" >&2; exit 1; }
