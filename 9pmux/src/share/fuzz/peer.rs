@@ -289,10 +289,10 @@ impl Peer {
         let all = self.asked.iter().filter(|asked| may(asked)).count();
         assert!(errors <= all, "more errors of tag {its_tag} than there are requests");
         if errors == all {
-            let (answered, asked) = std::mem::take(&mut self.asked).into_iter().partition(may);
-            self.asked = asked;
-            let mut answered: Vec<Asked> = answered;
-            self.answered.append(&mut answered);
+            let all = std::mem::take(&mut self.asked).into_iter();
+            let (answered, left): (Vec<Asked>, Vec<Asked>) = all.partition(may);
+            self.answered.extend(answered);
+            self.asked = left;
             self.errors.remove(&its_tag);
         }
     }

@@ -242,12 +242,10 @@ impl Server {
         }
         let mut reply = vec![0; HEADER];
         if how & 1 != 0 || !there {
-            reply.extend([0; 2]);
-            if dialect != Dialect::Plain {
-                reply.extend(5000u32.to_le_bytes());
+            if dialect != Dialect::L {
+                reply.extend([0; 2]); // no words
             }
-            reply.truncate(if dialect == Dialect::L { HEADER } else { reply.len() });
-            if dialect == Dialect::L {
+            if dialect != Dialect::Plain {
                 reply.extend(5000u32.to_le_bytes());
             }
             reply[4] = dialect.error_type();
