@@ -23,7 +23,7 @@ pub enum Refusal {
 
 impl Refusal {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [Refusal; 15] = [
+    pub const ALL: [Refusal; 16] = [
         Refusal::NoVersion,
         Refusal::SmallMsize,
         Refusal::Unsupported,
@@ -37,6 +37,7 @@ impl Refusal {
         Refusal::NotAuth,
         Refusal::OtherAuth,
         Refusal::TooManyAuth,
+        Refusal::NotAllowed,
         Refusal::ReplyTooLarge,
         Refusal::ServerGone,
     ];

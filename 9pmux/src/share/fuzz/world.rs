@@ -47,6 +47,7 @@ impl<'a> World<'a> {
             max_server_bytes: if first & 64 == 0 { 20 } else { 10_000 },
             max_fids: if second & 1 == 0 { 6 } else { 3 },
             max_fids_all: if second & 2 == 0 { 1000 } else { 7 },
+            anames: if second & 192 == 192 { vec!["a".to_owned()] } else { Vec::new() },
             seed: u64::from(second),
             ..Config::default()
         };
