@@ -119,6 +119,15 @@ pub fn error(dialect: Dialect, tag: u16, name: &str) -> Vec<u8> {
     }
 }
 
+/// The server's error for a fid that it does not know, of number 5001.
+pub fn no_fid(dialect: Dialect, tag: u16) -> Vec<u8> {
+    match dialect {
+        Dialect::Plain => made(107, tag).str("no fid").done(),
+        Dialect::U => made(107, tag).str("no fid").u32(5001).done(),
+        Dialect::L => made(7, tag).u32(5001).done(),
+    }
+}
+
 /// Whether this is our error, in the dialect's form.
 pub fn is_refusal(dialect: Dialect, message: &[u8], why: Refusal) -> bool {
     let errno = why.errno();

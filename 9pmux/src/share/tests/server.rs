@@ -205,6 +205,7 @@ impl Server {
         let (fid, dialect) = (u32_at(request, HEADER), self.dialect);
         let fails = self.fails > 0 && random.one_in(self.fails);
         let failed = error(dialect, 0, "srv");
+        let unknown = no_fid(dialect, 0);
         match kind(request) {
             102 | 104 if fails => failed,
             102 => {
@@ -220,7 +221,7 @@ impl Server {
                 let afid = u32_at(request, 11);
                 if afid != NOFID {
                     let Some(file) = self.file(afid) else {
-                        return failed;
+                        return unknown;
                     };
                     assert_eq!(file.uname, uname, "an afid of another");
                     assert_eq!(file.auth.as_ref(), Some(&names[1]));
@@ -236,13 +237,17 @@ impl Server {
                 // Gone, also when it fails.
                 match self.fids.remove(&fid) {
                     Some(_) if !fails => made(kind(request) + 1, 0).done(),
-                    _ => failed,
+                    Some(_) => failed,
+                    None => unknown,
                 }
             }
             30 => {
-                let (Some(file), false) = (self.file(fid), fails) else {
-                    return failed;
+                let Some(file) = self.file(fid) else {
+                    return unknown;
                 };
+                if fails {
+                    return failed;
+                }
                 let newfid = u32_at(request, 11);
                 let name = strings(request, 15, 1).remove(0);
                 assert!(name.starts_with(&file.uname));
@@ -251,7 +256,8 @@ impl Server {
             }
             _ => match self.file(fid) {
                 Some(file) if !fails => self.answer_use(request, &file, random),
-                _ => failed,
+                Some(_) => failed,
+                None => unknown,
             },
         }
     }
@@ -263,7 +269,7 @@ impl Server {
     fn walk(&mut self, request: &[u8], fails: bool, random: &mut Random) -> Vec<u8> {
         let (fid, newfid) = (u32_at(request, HEADER), u32_at(request, HEADER + 4));
         let Some(mut file) = self.file(fid) else {
-            return error(self.dialect, 0, "srv");
+            return no_fid(self.dialect, 0);
         };
         let count = u16_at(request, 15) as usize;
         let names = strings(request, 17, count);
@@ -332,7 +338,7 @@ impl Server {
                         assert_eq!(id, format!("{:x}", other.id), "another fid");
                         made(answer, 0).done()
                     }
-                    None => error(self.dialect, 0, "srv"),
+                    None => no_fid(self.dialect, 0),
                 }
             }
             72 => made(answer, 0).qid(0, file.id).done(),

@@ -79,6 +79,7 @@ impl World {
         let mut client = Client::new(format!("c{}", self.made), self.server.dialect);
         client.trace = self.trace;
         client.once = self.server.once;
+        client.sloppy = self.server.sloppy;
         self.made += 1;
         let id = self.share.client_connected();
         self.clients.push((id, client));
