@@ -32,7 +32,8 @@ pub struct Config {
     /// How many bytes of replies may wait for one client, those counted that it has asked for. One
     /// request at a time is let through even so.
     pub max_reply_bytes: usize,
-    /// From how many bytes of unanswered requests on a client is not read. One more read comes on top.
+    /// From how many bytes of requests that wait on a client is not read; while it has as many at the
+    /// server as it may, that is its msize at the least. One more read comes on top.
     pub max_held_bytes: usize,
     /// From how many bytes on that the server has not taken yet, requests wait for their turn.
     pub max_server_bytes: usize,

@@ -253,9 +253,15 @@ impl Share {
     /// Whether more bytes of this client are welcome. That it goes must be noticed even so.
     #[must_use]
     pub fn wants_read(&self, id: ClientId) -> bool {
-        self.clients.look(id).is_some_and(|client| match client.stage {
-            Stage::Closing => false,
-            _ => client.waits == Waits::No || client.inbox.len() < self.config.max_held_bytes,
+        self.clients.look(id).is_some_and(|client| {
+            // Behind one large request that waits may come the flush of one that it waits for.
+            let full = client.tags.len() >= self.config.max_inflight;
+            let least = if full { client.msize as usize } else { 0 };
+            let most = self.config.max_held_bytes.max(least);
+            match client.stage {
+                Stage::Closing => false,
+                _ => client.waits == Waits::No || client.inbox.len() < most,
+            }
         })
     }
 

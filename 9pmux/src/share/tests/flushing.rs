@@ -529,6 +529,24 @@ fn to_fill_an_inbox_with_flushes_costs_little() {
     }
 }
 
+/// What is upstream may wait for the flush that is not read.
+#[test]
+fn one_large_request_that_waits_does_not_keep_a_flush_from_being_read() {
+    let (mut bench, id) = full(Config { max_held_bytes: 100, ..Config::default() });
+    let write = |tag| made(118, tag).u32(0).u64(0).u32(5000).raw(&[7; 5000]).done();
+    bench.say(id, &write(13));
+    assert!(bench.share.wants_read(id));
+    let flushed = bench.asks(id, &flush(14, 11));
+    bench.done(&flushed);
+    assert_eq!(bench.told(id), rflush(14));
+    assert_eq!(kind(&bench.asked()), 118);
+    // There is an end to it: it may hold as much as one message can have.
+    bench.say(id, &write(15));
+    assert!(bench.share.wants_read(id));
+    bench.say(id, &write(16));
+    assert!(!bench.share.wants_read(id));
+}
+
 #[test]
 fn a_version_that_is_none_ends_nothing() {
     for (bad, why) in [

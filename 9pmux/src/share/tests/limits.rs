@@ -191,17 +191,18 @@ fn a_message_that_does_not_fit_its_size_is_refused() {
 fn so_many_requests_at_once_and_the_rest_wait() {
     let config = Config { max_inflight: 3, max_held_bytes: 40, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
-    let (id, _) = bench.attached();
+    let id = attached(&mut bench, 256);
     let (other, _) = bench.attached();
-    let batch: Vec<u8> = (0..6).flat_map(|tag| of_fid(124, tag, 0)).collect();
+    let many = 3 + 256u16.div_ceil(11);
+    let batch: Vec<u8> = (0..many - 1).flat_map(|tag| of_fid(124, tag, 0)).collect();
     bench.say(id, &batch);
     let mut requests = bench.upstream();
     assert_eq!(requests.len(), 3);
     assert!(bench.share.wants_read(id));
-    bench.say(id, &of_fid(124, 6, 0));
-    assert!(!bench.share.wants_read(id), "44 bytes wait");
+    bench.say(id, &of_fid(124, many - 1, 0));
+    assert!(!bench.share.wants_read(id), "264 bytes wait");
     bench.asks(other, &of_fid(124, 1, 0));
-    for expected in 0..7 {
+    for expected in 0..many {
         let request = requests.remove(0);
         bench.server(&made(125, tag(&request)).u16(0).done());
         assert_eq!(tag(&bench.told(id)), expected);
