@@ -1,0 +1,387 @@
+#!/bin/sh
+# peers.sh build - 9pmux between servers and clients that nobody here wrote.
+#
+#             server             clients
+# 9P2000      the crate ninep's  the crate's, PyPI's p9fs
+# 9P2000.u    p9fs's py9p        p9fs
+# 9P2000.L    Debian's diod      diodcat and diodls, p9fs
+#
+# and with the first and the last libmux's own 9cat, with 64 readers. In each dialect every client reads a tree straight
+# from the server, then all of them at once by one 9pmux, and what they have got, and what they have been told of each
+# file, has to be the same, byte for byte; then they write by 9pmux, and the tree on the disk is looked at. tshark captures
+# both sides meanwhile, and has to find each message well formed, and as many as 9pmux has counted.
+#
+# `make check-9pmux-peers` calls it. From the environment:
+#   NINEPMUX  9pmux's path ($BUILD/9pmux)
+#   PEERS     "all" fails where a peer is missing (goes without it)
+set -u
+LC_ALL=C.UTF-8
+export LC_ALL
+
+[ $# -eq 1 ] || { echo "usage: peers.sh build" >&2; exit 2; }
+here=$(cd "$(dirname "$0")" && pwd)
+BUILD=$(cd "$1" && pwd) || exit
+NINEPMUX=${NINEPMUX:-$BUILD/9pmux}
+PATH=$PATH:/usr/sbin:/usr/local/sbin
+# the crate's server lets the owner of a file write it, by name
+USER=$(id -un)
+export USER
+
+say() { printf '%s\n' "$*"; }
+fail() { say "peers: $*" >&2; exit 1; }
+missing() {
+	[ "${PEERS:-}" != all ] || fail "$*"
+	say "Left out: $*"
+}
+have() { command -v "$1" >/dev/null; }
+
+# everything that may hang is ended some time, and has failed
+within() { timeout --foreground -k 5 "$@"; }
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/9pmux-peers.XXXXXX") || exit
+programs=
+stop() {
+	for program in $programs; do
+		{ kill "$program" && wait "$program"; } 2>/dev/null
+	done
+	programs=
+}
+trap 'stop; rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# await what command: until it succeeds, or 60 seconds are over
+await() {
+	what=$1
+	shift
+	tries=0
+	until "$@" >/dev/null 2>&1; do
+		tries=$((tries+1))
+		[ $tries -le 600 ] || { cat "$tmp"/*.log >&2; fail "$what: waited in vain"; }
+		sleep 0.1
+	done
+}
+
+# --- what is served: a tree, and plainer ones for whose names have to be ASCII
+
+generate() {
+	mkdir -p "$tmp/served/tree/small" "$tmp/served/tree/a directory with spaces" "$tmp/served/tree/größe/日本" || exit
+	cd "$tmp/served/tree" || exit
+	dd if=/dev/urandom of=big bs=1048576 count=3 2>/dev/null || fail "cannot write $tmp"
+	n=0
+	while [ $n -lt 200 ]; do
+		n=$((n+1))
+		printf 'small file number %d\n' $n $((n*n)) >"small/$n"
+	done
+	: >empty
+	# the length of a message's data, one less, one more, at the msizes that there are
+	head -c 8168 big >'a directory with spaces/8168'
+	head -c 8169 big >'a directory with spaces/and one more'
+	head -c 65511 big >'größe/日本/é'
+	deep=deep/1/2/3/4/5/6/7/8/9/10/11/12
+	mkdir -p $deep
+	echo bottom >$deep/bottom
+	for n in 1 2 3; do
+		mkdir -p "../plain.$n/with spaces" "../plain.$n/small"
+		cp -r deep empty "../plain.$n"
+		cp small/1? "../plain.$n/small"
+		tail -c $((400000+n)) big >"../plain.$n/with spaces/data"
+	done
+	chmod -R a+rX "$tmp"
+	for n in tree plain.1 plain.2 plain.3; do
+		cd "$tmp/served" || exit
+		find $n -type f | sort >"$tmp/$n.files"
+		find $n -type d | sort >"$tmp/$n.directories"
+		tr '\n' '\0' <"$tmp/$n.files" | xargs -0 cat >"$tmp/$n.all"
+	done
+	cd / || exit
+}
+
+# --- the servers; each sets server, and straight_port
+
+# port_of pid: the port of 127.0.0.1 at which that process listens
+port_of() {
+	find "/proc/$1/fd" -lname 'socket:*' -printf '%l\n' 2>/dev/null | tr -dc '0-9\n' >"$tmp/inodes"
+	hex=$(awk 'FNR == NR { mine[$1]; next } $4 == "0A" && $10 in mine { sub(/.*:/, "", $2); print $2; exit }' \
+		"$tmp/inodes" /proc/net/tcp)
+	[ -n "$hex" ] && printf '%d\n' "0x$hex"
+}
+
+# relay path: a port by which that Unix socket can be had
+relay() {
+	socat -b 65536 TCP-LISTEN:0,bind=127.0.0.1,fork "UNIX-CONNECT:$1" 2>"$tmp/socat.log" &
+	programs="$! $programs"
+	await "socat" port_of $!
+	straight_port=$(port_of $!)
+}
+
+start_diod() {
+	diod -c /dev/null -f -n -l 127.0.0.1:0 -l "$tmp/diod" -e "$tmp/served" -L "$tmp/diod.log" >"$tmp/diod.log" 2>&1 &
+	server=$!
+	programs=$!
+	await diod port_of $server
+	straight_port=$(port_of $server)
+}
+
+start_ninep() {
+	"$BUILD/serve9p" "$tmp/ninep" "$tmp/served" >"$tmp/ninep.log" 2>&1 &
+	server=$!
+	programs=$!
+	await ninep test -S "$tmp/ninep"
+	relay "$tmp/ninep"
+}
+
+start_py9p() {
+	"$python" -m py9p -D -w -a 127.0.0.1 -p 0 -r "$tmp/served" >"$tmp/py9p.log" 2>&1 &
+	server=$!
+	programs=$!
+	await py9p port_of $server
+	straight_port=$(port_of $server)
+}
+
+# --- the clients; each is at $port, with $aname, in $dialect
+
+# reads client tree: it reads that tree into the directory "out"
+reads() {
+	mkdir "$out" || return
+	case $1 in
+	diod)
+		tr '\n' '\0' <"$tmp/$2.directories" | within 60 xargs -0 diodls -l -s "127.0.0.1:$port" -a "$aname" >"$out/said" &&
+			tr '\n' '\0' <"$tmp/$2.files" | within 60 xargs -0 diodcat -s "127.0.0.1:$port" -a "$aname" >"$out/all"
+		;;
+	9cat)
+		tr '\n' '\0' <"$tmp/$2.files" |
+			within 60 xargs -0 "$BUILD/9cat" -r 64 -m 8192 -a "$aname" "tcp!127.0.0.1!$port" >"$out/all"
+		;;
+	tree9p)
+		within 60 "$BUILD/tree9p" "tcp!127.0.0.1!$port" copy "$2" "$out/tree" >"$out/said"
+		;;
+	p9fs)
+		within 60 "$python" "$here/peers/p9fs_tree.py" "$port" "$dialect" "$aname" copy "$2" "$out/tree" >"$out/said"
+		;;
+	esac
+}
+
+# writes client tree name: it makes the new directory "name" of that tree
+writes() {
+	case $1 in
+	tree9p) within 60 "$BUILD/tree9p" "tcp!127.0.0.1!$port" put "$tmp/served/$2" "$3" ;;
+	p9fs) within 60 "$python" "$here/peers/p9fs_tree.py" "$port" "$dialect" "$aname" put "$tmp/served/$2" "$3" ;;
+	esac
+}
+
+removes() {
+	case $1 in
+	tree9p) within 60 "$BUILD/tree9p" "tcp!127.0.0.1!$port" remove "$2" ;;
+	p9fs) within 60 "$python" "$here/peers/p9fs_tree.py" "$port" "$dialect" "$aname" remove "$2" ;;
+	esac
+}
+
+# has_read client tree straight: what it has in the directory "out" is the tree, and it was told what it is told straight
+has_read() {
+	[ -e "$out/all" ] || [ -d "$out/tree" ] || fail "$1 has read nothing"
+	! [ -e "$out/all" ] || cmp "$tmp/$2.all" "$out/all" || fail "$1: the bytes of $2 differ"
+	! [ -d "$out/tree" ] || diff -r "$tmp/served/$2" "$out/tree" || fail "$1: the copy of $2 differs"
+	! [ -e "$3/said" ] || [ -s "$3/said" ] || fail "$1 was told nothing"
+	! [ -e "$3/said" ] || diff "$3/said" "$out/said" || fail "$1: what is told of $2 differs"
+}
+
+# --- how many connections the server has had, at most
+
+count_connections() {
+	most=0
+	while :; do
+		last=; [ ! -e "$tmp/enough" ] || last=yes
+		now=$(awk -v port="$(printf ':%04X' "$straight_port")" '$4 == "01" && substr($2, length($2) - 4) == port { n++ } END { print n + 0 }' /proc/net/tcp)
+		[ "$now" -le $most ] || most=$now
+		[ -z "$last" ] || break
+	done
+	echo $most >"$tmp/connections"
+}
+
+# --- the capture
+
+# mark text: that a datagram with that text is captured
+mark() {
+	printf '%s' "$1" | socat - UDP-SENDTO:127.0.0.1:9 2>/dev/null
+	grep -aq "$1" "$tmp/capture"
+}
+
+# All that is captured fits the kernel's buffer, so that nothing is dropped where tshark does not keep up.
+capture() {
+	capturing=
+	[ -n "$tshark" ] || return
+	rm -f "$tmp/capture"
+	tshark -q -n -B 256 -i lo -f "tcp port $straight_port or tcp port $port or udp port 9" -w "$tmp/capture" \
+		>"$tmp/tshark.log" 2>&1 &
+	capturing=$!
+	programs="$! $programs"
+	await tshark grep -q 'Capture started' "$tmp/tshark.log"
+	await "tshark's first packet" mark "captured from here on"
+}
+
+# captured: nothing that tshark has seen is malformed, and it has seen all that 9pmux has sent and got at the server
+captured() {
+	[ -n "$capturing" ] || return
+	await "tshark's last packet" mark "captured to here"
+	kill -INT "$capturing"
+	wait "$capturing" || { cat "$tmp/tshark.log" >&2; fail "tshark has failed"; }
+	! grep 'dropped' "$tmp/tshark.log" || fail "the capture has gaps"
+	within 120 tshark -n -r "$tmp/capture" -d "tcp.port==$straight_port,9p" -d "tcp.port==$port,9p" \
+		-Y '9p or _ws.malformed or tcp.analysis.lost_segment or tcp.analysis.ack_lost_segment' \
+		-T fields -E aggregator=' ' -e frame.number -e tcp.stream -e tcp.srcport -e tcp.dstport -e 9p.msgtype \
+		-e _ws.malformed -e 9p.first_250 -e 9p.msgtype.unknown -e tcp.analysis.lost_segment \
+		-e tcp.analysis.ack_lost_segment >"$tmp/dissected" 2>"$tmp/tshark.log" ||
+		{ cat "$tmp/tshark.log" >&2; fail "tshark can not read its capture"; }
+	awk -F'\t' -v server="$straight_port" -v mux="$port" '
+		$9 $10 != "" { print "frame " $1 ": something before it was not captured"; bad = 1 }
+		$6 $7 $8 != "" { print "frame " $1 ": malformed (" $6 $7 $8 "), among " $5; bad = 1 }
+		{ n = split($5, types, " "); side = $3 == server || $4 == server ? "server" : "clients" }
+		side == "server" && !($2 in streams) { streams[$2]; connections++ }
+		{ for(i = 1; i <= n; i++) { seen[side, types[i] % 2]++; kinds[types[i]]; of[side, types[i]]++ } }
+		END {
+			# 9pmux makes one session of all, clunks what clients leave, and may walk for who attaches; all else goes through
+			for(k in kinds)
+				if(k !~ /^(100|101|102|103|104|105|107|110|111|120|121)$/ && of["clients", k] != of["server", k]) {
+					print "type " k ": " of["clients", k] + 0 " with the clients, " of["server", k] + 0 " with the server"
+					bad = 1
+				}
+			print connections + 0, seen["server", 0] + 0, seen["server", 1] + 0, seen["clients", 0] + 0, seen["clients", 1] + 0
+			exit bad
+		}' "$tmp/dissected" >"$tmp/summary" || { head -n 20 "$tmp/summary" >&2; fail "tshark has found something wrong"; }
+	read -r connections there back asked answered <"$tmp/summary"
+	[ "$connections" -eq 1 ] || fail "tshark has seen $connections connections to the server"
+	# 9pmux counts what clients have asked for, and not its own Tversion and Tclunks
+	[ "$there" -gt "$sent" ] && [ "$there" -eq "$back" ] || fail "tshark has seen $there requests and $back replies at the server"
+	[ "$asked" -gt 0 ] && [ "$asked" -eq "$answered" ] || fail "tshark has seen $asked requests of clients and $answered replies"
+	say "   tshark: $asked requests of clients, $there to the server, each with its reply, none malformed"
+}
+
+# --- 9pmux
+
+# mux options server listen...: sets port where it listens by tcp
+mux() {
+	"$NINEPMUX" serve -v "$@" 2>"$tmp/mux.log" &
+	mux=$!
+	programs="$! $programs"
+	await 9pmux grep -q "clients may come to $(eval "printf '%s' \"\${$#}\"" | sed 's/!0$/!/')" "$tmp/mux.log"
+	port=$(sed -n 's/.*clients may come to tcp!127\.0\.0\.1!//p' "$tmp/mux.log")
+}
+
+all_gone() { [ "$(grep -c '9pmux: [0-9.]* client [0-9]* has come' "$1")" -eq "$(grep -c '9pmux: [0-9.]* client [0-9]* has gone' "$1")" ]; }
+none_open() { [ -z "$(find "/proc/$server/fd" -lname "$tmp/served/*")" ]; }
+
+# ended pid log: that all clients have gone, and nothing of theirs is left; sets sent and got
+ended() {
+	await "the end of 9pmux's clients" all_gone "$2"
+	await "the server's files, that are to be closed" none_open
+	kill "$1"
+	wait "$1" || { cat "$2" >&2; fail "9pmux has ended with status $?"; }
+	last=$(tail -n 1 "$2")
+	sent=$(say "$last" | sed -n 's/.* \([0-9]*\) requests went to the server and .*/\1/p')
+	got=$(say "$last" | sed -n 's/.* and \([0-9]*\) replies came back; [0-9]* were refused here$/\1/p')
+	[ -n "$sent" ] && [ "$sent" = "$got" ] || { cat "$2" >&2; fail "9pmux: something was left: $last"; }
+	say "   9pmux: $(grep -c 'has come' "$2") clients, $sent requests and as many replies"
+}
+
+# --- what is done with each server
+
+# case server dialect aname "client tree"... , writers in $writers, 9pmux's options in $options
+try() {
+	name=$1 dialect=$2 aname=$3
+	shift 3
+	say "$name ($dialect)"
+	"start_$name"
+
+	port=$straight_port
+	for one; do
+		out=$tmp/straight.${one% *}.${one#* }
+		[ ! -d "$out" ] || continue
+		reads ${one% *} ${one#* } || fail "${one% *} can not read ${one#* } straight"
+		has_read ${one% *} ${one#* } "$out"
+	done
+
+	# shellcheck disable=SC2086 # options are words
+	mux $options "tcp!127.0.0.1!$straight_port" "unix!$tmp/mux" "tcp!127.0.0.1!0"
+	capture
+	rm -f "$tmp/enough"
+	count_connections &
+	counting=$!
+	running= n=0
+	for one; do
+		n=$((n+1))
+		out=$tmp/out.$n
+		reads ${one% *} ${one#* } &
+		running="$running $!"
+	done
+	n=0
+	for one in $running; do
+		n=$((n+1))
+		wait "$one" || { cat "$tmp/mux.log" >&2; fail "client $n can not read by 9pmux"; }
+	done
+	: >"$tmp/enough"
+	wait $counting
+	[ "$(cat "$tmp/connections")" -eq 1 ] || fail "$(cat "$tmp/connections") connections at the server"
+	n=0
+	for one; do
+		n=$((n+1))
+		out=$tmp/out.$n
+		has_read ${one% *} ${one#* } "$tmp/straight.${one% *}.${one#* }"
+	done
+	say "   $n clients at once, each with every byte, over one connection:$(printf ' %s,' "$@" | sed 's/ [^ ]*,/,/g; s/,$//')"
+
+	running= n=0
+	for one in $writers; do
+		n=$((n+1))
+		writes $one plain.1 written.$n &
+		running="$running $!"
+	done
+	for one in $running; do
+		wait "$one" || { cat "$tmp/mux.log" >&2; fail "a client can not write by 9pmux"; }
+	done
+	n=0
+	for one in $writers; do
+		n=$((n+1))
+		diff -r "$tmp/served/plain.1" "$tmp/served/written.$n" || fail "what $one has written differs"
+		removes $one written.$n || fail "$one can not remove by 9pmux"
+		[ ! -e "$tmp/served/written.$n" ] || fail "what $one has removed is there"
+	done
+	say "   written, compared on the disk, and removed, at once:$(printf ' %s' $writers)"
+
+	ended $mux "$tmp/mux.log"
+	captured
+	stop
+	rm -rf "$tmp"/out.* "$tmp"/straight.*
+}
+
+tshark=
+if have tshark; then
+	tshark=yes
+else
+	missing "the capture: tshark is not here (examples/install-tools.sh)"
+fi
+
+# the environment is made anew when what it should have has changed
+python=$BUILD/peers/bin/python
+if ! cmp -s "$here/peers/requirements.txt" "$BUILD/peers/requirements.txt"; then
+	rm -rf "$BUILD/peers"
+	{ within 120 python3 -m venv "$BUILD/peers" && within 300 "$python" -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --no-deps --only-binary :all: -r "$here/peers/requirements.txt"; } >"$tmp/pip.log" 2>&1 &&
+		cp "$here/peers/requirements.txt" "$BUILD/peers" || cat "$tmp/pip.log" >&2
+fi
+p9fs=yes
+cmp -s "$here/peers/requirements.txt" "$BUILD/peers/requirements.txt" || { p9fs=; missing "p9fs: python3 can not have it"; }
+
+generate
+if have diod; then
+	options= writers="p9fs p9fs"
+	try diod 9P2000.L "$tmp/served" "diod tree" "p9fs tree" "9cat tree" "diod tree" "9cat tree" "p9fs tree"
+else
+	missing "9P2000.L: diod is not here (examples/install-tools.sh)"
+fi
+options=--attach-once writers="tree9p p9fs tree9p"
+try ninep 9P2000 "" "tree9p tree" "p9fs tree" "9cat tree" "tree9p tree" "9cat tree"
+if [ -n "$p9fs" ]; then
+	# a file that two have open at once is closed at the first clunk, so each reads a tree of its own
+	options="--dialect 9P2000.u" writers="p9fs"
+	try py9p 9P2000.u "" "p9fs plain.1" "p9fs plain.2" "p9fs plain.3"
+fi
