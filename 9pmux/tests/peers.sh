@@ -140,6 +140,9 @@ start_py9p() {
 
 # --- the clients; each is at $port, with $aname, in $dialect
 
+# by TCP, where tshark sees it
+nine_address() { if [ -n "$chain" ] && [ "$port" != "$straight_port" ]; then say "unix!$tmp/mux"; else say "tcp!127.0.0.1!$port"; fi; }
+
 # reads client tree: it reads that tree into the directory "out"
 reads() {
 	mkdir "$out" || return
@@ -150,7 +153,7 @@ reads() {
 		;;
 	9cat)
 		tr '\n' '\0' <"$tmp/$2.files" |
-			within 60 xargs -0 "$BUILD/9cat" -r 64 -m 8192 -a "$aname" "tcp!127.0.0.1!$port" >"$out/all"
+			within 60 xargs -0 "$BUILD/9cat" -r 64 -m 8192 -a "$aname" "$(nine_address)" >"$out/all"
 		;;
 	tree9p)
 		within 60 "$BUILD/tree9p" "tcp!127.0.0.1!$port" copy "$2" "$out/tree" >"$out/said"
@@ -191,7 +194,10 @@ count_connections() {
 	most=0
 	while :; do
 		last=; [ ! -e "$tmp/enough" ] || last=yes
-		now=$(awk -v port="$(printf ':%04X' "$straight_port")" '$4 == "01" && substr($2, length($2) - 4) == port { n++ } END { print n + 0 }' /proc/net/tcp)
+		# the file is made as it is read, and may say twice what is there once
+		now=$(awk -v port="$(printf ':%04X' "$straight_port")" \
+			'$4 == "01" && substr($2, length($2) - 4) == port && !($3 in seen) { seen[$3]; n++ } END { print n + 0 }' \
+			/proc/net/tcp)
 		[ "$now" -le $most ] || most=$now
 		[ -z "$last" ] || break
 	done
@@ -209,7 +215,7 @@ mark() {
 # All that is captured fits the kernel's buffer, so that nothing is dropped where tshark does not keep up.
 capture() {
 	capturing=
-	[ -n "$tshark" ] || return
+	[ -n "$tshark" ] && [ -z "$chain" ] || return
 	rm -f "$tmp/capture"
 	tshark -q -n -B 256 -i lo -f "tcp port $straight_port or tcp port $port or udp port 9" -w "$tmp/capture" \
 		>"$tmp/tshark.log" 2>&1 &
@@ -232,10 +238,19 @@ captured() {
 		-e _ws.malformed -e 9p.first_250 -e 9p.msgtype.unknown -e tcp.analysis.lost_segment \
 		-e tcp.analysis.ack_lost_segment >"$tmp/dissected" 2>"$tmp/tshark.log" ||
 		{ cat "$tmp/tshark.log" >&2; fail "tshark can not read its capture"; }
-	awk -F'\t' -v server="$straight_port" -v mux="$port" '
-		$9 $10 != "" { print "frame " $1 ": something before it was not captured"; bad = 1 }
-		$6 $7 $8 != "" { print "frame " $1 ": malformed (" $6 $7 $8 "), among " $5; bad = 1 }
+	# tshark takes four bytes of the extension of a Tcreate in 9P2000.u, whatever its length, so that one with an
+	# empty extension is malformed to it (packet-9p.c, seen with 4.0.17): such a one is let pass, and counted
+	awk -F'\t' -v server="$straight_port" -v dialect="$dialect" '
 		{ n = split($5, types, " "); side = $3 == server || $4 == server ? "server" : "clients" }
+		$9 $10 != "" { print "frame " $1 ": something before it was not captured"; bad = 1 }
+		$7 $8 != "" { print "frame " $1 ": " $7 $8 " among " $5; bad = 1 }
+		$6 != "" {
+			malformed = gsub(/_ws.malformed/, "", $6)
+			excused = 0
+			for(i = 1; i <= n; i++) excused += dialect == "9P2000.u" && types[i] == 114
+			all += excused
+			if(malformed > excused) { print "frame " $1 ": malformed, among " $5; bad = 1 }
+		}
 		side == "server" && !($2 in streams) { streams[$2]; connections++ }
 		{ for(i = 1; i <= n; i++) { seen[side, types[i] % 2]++; kinds[types[i]]; of[side, types[i]]++ } }
 		END {
@@ -245,26 +260,31 @@ captured() {
 					print "type " k ": " of["clients", k] + 0 " with the clients, " of["server", k] + 0 " with the server"
 					bad = 1
 				}
-			print connections + 0, seen["server", 0] + 0, seen["server", 1] + 0, seen["clients", 0] + 0, seen["clients", 1] + 0
+			print connections + 0, seen["server", 0] + 0, seen["server", 1] + 0, seen["clients", 0] + 0, seen["clients", 1] + 0, all + 0
 			exit bad
 		}' "$tmp/dissected" >"$tmp/summary" || { head -n 20 "$tmp/summary" >&2; fail "tshark has found something wrong"; }
-	read -r connections there back asked answered <"$tmp/summary"
+	read -r connections there back asked answered excused <"$tmp/summary"
 	[ "$connections" -eq 1 ] || fail "tshark has seen $connections connections to the server"
 	# 9pmux counts what clients have asked for, and not its own Tversion and Tclunks
 	[ "$there" -gt "$sent" ] && [ "$there" -eq "$back" ] || fail "tshark has seen $there requests and $back replies at the server"
 	[ "$asked" -gt 0 ] && [ "$asked" -eq "$answered" ] || fail "tshark has seen $asked requests of clients and $answered replies"
 	say "   tshark: $asked requests of clients, $there to the server, each with its reply, none malformed"
+	[ "$excused" -eq 0 ] || say "   (but for $excused Tcreate with an empty extension, of which tshark is wrong)"
 }
 
 # --- 9pmux
 
-# mux options server listen...: sets port where it listens by tcp
+# mux log options server listen...: sets mux, and port where it listens by tcp
 mux() {
-	"$NINEPMUX" serve -v "$@" 2>"$tmp/mux.log" &
+	log=$1
+	shift
+	rm -f "$log"
+	"$NINEPMUX" serve -v "$@" 2>"$log" &
 	mux=$!
 	programs="$! $programs"
-	await 9pmux grep -q "clients may come to $(eval "printf '%s' \"\${$#}\"" | sed 's/!0$/!/')" "$tmp/mux.log"
-	port=$(sed -n 's/.*clients may come to tcp!127\.0\.0\.1!//p' "$tmp/mux.log")
+	for last; do :; done
+	await 9pmux grep -qF "clients may come to ${last%!0}" "$log"
+	port=$(sed -n 's/.*clients may come to tcp!127\.0\.0\.1!//p' "$log")
 }
 
 all_gone() { [ "$(grep -c '9pmux: [0-9.]* client [0-9]* has come' "$1")" -eq "$(grep -c '9pmux: [0-9.]* client [0-9]* has gone' "$1")" ]; }
@@ -285,11 +305,19 @@ ended() {
 
 # --- what is done with each server
 
-# case server dialect aname "client tree"... , writers in $writers, 9pmux's options in $options
+# try server dialect aname "client tree"...: those read at once, and those in $writers write; 9pmux has $options, and with
+# $chain there is another one in front of it
 try() {
 	name=$1 dialect=$2 aname=$3
 	shift 3
-	say "$name ($dialect)"
+	if [ -z "$p9fs" ]; then
+		for one; do
+			shift
+			[ "${one% *}" = p9fs ] || set -- "$@" "$one"
+		done
+		writers=$(say "$writers" | sed 's/p9fs//g')
+	fi
+	say "$name ($dialect)${chain:+, by a 9pmux in front of a 9pmux}"
 	"start_$name"
 
 	port=$straight_port
@@ -300,8 +328,15 @@ try() {
 		has_read ${one% *} ${one#* } "$out"
 	done
 
+	first=
 	# shellcheck disable=SC2086 # options are words
-	mux $options "tcp!127.0.0.1!$straight_port" "unix!$tmp/mux" "tcp!127.0.0.1!0"
+	if [ -n "$chain" ]; then
+		mux "$tmp/first.log" $options "tcp!127.0.0.1!$straight_port" "unix!$tmp/first"
+		first=$mux
+		mux "$tmp/mux.log" "unix!$tmp/first" "unix!$tmp/mux" "tcp!127.0.0.1!0"
+	else
+		mux "$tmp/mux.log" $options "tcp!127.0.0.1!$straight_port" "tcp!127.0.0.1!0"
+	fi
 	capture
 	rm -f "$tmp/enough"
 	count_connections &
@@ -345,14 +380,19 @@ try() {
 		removes $one written.$n || fail "$one can not remove by 9pmux"
 		[ ! -e "$tmp/served/written.$n" ] || fail "what $one has removed is there"
 	done
-	say "   written, compared on the disk, and removed, at once:$(printf ' %s' $writers)"
+	[ -z "$writers" ] || say "   written, compared on the disk, and removed, at once:$(printf ' %s' $writers)"
 
-	ended $mux "$tmp/mux.log"
+	ended "$mux" "$tmp/mux.log"
+	[ -z "$first" ] || ended "$first" "$tmp/first.log"
 	captured
 	stop
 	rm -rf "$tmp"/out.* "$tmp"/straight.*
 }
 
+for program in "$NINEPMUX" "$BUILD/9cat" "$BUILD/serve9p" "$BUILD/tree9p"; do
+	[ -x "$program" ] || fail "$program is not there: run make check-9pmux-peers"
+done
+have socat || { missing "everything: socat is not here (examples/install-tools.sh)"; exit 0; }
 tshark=
 if have tshark; then
 	tshark=yes
@@ -372,16 +412,22 @@ p9fs=yes
 cmp -s "$here/peers/requirements.txt" "$BUILD/peers/requirements.txt" || { p9fs=; missing "p9fs: python3 can not have it"; }
 
 generate
+chain=
 if have diod; then
 	options= writers="p9fs p9fs"
 	try diod 9P2000.L "$tmp/served" "diod tree" "p9fs tree" "9cat tree" "diod tree" "9cat tree" "p9fs tree"
+	chain=yes writers=
+	try diod 9P2000.L "$tmp/served" "diod tree" "p9fs tree" "9cat tree" "9cat tree"
+	chain=
 else
 	missing "9P2000.L: diod is not here (examples/install-tools.sh)"
 fi
+# it lets a connection attach once
 options=--attach-once writers="tree9p p9fs tree9p"
 try ninep 9P2000 "" "tree9p tree" "p9fs tree" "9cat tree" "tree9p tree" "9cat tree"
-if [ -n "$p9fs" ]; then
-	# a file that two have open at once is closed at the first clunk, so each reads a tree of its own
-	options="--dialect 9P2000.u" writers="p9fs"
-	try py9p 9P2000.u "" "p9fs plain.1" "p9fs plain.2" "p9fs plain.3"
-fi
+chain=yes writers=tree9p
+try ninep 9P2000 "" "tree9p tree" "tree9p tree" "9cat tree"
+chain=
+# a file that two have open at once it closes at the first clunk, so each reads a tree of its own
+options= writers=p9fs
+[ -z "$p9fs" ] || try py9p 9P2000.u "" "p9fs plain.1" "p9fs plain.2" "p9fs plain.3"
