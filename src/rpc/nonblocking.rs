@@ -153,8 +153,8 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
 /// A call whose reply is not waited for. Dropping it gives it up: its tag stays out of use until the
 /// reply has come, which is an orphan then.
 ///
-/// It is a future, too. Somebody has to receive then, such as a thread that runs a [`Receiver`], which is
-/// counted on as soon as it is there:
+/// It is a future, too. Somebody has to receive then, such as a thread that runs a
+/// [`Receiver`](super::Receiver), which is counted on as soon as it is there:
 ///
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
