@@ -9,7 +9,10 @@
 # pkg-config  the installed mux.pc (the installation test)
 # spin        the model of the protocol
 # abidiff     the header against that of the last release
-# socat       a relay of bytes, to measure against, by `make bench-9pmux` only
+# socat       a relay of bytes: to measure against, and between 9pmux and a server of Unix sockets (9pmux/tests/peers.sh)
+# tshark      what is sent between 9pmux and its peers, taken apart by somebody else (9pmux/tests/peers.sh)
+# python3-venv
+#             for PyPI's p9fs, a peer of 9pmux (9pmux/tests/peers.sh)
 # dpkg-buildpackage, dh, lintian
 #             the Debian packages, on Debian and its kin
 # pth.h       GNU Pth, a scheduler that others wrote (a C test), there too
@@ -25,7 +28,7 @@
 set -u
 
 # command:package, or one name for both; /file:package
-tools="diod nvim:neovim valgrind g++ mandoc pkg-config spin abidiff:abigail-tools"
+tools="diod nvim:neovim valgrind g++ mandoc pkg-config spin abidiff:abigail-tools socat tshark python3-venv"
 if command -v apt-get >/dev/null; then
 	tools="$tools dpkg-buildpackage:dpkg-dev dh:debhelper lintian /usr/include/pth.h:libpth-dev"
 	llvm=$(rustc -vV 2>/dev/null | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
@@ -39,6 +42,7 @@ optional=
 for tool in ${*:-$tools}; do
 	case $tool in
 	/*) test -e "${tool%:*}" || optional="$optional ${tool#*:}" ;;
+	python3-venv) python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv" ;;
 	*) PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "${tool%:*}" >/dev/null || missing="$missing ${tool#*:}" ;;
 	esac
 done
