@@ -194,6 +194,8 @@ count_connections() {
 	most=0
 	while :; do
 		last=; [ ! -e "$tmp/enough" ] || last=yes
+		# the test has failed, and is over
+		[ -d "$tmp" ] || exit
 		# the file is made as it is read, and may say twice what is there once
 		now=$(awk -v port="$(printf ':%04X' "$straight_port")" \
 			'$4 == "01" && substr($2, length($2) - 4) == port && !($3 in seen) { seen[$3]; n++ } END { print n + 0 }' \
