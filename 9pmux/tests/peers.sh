@@ -227,14 +227,21 @@ capture() {
 	await "tshark's first packet" mark "captured from here on"
 }
 
+# wrong what: tshark says so; that is 9pmux's fault if all was captured. A machine that is busy may not capture all.
+wrong() {
+	[ -s "$tmp/gaps" ] || fail "tshark: $1"
+	say "   Left out: what tshark says ($1), since the capture is not whole: $(head -n 1 "$tmp/gaps")"
+}
+
 # captured: nothing that tshark has seen is malformed, and it has seen all that 9pmux has sent and got at the server
 captured() {
 	[ -n "$capturing" ] || return
 	await "tshark's last packet" mark "captured to here"
 	kill -INT "$capturing"
 	wait "$capturing" || { cat "$tmp/tshark.log" >&2; fail "tshark has failed"; }
-	! grep 'dropped' "$tmp/tshark.log" || fail "the capture has gaps"
-	within 120 tshark -n -r "$tmp/capture" -d "tcp.port==$straight_port,9p" -d "tcp.port==$port,9p" \
+	grep 'dropped' "$tmp/tshark.log" >"$tmp/gaps"
+	# with two processors packets are not always captured in their order
+	within 120 tshark -n -r "$tmp/capture" -o tcp.reassemble_out_of_order:TRUE -d "tcp.port==$straight_port,9p" -d "tcp.port==$port,9p" \
 		-Y '9p or _ws.malformed or tcp.analysis.lost_segment or tcp.analysis.ack_lost_segment' \
 		-T fields -E aggregator=' ' -e frame.number -e tcp.stream -e tcp.srcport -e tcp.dstport -e 9p.msgtype \
 		-e _ws.malformed -e 9p.first_250 -e 9p.msgtype.unknown -e tcp.analysis.lost_segment \
@@ -242,9 +249,9 @@ captured() {
 		{ cat "$tmp/tshark.log" >&2; fail "tshark can not read its capture"; }
 	# tshark takes four bytes of the extension of a Tcreate in 9P2000.u, whatever its length, so that one with an
 	# empty extension is malformed to it (packet-9p.c, seen with 4.0.17): such a one is let pass, and counted
-	awk -F'\t' -v server="$straight_port" -v dialect="$dialect" '
+	awk -F'\t' -v server="$straight_port" -v dialect="$dialect" -v gaps="$tmp/gaps" '
 		{ n = split($5, types, " "); side = $3 == server || $4 == server ? "server" : "clients" }
-		$9 $10 != "" { print "frame " $1 ": something before it was not captured"; bad = 1 }
+		$9 $10 != "" { print "frame " $1 ": something before it was not captured, or comes later" >>gaps }
 		$7 $8 != "" { print "frame " $1 ": " $7 $8 " among " $5; bad = 1 }
 		$6 != "" {
 			malformed = gsub(/_ws.malformed/, "", $6)
@@ -264,12 +271,12 @@ captured() {
 				}
 			print connections + 0, seen["server", 0] + 0, seen["server", 1] + 0, seen["clients", 0] + 0, seen["clients", 1] + 0, all + 0
 			exit bad
-		}' "$tmp/dissected" >"$tmp/summary" || { head -n 20 "$tmp/summary" >&2; fail "tshark has found something wrong"; }
+		}' "$tmp/dissected" >"$tmp/summary" || { head -n 20 "$tmp/summary" >&2; wrong "something is wrong"; return; }
 	read -r connections there back asked answered excused <"$tmp/summary"
-	[ "$connections" -eq 1 ] || fail "tshark has seen $connections connections to the server"
+	[ "$connections" -eq 1 ] || { wrong "there are $connections connections to the server"; return; }
 	# 9pmux counts what clients have asked for, and not its own Tversion and Tclunks
-	[ "$there" -gt "$sent" ] && [ "$there" -eq "$back" ] || fail "tshark has seen $there requests and $back replies at the server"
-	[ "$asked" -gt 0 ] && [ "$asked" -eq "$answered" ] || fail "tshark has seen $asked requests of clients and $answered replies"
+	[ "$there" -gt "$sent" ] && [ "$there" -eq "$back" ] || { wrong "$there requests and $back replies at the server"; return; }
+	[ "$asked" -gt 0 ] && [ "$asked" -eq "$answered" ] || { wrong "$asked requests of clients and $answered replies"; return; }
 	say "   tshark: $asked requests of clients, $there to the server, each with its reply, none malformed"
 	[ "$excused" -eq 0 ] || say "   (but for $excused Tcreate with an empty extension, of which tshark is wrong)"
 }
@@ -396,7 +403,9 @@ for program in "$NINEPMUX" "$BUILD/9cat" "$BUILD/serve9p" "$BUILD/tree9p"; do
 done
 have socat || { missing "everything: socat is not here (examples/install-tools.sh)"; exit 0; }
 tshark=
-if have tshark; then
+if have tshark && [ "$(id -u)" -ne 0 ] && ! within 20 dumpcap -q -i lo -a duration:1 -w /dev/null 2>/dev/null; then
+	say "Left out: the capture: this user may not (root may, and members of the group wireshark where that is set up)"
+elif have tshark; then
 	tshark=yes
 else
 	missing "the capture: tshark is not here (examples/install-tools.sh)"
