@@ -34,7 +34,9 @@ lib: $(B)/libmux.a $(B)/libmux.so
 
 RUST := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
 
+# Two cargos may run at once, and each would make the directory by a name that it then changes.
 target/release/libmux.a: $(RUST)
+	@mkdir -p target
 	$(CARGO) rustc --release --locked --lib --features capi --crate-type staticlib
 	@touch $@
 
@@ -50,6 +52,7 @@ $(B)/made: target/release/libmux.a tools/c-library.sh c-tests/symbols.txt
 NINE := $(RUST) $(shell find 9pmux -name '*.rs' -o -name Cargo.toml)
 
 target/9pmux/release/9pmux: $(NINE)
+	@mkdir -p target
 	$(CARGO) build --release --locked -p ninepmux --bin 9pmux --target-dir target/9pmux
 	@touch $@
 
