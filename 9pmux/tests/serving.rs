@@ -224,6 +224,20 @@ fn nobody_need_read_what_it_says() {
     assert_eq!(child.wait().unwrap().code(), Some(5));
 }
 
+/// Of ten reads, of fid 2, two are at the server at once, and each that is flushed lets another one go.
+fn two_at_a_time(stub: &Stub, client: &mut Client, count: u32) {
+    for tag in 10..20 {
+        client.send(116, tag, &read(2, 0, count));
+    }
+    wait_for("two reads are at the server", || stub.held() == 2);
+    for tag in 10..20u16 {
+        client.send(108, 99, &tag.to_le_bytes());
+        assert_eq!(client.receive().unwrap().kind, 109);
+        assert!(stub.held() <= 2);
+    }
+    wait_for("none is left", || stub.held() == 0);
+}
+
 #[test]
 fn limits_are_kept() {
     let (stub, place) = (Stub::new(), Place::new());
@@ -239,17 +253,7 @@ fn limits_are_kept() {
     client.open(2, "slow");
     let third = client.rpc(110, &body(&[&[0; 4], &[3, 0, 0, 0], &[0; 2]]));
     assert_eq!(third.kind, 107);
-    for tag in 10..20 {
-        client.send(116, tag, &read(2, 0, 10));
-    }
-    wait_for("two reads are at the server", || stub.held() == 2);
-    // each that is flushed lets another one go, and no more than two are there at once
-    for tag in 10..20u16 {
-        client.send(108, 99, &tag.to_le_bytes());
-        assert_eq!(client.receive().unwrap().kind, 109);
-        assert!(stub.held() <= 2);
-    }
-    wait_for("none is left", || stub.held() == 0);
+    two_at_a_time(&stub, &mut client, 10);
 }
 
 #[test]
@@ -259,17 +263,8 @@ fn the_bytes_that_may_wait_for_a_client_are_limited() {
     let _program = Program::serving(&stub.address(), &socket, &["--max-bytes", "10000"]);
     let mut client = Client::attach(&socket);
     client.open(2, "slow");
-    for tag in 10..20 {
-        client.send(116, tag, &read(2, 0, 4000));
-    }
-    // as many at the server as may bring ten thousand bytes
-    wait_for("two reads are at the server", || stub.held() == 2);
-    for tag in 10..20u16 {
-        client.send(108, 99, &tag.to_le_bytes());
-        assert_eq!(client.receive().unwrap().kind, 109);
-        assert!(stub.held() <= 2);
-    }
-    wait_for("none is left", || stub.held() == 0);
+    // no more are at the server than may bring ten thousand bytes
+    two_at_a_time(&stub, &mut client, 4000);
     // one that asks for more than that at once gets it
     client.open(3, "big");
     assert_eq!(client.read(3, 0, 60_000).len(), 60_000);

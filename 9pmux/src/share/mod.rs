@@ -59,7 +59,7 @@
 //! and is clunked by ourselves if it is live or doubtful. All that may happen in between follows from this: a
 //! Tclunk that is flushed leaves its fid live, to be named again or clunked; a Twalk that is answered
 //! after its client has died leaves a live fid without a name; a fid whose clunk is never answered is
-//! never used again.
+//! never used again. One fid may be ours and stay (`root.rs`).
 //!
 //! A **cleanup** is what is left of a client, or of a client's earlier session: it counts the requests
 //! and fids that are not free yet. A new session begins when that is none, or late. A client that goes
@@ -71,8 +71,9 @@
 //!
 //! A client's bytes come in by `arriving.rs`; a request goes on by `forward.rs`, in the order of `turns.rs`;
 //! a reply comes back by `reply.rs`. `flush.rs`, `version.rs`, `cleanup.rs` and `end.rs` are what else can
-//! happen, `root.rs` and `policy.rs` what can be chosen. Beneath are `clients.rs`, `requests.rs`, `fids.rs` and `upstream.rs` (what each of these is),
-//! `numbers.rs` (the lowest free fid), `mix.rs`, `buffer.rs` and `refusal.rs`.
+//! happen, `root.rs` and `policy.rs` what can be chosen. Beneath are `clients.rs`, `requests.rs`, `fids.rs`
+//! and `upstream.rs` (what each of these is), `numbers.rs` (the lowest free fid), `mix.rs`, `buffer.rs` and
+//! `refusal.rs`.
 #![forbid(unsafe_code)]
 
 mod arriving;
