@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
-use support::client::{Client, read};
+use support::client::{Client, NOFID, read};
 use support::program::{NINEPMUX, Program, Signal, serve};
 use support::stub::{self, BIG, HELLO, Stub, big};
 use support::{Place, body, message, string, unix, wait_for};
@@ -289,4 +289,25 @@ fn two_verbose_options_show_each_message() {
     let mut garbled = Client::connect(&socket).unwrap();
     garbled.stream.write_all(&[3, 0, 0, 0, 100, 0, 0]).unwrap();
     program.wait_said("has gone, it was sent away: ");
+}
+
+#[test]
+fn who_may_attach_and_to_what_is_limited() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let options = ["--uname", "glenda", "--uname", "rsc", "--aname", ""];
+    let _program = Program::serving(&stub.address(), &socket, &options);
+    reads_everything(&mut Client::attach(&socket));
+    let mut other = Client::connect(&socket).unwrap();
+    other.version();
+    for (uname, aname) in [("root", ""), ("glenda", "etc")] {
+        let attach = body(&[&[0; 4], &NOFID, &string(uname), &string(aname)]);
+        let got = other.rpc(104, &attach);
+        assert_eq!(
+            (got.kind, &got.body[2..]),
+            (107, &b"this user or tree is not allowed here"[..])
+        );
+    }
+    let attach = body(&[&[0; 4], &NOFID, &string("rsc"), &string("")]);
+    assert_eq!(other.rpc(104, &attach).kind, 105);
 }
