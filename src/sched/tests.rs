@@ -114,3 +114,42 @@ fn the_locks_exclude() {
     excludes::<<native::Native as Sched>::Lock>();
     excludes::<native::LastLock>();
 }
+
+/// A void function of the C face, as muxfree, says by errno alone whether it went well.
+fn leaves_errno_alone<P: Parker>(new: impl Fn() -> P) {
+    let parker = new();
+    // SAFETY: the place of this thread's errno; the parker stays until it has returned.
+    unsafe {
+        *super::errno_place() = 4711;
+        assert!(!P::park_until(&raw const parker, super::clock::now() + 1_000_000));
+        assert_eq!(super::errno(), 4711);
+        P::unpark(&raw const parker);
+        P::park(&raw const parker);
+        assert_eq!(super::errno(), 4711);
+    }
+}
+
+#[test]
+fn who_has_slept_finds_errno_as_it_was() {
+    leaves_errno_alone(|| native::Native.parker());
+    leaves_errno_alone(parking::Bunk::new);
+}
+
+#[test]
+fn who_has_waited_for_a_lock_finds_errno_as_it_was() {
+    use parking_lot::lock_api::Mutex;
+    let lock = Mutex::<<native::Native as Sched>::Lock, u32>::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                // SAFETY: the place of this thread's errno.
+                unsafe { *super::errno_place() = 4711 };
+                for _ in 0..20_000 {
+                    *lock.lock() += 1;
+                }
+                assert_eq!(super::errno(), 4711);
+            });
+        }
+    });
+    assert_eq!(*lock.lock(), 80_000);
+}
