@@ -339,8 +339,9 @@ impl Held {
         Some((at, wire::u32_at(bytes, at) as usize))
     }
 
+    /// Whether a flush may name the message that is there, which is whole.
     fn may_take(&self, bytes: &[u8], at: usize, tag: u16) -> bool {
-        let message = &bytes[at..];
+        let message = &bytes[at..at + wire::u32_at(bytes, at) as usize];
         // A Tflush that is well formed has been dealt with before; another waits, to be told so.
         let dealt_with =
             || kind(message) == types::TFLUSH && check_request(self.dialect, message).is_ok();

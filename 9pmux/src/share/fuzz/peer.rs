@@ -324,9 +324,10 @@ impl Peer {
         let well = |i: &&usize| {
             self.asked[**i].must_go_well() || (view.over && kind(&self.asked[**i].message) == 108)
         };
-        let mut flushes = same.iter().filter(well);
-        let (first, more) = (flushes.next(), flushes.next());
-        let first = *first.expect("an Rflush of no Tflush");
+        let flushes: Vec<usize> = same.iter().filter(well).copied().collect();
+        // A malformed one may have been told so already, which is known when all of its tag have been.
+        let good = flushes.iter().find(|i| self.asked[**i].must_go_well());
+        let first = *good.or(flushes.first()).expect("an Rflush of no Tflush");
         let flush = self.asked.remove(first);
         if !flush.must_go_well() {
             return;
@@ -337,7 +338,7 @@ impl Peer {
         }
         let victims: Vec<usize> =
             (0..first).filter(|i| tag(&self.asked[*i].message) == oldtag).collect();
-        let sure = more.is_none() && !self.errors.contains_key(&oldtag);
+        let sure = flushes.len() == 1 && !self.errors.contains_key(&oldtag);
         match victims[..] {
             [victim] if sure && !self.asked[victim].maybe => {
                 let victim = self.asked.remove(victim);

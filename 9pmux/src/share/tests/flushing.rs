@@ -239,13 +239,19 @@ fn a_flush_of_its_own_tag_takes_nothing_out_of_the_line() {
 
 #[test]
 fn a_malformed_flush_that_waits_can_be_flushed() {
-    let (mut bench, id) = full(Config::default());
-    bench.say(id, &read(13, 0, 0, 1));
-    bench.say(id, &made(108, 14).u8(0).done());
-    bench.say(id, &flush(15, 14));
-    assert_eq!(bench.told(id), rflush(15));
-    first_is_read(&mut bench);
-    assert_eq!(tag(&bench.told(id)), 11, "and nothing of tag 14 after its Rflush");
+    // Also if it would be a good one with the bytes of the message behind it.
+    for behind in [false, true] {
+        let (mut bench, id) = full(Config::default());
+        bench.say(id, &read(13, 0, 0, 1));
+        bench.say(id, &made(108, 14).u8(0).done());
+        if behind {
+            bench.say(id, &read(16, 0, 0, 1));
+        }
+        bench.say(id, &flush(15, 14));
+        assert_eq!(bench.told(id), rflush(15));
+        first_is_read(&mut bench);
+        assert_eq!(tag(&bench.told(id)), 11, "and nothing of tag 14 after its Rflush");
+    }
 }
 
 #[test]
