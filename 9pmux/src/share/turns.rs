@@ -85,6 +85,8 @@ impl Share {
             client.waits = Waits::No;
             self.work_off(c);
         }
+        // It may be read again, also if there was only a part of a message, and nothing has been taken.
+        self.mark(c);
         // Its turn may be far: what need not wait for that, as a flush, goes on at once.
         self.look_ahead(c);
     }

@@ -449,6 +449,22 @@ fn who_has_changed_is_named_once() {
 }
 
 #[test]
+fn who_may_be_read_again_is_named_though_it_has_half_a_message_only() {
+    let config = Config { max_reply_bytes: 700, max_held_bytes: 100, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let (id, _) = bench.attached();
+    let request = bench.asks(id, &read(1, 0, 0, 800));
+    bench.server(&made(117, tag(&request)).u32(800).raw(&[1; 800]).done());
+    let large = made(118, 5).raw(&[1; 200]).done();
+    bench.say(id, &large[..150]);
+    assert!(!bench.share.wants_read(id));
+    while bench.share.next_changed().is_some() {}
+    bench.share.client_wrote(id, 200);
+    assert!(bench.share.wants_read(id));
+    assert_eq!(bench.share.next_changed(), Some(id));
+}
+
+#[test]
 fn what_is_left_of_a_large_message_waits_for_nothing() {
     let config = Config { max_inflight_all: 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
