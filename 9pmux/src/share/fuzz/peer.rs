@@ -325,9 +325,10 @@ impl Peer {
             self.asked[**i].must_go_well() || (view.over && kind(&self.asked[**i].message) == 108)
         };
         let flushes: Vec<usize> = same.iter().filter(well).copied().collect();
-        // A malformed one may have been told so already, which is known when all of its tag have been.
-        let good = flushes.iter().find(|i| self.asked[**i].must_go_well());
-        let first = *good.or(flushes.first()).expect("an Rflush of no Tflush");
+        // One that must be answered before one that need not be, which may have been told so already:
+        // that is known when all of its tag have been.
+        let must = |i: &&usize| (self.asked[**i].must_go_well(), !self.asked[**i].maybe);
+        let first = *flushes.iter().rev().max_by_key(must).expect("an Rflush of no Tflush");
         let flush = self.asked.remove(first);
         if !flush.must_go_well() {
             return;
