@@ -1,14 +1,23 @@
-# flags.sh: sets host, and flags, with which rustc makes a target: read by run.sh and faults.sh.
+# flags.sh: for run.sh and faults.sh. Sets host; flags_for TARGET sets flags, with which rustc makes it, and dir, in
+# which it is built. 9pmux's share has no unsafe code: AddressSanitizer would find nothing there, and it
+# costs five runs of six.
 host=$(rustc -vV | sed -n 's/^host: //p')
-flags='--cfg mux_fuzz'
+asan=
 if ls "$(rustc --print sysroot)/lib/rustlib/$host/lib/"librustc*_rt.asan.a >/dev/null 2>&1; then
 	export MUX_FUZZ_ASAN=1 RUSTC_BOOTSTRAP=1
-	flags="$flags -Zsanitizer=address"
+	asan=-Zsanitizer=address
 else
 	echo "# fuzz: this rustc has no AddressSanitizer: without" >&2
 fi
-flags="$flags -Cpasses=sancov-module"
-for option in level=4 inline-8bit-counters pc-table trace-compares; do
-	flags="$flags -Cllvm-args=-sanitizer-coverage-$option"
-done
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_stack_use_after_return=0:abort_on_error=1}"
+
+flags_for() {
+	flags='--cfg mux_fuzz -Cpasses=sancov-module'
+	for option in level=4 inline-8bit-counters pc-table trace-compares; do
+		flags="$flags -Cllvm-args=-sanitizer-coverage-$option"
+	done
+	case $1 in
+	nine-*) dir=fuzz-nine ;;
+	*) dir=fuzz flags="$flags $asan" ;;
+	esac
+}

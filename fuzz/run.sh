@@ -5,7 +5,8 @@
 # What it needs is a C++ compiler, for libFuzzer, and Linux; no other toolchain than the one that builds the
 # library, and no cargo-fuzz. Where rustc has no AddressSanitizer it goes without, and says so. An input
 # that fails is kept, and it is said how to run it again. What has been found stays in BUILD/TARGET; with
-# KEEP=1 the corpus in fuzz/corpus is made anew of it, without what adds nothing.
+# KEEP=1 the corpus in fuzz/corpus is made anew of it, without what adds nothing. With RUNS a target ends
+# after so many runs, with SEED they are the same each time, as nearly as libFuzzer can; without, others.
 set -eu
 
 seconds=${1:-60}
@@ -24,28 +25,42 @@ if ! command -v "$CXX" >/dev/null; then
 	exit 0
 fi
 
+# shellcheck source=fuzz/flags.sh
 . ./flags.sh
-RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir ../target/fuzz
-programs=$(realpath "../target/fuzz/$host/release")
+
+# built TARGET...: builds them, all of one kind, where the first of them says
+built() {
+	flags_for "$1"
+	# shellcheck disable=SC2046 # the targets are words
+	RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir "../target/$dir" $(printf -- '--bin %s ' "$@")
+}
+built machine face corpus
+built nine-clients nine-server
 
 test "$seconds" -gt 0 || exit 0
 test $# -gt 0 || set -- machine face nine-clients nine-server
+corpus=../target/fuzz/$host/release/corpus
 for target; do
+	flags_for "$target"
+	program=$(realpath "../target/$dir/$host/release/$target")
 	dir=$BUILD/$target
 	mkdir -p "$dir/corpus"
-	"$programs/corpus" unpack "$dir/corpus" <"corpus/$target.hex"
+	"$corpus" unpack "$dir/corpus" <"corpus/$target.hex"
 	echo "# fuzz: $target, $seconds seconds; log in $dir/log"
-	if ! "$programs/$target" -max_total_time="$seconds" -max_len=512 -timeout=60 -print_final_stats=1 \
-		-use_value_profile=1 -artifact_prefix="$dir/" "$dir/corpus" 2>"$dir/log" >&2; then
+	if ! "$program" -max_total_time="$seconds" -runs="${RUNS:--1}" -seed="${SEED:-0}" -max_len=512 -timeout=60 \
+		-print_final_stats=1 -use_value_profile=1 -artifact_prefix="$dir/" "$dir/corpus" 2>"$dir/log" >&2; then
 		tail -n 60 "$dir/log" >&2
-		echo "# fuzz: $target fails; again: $programs/$target $dir/crash-..." >&2
+		for found in "$dir"/crash-* "$dir"/timeout-* "$dir"/oom-* "$dir"/leak-*; do
+			test ! -e "$found" || { echo "# in hexadecimal:"; od -An -v -tx1 "$found" | tr -d ' \n'; echo; } >&2
+		done
+		echo "# fuzz: $target fails; again: $program $dir/crash-..." >&2
 		exit 1
 	fi
 	grep -E '^#.*DONE|stat::number_of_executed|^Done' "$dir/log" | sed "s/^/# $target: /"
 	if [ -n "${KEEP:-}" ]; then
 		rm -rf "$dir/least"
 		mkdir "$dir/least"
-		"$programs/$target" -set_cover_merge=1 "$dir/least" "$dir/corpus" 2>"$dir/merge.log" >&2
-		"$programs/corpus" pack "$dir/least" >"corpus/$target.hex"
+		"$program" -set_cover_merge=1 "$dir/least" "$dir/corpus" 2>"$dir/merge.log" >&2
+		"$corpus" pack "$dir/least" >"corpus/$target.hex"
 	fi
 done
