@@ -121,10 +121,10 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)' MODES=valgrind LINKS=static SCRIPTS=
 	sh tests/sanitize.sh address $(B) quick
 	sh tests/sanitize.sh thread $(B) quick
-	# two side by side, once all are built; the same runs each time, at most half a minute of them
+	# two side by side, once all are built; the same runs each time
 	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 0
-	export CARGO='$(CARGO)' BUILD=../$(B)/fuzz SEED=1 RUNS=30000; \
-		sh fuzz/run.sh 30 machine nine-clients & sh fuzz/run.sh 30 face nine-server && wait $$!
+	export CARGO='$(CARGO)' BUILD=../$(B)/fuzz SEED=1 RUNS=20000; \
+		sh fuzz/run.sh 120 machine nine-clients & sh fuzz/run.sh 120 face nine-server && wait $$!
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
 	sh tests/model-names.sh

@@ -6,7 +6,8 @@
 # library, and no cargo-fuzz. Where rustc has no AddressSanitizer it goes without, and says so. An input
 # that fails is kept, and it is said how to run it again. What has been found stays in BUILD/TARGET; with
 # KEEP=1 the corpus in fuzz/corpus is made anew of it, without what adds nothing. With RUNS a target ends
-# after so many runs, with SEED they are the same each time, as nearly as libFuzzer can; without, others.
+# after so many runs. With SEED they are the same each time, as nearly as can be had: libFuzzer looks at addresses
+# too, so these are not to be random, and at what other runs have found, which begins anew then.
 set -eu
 
 seconds=${1:-60}
@@ -38,17 +39,29 @@ built machine face corpus
 built nine-clients nine-server
 
 test "$seconds" -gt 0 || exit 0
-test $# -gt 0 || set -- machine face nine-clients nine-server
+targets=${*:-machine face nine-clients nine-server}
 corpus=../target/fuzz/$host/release/corpus
-for target; do
+still=
+if [ -n "${SEED:-}" ] && setarch -R true 2>/dev/null; then
+	still='setarch -R'
+fi
+for target in $targets; do
 	flags_for "$target"
 	program=$(realpath "../target/$dir/$host/release/$target")
 	dir=$BUILD/$target
+	if [ -n "${SEED:-}" ]; then
+		rm -rf "$dir/corpus"
+		set -- "-seed=$SEED" -reload=0 "-seed_inputs=@$dir/seeds"
+	else
+		set -- "$dir/corpus"
+	fi
 	mkdir -p "$dir/corpus"
 	"$corpus" unpack "$dir/corpus" <"corpus/$target.hex"
+	# libFuzzer wants them in one line
+	find "$dir/corpus" -type f | sort | tr '\n' ',' | sed 's/,$//' >"$dir/seeds"
 	echo "# fuzz: $target, $seconds seconds; log in $dir/log"
-	if ! "$program" -max_total_time="$seconds" -runs="${RUNS:--1}" -seed="${SEED:-0}" -max_len=512 -timeout=60 \
-		-print_final_stats=1 -use_value_profile=1 -artifact_prefix="$dir/" "$dir/corpus" 2>"$dir/log" >&2; then
+	if ! $still "$program" -max_total_time="$seconds" -runs="${RUNS:--1}" -max_len=512 -timeout=60 \
+		-print_final_stats=1 -use_value_profile=1 -artifact_prefix="$dir/" "$@" 2>"$dir/log" >&2; then
 		tail -n 60 "$dir/log" >&2
 		for found in "$dir"/crash-* "$dir"/timeout-* "$dir"/oom-* "$dir"/leak-*; do
 			test ! -e "$found" || { echo "# in hexadecimal:"; od -An -v -tx1 "$found" | tr -d ' \n'; echo; } >&2

@@ -1,6 +1,6 @@
 //! That the tables agree with one another: for tests, after every event.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Share;
 use super::clients::{Stage, Waits};
@@ -12,10 +12,10 @@ use crate::wire::{Frame, NOTAG, frame, types};
 impl Share {
     /// Panics if something is in two hands, or in none.
     pub fn audit(&mut self) {
-        let mut users: HashMap<u32, u32> = HashMap::new();
-        let mut left: HashMap<u32, usize> = HashMap::new();
-        let mut flushed = HashSet::new();
-        let mut rooms: HashMap<u32, usize> = HashMap::new();
+        let mut users: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut left: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut flushed = BTreeSet::new();
+        let mut rooms: BTreeMap<u32, usize> = BTreeMap::new();
         let mut clunking = 0;
         let requests: Vec<_> = self.requests.iter().map(|(tag, r)| (tag, *r)).collect();
         assert_eq!(requests.len(), self.requests.taken());
@@ -52,7 +52,7 @@ impl Share {
         }
         assert_eq!(clunking, self.upstream.clunking);
 
-        let clunks: HashSet<u32> = self.upstream.clunks.iter().copied().collect();
+        let clunks: BTreeSet<u32> = self.upstream.clunks.iter().copied().collect();
         assert_eq!(clunks.len(), self.upstream.clunks.len(), "a fid is to be clunked twice");
         let mut names = 0;
         let mut taken = 0;

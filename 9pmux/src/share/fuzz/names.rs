@@ -3,7 +3,7 @@
 //! The last request that creates or releases a fid decides, once it is answered or flushed. Until then
 //! nothing is said of that fid, and neither where which request was answered is not to be known.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::wire::{Dialect, Does, NOFID, check_request, types, u32_at};
 
@@ -17,7 +17,7 @@ enum State {
 /// All fids of one session; those that are not in the table are absent.
 #[derive(Default)]
 pub struct Names {
-    states: HashMap<u32, (State, u64)>,
+    states: BTreeMap<u32, (State, u64)>,
     requests: u64,
 }
 

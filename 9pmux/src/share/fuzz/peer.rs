@@ -4,7 +4,7 @@
 //! A reply belongs to the message with its tag. Where clients use a tag twice, which may be told which is
 //! not always to be known; what is not known is allowed, and nothing else.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::names::{Became, Intent, Names, became};
 use crate::share::refusal::Refusal;
@@ -64,7 +64,7 @@ pub struct Peer {
     answered: Vec<Asked>,
     names: Names,
     /// Errors of a tag that may be for one or another.
-    errors: HashMap<u16, usize>,
+    errors: BTreeMap<u16, usize>,
     /// How much of its output has been looked at.
     looked: usize,
     /// Nothing is known of it any more.
@@ -101,7 +101,7 @@ impl Peer {
             asked: Vec::new(),
             answered: Vec::new(),
             names: Names::default(),
-            errors: HashMap::new(),
+            errors: BTreeMap::new(),
             looked: 0,
             lost: false,
             known: (0, true, false),

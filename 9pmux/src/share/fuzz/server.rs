@@ -3,7 +3,7 @@
 //! All that goes to it is looked at as soon as it is on its way: whose request it is, and that its fids are
 //! those of the client that has asked, and stand for what that client calls them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::peer::{Peer, essence, stamp};
 use super::request::{framed, version};
@@ -29,10 +29,10 @@ pub struct Server {
     read: usize,
     /// What it has answered and not sent.
     pub output: Vec<u8>,
-    fids: HashSet<u32>,
-    owners: HashMap<u32, Owner>,
+    fids: BTreeSet<u32>,
+    owners: BTreeMap<u32, Owner>,
     /// What auth fids are for.
-    auths: HashMap<u32, Vec<u8>>,
+    auths: BTreeMap<u32, Vec<u8>>,
     /// It says what it likes.
     pub wild: bool,
     /// The msize that was agreed.
