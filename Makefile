@@ -100,17 +100,44 @@ demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(NVIM_EXAMPLES:%=
 
 # --- tests
 
-check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared target/9pmux/release/examples/load
+# The library as other systems than this one would be given it, and 9pmux at its fastest with the assertions in.
+OTHER = CARGO_TARGET_DIR=target/other RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO)
+CHECKED = CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
+	$(CARGO) test --locked --release -p ninepmux --lib --target-dir target/checked
+
+# What the tests need of cargo, two directories at a time: in each the last crate
+# is compiled by one processor.
+for-check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared target/9pmux/release/examples/load \
+	for-check-tests for-check-checked for-check-other for-check-model for-check-fuzz for-check-fuzz-nine
+for-check-tests: $(NVIM_EXAMPLES:%=$(B)/%)
+	$(CARGO) test --locked --no-run
+	$(CARGO) test --locked -p ninepmux --no-run
+for-check-checked:
+	@mkdir -p target
+	$(CHECKED) --no-run
+for-check-other:
+	@mkdir -p target
+	$(OTHER) test --locked --lib --no-run
+	$(OTHER) rustc --release --locked --lib --features capi --crate-type staticlib
+for-check-model:
+	@mkdir -p target
+	CARGO='$(CARGO)' sh tests/model/run.sh build
+for-check-fuzz:
+	@mkdir -p target
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 0 machine face
+for-check-fuzz-nine:
+	@mkdir -p target
+	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 0 nine-clients nine-server
+
+check:
 	SANITIZERS=1 sh examples/install-tools.sh
+	$(MAKE) -j2 for-check
 	$(CARGO) test --locked
 	$(CARGO) test --locked -p ninepmux
 	$(MAKE) check-9pmux NINE_STEPS=1000000
 	PEERS=all $(MAKE) check-9pmux-peers
 	sh 9pmux/faults.sh fit
-	# what other systems than this one would be given
-	RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO) test --locked --lib --target-dir target/other
-	RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO) rustc --release --locked --lib --features capi \
-		--crate-type staticlib --target-dir target/other
+	$(OTHER) test --locked --lib
 	CC='$(CC)' sh tools/c-library.sh target/other/release/libmux.a c-tests/symbols.txt $(B)/other
 	# parking_lot has memory of its own, which is never given back, and can not do without it, nor after a fork
 	$(MAKE) -C c-tests check LIBDIR=../$(B)/other BUILD=../$(B)/other/c-tests CC='$(CC)' MODES=native LINKS=static SCRIPTS= \
@@ -121,8 +148,7 @@ check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/
 	$(MAKE) -C c-tests check LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)' MODES=valgrind LINKS=static SCRIPTS=
 	sh tests/sanitize.sh address $(B) quick
 	sh tests/sanitize.sh thread $(B) quick
-	# two side by side, once all are built; the same runs each time
-	CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh 0
+	# two side by side; the same runs each time
 	export CARGO='$(CARGO)' BUILD=../$(B)/fuzz SEED=1 RUNS=20000; \
 		sh fuzz/run.sh 120 machine nine-clients & sh fuzz/run.sh 120 face nine-server && wait $$!
 	sh tests/size.sh $(B)
@@ -158,8 +184,7 @@ check-model-long:
 # Random clients and a random server of the 9P multiplexor, so many steps, with the assertions in.
 NINE_STEPS = 500000000
 check-9pmux:
-	MUX_STEPS=$(NINE_STEPS) CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
-		$(CARGO) test --locked --release -p ninepmux --lib --target-dir target/checked
+	MUX_STEPS=$(NINE_STEPS) $(CHECKED)
 
 # That this finds faults, one after the other.
 check-9pmux-faults:
@@ -345,4 +370,4 @@ clean:
 	$(CARGO) clean
 
 
-.PHONY: all lib install-lib uninstall-lib install-9pmux uninstall-9pmux header examples demo check soak sanitize coverage bench bench-rust plots plots-9pmux instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long check-9pmux check-9pmux-faults check-9pmux-peers bench-9pmux fuzz fuzz-faults clean
+.PHONY: for-check for-check-tests for-check-checked for-check-other for-check-model for-check-fuzz for-check-fuzz-nine all lib install-lib uninstall-lib install-9pmux uninstall-9pmux header examples demo check soak sanitize coverage bench bench-rust plots plots-9pmux instructions bench-quick sides install uninstall abi dist deb model check-model check-model-long check-9pmux check-9pmux-faults check-9pmux-peers bench-9pmux fuzz fuzz-faults clean

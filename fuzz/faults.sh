@@ -28,7 +28,7 @@ hunt() {
 	flags_for "$2"
 	# shellcheck disable=SC2046,SC2086 # the targets are words
 	RUSTFLAGS=$flags "$CARGO" build -q --release --locked --manifest-path "$copy/libmux/fuzz/Cargo.toml" \
-		--target "$host" --target-dir "$targets/$dir" $(printf -- '--bin %s ' $2)
+		--target "$host" --target-dir "$targets/$dir" --features "$features" $(printf -- '--bin %s ' $2)
 	for program in $2; do
 		mkdir "$copy/libmux/$program"
 		begun=$(date +%s)

@@ -1,6 +1,6 @@
-# flags.sh: for run.sh and faults.sh. Sets host; flags_for TARGET sets flags, with which rustc makes it, and dir, in
-# which it is built. 9pmux's share has no unsafe code: AddressSanitizer would find nothing there, and it
-# costs five runs of six.
+# flags.sh: for run.sh and faults.sh. Sets host; flags_for TARGET sets flags, with which rustc makes it, features, with
+# which cargo does, and dir, in which it is built. 9pmux's share has no unsafe code: AddressSanitizer would find
+# nothing there, and it costs five runs of six.
 host=$(rustc -vV | sed -n 's/^host: //p')
 asan=
 if ls "$(rustc --print sysroot)/lib/rustlib/$host/lib/"librustc*_rt.asan.a >/dev/null 2>&1; then
@@ -17,7 +17,7 @@ flags_for() {
 		flags="$flags -Cllvm-args=-sanitizer-coverage-$option"
 	done
 	case $1 in
-	nine-*) dir=fuzz-nine ;;
-	*) dir=fuzz flags="$flags $asan" ;;
+	nine-*) dir=fuzz-nine features=nine ;;
+	*) dir=fuzz features='' flags="$flags $asan" ;;
 	esac
 }

@@ -29,25 +29,23 @@ fi
 # shellcheck source=fuzz/flags.sh
 . ./flags.sh
 
-# built TARGET...: builds them, all of one kind, where the first of them says
-built() {
-	flags_for "$1"
-	# shellcheck disable=SC2046 # the targets are words
-	RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir "../target/$dir" $(printf -- '--bin %s ' "$@")
-}
-built machine face corpus
-built nine-clients nine-server
-
+test $# -gt 0 || set -- machine face nine-clients nine-server
+for target; do
+	flags_for "$target"
+	RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir "../target/$dir" \
+		--features "$features" --bin "$target" --bin corpus
+done
 test "$seconds" -gt 0 || exit 0
-targets=${*:-machine face nine-clients nine-server}
-corpus=../target/fuzz/$host/release/corpus
+
+targets=$*
 still=
 if [ -n "${SEED:-}" ] && setarch -R true 2>/dev/null; then
 	still='setarch -R'
 fi
 for target in $targets; do
 	flags_for "$target"
-	program=$(realpath "../target/$dir/$host/release/$target")
+	programs=$(realpath "../target/$dir/$host/release")
+	program=$programs/$target
 	dir=$BUILD/$target
 	if [ -n "${SEED:-}" ]; then
 		rm -rf "$dir/corpus"
@@ -56,7 +54,7 @@ for target in $targets; do
 		set -- "$dir/corpus"
 	fi
 	mkdir -p "$dir/corpus"
-	"$corpus" unpack "$dir/corpus" <"corpus/$target.hex"
+	"$programs/corpus" unpack "$dir/corpus" <"corpus/$target.hex"
 	# libFuzzer wants them in one line
 	find "$dir/corpus" -type f | sort | tr '\n' ',' | sed 's/,$//' >"$dir/seeds"
 	echo "# fuzz: $target, $seconds seconds; log in $dir/log"
@@ -74,6 +72,6 @@ for target in $targets; do
 		rm -rf "$dir/least"
 		mkdir "$dir/least"
 		"$program" -set_cover_merge=1 "$dir/least" "$dir/corpus" 2>"$dir/merge.log" >&2
-		"$corpus" pack "$dir/least" >"corpus/$target.hex"
+		"$programs/corpus" pack "$dir/least" >"corpus/$target.hex"
 	fi
 done

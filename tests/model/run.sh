@@ -1,25 +1,26 @@
 #!/bin/sh
-# run.sh short|long: the calls and the machine, their real source, under two model checkers. loom goes through
+# run.sh short|long|build: the calls and the machine, their real source, under two model checkers. loom goes through
 # all interleavings of two and three callers, or all with so many preemptions, or as many as there is time for;
 # shuttle goes through random schedules of four to six. Then faults are put in, one at a time, and each has
-# to be found.
+# to be found. With build it only makes them.
 # shellcheck disable=SC2086 # options and names, each of several words
 set -eu
 
 : "${CARGO:=cargo}" "${JOBS:=2}"
-how=${1:?short or long}
+how=${1:?short, long or build}
 cd "$(dirname "$0")"
 target=$(realpath -m "${TARGET:-../../target/model}")
 
 $CARGO fetch --locked >/dev/null 2>&1 ||
 	{ echo "model: skipped: the crates can not be had"; exit 0; }
 $CARGO build --release --quiet --locked -j "$JOBS" --target-dir "$target"
+[ "$how" != build ] || exit 0
 cp "$target/release/model-loom" "$target/release/model-shuttle" "$target"
 
 case $how in
 short) loom='-seconds 2' shuttle='-runs 60000' faults="$(cat faults/quick)" ;;
 long) loom='-long -seconds 600' shuttle='-runs 1200000' faults='' ;;
-*) echo "run.sh: short or long" >&2; exit 2 ;;
+*) echo "run.sh: short, long or build" >&2; exit 2 ;;
 esac
 
 # side by side; who is second prints when the first is done
