@@ -33,8 +33,11 @@ test $# -gt 0 || set -- machine face nine-clients nine-server
 for target; do
 	flags_for "$target"
 	RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir "../target/$dir" \
-		--features "$features" --bin "$target" --bin corpus
+		--features "$features" --bin "$target"
 done
+# without what the targets are built with
+rustc --edition 2024 -O -o "$BUILD/corpus.$$" src/corpus.rs
+mv "$BUILD/corpus.$$" "$BUILD/corpus"
 test "$seconds" -gt 0 || exit 0
 
 targets=$*
@@ -44,8 +47,7 @@ if [ -n "${SEED:-}" ] && setarch -R true 2>/dev/null; then
 fi
 for target in $targets; do
 	flags_for "$target"
-	programs=$(realpath "../target/$dir/$host/release")
-	program=$programs/$target
+	program=$(realpath "../target/$dir/$host/release/$target")
 	dir=$BUILD/$target
 	if [ -n "${SEED:-}" ]; then
 		rm -rf "$dir/corpus"
@@ -54,7 +56,7 @@ for target in $targets; do
 		set -- "$dir/corpus"
 	fi
 	mkdir -p "$dir/corpus"
-	"$programs/corpus" unpack "$dir/corpus" <"corpus/$target.hex"
+	"$BUILD/corpus" unpack "$dir/corpus" <"corpus/$target.hex"
 	# libFuzzer wants them in one line
 	find "$dir/corpus" -type f | sort | tr '\n' ',' | sed 's/,$//' >"$dir/seeds"
 	echo "# fuzz: $target, $seconds seconds; log in $dir/log"
@@ -72,6 +74,6 @@ for target in $targets; do
 		rm -rf "$dir/least"
 		mkdir "$dir/least"
 		"$program" -set_cover_merge=1 "$dir/least" "$dir/corpus" 2>"$dir/merge.log" >&2
-		"$programs/corpus" pack "$dir/least" >"corpus/$target.hex"
+		"$BUILD/corpus" pack "$dir/least" >"corpus/$target.hex"
 	fi
 done
