@@ -339,7 +339,8 @@ impl Peer {
         }
         let victims: Vec<usize> =
             (0..first).filter(|i| tag(&self.asked[*i].message) == oldtag).collect();
-        let sure = flushes.len() == 1 && !self.errors.contains_key(&oldtag);
+        // At the end all that waits is answered, flushed or not.
+        let sure = !view.over && flushes.len() == 1 && !self.errors.contains_key(&oldtag);
         match victims[..] {
             [victim] if sure && !self.asked[victim].maybe => {
                 let victim = self.asked.remove(victim);
