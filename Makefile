@@ -105,8 +105,8 @@ OTHER = CARGO_TARGET_DIR=target/other RUSTFLAGS='--cfg mux_parking_lot --cfg mux
 CHECKED = CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
 	$(CARGO) test --locked --release -p ninepmux --lib --target-dir target/checked
 
-# What the tests need of cargo, two directories at a time: in each the last crate
-# is compiled by one processor.
+# What the tests need of cargo, two directories at a time: in each the last crate is compiled by
+# one processor.
 for-check: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared target/9pmux/release/examples/load \
 	for-check-tests for-check-checked for-check-other for-check-model for-check-fuzz for-check-fuzz-nine
 for-check-tests: $(NVIM_EXAMPLES:%=$(B)/%)

@@ -7,7 +7,7 @@
 # that fails is kept, and it is said how to run it again. What has been found stays in BUILD/TARGET; with
 # KEEP=1 the corpus in fuzz/corpus is made anew of it, without what adds nothing. With RUNS a target ends
 # after so many runs. With SEED they are the same each time, as nearly as can be had: libFuzzer looks at addresses
-# too, so these are not to be random, and at what other runs have found, which begins anew then.
+# too, so these are not to be random, and what other runs have found is left where it is.
 set -eu
 
 seconds=${1:-60}
@@ -26,6 +26,8 @@ if ! command -v "$CXX" >/dev/null; then
 	exit 0
 fi
 
+# rustc would warn that make, which may have started this, does not share its jobs
+unset MAKEFLAGS
 # shellcheck source=fuzz/flags.sh
 . ./flags.sh
 
@@ -49,23 +51,28 @@ for target in $targets; do
 	flags_for "$target"
 	program=$(realpath "../target/$dir/$host/release/$target")
 	dir=$BUILD/$target
+	mkdir -p "$dir/corpus"
 	if [ -n "${SEED:-}" ]; then
-		rm -rf "$dir/corpus"
-		set -- "-seed=$SEED" -reload=0 "-seed_inputs=@$dir/seeds"
+		# beside what has been found, in the order of their names; libFuzzer wants them in one line
+		rm -rf "$dir/seeds"
+		mkdir "$dir/seeds"
+		"$BUILD/corpus" unpack "$dir/seeds" <"corpus/$target.hex"
+		find "$dir/seeds" -type f | sort | tr '\n' ',' | sed 's/,$//' >"$dir/seeds.list"
+		set -- "-seed=$SEED" -reload=0 "-seed_inputs=@$dir/seeds.list"
 	else
+		"$BUILD/corpus" unpack "$dir/corpus" <"corpus/$target.hex"
 		set -- "$dir/corpus"
 	fi
-	mkdir -p "$dir/corpus"
-	"$BUILD/corpus" unpack "$dir/corpus" <"corpus/$target.hex"
-	# libFuzzer wants them in one line
-	find "$dir/corpus" -type f | sort | tr '\n' ',' | sed 's/,$//' >"$dir/seeds"
 	echo "# fuzz: $target, $seconds seconds; log in $dir/log"
+	touch "$dir/begun"
 	if ! $still "$program" -max_total_time="$seconds" -runs="${RUNS:--1}" -max_len=512 -timeout=60 \
 		-print_final_stats=1 -use_value_profile=1 -artifact_prefix="$dir/" "$@" 2>"$dir/log" >&2; then
 		tail -n 60 "$dir/log" >&2
-		for found in "$dir"/crash-* "$dir"/timeout-* "$dir"/oom-* "$dir"/leak-*; do
-			test ! -e "$found" || { echo "# in hexadecimal:"; od -An -v -tx1 "$found" | tr -d ' \n'; echo; } >&2
-		done
+		find "$dir" -maxdepth 1 -newer "$dir/begun" -name '*-*' | while read -r found; do
+			echo "# ${found##*/}, in hexadecimal:"
+			od -An -v -tx1 "$found" | tr -d ' \n'
+			echo
+		done >&2
 		echo "# fuzz: $target fails; again: $program $dir/crash-..." >&2
 		exit 1
 	fi
