@@ -27,7 +27,7 @@ if ! command -v "$CXX" >/dev/null; then
 fi
 
 # rustc would warn that make, which may have started this, does not share its jobs
-unset MAKEFLAGS
+unset MAKEFLAGS MFLAGS
 # shellcheck source=fuzz/flags.sh
 . ./flags.sh
 
