@@ -37,9 +37,11 @@ for target; do
 	RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir "../target/$dir" \
 		--features "$features" --bin "$target"
 done
-# without what the targets are built with
-rustc --edition 2024 -O -o "$BUILD/corpus.$$" src/corpus.rs
-mv "$BUILD/corpus.$$" "$BUILD/corpus"
+# without what the targets are built with; in a directory of its own, since another run may do the same just now
+own=$(mktemp -d "$BUILD/corpus.XXXXXX")
+rustc --edition 2024 -O -o "$own/corpus" src/corpus.rs
+mv "$own/corpus" "$BUILD/corpus"
+rmdir "$own"
 test "$seconds" -gt 0 || exit 0
 
 targets=$*
