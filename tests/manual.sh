@@ -1,8 +1,8 @@
 #!/bin/sh
-# manual.sh - mux(3) and 9pmux(1) are well formed; the programs in mux(3) compile without a warning and do what
-# they say.
+# manual.sh - mux(3) and 9pmux(1) are well formed; the programs in mux(3) compile without a warning, print what they
+# should, and still do so if each system call is interrupted or transfers only a part of what it could.
 #
-# manual.sh builddir: where libmux.a is.
+# manual.sh builddir: the directory that contains libmux.a.
 set -eu
 
 here=$(dirname "$0")
@@ -15,36 +15,75 @@ for page in man/mux.3 9pmux/man/9pmux.1; do
 	[ -z "$warnings" ] || { echo "$warnings" >&2; exit 1; }
 done
 
-# one that locks up is ended, and has failed
+# a program that hangs is killed, and has failed
 if timeout 1 true 2>/dev/null; then
 	within() { timeout -k 5 60 "$@"; }
 else
 	within() { "$@"; }
 fi
 
-# run name: its output, sorted: the order in which threads print is theirs
+# every third call is interrupted; the others transfer one byte, or five of several messages
+cat >"$out/partial.h" <<'!'
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+static inline int interrupted(void)
+{
+	static _Atomic int n;
+	errno = EINTR;
+	return n++ % 3 == 0;
+}
+static inline ssize_t partial_send(int s, const void *b, size_t n, int f)
+{
+	return interrupted() ? -1 : send(s, b, n > 1 ? 1 : n, f);
+}
+static inline ssize_t partial_recv(int s, void *b, size_t n, int f)
+{
+	if(f & MSG_WAITALL)	/* the server's */
+		return recv(s, b, n, f);
+	return interrupted() ? -1 : recv(s, b, n > 1 ? 1 : n, f);
+}
+static inline ssize_t partial_sendmsg(int s, struct msghdr *h, int f)
+{
+	h->msg_iovlen = 1;
+	if(h->msg_iov[0].iov_len > 5)
+		h->msg_iov[0].iov_len = 5;
+	return interrupted() ? -1 : sendmsg(s, h, f);
+}
+#define send(s, b, n, f) partial_send(s, b, n, f)
+#define recv(s, b, n, f) partial_recv(s, b, n, f)
+#define sendmsg(s, h, f) partial_sendmsg(s, h, f)
+!
+
+# run NAME [OPTION...]: the sorted output, since the order in which threads print varies
 run() {
-	sh "$here/../man/example.sh" "$1.c" >"$out/$1.c"
-	${CC:-cc} -std=c99 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -I"$here/../include" -o "$out/$1" \
-		"$out/$1.c" "$build/libmux.a" -pthread -ldl -lm
-	{ within "$out/$1" || echo "status $?"; } | sort -n
+	name=$1
+	shift
+	sh "$here/../man/example.sh" "$name.c" >"$out/$name.c"
+	${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -I"$here/../include" "$@" -o "$out/$name" \
+		"$out/$name.c" "$build/libmux.a" -pthread -ldl -lm
+	{ within "$out/$name" || echo "status $?"; } | sort -n
 }
 
+# expect NAME OUTPUT
 expect() {
-	[ "$2" = "$3" ] || { printf 'manual: %s printed:\n%s\n' "$1" "$2" >&2; exit 1; }
+	got=$(run "$1")
+	[ "$got" = "$2" ] || { printf 'manual: %s printed:\n%s\n' "$1" "$got" >&2; exit 1; }
+	got=$(run "$1" -include "$out/partial.h")
+	[ "$got" = "$2" ] || { printf 'manual: %s with partial reads and writes printed:\n%s\n' "$1" "$got" >&2; exit 1; }
 }
 
-[ "$(sh "$here/../man/example.sh" | tr '\n' ' ')" = "double.c loop.c late.c batch.c " ] || { echo "manual: other examples than known here" >&2; exit 1; }
-expect double "$(run double)" "1 doubled is 2
+[ "$(sh "$here/../man/example.sh" | tr '\n' ' ')" = "double.c loop.c late.c batch.c " ] || { echo "manual: unknown examples" >&2; exit 1; }
+expect double "1 doubled is 2
 20 doubled is 40
 300 doubled is 600
 4000 doubled is 8000"
-expect loop "$(run loop)" "1 doubled is 2
+expect loop "1 doubled is 2
 2 doubled is 4
 3 doubled is 6"
-expect late "$(run late)" "1 has no reply yet
+expect late "1 has no reply yet
 20 doubled is 40"
-expect batch "$(run batch)" "1 doubled is 2
+expect batch "1 doubled is 2
 2 doubled is 4
 3 doubled is 6
 4 doubled is 8
@@ -52,4 +91,4 @@ expect batch "$(run batch)" "1 doubled is 2
 6 doubled is 12
 7 doubled is 14
 8 doubled is 16"
-echo "manual: mux(3) and 9pmux(1) are well formed, and the examples of mux(3) work"
+echo "manual: mux(3) and 9pmux(1) are well formed, and the examples of mux(3) work, also with partial reads and writes"
