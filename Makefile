@@ -25,7 +25,7 @@ SHELL_fish = fish/vendor_completions.d/9pmux.fish
 SHELLS = bash zsh fish
 COMPLETIONS = $(SHELLS:%=$(B)/completions/%)
 WARN = -std=gnu99 -Wall -Wextra
-EXAMPLES = 9cat select-loop procs deadline
+EXAMPLES = first-call 9cat select-loop procs deadline
 
 all: lib $(B)/9pmux $(COMPLETIONS)
 lib: $(B)/libmux.a $(B)/libmux.so
