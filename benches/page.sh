@@ -5,7 +5,7 @@ set -eu
 results=${1:?page.sh RESULTS NAME} name=${2:?page.sh RESULTS NAME}
 cd "$(dirname "$0")/.."
 [ -s "$results" ] || { echo "page: $results is not there: measure first" >&2; exit 1; }
-sh examples/install-tools.sh gnuplot:gnuplot-nox
+sh tools/setup.sh plots
 mkdir -p docs/plots
 cp "$results" "docs/plots/$name"
 sh benches/plots.sh "docs/plots/$name" docs/plots

@@ -209,7 +209,7 @@ if [ -x "$DIOD" ]; then
 	show "unix!$tmp/diod" "$tmp/files"
 	shown=$((shown+1))
 else
-	missing "diod (examples/install-tools.sh)"
+	missing "diod (make setup)"
 fi
 
 if [ -x "$SERVE9P" ]; then
@@ -241,9 +241,9 @@ if [ -x "$NVIM" ] && [ -x "$BUILD/msgpack-rpc" ] && [ -x "$BUILD/async" ]; then
 elif [ -x "$NVIM" ]; then
 	missing "msgpack-rpc or async (make build/msgpack-rpc build/async)"
 else
-	missing "Neovim (examples/install-tools.sh)"
+	missing "Neovim (make setup)"
 fi
 
-[ $shown -gt 0 ] || fail "no 9P server here: install diod (examples/install-tools.sh), or make build/serve9p"
+[ $shown -gt 0 ] || fail "no 9P server here: install diod (make setup), or make build/serve9p"
 say
 say "All bytes came through. Every program had one connection, and all those through 9pmux one together."

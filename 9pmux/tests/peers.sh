@@ -401,14 +401,14 @@ try() {
 for program in "$NINEPMUX" "$BUILD/9cat" "$BUILD/serve9p" "$BUILD/tree9p"; do
 	[ -x "$program" ] || fail "$program is not there: run make check-9pmux-peers"
 done
-have socat || { missing "everything: socat is not here (examples/install-tools.sh)"; exit 0; }
+have socat || { missing "everything: socat is not here (make setup)"; exit 0; }
 tshark=
 if have tshark && [ "$(id -u)" -ne 0 ] && ! within 20 dumpcap -q -i lo -a duration:1 -w /dev/null 2>/dev/null; then
 	say "Left out: the capture: this user may not (root may, and members of the group wireshark where that is set up)"
 elif have tshark; then
 	tshark=yes
 else
-	missing "the capture: tshark is not here (examples/install-tools.sh)"
+	missing "the capture: tshark is not here (make setup)"
 fi
 
 # the environment is made anew when what it should have has changed
@@ -431,7 +431,7 @@ if have diod; then
 	try diod 9P2000.L "$tmp/served" "diod tree" "p9fs tree" "9cat tree" "9cat tree"
 	chain=
 else
-	missing "9P2000.L: diod is not here (examples/install-tools.sh)"
+	missing "9P2000.L: diod is not here (make setup)"
 fi
 # it lets a connection attach once
 options=--attach-once writers="tree9p p9fs tree9p"

@@ -1,0 +1,56 @@
+# Installation.
+
+# With PLAN9=dir on the command line, into a plan9port tree. The original files are kept beside the new ones as
+# libmux.a.orig and mux.h.orig. PLAN9 in the environment is ignored, because every user of plan9port sets it there.
+INTO_PLAN9 := $(if $(filter command,$(origin PLAN9)),$(PLAN9))
+ifneq ($(INTO_PLAN9),)
+install: lib
+	@test -d '$(PLAN9)/lib' && test -d '$(PLAN9)/include' || \
+		{ echo 'install: $(PLAN9) is not a plan9port tree' >&2; exit 1; }
+	for f in lib/libmux.a include/mux.h; do \
+		test ! -e '$(PLAN9)'/$$f || test -e '$(PLAN9)'/$$f.orig || cp -p '$(PLAN9)'/$$f '$(PLAN9)'/$$f.orig || exit 1; \
+	done
+	$(INSTALL) -m 644 $(B)/libmux.a '$(PLAN9)/lib/libmux.a'
+	$(INSTALL) -m 644 include/mux.h '$(PLAN9)/include/mux.h'
+
+uninstall:
+	for f in lib/libmux.a include/mux.h; do \
+		if test -e '$(PLAN9)'/$$f.orig; then mv '$(PLAN9)'/$$f.orig '$(PLAN9)'/$$f; \
+		else rm -f '$(PLAN9)'/$$f; fi || exit 1; \
+	done
+else
+install: install-lib install-9pmux
+uninstall: uninstall-lib uninstall-9pmux
+
+install-lib: lib
+	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(MANDIR)/man3'
+	$(INSTALL) -m 644 $(B)/libmux.a '$(DESTDIR)$(LIBDIR)/libmux.a'
+	strip --strip-debug '$(DESTDIR)$(LIBDIR)/libmux.a'
+	$(INSTALL) -m 755 -s $(B)/libmux.so '$(DESTDIR)$(LIBDIR)/$(REAL)'
+	ln -sf $(REAL) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
+	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libmux.so'
+	$(INSTALL) -m 644 include/mux.h '$(DESTDIR)$(INCLUDEDIR)/mux.h'
+	printf '%s\n' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' \
+		'Name: mux' 'Description: protocol multiplexor' 'Version: $(VERSION)' \
+		'Libs: -L$${libdir} -lmux' 'Libs.private: -pthread' 'Cflags: -I$${includedir}' \
+		>'$(DESTDIR)$(LIBDIR)/pkgconfig/mux.pc'
+	$(INSTALL) -m 644 man/mux.3 '$(DESTDIR)$(MANDIR)/man3/mux.3'
+
+uninstall-lib:
+	rm -f '$(DESTDIR)$(LIBDIR)/libmux.a' '$(DESTDIR)$(LIBDIR)/$(REAL)' '$(DESTDIR)$(LIBDIR)/$(SONAME)' \
+		'$(DESTDIR)$(LIBDIR)/libmux.so' '$(DESTDIR)$(INCLUDEDIR)/mux.h' \
+		'$(DESTDIR)$(LIBDIR)/pkgconfig/mux.pc' '$(DESTDIR)$(MANDIR)/man3/mux.3'
+
+install-9pmux: $(B)/9pmux $(COMPLETIONS)
+	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MANDIR)/man1'
+	$(INSTALL) -m 755 -s $(B)/9pmux '$(DESTDIR)$(BINDIR)/9pmux'
+	$(INSTALL) -m 644 9pmux/man/9pmux.1 '$(DESTDIR)$(MANDIR)/man1/9pmux.1'
+	$(foreach shell,$(SHELLS),$(INSTALL) -D -m 644 $(B)/completions/$(shell) '$(DESTDIR)$(DATADIR)/$(SHELL_$(shell))' &&) true
+
+uninstall-9pmux:
+	rm -f '$(DESTDIR)$(BINDIR)/9pmux' '$(DESTDIR)$(MANDIR)/man1/9pmux.1' \
+		$(foreach shell,$(SHELLS),'$(DESTDIR)$(DATADIR)/$(SHELL_$(shell))')
+endif
+
+
+.PHONY: install install-lib install-9pmux uninstall uninstall-lib uninstall-9pmux

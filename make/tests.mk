@@ -1,0 +1,157 @@
+# Tests. `make test` is the quick loop, `make check` is what must pass before a change lands, and
+# `make check-long` is run before a release. tests/README.md says which test belongs where.
+
+# --- the quick loop: installs nothing, at most 60 seconds when it is warm
+
+# These need seconds each rather than milliseconds.
+SLOW_C_TESTS = faults.% callbacks.% release.% signals.% soak.% stress.%
+
+test: lib
+	$(CARGO) test -q --locked --workspace
+	$(C_TESTS) check MODES=native LINKS=static SCRIPTS= WITHOUT='$(SLOW_C_TESTS)'
+	sh 9pmux/faults.sh fit
+	sh tests/docs.sh
+
+# One suite of C tests; the variables after it select the modes and the programs.
+C_TESTS = $(MAKE) -s -C c-tests LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
+
+# --- what must pass before a change lands: lint and check
+
+CLIPPY = $(CARGO) clippy -q --locked
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/model/Cargo.toml --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CLIPPY) --workspace --all-targets -- -D warnings
+	$(CLIPPY) --lib --features capi -- -D warnings
+	$(CLIPPY) -p ninepmux --no-default-features --lib -- -D warnings
+	$(CLIPPY) --manifest-path tests/model/Cargo.toml --target-dir target/model --bins -- -D warnings
+	RUSTFLAGS='--cfg mux_fuzz' $(CLIPPY) --all-features --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-lint -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -q --locked --workspace --no-deps
+
+check:
+	$(MAKE) setup FOR=check
+	$(MAKE) -j2 check-builds
+	$(MAKE) check-rust
+	$(MAKE) check-c
+	$(MAKE) check-other
+	$(MAKE) check-model
+	$(MAKE) check-sanitizers
+	$(MAKE) check-fuzz
+	$(MAKE) check-results
+	PEERS=all $(MAKE) check-9pmux-peers
+	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
+
+# Everything that the tests need from cargo, two directories at a time: the last crate of each is
+# compiled by one processor.
+CHECK_BUILDS = tests other model fuzz-machine fuzz-engine
+check-builds: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared \
+	target/9pmux/release/examples/load $(CHECK_BUILDS:%=build-%)
+build-tests: $(NVIM_EXAMPLES:%=$(B)/%)
+	$(CARGO) test -q --locked --workspace --no-run
+build-other:
+	@mkdir -p target
+	$(OTHER) test -q --locked --lib --no-run
+	$(OTHER) rustc -q --release --locked --lib --features capi --crate-type staticlib
+build-model:
+	@mkdir -p target
+	CARGO='$(CARGO)' sh tests/model/run.sh build
+build-fuzz-machine:
+	@mkdir -p target
+	$(FUZZ) 0 machine face
+build-fuzz-engine:
+	@mkdir -p target
+	$(FUZZ) 0 nine-clients nine-server
+
+# Unit tests, process tests, and a million simulation steps of the 9P engine.
+NINE_STEPS = 1000000
+check-rust:
+	MUX_STEPS=$(NINE_STEPS) $(CARGO) test -q --locked --workspace
+	sh 9pmux/faults.sh fit
+
+# The C tests with threads and coroutines, natively. What memcheck finds beyond the sanitizers is
+# looked for in the programs that fail allocations and end a Mux; check-long runs all of them.
+VALGRIND_TESTS = badinput nomem release dropped
+check-c: lib
+	$(C_TESTS) check MODES='native oneproc'
+	$(C_TESTS) check MODES=valgrind LINKS=static SCRIPTS= ONLY='$(VALGRIND_TESTS:%=%.%)'
+
+# The library as it is built for systems other than Linux. parking_lot allocates memory that it never
+# frees, and works neither without memory nor after a fork.
+OTHER = CARGO_TARGET_DIR=target/other RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO)
+check-other:
+	$(OTHER) test -q --locked --lib
+	CC='$(CC)' sh tools/c-library.sh target/other/release/libmux.a c-tests/symbols.txt $(B)/other
+	$(MAKE) -s -C c-tests check LIBDIR=../$(B)/other BUILD=../$(B)/other/c-tests CC='$(CC)' MODES=native LINKS=static SCRIPTS= \
+		WITHOUT='$(SLOW_C_TESTS) forked.%'
+
+# The real source under two model checkers, for about a minute.
+check-model:
+	CARGO='$(CARGO)' sh tests/model/run.sh short
+
+check-sanitizers:
+	sh tests/sanitize.sh address $(B) quick
+	sh tests/sanitize.sh thread $(B) quick
+
+# The same runs each time, two targets side by side.
+FUZZ = CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh
+check-fuzz:
+	export SEED=1 RUNS=20000; $(FUZZ) 120 machine nine-clients & $(FUZZ) 120 face nine-server && wait $$!
+
+# What is built, installed and documented.
+check-results: all
+	sh tests/size.sh $(B)
+	sh tests/docs.sh
+	sh tests/model-names.sh
+	sh tests/model.sh $(B) quick
+	sh tests/bench.sh $(B)
+	sh tests/instructions.sh $(B)
+	sh tests/manual.sh $(B)
+	sh tests/install.sh $(B)
+	sh tests/abi.sh
+	sh tests/dist.sh $(B)
+
+# 9pmux between servers and clients of other projects; PEERS=all fails where one of them is missing.
+check-9pmux-peers: $(B)/9cat $(B)/tree9p $(B)/9pmux
+	sh 9pmux/tests/peers.sh $(B)
+
+# --- before a release
+
+LONG = long-valgrind long-sanitizers long-model long-simulation long-faults long-fuzz long-deb
+check-long:
+	$(MAKE) setup FOR=long
+	$(MAKE) check
+	for part in $(LONG); do $(MAKE) $$part || exit 1; done
+
+long-valgrind: lib
+	$(C_TESTS) check MODES=valgrind SCRIPTS=
+long-sanitizers: lib
+	sh tests/sanitize.sh address $(B)
+	sh tests/sanitize.sh thread $(B)
+long-model:
+	sh tests/model.sh $(B)
+	CARGO='$(CARGO)' sh tests/model/run.sh long
+long-simulation:
+	MUX_STEPS=500000000 $(CARGO) test --locked --release -p ninepmux --lib --config profile.release.debug-assertions=true simulation
+# Every seeded fault is found.
+long-faults:
+	sh tests/seeded.sh $(B)
+	CARGO='$(CARGO)' sh 9pmux/faults.sh $(B)
+	CARGO='$(CARGO)' sh fuzz/faults.sh 300
+# From the corpus, new inputs each time. KEEP=1 rewrites the corpus from what was found.
+FUZZ_SECONDS = 3600
+long-fuzz fuzz:
+	$(FUZZ) $(FUZZ_SECONDS)
+long-deb:
+	sh tests/deb.sh $(B)
+
+# Ten minutes of each kind of program, in which nothing may grow.
+SOAK_SECONDS = 600
+soak: all
+	$(C_TESTS) soak SOAK_SECONDS=$(SOAK_SECONDS)
+
+coverage:
+	CARGO='$(CARGO)' sh tests/coverage.sh $(B)
+
+.PHONY: test lint check check-builds $(CHECK_BUILDS:%=build-%) check-rust check-c check-other check-model check-sanitizers \
+	check-fuzz check-results check-9pmux-peers check-long $(LONG) fuzz soak coverage
