@@ -8,8 +8,8 @@ use super::entry::{Inside, callable, guard};
 use super::errors;
 use super::layout::{LongRpc, Mux, Muxrpc};
 use crate::rpc::{self, Finished};
-use crate::sched::host::Host;
-use crate::sched::{Proc, Sched, own};
+use crate::sched::dispatch::DispatchSched;
+use crate::sched::{ProcMain, Sched, custom};
 
 /// Makes mux ready for use. The fields above private_ may be filled before or after. A Mux on which
 /// no call is outstanding and no proc runs may be initialised again: counters, the hang-up, and what
@@ -30,8 +30,8 @@ pub(super) unsafe fn init(mux: *mut Mux, form: Form) {
     if mux.is_null() {
         return errors::tell_invalid();
     }
-    own::close();
-    let inside = rpc::Mux::with_sched(Callbacks::new(mux, form), Host);
+    custom::forbid_install();
+    let inside = rpc::Mux::with_sched(Callbacks::new(mux, form), DispatchSched);
     // SAFETY: the caller's promise, passed on.
     if !unsafe { Mux::furnish(mux, inside) } {
         errors::tell(rpc::Error::NoMemory);
@@ -220,7 +220,7 @@ pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
         if inside.send_proc_starts() {
             // SAFETY: the function takes a Mux, and this one stays.
             let started =
-                unsafe { inside.sched().start(Proc { main: send_main, arg: mux.cast() }) };
+                unsafe { inside.sched().start(ProcMain { main: send_main, arg: mux.cast() }) };
             if let Err(error) = started {
                 inside.procs_failed(false);
                 return errors::tell_not_started(error.0);
@@ -229,7 +229,7 @@ pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
         if inside.receive_proc_starts() {
             // SAFETY: as above.
             let started =
-                unsafe { inside.sched().start(Proc { main: receive_main, arg: mux.cast() }) };
+                unsafe { inside.sched().start(ProcMain { main: receive_main, arg: mux.cast() }) };
             if let Err(error) = started {
                 inside.procs_failed(true);
                 errors::tell_not_started(error.0);

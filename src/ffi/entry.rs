@@ -8,10 +8,10 @@ use super::callbacks::Callbacks;
 use super::errors;
 use super::layout::{Mux, MuxPrivate};
 use crate::rpc;
-use crate::sched::host::Host;
+use crate::sched::dispatch::DispatchSched;
 
 /// What is in the private part of a Mux.
-pub type Inside = rpc::Mux<Callbacks, Host>;
+pub type Inside = rpc::Mux<Callbacks, DispatchSched>;
 
 /// The private part of a Mux as it is used.
 #[repr(C)]
@@ -144,7 +144,7 @@ pub unsafe fn reachable<'a>(mux: *mut Mux) -> Option<&'a Inside> {
 pub unsafe fn inside<'a>(mux: *mut Mux) -> Option<&'a Inside> {
     // SAFETY: the caller's promise, passed on.
     let inside = unsafe { reachable(mux) }?;
-    if Host::caller_is_strange() {
+    if DispatchSched::is_foreign_thread() {
         errors::tell_stranger();
         return None;
     }

@@ -5,11 +5,11 @@ use std::ffi::{CStr, c_int};
 use crate::rpc::Error;
 use crate::sched::plan9;
 
-use crate::sched::errno_place;
+use crate::sched::errno_ptr;
 
 fn set_errno(value: c_int) {
     // SAFETY: the address of this thread's own variable.
-    unsafe { *errno_place() = value }
+    unsafe { *errno_ptr() = value }
 }
 
 /// Calls one of the program's functions whose answer below 0 is a failure, and finds out why it
@@ -19,7 +19,7 @@ pub fn cause(call: impl FnOnce() -> c_int) -> Result<(), c_int> {
     // SAFETY: the address of the calling thread's errno, good as long as the thread is; a coroutine
     // stays on its thread.
     let (errno, before) = unsafe {
-        let errno = errno_place();
+        let errno = errno_ptr();
         (errno, errno.replace(0))
     };
     let answer = call();
@@ -40,7 +40,7 @@ pub fn cause(call: impl FnOnce() -> c_int) -> Result<(), c_int> {
 pub fn count(call: impl FnOnce() -> c_int) -> (c_int, c_int) {
     // SAFETY: as in `cause`.
     unsafe {
-        let errno = errno_place();
+        let errno = errno_ptr();
         let before = errno.replace(0);
         let answer = call();
         let why = errno.read();

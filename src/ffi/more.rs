@@ -9,7 +9,7 @@ use super::entry::{callable, guard, inside, reachable};
 use super::errors;
 use super::layout::{LongRpc, Mux, Muxrpc};
 use crate::rpc::Error;
-use crate::sched::{clock, own};
+use crate::sched::{clock, custom};
 
 /// How a Mux is doing. The caller sets size to the size of what it has room for.
 #[repr(C)]
@@ -183,13 +183,13 @@ pub unsafe extern "C" fn muxsetsched(sched: *mut Muxsched) -> c_int {
             return -1;
         };
         // SAFETY: the caller's promise, passed on.
-        match unsafe { own::install(table) } {
+        match unsafe { custom::install(table) } {
             Ok(()) => 0,
-            Err(own::Refused::TooLate) => {
+            Err(custom::InstallError::TooLate) => {
                 errors::tell_late();
                 -1
             }
-            Err(own::Refused::NoMemory) => {
+            Err(custom::InstallError::NoMemory) => {
                 errors::tell(Error::NoMemory);
                 -1
             }
@@ -201,7 +201,7 @@ pub unsafe extern "C" fn muxsetsched(sched: *mut Muxsched) -> c_int {
 ///
 /// # Safety
 /// As for [`muxsetsched`].
-unsafe fn table(sched: *mut Muxsched) -> Option<own::Table> {
+unsafe fn table(sched: *mut Muxsched) -> Option<custom::CustomSched> {
     // SAFETY: the caller's promise: there is room for the first field, and it is set.
     let size = unsafe { sched.as_ref()?.size } as usize;
     if size < offset_of!(Muxsched, start) {
@@ -215,7 +215,7 @@ unsafe fn table(sched: *mut Muxsched) -> Option<own::Table> {
         let room = (size - size % size_of::<usize>()).min(size_of::<Muxsched>());
         sched.cast::<u8>().copy_to_nonoverlapping((&raw mut known).cast(), room);
     }
-    Some(own::Table {
+    Some(custom::CustomSched {
         task: known.task?,
         park: known.park?,
         unpark: known.unpark?,

@@ -13,9 +13,9 @@ use parking_lot::lock_api;
 use super::entry::guard;
 use super::errors;
 use crate::rpc::Error;
-use crate::sched::host::{Bunk, Host};
+use crate::sched::dispatch::{DispatchParker, DispatchSched};
 use crate::sched::native::LastLock;
-use crate::sched::{Handle, sleep};
+use crate::sched::{WakeHandle, sleep};
 
 /// A queue of pointers. Made by _muxqalloc, ended with free(3) when it is empty.
 pub struct Muxqueue(lock_api::Mutex<LastLock, Queue>);
@@ -35,7 +35,7 @@ struct Item {
 /// One that waits for an item. It is told the item, or nil.
 struct Sleeper {
     next: *mut Sleeper,
-    wake: Option<Handle<Wrapped, Bunk>>,
+    wake: Option<WakeHandle<Wrapped, DispatchParker>>,
 }
 
 /// A pointer on its way to another thread.
@@ -46,7 +46,7 @@ unsafe impl Send for Wrapped {}
 
 impl Queue {
     /// Takes the one off the list that has waited for longest.
-    fn pop_sleeper(&mut self) -> Option<Handle<Wrapped, Bunk>> {
+    fn pop_sleeper(&mut self) -> Option<WakeHandle<Wrapped, DispatchParker>> {
         let mut place = &raw mut self.sleepers;
         // SAFETY: the records are on the stacks of sleepers, who do not leave while they are listed;
         // the list is only touched under the queue's lock, which the caller holds.
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn _muxqrecv(q: *mut Muxqueue) -> *mut c_void {
         }
         let mut me = Sleeper { next: queue.sleepers, wake: None };
         let record = &raw mut me;
-        let told = sleep(&Host, |wake| {
+        let told = sleep(&DispatchSched, |wake| {
             // SAFETY: the record is this frame's, which stays until the handle is used; others touch
             // it under the lock alone.
             unsafe { (*record).wake = Some(wake) };

@@ -28,10 +28,10 @@ use parking_lot::lock_api;
 use crate::core::tags::Range;
 use crate::core::{Machine, Protocol, Refused, Told, Wakes};
 use crate::sched::native::Native;
+use crate::sched::ready_fd::ReadyFd;
 use crate::sched::shared::AtomicU32;
-use crate::sched::signal::Signal;
-use crate::sched::tasks::Tasks;
-use crate::sched::{Handle, Sched};
+use crate::sched::wakers::WakerStore;
+use crate::sched::{Sched, WakeHandle};
 
 pub use crate::core::Stats;
 pub use batch::{BATCH, Batch};
@@ -242,7 +242,7 @@ impl<T: Transport> Protocol for Over<T> {
     type Watch = T::Watch;
 }
 
-type Wake<T, S> = Handle<Told<Over<T>>, <S as Sched>::Parker>;
+type Wake<T, S> = WakeHandle<Told<Over<T>>, <S as Sched>::Parker>;
 type Core<T, S> = Machine<Over<T>, Wake<T, S>>;
 /// What an event has answered, with the state still locked.
 type Locked<'a, T, S, A> = (State<'a, T, S>, A);
@@ -280,9 +280,9 @@ pub struct Mux<T: Transport, S: Sched = Native> {
     ends: AtomicU32,
     /// Readable while some non-blocking call can finish; there once it has been asked for. Its lock
     /// is taken before the state's, and held over its own system calls alone.
-    signal: lock_api::Mutex<S::Lock, Option<Signal>>,
+    signal: lock_api::Mutex<S::Lock, Option<ReadyFd>>,
     /// Wakers of the tasks that wait for non-blocking calls, by the calls' numbers.
-    tasks: S::Tasks,
+    wakers: S::Wakers,
 }
 
 impl<T: Transport> Mux<T, Native> {
@@ -300,7 +300,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     pub fn with_sched(transport: T, sched: S) -> Mux<T, S> {
         let state = lock_api::Mutex::new(Machine::new());
         let signal = lock_api::Mutex::new(None);
-        Mux { transport, sched, state, ends: AtomicU32::new(0), signal, tasks: Tasks::NONE }
+        Mux { transport, sched, state, ends: AtomicU32::new(0), signal, wakers: WakerStore::NONE }
     }
 
     /// The valid tags, now.
@@ -405,7 +405,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             let mut signal = self.signal.lock();
             match &*signal {
                 Some(signal) => signal.fd(),
-                None => signal.insert(Signal::new()?).fd(),
+                None => signal.insert(ReadyFd::new()?).fd(),
             }
         };
         self.freshen_signal();
@@ -438,7 +438,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         loop {
             let more = wakes.more();
             for id in wakes.tasks() {
-                if let Some(waker) = self.tasks.take(id.place()) {
+                if let Some(waker) = self.wakers.take(id.place()) {
                     waker.wake();
                 }
             }

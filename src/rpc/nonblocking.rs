@@ -8,7 +8,7 @@ use crate::core::{CallId, Finish, Step, Told};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 use crate::sched::native::Native;
-use crate::sched::tasks::Tasks;
+use crate::sched::wakers::WakerStore;
 
 use super::blocking::Turn;
 use super::waiting::Waited;
@@ -214,7 +214,7 @@ impl<T: Transport> Future for Call<'_, T, Native> {
                 Finished::Pending => {}
             }
             let Some(id) = self.id else { return Poll::Ready(Err(Error::Ended)) };
-            if !self.mux.tasks.put(id.place(), context.waker()) {
+            if !self.mux.wakers.store(id.place(), context.waker()) {
                 self.cancel();
                 return Poll::Ready(Err(Error::NoMemory));
             }
@@ -236,7 +236,7 @@ impl<T: Transport, S: Sched> Call<'_, T, S> {
     pub fn cancel(&mut self) {
         if let Some(id) = self.id.take() {
             // First the waker: the number may be another's as soon as the call is given up.
-            drop(self.mux.tasks.take(id.place()));
+            drop(self.mux.wakers.take(id.place()));
             self.mux.give_up(id);
         }
     }

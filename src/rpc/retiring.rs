@@ -28,9 +28,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ) -> Result<(), Error<T::Failure>> {
         self.hang_up();
         if !self.state.lock().is_idle() {
-            self.sched.hold_clock().map_err(|_| Error::InUse)?;
+            self.sched.acquire_timer().map_err(|_| Error::InUse)?;
             let left = self.wait_for_all_to_leave(deadline);
-            self.sched.release_clock();
+            self.sched.release_timer();
             left?;
         }
         let mut from = 0;

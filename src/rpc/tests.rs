@@ -292,7 +292,7 @@ fn a_task_that_loses_interest_leaves_nothing() {
     assert_eq!(mux.outstanding(), 1, "the tag is held");
     mux.start((0, 2)).map(drop).expect("a call");
     assert_eq!(mux.rpc_timeout((0, 3), std::time::Duration::ZERO), Err(Error::TimedOut));
-    assert_eq!(mux.tasks.take(0).map(drop), None);
+    assert_eq!(mux.wakers.take(0).map(drop), None);
 }
 
 #[test]

@@ -30,7 +30,7 @@ struct Clock<'a, S: Sched>(&'a S);
 
 impl<'a, S: Sched> Clock<'a, S> {
     fn hold<F>(sched: &'a S) -> Result<Clock<'a, S>, Error<F>> {
-        match sched.hold_clock() {
+        match sched.acquire_timer() {
             Ok(()) => Ok(Clock(sched)),
             Err(not_started) => Err(Error::NoClock(not_started.0)),
         }
@@ -39,7 +39,7 @@ impl<'a, S: Sched> Clock<'a, S> {
 
 impl<S: Sched> Drop for Clock<'_, S> {
     fn drop(&mut self) {
-        self.0.release_clock();
+        self.0.release_timer();
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use parking_lot::lock_api::{GuardNoSend, RawMutex};
 
-use super::{Parker, clock, errno_place};
+use super::{Parker, clock, errno_ptr};
 
 /// Sleeps while `word` holds `value`, and no longer than `at_most`; may return for no reason. errno is
 /// left alone: what it says is of no interest to a program.
@@ -19,7 +19,7 @@ fn wait(word: *const AtomicU32, value: u32, at_most: Option<&libc::timespec>) {
     // SAFETY: the kernel reads the word at an address that the caller keeps valid, and gives
     // EFAULT for one that is not; the time is nil or a timespec.
     unsafe {
-        let errno = errno_place();
+        let errno = errno_ptr();
         let before = errno.read();
         let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
         libc::syscall(libc::SYS_futex, word, wait, value, at_most);
@@ -69,7 +69,7 @@ mod single {
 /// Whether this thread is the only one of the process, as far as the C library knows, which makes the threads:
 /// then there is no other before this one goes on. Nor does a scheduler switch tasks here: mux.h says where.
 #[inline]
-fn is_alone() -> bool {
+fn is_single_threaded() -> bool {
     #[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
     {
         // SAFETY: the address of a variable of the C library, which that writes when threads come and go.
@@ -81,16 +81,16 @@ fn is_alone() -> bool {
     }
 }
 
-const FREE: u32 = 0;
-const HELD: u32 = 1;
+const UNLOCKED: u32 = 0;
+const LOCKED: u32 = 1;
 /// Held, and somebody may be asleep.
-const WANTED: u32 = 2;
+const CONTENDED: u32 = 2;
 
 /// How often to look again before sleeping: the lock is held for less than a system call takes.
-const LOOKS: u32 = 100;
+const SPINS: u32 = 100;
 
 /// How long one sleeps at a time for a [`Lock`].
-const NAP: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+const LOCK_SLEEP: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// The lock on the machine's state. Its memory may be freed by whoever takes it next.
 ///
@@ -108,44 +108,45 @@ pub struct Lock {
 
 /// A number with a cache line of its own.
 #[repr(align(64))]
-struct Count(AtomicU32);
+struct PaddedCount(AtomicU32);
 
-const COUNTS: usize = 32;
+const SLEEPER_COUNTS: usize = 32;
 
-static SLEEPERS: [Count; COUNTS] = [const { Count(AtomicU32::new(0)) }; COUNTS];
+static SLEEPERS: [PaddedCount; SLEEPER_COUNTS] =
+    [const { PaddedCount(AtomicU32::new(0)) }; SLEEPER_COUNTS];
 
-// SAFETY: one holder at a time: FREE becomes HELD by one exchange only, or, where there is one thread, by a
-// load and a store that nothing comes between; and only unlock makes it FREE.
+// SAFETY: one holder at a time: UNLOCKED becomes LOCKED by one exchange only, or, where there is one thread, by a
+// load and a store that nothing comes between; and only unlock makes it UNLOCKED.
 unsafe impl RawMutex for Lock {
     #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api begins a lock")]
-    const INIT: Lock = Lock { word: AtomicU32::new(FREE) };
+    const INIT: Lock = Lock { word: AtomicU32::new(UNLOCKED) };
     type GuardMarker = GuardNoSend;
 
     #[inline]
     fn lock(&self) {
         if !self.try_lock() {
-            self.lock_wanted();
+            self.lock_contended();
         }
     }
 
     #[inline]
     fn try_lock(&self) -> bool {
-        if is_alone() {
+        if is_single_threaded() {
             // Half of what the library itself costs in memory is exchanges, where they are needed.
-            let free = self.word.load(Relaxed) == FREE;
+            let free = self.word.load(Relaxed) == UNLOCKED;
             if free {
-                self.word.store(HELD, Relaxed);
+                self.word.store(LOCKED, Relaxed);
             }
             return free;
         }
-        self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok()
+        self.word.compare_exchange(UNLOCKED, LOCKED, Acquire, Relaxed).is_ok()
     }
 
     #[inline]
     unsafe fn unlock(&self) {
         let word = &raw const self.word;
         let sleepers = self.sleepers();
-        self.word.store(FREE, Release);
+        self.word.store(UNLOCKED, Release);
         if sleepers.load(Relaxed) != 0 {
             wake(word);
         }
@@ -154,9 +155,9 @@ unsafe impl RawMutex for Lock {
 
 impl Lock {
     #[cold]
-    fn lock_wanted(&self) {
-        for _ in 0..LOOKS {
-            if self.word.load(Relaxed) == FREE && self.try_lock() {
+    fn lock_contended(&self) {
+        for _ in 0..SPINS {
+            if self.word.load(Relaxed) == UNLOCKED && self.try_lock() {
                 return;
             }
             std::hint::spin_loop();
@@ -164,7 +165,7 @@ impl Lock {
         let sleepers = self.sleepers();
         sleepers.fetch_add(1, SeqCst);
         while !self.try_lock() {
-            wait(&raw const self.word, HELD, Some(&NAP));
+            wait(&raw const self.word, LOCKED, Some(&LOCK_SLEEP));
         }
         sleepers.fetch_sub(1, Relaxed);
     }
@@ -173,43 +174,43 @@ impl Lock {
     #[inline]
     fn sleepers(&self) -> &'static AtomicU32 {
         // A Mux is larger than this, so neighbours in memory differ.
-        &SLEEPERS[((&raw const self.word).addr() / 256) % COUNTS].0
+        &SLEEPERS[((&raw const self.word).addr() / 256) % SLEEPER_COUNTS].0
     }
 }
 
 /// A lock whose memory may be freed by whoever takes it next: letting go of it is its last use.
 pub struct LastLock(AtomicU32);
 
-// SAFETY: one holder at a time: FREE becomes HELD or WANTED by one exchange only, and only unlock
-// makes it FREE.
+// SAFETY: one holder at a time: UNLOCKED becomes LOCKED or CONTENDED by one exchange only, and only unlock
+// makes it UNLOCKED.
 unsafe impl RawMutex for LastLock {
     #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api begins a lock")]
-    const INIT: LastLock = LastLock(AtomicU32::new(FREE));
+    const INIT: LastLock = LastLock(AtomicU32::new(UNLOCKED));
     type GuardMarker = GuardNoSend;
 
     fn lock(&self) {
         if self.try_lock() {
             return;
         }
-        while self.0.swap(WANTED, Acquire) != FREE {
-            wait(&raw const self.0, WANTED, None);
+        while self.0.swap(CONTENDED, Acquire) != UNLOCKED {
+            wait(&raw const self.0, CONTENDED, None);
         }
     }
 
     fn try_lock(&self) -> bool {
-        self.0.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok()
+        self.0.compare_exchange(UNLOCKED, LOCKED, Acquire, Relaxed).is_ok()
     }
 
     unsafe fn unlock(&self) {
         let word = &raw const self.0;
-        if self.0.swap(FREE, Release) == WANTED {
+        if self.0.swap(UNLOCKED, Release) == CONTENDED {
             wake(word);
         }
     }
 }
 
 /// That many nanoseconds.
-fn span(nanoseconds: u64) -> libc::timespec {
+fn timespec(nanoseconds: u64) -> libc::timespec {
     const SECOND: u64 = 1_000_000_000;
     libc::timespec {
         tv_sec: (nanoseconds / SECOND) as libc::time_t,
@@ -219,21 +220,21 @@ fn span(nanoseconds: u64) -> libc::timespec {
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
-const CALLED: u32 = 2;
+const UNPARKED: u32 = 2;
 
 /// Sleeps one caller.
-pub struct Bunk(AtomicU32);
+pub struct FutexParker(AtomicU32);
 
-impl Bunk {
-    pub const fn new() -> Bunk {
-        Bunk(AtomicU32::new(AWAKE))
+impl FutexParker {
+    pub const fn new() -> FutexParker {
+        FutexParker(AtomicU32::new(AWAKE))
     }
 }
 
-// SAFETY: park returns only when it has read CALLED, which only unpark writes, with Release; after
+// SAFETY: park returns only when it has read UNPARKED, which only unpark writes, with Release; after
 // that write unpark uses the address alone.
-unsafe impl Parker for Bunk {
-    unsafe fn park(this: *const Bunk) {
+unsafe impl Parker for FutexParker {
+    unsafe fn park(this: *const FutexParker) {
         // SAFETY: the caller keeps it alive until this returns.
         let word = unsafe { &(*this).0 };
         // It is asleep already when a time has come before.
@@ -243,7 +244,7 @@ unsafe impl Parker for Bunk {
         }
     }
 
-    unsafe fn park_until(this: *const Bunk, deadline: u64) -> bool {
+    unsafe fn park_until(this: *const FutexParker, deadline: u64) -> bool {
         // SAFETY: the caller keeps it alive until this returns.
         let word = unsafe { &(*this).0 };
         let _ = word.compare_exchange(AWAKE, ASLEEP, Acquire, Acquire);
@@ -252,16 +253,16 @@ unsafe impl Parker for Bunk {
             if now >= deadline {
                 return false;
             }
-            wait(word, ASLEEP, Some(&span(deadline - now)));
+            wait(word, ASLEEP, Some(&timespec(deadline - now)));
         }
         true
     }
 
-    unsafe fn unpark(this: *const Bunk) {
-        // SAFETY: alive until the sleeper sees CALLED; from then on, only its address is used.
+    unsafe fn unpark(this: *const FutexParker) {
+        // SAFETY: alive until the sleeper sees UNPARKED; from then on, only its address is used.
         let word = unsafe { &raw const (*this).0 };
         // SAFETY: as above.
-        if unsafe { (*word).swap(CALLED, Release) } == ASLEEP {
+        if unsafe { (*word).swap(UNPARKED, Release) } == ASLEEP {
             wake(word);
         }
     }

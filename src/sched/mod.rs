@@ -4,25 +4,25 @@
 //! in the kernel ([`native`]). Under plan9port's libthread it is a coroutine, and sleeping in the
 //! kernel would stop every other coroutine of its proc, perhaps the very one that it waits for, so
 //! there it sleeps by the program's own rsleep ([`plan9`]). A program with a scheduler of its own hands
-//! in a table of functions ([`own`]). [`host`] chooses at run time. A model checker is one more
+//! in a table of functions ([`custom`]). [`dispatch`] chooses at run time. A model checker is one more
 //! [`Sched`].
 //!
 //! Only sleeping needs the seam. The lock on the machine's state is a plain one everywhere: it is
 //! held for some dozen instructions and never across a callback or a switch.
 
-mod alarm;
 pub mod clock;
+pub mod custom;
+pub mod dispatch;
 #[cfg(all(target_os = "linux", not(mux_parking_lot)))]
 mod futex;
-pub mod host;
 pub mod native;
-pub mod own;
 #[cfg(any(test, mux_parking_lot, not(target_os = "linux")))]
 mod parking;
 pub mod plan9;
+pub mod ready_fd;
 pub mod shared;
-pub mod signal;
-pub mod tasks;
+mod timer;
+pub mod wakers;
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -66,7 +66,7 @@ use libc::__errno_location as errno_location;
 use libc::__error as errno_location;
 
 /// Where the calling thread's errno is; good as long as the thread is.
-pub(crate) fn errno_place() -> *mut std::ffi::c_int {
+pub(crate) fn errno_ptr() -> *mut std::ffi::c_int {
     // SAFETY: it takes nothing, and answers that address.
     unsafe { errno_location() }
 }
@@ -74,11 +74,11 @@ pub(crate) fn errno_place() -> *mut std::ffi::c_int {
 /// The calling thread's errno.
 fn errno() -> std::ffi::c_int {
     // SAFETY: the address of this thread's own variable.
-    unsafe { *errno_place() }
+    unsafe { *errno_ptr() }
 }
 
 /// What a proc runs: a function and its argument, as C has them.
-pub struct Proc {
+pub struct ProcMain {
     /// Runs until the proc ends.
     pub main: unsafe extern "C" fn(*mut c_void),
     /// What it is given.
@@ -87,7 +87,7 @@ pub struct Proc {
 
 /// A proc could not be started; the operating system's error number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotStarted(pub i32);
+pub struct SchedError(pub i32);
 
 /// A way to schedule callers.
 pub trait Sched {
@@ -96,22 +96,22 @@ pub trait Sched {
     /// What sleeps a caller.
     type Parker: Parker;
     /// Where the wakers of async tasks are kept.
-    type Tasks: tasks::Tasks;
+    type Wakers: wakers::WakerStore;
 
     /// A parker for the calling task.
     fn parker(&self) -> Self::Parker;
 
     /// Whether the calling task can sleep until some time; sees to it that it can until
-    /// [`release_clock`](Sched::release_clock).
+    /// [`release_timer`](Sched::release_timer).
     ///
     /// # Errors
     /// That it can not.
-    fn hold_clock(&self) -> Result<(), NotStarted> {
+    fn acquire_timer(&self) -> Result<(), SchedError> {
         Ok(())
     }
 
     /// The calling task sleeps no more until some time.
-    fn release_clock(&self) {}
+    fn release_timer(&self) {}
 
     /// Starts a proc that runs `proc` and is never waited for.
     ///
@@ -120,57 +120,57 @@ pub trait Sched {
     ///
     /// # Safety
     /// `proc.main` may be called with `proc.arg`, once, from another thread.
-    unsafe fn start(&self, proc: Proc) -> Result<(), NotStarted>;
+    unsafe fn start(&self, proc: ProcMain) -> Result<(), SchedError>;
 }
 
-/// Sleeps until somebody uses the [`Handle`] that `publish` is given, and answers what it says;
+/// Sleeps until somebody uses the [`WakeHandle`] that `publish` is given, and answers what it says;
 /// `None` when the handle was dropped instead.
 ///
 /// The sleeper's memory is its own stack: nothing is allocated, and nothing can be lost, since this
 /// does not return before the handle has been used or dropped.
 #[inline]
-pub fn sleep<S: Sched, V>(sched: &S, publish: impl FnOnce(Handle<V, S::Parker>)) -> Option<V> {
-    let bed = Bed { parker: sched.parker(), said: Cell::new(None) };
+pub fn sleep<S: Sched, V>(sched: &S, publish: impl FnOnce(WakeHandle<V, S::Parker>)) -> Option<V> {
+    let waiter = Waiter { parker: sched.parker(), value: Cell::new(None) };
     {
         // Parks when it is dropped, so even if `publish` were to unwind.
-        let _parked = Parked(&bed.parker);
-        publish(Handle(NonNull::from(&bed)));
+        let _park_on_drop = ParkOnDrop(&waiter.parker);
+        publish(WakeHandle(NonNull::from(&waiter)));
     }
-    bed.said.into_inner()
+    waiter.value.into_inner()
 }
 
-/// As [`sleep`], but `on_time` is called when the clock shows `deadline` before the handle is used, and
+/// As [`sleep`], but `on_deadline` is called when the clock shows `deadline` before the handle is used, and
 /// says how long to sleep on: until another time, or [`NEVER`](clock::NEVER). The caller has the
 /// scheduler's clock.
 pub fn sleep_until<S: Sched, V>(
     sched: &S,
     mut deadline: u64,
-    publish: impl FnOnce(Handle<V, S::Parker>),
-    mut on_time: impl FnMut() -> u64,
+    publish: impl FnOnce(WakeHandle<V, S::Parker>),
+    mut on_deadline: impl FnMut() -> u64,
 ) -> Option<V> {
-    let bed = Bed { parker: sched.parker(), said: Cell::new(None) };
+    let waiter = Waiter { parker: sched.parker(), value: Cell::new(None) };
     {
-        let _parked = Parked(&bed.parker);
-        publish(Handle(NonNull::from(&bed)));
+        let _park_on_drop = ParkOnDrop(&waiter.parker);
+        publish(WakeHandle(NonNull::from(&waiter)));
         while deadline != clock::NEVER {
             // SAFETY: the parker is borrowed, so it is alive and in its place.
-            if unsafe { S::Parker::park_until(&raw const bed.parker, deadline) } {
+            if unsafe { S::Parker::park_until(&raw const waiter.parker, deadline) } {
                 break;
             }
-            deadline = on_time();
+            deadline = on_deadline();
         }
     }
-    bed.said.into_inner()
+    waiter.value.into_inner()
 }
 
-struct Bed<V, P> {
+struct Waiter<V, P> {
     parker: P,
-    said: Cell<Option<V>>,
+    value: Cell<Option<V>>,
 }
 
-struct Parked<'a, P: Parker>(&'a P);
+struct ParkOnDrop<'a, P: Parker>(&'a P);
 
-impl<P: Parker> Drop for Parked<'_, P> {
+impl<P: Parker> Drop for ParkOnDrop<'_, P> {
     fn drop(&mut self) {
         // SAFETY: the parker is borrowed, so it is alive and in its place. It may have been unparked
         // already, and then returns at once.
@@ -179,25 +179,25 @@ impl<P: Parker> Drop for Parked<'_, P> {
 }
 
 /// The right to wake one sleeper, once, with something to say.
-pub struct Handle<V, P: Parker>(NonNull<Bed<V, P>>);
+pub struct WakeHandle<V, P: Parker>(NonNull<Waiter<V, P>>);
 
 // SAFETY: it is used from one thread at a time, like any owned value; what it hands over is a V,
 // and Parker's contract makes that visible to the sleeper, in whichever thread.
-unsafe impl<V: Send, P: Parker> Send for Handle<V, P> {}
+unsafe impl<V: Send, P: Parker> Send for WakeHandle<V, P> {}
 
-impl<V, P: Parker> Handle<V, P> {
+impl<V, P: Parker> WakeHandle<V, P> {
     /// Wakes the sleeper, which finds `value`.
     #[inline]
     pub fn wake(self, value: V) {
         // SAFETY: the sleeper does not leave before `unpark` (which is the drop of self, below), so
-        // the bed is alive; and it does not look at what is said before then, so nobody else does.
-        unsafe { self.0.as_ref().said.with_mut(|said| *said = Some(value)) };
+        // the waiter is alive; and it does not look at what is said before then, so nobody else does.
+        unsafe { self.0.as_ref().value.with_mut(|place| *place = Some(value)) };
     }
 }
 
-impl<V, P: Parker> Drop for Handle<V, P> {
+impl<V, P: Parker> Drop for WakeHandle<V, P> {
     fn drop(&mut self) {
-        // SAFETY: the bed is alive until its park returns, which it does not before this unpark;
+        // SAFETY: the waiter is alive until its park returns, which it does not before this unpark;
         // a handle is not copied, so this is the only one. No reference is made to the parker, whose
         // memory may go while `unpark` runs.
         unsafe { P::unpark(&raw const (*self.0.as_ptr()).parker) };

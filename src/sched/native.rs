@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use super::{NotStarted, Proc, Sched};
+use super::{ProcMain, Sched, SchedError};
 
 #[cfg(all(target_os = "linux", not(mux_parking_lot)))]
 pub(super) use super::futex as sys;
@@ -17,19 +17,22 @@ pub struct Native;
 pub type LastLock = sys::LastLock;
 
 /// Sleeps a thread.
-pub type Bunk = sys::Bunk;
+#[cfg(all(target_os = "linux", not(mux_parking_lot)))]
+pub type ThreadParker = sys::FutexParker;
+#[cfg(any(mux_parking_lot, not(target_os = "linux")))]
+pub type ThreadParker = sys::CondvarParker;
 
 impl Sched for Native {
     type Lock = sys::Lock;
-    type Parker = Bunk;
-    type Tasks = super::tasks::Wakers;
+    type Parker = ThreadParker;
+    type Wakers = super::wakers::WakerTable;
 
     #[inline]
-    fn parker(&self) -> Bunk {
-        Bunk::new()
+    fn parker(&self) -> ThreadParker {
+        ThreadParker::new()
     }
 
-    unsafe fn start(&self, proc: Proc) -> Result<(), NotStarted> {
+    unsafe fn start(&self, proc: ProcMain) -> Result<(), SchedError> {
         // SAFETY: the caller's promise.
         unsafe { start_thread(proc) }
     }
@@ -42,13 +45,13 @@ impl Sched for Native {
 ///
 /// # Safety
 /// `proc.main` may be called with `proc.arg`, once, from another thread.
-unsafe fn start_thread(proc: Proc) -> Result<(), NotStarted> {
+unsafe fn start_thread(proc: ProcMain) -> Result<(), SchedError> {
     // SAFETY: plain C calls on variables of our own; `carry` hands main and arg over, and is freed
     // by whichever side is left with it.
     unsafe {
-        let carry: *mut Proc = libc::malloc(size_of::<Proc>()).cast();
+        let carry: *mut ProcMain = libc::malloc(size_of::<ProcMain>()).cast();
         if carry.is_null() {
-            return Err(NotStarted(libc::ENOMEM));
+            return Err(SchedError(libc::ENOMEM));
         }
         carry.write(proc);
         let mut attr = std::mem::zeroed();
@@ -79,14 +82,14 @@ unsafe fn start_thread(proc: Proc) -> Result<(), NotStarted> {
             return Ok(());
         }
         libc::free(carry.cast());
-        Err(NotStarted(error))
+        Err(SchedError(error))
     }
 }
 
 extern "C" fn thread_main(carry: *mut c_void) -> *mut c_void {
     // SAFETY: `start_thread` allocated it, wrote it, and gave it to this thread alone.
     unsafe {
-        let proc: Proc = carry.cast::<Proc>().read();
+        let proc: ProcMain = carry.cast::<ProcMain>().read();
         libc::free(carry);
         (proc.main)(proc.arg);
     }

@@ -14,8 +14,8 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
 
-use super::alarm::{self, Alarm};
-use super::{NotStarted, Parker, Proc};
+use super::timer::{self, Timer};
+use super::{Parker, ProcMain, SchedError};
 
 /// The stack that a proc gets, in bytes, where libthread heeds it: the callbacks run on it.
 const STACK: c_uint = 256 * 1024;
@@ -47,7 +47,7 @@ type WerrstrFn = unsafe extern "C" fn(*const c_char, ...);
 
 /// The program's functions, in the order of the table below; nil for one that it does not have.
 #[repr(C)]
-struct Table {
+struct Lib9 {
     qlock: Option<unsafe extern "C" fn(*mut QLock)>,
     qunlock: Option<unsafe extern "C" fn(*mut QLock)>,
     rsleep: Option<unsafe extern "C" fn(*mut Rendez)>,
@@ -89,10 +89,10 @@ std::arch::global_asm!(
     ".weak _threadsetsysproc",
     ".pushsection .data.rel.ro.mux_plan9,\"aw\",%progbits",
     ".balign 8",
-    ".globl _ZN3mux5sched5plan95TABLEE",
-    ".hidden _ZN3mux5sched5plan95TABLEE",
-    ".type _ZN3mux5sched5plan95TABLEE,%object",
-    "_ZN3mux5sched5plan95TABLEE:",
+    ".globl _ZN3mux5sched5plan94LIB9E",
+    ".hidden _ZN3mux5sched5plan94LIB9E",
+    ".type _ZN3mux5sched5plan94LIB9E,%object",
+    "_ZN3mux5sched5plan94LIB9E:",
     concat!(word!(), "qlock"),
     concat!(word!(), "qunlock"),
     concat!(word!(), "rsleep"),
@@ -102,18 +102,18 @@ std::arch::global_asm!(
     concat!(word!(), "_rsleep"),
     concat!(word!(), "_threadproc"),
     concat!(word!(), "_threadsetsysproc"),
-    ".size _ZN3mux5sched5plan95TABLEE, .-_ZN3mux5sched5plan95TABLEE",
+    ".size _ZN3mux5sched5plan94LIB9E, .-_ZN3mux5sched5plan94LIB9E",
     ".popsection",
 );
 
 #[cfg(target_os = "linux")]
 unsafe extern "C" {
-    #[link_name = "_ZN3mux5sched5plan95TABLEE"]
-    safe static TABLE: Table;
+    #[link_name = "_ZN3mux5sched5plan94LIB9E"]
+    safe static LIB9: Lib9;
 }
 
 #[cfg(not(target_os = "linux"))]
-static TABLE: Table = Table {
+static LIB9: Lib9 = Lib9 {
     qlock: None,
     qunlock: None,
     rsleep: None,
@@ -126,7 +126,7 @@ static TABLE: Table = Table {
 };
 
 // SAFETY: the table is constant, and the functions in it are for any thread.
-unsafe impl Sync for Table {}
+unsafe impl Sync for Lib9 {}
 
 /// Who is calling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,94 +137,96 @@ pub enum Caller {
     Coroutine,
     /// A thread that libthread did not make, in a program that has it: it can neither sleep as a
     /// coroutine nor wake one.
-    Stranger,
+    ForeignThread,
 }
 
 /// Finds out who is calling.
 #[inline]
 pub fn caller() -> Caller {
-    match TABLE.rsleep_pointer {
+    match LIB9.rsleep_pointer {
         None => Caller::Thread,
-        Some(pointer) => caller_with(pointer),
+        Some(pointer) => caller_with_lib9(pointer),
     }
 }
 
 #[cold]
-fn caller_with(rsleep_pointer: std::ptr::NonNull<*const c_void>) -> Caller {
+fn caller_with_lib9(rsleep_pointer: std::ptr::NonNull<*const c_void>) -> Caller {
     // SAFETY: it is the address of lib9's variable `_rsleep`, which libthread sets once, before the
     // program's own code runs.
     if unsafe { rsleep_pointer.as_ptr().read_volatile() }.is_null() {
         return Caller::Thread;
     }
-    let Table { qlock: Some(_), qunlock: Some(_), rsleep: Some(_), rwakeup: Some(_), .. } = TABLE
+    let Lib9 { qlock: Some(_), qunlock: Some(_), rsleep: Some(_), rwakeup: Some(_), .. } = LIB9
     else {
         return Caller::Thread;
     };
-    match TABLE.threadproc {
+    match LIB9.threadproc {
         // SAFETY: libthread's function, which takes nothing and answers the caller's proc.
-        Some(threadproc) if unsafe { threadproc() }.is_null() => Caller::Stranger,
+        Some(threadproc) if unsafe { threadproc() }.is_null() => Caller::ForeignThread,
         _ => Caller::Coroutine,
     }
 }
 
 /// Sleeps a coroutine. Only to be made when [`caller`] says that it is one.
-pub struct Bunk(UnsafeCell<Rest>);
+pub struct CoroutineParker(UnsafeCell<RendezState>);
 
-pub(super) struct Rest {
+pub(super) struct RendezState {
     lock: QLock,
     rendez: Rendez,
-    called: bool,
+    unparked: bool,
     /// Its alarm has rung.
-    rung: bool,
+    timer_fired: bool,
 }
 
-impl Rest {
+impl RendezState {
     /// Sleeps until the one or the other is so; answers whether it has been called.
     ///
     /// # Safety
-    /// `rest` is alive until this returns; the caller is a coroutine.
-    unsafe fn sleep(rest: *mut Rest, done: impl Fn(bool, bool) -> bool) -> bool {
-        let (Some(qlock), Some(qunlock), Some(rsleep)) = (TABLE.qlock, TABLE.qunlock, TABLE.rsleep)
+    /// `state` is alive until this returns; the caller is a coroutine.
+    unsafe fn sleep(state: *mut RendezState, done: impl Fn(bool, bool) -> bool) -> bool {
+        let (Some(qlock), Some(qunlock), Some(rsleep)) = (LIB9.qlock, LIB9.qunlock, LIB9.rsleep)
         else {
             return true;
         };
         // SAFETY: the rest is alive and in its place until this returns; the caller is a coroutine
         // of the program's libthread, whose functions these are.
         unsafe {
-            let lock = &raw mut (*rest).lock;
+            let lock = &raw mut (*state).lock;
             qlock(lock);
-            (*rest).rendez.lock = lock;
-            while !done((&raw const (*rest).called).read(), (&raw const (*rest).rung).read()) {
-                rsleep(&raw mut (*rest).rendez);
+            (*state).rendez.lock = lock;
+            while !done(
+                (&raw const (*state).unparked).read(),
+                (&raw const (*state).timer_fired).read(),
+            ) {
+                rsleep(&raw mut (*state).rendez);
             }
-            let called = (&raw const (*rest).called).read();
+            let unparked = (&raw const (*state).unparked).read();
             qunlock(lock);
-            called
+            unparked
         }
     }
 
     /// Sets a flag, and wakes the sleeper.
     ///
     /// # Safety
-    /// `rest` is alive until the sleeper has found the flag and has the qlock, which it gets from the
+    /// `state` is alive until the sleeper has found the flag and has the qlock, which it gets from the
     /// qunlock here.
-    unsafe fn wake(rest: *mut Rest, flag: *mut bool) {
-        let (Some(qlock), Some(qunlock), Some(rwakeup)) =
-            (TABLE.qlock, TABLE.qunlock, TABLE.rwakeup)
+    unsafe fn wake(state: *mut RendezState, flag: *mut bool) {
+        let (Some(qlock), Some(qunlock), Some(rwakeup)) = (LIB9.qlock, LIB9.qunlock, LIB9.rwakeup)
         else {
             return;
         };
         // SAFETY: the caller's promise.
         unsafe {
-            let lock = &raw mut (*rest).lock;
+            let lock = &raw mut (*state).lock;
             qlock(lock);
             // Not when it is there: a sleeper whom the other waker has woken reads it in rsleep, before
             // it has the qlock again.
-            if (*rest).rendez.lock.is_null() {
-                (*rest).rendez.lock = lock;
+            if (*state).rendez.lock.is_null() {
+                (*state).rendez.lock = lock;
             }
             flag.write(true);
-            rwakeup(&raw mut (*rest).rendez);
+            rwakeup(&raw mut (*state).rendez);
             qunlock(lock);
         }
     }
@@ -233,54 +235,55 @@ impl Rest {
     ///
     /// # Safety
     /// The sleeper waits for this before it leaves.
-    pub(super) unsafe fn ring(rest: *mut Rest) {
+    pub(super) unsafe fn fire(state: *mut RendezState) {
         // SAFETY: the caller's promise; only an address is made.
-        unsafe { Rest::wake(rest, &raw mut (*rest).rung) }
+        unsafe { RendezState::wake(state, &raw mut (*state).timer_fired) }
     }
 }
 
-impl Bunk {
-    pub(super) fn new() -> Bunk {
+impl CoroutineParker {
+    pub(super) fn new() -> CoroutineParker {
         let nil = std::ptr::null_mut();
         let lock = Lock { init: 0, mutex: MaybeUninit::zeroed(), held: 0 };
-        Bunk(UnsafeCell::new(Rest {
+        CoroutineParker(UnsafeCell::new(RendezState {
             lock: QLock { lock, owner: nil, waiting: [nil; 2] },
             rendez: Rendez { lock: nil.cast(), waiting: [nil; 2] },
-            called: false,
-            rung: false,
+            unparked: false,
+            timer_fired: false,
         }))
     }
 }
 
 // SAFETY: the flags are read and written under the qlock, which makes them visible; park returns only
 // when it has found its own set and has had the qlock back from unpark, whose last use of it that is.
-unsafe impl Parker for Bunk {
-    unsafe fn park(this: *const Bunk) {
+unsafe impl Parker for CoroutineParker {
+    unsafe fn park(this: *const CoroutineParker) {
         // SAFETY: the caller keeps it alive until this returns.
-        unsafe { Rest::sleep((*this).0.get(), |called, _| called) };
+        unsafe { RendezState::sleep((*this).0.get(), |unparked, _| unparked) };
     }
 
-    unsafe fn park_until(this: *const Bunk, deadline: u64) -> bool {
+    unsafe fn park_until(this: *const CoroutineParker, deadline: u64) -> bool {
         // SAFETY: the caller keeps it alive until this returns, and this does not before the alarm is
         // off the list, or has rung.
         unsafe {
-            let rest = (*this).0.get();
-            let mut alarm = Alarm::new(deadline, rest);
-            alarm::set(&raw mut alarm);
-            let mut called = Rest::sleep(rest, |called, rung| called || rung);
-            if !alarm::unset(&raw mut alarm) {
-                called = Rest::sleep(rest, |_, rung| rung);
-                (*rest).rung = false;
+            let state = (*this).0.get();
+            let mut timer = Timer::new(deadline, state);
+            timer::arm(&raw mut timer);
+            let mut unparked =
+                RendezState::sleep(state, |unparked, timer_fired| unparked || timer_fired);
+            if !timer::disarm(&raw mut timer) {
+                unparked = RendezState::sleep(state, |_, timer_fired| timer_fired);
+                (*state).timer_fired = false;
             }
-            called
+            unparked
         }
     }
 
-    unsafe fn unpark(this: *const Bunk) {
-        // SAFETY: the rest is alive until the sleeper has found `called` and has the qlock.
+    unsafe fn unpark(this: *const CoroutineParker) {
+        // SAFETY: the rest is alive until the sleeper has found `unparked` and has the qlock.
         unsafe {
-            let rest = (*this).0.get();
-            Rest::wake(rest, &raw mut (*rest).called);
+            let state = (*this).0.get();
+            RendezState::wake(state, &raw mut (*state).unparked);
         }
     }
 }
@@ -289,20 +292,20 @@ unsafe impl Parker for Bunk {
 ///
 /// # Safety
 /// `proc.main` may be called with `proc.arg`, once, from another thread.
-pub unsafe fn start(proc: Proc) -> Result<(), NotStarted> {
-    let Some(proccreate) = TABLE.proccreate else {
-        return Err(NotStarted(libc::ENOSYS));
+pub unsafe fn start_proc(proc: ProcMain) -> Result<(), SchedError> {
+    let Some(proccreate) = LIB9.proccreate else {
+        return Err(SchedError(libc::ENOSYS));
     };
     // SAFETY: libthread's function; the caller's promise. It answers the thread's id, or less than 0.
     if unsafe { proccreate(proc.main, proc.arg, STACK) } < 0 {
-        return Err(NotStarted(libc::EAGAIN));
+        return Err(SchedError(libc::EAGAIN));
     }
     Ok(())
 }
 
 /// The calling proc, one of libthread's, is not among those that keep the program from its end.
 pub fn set_sysproc() {
-    if let Some(threadsetsysproc) = TABLE.threadsetsysproc {
+    if let Some(threadsetsysproc) = LIB9.threadsetsysproc {
         // SAFETY: libthread's function, which takes nothing, called by a proc of its own.
         unsafe { threadsetsysproc() };
     }
@@ -310,5 +313,5 @@ pub fn set_sysproc() {
 
 /// lib9's werrstr, where the program has it: sets the error string by a printf-like format.
 pub fn werrstr() -> Option<WerrstrFn> {
-    TABLE.werrstr
+    LIB9.werrstr
 }

@@ -2,22 +2,22 @@
 
 use std::sync::mpsc;
 
-use super::{Handle, NotStarted, Parker, Proc, Sched, native, parking, sleep};
+use super::{Parker, ProcMain, Sched, SchedError, WakeHandle, native, parking, sleep};
 
 /// parking_lot's side, which this system would not choose by itself.
 struct Parking;
 
 impl Sched for Parking {
     type Lock = parking_lot::RawMutex;
-    type Parker = parking::Bunk;
-    type Tasks = super::tasks::NoTasks;
+    type Parker = parking::CondvarParker;
+    type Wakers = super::wakers::NoWakers;
 
-    fn parker(&self) -> parking::Bunk {
-        parking::Bunk::new()
+    fn parker(&self) -> parking::CondvarParker {
+        parking::CondvarParker::new()
     }
 
-    unsafe fn start(&self, _: Proc) -> Result<(), NotStarted> {
-        Err(NotStarted(libc::ENOSYS))
+    unsafe fn start(&self, _: ProcMain) -> Result<(), SchedError> {
+        Err(SchedError(libc::ENOSYS))
     }
 }
 
@@ -25,7 +25,7 @@ fn ping_pong<S: Sched + Sync>(sched: &S)
 where
     S::Parker: Parker + 'static,
 {
-    let (send, recv) = mpsc::channel::<(Handle<u32, S::Parker>, u32)>();
+    let (send, recv) = mpsc::channel::<(WakeHandle<u32, S::Parker>, u32)>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for (handle, n) in recv {
@@ -61,7 +61,7 @@ fn a_wake_before_the_sleep_is_not_lost() {
 
 #[test]
 fn the_sleeper_outlives_its_handle_even_when_publishing_unwinds() {
-    let (send, recv) = mpsc::channel::<Handle<u32, native::Bunk>>();
+    let (send, recv) = mpsc::channel::<WakeHandle<u32, native::ThreadParker>>();
     std::thread::scope(|scope| {
         scope.spawn(move || recv.recv().unwrap().wake(1));
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -84,7 +84,7 @@ fn a_started_proc_runs_its_function() {
     let (send, recv) = mpsc::channel::<u32>();
     let arg = Box::into_raw(Box::new(send)).cast();
     // SAFETY: main takes the box, once.
-    unsafe { native::Native.start(Proc { main, arg }) }.unwrap();
+    unsafe { native::Native.start(ProcMain { main, arg }) }.unwrap();
     assert_eq!(recv.recv().unwrap(), 3);
 }
 
@@ -120,7 +120,7 @@ fn leaves_errno_alone<P: Parker>(new: impl Fn() -> P) {
     let parker = new();
     // SAFETY: the place of this thread's errno; the parker stays until it has returned.
     unsafe {
-        *super::errno_place() = 4711;
+        *super::errno_ptr() = 4711;
         assert!(!P::park_until(&raw const parker, super::clock::now() + 1_000_000));
         assert_eq!(super::errno(), 4711);
         P::unpark(&raw const parker);
@@ -132,7 +132,7 @@ fn leaves_errno_alone<P: Parker>(new: impl Fn() -> P) {
 #[test]
 fn who_has_slept_finds_errno_as_it_was() {
     leaves_errno_alone(|| native::Native.parker());
-    leaves_errno_alone(parking::Bunk::new);
+    leaves_errno_alone(parking::CondvarParker::new);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn who_has_waited_for_a_lock_finds_errno_as_it_was() {
         for _ in 0..4 {
             scope.spawn(|| {
                 // SAFETY: the place of this thread's errno.
-                unsafe { *super::errno_place() = 4711 };
+                unsafe { *super::errno_ptr() = 4711 };
                 for _ in 0..20_000 {
                     *lock.lock() += 1;
                 }

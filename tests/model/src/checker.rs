@@ -7,29 +7,29 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::lock_api::{GuardNoSend, RawMutex};
 
-use crate::clock::{self, Alarm};
+use crate::clock::{self, Timer};
 use crate::prim;
-use crate::sched::tasks::NoTasks;
-use crate::sched::{NotStarted, Parker, Proc, Sched};
+use crate::sched::wakers::NoWakers;
+use crate::sched::{Parker, ProcMain, Sched, SchedError};
 
 /// What the library shares outside its lock, and its clock.
 pub use crate::clock::now;
 pub use crate::prim::{AtomicU32, Cell};
 
 /// Threads of the checker.
-pub struct Checked;
+pub struct CheckedSched;
 
-impl Sched for Checked {
+impl Sched for CheckedSched {
     type Lock = Lock;
-    type Parker = Bunk;
-    type Tasks = NoTasks;
+    type Parker = ModelParker;
+    type Wakers = NoWakers;
 
-    fn parker(&self) -> Bunk {
-        Bunk(Arc::new(Bed::new()))
+    fn parker(&self) -> ModelParker {
+        ModelParker(Arc::new(WaiterCell::new()))
     }
 
-    unsafe fn start(&self, proc: Proc) -> Result<(), NotStarted> {
-        let Proc { main, arg } = proc;
+    unsafe fn start(&self, proc: ProcMain) -> Result<(), SchedError> {
+        let ProcMain { main, arg } = proc;
         let arg = arg.expose_provenance();
         prim::thread::spawn(move || {
             // SAFETY: the caller of `start` has promised that it may be called, once, from another
@@ -100,76 +100,76 @@ unsafe impl RawMutex for Lock {
 }
 
 /// Sleeps one caller.
-pub struct Bunk(Arc<Bed>);
+pub struct ModelParker(Arc<WaiterCell>);
 
 /// What a sleeper, who wakes it and the clock share. Each has a hold of it, so nobody looks at memory
 /// that is gone, whatever the library does; that the library wakes a sleeper once and no more is for the
 /// assertions to say.
-pub struct Bed {
-    state: prim::Mutex<BedState>,
-    bell: prim::Condvar,
+pub struct WaiterCell {
+    state: prim::Mutex<WaiterState>,
+    condvar: prim::Condvar,
 }
 
-struct BedState {
-    called: bool,
+struct WaiterState {
+    unparked: bool,
     asleep: bool,
 }
 
-impl Bed {
-    fn new() -> Bed {
-        let state = prim::Mutex::new(BedState { called: false, asleep: false });
-        Bed { state, bell: prim::Condvar::new() }
+impl WaiterCell {
+    fn new() -> WaiterCell {
+        let state = prim::Mutex::new(WaiterState { unparked: false, asleep: false });
+        WaiterCell { state, condvar: prim::Condvar::new() }
     }
 
     /// The clock shows what some sleeper in here wanted to see.
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         let state = prim::lock(&self.state);
         if state.asleep {
-            self.bell.notify_one();
+            self.condvar.notify_one();
         }
     }
 }
 
 // SAFETY: park returns only when it finds `called`, under the mutex of which unpark, which set it, has let
 // go by then. What the three share is kept by whoever uses it.
-unsafe impl Parker for Bunk {
-    unsafe fn park(this: *const Bunk) {
+unsafe impl Parker for ModelParker {
+    unsafe fn park(this: *const ModelParker) {
         // SAFETY: the caller keeps it alive until this returns.
-        let bed = unsafe { &(*this).0 };
-        let mut state = prim::lock(&bed.state);
-        while !state.called {
+        let waiter = unsafe { &(*this).0 };
+        let mut state = prim::lock(&waiter.state);
+        while !state.unparked {
             state.asleep = true;
-            state = prim::wait(&bed.bell, state);
+            state = prim::wait(&waiter.condvar, state);
         }
         state.asleep = false;
     }
 
-    unsafe fn park_until(this: *const Bunk, deadline: u64) -> bool {
+    unsafe fn park_until(this: *const ModelParker, deadline: u64) -> bool {
         // SAFETY: the caller keeps it alive until this returns.
-        let bed = unsafe { &(*this).0 };
-        let mut state = prim::lock(&bed.state);
+        let waiter = unsafe { &(*this).0 };
+        let mut state = prim::lock(&waiter.state);
         loop {
-            if state.called {
+            if state.unparked {
                 return true;
             }
-            let alarm = Alarm { deadline, bed: Some(bed.clone()) };
-            if !clock::set(alarm) {
+            let timer = Timer { deadline, waiter: Some(waiter.clone()) };
+            if !clock::set(timer) {
                 return false;
             }
             state.asleep = true;
-            state = prim::wait(&bed.bell, state);
+            state = prim::wait(&waiter.condvar, state);
             state.asleep = false;
         }
     }
 
-    unsafe fn unpark(this: *const Bunk) {
+    unsafe fn unpark(this: *const ModelParker) {
         // SAFETY: the sleeper stays until it finds `called`, which it does not before this is set below.
-        let bed = unsafe { (*this).0.clone() };
-        let mut state = prim::lock(&bed.state);
-        assert!(!state.called, "woken twice");
-        state.called = true;
+        let waiter = unsafe { (*this).0.clone() };
+        let mut state = prim::lock(&waiter.state);
+        assert!(!state.unparked, "woken twice");
+        state.unparked = true;
         if state.asleep {
-            bed.bell.notify_one();
+            waiter.condvar.notify_one();
         }
     }
 }

@@ -4,18 +4,18 @@
 
 use std::sync::Arc;
 
-use crate::checker::Bed;
+use crate::checker::WaiterCell;
 use crate::prim;
 
-/// A time that somebody waits for; asleep, or (without a bed) awake.
-pub struct Alarm {
+/// A time that somebody waits for; asleep, or (without a waiter) awake.
+pub struct Timer {
     pub deadline: u64,
-    pub bed: Option<Arc<Bed>>,
+    pub waiter: Option<Arc<WaiterCell>>,
 }
 
 struct Times {
     now: u64,
-    alarms: Vec<Alarm>,
+    timers: Vec<Timer>,
     /// The clock has nothing to wait for and sleeps.
     idle: bool,
     stopped: bool,
@@ -23,13 +23,13 @@ struct Times {
 
 struct Clock {
     times: prim::Mutex<Times>,
-    bell: prim::Condvar,
+    condvar: prim::Condvar,
 }
 
 prim::lazy_static! {
     static ref CLOCK: Clock = Clock {
-        times: prim::Mutex::new(Times { now: 0, alarms: Vec::new(), idle: false, stopped: false }),
-        bell: prim::Condvar::new(),
+        times: prim::Mutex::new(Times { now: 0, timers: Vec::new(), idle: false, stopped: false }),
+        condvar: prim::Condvar::new(),
     };
 }
 
@@ -39,14 +39,14 @@ pub fn now() -> u64 {
 }
 
 /// The clock will stop there; false when that time has come already.
-pub fn set(alarm: Alarm) -> bool {
+pub fn set(timer: Timer) -> bool {
     let mut times = prim::lock(&CLOCK.times);
-    if times.now >= alarm.deadline {
+    if times.now >= timer.deadline {
         return false;
     }
-    times.alarms.push(alarm);
+    times.timers.push(timer);
     if times.idle {
-        CLOCK.bell.notify_one();
+        CLOCK.condvar.notify_one();
     }
     true
 }
@@ -56,7 +56,7 @@ pub fn stop() {
     let mut times = prim::lock(&CLOCK.times);
     times.stopped = true;
     if times.idle {
-        CLOCK.bell.notify_one();
+        CLOCK.condvar.notify_one();
     }
 }
 
@@ -65,9 +65,9 @@ pub fn run() {
     loop {
         prim::give_way();
         let mut times = prim::lock(&CLOCK.times);
-        while times.alarms.is_empty() && !times.stopped {
+        while times.timers.is_empty() && !times.stopped {
             times.idle = true;
-            times = prim::wait(&CLOCK.bell, times);
+            times = prim::wait(&CLOCK.condvar, times);
             times.idle = false;
         }
         if times.stopped {
@@ -81,14 +81,14 @@ pub fn run() {
 /// Moves the time on, to the next that somebody waits for.
 pub fn strike() {
     let mut times = prim::lock(&CLOCK.times);
-    let Some(next) = times.alarms.iter().map(|alarm| alarm.deadline).min() else { return };
+    let Some(next) = times.timers.iter().map(|timer| timer.deadline).min() else { return };
     times.now = times.now.max(next);
     let now = times.now;
-    let (due, later): (Vec<Alarm>, _) =
-        times.alarms.drain(..).partition(|alarm| alarm.deadline <= now);
-    times.alarms = later;
+    let (due, later): (Vec<Timer>, _) =
+        times.timers.drain(..).partition(|timer| timer.deadline <= now);
+    times.timers = later;
     drop(times);
-    for bed in due.into_iter().filter_map(|alarm| alarm.bed) {
-        bed.ring();
+    for waiter in due.into_iter().filter_map(|timer| timer.waiter) {
+        waiter.notify();
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::checker::Checked;
-use crate::clock::{self, Alarm};
+use crate::checker::CheckedSched;
+use crate::clock::{self, Timer};
 use crate::message::{Fate, Frame, Reply, Request};
 use crate::prim::{self, thread};
 use crate::rpc::{Call, Error, Finished, Mux};
@@ -14,7 +14,7 @@ type Answer = Result<Reply, Error<Unsent>>;
 
 /// One connection, and all who use it.
 pub struct World {
-    pub mux: Mux<Wire, Checked>,
+    pub mux: Mux<Wire, CheckedSched>,
 }
 
 /// What is to be waited for in the end.
@@ -22,7 +22,7 @@ pub type Threads = Vec<thread::JoinHandle<()>>;
 
 impl World {
     pub fn new(plan: Plan) -> Arc<World> {
-        Arc::new(World { mux: Mux::with_sched(Wire::new(plan), Checked) })
+        Arc::new(World { mux: Mux::with_sched(Wire::new(plan), CheckedSched) })
     }
 
     fn wire(&self) -> &Wire {
@@ -80,7 +80,7 @@ impl World {
         let frame = Frame::new(number, fate, true);
         say!("call {number} begins: {fate:?}, until {deadline}");
         // So that it can pass while nobody sleeps.
-        clock::set(Alarm { deadline, bed: None });
+        clock::set(Timer { deadline, waiter: None });
         let answer = self.mux.rpc_before(Request(frame.clone()), deadline);
         self.returned(&frame);
         if matches!(answer, Err(Error::TimedOut)) {
@@ -209,7 +209,7 @@ impl World {
 pub struct Started<'a> {
     world: &'a World,
     frame: Arc<Frame>,
-    call: Call<'a, Wire, Checked>,
+    call: Call<'a, Wire, CheckedSched>,
 }
 
 impl Started<'_> {

@@ -16,166 +16,166 @@ use std::ptr::null_mut;
 use parking_lot::lock_api;
 
 use super::native::{self, LastLock, Native};
-use super::plan9::{self, Rest};
-use super::{Handle, NotStarted, Parker, Proc, clock, sleep_until};
+use super::plan9::{self, RendezState};
+use super::{Parker, ProcMain, SchedError, WakeHandle, clock, sleep_until};
 
 /// How long the clock runs on when nobody holds it, in nanoseconds.
-const LINGER: u64 = 1_000_000_000;
+const IDLE_TIME: u64 = 1_000_000_000;
 
 /// An alarm, on its owner's stack.
-pub struct Alarm {
+pub struct Timer {
     deadline: u64,
-    rest: *mut Rest,
-    prev: *mut Alarm,
-    next: *mut Alarm,
-    listed: bool,
+    rendez_state: *mut RendezState,
+    prev: *mut Timer,
+    next: *mut Timer,
+    armed: bool,
 }
 
-impl Alarm {
-    pub fn new(deadline: u64, rest: *mut Rest) -> Alarm {
-        Alarm { deadline, rest, prev: null_mut(), next: null_mut(), listed: false }
+impl Timer {
+    pub fn new(deadline: u64, rendez_state: *mut RendezState) -> Timer {
+        Timer { deadline, rendez_state, prev: null_mut(), next: null_mut(), armed: false }
     }
 }
 
-struct List {
-    first: *mut Alarm,
-    last: *mut Alarm,
+struct TimerList {
+    first: *mut Timer,
+    last: *mut Timer,
     /// How many hold the clock.
-    holds: usize,
-    runs: bool,
+    users: usize,
+    is_running: bool,
     /// The clock, asleep until the first alarm.
-    sleeper: Option<Handle<(), native::Bunk>>,
+    sleeper: Option<WakeHandle<(), native::ThreadParker>>,
 }
 
 // SAFETY: the alarms are on the stacks of those who wait until they are off the list, and are touched
 // under its lock alone.
-unsafe impl Send for List {}
+unsafe impl Send for TimerList {}
 
-static LIST: lock_api::Mutex<LastLock, List> = lock_api::Mutex::from_raw(
+static TIMERS: lock_api::Mutex<LastLock, TimerList> = lock_api::Mutex::from_raw(
     <LastLock as lock_api::RawMutex>::INIT,
-    List { first: null_mut(), last: null_mut(), holds: 0, runs: false, sleeper: None },
+    TimerList { first: null_mut(), last: null_mut(), users: 0, is_running: false, sleeper: None },
 );
 
-impl List {
+impl TimerList {
     /// # Safety
-    /// `alarm` is in the list.
-    unsafe fn remove(&mut self, alarm: *mut Alarm) {
+    /// `timer` is in the list.
+    unsafe fn remove(&mut self, timer: *mut Timer) {
         // SAFETY: what is in the list is alive.
         unsafe {
-            let Alarm { prev, next, .. } = *alarm;
+            let Timer { prev, next, .. } = *timer;
             *(if prev.is_null() { &raw mut self.first } else { &raw mut (*prev).next }) = next;
             *(if next.is_null() { &raw mut self.last } else { &raw mut (*next).prev }) = prev;
-            (*alarm).listed = false;
+            (*timer).armed = false;
         }
     }
 }
 
 /// Sees to it that the clock runs.
-pub fn hold() -> Result<(), NotStarted> {
-    let starter = plan9::Bunk::new();
-    let mut list = LIST.lock();
-    let starts = !list.runs;
-    if starts {
+pub fn acquire() -> Result<(), SchedError> {
+    let starter = plan9::CoroutineParker::new();
+    let mut timers = TIMERS.lock();
+    let is_starter = !timers.is_running;
+    if is_starter {
         // Under the lock, so that nobody counts on a clock that fails to start.
         let arg = (&raw const starter).cast_mut().cast();
         // SAFETY: the function takes a parker, which stays until it has been used, below.
-        unsafe { plan9::start(Proc { main: run, arg }) }?;
-        list.runs = true;
+        unsafe { plan9::start_proc(ProcMain { main: timer_main, arg }) }?;
+        timers.is_running = true;
     }
-    list.holds += 1;
-    drop(list);
-    if starts {
+    timers.users += 1;
+    drop(timers);
+    if is_starter {
         // SAFETY: in its place until this returns; the caller is a coroutine, as all who hold the clock.
-        unsafe { plan9::Bunk::park(&raw const starter) };
+        unsafe { plan9::CoroutineParker::park(&raw const starter) };
     }
     Ok(())
 }
 
 /// The caller has no use of the clock any more.
 pub fn release() {
-    LIST.lock().holds -= 1;
+    TIMERS.lock().users -= 1;
 }
 
 /// Sets an alarm.
 ///
 /// # Safety
-/// `alarm` stays in its place until [`unset`] has said true, or its rest has rung. The caller holds
+/// `timer` stays in its place until [`disarm`] has said true, or its rest has rung. The caller holds
 /// the clock.
-pub unsafe fn set(alarm: *mut Alarm) {
-    let mut list = LIST.lock();
+pub unsafe fn arm(timer: *mut Timer) {
+    let mut timers = TIMERS.lock();
     // SAFETY: what is in the list is alive. The new one is likely to be the last.
     unsafe {
-        let mut prev = list.last;
-        while !prev.is_null() && (*prev).deadline > (*alarm).deadline {
+        let mut prev = timers.last;
+        while !prev.is_null() && (*prev).deadline > (*timer).deadline {
             prev = (*prev).prev;
         }
-        let next = if prev.is_null() { list.first } else { (*prev).next };
-        (*alarm).prev = prev;
-        (*alarm).next = next;
-        (*alarm).listed = true;
-        *(if prev.is_null() { &raw mut list.first } else { &raw mut (*prev).next }) = alarm;
-        *(if next.is_null() { &raw mut list.last } else { &raw mut (*next).prev }) = alarm;
+        let next = if prev.is_null() { timers.first } else { (*prev).next };
+        (*timer).prev = prev;
+        (*timer).next = next;
+        (*timer).armed = true;
+        *(if prev.is_null() { &raw mut timers.first } else { &raw mut (*prev).next }) = timer;
+        *(if next.is_null() { &raw mut timers.last } else { &raw mut (*next).prev }) = timer;
     }
-    let clock = if list.first == alarm { list.sleeper.take() } else { None };
-    drop(list);
-    drop(clock);
+    let sleeper = if timers.first == timer { timers.sleeper.take() } else { None };
+    drop(timers);
+    drop(sleeper);
 }
 
 /// Takes an alarm back; false when it is being rung, or has.
 ///
 /// # Safety
-/// `alarm` has been [`set`], and is alive.
-pub unsafe fn unset(alarm: *mut Alarm) -> bool {
-    let mut list = LIST.lock();
+/// `timer` has been [`arm`], and is alive.
+pub unsafe fn disarm(timer: *mut Timer) -> bool {
+    let mut timers = TIMERS.lock();
     // SAFETY: alive, and touched under the lock.
     unsafe {
-        let listed = (*alarm).listed;
-        if listed {
-            list.remove(alarm);
+        let armed = (*timer).armed;
+        if armed {
+            timers.remove(timer);
         }
-        listed
+        armed
     }
 }
 
 /// The clock.
-unsafe extern "C" fn run(starter: *mut c_void) {
+unsafe extern "C" fn timer_main(starter: *mut c_void) {
     plan9::set_sysproc();
-    // SAFETY: `hold` is parked in it, or about to be, and leaves no sooner than this.
-    unsafe { plan9::Bunk::unpark(starter.cast()) };
+    // SAFETY: `acquire` is parked in it, or about to be, and leaves no sooner than this.
+    unsafe { plan9::CoroutineParker::unpark(starter.cast()) };
     let mut idle_since = clock::now();
     loop {
-        let mut list = LIST.lock();
+        let mut timers = TIMERS.lock();
         let now = clock::now();
-        let first = list.first;
+        let first = timers.first;
         // SAFETY: what is in the list is alive; one that is taken off waits until it has rung.
         unsafe {
             if !first.is_null() && (*first).deadline <= now {
-                let rest = (*first).rest;
-                list.remove(first);
-                drop(list);
-                Rest::ring(rest);
+                let rendez_state = (*first).rendez_state;
+                timers.remove(first);
+                drop(timers);
+                RendezState::fire(rendez_state);
                 continue;
             }
         }
-        if list.holds > 0 {
+        if timers.users > 0 {
             idle_since = now;
-        } else if now - idle_since >= LINGER {
-            list.runs = false;
+        } else if now - idle_since >= IDLE_TIME {
+            timers.is_running = false;
             return;
         }
         // SAFETY: as above.
         let next = if first.is_null() { clock::NEVER } else { unsafe { (*first).deadline } };
         // Whoever lets go of it does not say so: it looks by itself.
-        let until = next.min(now + LINGER);
+        let until = next.min(now + IDLE_TIME);
         sleep_until(
             &Native,
             until,
             |handle| {
-                list.sleeper = Some(handle);
-                drop(list);
+                timers.sleeper = Some(handle);
+                drop(timers);
             },
             || {
-                let sleeper = LIST.lock().sleeper.take();
+                let sleeper = TIMERS.lock().sleeper.take();
                 drop(sleeper);
                 clock::NEVER
             },

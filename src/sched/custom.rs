@@ -7,7 +7,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
 
-use super::{NotStarted, Parker, Proc, clock};
+use super::{Parker, ProcMain, SchedError, clock};
 
 /// The calling task.
 pub type TaskFn = unsafe extern "C" fn() -> *mut c_void;
@@ -21,7 +21,7 @@ pub type StartFn =
 
 /// The functions of a program's own scheduler.
 #[derive(Clone, Copy, Debug)]
-pub struct Table {
+pub struct CustomSched {
     /// The calling task.
     pub task: TaskFn,
     /// Sleeps it.
@@ -35,25 +35,25 @@ pub struct Table {
 }
 
 /// The program's table, from [`install`] on; never freed, since a caller may be looking.
-static TABLE: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
+static INSTALLED: AtomicPtr<CustomSched> = AtomicPtr::new(std::ptr::null_mut());
 
-const FRESH: u8 = 0;
-const CHOOSING: u8 = 1;
-const CHOSEN: u8 = 2;
+const UNDECIDED: u8 = 0;
+const INSTALLING: u8 = 1;
+const DECIDED: u8 = 2;
 /// Whether the scheduler may still be chosen.
-static CHOICE: AtomicU8 = AtomicU8::new(FRESH);
+static DECISION: AtomicU8 = AtomicU8::new(UNDECIDED);
 
 /// From now on no scheduler can be handed in: somebody is about to use the one there is.
 #[inline]
-pub fn close() {
-    if CHOICE.load(Relaxed) != CHOSEN {
-        CHOICE.store(CHOSEN, Relaxed);
+pub fn forbid_install() {
+    if DECISION.load(Relaxed) != DECIDED {
+        DECISION.store(DECIDED, Relaxed);
     }
 }
 
 /// Why a table was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum InstallError {
     /// There is a scheduler in use, or another table.
     TooLate,
     /// No memory to keep it.
@@ -67,65 +67,65 @@ pub enum Refused {
 ///
 /// # Safety
 /// The functions keep to mux.h, for the rest of the program's life.
-pub unsafe fn install(table: Table) -> Result<(), Refused> {
-    if CHOICE.compare_exchange(FRESH, CHOOSING, Acquire, Relaxed).is_err() {
-        return Err(Refused::TooLate);
+pub unsafe fn install(sched: CustomSched) -> Result<(), InstallError> {
+    if DECISION.compare_exchange(UNDECIDED, INSTALLING, Acquire, Relaxed).is_err() {
+        return Err(InstallError::TooLate);
     }
     // SAFETY: plain allocation of what is written to it.
-    let kept: *mut Table = unsafe { libc::malloc(size_of::<Table>()) }.cast();
-    if kept.is_null() {
-        CHOICE.store(FRESH, Release);
-        return Err(Refused::NoMemory);
+    let copy: *mut CustomSched = unsafe { libc::malloc(size_of::<CustomSched>()) }.cast();
+    if copy.is_null() {
+        DECISION.store(UNDECIDED, Release);
+        return Err(InstallError::NoMemory);
     }
     // SAFETY: just allocated, and nobody else's yet.
-    unsafe { kept.write(table) };
-    TABLE.store(kept, Release);
-    CHOICE.store(CHOSEN, Release);
+    unsafe { copy.write(sched) };
+    INSTALLED.store(copy, Release);
+    DECISION.store(DECIDED, Release);
     Ok(())
 }
 
 /// The program's table, if it has handed one in.
 #[inline]
-pub fn table() -> Option<&'static Table> {
+pub fn installed() -> Option<&'static CustomSched> {
     // SAFETY: nil, or what `install` has stored, which is whole and stays.
-    unsafe { TABLE.load(Acquire).as_ref() }
+    unsafe { INSTALLED.load(Acquire).as_ref() }
 }
 
-/// Sleeps a task. Only to be made where there is a [`table`].
-pub struct Bunk {
+/// Sleeps a task. Only to be made where [`installed`] returns one.
+pub struct CustomParker {
     task: *mut c_void,
-    called: AtomicBool,
+    unparked: AtomicBool,
 }
 
-impl Bunk {
-    pub(super) fn new(table: &Table) -> Bunk {
+impl CustomParker {
+    pub(super) fn new(sched: &CustomSched) -> CustomParker {
         // SAFETY: the program's function, called as mux.h says.
-        Bunk { task: unsafe { (table.task)() }, called: AtomicBool::new(false) }
+        CustomParker { task: unsafe { (sched.task)() }, unparked: AtomicBool::new(false) }
     }
 }
 
-// SAFETY: park returns only when it has found `called`, which unpark writes after its last use of the
+// SAFETY: park returns only when it has found `unparked`, which unpark writes after its last use of the
 // memory: from then on it knows the task alone, and that is the program's.
-unsafe impl Parker for Bunk {
-    unsafe fn park(this: *const Bunk) {
-        let Some(table) = table() else { return };
+unsafe impl Parker for CustomParker {
+    unsafe fn park(this: *const CustomParker) {
+        let Some(sched) = installed() else { return };
         // SAFETY: alive until this returns; the task is the calling one.
         unsafe {
-            while !(*this).called.load(Acquire) {
-                (table.park)((*this).task);
+            while !(*this).unparked.load(Acquire) {
+                (sched.park)((*this).task);
             }
         }
     }
 
-    unsafe fn park_until(this: *const Bunk, deadline: u64) -> bool {
-        let Some(Table { park_for: Some(park_for), .. }) = table() else {
+    unsafe fn park_until(this: *const CustomParker, deadline: u64) -> bool {
+        let Some(CustomSched { park_for: Some(park_for), .. }) = installed() else {
             // SAFETY: the caller's promise, passed on.
-            unsafe { Bunk::park(this) };
+            unsafe { CustomParker::park(this) };
             return true;
         };
         // SAFETY: alive until this returns; the task is the calling one.
         unsafe {
-            while !(*this).called.load(Acquire) {
+            while !(*this).unparked.load(Acquire) {
                 let now = clock::now();
                 if now >= deadline {
                     return false;
@@ -138,33 +138,33 @@ unsafe impl Parker for Bunk {
         true
     }
 
-    unsafe fn unpark(this: *const Bunk) {
-        let Some(table) = table() else { return };
-        // SAFETY: alive until `called` is seen; the task is taken out before.
+    unsafe fn unpark(this: *const CustomParker) {
+        let Some(sched) = installed() else { return };
+        // SAFETY: alive until `unparked` is seen; the task is taken out before.
         unsafe {
             let task = (*this).task;
-            (*this).called.store(true, Release);
-            (table.unpark)(task);
+            (*this).unparked.store(true, Release);
+            (sched.unpark)(task);
         }
     }
 }
 
 /// Whether tasks can sleep until some time.
-pub fn has_clock(table: &Table) -> Result<(), NotStarted> {
-    table.park_for.map(|_| ()).ok_or(NotStarted(libc::EOPNOTSUPP))
+pub fn require_park_for(sched: &CustomSched) -> Result<(), SchedError> {
+    sched.park_for.map(|_| ()).ok_or(SchedError(libc::EOPNOTSUPP))
 }
 
 /// Starts a task.
 ///
 /// # Safety
 /// `proc.main` may be called with `proc.arg`, once, from another task.
-pub unsafe fn start(table: &Table, proc: Proc) -> Result<(), NotStarted> {
-    let Some(start) = table.start else {
-        return Err(NotStarted(libc::ENOSYS));
+pub unsafe fn start_task(sched: &CustomSched, proc: ProcMain) -> Result<(), SchedError> {
+    let Some(start) = sched.start else {
+        return Err(SchedError(libc::ENOSYS));
     };
     // SAFETY: the program's function, called as mux.h says; the caller's promise.
     if unsafe { start(proc.main, proc.arg) } < 0 {
-        return Err(NotStarted(libc::EAGAIN));
+        return Err(SchedError(libc::EAGAIN));
     }
     Ok(())
 }

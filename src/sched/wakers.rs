@@ -10,25 +10,25 @@ use parking_lot::lock_api;
 use super::native::LastLock;
 
 /// Where wakers are kept, by number.
-pub trait Tasks {
+pub trait WakerStore {
     /// None yet.
     const NONE: Self;
 
     /// Keeps a waker in that place; false when there is no memory for it.
-    fn put(&self, place: usize, waker: &Waker) -> bool;
+    fn store(&self, slot: usize, waker: &Waker) -> bool;
 
     /// Takes it out of there.
-    fn take(&self, place: usize) -> Option<Waker>;
+    fn take(&self, slot: usize) -> Option<Waker>;
 }
 
 /// For callers of which none is a task.
 #[derive(Debug)]
-pub struct NoTasks;
+pub struct NoWakers;
 
-impl Tasks for NoTasks {
-    const NONE: NoTasks = NoTasks;
+impl WakerStore for NoWakers {
+    const NONE: NoWakers = NoWakers;
 
-    fn put(&self, _: usize, _: &Waker) -> bool {
+    fn store(&self, _: usize, _: &Waker) -> bool {
         false
     }
 
@@ -38,31 +38,31 @@ impl Tasks for NoTasks {
 }
 
 /// Some wakers.
-pub struct Wakers(lock_api::Mutex<LastLock, Vec<Option<Waker>>>);
+pub struct WakerTable(lock_api::Mutex<LastLock, Vec<Option<Waker>>>);
 
-impl Tasks for Wakers {
+impl WakerStore for WakerTable {
     #[allow(clippy::declare_interior_mutable_const, reason = "where each Mux begins")]
-    const NONE: Wakers =
-        Wakers(lock_api::Mutex::from_raw(<LastLock as lock_api::RawMutex>::INIT, Vec::new()));
+    const NONE: WakerTable =
+        WakerTable(lock_api::Mutex::from_raw(<LastLock as lock_api::RawMutex>::INIT, Vec::new()));
 
-    fn put(&self, place: usize, waker: &Waker) -> bool {
+    fn store(&self, slot: usize, waker: &Waker) -> bool {
         // Cloned and dropped outside the lock: either may run the executor's code.
         let new = waker.clone();
-        let mut places = self.0.lock();
-        let missing = (place + 1).saturating_sub(places.len());
-        if places.try_reserve(missing).is_err() {
+        let mut slots = self.0.lock();
+        let missing = (slot + 1).saturating_sub(slots.len());
+        if slots.try_reserve(missing).is_err() {
             return false;
         }
         for _ in 0..missing {
-            places.push(None);
+            slots.push(None);
         }
-        let old = places.get_mut(place).and_then(|kept| kept.replace(new));
-        drop(places);
+        let old = slots.get_mut(slot).and_then(|kept| kept.replace(new));
+        drop(slots);
         drop(old);
         true
     }
 
-    fn take(&self, place: usize) -> Option<Waker> {
-        self.0.lock().get_mut(place).and_then(Option::take)
+    fn take(&self, slot: usize) -> Option<Waker> {
+        self.0.lock().get_mut(slot).and_then(Option::take)
     }
 }

@@ -3,21 +3,21 @@
 use std::ffi::c_int;
 
 /// Closed when it is dropped.
-pub struct Signal {
+pub struct ReadyFd {
     /// What select and poll wait for.
     read: c_int,
     /// What makes it readable; with eventfds it is the same one.
     #[cfg(not(target_os = "linux"))]
     write: c_int,
-    raised: bool,
+    ready: bool,
 }
 
-impl Signal {
+impl ReadyFd {
     /// A descriptor that is not readable yet, closed on exec.
     ///
     /// # Errors
     /// The operating system's error number.
-    pub fn new() -> Result<Signal, c_int> {
+    pub fn new() -> Result<ReadyFd, c_int> {
         open()
     }
 
@@ -35,17 +35,17 @@ impl Signal {
     }
 
     /// Makes it readable, or no longer so.
-    pub fn set(&mut self, raised: bool) {
-        if raised == self.raised {
+    pub fn set(&mut self, ready: bool) {
+        if ready == self.ready {
             return;
         }
-        self.raised = raised;
+        self.ready = ready;
         let mut one: u64 = 1;
         // An eventfd takes and gives eight bytes, a pipe any number.
         // SAFETY: eight bytes of our own, and descriptors of our own; neither call blocks, since
         // what is read has been written, and what is written has been read.
         unsafe {
-            if raised {
+            if ready {
                 kernel::write(self.write_end(), (&raw const one).cast(), 8);
             } else {
                 kernel::read(self.read, (&raw mut one).cast(), 8);
@@ -54,7 +54,7 @@ impl Signal {
     }
 }
 
-impl Drop for Signal {
+impl Drop for ReadyFd {
     fn drop(&mut self) {
         // SAFETY: they are ours, and nobody else closes them.
         unsafe {
@@ -97,17 +97,17 @@ mod kernel {
 use libc as kernel;
 
 #[cfg(target_os = "linux")]
-fn open() -> Result<Signal, c_int> {
+fn open() -> Result<ReadyFd, c_int> {
     // SAFETY: it takes two numbers, and answers a descriptor or less than 0.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
     if fd < 0 {
         return Err(crate::sched::errno());
     }
-    Ok(Signal { read: fd, raised: false })
+    Ok(ReadyFd { read: fd, ready: false })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open() -> Result<Signal, c_int> {
+fn open() -> Result<ReadyFd, c_int> {
     let mut ends = [0; 2];
     // SAFETY: room for the two descriptors that it answers; they are ours from then on.
     unsafe {
@@ -119,12 +119,12 @@ fn open() -> Result<Signal, c_int> {
             libc::fcntl(end, libc::F_SETFL, libc::O_NONBLOCK);
         }
     }
-    Ok(Signal { read: ends[0], write: ends[1], raised: false })
+    Ok(ReadyFd { read: ends[0], write: ends[1], ready: false })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Signal;
+    use super::ReadyFd;
 
     fn readable(fd: i32) -> bool {
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
@@ -133,12 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn it_is_readable_while_it_is_raised() {
-        let mut signal = Signal::new().unwrap();
-        assert!(!readable(signal.fd()));
-        for raised in [true, true, false, false, true, false] {
-            signal.set(raised);
-            assert_eq!(readable(signal.fd()), raised);
+    fn it_is_readable_while_it_is_ready() {
+        let mut ready_fd = ReadyFd::new().unwrap();
+        assert!(!readable(ready_fd.fd()));
+        for ready in [true, true, false, false, true, false] {
+            ready_fd.set(ready);
+            assert_eq!(readable(ready_fd.fd()), ready);
         }
     }
 }
