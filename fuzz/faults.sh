@@ -83,7 +83,7 @@ fault 'the sender of a batch forgets the failure of the first' face src/rpc/batc
 	'answer = result;' 'let _ = result;'
 nine 'nine-clients nine-server' tag-free-at-reply held-not-told
 nine nine-clients flush-overtakes-flush afid-for-any-aname gone-not-clunked
-fault 'a driver is not told that a client may be read again' nine-clients 9pmux/src/share/arriving.rs \
+fault 'a driver is not told that a client may be read again' nine-clients 9pmux/src/engine/arriving.rs \
 	'if gone > 0 {' 'if gone > usize::MAX / 2 {'
 
 [ "$missed" -eq 0 ] || { echo "faults: $missed not found" >&2; exit 1; }

@@ -94,7 +94,7 @@ for page in *.md 9pmux/*.md docs/*.md docs/*/*.md; do
 	grep -o '`[a-z0-9]*::[a-z0-9_]*`' "$page" | tr -d '`' | sort -u >"$work/tests"
 	while read -r name; do
 		ntest=$((ntest + 1))
-		grep -qs "^ *fn ${name#*::}()" "9pmux/src/share/tests/${name%%::*}.rs" "9pmux/tests/${name%%::*}.rs" ||
+		grep -qs "^ *fn ${name#*::}()" "9pmux/src/engine/tests/${name%%::*}.rs" "9pmux/tests/${name%%::*}.rs" ||
 			fault "$page: the test $name, which is not there"
 	done <"$work/tests"
 done

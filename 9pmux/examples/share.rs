@@ -1,4 +1,4 @@
-//! How many messages a second go through a share in memory, without I/O: so many clients, each with so
+//! How many messages a second go through an engine in memory, without I/O: so many clients, each with so
 //! many requests upstream, all answered at once by a stub. And what a fid costs beside very many.
 //!
 //!     cargo run --release -p ninepmux --example share
@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use ninepmux::share::{ClientId, Config, Share};
+use ninepmux::engine::{ClientId, Config, Engine};
 
 fn message(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {
     let mut message = (body.len() as u32 + 7).to_le_bytes().to_vec();
@@ -16,16 +16,16 @@ fn message(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {
     message
 }
 
-fn drain(share: &mut Share) {
-    while let Some(id) = share.next_changed() {
-        let n = black_box(share.output(id)).len();
-        share.client_wrote(id, n);
+fn drain(engine: &mut Engine) {
+    while let Some(id) = engine.next_changed() {
+        let n = black_box(engine.output(id)).len();
+        engine.client_wrote(id, n);
     }
 }
 
 /// Answers what is in the server's output, each message with the reply of its type.
-fn serve(share: &mut Share, replies: &mut Vec<u8>, answer: &dyn Fn(u8) -> Vec<u8>) -> u64 {
-    let mut requests = share.server_output();
+fn serve(engine: &mut Engine, replies: &mut Vec<u8>, answer: &dyn Fn(u8) -> Vec<u8>) -> u64 {
+    let mut requests = engine.server_output();
     let (all, mut count) = (requests.len(), 0);
     replies.clear();
     let stat = answer(124);
@@ -44,8 +44,8 @@ fn serve(share: &mut Share, replies: &mut Vec<u8>, answer: &dyn Fn(u8) -> Vec<u8
         requests = &requests[size..];
         count += 1;
     }
-    share.server_wrote(all);
-    share.server_bytes(replies);
+    engine.server_wrote(all);
+    engine.server_bytes(replies);
     count
 }
 
@@ -56,7 +56,7 @@ fn on_cpu() -> u64 {
 }
 
 fn run(clients: usize, inflight: u16, body: usize) -> (f64, usize) {
-    let mut share = Share::new(Config { max_server_bytes: 1 << 24, ..Config::default() });
+    let mut engine = Engine::new(Config { max_server_bytes: 1 << 24, ..Config::default() });
     let mut version = 65536u32.to_le_bytes().to_vec();
     version.extend(b"\x06\x009P2000");
     let answer = move |kind| match kind {
@@ -69,25 +69,25 @@ fn run(clients: usize, inflight: u16, body: usize) -> (f64, usize) {
         }
     };
     let mut replies = Vec::new();
-    let ids: Vec<ClientId> = (0..clients).map(|_| share.client_connected()).collect();
+    let ids: Vec<ClientId> = (0..clients).map(|_| engine.client_connected()).collect();
     for id in &ids {
-        share.client_bytes(
+        engine.client_bytes(
             *id,
             &answer(100).iter().map(|b| if *b == 101 { 100 } else { *b }).collect::<Vec<_>>(),
         );
-        serve(&mut share, &mut replies, &answer);
-        share.client_bytes(*id, &message(104, 1, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0"));
-        serve(&mut share, &mut replies, &answer);
+        serve(&mut engine, &mut replies, &answer);
+        engine.client_bytes(*id, &message(104, 1, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0"));
+        serve(&mut engine, &mut replies, &answer);
     }
-    drain(&mut share);
+    drain(&mut engine);
     let batch: Vec<u8> = (0..inflight).flat_map(|tag| message(124, tag, &[0; 4])).collect();
     let (start, cpu, mut count) = (Instant::now(), on_cpu(), 0);
     while start.elapsed() < Duration::from_millis(700) {
         for id in &ids {
-            share.client_bytes(*id, &batch);
+            engine.client_bytes(*id, &batch);
         }
-        count += serve(&mut share, &mut replies, &answer);
-        drain(&mut share);
+        count += serve(&mut engine, &mut replies, &answer);
+        drain(&mut engine);
     }
     // On a busy machine the time on a processor says more.
     let elapsed = match on_cpu() - cpu {
@@ -95,8 +95,8 @@ fn run(clients: usize, inflight: u16, body: usize) -> (f64, usize) {
         ns => ns,
     };
     let rate = count as f64 * 1e9 / elapsed as f64;
-    assert_eq!(share.stats().refused, 0);
-    (rate, share.stats().spare_bytes)
+    assert_eq!(engine.stats().refused, 0);
+    (rate, engine.stats().spare_bytes)
 }
 
 /// What a client costs that has attached, has had so many requests upstream, and is idle now.
@@ -106,7 +106,7 @@ fn idle(inflight: u16) -> usize {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0) * 4096
     };
-    let mut share = Share::new(Config::default());
+    let mut engine = Engine::new(Config::default());
     let mut version = 65536u32.to_le_bytes().to_vec();
     version.extend(b"\x06\x009P2000");
     let answer = move |kind| match kind {
@@ -118,16 +118,16 @@ fn idle(inflight: u16) -> usize {
     let before: usize = resident();
     let batch: Vec<u8> = (0..inflight).flat_map(|tag| message(124, tag, &[0; 4])).collect();
     for _ in 0..MANY {
-        let id = share.client_connected();
+        let id = engine.client_connected();
         let mut version = answer(100);
         version[4] = 100;
-        share.client_bytes(id, &version);
-        serve(&mut share, &mut replies, &answer);
-        share.client_bytes(id, &message(104, 1, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0"));
-        serve(&mut share, &mut replies, &answer);
-        share.client_bytes(id, &batch);
-        serve(&mut share, &mut replies, &answer);
-        drain(&mut share);
+        engine.client_bytes(id, &version);
+        serve(&mut engine, &mut replies, &answer);
+        engine.client_bytes(id, &message(104, 1, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0"));
+        serve(&mut engine, &mut replies, &answer);
+        engine.client_bytes(id, &batch);
+        serve(&mut engine, &mut replies, &answer);
+        drain(&mut engine);
     }
     resident().saturating_sub(before) / MANY
 }
@@ -136,7 +136,7 @@ fn idle(inflight: u16) -> usize {
 fn fids(live: u32) -> f64 {
     const PAIRS: u32 = 200_000;
     let max_fids = live as usize + 2;
-    let mut share = Share::new(Config { max_fids, max_fids_all: max_fids, ..Config::default() });
+    let mut engine = Engine::new(Config { max_fids, max_fids_all: max_fids, ..Config::default() });
     let mut version = 65536u32.to_le_bytes().to_vec();
     version.extend(b"\x06\x009P2000");
     let answer = move |kind| match kind {
@@ -146,27 +146,27 @@ fn fids(live: u32) -> f64 {
         _ => message(121, 0, &[]),
     };
     let mut replies = Vec::new();
-    let id = share.client_connected();
-    let mut asks = |share: &mut Share, kind, body: &[u8]| {
-        share.client_bytes(id, &message(kind, 1, body));
-        serve(share, &mut replies, &answer);
-        drain(share);
+    let id = engine.client_connected();
+    let mut asks = |engine: &mut Engine, kind, body: &[u8]| {
+        engine.client_bytes(id, &message(kind, 1, body));
+        serve(engine, &mut replies, &answer);
+        drain(engine);
     };
-    asks(&mut share, 100, &answer(100)[7..]);
-    asks(&mut share, 104, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0");
+    asks(&mut engine, 100, &answer(100)[7..]);
+    asks(&mut engine, 104, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0");
     let walk = |fid: u32| [&[0; 4], &fid.to_le_bytes()[..], &[0; 2]].concat();
     for fid in 1..live {
-        asks(&mut share, 110, &walk(fid));
+        asks(&mut engine, 110, &walk(fid));
     }
-    assert_eq!(share.stats().fids, live.max(1) as usize);
+    assert_eq!(engine.stats().fids, live.max(1) as usize);
     let cpu = on_cpu();
     for n in 0..PAIRS {
         // All over the client's own numbers, new each time.
         let fid = live.max(1) + n.wrapping_mul(7919) % 1_000_003;
-        asks(&mut share, 110, &walk(fid));
-        asks(&mut share, 120, &fid.to_le_bytes());
+        asks(&mut engine, 110, &walk(fid));
+        asks(&mut engine, 120, &fid.to_le_bytes());
     }
-    assert_eq!(share.stats().refused, 0);
+    assert_eq!(engine.stats().refused, 0);
     (on_cpu() - cpu) as f64 / f64::from(PAIRS)
 }
 

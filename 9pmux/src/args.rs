@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
+use ninepmux::engine::Config;
 use ninepmux::net::{Address, Order};
-use ninepmux::share::Config;
 use ninepmux::wire::Dialect;
 
 /// The exit status for wrong arguments. What else can go wrong has its own, in `net`.

@@ -6,10 +6,10 @@
 //! | module | what it is | may use |
 //! |---|---|---|
 //! | [`wire`] | 9P's messages: framing, and one table of where tags and fids are; no state | nothing |
-//! | [`share`] | many clients, one server: bytes and events in, bytes and closings out; no I/O, no clock | wire, libmux's tag table |
-//! | [`net`] | the loop around them: addresses, sockets, signals; with the feature `program` | share, the system |
+//! | [`engine`] | many clients, one server: bytes and events in, bytes and closings out; no I/O, no clock | wire, libmux's tag table |
+//! | [`net`] | the loop around them: addresses, sockets, signals; with the feature `program` | engine, the system |
 
+pub mod engine;
 #[cfg(feature = "program")]
 pub mod net;
-pub mod share;
 pub mod wire;

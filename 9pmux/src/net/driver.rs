@@ -33,7 +33,7 @@ use super::signals;
 use super::stream::{Moved, Stream};
 use super::tell;
 use super::watch::{Source, Told, Watch};
-use crate::share::{ClientId, Config, End, Share};
+use crate::engine::{ClientId, Config, End, Engine};
 
 /// What is read of the server at once.
 const SERVER_READ: usize = 128 * 1024;
@@ -41,7 +41,7 @@ const SERVER_READ: usize = 128 * 1024;
 /// So often, when it takes nothing any more: as much as a socket holds.
 const LAST_READS: usize = 64;
 
-/// And of a client, which the share may have to keep.
+/// And of a client, which the engine may have to keep.
 const CLIENT_READ: usize = 64 * 1024;
 
 /// So many are let in before those who are there get their turn.
@@ -78,7 +78,7 @@ impl Display for Went {
 
 /// Everything that the loop turns.
 pub struct Driver {
-    share: Share,
+    engine: Engine,
     watch: Watch,
     server_address: Address,
     server: Option<Peer>,
@@ -118,10 +118,10 @@ impl Driver {
             seed: RandomState::new().build_hasher().finish(),
             ..order.config.clone()
         };
-        let mut share = Share::new(config);
+        let mut engine = Engine::new(config);
         // It is called for each message, so only where somebody wants to know.
         if tracing::enabled!(tracing::Level::INFO) {
-            share.set_tracer(Some(tell::tracer(order.messages)));
+            engine.set_tracer(Some(tell::tracer(order.messages)));
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
         watch
@@ -132,7 +132,7 @@ impl Driver {
             .map_err(|error| Failure::Reach(order.server.clone(), not_waited(&error)))?;
         let now = Instant::now();
         let mut driver = Driver {
-            share,
+            engine,
             watch,
             server_address: order.server.clone(),
             server: Some(Peer::new(server.stream)),
@@ -176,7 +176,7 @@ impl Driver {
     pub fn run(mut self) -> Result<(), Failure> {
         loop {
             self.look(self.patience())?;
-            self.share.tick(self.now - self.began);
+            self.engine.tick(self.now - self.began);
             self.read();
             self.look(Some(Duration::ZERO))?;
             self.read();
@@ -189,7 +189,7 @@ impl Driver {
     }
 
     fn is_over(&mut self) -> bool {
-        if self.share.ended().is_none() {
+        if self.engine.ended().is_none() {
             // With nobody there and no way for others to come, nothing can happen any more.
             return self.listeners.is_empty() && self.peers.len() == 0;
         }
@@ -210,7 +210,7 @@ impl Driver {
     }
 
     fn result(mut self) -> Result<(), Failure> {
-        let stats = self.share.stats();
+        let stats = self.engine.stats();
         info!(
             "{} requests went to the server and {} replies came back; {} were refused here",
             stats.forwarded, stats.replied, stats.refused
@@ -223,7 +223,7 @@ impl Driver {
                 self.signalled > 1
             })
         });
-        match (self.share.ended(), self.lost) {
+        match (self.engine.ended(), self.lost) {
             (None | Some(End::HungUp), _) => Ok(()),
             (Some(End::Gone), Some(error)) => Err(Failure::Lost(self.server_address, error.into())),
             (Some(end), _) => {
@@ -256,8 +256,8 @@ impl Driver {
 
     /// How long until something is to be done, though nothing comes.
     fn left(&self) -> Option<Duration> {
-        let share = self.share.next_deadline().map(|deadline| self.began + deadline);
-        let next = share.into_iter().chain(self.full).chain(self.ending).min()?;
+        let engine = self.engine.next_deadline().map(|deadline| self.began + deadline);
+        let next = engine.into_iter().chain(self.full).chain(self.ending).min()?;
         // The system counts in milliseconds, and down: a bit later is not too early.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -292,9 +292,9 @@ impl Driver {
 
     fn signal(&mut self) {
         self.signalled += signals::count(&mut self.signals);
-        if self.signalled > 0 && self.share.ended().is_none() {
+        if self.signalled > 0 && self.engine.ended().is_none() {
             info!("a signal ends it");
-            self.share.hang_up();
+            self.engine.hang_up();
         }
     }
 
@@ -310,7 +310,7 @@ impl Driver {
         match server.stream.read(&mut self.buffer) {
             Moved::Bytes(n) => {
                 server.readable = n == self.buffer.len() || server.over;
-                self.share.server_bytes(&self.buffer[..n]);
+                self.engine.server_bytes(&self.buffer[..n]);
             }
             Moved::Blocked => server.readable = false,
             Moved::Over(why) => self.server_gone(why),
@@ -321,7 +321,7 @@ impl Driver {
         if let Some(server) = self.server.take() {
             self.lost = why;
             self.watch.remove(&server.stream, server.asked);
-            self.share.server_gone();
+            self.engine.server_gone();
         }
     }
 
@@ -333,7 +333,7 @@ impl Driver {
                 return;
             };
             match server.stream.read(&mut self.buffer) {
-                Moved::Bytes(n) => self.share.server_bytes(&self.buffer[..n]),
+                Moved::Bytes(n) => self.engine.server_bytes(&self.buffer[..n]),
                 Moved::Blocked | Moved::Over(_) => break,
             }
         }
@@ -353,7 +353,7 @@ impl Driver {
         let Some(peer) = self.peers.get(id).filter(|peer| peer.readable) else {
             return;
         };
-        if !self.share.wants_read(id) {
+        if !self.engine.wants_read(id) {
             // That it has gone counts, even if what it said before is not wanted now.
             if peer.over {
                 self.gone(id, &Went::By(None));
@@ -366,7 +366,7 @@ impl Driver {
                 // Less than there was room for is all there was; more comes with a change of its own.
                 peer.readable = n == buffer.len() || peer.over;
                 let more = peer.readable;
-                self.share.client_bytes(id, &self.buffer[..n]);
+                self.engine.client_bytes(id, &self.buffer[..n]);
                 if more {
                     self.peers.list(id);
                 }
@@ -434,9 +434,9 @@ impl Driver {
     }
 
     fn connected(&mut self, stream: Stream) -> io::Result<()> {
-        let id = self.share.client_connected();
+        let id = self.engine.client_connected();
         if let Err(error) = self.watch.add(Source::Client(id.index()), stream.input()) {
-            self.share.client_gone(id);
+            self.engine.client_gone(id);
             return Err(error);
         }
         info!("client {} has come: {}", id.index(), stream.peer());
@@ -449,7 +449,7 @@ impl Driver {
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
-        if let Some(had) = self.share.client_info(id) {
+        if let Some(had) = self.engine.client_info(id) {
             info!(
                 "client {} has gone, {why}: {} messages, {} fids and {} requests left",
                 id.index(),
@@ -460,7 +460,7 @@ impl Driver {
         }
         self.watch.remove(&peer.stream, peer.asked);
         peer.stream.close(&mut self.buffer);
-        self.share.client_gone(id);
+        self.engine.client_gone(id);
         // There is room for another, perhaps at once.
         if let Some(until) = &mut self.full {
             *until = self.now;
@@ -471,11 +471,11 @@ impl Driver {
     fn write(&mut self) {
         loop {
             self.write_server();
-            while let Some(id) = self.share.next_changed() {
+            while let Some(id) = self.engine.next_changed() {
                 self.attend(id);
             }
             let done = match &self.server {
-                Some(server) => server.blocked || self.share.server_output().is_empty(),
+                Some(server) => server.blocked || self.engine.server_output().is_empty(),
                 None => true,
             };
             if done {
@@ -488,9 +488,9 @@ impl Driver {
         let Some(server) = &mut self.server else {
             return;
         };
-        while !server.blocked && !self.share.server_output().is_empty() {
-            match server.stream.write(self.share.server_output()) {
-                Moved::Bytes(n) => self.share.server_wrote(n),
+        while !server.blocked && !self.engine.server_output().is_empty() {
+            match server.stream.write(self.engine.server_output()) {
+                Moved::Bytes(n) => self.engine.server_wrote(n),
                 Moved::Blocked => server.blocked = true,
                 Moved::Over(why) => return self.server_deaf(why),
             }
@@ -505,14 +505,14 @@ impl Driver {
         let Some(peer) = self.peers.get(id) else {
             return;
         };
-        while !peer.blocked && !self.share.output(id).is_empty() {
-            match peer.stream.write(self.share.output(id)) {
-                Moved::Bytes(n) => self.share.client_wrote(id, n),
+        while !peer.blocked && !self.engine.output(id).is_empty() {
+            match peer.stream.write(self.engine.output(id)) {
+                Moved::Bytes(n) => self.engine.client_wrote(id, n),
                 Moved::Blocked => peer.blocked = true,
                 Moved::Over(why) => return self.gone(id, &Went::By(why)),
             }
         }
-        if self.share.is_closing(id) && self.share.output(id).is_empty() {
+        if self.engine.is_closing(id) && self.engine.output(id).is_empty() {
             return self.gone(id, &Went::Away);
         }
         if let Err(error) = ask(&self.watch, Source::Client(id.index()), peer) {

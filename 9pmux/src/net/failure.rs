@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitStatus;
 
 use super::address::Address;
-use crate::share::End;
+use crate::engine::End;
 
 /// Why nothing is served, or no longer.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The world around [`share`](crate::share): addresses, sockets, signals, and the loop that turns.
+//! The world around [`engine`](crate::engine): addresses, sockets, signals, and the loop that turns.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | `failure.rs` | what can go wrong, with the exit status of each |
 //!
 //! One thread does it all. It waits once a turn, reads from each peer that has something into one buffer
-//! that all of them share, hands that to the share, and writes to each peer once what has come of it: the
+//! that all of them share, hands that to the engine, and writes to each peer once what has come of it: the
 //! more there is to do, the more is done by one call of the system.
 //!
 //! Readiness is asked of the system through mio: it has the same calls for epoll and kqueue, it needs
@@ -42,7 +42,7 @@ pub use failure::Failure;
 
 use std::time::Duration;
 
-use crate::share::Config;
+use crate::engine::Config;
 
 /// What is to be done.
 #[derive(Debug)]

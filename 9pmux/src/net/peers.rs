@@ -1,8 +1,8 @@
 //! Who is connected, and what is known of each: whether there is something to read, whether a write has
-//! found no room. The share has everything else, by the same number.
+//! found no room. The engine has everything else, by the same number.
 
 use super::stream::Stream;
-use crate::share::ClientId;
+use crate::engine::ClientId;
 
 /// The server, or a client.
 pub struct Peer {

@@ -2,7 +2,7 @@
 
 use tracing::{debug, warn};
 
-use crate::share::{Seen, Tracer};
+use crate::engine::{Seen, Tracer};
 use crate::wire::{self, Dialect};
 
 /// Tells what is wrong, and with `messages` each message.

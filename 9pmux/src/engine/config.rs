@@ -1,4 +1,4 @@
-//! What whoever runs a share may choose.
+//! What whoever runs an engine may choose.
 
 use std::time::Duration;
 

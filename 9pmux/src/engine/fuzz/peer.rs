@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::names::{Became, Intent, Names, became};
-use crate::share::refusal::Refusal;
-use crate::share::{ClientId, Config};
+use crate::engine::refusal::Refusal;
+use crate::engine::{ClientId, Config};
 use crate::wire::{
     Dialect, HEADER, IO_HEADER, Malformed, Offer, UNKNOWN, check_request, kind, put_tag, put_u32,
     show, tag, types, u16_at, u32_at,

@@ -4,7 +4,7 @@
 use super::Refusal::{self, *};
 use super::bench::{Bench, MSIZE};
 use super::made::*;
-use crate::share::{ClientId, Config, Share};
+use crate::engine::{ClientId, Config, Engine};
 use crate::wire::{
     Dialect, Does, Field, HEADER, Kind, Message, NOFID, TABLE, kind, message, put_tag, put_u32,
     show, tag, u32_at,
@@ -153,10 +153,10 @@ impl Place {
             ..Config::default()
         };
         if let State::New | State::Asking = state {
-            let share = Share::new(Config { msize: MSIZE, ..config });
+            let engine = Engine::new(Config { msize: MSIZE, ..config });
             // Before its dialect is known errors are Plan 9's.
-            let mut bench = Bench { share, dialect: Dialect::Plain };
-            let id = bench.share.client_connected();
+            let mut bench = Bench { engine, dialect: Dialect::Plain };
+            let id = bench.engine.client_connected();
             if state == State::Asking {
                 bench.say(id, &version(MSIZE, dialect.name()));
                 bench.dialect = dialect;
@@ -167,7 +167,7 @@ impl Place {
         let mut bench = Bench::with(dialect, config);
         let (other, _) = bench.attached();
         let id = match state {
-            State::Late | State::Unknown => bench.share.client_connected(),
+            State::Late | State::Unknown => bench.engine.client_connected(),
             _ => bench.attached().0,
         };
         match state {
@@ -188,9 +188,9 @@ impl Place {
             }
             State::Closing => {
                 bench.say(id, &[0; 4]);
-                assert!(bench.share.is_closing(id));
+                assert!(bench.engine.is_closing(id));
             }
-            State::Over => bench.share.server_gone(),
+            State::Over => bench.engine.server_gone(),
             _ => {}
         }
         let upstream = bench.upstream();
@@ -252,7 +252,7 @@ fn of_a_client_it_costs_that_client_an_error_or_its_connection() {
             for (message, why) in &bad {
                 let shown = || format!("{state:?}: {}", show(dialect, message));
                 let mut place = Place::new(dialect, state);
-                let before = place.bench.share.stats();
+                let before = place.bench.engine.stats();
                 let early = [State::New, State::Late, State::Unknown].contains(&state);
                 let why = why.map(|why| match (kind(message), why) {
                     (100, _) | (_, TooLarge) => why,
@@ -264,21 +264,21 @@ fn of_a_client_it_costs_that_client_an_error_or_its_connection() {
                 place.bench.say(place.id, message);
                 if let State::Asking | State::Again | State::Full | State::Turn = state {
                     assert!(place.bench.hears(place.id).is_empty(), "{}", shown());
-                    assert!(!place.bench.share.is_closing(place.id), "{}", shown());
+                    assert!(!place.bench.engine.is_closing(place.id), "{}", shown());
                 }
                 let told = place.goes_on(state);
                 match (state, why) {
                     (State::Closing, _) => assert!(told.is_empty(), "{}", shown()),
                     (State::Over, _) => {
-                        assert!(told.is_empty() && place.bench.share.is_closing(place.id));
+                        assert!(told.is_empty() && place.bench.engine.is_closing(place.id));
                         continue;
                     }
                     (_, Some(why)) => {
                         assert_eq!(told.len(), 1, "{}", shown());
                         let refused = is_refusal(place.bench.dialect, &told[0], why);
                         assert!(refused && tag(&told[0]) == TAG, "{} {why:?}", shown());
-                        assert!(!place.bench.share.is_closing(place.id), "{}", shown());
-                        assert!(place.bench.share.wants_read(place.id), "{}", shown());
+                        assert!(!place.bench.engine.is_closing(place.id), "{}", shown());
+                        assert!(place.bench.engine.wants_read(place.id), "{}", shown());
                         // The next is understood.
                         place.bench.say(place.id, &flush(8, 7777));
                         assert_eq!(place.bench.told(place.id), made(109, 8).done(), "{}", shown());
@@ -287,12 +287,12 @@ fn of_a_client_it_costs_that_client_an_error_or_its_connection() {
                         let large = message.len() >= HEADER;
                         assert_eq!(told.len(), usize::from(large), "{}", shown());
                         assert!(told.iter().all(|m| is_refusal(place.bench.dialect, m, TooLarge)));
-                        assert!(place.bench.share.is_closing(place.id), "{}", shown());
-                        assert!(!place.bench.share.wants_read(place.id));
+                        assert!(place.bench.engine.is_closing(place.id), "{}", shown());
+                        assert!(!place.bench.engine.wants_read(place.id));
                     }
                 }
                 // Nothing of it has reached the server.
-                let asked = place.bench.share.stats();
+                let asked = place.bench.engine.stats();
                 assert!(asked.forwarded <= before.forwarded + 1, "{}", shown());
                 assert!(place.upstream.iter().all(|m| [100, 116, 120, 108].contains(&kind(m))));
                 place.another_is_served();
@@ -371,11 +371,11 @@ fn of_the_server_it_ends_the_session_and_everybody_is_told() {
                 put_tag(&mut bad, tag(&request));
                 let shown = format!("{how:?}: {}", show(dialect, &bad));
                 bench.server(&bad);
-                let end = bench.share.ended().map(ToString::to_string).unwrap_or_default();
+                let end = bench.engine.ended().map(ToString::to_string).unwrap_or_default();
                 assert!(end.contains(words), "{shown}: '{end}'");
-                for c in bench.share.clients.indices() {
-                    let id = bench.share.clients.id(c);
-                    assert!(bench.share.is_closing(id), "{shown}");
+                for c in bench.engine.clients.indices() {
+                    let id = bench.engine.clients.id(c);
+                    assert!(bench.engine.is_closing(id), "{shown}");
                     for told in bench.hears(id) {
                         assert!(kind(&told) == 109 || is_refusal(dialect, &told, ServerGone));
                         assert!(id != other || tag(&told) == 3, "{shown}");
@@ -405,10 +405,10 @@ fn an_unknown_tag_is_dropped_in_every_state() {
                     put_tag(&mut message, 60_000);
                     place.bench.server(&message);
                 }
-                let dropped = place.bench.share.stats().dropped;
+                let dropped = place.bench.engine.stats().dropped;
                 let over = state == State::Over;
                 assert_eq!(dropped, if over { 0 } else { many }, "{state:?} R{}", row.name);
-                assert_eq!(place.bench.share.ended().is_some(), over);
+                assert_eq!(place.bench.engine.ended().is_some(), over);
                 let told_by_it = place.bench.hears(place.id);
                 assert!(told_by_it.is_empty() || !told.is_empty() && state == State::Deaf);
             }
@@ -435,12 +435,12 @@ fn what_is_no_rversion_ends_it_before_it_has_begun() {
                 put_tag(&mut bad, 0xFFFF);
             }
             let mut place = Place::new(dialect, State::Asking);
-            let new = place.bench.share.client_connected();
+            let new = place.bench.engine.client_connected();
             place.bench.server(&bad);
-            let end = place.bench.share.ended().map(ToString::to_string).unwrap_or_default();
+            let end = place.bench.engine.ended().map(ToString::to_string).unwrap_or_default();
             assert!(!end.is_empty(), "{} is taken", show(dialect, &bad));
             assert!(is_refusal(dialect, &place.bench.told(place.id), ServerGone));
-            assert!(place.bench.share.is_closing(place.id) && place.bench.share.is_closing(new));
+            assert!(place.bench.engine.is_closing(place.id) && place.bench.engine.is_closing(new));
         }
     }
 }

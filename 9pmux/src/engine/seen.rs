@@ -1,6 +1,6 @@
 //! What can be seen from outside: counters, and each message for those who want to log it.
 
-use super::{ClientId, Share, Stage};
+use super::{ClientId, Engine, Stage};
 use crate::wire::Dialect;
 
 /// What has happened so far, and what there is.
@@ -67,7 +67,7 @@ pub enum Seen<'a> {
 /// Is told each message, and in which dialect to read it.
 pub type Tracer = Box<dyn FnMut(Dialect, Seen<'_>) + Send>;
 
-impl Share {
+impl Engine {
     /// Has each message told, or no longer.
     pub fn set_tracer(&mut self, tracer: Option<Tracer>) {
         self.tracer = tracer;

@@ -3,7 +3,7 @@
 use super::Refusal::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
-use crate::share::Config;
+use crate::engine::Config;
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
 
 const FID: usize = HEADER;
@@ -65,7 +65,7 @@ fn clunk_and_remove_release_whatever_the_answer() {
                     bench.done(&request)
                 }
                 assert_eq!(is_error(&bench.told(id)), fails);
-                assert_eq!(bench.share.stats().fids, 0);
+                assert_eq!(bench.engine.stats().fids, 0);
                 assert_eq!(bench.attach(id, 0), fid, "the lowest is free again");
             }
         }
@@ -89,7 +89,7 @@ fn what_fails_creates_no_fid() {
             bench.failed(&request);
             assert!(is_error(&bench.told(id)));
             bench.refused(id, &of_fid(120, 3, 9), UnknownFid);
-            assert_eq!(bench.share.stats().fids, 1);
+            assert_eq!(bench.engine.stats().fids, 1);
         }
         for walked in [0, 1] {
             let request = bench.asks(id, &walk_all);
@@ -131,7 +131,7 @@ fn a_walk_to_itself_moves_the_fid() {
         assert_eq!((u32_at(&request, FID), u32_at(&request, NEWFID)), (fid, fid));
         bench.server(&rwalk(tag(&request), walked));
         bench.told(id);
-        assert_eq!(bench.share.stats().fids, 1);
+        assert_eq!(bench.engine.stats().fids, 1);
     }
 }
 
@@ -172,7 +172,7 @@ fn a_fid_that_a_request_mentions_is_not_used_again() {
 
 impl Bench {
     /// As `attach`, whatever else it is told.
-    fn attach_late(&mut self, id: crate::share::ClientId, fid: u32) -> u32 {
+    fn attach_late(&mut self, id: crate::engine::ClientId, fid: u32) -> u32 {
         let request = self.asks(id, &attach(self.dialect, 40, fid, NOFID, "u", "a"));
         self.server(&made(105, tag(&request)).qid(0, 0).done());
         self.hears(id);
@@ -191,9 +191,9 @@ fn a_clunk_that_overtakes_the_walk_leaves_nothing() {
     bench.server(&rwalk(tag(&walk), 0));
     let ours = bench.asked();
     assert_eq!((kind(&ours), u32_at(&ours, FID)), (120, u32_at(&walk, NEWFID)));
-    assert_eq!(bench.share.stats().fids, 2);
+    assert_eq!(bench.engine.stats().fids, 2);
     bench.failed(&ours);
-    assert_eq!(bench.share.stats().fids, 1);
+    assert_eq!(bench.engine.stats().fids, 1);
     assert_eq!(bench.hears(id).len(), 2, "and nobody is told of ours");
 }
 
@@ -235,20 +235,20 @@ fn a_hundred_thousand_fids_and_all_clunked_when_their_client_goes() {
     );
     let (id, _) = bench.attached();
     for fid in 1..MANY {
-        bench.share.client_bytes(id, &walk(1, 0, fid << 8, &[]));
-        let request = bench.share.server_output();
+        bench.engine.client_bytes(id, &walk(1, 0, fid << 8, &[]));
+        let request = bench.engine.server_output();
         let reply = rwalk(tag(request), 0);
-        bench.share.server_wrote(usize::MAX);
-        bench.share.server_bytes(&reply);
-        bench.share.client_wrote(id, usize::MAX);
+        bench.engine.server_wrote(usize::MAX);
+        bench.engine.server_bytes(&reply);
+        bench.engine.client_wrote(id, usize::MAX);
     }
-    assert_eq!(bench.share.stats().fids, MANY as usize);
-    bench.share.client_gone(id);
+    assert_eq!(bench.engine.stats().fids, MANY as usize);
+    bench.engine.client_gone(id);
     let mut clunked = vec![false; MANY as usize];
     let mut rounds = 0;
     loop {
-        let mut bytes = bench.share.server_output().to_vec();
-        bench.share.server_wrote(bytes.len());
+        let mut bytes = bench.engine.server_output().to_vec();
+        bench.engine.server_wrote(bytes.len());
         if bytes.is_empty() {
             break;
         }
@@ -260,11 +260,11 @@ fn a_hundred_thousand_fids_and_all_clunked_when_their_client_goes() {
             assert!(!std::mem::replace(&mut clunked[fid], true));
             replies.extend(made(121, tag(&clunk)).done());
         }
-        bench.share.server_bytes(&replies);
+        bench.engine.server_bytes(&replies);
     }
     assert!(clunked.into_iter().all(|clunked| clunked));
     assert!(rounds <= 100, "{rounds} round trips");
-    assert_eq!((bench.share.stats().fids, bench.share.stats().left_behind), (0, 0));
+    assert_eq!((bench.engine.stats().fids, bench.engine.stats().left_behind), (0, 0));
 }
 
 #[test]

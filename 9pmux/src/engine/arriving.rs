@@ -12,7 +12,7 @@ use super::clients::{Stage, Waits};
 use super::mix::Mix;
 use super::refusal::Refusal;
 use super::version::asked_version;
-use super::{Seen, Share};
+use super::{Engine, Seen};
 use crate::wire::{self, Dialect, Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
 
 /// Before there is an msize, no message is larger.
@@ -34,7 +34,7 @@ pub enum Step {
     Closed,
 }
 
-impl Share {
+impl Engine {
     /// Takes what a client has sent.
     pub(super) fn arrive(&mut self, c: u32, bytes: &[u8]) {
         let mut rest = bytes;

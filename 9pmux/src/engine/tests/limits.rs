@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Refusal::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
-use crate::share::{ClientId, Config};
+use crate::engine::{ClientId, Config};
 use crate::wire::{Dialect, HEADER, kind, tag, u32_at};
 
 fn attached(bench: &mut Bench, msize: u32) -> ClientId {
@@ -104,7 +104,7 @@ fn what_has_no_end_closes_its_client_alone() {
         let (id, _) = bench.attached();
         let (other, _) = bench.attached();
         bench.say(id, bytes);
-        assert!(bench.share.is_closing(id) && !bench.share.wants_read(id));
+        assert!(bench.engine.is_closing(id) && !bench.engine.wants_read(id));
         // What it had is cleaned up at once.
         assert_eq!(kind(&bench.asked()), 120);
         bench.say(id, &read(1, 0, 0, 1));
@@ -131,7 +131,7 @@ fn types_that_the_dialect_does_not_have_are_refused() {
                 assert!(told.iter().all(|m| !is_refusal(dialect, m, Unsupported)));
             }
             bench.say(id, &read(10, 0, 0, 1));
-            assert!(!bench.share.is_closing(id));
+            assert!(!bench.engine.is_closing(id));
         }
     }
 }
@@ -198,16 +198,16 @@ fn so_many_requests_at_once_and_the_rest_wait() {
     bench.say(id, &batch);
     let mut requests = bench.upstream();
     assert_eq!(requests.len(), 3);
-    assert!(bench.share.wants_read(id));
+    assert!(bench.engine.wants_read(id));
     bench.say(id, &of_fid(124, many - 1, 0));
-    assert!(!bench.share.wants_read(id), "264 bytes wait");
+    assert!(!bench.engine.wants_read(id), "264 bytes wait");
     bench.asks(other, &of_fid(124, 1, 0));
     for expected in 0..many {
         let request = requests.remove(0);
         bench.server(&made(125, tag(&request)).u16(0).done());
         assert_eq!(tag(&bench.told(id)), expected);
         requests.extend(bench.upstream());
-        assert!(bench.share.wants_read(id));
+        assert!(bench.engine.wants_read(id));
     }
     assert!(requests.is_empty());
 }
@@ -220,24 +220,24 @@ fn who_does_not_read_is_not_read_and_costs_so_much() {
     let (other, _) = bench.attached();
     let mut most = 0;
     for round in 0..10_000u32 {
-        if bench.share.wants_read(slow) {
+        if bench.engine.wants_read(slow) {
             // Reads, flushes and errors: all have answers that it does not take.
             let message = match round % 3 {
                 0 => read((round % 60_000) as u16, 0, 0, 1000),
                 1 => flush(1, 60_001),
                 _ => of_fid(120, 60_002, 99),
             };
-            bench.share.client_bytes(slow, &message);
+            bench.engine.client_bytes(slow, &message);
         }
         for request in bench.upstream() {
             bench.server(&made(117, tag(&request)).u32(1000).raw(&[1; 1000]).done());
         }
-        let info = bench.share.client_info(slow).unwrap();
+        let info = bench.engine.client_info(slow).unwrap();
         most = most.max(info.output);
         assert!(info.held < 600);
     }
     assert!((2000..4100).contains(&most), "{most} bytes wait");
-    assert!(!bench.share.wants_read(slow));
+    assert!(!bench.engine.wants_read(slow));
     bench.asks(other, &read(1, 0, 0, 1000));
     // It reads, and all goes on.
     for _ in 0..100 {
@@ -246,7 +246,7 @@ fn who_does_not_read_is_not_read_and_costs_so_much() {
             bench.server(&made(117, tag(&request)).u32(0).done());
         }
     }
-    let info = bench.share.client_info(slow).unwrap();
+    let info = bench.engine.client_info(slow).unwrap();
     assert_eq!((info.held, info.output, info.requests), (0, 0, 0));
 }
 
@@ -371,22 +371,22 @@ fn clients_that_come_and_go_leave_nothing_that_grows() {
     let mut bench = Bench::with(Dialect::Plain, config);
     let (stays, _) = bench.attached();
     bench.say(stays, &read(1, 0, 0, 1)); // and is not taken by the server
-    let mut silent = crate::share::Share::new(Config::default());
+    let mut silent = crate::engine::Engine::new(Config::default());
     for _ in 0..20_000 {
-        let share = &mut bench.share;
-        let id = share.client_connected();
-        share.client_bytes(id, &version(8192, "9P2000"));
-        share.client_bytes(id, &attach(Dialect::Plain, 1, 0, !0, "u", "a"));
-        share.client_gone(id);
-        while share.next_changed().is_some() {}
+        let engine = &mut bench.engine;
+        let id = engine.client_connected();
+        engine.client_bytes(id, &version(8192, "9P2000"));
+        engine.client_bytes(id, &attach(Dialect::Plain, 1, 0, !0, "u", "a"));
+        engine.client_gone(id);
+        while engine.next_changed().is_some() {}
         let id = silent.client_connected();
         silent.client_bytes(id, &version(8192, "9P2000"));
         silent.client_gone(id);
     }
-    assert!(bench.share.ring.len() < 100, "{} wait for their turn", bench.share.ring.len());
+    assert!(bench.engine.ring.len() < 100, "{} wait for their turn", bench.engine.ring.len());
     assert!(silent.greeting.len() < 100, "{} wait for a version", silent.greeting.len());
-    bench.share.audit();
-    let info = bench.share.stats();
+    bench.engine.audit();
+    let info = bench.engine.stats();
     assert_eq!((info.clients, info.requests, info.fids, info.left_behind), (1, 1, 1, 0));
 }
 
@@ -403,7 +403,7 @@ fn a_limit_of_nothing_lets_one_at_a_time_through() {
         ..Config::default()
     };
     let mut bench = Bench::with(Dialect::Plain, config);
-    bench.share.tick(Duration::from_secs(1));
+    bench.engine.tick(Duration::from_secs(1));
     let (id, _) = bench.attached();
     bench.say(id, &[read(1, 0, 0, 9), read(2, 0, 0, 9)].concat());
     for n in [1, 2] {
@@ -429,9 +429,9 @@ fn an_idle_client_has_no_buffers() {
         bench.server(&made(117, tag(&request)).u32(4000).raw(&[1; 4000]).done());
         bench.told(id);
     }
-    assert_eq!(bench.share.client_info(id).unwrap().memory, 0);
-    assert!(bench.share.stats().spare_bytes < 5 * MSIZE as usize);
-    assert!(size_of::<crate::share::clients::Client>() < 512);
+    assert_eq!(bench.engine.client_info(id).unwrap().memory, 0);
+    assert!(bench.engine.stats().spare_bytes < 5 * MSIZE as usize);
+    assert!(size_of::<crate::engine::clients::Client>() < 512);
 }
 
 #[test]
@@ -439,13 +439,13 @@ fn who_has_changed_is_named_once() {
     let mut bench = Bench::new(Dialect::Plain);
     let one = bench.client();
     let two = bench.client();
-    while bench.share.next_changed().is_some() {}
+    while bench.engine.next_changed().is_some() {}
     bench.say(one, &flush(1, 2));
     bench.say(one, &flush(1, 2));
     bench.say(two, &flush(1, 2));
-    assert_eq!(bench.share.next_changed(), Some(one));
+    assert_eq!(bench.engine.next_changed(), Some(one));
     bench.gone(two);
-    assert_eq!(bench.share.next_changed(), None);
+    assert_eq!(bench.engine.next_changed(), None);
 }
 
 #[test]
@@ -457,11 +457,11 @@ fn who_may_be_read_again_is_named_though_it_has_half_a_message_only() {
     bench.server(&made(117, tag(&request)).u32(800).raw(&[1; 800]).done());
     let large = made(118, 5).raw(&[1; 200]).done();
     bench.say(id, &large[..150]);
-    assert!(!bench.share.wants_read(id));
-    while bench.share.next_changed().is_some() {}
-    bench.share.client_wrote(id, 200);
-    assert!(bench.share.wants_read(id));
-    assert_eq!(bench.share.next_changed(), Some(id));
+    assert!(!bench.engine.wants_read(id));
+    while bench.engine.next_changed().is_some() {}
+    bench.engine.client_wrote(id, 200);
+    assert!(bench.engine.wants_read(id));
+    assert_eq!(bench.engine.next_changed(), Some(id));
 }
 
 #[test]

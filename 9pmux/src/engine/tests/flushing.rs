@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Refusal::*;
 use super::bench::Bench;
 use super::made::*;
-use crate::share::{ClientId, Config};
+use crate::engine::{ClientId, Config};
 use crate::wire::{Dialect, HEADER, kind, tag, u16_at, u32_at};
 
 const OLDTAG: usize = HEADER;
@@ -26,7 +26,7 @@ fn a_flush_of_nothing_is_answered_here() {
         bench.say(id, &flush(3, oldtag));
         assert_eq!(bench.told(id), rflush(3));
     }
-    let new = bench.share.client_connected();
+    let new = bench.engine.client_connected();
     bench.say(new, &flush(3, 9));
     assert_eq!(bench.told(new), rflush(3), "without a version too");
     assert!(bench.upstream().is_empty());
@@ -47,10 +47,10 @@ fn a_reply_before_the_rflush_counts() {
         assert_ne!(tag(&other), tag(&request));
         bench.done(&other);
         assert_eq!(bench.told(id), made(121, 4).done());
-        assert_eq!(bench.share.stats().fids, 2);
+        assert_eq!(bench.engine.stats().fids, 2);
         bench.done(&flushed);
         assert_eq!(bench.told(id), rflush(3));
-        assert_eq!((bench.share.stats().fids, bench.share.stats().requests), (1, 0));
+        assert_eq!((bench.engine.stats().fids, bench.engine.stats().requests), (1, 0));
     }
 }
 
@@ -72,11 +72,11 @@ fn without_a_reply_it_never_happened() {
         bench.failed(&again);
         assert!(is_error(&bench.told(id)));
         bench.failed(&ours);
-        assert_eq!(bench.share.stats().fids, 1);
+        assert_eq!(bench.engine.stats().fids, 1);
         // Late, it is nobody's.
         bench.server(&rwalk(tag(&request), 0));
         assert!(bench.hears(id).is_empty());
-        assert_eq!(bench.share.stats().dropped, 1);
+        assert_eq!(bench.engine.stats().dropped, 1);
 
         let request = bench.asks(id, &of_fid(120, 2, 0));
         let flushed = bench.asks(id, &flush(3, 2));
@@ -102,7 +102,7 @@ fn a_flushed_clunk_whose_number_is_another_is_made_good() {
     let ours = bench.asked();
     assert_eq!((kind(&ours), u32_at(&ours, FID)), (120, root));
     bench.done(&ours);
-    assert_eq!(bench.share.stats().fids, 2);
+    assert_eq!(bench.engine.stats().fids, 2);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn full(config: Config) -> (Bench, ClientId) {
 
 /// The server answers the first of those.
 fn first_is_read(bench: &mut Bench) {
-    let up = bench.share.requests.iter().find(|(_, request)| request.tag == 11);
+    let up = bench.engine.requests.iter().find(|(_, request)| request.tag == 11);
     let (up, _) = up.expect("it is upstream");
     bench.server(&made(117, up).u32(0).done());
 }
@@ -197,7 +197,7 @@ fn so_many_flushes_are_open_at_once_and_the_rest_wait() {
         answered += bench.hears(id).len();
         asked.extend(bench.upstream());
     }
-    assert_eq!((answered, bench.share.stats().requests), (600, 0));
+    assert_eq!((answered, bench.engine.stats().requests), (600, 0));
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_flush_waits_for_a_tag_and_not_for_room() {
     assert_eq!(bench.hears(id), [made(117, 12).u32(0).done(), rflush(22)]);
     bench.done(&flushed);
     assert_eq!(bench.told(id), rflush(21));
-    assert_eq!(bench.share.stats().requests, 0);
+    assert_eq!(bench.engine.stats().requests, 0);
     assert!(bench.upstream().is_empty());
 }
 
@@ -350,25 +350,25 @@ fn a_second_tversion_ends_the_first_session_and_nobody_elses() {
 fn a_second_tversion_does_not_wait_for_ever() {
     let config = Config { cleanup_timeout: Duration::from_secs(3), ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
-    bench.share.tick(Duration::from_secs(100));
+    bench.engine.tick(Duration::from_secs(100));
     let (id, root) = bench.attached();
     let request = bench.asks(id, &read(2, 0, 0, 1));
     let flushed = bench.asks(id, &version(4096, "9P2000"));
-    assert_eq!(bench.share.next_deadline(), Some(Duration::from_secs(103)));
-    bench.share.tick(Duration::from_secs(102));
+    assert_eq!(bench.engine.next_deadline(), Some(Duration::from_secs(103)));
+    bench.engine.tick(Duration::from_secs(102));
     assert!(bench.hears(id).is_empty());
-    bench.share.tick(Duration::from_secs(103));
+    bench.engine.tick(Duration::from_secs(103));
     assert_eq!(bench.told(id), rversion(4096, "9P2000"));
-    assert_eq!(bench.share.next_deadline(), None);
+    assert_eq!(bench.engine.next_deadline(), None);
     // What has become of these nobody knows: they stay out of use.
-    assert_eq!(bench.share.stats().left_behind, 2);
+    assert_eq!(bench.engine.stats().left_behind, 2);
     assert_ne!(bench.attach(id, 0), root);
     // Until it is known.
     bench.server(&made(117, tag(&request)).u32(0).done());
     bench.done(&flushed);
     let clunk = bench.asked();
     bench.done(&clunk);
-    assert_eq!(bench.share.stats().left_behind, 0);
+    assert_eq!(bench.engine.stats().left_behind, 0);
     assert!(bench.hears(id).is_empty());
 }
 
@@ -377,26 +377,26 @@ fn a_place_for_what_is_left_is_used_again_with_a_time_of_its_own() {
     let config = Config { cleanup_timeout: Duration::from_secs(10), ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let begin = |at: u64, bench: &mut Bench| {
-        bench.share.tick(Duration::from_secs(at));
+        bench.engine.tick(Duration::from_secs(at));
         let (id, _) = bench.attached();
         let clunk = bench.asks(id, &version(8192, "9P2000"));
         (id, clunk)
     };
     let (one, its) = begin(1, &mut bench);
     let (two, _) = begin(2, &mut bench);
-    assert_eq!(bench.share.next_deadline(), Some(Duration::from_secs(11)));
+    assert_eq!(bench.engine.next_deadline(), Some(Duration::from_secs(11)));
     bench.done(&its);
     assert_eq!(bench.told(one), rversion(8192, "9P2000"));
-    assert_eq!(bench.share.next_deadline(), Some(Duration::from_secs(12)));
+    assert_eq!(bench.engine.next_deadline(), Some(Duration::from_secs(12)));
     // In the place of the first; and it goes before it is told.
     let (three, _) = begin(3, &mut bench);
     bench.gone(two);
-    bench.share.tick(Duration::from_secs(12));
+    bench.engine.tick(Duration::from_secs(12));
     assert!(bench.hears(three).is_empty());
-    assert_eq!(bench.share.next_deadline(), Some(Duration::from_secs(13)));
-    bench.share.tick(Duration::from_secs(13));
+    assert_eq!(bench.engine.next_deadline(), Some(Duration::from_secs(13)));
+    bench.engine.tick(Duration::from_secs(13));
     assert_eq!(bench.told(three), rversion(8192, "9P2000"));
-    assert_eq!((bench.share.next_deadline(), bench.share.stats().left_behind), (None, 2));
+    assert_eq!((bench.engine.next_deadline(), bench.engine.stats().left_behind), (None, 2));
 }
 
 #[test]
@@ -425,11 +425,11 @@ fn who_goes_is_cleaned_up_after_at_once() {
     expected.sort_unstable();
     assert_eq!(last, expected);
     asked.iter().for_each(|request| bench.done(request));
-    assert_eq!((bench.share.stats().fids, bench.share.stats().requests), (1, 0));
+    assert_eq!((bench.engine.stats().fids, bench.engine.stats().requests), (1, 0));
     assert!(bench.hears(other).is_empty());
     // The id is nobody's.
     bench.say(id, &read(1, 0, 0, 1));
-    assert!(bench.upstream().is_empty() && bench.share.client_info(id).is_none());
+    assert!(bench.upstream().is_empty() && bench.engine.client_info(id).is_none());
 }
 
 #[test]
@@ -438,12 +438,12 @@ fn a_fid_whose_clunk_is_not_answered_is_not_used_again() {
     let (id, fid) = bench.attached();
     bench.gone(id);
     let clunk = bench.asked();
-    bench.share.tick(Duration::from_secs(1_000_000));
-    assert_eq!(bench.share.stats().left_behind, 1);
+    bench.engine.tick(Duration::from_secs(1_000_000));
+    assert_eq!(bench.engine.stats().left_behind, 1);
     let (_, other) = bench.attached();
     assert_ne!(fid, other);
     bench.failed(&clunk);
-    assert_eq!(bench.share.stats().left_behind, 0);
+    assert_eq!(bench.engine.stats().left_behind, 0);
     assert_eq!(bench.attached().1, fid);
 }
 
@@ -459,7 +459,7 @@ fn a_place_that_is_used_again_is_another_client() {
     bench.server(&made(117, tag(&request)).u32(0).done());
     assert!(bench.hears(new).is_empty());
     bench.gone(id);
-    assert!(bench.share.client_info(new).is_some());
+    assert!(bench.engine.client_info(new).is_some());
 }
 
 /// What is upstream may be answered only when it is flushed: a flush that is not looked at is the end.
@@ -494,7 +494,7 @@ fn a_flush_is_noticed_behind_very_much_that_waits() {
     for _ in 0..3000 {
         answered.extend(bench.hears(id).iter().map(|m| tag(m)));
         for request in bench.upstream() {
-            bench.share.server_bytes(&made(117, tag(&request)).u32(0).done());
+            bench.engine.server_bytes(&made(117, tag(&request)).u32(0).done());
         }
     }
     let mut expected: Vec<u16> = (100..3100).collect();
@@ -525,12 +525,12 @@ fn to_fill_an_inbox_with_flushes_costs_little() {
     ] {
         let (mut bench, id) = full(config.clone());
         bench.say(id, &read(13, 0, 0, 1));
-        let before = crate::share::EFFORT.get();
-        bench.share.client_bytes(id, &bytes);
-        let effort = crate::share::EFFORT.get() - before;
+        let before = crate::engine::EFFORT.get();
+        bench.engine.client_bytes(id, &bytes);
+        let effort = crate::engine::EFFORT.get() - before;
         assert!(effort < 20 * bytes.len(), "{effort} for {} bytes", bytes.len());
         assert_eq!(bench.hears(id).len(), MANY);
-        let held = bench.share.client_info(id).unwrap().held - 23;
+        let held = bench.engine.client_info(id).unwrap().held - 23;
         assert!(held == left || left == 1, "{held} bytes wait");
     }
 }
@@ -541,16 +541,16 @@ fn one_large_request_that_waits_does_not_keep_a_flush_from_being_read() {
     let (mut bench, id) = full(Config { max_held_bytes: 100, ..Config::default() });
     let write = |tag| made(118, tag).u32(0).u64(0).u32(5000).raw(&[7; 5000]).done();
     bench.say(id, &write(13));
-    assert!(bench.share.wants_read(id));
+    assert!(bench.engine.wants_read(id));
     let flushed = bench.asks(id, &flush(14, 11));
     bench.done(&flushed);
     assert_eq!(bench.told(id), rflush(14));
     assert_eq!(kind(&bench.asked()), 118);
     // There is an end to it: it may hold as much as one message can have.
     bench.say(id, &write(15));
-    assert!(bench.share.wants_read(id));
+    assert!(bench.engine.wants_read(id));
     bench.say(id, &write(16));
-    assert!(!bench.share.wants_read(id));
+    assert!(!bench.engine.wants_read(id));
 }
 
 #[test]
@@ -578,12 +578,12 @@ fn tables_that_were_large_become_small() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     for fid in 1..2000 {
-        let request = bench.share.walks(id, fid);
-        bench.share.server_bytes(&rwalk(request, 0));
+        let request = bench.engine.walks(id, fid);
+        bench.engine.server_bytes(&rwalk(request, 0));
     }
     for tag in 0..20 {
-        bench.share.client_bytes(id, &read(100 + tag, 0, 0, 1));
-        bench.share.client_bytes(id, &flush(200 + tag, 100 + tag));
+        bench.engine.client_bytes(id, &read(100 + tag, 0, 0, 1));
+        bench.engine.client_bytes(id, &flush(200 + tag, 100 + tag));
     }
     for request in bench.upstream() {
         if kind(&request) == 108 {
@@ -591,21 +591,21 @@ fn tables_that_were_large_become_small() {
         }
     }
     bench.hears(id);
-    let flushes = |bench: &mut Bench| bench.share.clients.get(0).flushes.capacity();
+    let flushes = |bench: &mut Bench| bench.engine.clients.get(0).flushes.capacity();
     assert_eq!((id.index(), flushes(&mut bench)), (0, 0));
     for fid in 1..2000 {
-        bench.share.client_bytes(id, &of_fid(120, 9, fid));
-        let clunk = bench.share.server_output().to_vec();
-        bench.share.server_wrote(clunk.len());
-        bench.share.server_bytes(&made(121, tag(&clunk)).done());
+        bench.engine.client_bytes(id, &of_fid(120, 9, fid));
+        let clunk = bench.engine.server_output().to_vec();
+        bench.engine.server_wrote(clunk.len());
+        bench.engine.server_bytes(&made(121, tag(&clunk)).done());
     }
     bench.hears(id);
-    let client = bench.share.clients.get(0);
+    let client = bench.engine.clients.get(0);
     assert_eq!(client.fids.len(), 1);
     assert!(client.fids.capacity() < 100, "{} places for one fid", client.fids.capacity());
 }
 
-impl crate::share::Share {
+impl crate::engine::Engine {
     /// Walks to a new fid, and answers the tag upstream.
     fn walks(&mut self, id: ClientId, newfid: u32) -> u16 {
         self.client_bytes(id, &walk(9, 0, newfid, &[]));

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::Refusal::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
-use crate::share::{Config, End, Share};
+use crate::engine::{Config, End, Engine};
 use crate::wire::{Dialect, show};
 
 fn undecided() -> Bench {
-    let share = Share::new(Config { msize: MSIZE, ..Config::default() });
-    Bench { share, dialect: Dialect::Plain }
+    let engine = Engine::new(Config { msize: MSIZE, ..Config::default() });
+    Bench { engine, dialect: Dialect::Plain }
 }
 
 #[test]
@@ -18,7 +18,7 @@ fn the_first_client_settles_the_dialect() {
     for dialect in Dialect::ALL {
         let mut bench = undecided();
         assert!(bench.upstream().is_empty());
-        let (one, two) = (bench.share.client_connected(), bench.share.client_connected());
+        let (one, two) = (bench.engine.client_connected(), bench.engine.client_connected());
         let asked = bench.asks(one, &version(1 << 20, dialect.name()));
         assert_eq!(asked, version(MSIZE, dialect.name()), "ours, with our msize");
         bench.say(two, &version(500, dialect.name()));
@@ -26,8 +26,8 @@ fn the_first_client_settles_the_dialect() {
         bench.server(&rversion(5000, dialect.name()));
         assert_eq!(bench.told(one), rversion(5000, dialect.name()));
         assert_eq!(bench.told(two), rversion(500, dialect.name()));
-        assert_eq!(bench.share.dialect(), Some(dialect));
-        let three = bench.share.client_connected();
+        assert_eq!(bench.engine.dialect(), Some(dialect));
+        let three = bench.engine.client_connected();
         bench.say(three, &version(6000, dialect.name()));
         assert!(bench.upstream().is_empty(), "the server is asked once");
         assert_eq!(bench.told(three), rversion(5000, dialect.name()));
@@ -59,11 +59,11 @@ fn what_a_client_offers_is_agreed_to_or_unknown() {
     ] {
         let dialect = Dialect::named(upstream.as_bytes()).unwrap();
         let mut bench = Bench::new(dialect);
-        let id = bench.share.client_connected();
+        let id = bench.engine.client_connected();
         bench.say(id, &version(1000, offer));
         assert_eq!(bench.told(id), rversion(1000, agreed), "{offer} of {upstream}");
         let session = agreed != "unknown";
-        assert_eq!(bench.share.client_info(id).unwrap().session, session);
+        assert_eq!(bench.engine.client_info(id).unwrap().session, session);
         if !session {
             bench.refused(id, &of_fid(120, 1, 1), NoVersion);
         }
@@ -74,7 +74,7 @@ fn what_a_client_offers_is_agreed_to_or_unknown() {
 #[test]
 fn before_a_version_there_is_nothing_else() {
     let mut bench = undecided();
-    let id = bench.share.client_connected();
+    let id = bench.engine.client_connected();
     bench.refused(id, &of_fid(120, 1, 1), NoVersion);
     bench.refused(id, &version(255, "9P2000"), SmallMsize);
     bench.refused(id, &made(100, 7).u32(8192).u16(9).str("9P2000").done(), Malformed);
@@ -96,18 +96,18 @@ fn before_a_version_there_is_nothing_else() {
 #[test]
 fn a_server_may_know_less_than_is_offered() {
     let mut bench = undecided();
-    let id = bench.share.client_connected();
+    let id = bench.engine.client_connected();
     bench.asks(id, &version(8192, "9P2000.L"));
     bench.server(&rversion(8192, "9P2000"));
     assert_eq!(bench.told(id), rversion(8192, "9P2000"));
-    assert_eq!(bench.share.dialect(), Some(Dialect::Plain));
+    assert_eq!(bench.engine.dialect(), Some(Dialect::Plain));
 }
 
 #[test]
 fn a_dialect_that_the_server_does_not_know_is_the_first_clients_bad_luck() {
     let mut bench = undecided();
-    let (one, two) = (bench.share.client_connected(), bench.share.client_connected());
-    let three = bench.share.client_connected();
+    let (one, two) = (bench.engine.client_connected(), bench.engine.client_connected());
+    let three = bench.engine.client_connected();
     bench.asks(one, &version(8192, "9P2000.L"));
     bench.say(two, &version(8192, "9P2000.L"));
     bench.say(three, &version(8192, "9P2000.u"));
@@ -127,7 +127,7 @@ fn a_dialect_that_the_server_does_not_know_is_the_first_clients_bad_luck() {
 fn an_error_in_answer_to_a_clients_version_is_unknown() {
     for answer in [error(Dialect::Plain, 0xFFFF, "what?"), error(Dialect::L, 0xFFFF, "")] {
         let mut bench = undecided();
-        let (one, two) = (bench.share.client_connected(), bench.share.client_connected());
+        let (one, two) = (bench.engine.client_connected(), bench.engine.client_connected());
         bench.asks(one, &version(8192, "9P2000.L"));
         bench.say(two, &version(8192, "9P2000"));
         bench.server(&answer);
@@ -140,7 +140,7 @@ fn an_error_in_answer_to_a_clients_version_is_unknown() {
 
 #[test]
 fn a_server_without_a_version_ends_it() {
-    let chosen = |dialect| Share::new(Config { dialect, msize: MSIZE, ..Config::default() });
+    let chosen = |dialect| Engine::new(Config { dialect, msize: MSIZE, ..Config::default() });
     let u = Dialect::U;
     for (answer, words) in [
         (rversion(MSIZE, "unknown"), "it answers version 'unknown', 9P2000.u was offered"),
@@ -152,37 +152,37 @@ fn a_server_without_a_version_ends_it() {
         (made(101, 0xFFFF).u32(8192).u16(50).done(), "no Rversion in answer to Tversion"),
         (made(111, 0xFFFF).u16(0).done(), "no Rversion in answer to Tversion"),
     ] {
-        let mut bench = Bench { share: chosen(Some(u)), dialect: u };
-        let id = bench.share.client_connected();
+        let mut bench = Bench { engine: chosen(Some(u)), dialect: u };
+        let id = bench.engine.client_connected();
         bench.upstream();
         bench.say(id, &version(8192, "9P2000.u"));
         bench.server(&answer);
-        let end = bench.share.ended().expect("it is over").to_string();
+        let end = bench.engine.ended().expect("it is over").to_string();
         assert!(end.contains(words), "{end}: {}", show(u, &answer));
         assert!(is_refusal(u, &bench.told(id), ServerGone));
-        assert!(bench.share.is_closing(id));
+        assert!(bench.engine.is_closing(id));
     }
     // Nobody has chosen: less is enough, another is not.
     let mut bench = undecided();
-    let id = bench.share.client_connected();
+    let id = bench.engine.client_connected();
     bench.asks(id, &version(8192, "9P2000"));
     bench.server(&rversion(8192, "9P2000.u"));
-    assert!(matches!(bench.share.ended(), Some(End::NoVersion(_))));
+    assert!(matches!(bench.engine.ended(), Some(End::NoVersion(_))));
 }
 
 #[test]
 fn a_server_that_does_not_answer_tversion_is_given_up() {
-    let mut bench = Bench { share: Share::new(Config::default()), dialect: Dialect::Plain };
-    assert_eq!(bench.share.next_deadline(), None);
-    bench.share.tick(Duration::from_secs(5));
-    let id = bench.share.client_connected();
+    let mut bench = Bench { engine: Engine::new(Config::default()), dialect: Dialect::Plain };
+    assert_eq!(bench.engine.next_deadline(), None);
+    bench.engine.tick(Duration::from_secs(5));
+    let id = bench.engine.client_connected();
     bench.asks(id, &version(8192, "9P2000"));
-    assert_eq!(bench.share.next_deadline(), Some(Duration::from_secs(15)));
-    bench.share.tick(Duration::from_millis(14_999));
-    assert_eq!(bench.share.ended(), None);
-    bench.share.tick(Duration::from_secs(15));
-    assert_eq!(bench.share.ended(), Some(&End::NoAnswer));
+    assert_eq!(bench.engine.next_deadline(), Some(Duration::from_secs(15)));
+    bench.engine.tick(Duration::from_millis(14_999));
+    assert_eq!(bench.engine.ended(), None);
+    bench.engine.tick(Duration::from_secs(15));
+    assert_eq!(bench.engine.ended(), Some(&End::NoAnswer));
     assert!(is_refusal(Dialect::Plain, &bench.told(id), ServerGone));
-    assert!(bench.share.is_closing(id));
-    assert_eq!(bench.share.next_deadline(), None);
+    assert!(bench.engine.is_closing(id));
+    assert_eq!(bench.engine.next_deadline(), None);
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::client::{Client, Stage};
 use super::made::*;
 use super::server::Server;
-use crate::share::{ClientId, Config, Share};
+use crate::engine::{ClientId, Config, Engine};
 use crate::wire::Dialect;
 
 struct World {
     random: Random,
-    share: Share,
+    engine: Engine,
     server: Server,
     clients: Vec<(ClientId, Client)>,
     made: usize,
@@ -59,10 +59,10 @@ impl World {
         if trace {
             println!("run {seed}: {config:?}");
         }
-        let share = Share::new(config);
+        let engine = Engine::new(config);
         let clients = Vec::new();
         let now = Duration::ZERO;
-        World { random, share, server, clients, made: 0, now, trace, answered: 0, over: false }
+        World { random, engine, server, clients, made: 0, now, trace, answered: 0, over: false }
     }
 
     fn chunk(random: &mut Random, length: usize) -> usize {
@@ -81,32 +81,32 @@ impl World {
         client.once = self.server.once;
         client.sloppy = self.server.sloppy;
         self.made += 1;
-        let id = self.share.client_connected();
+        let id = self.engine.client_connected();
         self.clients.push((id, client));
     }
 
     /// The clients' bytes on their way.
     fn clients_bytes(&mut self, i: usize) {
         let (id, client) = &mut self.clients[i];
-        if self.share.wants_read(*id) && !client.pipe.is_empty() {
+        if self.engine.wants_read(*id) && !client.pipe.is_empty() {
             let n = World::chunk(&mut self.random, client.pipe.len());
             let bytes: Vec<u8> = client.pipe.drain(..n).collect();
-            self.share.client_bytes(*id, &bytes);
+            self.engine.client_bytes(*id, &bytes);
         }
     }
 
     fn clients_reads(&mut self, i: usize) {
         let (id, client) = &mut self.clients[i];
-        let n = World::chunk(&mut self.random, self.share.output(*id).len());
-        client.read(&self.share.output(*id)[..n]);
-        self.share.client_wrote(*id, n);
+        let n = World::chunk(&mut self.random, self.engine.output(*id).len());
+        client.read(&self.engine.output(*id)[..n]);
+        self.engine.client_wrote(*id, n);
     }
 
     /// A driver closes what is to be closed.
     fn close_some(&mut self) {
         for i in (0..self.clients.len()).rev() {
             let (id, client) = &self.clients[i];
-            if self.share.is_closing(*id) && self.share.output(*id).is_empty() {
+            if self.engine.is_closing(*id) && self.engine.output(*id).is_empty() {
                 assert!(client.stage == Stage::Bad || self.over, "{} is closed", client.name);
                 self.forget(i);
             }
@@ -116,19 +116,19 @@ impl World {
     fn forget(&mut self, i: usize) {
         let (id, client) = self.clients.swap_remove(i);
         self.answered += client.answered;
-        self.share.client_gone(id);
+        self.engine.client_gone(id);
     }
 
     fn server_reads(&mut self) {
-        let n = World::chunk(&mut self.random, self.share.server_output().len());
-        self.server.input.extend_from_slice(&self.share.server_output()[..n]);
-        self.share.server_wrote(n);
+        let n = World::chunk(&mut self.random, self.engine.server_output().len());
+        self.server.input.extend_from_slice(&self.engine.server_output()[..n]);
+        self.engine.server_wrote(n);
     }
 
     fn servers_bytes(&mut self) {
         let n = World::chunk(&mut self.random, self.server.output.len());
         let bytes: Vec<u8> = self.server.output.drain(..n).collect();
-        self.share.server_bytes(&bytes);
+        self.engine.server_bytes(&bytes);
     }
 
     fn step(&mut self) {
@@ -146,11 +146,11 @@ impl World {
             96 if self.random.one_in(8) => self.forget(i),
             97 => self.clients[i].1.slow = self.random.one_in(3),
             // The server has all the time for its Rversion.
-            98 if self.share.dialect().is_some() && self.random.one_in(4) => {
+            98 if self.engine.dialect().is_some() && self.random.one_in(4) => {
                 let most = if self.random.one_in(10) { 20_000 } else { 100 };
                 self.server.late |= most > 100;
                 self.now += Duration::from_millis(self.random.below(most) as u64);
-                self.share.tick(self.now);
+                self.engine.tick(self.now);
             }
             99 => self.stray(),
             _ => {}
@@ -160,7 +160,7 @@ impl World {
 
     /// A message of the server's that answers nothing.
     fn stray(&mut self) {
-        if self.share.dialect().is_some() && self.server.output.is_empty() {
+        if self.engine.dialect().is_some() && self.server.output.is_empty() {
             let tag = self.server.free_tag(&mut self.random);
             self.server.output.extend(made(121, tag).done());
         }
@@ -168,19 +168,19 @@ impl World {
 
     fn check(&mut self) {
         self.close_some();
-        self.share.audit();
-        let most = self.share.config.max_reply_bytes + 2 * 2048 + 6 * 1000;
+        self.engine.audit();
+        let most = self.engine.config.max_reply_bytes + 2 * 2048 + 6 * 1000;
         for (id, client) in &self.clients {
-            let info = self.share.client_info(*id).expect("it is connected");
+            let info = self.engine.client_info(*id).expect("it is connected");
             assert!(info.output <= most, "{} bytes wait for {}", info.output, client.name);
             // What it may hold, a part of a message, and one piece on top.
             assert!(info.held <= 1500 + 2048 + CHUNK, "{} bytes of {}", info.held, client.name);
         }
-        assert!(self.share.server_output().len() <= 1000 + 2048 + 200 * 11);
+        assert!(self.engine.server_output().len() <= 1000 + 2048 + 200 * 11);
         // Those who have gone do not stay in the queues.
-        assert!(self.share.ring.len() + self.share.greeting.len() <= 2 * (2 * CLIENTS + 18));
+        assert!(self.engine.ring.len() + self.engine.greeting.len() <= 2 * (2 * CLIENTS + 18));
         let mut changed = 0;
-        while self.share.next_changed().is_some() {
+        while self.engine.next_changed().is_some() {
             changed += 1;
         }
         assert!(changed <= self.clients.len() + 1);
@@ -198,12 +198,12 @@ impl World {
                 self.clients_bytes(i);
                 self.clients_reads(i);
                 let (id, client) = &self.clients[i];
-                quiet &= self.share.output(*id).is_empty();
+                quiet &= self.engine.output(*id).is_empty();
                 let stuck = client.stage == Stage::Bad || self.server.blocks;
                 quiet &= client.pipe.is_empty() || stuck;
             }
             self.server_reads();
-            quiet &= self.share.server_output().is_empty() && self.server.input.is_empty();
+            quiet &= self.engine.server_output().is_empty() && self.server.input.is_empty();
             self.server.step(&mut self.random);
             self.servers_bytes();
             self.check();
@@ -229,7 +229,7 @@ impl World {
             self.forget(0);
         }
         self.drain();
-        let stats = self.share.stats();
+        let stats = self.engine.stats();
         assert_eq!((stats.requests, stats.left_behind), (0, 0));
         assert!(stats.fids == 0 || (stats.fids == 1 && self.server.once), "{} fids", stats.fids);
         assert_eq!(self.server.fids(), stats.fids, "fids are left at the server");
@@ -241,30 +241,30 @@ impl World {
         let delivered: Vec<u64> = self.clients.iter().map(|(_, c)| c.delivered()).collect();
         self.over = true;
         if self.random.one_in(2) {
-            self.share.server_gone();
+            self.engine.server_gone();
         } else {
             // What is under way arrives, and then something that is no 9P.
             let mut bytes = std::mem::take(&mut self.server.output);
             bytes.extend(if self.random.one_in(2) { [3, 0, 0, 0] } else { [0xFF; 4] });
             bytes.extend([0; 9]);
-            self.share.server_bytes(&bytes);
+            self.engine.server_bytes(&bytes);
         }
-        assert!(self.share.ended().is_some());
+        assert!(self.engine.ended().is_some());
         for (i, delivered) in delivered.into_iter().enumerate() {
             let (id, client) = &mut self.clients[i];
-            assert!(self.share.is_closing(*id));
-            let output = self.share.output(*id).to_vec();
+            assert!(self.engine.is_closing(*id));
+            let output = self.engine.output(*id).to_vec();
             client.read(&output);
             assert!(client.input.is_empty());
-            self.share.client_wrote(*id, output.len());
+            self.engine.client_wrote(*id, output.len());
             if client.stage != Stage::Bad {
                 client.all_told(delivered);
             }
         }
         self.check();
         assert!(self.clients.is_empty());
-        let id = self.share.client_connected();
-        assert!(self.share.is_closing(id));
+        let id = self.engine.client_connected();
+        assert!(self.engine.is_closing(id));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What happens: clients, a server, and a driver that does as `share` says a driver is to do.
+//! What happens: clients, a server, and a driver that does as `engine` says a driver is to do.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::bytes::Bytes;
 use super::peer::{Peer, View};
 use super::request::{any_version, framed, request};
 use super::server::Server;
-use crate::share::{Config, End, Seen, Share};
+use crate::engine::{Config, End, Engine, Seen};
 use crate::wire::{Dialect, TABLE, show, tag};
 
 const MSIZE: u32 = 600;
@@ -15,7 +15,7 @@ const CLIENTS: usize = 4;
 pub struct World<'a> {
     bytes: Bytes<'a>,
     config: Config,
-    share: Share,
+    engine: Engine,
     /// What clients speak that know no better.
     dialect: Dialect,
     settled: Option<Dialect>,
@@ -51,19 +51,19 @@ impl<'a> World<'a> {
             seed: u64::from(second),
             ..Config::default()
         };
-        let mut share = Share::new(config.clone());
+        let mut engine = Engine::new(config.clone());
         if std::env::var_os("MUX_TRACE").is_some() {
             println!("{config:?}");
-            share.set_tracer(Some(Box::new(|dialect, seen| println!("{}", line(dialect, seen)))));
+            engine.set_tracer(Some(Box::new(|dialect, seen| println!("{}", line(dialect, seen)))));
         } else if second & 48 == 48 {
             // Whatever can come can be logged.
             let log = |dialect, seen: Seen<'_>| assert!(!line(dialect, seen).is_empty());
-            share.set_tracer(Some(Box::new(log)));
+            engine.set_tracer(Some(Box::new(log)));
         }
         World {
             bytes,
             config,
-            share,
+            engine,
             dialect,
             settled: None,
             peers: Vec::new(),
@@ -79,20 +79,20 @@ impl<'a> World<'a> {
 
     pub fn run(mut self) {
         self.turn();
-        while !self.bytes.is_empty() && self.share.ended().is_none() {
+        while !self.bytes.is_empty() && self.engine.ended().is_none() {
             self.event();
             self.turn();
         }
         let gone = self.ending & 4 == 0 || self.server.wild;
-        if !self.server.wild && self.share.ended().is_none() {
+        if !self.server.wild && self.engine.ended().is_none() {
             self.quiet();
             self.peers.iter().for_each(|peer| peer.all_told(false));
         }
-        if self.share.ended().is_none() && gone {
+        if self.engine.ended().is_none() && gone {
             self.gone();
             self.turn();
         }
-        match self.share.ended() {
+        match self.engine.ended() {
             Some(end) => {
                 let end = end.clone();
                 self.ended(&end);
@@ -104,11 +104,11 @@ impl<'a> World<'a> {
     /// Everybody goes, the server answers all, and nothing is left.
     fn leave(&mut self) {
         while let Some(peer) = self.peers.pop() {
-            self.share.client_gone(peer.id);
+            self.engine.client_gone(peer.id);
             self.turn();
         }
         self.quiet();
-        let stats = self.share.stats();
+        let stats = self.engine.stats();
         assert_eq!((stats.clients, stats.requests, stats.fids, stats.left_behind), (0, 0, 0, 0));
         assert_eq!(self.server.fids(), 0, "fids are left at the server");
     }
@@ -122,22 +122,22 @@ impl<'a> World<'a> {
             End::Gone | End::HungUp | End::NoAnswer => assert!(self.may_end),
         }
         for peer in &mut self.peers {
-            assert!(self.share.is_closing(peer.id), "a client is left");
+            assert!(self.engine.is_closing(peer.id), "a client is left");
             peer.all_told(true);
             peer.slow = false;
         }
         self.turn();
         assert!(self.peers.is_empty());
-        let id = self.share.client_connected();
-        assert!(self.share.is_closing(id) && self.share.next_changed() == Some(id));
-        assert!(self.share.server_output().is_empty());
+        let id = self.engine.client_connected();
+        assert!(self.engine.is_closing(id) && self.engine.next_changed() == Some(id));
+        assert!(self.engine.server_output().is_empty());
     }
 
     fn gone(&mut self) {
         self.may_end = true;
         match self.ending & 8 {
-            0 => self.share.server_gone(),
-            _ => self.share.hang_up(),
+            0 => self.engine.server_gone(),
+            _ => self.engine.hang_up(),
         }
     }
 
@@ -154,7 +154,7 @@ impl<'a> World<'a> {
                 self.turn();
                 i += 1;
             }
-            if self.share.ended().is_some() {
+            if self.engine.ended().is_some() {
                 return;
             }
             if self.server.waiting() > 0 || !self.server.output.is_empty() {
@@ -169,7 +169,7 @@ impl<'a> World<'a> {
     fn client(&mut self) -> usize {
         let n = self.bytes.next();
         if self.peers.len() < CLIENTS && (self.peers.is_empty() || n >= 240) {
-            let id = self.share.client_connected();
+            let id = self.engine.client_connected();
             self.peers.push(Peer::new(id, self.made));
             self.made += 1;
             // Most begin as they should.
@@ -225,10 +225,10 @@ impl<'a> World<'a> {
             8 => self.rare(what >> 4),
             9 => {
                 self.now += u64::from(self.bytes.next()) * u64::from(what & 0x30);
-                self.share.tick(Duration::from_millis(self.now));
+                self.engine.tick(Duration::from_millis(self.now));
                 // The server has not answered in time.
                 self.may_end |= self.settled.is_none();
-                let next = self.share.next_deadline();
+                let next = self.engine.next_deadline();
                 assert!(next.is_none_or(|next| next > Duration::from_millis(self.now)));
             }
             10 | 11 if wild => {
@@ -242,11 +242,11 @@ impl<'a> World<'a> {
                     (111, n @ 0..19) => [&[n, 0][..], &[7; 13 * 18][..13 * n as usize]].concat(),
                     _ => self.bytes.some(60).to_vec(),
                 };
-                self.share.server_bytes(&framed(kind, tag, &body));
+                self.engine.server_bytes(&framed(kind, tag, &body));
             }
             12 if wild && what & 0x30 == 0 => {
                 let some = self.bytes.some(60);
-                self.share.server_bytes(some);
+                self.engine.server_bytes(some);
             }
             _ => {
                 let (n, how) = (self.bytes.next() as usize, self.bytes.next());
@@ -260,7 +260,7 @@ impl<'a> World<'a> {
             0..4 => {
                 let i = self.client();
                 let peer = self.peers.swap_remove(i);
-                self.share.client_gone(peer.id);
+                self.engine.client_gone(peer.id);
             }
             4..8 => self.blocked = !self.blocked,
             8..12 => {
@@ -270,7 +270,7 @@ impl<'a> World<'a> {
             12 if self.bytes.next() == 7 => self.gone(),
             // A message that answers nothing.
             13 if self.settled.is_some() && self.server.output.is_empty() => {
-                self.share.server_bytes(&framed(TABLE[0].number + 1, 60_000, &[0; 4]));
+                self.engine.server_bytes(&framed(TABLE[0].number + 1, 60_000, &[0; 4]));
             }
             _ => {}
         }
@@ -279,11 +279,11 @@ impl<'a> World<'a> {
     /// Bytes of a client come to the multiplexor, if it is to be read.
     fn delivers(&mut self, i: usize, n: usize) {
         let peer = &mut self.peers[i];
-        if self.share.wants_read(peer.id) && !peer.pipe.is_empty() {
+        if self.engine.wants_read(peer.id) && !peer.pipe.is_empty() {
             let n = n.clamp(1, peer.pipe.len());
             let bytes: Vec<u8> = peer.pipe.drain(..n).collect();
             peer.sent(&bytes);
-            self.share.client_bytes(peer.id, &bytes);
+            self.engine.client_bytes(peer.id, &bytes);
         }
     }
 
@@ -292,14 +292,14 @@ impl<'a> World<'a> {
         let n = n.min(peer.known.0);
         if n > 0 {
             peer.wrote(n);
-            self.share.client_wrote(peer.id, n);
+            self.engine.client_wrote(peer.id, n);
         }
     }
 
     fn server_reads(&mut self, n: usize) {
-        let n = n.min(self.share.server_output().len());
+        let n = n.min(self.engine.server_output().len());
         self.server.reads(n);
-        self.share.server_wrote(n);
+        self.engine.server_wrote(n);
     }
 
     /// The server answers; what it says may come later, with more, and cut in two.
@@ -310,8 +310,8 @@ impl<'a> World<'a> {
         }
         let output = std::mem::take(&mut self.server.output);
         let (one, two) = output.split_at(usize::from(how).min(output.len()));
-        self.share.server_bytes(one);
-        self.share.server_bytes(two);
+        self.engine.server_bytes(one);
+        self.engine.server_bytes(two);
     }
 
     /// A driver's turn, until there is nothing to be done.
@@ -324,12 +324,12 @@ impl<'a> World<'a> {
                 self.client_reads(i, usize::MAX);
             } else if let Some(i) = closes {
                 let peer = self.peers.swap_remove(i);
-                assert!(peer.garbled || self.share.ended().is_some(), "closed for nothing");
-                self.share.client_gone(peer.id);
-            } else if !self.blocked && !self.share.server_output().is_empty() {
+                assert!(peer.garbled || self.engine.ended().is_some(), "closed for nothing");
+                self.engine.client_gone(peer.id);
+            } else if !self.blocked && !self.engine.server_output().is_empty() {
                 self.server_reads(usize::MAX);
             } else {
-                self.share.audit();
+                self.engine.audit();
                 return;
             }
         }
@@ -337,31 +337,32 @@ impl<'a> World<'a> {
 
     /// Looks at all that there is to be seen from outside.
     fn look(&mut self) {
-        self.settled = self.settled.or(self.share.dialect());
-        let over = self.share.ended().is_some();
+        self.settled = self.settled.or(self.engine.dialect());
+        let over = self.engine.ended().is_some();
         let mut named = Vec::new();
-        while let Some(id) = self.share.next_changed() {
+        while let Some(id) = self.engine.next_changed() {
             assert!(!named.contains(&id), "a client is named twice");
             named.push(id);
         }
         let (dialect, wild) = (self.settled, self.server.wild);
         let view = View { config: &self.config, dialect, wild, over };
         for peer in &mut self.peers {
-            let output = self.share.output(peer.id);
-            let (wants, closing) = (self.share.wants_read(peer.id), self.share.is_closing(peer.id));
+            let output = self.engine.output(peer.id);
+            let (wants, closing) =
+                (self.engine.wants_read(peer.id), self.engine.is_closing(peer.id));
             let (length, wanted, closed) = peer.known;
             let news = output.len() != length || (wants && !wanted) || closing != closed;
             assert!(!news || named.contains(&peer.id), "a driver is not told");
             peer.known = (output.len(), wants, closing);
             peer.look(output, &view);
-            let info = self.share.client_info(peer.id).expect("it is there");
+            let info = self.engine.client_info(peer.id).expect("it is there");
             assert_eq!(info.output, output.len());
             let most = self.config.max_reply_bytes + 2 * MSIZE as usize + 1000;
             // At the end all that it has asked is answered, read or not.
             assert!(over || output.len() <= most, "{} bytes wait for a client", output.len());
         }
         if !over {
-            self.server.look(self.share.server_output(), self.settled, &self.peers);
+            self.server.look(self.engine.server_output(), self.settled, &self.peers);
         }
         self.peers.iter_mut().for_each(Peer::looked_at);
     }

@@ -3,33 +3,33 @@
 //! Bytes and events go in, bytes and closings come out. There is no I/O here and no clock but the one
 //! handed in. A driver, once a turn:
 //!
-//! 1. says what time it is ([`tick`](Share::tick), and again by [`next_deadline`](Share::next_deadline));
-//! 2. accepts ([`client_connected`](Share::client_connected)) and reads those who
-//!    [`want it`](Share::wants_read) into one large buffer, and hands that over
-//!    ([`client_bytes`](Share::client_bytes), [`server_bytes`](Share::server_bytes)); an end or an error
-//!    of a connection is [`client_gone`](Share::client_gone) or [`server_gone`](Share::server_gone);
-//! 3. writes [`server_output`](Share::server_output) once, and says how much of it went
-//!    ([`server_wrote`](Share::server_wrote));
-//! 4. goes through [`next_changed`](Share::next_changed): writes each one's [`output`](Share::output) once
-//!    ([`client_wrote`](Share::client_wrote)), asks anew whether it wants to be read, and closes it when
-//!    [`is_closing`](Share::is_closing) and all is written;
-//! 5. stops when [`ended`](Share::ended) and the clients' last output is written, or was given up.
+//! 1. says what time it is ([`tick`](Engine::tick), and again by [`next_deadline`](Engine::next_deadline));
+//! 2. accepts ([`client_connected`](Engine::client_connected)) and reads those who
+//!    [`want it`](Engine::wants_read) into one large buffer, and hands that over
+//!    ([`client_bytes`](Engine::client_bytes), [`server_bytes`](Engine::server_bytes)); an end or an error
+//!    of a connection is [`client_gone`](Engine::client_gone) or [`server_gone`](Engine::server_gone);
+//! 3. writes [`server_output`](Engine::server_output) once, and says how much of it went
+//!    ([`server_wrote`](Engine::server_wrote));
+//! 4. goes through [`next_changed`](Engine::next_changed): writes each one's [`output`](Engine::output) once
+//!    ([`client_wrote`](Engine::client_wrote)), asks anew whether it wants to be read, and closes it when
+//!    [`is_closing`](Engine::is_closing) and all is written;
+//! 5. stops when [`ended`](Engine::ended) and the clients' last output is written, or was given up.
 //!
 //! Buffers are lent to a client only while there is something in them, so an idle one has none.
 //!
 //! ```
-//! use ninepmux::share::{Config, Share};
+//! use ninepmux::engine::{Config, Engine};
 //!
-//! let mut share = Share::new(Config::default());
-//! let client = share.client_connected();
-//! share.client_bytes(client, b"\x13\0\0\0\x64\xff\xff\0\x20\0\0\x06\09P2000");
-//! let asked = share.server_output(); // our own Tversion, with our msize
+//! let mut engine = Engine::new(Config::default());
+//! let client = engine.client_connected();
+//! engine.client_bytes(client, b"\x13\0\0\0\x64\xff\xff\0\x20\0\0\x06\09P2000");
+//! let asked = engine.server_output(); // our own Tversion, with our msize
 //! assert_eq!(asked[4], 100);
 //! let n = asked.len();
-//! share.server_wrote(n);
-//! share.server_bytes(b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
-//! assert_eq!(share.next_changed(), Some(client));
-//! assert_eq!(share.output(client), b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
+//! engine.server_wrote(n);
+//! engine.server_bytes(b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
+//! assert_eq!(engine.next_changed(), Some(client));
+//! assert_eq!(engine.output(client), b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
 //! ```
 //!
 //! # Who holds what
@@ -122,7 +122,7 @@ use upstream::Upstream;
 
 use crate::wire::{self, Dialect, HEADER, types};
 
-/// A client, from [`Share::client_connected`] to [`Share::client_gone`]. Its number is used again, but
+/// A client, from [`Engine::client_connected`] to [`Engine::client_gone`]. Its number is used again, but
 /// not as the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId {
@@ -139,7 +139,7 @@ impl ClientId {
 }
 
 /// Many clients, one server.
-pub struct Share {
+pub struct Engine {
     config: Config,
     now: Duration,
     upstream: Upstream,
@@ -170,10 +170,10 @@ fn effort(_n: usize) {
     EFFORT.set(EFFORT.get() + _n);
 }
 
-impl Share {
+impl Engine {
     /// No clients. If the dialect is chosen, there is a Tversion to be written to the server already.
     #[must_use]
-    pub fn new(config: Config) -> Share {
+    pub fn new(config: Config) -> Engine {
         let config = Config {
             max_inflight: config.max_inflight.max(1),
             max_reply_bytes: config.max_reply_bytes.max(1),
@@ -183,7 +183,7 @@ impl Share {
             max_fids_all: config.max_fids_all.min(u32::MAX as usize),
             ..config
         };
-        let mut share = Share {
+        let mut engine = Engine {
             now: Duration::ZERO,
             upstream: Upstream::default(),
             clients: Clients::new(Mix::new(config.seed)),
@@ -198,14 +198,14 @@ impl Share {
             tracer: None,
             config,
         };
-        share.upstream.msize = share.config.msize;
-        if let Some(dialect) = share.config.dialect {
-            share.ask_version(dialect);
+        engine.upstream.msize = engine.config.msize;
+        if let Some(dialect) = engine.config.dialect {
+            engine.ask_version(dialect);
         }
-        share
+        engine
     }
 
-    /// It is `now`, counted from when the share was made. What happens next happens then; what was to
+    /// It is `now`, counted from when the engine was made. What happens next happens then; what was to
     /// happen by then has happened.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
@@ -214,7 +214,7 @@ impl Share {
         self.take_turns();
     }
 
-    /// When [`tick`](Share::tick) should be called at the latest, if nothing else happens.
+    /// When [`tick`](Engine::tick) should be called at the latest, if nothing else happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let version = self.upstream.deadline();

@@ -1,6 +1,6 @@
 //! Whose messages go to the server next: a few of each client that has any, round and round.
 
-use super::Share;
+use super::Engine;
 use super::arriving::Step;
 use super::clients::Waits;
 use super::fids::Fate;
@@ -16,7 +16,7 @@ const CLUNKING: usize = 1024;
 const TOGETHER: usize = 16;
 const TOGETHER_BYTES: usize = 4096;
 
-impl Share {
+impl Engine {
     /// Whether the server's output has room for a client's request.
     #[inline]
     pub(super) fn has_room(&self) -> bool {

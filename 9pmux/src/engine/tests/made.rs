@@ -1,6 +1,6 @@
 //! Messages made by hand, and random numbers.
 
-use crate::share::refusal::Refusal;
+use crate::engine::refusal::Refusal;
 use crate::wire::{Dialect, HEADER, kind, put_u32, tag, u16_at, u32_at};
 
 /// A message that is being made.

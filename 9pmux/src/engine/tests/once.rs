@@ -3,7 +3,7 @@
 use super::Refusal::*;
 use super::bench::Bench;
 use super::made::*;
-use crate::share::{ClientId, Config};
+use crate::engine::{ClientId, Config};
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
 
 fn once(dialect: Dialect) -> Bench {
@@ -102,7 +102,7 @@ fn an_error_is_everybodys_and_the_next_tries_again() {
             assert_eq!(bench.told(*id), error(dialect, its_tag, "srv"));
         }
         assert!(bench.upstream().is_empty());
-        assert_eq!((bench.share.stats().fids, bench.share.stats().requests), (0, 0));
+        assert_eq!((bench.engine.stats().fids, bench.engine.stats().requests), (0, 0));
         attaches(&mut bench, 0);
     }
 }
@@ -173,10 +173,10 @@ fn the_end_of_the_server_is_told_to_those_who_wait() {
     for id in &ids {
         bench.say(*id, &tattach(dialect, 4, 0));
     }
-    bench.share.server_gone();
-    bench.share.audit();
+    bench.engine.server_gone();
+    bench.engine.audit();
     for id in ids {
         assert!(is_refusal(dialect, &bench.told(id), ServerGone));
-        assert!(bench.share.is_closing(id));
+        assert!(bench.engine.is_closing(id));
     }
 }

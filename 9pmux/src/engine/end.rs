@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::Share;
+use super::Engine;
 use super::clients::{Stage, Waits};
 use super::fids::Fids;
 use super::refusal::Refusal;
@@ -15,7 +15,7 @@ use crate::wire::{Frame, frame, kind, tag, types};
 pub enum End {
     /// The server has closed the connection.
     Gone,
-    /// [`Share::hang_up`] was called.
+    /// [`Engine::hang_up`] was called.
     HungUp,
     /// The server has not answered our Tversion in time.
     NoAnswer,
@@ -45,7 +45,7 @@ impl Display for End {
     }
 }
 
-impl Share {
+impl Engine {
     /// The server is no more. What clients have asked is answered, each by an error, and each ends.
     pub(super) fn end(&mut self, end: End) {
         if self.ended().is_some() {

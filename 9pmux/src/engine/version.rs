@@ -4,7 +4,7 @@ use super::arriving::Step;
 use super::clients::Stage;
 use super::refusal::Refusal;
 use super::upstream::Agreed;
-use super::{End, Share};
+use super::{End, Engine};
 use crate::wire::{
     self, Dialect, HEADER, NOTAG, Offer, UNKNOWN, check_reply, kind, put_u32, tag, types,
 };
@@ -12,7 +12,7 @@ use crate::wire::{
 /// With less, no message of ours is sure to fit.
 const LEAST_MSIZE: u32 = 256;
 
-impl Share {
+impl Engine {
     /// Asks the server for a version, the only time that it agrees to one.
     pub(super) fn ask_version(&mut self, offer: Dialect) {
         let deadline = self.now.saturating_add(self.config.version_timeout);

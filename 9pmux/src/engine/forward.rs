@@ -1,7 +1,7 @@
 //! A client's request on its way to the server: looked over, given a tag and fids of the server's, and
 //! patched in the server's output. Until all is known to be well nothing has changed.
 
-use super::Share;
+use super::Engine;
 use super::arriving::Step;
 use super::clients::{Auth, Client, Waits};
 use super::fids::{NONE, Owner};
@@ -27,7 +27,7 @@ struct Plan {
     releases: u32,
 }
 
-impl Share {
+impl Engine {
     /// Sends a client's request on, answers it, or lets it wait.
     pub(super) fn forward(&mut self, c: u32, message: &[u8], turn: bool) -> Step {
         let its_tag = tag(message);

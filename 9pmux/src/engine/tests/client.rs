@@ -5,7 +5,7 @@
 //! not guess, but clunks it before it uses the number again.
 
 use super::made::*;
-use crate::share::refusal::Refusal;
+use crate::engine::refusal::Refusal;
 use crate::wire::{Dialect, HEADER, NOFID, kind, show, tag, u16_at, u32_at};
 
 /// What the client knows of one of its fids.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fids::{NONE, Owner};
-use super::{ClientId, Share};
+use super::{ClientId, Engine};
 
 /// What is left of one session.
 struct Cleanup {
@@ -88,7 +88,7 @@ impl Cleanups {
     }
 }
 
-impl Share {
+impl Engine {
     /// Takes from a client all that it has upstream. Answers what is left of it, if anything.
     pub(super) fn clean_up(&mut self, c: u32) -> Option<u32> {
         let client = self.clients.get(c);

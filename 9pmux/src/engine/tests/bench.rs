@@ -1,25 +1,25 @@
-//! A share on the bench: clients and a server that do as the test says.
+//! A engine on the bench: clients and a server that do as the test says.
 
 use super::made::*;
-use crate::share::{ClientId, Config, Share};
+use crate::engine::{ClientId, Config, Engine};
 use crate::wire::{Dialect, HEADER, kind, show, tag, u32_at};
 
 pub struct Bench {
-    pub share: Share,
+    pub engine: Engine,
     pub dialect: Dialect,
 }
 
 pub const MSIZE: u32 = 8192;
 
 impl Bench {
-    /// A share that has agreed on `dialect` with the server.
+    /// A engine that has agreed on `dialect` with the server.
     pub fn new(dialect: Dialect) -> Bench {
         Bench::with(dialect, Config::default())
     }
 
     pub fn with(dialect: Dialect, config: Config) -> Bench {
-        let share = Share::new(Config { dialect: Some(dialect), msize: MSIZE, ..config });
-        let mut bench = Bench { share, dialect };
+        let engine = Engine::new(Config { dialect: Some(dialect), msize: MSIZE, ..config });
+        let mut bench = Bench { engine, dialect };
         assert_eq!(bench.upstream(), [version(MSIZE, dialect.name())]);
         bench.server(&rversion(MSIZE, dialect.name()));
         bench
@@ -31,7 +31,7 @@ impl Bench {
     }
 
     pub fn client_of(&mut self, msize: u32) -> ClientId {
-        let id = self.share.client_connected();
+        let id = self.engine.client_connected();
         self.say(id, &version(msize, self.dialect.name()));
         assert_eq!(self.hears(id), [rversion(msize, self.dialect.name())]);
         id
@@ -53,27 +53,27 @@ impl Bench {
     }
 
     pub fn say(&mut self, id: ClientId, message: &[u8]) {
-        self.share.client_bytes(id, message);
-        self.share.audit();
+        self.engine.client_bytes(id, message);
+        self.engine.audit();
     }
 
     pub fn gone(&mut self, id: ClientId) {
-        self.share.client_gone(id);
-        self.share.audit();
+        self.engine.client_gone(id);
+        self.engine.audit();
     }
 
     pub fn server(&mut self, message: &[u8]) {
-        self.share.server_bytes(message);
-        self.share.audit();
+        self.engine.server_bytes(message);
+        self.engine.audit();
     }
 
     /// What this client has been told.
     pub fn hears(&mut self, id: ClientId) -> Vec<Vec<u8>> {
-        let mut bytes = self.share.output(id).to_vec();
-        self.share.client_wrote(id, bytes.len());
+        let mut bytes = self.engine.output(id).to_vec();
+        self.engine.client_wrote(id, bytes.len());
         let messages = cut(&mut bytes);
         assert!(bytes.is_empty());
-        self.share.audit();
+        self.engine.audit();
         messages
     }
 
@@ -87,11 +87,11 @@ impl Bench {
 
     /// What the server has been asked.
     pub fn upstream(&mut self) -> Vec<Vec<u8>> {
-        let mut bytes = self.share.server_output().to_vec();
-        self.share.server_wrote(bytes.len());
+        let mut bytes = self.engine.server_output().to_vec();
+        self.engine.server_wrote(bytes.len());
         let messages = cut(&mut bytes);
         assert!(bytes.is_empty());
-        self.share.audit();
+        self.engine.audit();
         messages
     }
 

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Share;
+use super::Engine;
 use super::clients::{Stage, Waits};
 use super::fids::{Fate, NONE, Owner};
 use super::requests::Flush;
 use super::root::Root;
 use crate::wire::{Frame, NOTAG, frame, types};
 
-impl Share {
+impl Engine {
     /// Panics if something is in two hands, or in none.
     pub fn audit(&mut self) {
         let mut users: BTreeMap<u32, u32> = BTreeMap::new();

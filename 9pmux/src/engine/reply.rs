@@ -4,13 +4,13 @@ use super::fids::{Fate, NONE, Owner};
 use super::flush::Happened;
 use super::refusal::Refusal;
 use super::requests::{Flush, Request};
-use super::{End, Seen, Share};
+use super::{End, Engine, Seen};
 use crate::wire::{
     Frame, HEADER, IO_HEADER, NOTAG, Reply, check_reply, frame, kind, put_tag, put_u32, tag, types,
     u32_at,
 };
 
-impl Share {
+impl Engine {
     /// Takes what the server has sent.
     pub(super) fn replies(&mut self, bytes: &[u8]) -> Result<(), End> {
         let mut rest = bytes;

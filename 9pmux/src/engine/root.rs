@@ -13,7 +13,7 @@ use super::clients::Waits;
 use super::fids::{Fate, NONE};
 use super::forward::names;
 use super::requests::Request;
-use super::{ClientId, Share};
+use super::{ClientId, Engine};
 use crate::wire::{HEADER, NOFID, Places, kind, put_tag, put_u32, tag, types, u32_at};
 
 /// The root that all have part in.
@@ -40,7 +40,7 @@ pub enum Way {
     Step(Step),
 }
 
-impl Share {
+impl Engine {
     /// How a Tattach goes on, whose fids are known to be well, and for which there is room upstream.
     pub(super) fn way(&mut self, c: u32, message: &[u8], places: &Places) -> Way {
         if !self.config.attach_once

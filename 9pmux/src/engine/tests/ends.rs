@@ -3,7 +3,7 @@
 use super::Refusal::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
-use crate::share::{Config, End};
+use crate::engine::{Config, End};
 use crate::wire::{Dialect, tag};
 
 #[test]
@@ -12,14 +12,14 @@ fn everybody_is_told_when_the_server_goes() {
         let mut bench = Bench::with(dialect, Config { max_inflight: 2, ..Config::default() });
         let (one, _) = bench.attached();
         let (idle, _) = bench.attached();
-        let (new, _) = (bench.share.client_connected(), ());
+        let (new, _) = (bench.engine.client_connected(), ());
         let (again, _) = bench.attached();
         let requests = [read(1, 0, 0, 9), walk(2, 0, 5, &[]), read(3, 0, 0, 9), flush(4, 1)];
         bench.say(one, &requests.concat());
         bench.say(one, &read(5, 0, 0, 9)[..12]);
         bench.say(again, &version(8192, dialect.name()));
-        bench.share.server_gone();
-        bench.share.audit();
+        bench.engine.server_gone();
+        bench.engine.audit();
         let told = bench.hears(one);
         let tags: Vec<u16> = told.iter().map(|m| tag(m)).collect();
         assert_eq!(tags, [1, 2, 4, 3], "what waits too, and not half a message");
@@ -29,15 +29,15 @@ fn everybody_is_told_when_the_server_goes() {
         }
         assert!(is_refusal(dialect, &bench.told(again), ServerGone));
         for id in [one, idle, new, again] {
-            assert!(bench.share.is_closing(id) && !bench.share.wants_read(id));
+            assert!(bench.engine.is_closing(id) && !bench.engine.wants_read(id));
             assert!(bench.hears(id).is_empty());
             bench.gone(id);
         }
-        assert_eq!(bench.share.ended(), Some(&End::Gone));
-        assert_eq!(bench.share.stats().clients, 0);
-        let late = bench.share.client_connected();
-        assert!(bench.share.is_closing(late));
-        assert_eq!(bench.share.next_changed(), Some(late));
+        assert_eq!(bench.engine.ended(), Some(&End::Gone));
+        assert_eq!(bench.engine.stats().clients, 0);
+        let late = bench.engine.client_connected();
+        assert!(bench.engine.is_closing(late));
+        assert_eq!(bench.engine.next_changed(), Some(late));
         bench.server(&made(117, 0).u32(0).done());
         assert!(bench.upstream().is_empty());
     }
@@ -48,10 +48,10 @@ fn hanging_up_is_the_same() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     bench.asks(id, &read(1, 0, 0, 9));
-    bench.share.hang_up();
+    bench.engine.hang_up();
     assert!(is_refusal(Dialect::Plain, &bench.told(id), ServerGone));
-    bench.share.server_gone();
-    assert_eq!(bench.share.ended(), Some(&End::HungUp));
+    bench.engine.server_gone();
+    assert_eq!(bench.engine.ended(), Some(&End::HungUp));
 }
 
 #[test]
@@ -71,11 +71,11 @@ fn a_reply_to_nothing_is_dropped_and_counted() {
             bench.server(&message);
         }
         assert!(bench.hears(id).is_empty());
-        assert_eq!((bench.share.stats().dropped, bench.share.ended()), (5, None));
+        assert_eq!((bench.engine.stats().dropped, bench.engine.ended()), (5, None));
         let reply = made(117, tag(&request)).u32(0).done();
         bench.server(&[&reply[..], &reply[..]].concat());
         assert_eq!(bench.hears(id).len(), 1, "and the second time too");
-        assert_eq!(bench.share.stats().dropped, 6);
+        assert_eq!(bench.engine.stats().dropped, 6);
     }
 }
 
@@ -105,10 +105,10 @@ fn what_is_not_9p_ends_the_session() {
             for byte in bad {
                 bench.server(&[byte]);
             }
-            let end = bench.share.ended().expect("it is over").to_string();
+            let end = bench.engine.ended().expect("it is over").to_string();
             assert!(end.contains(words), "{end}, not {words}");
             assert!(is_refusal(dialect, &bench.told(id), ServerGone));
-            assert!(bench.share.is_closing(id));
+            assert!(bench.engine.is_closing(id));
         }
     }
 }
@@ -119,7 +119,7 @@ fn more_names_walked_than_there_were_end_it_too() {
     let (id, _) = bench.attached();
     let request = bench.asks(id, &walk(1, 0, 5, &["x"]));
     bench.server(&rwalk(tag(&request), 2));
-    assert!(matches!(bench.share.ended(), Some(End::Garbled(_))));
+    assert!(matches!(bench.engine.ended(), Some(End::Garbled(_))));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn more_data_than_was_asked_for_is_an_error_if_it_does_not_fit() {
 fn a_log_has_each_message_once_and_in_order() {
     use std::sync::{Arc, Mutex};
 
-    use crate::share::Seen;
+    use crate::engine::Seen;
     use crate::wire::show;
 
     let config = Config { max_inflight: 1, ..Config::default() };
@@ -144,7 +144,7 @@ fn a_log_has_each_message_once_and_in_order() {
     let (id, _) = bench.attached();
     let log = Arc::new(Mutex::new(Vec::new()));
     let told = log.clone();
-    bench.share.set_tracer(Some(Box::new(move |dialect, seen| {
+    bench.engine.set_tracer(Some(Box::new(move |dialect, seen| {
         let (who, message) = match seen {
             Seen::FromClient(_, message) => ("->", message),
             Seen::ToServer(message) => ("   ->", message),

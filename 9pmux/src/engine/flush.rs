@@ -5,7 +5,7 @@
 
 use std::collections::hash_map::Entry;
 
-use super::Share;
+use super::Engine;
 use super::arriving::Step;
 use super::clients::{Flushing, Waits};
 use super::fids::{Fate, NONE, Owner};
@@ -26,8 +26,8 @@ pub enum Happened {
     Failed,
 }
 
-impl Share {
-    /// A client's Tflush. What it flushes is upstream, or nowhere: [`look_ahead`](Share::look_ahead)
+impl Engine {
+    /// A client's Tflush. What it flushes is upstream, or nowhere: [`look_ahead`](Engine::look_ahead)
     /// has looked among those that wait.
     pub(super) fn flush(&mut self, c: u32, message: &[u8]) -> Step {
         let its_tag = tag(message);
