@@ -102,6 +102,7 @@ check-fuzz:
 check-results: all
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
+	sh tests/start.sh
 	sh tests/model-names.sh
 	sh tests/model.sh $(B) quick
 	sh tests/bench.sh $(B)
