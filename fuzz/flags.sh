@@ -1,4 +1,4 @@
-# flags.sh: for run.sh and faults.sh. Sets host; flags_for TARGET sets flags, with which rustc makes it, features, with
+# flags.sh: for run.sh and tests/faults/run.sh. Sets host; flags_for TARGET sets flags, with which rustc makes it, features, with
 # which cargo does, and dir, in which it is built. 9pmux's share has no unsafe code: AddressSanitizer would find
 # nothing there, and it costs five runs of six.
 host=$(rustc -vV | sed -n 's/^host: //p')

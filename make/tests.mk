@@ -9,7 +9,7 @@ SLOW_C_TESTS = faults.% callbacks.% release.% signals.% soak.% stress.%
 test: lib
 	$(CARGO) test -q --locked --workspace
 	$(C_TESTS) check MODES=native LINKS=static SCRIPTS= WITHOUT='$(SLOW_C_TESTS)'
-	sh 9pmux/faults.sh fit
+	sh tests/faults/run.sh --fit
 	sh tests/docs.sh
 
 # One suite of C tests; the variables after it select the modes and the programs.
@@ -67,7 +67,7 @@ build-fuzz-engine:
 NINE_STEPS = 1000000
 check-rust:
 	MUX_STEPS=$(NINE_STEPS) $(CARGO) test -q --locked --workspace
-	sh 9pmux/faults.sh fit
+	sh tests/faults/run.sh --fit
 
 # The C tests with threads and coroutines, natively. What memcheck finds beyond the sanitizers is
 # looked for in the programs that fail allocations and end a Mux; check-long runs all of them.
@@ -88,6 +88,14 @@ check-other:
 # The real source under two model checkers, for about a minute.
 check-model:
 	CARGO='$(CARGO)' sh tests/model/run.sh short
+	$(MAKE) check-faults-quick
+
+# Every seeded fault is found by every finder that its patch names; and four of them by the model checkers.
+FAULTS = CARGO='$(CARGO)' BUILD=$(B) sh tests/faults/run.sh
+check-faults:
+	$(FAULTS)
+check-faults-quick:
+	$(FAULTS) --quick
 
 check-sanitizers:
 	sh tests/sanitize.sh address $(B) quick
@@ -134,11 +142,7 @@ long-model:
 	CARGO='$(CARGO)' sh tests/model/run.sh long
 long-simulation:
 	MUX_STEPS=500000000 $(CARGO) test --locked --release -p ninepmux --lib --config profile.release.debug-assertions=true simulation
-# Every seeded fault is found.
-long-faults:
-	sh tests/seeded.sh $(B)
-	CARGO='$(CARGO)' sh 9pmux/faults.sh $(B)
-	CARGO='$(CARGO)' sh fuzz/faults.sh 300
+long-faults: check-faults
 # From the corpus, new inputs each time. KEEP=1 rewrites the corpus from what was found.
 FUZZ_SECONDS = 3600
 long-fuzz fuzz:
@@ -155,4 +159,4 @@ coverage:
 	CARGO='$(CARGO)' sh tests/coverage.sh $(B)
 
 .PHONY: test lint check check-builds $(CHECK_BUILDS:%=build-%) check-rust check-c check-other check-model check-sanitizers \
-	check-fuzz check-results check-9pmux-peers check-long $(LONG) fuzz soak coverage
+	check-faults check-faults-quick check-fuzz check-results check-9pmux-peers check-long $(LONG) fuzz soak coverage

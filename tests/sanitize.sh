@@ -86,7 +86,7 @@ made() {
 }
 
 if [ -n "${SANITIZE_ONLY:-}" ]; then
-	# for tests/seeded.sh: one program, until its first report
+	# for tests/faults/run.sh: one program, until its first report
 	made "$build/c-tests/$SANITIZE_ONLY"
 	export TSAN_OPTIONS="$TSAN_OPTIONS:halt_on_error=1"
 	status=0
