@@ -20,7 +20,7 @@ pub struct CallId(pub(super) u32);
 
 impl CallId {
     /// Its number.
-    pub(crate) fn place(self) -> usize {
+    pub(crate) fn slot(self) -> usize {
         self.0 as usize
     }
 }
@@ -28,7 +28,7 @@ impl CallId {
 /// What a waiting caller (or proc) is told when it is woken. It holds all there is to know: a
 /// caller whose call is over need not come back to the machine.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Told<P: Protocol> {
+pub enum Wakeup<P: Protocol> {
     /// The reply; the call is over.
     Reply(P::Reply),
     /// The connection has ended; the call is over.
@@ -36,9 +36,9 @@ pub enum Told<P: Protocol> {
     /// Whoever was sending the request could not; the call is over.
     Failed(P::Failure),
     /// The range of tags has become empty; the call is over.
-    NoTags,
+    EmptyRange,
     /// All tags are held for calls that have been given up; the call is over.
-    AllHeld,
+    AllTagsAbandoned,
     /// There is no memory for a tag, and nobody left who could free one; the call is over.
     NoMemory,
     /// The deadline has passed; the call is over, and given up if it had been sent.
@@ -59,11 +59,11 @@ pub enum Told<P: Protocol> {
 
 /// Where a call is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum CallState {
     /// There is no call.
-    Vacant,
+    Free,
     /// It waits for a tag.
-    Tagless,
+    TagWait,
     /// It has its tag; its owner is putting it into the request, or going for the turn to send.
     Tagged,
     /// Its owner waits for the turn to send, or for the send proc.
@@ -71,13 +71,13 @@ pub(super) enum Stage {
     /// Somebody is inside `send` with its request.
     Sending,
     /// Sent, and no reply yet.
-    Sent,
+    AwaitingReply,
     /// Over, but nobody has been told: a reply is there, or else the connection has ended.
-    Over,
+    Done,
     /// Over before it had a tag: there are no tags any more.
-    Untaggable,
+    RangeEmpty,
     /// Its owner is gone: its tag is held until the reply comes, or the end of the connection.
-    GivenUp,
+    Abandoned,
 }
 
 /// What kind of call.
@@ -93,13 +93,13 @@ pub(super) enum Kind<N> {
 
 /// What a sleeping owner is about to be told; the rest of it is in the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum WakeReason {
     /// The call is over: its reply, or the failure to send it, or else the connection has ended.
-    Over,
+    Done,
     /// The call is over: there are no tags.
-    NoTags,
+    EmptyRange,
     /// The call is over: all tags are held.
-    AllHeld,
+    AllTagsAbandoned,
     /// The call is over: no memory for a tag.
     NoMemory,
     /// The call is over: it is late.
@@ -111,79 +111,79 @@ pub(super) enum Why {
     /// Sent, and the call goes on.
     Sent,
     /// Sent, and that was all.
-    AllSent,
+    MessageSent,
     Receive,
     /// A task is to look how its non-blocking call stands.
-    Look,
+    PollFuture,
 }
 
-pub(super) struct Call<P: Protocol, W> {
+pub(super) struct Call<P: Protocol, H> {
     pub kind: Kind<P::Watch>,
-    pub stage: Stage,
-    pub why: Why,
+    pub state: CallState,
+    pub wake_reason: WakeReason,
     /// The tag, as long as it is this call's.
     pub tag: Option<u32>,
     /// Its place in the queue that it stands in.
     pub link: Link,
     /// Whether it is among those who are called, to be told something.
-    pub is_called: bool,
+    pub wake_queued: bool,
     /// Its place among them.
-    pub called: Link,
+    pub wake_link: Link,
     pub request: Option<P::Request>,
     pub reply: Option<P::Reply>,
     /// Why the send proc could not send it.
     pub failure: Option<P::Failure>,
     /// Whether its owner waits no longer than until some time: it looks at the clock, not we.
-    pub timed: bool,
+    pub has_deadline: bool,
     /// Whether a task waits for it, and stands in the queue of those that look.
-    pub looks: bool,
+    pub has_future: bool,
     /// It has gone to sleep so, and has not [woken](super::Machine::woken): its clock may ring yet, and so
     /// its number is its own, whatever becomes of the call.
-    pub abed: bool,
+    pub timer_armed: bool,
     /// That time has come while another was sending the request.
-    pub late: bool,
+    pub expired_while_sending: bool,
     /// No reply is to be expected, though it is being sent still: the connection has ended under it, or
     /// it was refused and others of the same batch are not through.
-    pub hopeless: bool,
+    pub no_reply_expected: bool,
     /// How to wake the owner, while it sleeps.
-    pub wake: Option<W>,
+    pub wake_handle: Option<H>,
 }
 
-impl<P: Protocol, W> Call<P, W> {
-    pub fn vacant() -> Call<P, W> {
+impl<P: Protocol, H> Call<P, H> {
+    pub fn vacant() -> Call<P, H> {
         Call {
             kind: Kind::Message,
-            stage: Stage::Vacant,
-            why: Why::Over,
+            state: CallState::Free,
+            wake_reason: WakeReason::Done,
             tag: None,
             link: Link::NONE,
-            is_called: false,
-            called: Link::NONE,
+            wake_queued: false,
+            wake_link: Link::NONE,
             request: None,
             reply: None,
             failure: None,
-            timed: false,
-            abed: false,
-            late: false,
-            looks: false,
-            hopeless: false,
-            wake: None,
+            has_deadline: false,
+            timer_armed: false,
+            expired_while_sending: false,
+            has_future: false,
+            no_reply_expected: false,
+            wake_handle: None,
         }
     }
 }
 
 /// Who is to be woken, and with what, once the machine's lock has been released.
-pub struct Wakes<P: Protocol, W> {
-    pub(super) room: [Option<(W, Told<P>)>; ROOM],
+pub struct WakeBatch<P: Protocol, H> {
+    pub(super) wakeups: [Option<(H, Wakeup<P>)>; WAKE_BATCH],
     /// Calls whose tasks are to look.
-    pub(super) tasks: [Option<CallId>; ROOM],
+    pub(super) futures: [Option<CallId>; WAKE_BATCH],
     pub(super) more: bool,
 }
 
 /// How many are woken at a time.
-pub(super) const ROOM: usize = 4;
+pub(super) const WAKE_BATCH: usize = 4;
 
-impl<P: Protocol, W> Wakes<P, W> {
+impl<P: Protocol, H> WakeBatch<P, H> {
     /// Whether there are more than these.
     #[must_use]
     pub fn more(&self) -> bool {
@@ -191,16 +191,16 @@ impl<P: Protocol, W> Wakes<P, W> {
     }
 
     /// Non-blocking calls whose tasks are to look how they stand.
-    pub fn tasks(&self) -> impl Iterator<Item = CallId> + use<P, W> {
-        self.tasks.into_iter().flatten()
+    pub fn futures(&self) -> impl Iterator<Item = CallId> + use<P, H> {
+        self.futures.into_iter().flatten()
     }
 }
 
-impl<P: Protocol, W> IntoIterator for Wakes<P, W> {
-    type Item = (W, Told<P>);
-    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<(W, Told<P>)>, ROOM>>;
+impl<P: Protocol, H> IntoIterator for WakeBatch<P, H> {
+    type Item = (H, Wakeup<P>);
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<(H, Wakeup<P>)>, WAKE_BATCH>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.room.into_iter().flatten()
+        self.wakeups.into_iter().flatten()
     }
 }

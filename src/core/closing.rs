@@ -1,23 +1,25 @@
 //! The Mux is hung up, and emptied when everybody has left. See `rpc::retiring` for who waits for that.
 
-use super::call::{Kind, Protocol, Stage, Why};
+use super::call::{CallState, Kind, Protocol, WakeReason};
 use super::machine::Machine;
 use super::receiving::Muxer;
 use super::sending::Sender;
 use super::slab::Calls;
 use super::tags::{Range, Tags};
 
-impl<P: Protocol, W> Machine<P, W> {
+impl<P: Protocol, H> Machine<P, H> {
     /// The connection is given up for good: every call ends, and later ones are refused. Whoever is
     /// inside `send` or `recv` learns of it when that returns.
     pub fn hang_up(&mut self, range: Range) {
         self.hung_up = true;
         while let Some(id) = self.tagless.pop_front(&mut self.calls) {
-            self.call(id, Why::Over);
+            self.call(id, WakeReason::Done);
         }
         if let Muxer::Call(id) = self.muxer {
-            if let Some(call) = self.calls.get_mut(id).filter(|call| call.stage == Stage::Tagless) {
-                call.stage = Stage::Over;
+            if let Some(call) =
+                self.calls.get_mut(id).filter(|call| call.state == CallState::TagWait)
+            {
+                call.state = CallState::Done;
             }
         }
         self.end(range);
@@ -41,7 +43,7 @@ impl<P: Protocol, W> Machine<P, W> {
     ///
     /// # Errors
     /// The wake, when somebody waits already.
-    pub fn closes(&mut self, wake: W) -> Result<(), W> {
+    pub fn closes(&mut self, wake: H) -> Result<(), H> {
         match self.closer {
             Some(_) => Err(wake),
             None => {
@@ -52,7 +54,7 @@ impl<P: Protocol, W> Machine<P, W> {
     }
 
     /// It waits no longer: answers its wake, if it has not been used.
-    pub fn closes_not(&mut self) -> Option<W> {
+    pub fn closes_not(&mut self) -> Option<H> {
         self.closer.take()
     }
 
@@ -71,7 +73,7 @@ impl<P: Protocol, W> Machine<P, W> {
     pub fn uncollected(&mut self, from: u32) -> Option<(P::Watch, Option<P::Reply>, u32)> {
         for id in from..self.calls.bound() {
             let Some(call) = self.calls.get_mut(id) else { continue };
-            if let (Kind::NonBlocking(watch), Stage::Over) = (call.kind, call.stage) {
+            if let (Kind::NonBlocking(watch), CallState::Done) = (call.kind, call.state) {
                 let reply = call.reply.take();
                 self.finishable -= 1;
                 self.calls.free(id);
@@ -82,7 +84,7 @@ impl<P: Protocol, W> Machine<P, W> {
     }
 
     /// Gives up what memory it has. For when it is idle, and has been hung up.
-    pub fn empties(&mut self) -> impl Sized + use<P, W> {
+    pub fn empties(&mut self) -> impl Sized + use<P, H> {
         (
             std::mem::replace(&mut self.tags, Tags::new()),
             std::mem::replace(&mut self.calls, Calls::new()),

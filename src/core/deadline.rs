@@ -9,16 +9,16 @@
 //! none without one, and, where it can look without blocking, it only looks, and naps between the
 //! looks. While it naps it keeps the role, for as long as nobody comes who can receive properly.
 
-use super::call::{CallId, Protocol, Stage, Why};
+use super::call::{CallId, CallState, Protocol, WakeReason};
 use super::machine::Machine;
 use super::receiving::{Muxer, Step};
 use super::tags::Range;
 
-impl<P: Protocol, W> Machine<P, W> {
+impl<P: Protocol, H> Machine<P, H> {
     /// The call has a deadline. For use straight after [`begin`](Machine::begin).
     pub fn limit(&mut self, id: CallId) {
         if let Some(call) = self.calls.get_mut(id.0) {
-            call.timed = true;
+            call.has_deadline = true;
         }
     }
 
@@ -26,7 +26,7 @@ impl<P: Protocol, W> Machine<P, W> {
     /// come, so the number may be another's when the call has no more use of it.
     pub fn woken(&mut self, id: CallId) {
         match self.calls.get_mut(id.0) {
-            Some(call) if call.stage == Stage::GivenUp => call.abed = false,
+            Some(call) if call.state == CallState::Abandoned => call.timer_armed = false,
             _ => {
                 self.calls.free(id.0);
             }
@@ -37,32 +37,36 @@ impl<P: Protocol, W> Machine<P, W> {
     /// told already.
     pub fn expire(&mut self, id: CallId, range: Range) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
-        if call.is_called || call.wake.is_none() || self.muxer == Muxer::Call(id.0) {
+        if call.wake_queued || call.wake_handle.is_none() || self.muxer == Muxer::Call(id.0) {
             return;
         }
-        match call.stage {
-            Stage::Tagless => {
+        match call.state {
+            CallState::TagWait => {
                 self.tagless.remove(&mut self.calls, id.0);
             }
-            Stage::Queued => {
+            CallState::Queued => {
                 self.unsent.remove(&mut self.calls, id.0);
                 return self.take_back(id.0, range);
             }
-            Stage::Sent => {
+            CallState::AwaitingReply => {
                 self.waiting_timed.remove(&mut self.calls, id.0);
                 self.hold(id.0);
             }
-            Stage::Sending => {
-                call.late = true;
+            CallState::Sending => {
+                call.expired_while_sending = true;
                 // It has the time to receive in earnest now.
                 return self.leave(Muxer::Napping(id.0));
             }
-            Stage::Vacant | Stage::Tagged | Stage::Over | Stage::Untaggable | Stage::GivenUp => {
+            CallState::Free
+            | CallState::Tagged
+            | CallState::Done
+            | CallState::RangeEmpty
+            | CallState::Abandoned => {
                 return;
             }
         }
         self.despair();
-        self.call(id.0, Why::TimedOut);
+        self.call(id.0, WakeReason::TimedOut);
     }
 
     /// A sleeping owner whose request stood in the queue gets it back, unsent.
@@ -70,8 +74,8 @@ impl<P: Protocol, W> Machine<P, W> {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.request = None;
         let tag = call.tag.take();
-        call.stage = Stage::Over;
-        self.call(id, Why::TimedOut);
+        call.state = CallState::Done;
+        self.call(id, WakeReason::TimedOut);
         self.release_tag(tag, range);
         self.off_the_way();
     }
@@ -79,11 +83,11 @@ impl<P: Protocol, W> Machine<P, W> {
     /// The time of an owner has come that is awake and not in `send`: what it does now.
     pub fn time_out(&mut self, id: CallId, range: Range) -> Step<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
-        match call.stage {
-            Stage::Tagless => {
+        match call.state {
+            CallState::TagWait => {
                 self.calls.free(id.0);
             }
-            Stage::Queued => {
+            CallState::Queued => {
                 call.request = None;
                 self.unsent.remove(&mut self.calls, id.0);
                 let (_, tag) = self.calls.free(id.0);
@@ -91,12 +95,16 @@ impl<P: Protocol, W> Machine<P, W> {
                 self.release_tag(tag, range);
                 self.off_the_way();
             }
-            Stage::Sent => self.hold(id.0),
-            Stage::Sending => {
-                call.late = true;
+            CallState::AwaitingReply => self.hold(id.0),
+            CallState::Sending => {
+                call.expired_while_sending = true;
                 return self.step(id, range);
             }
-            Stage::Vacant | Stage::Tagged | Stage::Over | Stage::Untaggable | Stage::GivenUp => {
+            CallState::Free
+            | CallState::Tagged
+            | CallState::Done
+            | CallState::RangeEmpty
+            | CallState::Abandoned => {
                 return self.step(id, range);
             }
         }
@@ -112,15 +120,15 @@ impl<P: Protocol, W> Machine<P, W> {
             return self.step(id, range);
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
-        let stage = call.stage;
-        match stage {
-            Stage::Sent if self.waiting.is_empty() => {
+        let state = call.state;
+        match state {
+            CallState::AwaitingReply if self.waiting.is_empty() => {
                 self.waiting_timed.push_front(&mut self.calls, id.0);
             }
-            Stage::Tagless if self.is_useful_reply_due() => {
+            CallState::TagWait if self.is_useful_reply_due() => {
                 self.tagless.push_front(&mut self.calls, id.0);
             }
-            Stage::Queued | Stage::Sending if self.is_reply_due() => {}
+            CallState::Queued | CallState::Sending if self.is_reply_due() => {}
             _ => return self.step(id, range),
         }
         self.muxer = Muxer::Napping(id.0);
@@ -137,19 +145,19 @@ impl<P: Protocol, W> Machine<P, W> {
             return;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return };
-        match call.stage {
-            Stage::Sent => self.waiting_timed.remove(&mut self.calls, id.0),
-            Stage::Tagless => self.tagless.remove(&mut self.calls, id.0),
+        match call.state {
+            CallState::AwaitingReply => self.waiting_timed.remove(&mut self.calls, id.0),
+            CallState::TagWait => self.tagless.remove(&mut self.calls, id.0),
             _ => {}
         }
         self.muxer = Muxer::Call(id.0);
-        self.call(id.0, Why::Receive);
+        self.call(id.0, WakeReason::Receive);
     }
 
     /// The owner is gone, or about to be: the tag is held until the reply comes.
     pub(super) fn hold(&mut self, id: u32) {
         if let Some(call) = self.calls.get_mut(id) {
-            call.stage = Stage::GivenUp;
+            call.state = CallState::Abandoned;
             self.held += 1;
         }
     }
@@ -159,9 +167,9 @@ impl<P: Protocol, W> Machine<P, W> {
     pub(super) fn forget(&mut self, id: u32) {
         self.held -= 1;
         match self.calls.get_mut(id) {
-            Some(call) if call.is_called || call.abed => {
+            Some(call) if call.wake_queued || call.timer_armed => {
                 call.tag = None;
-                call.stage = Stage::Over;
+                call.state = CallState::Done;
             }
             _ => {
                 self.calls.free(id);

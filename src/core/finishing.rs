@@ -1,6 +1,6 @@
 //! Non-blocking calls: their owner comes to see, and may look for messages without blocking.
 
-use super::call::{CallId, Protocol, Stage};
+use super::call::{CallId, CallState, Protocol};
 use super::machine::Machine;
 use super::receiving::Muxer;
 
@@ -21,7 +21,7 @@ pub enum Finish<P: Protocol> {
     Never,
 }
 
-impl<P: Protocol, W> Machine<P, W> {
+impl<P: Protocol, H> Machine<P, H> {
     /// How the non-blocking call `id` stands, for an owner that can (`can_poll`) look for messages
     /// without blocking.
     pub fn can_finish(&mut self, id: CallId, can_poll: bool) -> Finish<P> {
@@ -52,11 +52,11 @@ impl<P: Protocol, W> Machine<P, W> {
             return false;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return false };
-        if call.stage == Stage::Over {
+        if call.state == CallState::Done {
             return false;
         }
-        if !call.looks && !call.is_called {
-            call.looks = true;
+        if !call.has_future && !call.wake_queued {
+            call.has_future = true;
             self.looking.push_back(&mut self.calls, id.0);
         }
         true
@@ -65,9 +65,9 @@ impl<P: Protocol, W> Machine<P, W> {
     /// No task waits for `id` any more.
     fn looks_not(&mut self, id: u32) {
         let Some(call) = self.calls.get_mut(id) else { return };
-        if std::mem::take(&mut call.looks) {
+        if std::mem::take(&mut call.has_future) {
             self.looking.remove(&mut self.calls, id);
-        } else if std::mem::take(&mut call.is_called) {
+        } else if std::mem::take(&mut call.wake_queued) {
             self.called.remove(&mut self.calls, id);
         }
     }
@@ -95,7 +95,7 @@ impl<P: Protocol, W> Machine<P, W> {
     pub fn give_up(&mut self, id: CallId) -> Option<P::Reply> {
         self.looks_not(id.0);
         let call = self.calls.get_mut(id.0)?;
-        if call.stage == Stage::Over {
+        if call.state == CallState::Done {
             let reply = call.reply.take();
             self.finishable -= 1;
             self.calls.free(id.0);
@@ -109,7 +109,7 @@ impl<P: Protocol, W> Machine<P, W> {
 
     fn finish(&mut self, id: CallId) -> Finish<P> {
         let reply = match self.calls.get_mut(id.0) {
-            Some(call) if call.stage == Stage::Over => call.reply.take(),
+            Some(call) if call.state == CallState::Done => call.reply.take(),
             Some(_) => return Finish::Pending,
             None => return Finish::Ended,
         };

@@ -42,10 +42,10 @@ impl<const CALLED: bool> Queue<CALLED> {
     }
 
     /// The last one that is `wanted`.
-    pub fn rfind<P: Protocol, W>(
+    pub fn rfind<P: Protocol, H>(
         &self,
-        calls: &mut Calls<P, W>,
-        mut wanted: impl FnMut(&Call<P, W>) -> bool,
+        calls: &mut Calls<P, H>,
+        mut wanted: impl FnMut(&Call<P, H>) -> bool,
     ) -> Option<u32> {
         let mut at = self.tail;
         while let Some(call) = calls.get_mut(at) {
@@ -58,9 +58,9 @@ impl<const CALLED: bool> Queue<CALLED> {
     }
 
     /// The first one whose number is `wanted`.
-    pub fn find<P: Protocol, W>(
+    pub fn find<P: Protocol, H>(
         &self,
-        calls: &mut Calls<P, W>,
+        calls: &mut Calls<P, H>,
         wanted: impl Fn(u32) -> bool,
     ) -> Option<u32> {
         let mut at = self.head;
@@ -73,7 +73,7 @@ impl<const CALLED: bool> Queue<CALLED> {
         None
     }
 
-    pub fn push_back<P: Protocol, W>(&mut self, calls: &mut Calls<P, W>, id: u32) {
+    pub fn push_back<P: Protocol, H>(&mut self, calls: &mut Calls<P, H>, id: u32) {
         if let Some(call) = calls.get_mut(id) {
             *Self::link(call) = Link { prev: self.tail, next: NONE };
         }
@@ -84,7 +84,7 @@ impl<const CALLED: bool> Queue<CALLED> {
         self.tail = id;
     }
 
-    pub fn push_front<P: Protocol, W>(&mut self, calls: &mut Calls<P, W>, id: u32) {
+    pub fn push_front<P: Protocol, H>(&mut self, calls: &mut Calls<P, H>, id: u32) {
         if let Some(call) = calls.get_mut(id) {
             *Self::link(call) = Link { prev: NONE, next: self.head };
         }
@@ -96,7 +96,7 @@ impl<const CALLED: bool> Queue<CALLED> {
     }
 
     /// Takes `id`, which stands in this queue, out of it.
-    pub fn remove<P: Protocol, W>(&mut self, calls: &mut Calls<P, W>, id: u32) {
+    pub fn remove<P: Protocol, H>(&mut self, calls: &mut Calls<P, H>, id: u32) {
         let Some(call) = calls.get_mut(id) else { return };
         let Link { prev, next } = std::mem::replace(Self::link(call), Link::NONE);
         match calls.get_mut(prev) {
@@ -109,14 +109,14 @@ impl<const CALLED: bool> Queue<CALLED> {
         }
     }
 
-    pub fn pop_front<P: Protocol, W>(&mut self, calls: &mut Calls<P, W>) -> Option<u32> {
+    pub fn pop_front<P: Protocol, H>(&mut self, calls: &mut Calls<P, H>) -> Option<u32> {
         let id = self.head()?;
         self.remove(calls, id);
         Some(id)
     }
 
     #[inline]
-    fn link<P: Protocol, W>(call: &mut Call<P, W>) -> &mut Link {
-        if CALLED { &mut call.called } else { &mut call.link }
+    fn link<P: Protocol, H>(call: &mut Call<P, H>) -> &mut Link {
+        if CALLED { &mut call.wake_link } else { &mut call.link }
     }
 }

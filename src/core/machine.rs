@@ -1,7 +1,7 @@
 //! The state of a connection, and what all of it has to do with: a call begins, with a tag or without;
 //! whether there is a reply to wait for.
 
-use super::call::{Call, CallId, Kind, Protocol, Stage};
+use super::call::{Call, CallId, CallState, Kind, Protocol};
 use super::list::{CalledList, List};
 use super::receiving::Muxer;
 use super::sending::Sender;
@@ -10,10 +10,10 @@ use super::tags::{NoTag, Range, Tags};
 
 /// The state of one connection: its calls, its tags, who sends and who receives.
 ///
-/// `P` says what the connection carries, `W` is whatever wakes a sleeping caller. No method blocks.
-pub struct Machine<P: Protocol, W> {
+/// `P` says what the connection carries, `H` is whatever wakes a sleeping caller. No method blocks.
+pub struct Machine<P: Protocol, H> {
     pub(super) tags: Tags,
-    pub(super) calls: Calls<P, W>,
+    pub(super) calls: Calls<P, H>,
     /// Who receives for all.
     pub(super) muxer: Muxer,
     /// Who is in `send`.
@@ -36,8 +36,8 @@ pub struct Machine<P: Protocol, W> {
     pub(super) called: CalledList,
     /// Some proc is to be woken.
     pub(super) roused: bool,
-    pub(super) receive_proc: Proc<W>,
-    pub(super) send_proc: Proc<W>,
+    pub(super) receive_proc: Proc<H>,
+    pub(super) send_proc: Proc<H>,
     /// Tags that are held for replies to calls that have been given up.
     pub(super) held: u32,
     /// Non-blocking calls that are over, and that nobody has come for.
@@ -48,7 +48,7 @@ pub struct Machine<P: Protocol, W> {
     /// The connection has been given up for good.
     pub(super) hung_up: bool,
     /// Wakes whoever waits until nobody is inside any more.
-    pub(super) closer: Option<W>,
+    pub(super) closer: Option<H>,
     /// How many are inside on others' business, with no call of their own any more.
     pub(super) lingering: u32,
     /// Whether somebody watches for calls that can finish, and what he has been told.
@@ -57,17 +57,17 @@ pub struct Machine<P: Protocol, W> {
 }
 
 /// A proc of muxprocs.
-pub(super) enum Proc<W> {
+pub(super) enum Proc<H> {
     Absent,
     /// It runs; asleep when there is a wake.
     Present {
-        asleep: Option<W>,
+        asleep: Option<H>,
         roused: bool,
         stop: bool,
     },
 }
 
-impl<W> Proc<W> {
+impl<H> Proc<H> {
     /// One is wanted: answers whether there is none, and one has to be made.
     pub fn starts(&mut self) -> bool {
         if let Proc::Present { stop, .. } = self {
@@ -87,7 +87,7 @@ impl<W> Proc<W> {
         matches!(self, Proc::Present { .. })
     }
 
-    pub fn sleeps(&mut self, wake: W) {
+    pub fn sleeps(&mut self, wake: H) {
         if let Proc::Present { asleep, .. } = self {
             *asleep = Some(wake);
         }
@@ -104,7 +104,7 @@ impl<W> Proc<W> {
         }
     }
 
-    pub fn wake(&mut self) -> Option<W> {
+    pub fn wake(&mut self) -> Option<H> {
         match self {
             Proc::Present { asleep, roused: roused @ true, .. } => {
                 *roused = false;
@@ -159,10 +159,10 @@ pub enum Refused {
     NoMemory,
 }
 
-impl<P: Protocol, W> Machine<P, W> {
+impl<P: Protocol, H> Machine<P, H> {
     /// Nothing going on.
     #[must_use]
-    pub fn new() -> Machine<P, W> {
+    pub fn new() -> Machine<P, H> {
         Machine {
             tags: Tags::new(),
             calls: Calls::new(),
@@ -236,12 +236,12 @@ impl<P: Protocol, W> Machine<P, W> {
             Err(NoTag::AllTaken) => None,
         };
         let turn = tag.is_some() && self.sender == Sender::Nobody;
-        let stage = match tag {
-            Some(_) if turn => Stage::Sending,
-            Some(_) => Stage::Tagged,
-            None => Stage::Tagless,
+        let state = match tag {
+            Some(_) if turn => CallState::Sending,
+            Some(_) => CallState::Tagged,
+            None => CallState::TagWait,
         };
-        let id = self.calls.claim(kind, stage);
+        let id = self.calls.claim(kind, state);
         if turn {
             self.sender = Sender::Call(id);
         }
@@ -278,8 +278,8 @@ impl<P: Protocol, W> Machine<P, W> {
     }
 
     /// The queue of those that wait for a reply in which a call stands.
-    pub(super) fn queue_of(&mut self, timed: bool) -> (&mut List, &mut Calls<P, W>) {
-        let queue = if timed { &mut self.waiting_timed } else { &mut self.waiting };
+    pub(super) fn queue_of(&mut self, has_deadline: bool) -> (&mut List, &mut Calls<P, H>) {
+        let queue = if has_deadline { &mut self.waiting_timed } else { &mut self.waiting };
         (queue, &mut self.calls)
     }
 
@@ -300,8 +300,8 @@ impl<P: Protocol, W> Machine<P, W> {
         // Two at least are being sent still, of which the sender's own request may be one, and not all of
         // them have been answered. A message by hand never is.
         let (mut sending, mut open) = (0, false);
-        let mut is_due = |call: &Call<P, W>| {
-            if !call.hopeless {
+        let mut is_due = |call: &Call<P, H>| {
+            if !call.no_reply_expected {
                 sending += 1;
                 open |= call.reply.is_none() && !matches!(call.kind, Kind::Message);
             }
@@ -316,7 +316,7 @@ impl<P: Protocol, W> Machine<P, W> {
     /// Whether the server has yet to take some of what is being sent, and may want to be read before. What it
     /// has answered it has taken.
     pub(super) fn is_still_sent(&mut self) -> bool {
-        let is_open = |call: &Call<P, W>| !call.hopeless && call.reply.is_none();
+        let is_open = |call: &Call<P, H>| !call.no_reply_expected && call.reply.is_none();
         let own = self.senders_own().and_then(|id| self.calls.get_mut(id));
         own.is_some_and(|call| is_open(call))
             || self.helping.rfind(&mut self.calls, is_open).is_some()
@@ -325,7 +325,7 @@ impl<P: Protocol, W> Machine<P, W> {
     /// The call whose owner has the turn, if it is its own request that it is sending.
     fn senders_own(&mut self) -> Option<u32> {
         let Sender::Call(id) = self.sender else { return None };
-        let sending = self.calls.get_mut(id).is_some_and(|call| call.stage == Stage::Sending);
+        let sending = self.calls.get_mut(id).is_some_and(|call| call.state == CallState::Sending);
         sending.then_some(id)
     }
 
@@ -334,7 +334,7 @@ impl<P: Protocol, W> Machine<P, W> {
     pub fn first_refused(&mut self) {
         let first = self.senders_own().or_else(|| self.helping.head());
         if let Some(call) = first.and_then(|id| self.calls.get_mut(id)) {
-            call.hopeless = true;
+            call.no_reply_expected = true;
         }
     }
 
@@ -387,8 +387,8 @@ impl<P: Protocol, W> Machine<P, W> {
     }
 }
 
-impl<P: Protocol, W> Default for Machine<P, W> {
-    fn default() -> Machine<P, W> {
+impl<P: Protocol, H> Default for Machine<P, H> {
+    fn default() -> Machine<P, H> {
         Machine::new()
     }
 }

@@ -1,6 +1,6 @@
 //! The machine: tags, calls, and who sends and who receives, as a pure state machine.
 //!
-//! Events go in as method calls, actions come out as return values and [`Wakes`]. There is no I/O
+//! Events go in as method calls, actions come out as return values and [`WakeBatch`]. There is no I/O
 //! here, no lock, no clock and no operating system, so that every rule about who may do what can
 //! be tested as plain function calls and checked by a model checker. Whoever drives the machine
 //! keeps it behind a lock, calls the protocol's functions with that lock released, and gives the
@@ -33,7 +33,7 @@ mod waking;
 #[cfg(test)]
 mod tests;
 
-pub use call::{CallId, Protocol, Told, Wakes};
+pub use call::{CallId, Protocol, WakeBatch, Wakeup};
 pub use finishing::Finish;
 pub use machine::{Begun, Machine, Refused, Stats};
 pub use receiving::{Seat, Step};

@@ -8,7 +8,7 @@
 //!
 //! With a receive proc, the proc keeps the role until the connection ends.
 
-use super::call::{Call, CallId, Kind, Protocol, Stage, Why};
+use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, Proc};
 use super::sending::Sender;
 use super::slab::NONE;
@@ -70,17 +70,17 @@ pub enum Seat {
 }
 
 /// Whether the owner of a call whose request another sends, or will, could receive meanwhile.
-fn can_receive<P: Protocol, W>(call: &Call<P, W>) -> bool {
-    matches!(call.kind, Kind::Blocking) && call.wake.is_some()
+fn can_receive<P: Protocol, H>(call: &Call<P, H>) -> bool {
+    matches!(call.kind, Kind::Blocking) && call.wake_handle.is_some()
 }
 
-impl<P: Protocol, W> Machine<P, W> {
+impl<P: Protocol, H> Machine<P, H> {
     /// What a call's owner, awake and not in `send`, does now.
     #[inline(always)]
     pub fn step(&mut self, id: CallId, range: Range) -> Step<P> {
         let me = Muxer::Call(id.0);
         match self.calls.get_mut(id.0) {
-            Some(call) if call.stage == Stage::Over => {
+            Some(call) if call.state == CallState::Done => {
                 let reply = call.reply.take();
                 let failure = call.failure.take();
                 self.calls.free(id.0);
@@ -97,7 +97,7 @@ impl<P: Protocol, W> Machine<P, W> {
                     }
                 }
             }
-            Some(call) if call.stage == Stage::Sent && self.muxer == Muxer::Nobody => {
+            Some(call) if call.state == CallState::AwaitingReply && self.muxer == Muxer::Nobody => {
                 self.muxer = me;
                 Step::Receive
             }
@@ -112,22 +112,22 @@ impl<P: Protocol, W> Machine<P, W> {
             self.grant_muxer(range);
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
-        match call.stage {
-            Stage::Sent => {
-                let timed = call.timed;
-                if self.role_is_free(timed) {
+        match call.state {
+            CallState::AwaitingReply => {
+                let has_deadline = call.has_deadline;
+                if self.role_is_free(has_deadline) {
                     self.muxer = me;
                 }
                 // One with a deadline would be late if nothing came: others first.
-                if self.muxer == me && (!timed || self.waiting.is_empty()) {
+                if self.muxer == me && (!has_deadline || self.waiting.is_empty()) {
                     return Step::Receive;
                 }
-                let (queue, calls) = self.queue_of(timed);
+                let (queue, calls) = self.queue_of(has_deadline);
                 queue.push_front(calls, id.0);
                 self.leave(me);
                 Step::Sleep
             }
-            Stage::Tagless => {
+            CallState::TagWait => {
                 if self.all_held() {
                     self.stats.errors += 1;
                     self.calls.free(id.0);
@@ -157,28 +157,28 @@ impl<P: Protocol, W> Machine<P, W> {
                 }
                 Step::Sleep
             }
-            Stage::Tagged => {
+            CallState::Tagged => {
                 let tag = call.tag.unwrap_or(NONE);
                 self.leave(me);
                 Step::Tagged(tag)
             }
-            Stage::Untaggable => {
+            CallState::RangeEmpty => {
                 self.stats.errors += 1;
                 self.calls.free(id.0);
                 self.leave(me);
                 Step::NoTags
             }
-            Stage::Queued if self.muxer == me && self.sender == Sender::Nobody => {
+            CallState::Queued if self.muxer == me && self.sender == Sender::Nobody => {
                 self.unsent.remove(&mut self.calls, id.0);
                 let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
-                call.stage = Stage::Sending;
+                call.state = CallState::Sending;
                 let Some(request) = call.request.take() else { return Step::Ended };
                 self.sender = Sender::Call(id.0);
                 self.leave(me);
                 Step::Turn(request)
             }
             // Another sends its request, and it receives meanwhile.
-            Stage::Queued | Stage::Sending if self.muxer == me => {
+            CallState::Queued | CallState::Sending if self.muxer == me => {
                 // With its own reply there, it receives only when nobody else can, and for the sender's sake.
                 let stays =
                     call.reply.is_none() || (self.is_still_sent() && !self.has_better_heirs());
@@ -188,7 +188,11 @@ impl<P: Protocol, W> Machine<P, W> {
                 self.leave(me);
                 Step::Sleep
             }
-            Stage::Vacant | Stage::Over | Stage::Queued | Stage::Sending | Stage::GivenUp => {
+            CallState::Free
+            | CallState::Done
+            | CallState::Queued
+            | CallState::Sending
+            | CallState::Abandoned => {
                 debug_assert!(false, "not a caller's to ask now");
                 Step::Pending
             }
@@ -210,9 +214,9 @@ impl<P: Protocol, W> Machine<P, W> {
             self.stats.orphans += 1;
             return Some(reply);
         };
-        match call.stage {
-            Stage::Sent | Stage::Sending => {}
-            Stage::GivenUp => {
+        match call.state {
+            CallState::AwaitingReply | CallState::Sending => {}
+            CallState::Abandoned => {
                 self.forget(id);
                 self.stats.orphans += 1;
                 self.hand_on(id, tag, range);
@@ -229,25 +233,25 @@ impl<P: Protocol, W> Machine<P, W> {
         }
         call.reply = Some(reply);
         call.tag = None;
-        if call.stage == Stage::Sending {
+        if call.state == CallState::Sending {
             // The reply waits for the send to return; none is due any more.
             self.on_the_way -= 1;
         } else {
-            call.stage = Stage::Over;
+            call.state = CallState::Done;
             // The muxer looks for itself, and the owner of a non-blocking call comes to see.
             // (It may yet have to be told that it is sent, and is in no queue then.)
             if let Kind::NonBlocking(_) = call.kind {
                 self.finishable += 1;
-                if call.looks {
+                if call.has_future {
                     self.have_looked(id);
                 }
-            } else if call.wake.is_some() && self.muxer != Muxer::Call(id) {
-                let (queue, calls) = match call.timed {
+            } else if call.wake_handle.is_some() && self.muxer != Muxer::Call(id) {
+                let (queue, calls) = match call.has_deadline {
                     true => (&mut self.waiting_timed, &mut self.calls),
                     false => (&mut self.waiting, &mut self.calls),
                 };
                 queue.remove(calls, id);
-                self.call(id, Why::Over);
+                self.call(id, WakeReason::Done);
             }
         }
         self.hand_on(id, tag, range);
@@ -278,11 +282,11 @@ impl<P: Protocol, W> Machine<P, W> {
         }
         for id in 0..self.calls.bound() {
             let Some(call) = self.calls.get_mut(id) else { continue };
-            let queue = match call.stage {
-                Stage::Sent if call.timed => &mut self.waiting_timed,
-                Stage::Sent => &mut self.waiting,
-                Stage::Queued => &mut self.unsent,
-                Stage::GivenUp => {
+            let queue = match call.state {
+                CallState::AwaitingReply if call.has_deadline => &mut self.waiting_timed,
+                CallState::AwaitingReply => &mut self.waiting,
+                CallState::Queued => &mut self.unsent,
+                CallState::Abandoned => {
                     if let Some(tag) = call.tag.take() {
                         self.tags.give_back(tag);
                     }
@@ -292,25 +296,25 @@ impl<P: Protocol, W> Machine<P, W> {
                 // It ends when its send returns. Until then nobody need receive for its sake: a stand-in
                 // would hear of this end again and again. (If its send has yet to begin, on the next
                 // connection, it is looked after again once it is sent.)
-                Stage::Sending => {
-                    call.hopeless = true;
+                CallState::Sending => {
+                    call.no_reply_expected = true;
                     continue;
                 }
-                Stage::Vacant
-                | Stage::Tagless
-                | Stage::Tagged
-                | Stage::Over
-                | Stage::Untaggable => continue,
+                CallState::Free
+                | CallState::TagWait
+                | CallState::Tagged
+                | CallState::Done
+                | CallState::RangeEmpty => continue,
             };
             call.request = None;
-            let queued = call.stage == Stage::Queued;
+            let queued = call.state == CallState::Queued;
             if queued && !matches!(call.kind, Kind::Message) {
                 self.on_the_way -= 1;
             }
             // The owner of a non-blocking call that is sent comes to see. The muxer looks for itself.
             let comes = matches!(call.kind, Kind::NonBlocking(_)) && !queued;
-            let asleep = call.wake.is_some() && self.muxer != Muxer::Call(id) && !comes;
-            call.stage = Stage::Over;
+            let asleep = call.wake_handle.is_some() && self.muxer != Muxer::Call(id) && !comes;
+            call.state = CallState::Done;
             if let Some(tag) = call.tag.take() {
                 self.tags.give_back(tag);
             }
@@ -318,7 +322,7 @@ impl<P: Protocol, W> Machine<P, W> {
                 queue.remove(&mut self.calls, id);
             }
             if asleep {
-                self.call(id, Why::Over);
+                self.call(id, WakeReason::Done);
             }
             if comes {
                 self.finishable += 1;
@@ -336,10 +340,10 @@ impl<P: Protocol, W> Machine<P, W> {
     /// Whether a caller that would receive may have the role; one with a deadline does not take it
     /// from another of that kind.
     #[inline]
-    pub(super) fn role_is_free(&self, timed: bool) -> bool {
+    pub(super) fn role_is_free(&self, has_deadline: bool) -> bool {
         match self.muxer {
             Muxer::Nobody => true,
-            Muxer::Napping(_) => !timed,
+            Muxer::Napping(_) => !has_deadline,
             Muxer::Call(_) | Muxer::Visitor | Muxer::Proc => false,
         }
     }
@@ -395,7 +399,7 @@ impl<P: Protocol, W> Machine<P, W> {
         };
         self.muxer = Muxer::Call(heir);
         self.stats.handovers += 1;
-        self.call(heir, Why::Receive);
+        self.call(heir, WakeReason::Receive);
     }
 
     /// One of those that the sender is helping, to receive when nobody else is left who could.
@@ -412,7 +416,7 @@ impl<P: Protocol, W> Machine<P, W> {
 
     fn unanswered_stand_in(&mut self) -> Option<u32> {
         let in_queue = self.unsent.rfind(&mut self.calls, can_receive);
-        let waits = |call: &Call<P, W>| can_receive(call) && call.reply.is_none();
+        let waits = |call: &Call<P, H>| can_receive(call) && call.reply.is_none();
         in_queue.or_else(|| self.helping.rfind(&mut self.calls, waits))
     }
 
@@ -432,10 +436,10 @@ impl<P: Protocol, W> Machine<P, W> {
                 self.muxer = Muxer::Proc;
             }
         }
-        let by_hand = |call: &Call<P, W>| matches!(call.kind, Kind::Message);
+        let by_hand = |call: &Call<P, H>| matches!(call.kind, Kind::Message);
         while let Some(id) = self.waiting.rfind(&mut self.calls, by_hand) {
             self.waiting.remove(&mut self.calls, id);
-            self.call(id, Why::Busy);
+            self.call(id, WakeReason::Busy);
         }
         first
     }
@@ -472,7 +476,7 @@ impl<P: Protocol, W> Machine<P, W> {
     }
 
     /// The receive proc sleeps, and can be woken with `wake`.
-    pub fn receive_proc_sleeps(&mut self, wake: W) {
+    pub fn receive_proc_sleeps(&mut self, wake: H) {
         self.receive_proc.sleeps(wake);
     }
 
@@ -497,7 +501,7 @@ impl<P: Protocol, W> Machine<P, W> {
             _ => {
                 let id = self.begin_message()?;
                 if let Some(call) = self.calls.get_mut(id.0) {
-                    call.stage = Stage::Sent;
+                    call.state = CallState::AwaitingReply;
                 }
                 self.waiting.push_front(&mut self.calls, id.0);
                 Ok((id, Seat::Sleep))

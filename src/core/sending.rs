@@ -13,7 +13,7 @@
 //! stay asleep until it has: a request belongs to its caller, who gets control back only when
 //! nobody else has any use of it.
 
-use super::call::{Call, CallId, Kind, Protocol, Stage, Why};
+use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, Proc};
 use super::receiving::{Muxer, Step};
 use super::tags::Range;
@@ -51,7 +51,7 @@ pub enum Work<P: Protocol> {
     Stop,
 }
 
-impl<P: Protocol, W> Machine<P, W> {
+impl<P: Protocol, H> Machine<P, H> {
     /// A message that is no call wants to be sent: it needs the turn and nothing else.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl<P: Protocol, W> Machine<P, W> {
             return Err(super::Refused::HungUp);
         }
         self.calls.reserve().ok_or(super::Refused::NoMemory)?;
-        Ok(CallId(self.calls.claim(Kind::Message, Stage::Tagged)))
+        Ok(CallId(self.calls.claim(Kind::Message, CallState::Tagged)))
     }
 
     /// A call whose request has its tag wants to send it.
@@ -77,10 +77,10 @@ impl<P: Protocol, W> Machine<P, W> {
         }
         if self.sender == Sender::Nobody {
             self.sender = Sender::Call(id.0);
-            call.stage = Stage::Sending;
+            call.state = CallState::Sending;
             return Queued::Go(request);
         }
-        call.stage = Stage::Queued;
+        call.state = CallState::Queued;
         call.request = Some(request);
         self.unsent.push_back(&mut self.calls, id.0);
         if self.sender == Sender::Proc {
@@ -106,21 +106,21 @@ impl<P: Protocol, W> Machine<P, W> {
         let over = call.reply.is_some();
         let step = match (result, call.kind) {
             (_, Kind::Blocking) if over => {
-                call.stage = Stage::Over;
+                call.state = CallState::Done;
                 if !self.unsent.is_empty() {
                     return self.help(id, false, range);
                 }
                 None
             }
             (_, Kind::NonBlocking(_)) if over => {
-                call.stage = Stage::Over;
+                call.state = CallState::Done;
                 self.finishable += 1;
                 Some(Step::Pending)
             }
             // One of those that it took along may receive, and have to be sent before the turn goes on.
             (Err(failure), Kind::Blocking) if !self.unsent.is_empty() => {
                 call.failure = Some(failure);
-                call.stage = Stage::Over;
+                call.state = CallState::Done;
                 let tag = call.tag.take();
                 self.release_tag(tag, range);
                 self.off_the_way();
@@ -144,11 +144,11 @@ impl<P: Protocol, W> Machine<P, W> {
                 Some(Step::Ended)
             }
             (Ok(()), Kind::NonBlocking(_)) => {
-                call.stage = Stage::Sent;
+                call.state = CallState::AwaitingReply;
                 Some(Step::Pending)
             }
             (Ok(()), Kind::Blocking) => {
-                call.stage = Stage::Sent;
+                call.state = CallState::AwaitingReply;
                 if !self.unsent.is_empty() {
                     self.off_the_way();
                     return self.help(id, true, range);
@@ -191,7 +191,7 @@ impl<P: Protocol, W> Machine<P, W> {
 
     fn take_unsent(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
         // One that receives while it waits for its turn can not be handed it.
-        let waits = |call: &mut Call<P, W>| call.stage == Stage::Queued;
+        let waits = |call: &mut Call<P, H>| call.state == CallState::Queued;
         let muxer = match self.muxer {
             Muxer::Nobody => return None,
             Muxer::Call(muxer) | Muxer::Napping(muxer)
@@ -205,8 +205,8 @@ impl<P: Protocol, W> Machine<P, W> {
             Some(muxer) => muxer,
             None if !willing || self.send_proc.stays() => return None,
             // It would be late itself, or has what it came for.
-            None if self.calls.get_mut(id.0)?.timed => return None,
-            None if self.calls.get_mut(id.0)?.stage == Stage::Over => return None,
+            None if self.calls.get_mut(id.0)?.has_deadline => return None,
+            None if self.calls.get_mut(id.0)?.state == CallState::Done => return None,
             None => {
                 // Only one that could stand in for the muxer, should that leave just then.
                 let first = self.unsent.head()?;
@@ -238,7 +238,7 @@ impl<P: Protocol, W> Machine<P, W> {
     /// Another than its owner sends the request of `id`, which is in no queue any more.
     fn takes_in_hand(&mut self, id: u32) -> Option<(CallId, P::Request)> {
         let call = self.calls.get_mut(id)?;
-        call.stage = Stage::Sending;
+        call.state = CallState::Sending;
         let request = call.request.take()?;
         self.helping.push_back(&mut self.calls, id);
         Some((CallId(id), request))
@@ -281,8 +281,8 @@ impl<P: Protocol, W> Machine<P, W> {
             return;
         };
         self.sender = Sender::Call(id);
-        call.stage = Stage::Sending;
-        self.call(id, Why::Turn);
+        call.state = CallState::Sending;
+        self.call(id, WakeReason::Turn);
     }
 
     /// A send proc is wanted: true when there is none, and one is to be started. One that was to
@@ -325,7 +325,7 @@ impl<P: Protocol, W> Machine<P, W> {
     }
 
     /// The send proc sleeps, and can be woken with `wake`.
-    pub fn send_proc_sleeps(&mut self, wake: W) {
+    pub fn send_proc_sleeps(&mut self, wake: H) {
         self.send_proc.sleeps(wake);
     }
 
@@ -359,37 +359,38 @@ impl<P: Protocol, W> Machine<P, W> {
         let answered = call.reply.is_some();
         match (result, call.kind) {
             (_, Kind::NonBlocking(_)) if answered => {
-                call.stage = Stage::Over;
+                call.state = CallState::Done;
                 self.finishable += 1;
-                self.call(id.0, Why::Sent);
+                self.call(id.0, WakeReason::Sent);
             }
             (_, Kind::Blocking) if answered => self.over(id, range),
             (Err(failure), _) => {
                 call.failure = Some(failure);
                 self.over(id, range);
             }
-            (Ok(()), Kind::Message) => self.call(id.0, Why::AllSent),
+            (Ok(()), Kind::Message) => self.call(id.0, WakeReason::MessageSent),
             _ if ended => self.over(id, range),
             (Ok(()), Kind::NonBlocking(_)) => {
-                call.stage = Stage::Sent;
-                self.call(id.0, Why::Sent);
+                call.state = CallState::AwaitingReply;
+                self.call(id.0, WakeReason::Sent);
             }
             (Ok(()), Kind::Blocking) => {
-                call.stage = Stage::Sent;
-                let (timed, late) = (call.timed, call.late);
+                call.state = CallState::AwaitingReply;
+                let (has_deadline, expired_while_sending) =
+                    (call.has_deadline, call.expired_while_sending);
                 if self.muxer == Muxer::Call(id.0) {
                     return; // It receives already.
                 }
-                if late {
+                if expired_while_sending {
                     self.hold(id.0);
-                    self.call(id.0, Why::TimedOut);
+                    self.call(id.0, WakeReason::TimedOut);
                     self.despair();
-                } else if self.role_is_free(timed) && !self.receive_proc.stays() {
+                } else if self.role_is_free(has_deadline) && !self.receive_proc.stays() {
                     // The muxer has gone: somebody has to receive.
                     self.muxer = Muxer::Call(id.0);
-                    self.call(id.0, Why::Receive);
+                    self.call(id.0, WakeReason::Receive);
                 } else {
-                    let (queue, calls) = self.queue_of(timed);
+                    let (queue, calls) = self.queue_of(has_deadline);
                     queue.push_front(calls, id.0);
                 }
             }
@@ -399,10 +400,10 @@ impl<P: Protocol, W> Machine<P, W> {
     /// The call is over, and its owner is told; the muxer looks for itself.
     fn over(&mut self, id: CallId, range: Range) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
-        call.stage = Stage::Over;
+        call.state = CallState::Done;
         let tag = call.tag.take();
         if self.muxer != Muxer::Call(id.0) {
-            self.call(id.0, Why::Over);
+            self.call(id.0, WakeReason::Done);
         }
         self.release_tag(tag, range);
     }

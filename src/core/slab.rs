@@ -1,13 +1,13 @@
 //! The calls by number, in places that are used again: a call keeps its number for its whole
 //! life, and memory follows the most calls at once.
 
-use super::call::{Call, Kind, Protocol, Stage};
+use super::call::{Call, CallState, Kind, Protocol};
 
 /// No call.
 pub const NONE: u32 = u32::MAX;
 
-pub struct Calls<P: Protocol, W> {
-    places: Vec<Call<P, W>>,
+pub struct Calls<P: Protocol, H> {
+    places: Vec<Call<P, H>>,
     /// The first vacant place, or [`NONE`]; each names the next in its link.
     vacant: u32,
     /// How many are not vacant.
@@ -18,8 +18,8 @@ pub struct Calls<P: Protocol, W> {
 /// it is dropped.
 const KEPT: usize = 8;
 
-impl<P: Protocol, W> Calls<P, W> {
-    pub const fn new() -> Calls<P, W> {
+impl<P: Protocol, H> Calls<P, H> {
+    pub const fn new() -> Calls<P, H> {
         Calls { places: Vec::new(), vacant: NONE, live: 0 }
     }
 
@@ -57,42 +57,42 @@ impl<P: Protocol, W> Calls<P, W> {
 
     /// The place that was reserved, for a call of that kind.
     #[inline]
-    pub fn claim(&mut self, kind: Kind<P::Watch>, stage: Stage) -> u32 {
+    pub fn claim(&mut self, kind: Kind<P::Watch>, state: CallState) -> u32 {
         let at = self.vacant;
         if let Some(call) = self.places.get_mut(at as usize) {
             self.vacant = call.link.next;
             self.live += 1;
             call.link.next = NONE;
             call.kind = kind;
-            call.stage = stage;
-            call.timed = false;
-            call.abed = false;
-            call.late = false;
-            call.looks = false;
-            call.hopeless = false;
+            call.state = state;
+            call.has_deadline = false;
+            call.timer_armed = false;
+            call.expired_while_sending = false;
+            call.has_future = false;
+            call.no_reply_expected = false;
         }
         at
     }
 
     #[inline]
-    pub fn get_mut(&mut self, at: u32) -> Option<&mut Call<P, W>> {
+    pub fn get_mut(&mut self, at: u32) -> Option<&mut Call<P, H>> {
         self.places.get_mut(at as usize)
     }
 
     /// The call is over, and nobody has its number any more. Answers how to wake its owner, and
     /// its tag, if it has them still.
     #[inline]
-    pub fn free(&mut self, at: u32) -> (Option<W>, Option<u32>) {
+    pub fn free(&mut self, at: u32) -> (Option<H>, Option<u32>) {
         let Some(call) = self.places.get_mut(at as usize) else {
             return (None, None);
         };
         debug_assert!(
-            call.stage != Stage::Vacant && call.reply.is_none() && call.request.is_none()
+            call.state != CallState::Free && call.reply.is_none() && call.request.is_none()
         );
-        call.stage = Stage::Vacant;
+        call.state = CallState::Free;
         call.link.next = self.vacant;
         self.vacant = at;
-        let left = (call.wake.take(), call.tag.take());
+        let left = (call.wake_handle.take(), call.tag.take());
         self.live -= 1;
         if self.live == 0 && self.places.capacity() > KEPT {
             self.shed();

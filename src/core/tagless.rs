@@ -1,12 +1,12 @@
 //! Tags come back, and go to those who wait for one: first come, first served. Where there is nothing
 //! left to wait for, they are told.
 
-use super::call::{Protocol, Stage, Why};
+use super::call::{CallState, Protocol, WakeReason};
 use super::machine::Machine;
 use super::receiving::Muxer;
 use super::tags::{NoTag, Range};
 
-impl<P: Protocol, W> Machine<P, W> {
+impl<P: Protocol, H> Machine<P, H> {
     #[inline]
     pub(super) fn release_tag(&mut self, tag: Option<u32>, range: Range) {
         if let Some(tag) = tag {
@@ -27,7 +27,7 @@ impl<P: Protocol, W> Machine<P, W> {
     pub(super) fn despair(&mut self) {
         while self.all_held() {
             let Some(id) = self.tagless.pop_front(&mut self.calls) else { return };
-            self.call(id, Why::AllHeld);
+            self.call(id, WakeReason::AllTagsAbandoned);
         }
     }
 
@@ -38,7 +38,7 @@ impl<P: Protocol, W> Machine<P, W> {
             return;
         }
         while let Some(id) = self.tagless.pop_front(&mut self.calls) {
-            self.call(id, Why::NoMemory);
+            self.call(id, WakeReason::NoMemory);
         }
     }
 
@@ -46,9 +46,9 @@ impl<P: Protocol, W> Machine<P, W> {
     #[cold]
     pub(super) fn grant_tags(&mut self, range: Range) {
         while let Some(id) = self.tagless.head() {
-            let (tag, stage, why) = match self.tags.take(range, id) {
-                Ok(tag) => (Some(tag), Stage::Tagged, Why::Tag),
-                Err(NoTag::EmptyRange) => (None, Stage::Untaggable, Why::NoTags),
+            let (tag, state, reason) = match self.tags.take(range, id) {
+                Ok(tag) => (Some(tag), CallState::Tagged, WakeReason::Tag),
+                Err(NoTag::EmptyRange) => (None, CallState::RangeEmpty, WakeReason::EmptyRange),
                 // The last tag that was not held may have come free, and be none of the range's.
                 Err(NoTag::AllTaken) => return self.despair(),
                 Err(NoTag::NoMemory) => return self.starve(),
@@ -57,10 +57,10 @@ impl<P: Protocol, W> Machine<P, W> {
             self.tagless.remove(&mut self.calls, id);
             if let Some(call) = self.calls.get_mut(id) {
                 call.tag = tag;
-                call.stage = stage;
+                call.state = state;
             }
             self.on_the_way += u32::from(tag.is_some());
-            self.call(id, why);
+            self.call(id, reason);
         }
     }
 
@@ -70,17 +70,17 @@ impl<P: Protocol, W> Machine<P, W> {
     pub(super) fn grant_muxer(&mut self, range: Range) {
         let Muxer::Call(id) = self.muxer else { return };
         let Some(call) = self.calls.get_mut(id) else { return };
-        if call.stage != Stage::Tagless {
+        if call.state != CallState::TagWait {
             return;
         }
         match self.tags.take(range, id) {
             Ok(tag) => {
                 call.tag = Some(tag);
-                call.stage = Stage::Tagged;
+                call.state = CallState::Tagged;
                 self.on_the_way += 1;
                 self.stats.most = self.stats.most.max(self.tags.taken());
             }
-            Err(NoTag::EmptyRange) => call.stage = Stage::Untaggable,
+            Err(NoTag::EmptyRange) => call.state = CallState::RangeEmpty,
             Err(NoTag::AllTaken | NoTag::NoMemory) => {}
         }
     }

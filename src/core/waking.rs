@@ -4,19 +4,19 @@
 //! what each is told, and wakes them once the lock is released. A call that is over is forgotten when its
 //! owner is told; or, if that has a clock, which may ring yet, when it has woken.
 
-use super::call::{CallId, Kind, Protocol, Stage, Told, Wakes};
-use super::call::{ROOM, Why};
+use super::call::{CallId, CallState, Kind, Protocol, WakeBatch, Wakeup};
+use super::call::{WAKE_BATCH, WakeReason};
 use super::machine::Machine;
 use super::receiving::Muxer;
 
-impl<P: Protocol, W> Machine<P, W> {
+impl<P: Protocol, H> Machine<P, H> {
     /// A sleeping owner can be woken with `wake`. For use straight after the method that told it
     /// to sleep, before the lock is released.
     #[inline]
-    pub fn sleeps(&mut self, id: CallId, wake: W) {
+    pub fn sleeps(&mut self, id: CallId, wake: H) {
         if let Some(call) = self.calls.get_mut(id.0) {
-            call.wake = Some(wake);
-            call.abed = call.timed;
+            call.wake_handle = Some(wake);
+            call.timer_armed = call.has_deadline;
             debug_assert!(self.muxer != Muxer::Call(id.0), "who sleeps has not the role");
         }
     }
@@ -24,7 +24,7 @@ impl<P: Protocol, W> Machine<P, W> {
     /// Whom to wake, once the lock is released; `None` for nobody. To be asked after each event, and
     /// as long as there are [more](Wakes::more), [again](Machine::more_wakes).
     #[inline]
-    pub fn wakes(&mut self) -> Option<Wakes<P, W>> {
+    pub fn wakes(&mut self) -> Option<WakeBatch<P, H>> {
         if self.called.is_empty() && !self.roused && self.closer.is_none() {
             None
         } else {
@@ -33,23 +33,23 @@ impl<P: Protocol, W> Machine<P, W> {
     }
 
     /// The rest of those to wake, for who has been told that there are more.
-    pub fn more_wakes(&mut self) -> Option<Wakes<P, W>> {
+    pub fn more_wakes(&mut self) -> Option<WakeBatch<P, H>> {
         self.lingering -= 1;
         self.wakes()
     }
 
-    fn gather(&mut self) -> Wakes<P, W> {
-        let mut room = [const { None }; ROOM];
-        let mut places = room.iter_mut();
+    fn gather(&mut self) -> WakeBatch<P, H> {
+        let mut wakeups = [const { None }; WAKE_BATCH];
+        let mut places = wakeups.iter_mut();
         if std::mem::take(&mut self.roused) {
             for proc in [&mut self.receive_proc, &mut self.send_proc] {
                 if let (Some(wake), Some(place)) = (proc.wake(), places.next()) {
-                    *place = Some((wake, Told::Work));
+                    *place = Some((wake, Wakeup::Work));
                 }
             }
         }
-        let mut tasks = [None; ROOM];
-        for (place, task) in places.zip(&mut tasks) {
+        let mut futures = [None; WAKE_BATCH];
+        for (place, task) in places.zip(&mut futures) {
             let Some(id) = self.called.pop_front(&mut self.calls) else {
                 break;
             };
@@ -60,73 +60,80 @@ impl<P: Protocol, W> Machine<P, W> {
         }
         let mut more = !self.called.is_empty();
         if !more && self.closer.is_some() && self.is_idle() {
-            match room.iter_mut().find(|place| place.is_none()) {
-                Some(place) => *place = self.closer.take().map(|wake| (wake, Told::Work)),
+            match wakeups.iter_mut().find(|place| place.is_none()) {
+                Some(place) => *place = self.closer.take().map(|wake| (wake, Wakeup::Work)),
                 None => more = true,
             }
         }
         self.lingering += u32::from(more);
-        Wakes { room, tasks, more }
+        WakeBatch { wakeups, futures, more }
     }
 
     /// What the owner of a called call is told, and how it is woken.
-    fn told(&mut self, id: u32) -> Option<(W, Told<P>)> {
+    fn told(&mut self, id: u32) -> Option<(H, Wakeup<P>)> {
         let call = self.calls.get_mut(id)?;
-        let told = match call.why {
-            Why::Over => match (call.reply.take(), call.failure.take()) {
-                (Some(reply), _) => Told::Reply(reply),
-                (None, Some(failure)) => Told::Failed(failure),
-                (None, None) => Told::Ended,
+        let told = match call.wake_reason {
+            WakeReason::Done => match (call.reply.take(), call.failure.take()) {
+                (Some(reply), _) => Wakeup::Reply(reply),
+                (None, Some(failure)) => Wakeup::Failed(failure),
+                (None, None) => Wakeup::Ended,
             },
-            Why::NoTags => Told::NoTags,
-            Why::AllHeld => Told::AllHeld,
-            Why::NoMemory => Told::NoMemory,
-            Why::TimedOut => Told::TimedOut,
-            Why::Busy => Told::Busy,
-            Why::Tag => Told::Tag(call.tag?),
-            Why::Turn => Told::Turn(call.request.take()?),
-            Why::Sent | Why::AllSent => Told::Sent,
-            Why::Receive => Told::Receive,
-            Why::Look => {
-                call.is_called = false;
+            WakeReason::EmptyRange => Wakeup::EmptyRange,
+            WakeReason::AllTagsAbandoned => Wakeup::AllTagsAbandoned,
+            WakeReason::NoMemory => Wakeup::NoMemory,
+            WakeReason::TimedOut => Wakeup::TimedOut,
+            WakeReason::Busy => Wakeup::Busy,
+            WakeReason::Tag => Wakeup::Tag(call.tag?),
+            WakeReason::Turn => Wakeup::Turn(call.request.take()?),
+            WakeReason::Sent | WakeReason::MessageSent => Wakeup::Sent,
+            WakeReason::Receive => Wakeup::Receive,
+            WakeReason::PollFuture => {
+                call.wake_queued = false;
                 return None;
             }
         };
-        call.is_called = false;
-        let wake = call.wake.take()?;
-        match call.why {
+        call.wake_queued = false;
+        let wake = call.wake_handle.take()?;
+        match call.wake_reason {
             // Its tag is held on, and its number with it.
-            Why::TimedOut if call.stage == Stage::GivenUp => self.stats.errors += 1,
-            Why::Over
-            | Why::NoTags
-            | Why::AllHeld
-            | Why::NoMemory
-            | Why::TimedOut
-            | Why::Busy
-            | Why::AllSent => {
+            WakeReason::TimedOut if call.state == CallState::Abandoned => self.stats.errors += 1,
+            WakeReason::Done
+            | WakeReason::EmptyRange
+            | WakeReason::AllTagsAbandoned
+            | WakeReason::NoMemory
+            | WakeReason::TimedOut
+            | WakeReason::Busy
+            | WakeReason::MessageSent => {
                 let is_call = !matches!(call.kind, Kind::Message);
-                if is_call && !matches!(told, Told::Reply(_) | Told::Busy | Told::Sent) {
+                if is_call && !matches!(told, Wakeup::Reply(_) | Wakeup::Busy | Wakeup::Sent) {
                     self.stats.errors += 1;
                 }
-                if !call.abed {
+                if !call.timer_armed {
                     self.calls.free(id);
                 }
             }
             // The number is its own still.
-            Why::Tag | Why::Turn | Why::Sent | Why::Receive | Why::Look => call.abed = false,
+            WakeReason::Tag
+            | WakeReason::Turn
+            | WakeReason::Sent
+            | WakeReason::Receive
+            | WakeReason::PollFuture => call.timer_armed = false,
         }
         Some((wake, told))
     }
 
     /// Has the sleeping owner of `id` told.
-    pub(super) fn call(&mut self, id: u32, why: Why) {
+    pub(super) fn call(&mut self, id: u32, reason: WakeReason) {
         if let Some(call) = self.calls.get_mut(id) {
-            debug_assert!(call.wake.is_some() || why == Why::Look, "only a sleeper is told");
-            debug_assert!(!call.is_called, "and one thing at a time");
-            call.is_called = true;
-            call.why = why;
-            if matches!(why, Why::Over | Why::Busy) {
-                call.stage = Stage::Over;
+            debug_assert!(
+                call.wake_handle.is_some() || reason == WakeReason::PollFuture,
+                "only a sleeper is told"
+            );
+            debug_assert!(!call.wake_queued, "and one thing at a time");
+            call.wake_queued = true;
+            call.wake_reason = reason;
+            if matches!(reason, WakeReason::Done | WakeReason::Busy) {
+                call.state = CallState::Done;
             }
             self.called.push_back(&mut self.calls, id);
             // One that looks for messages now and then, and has something else to do now.
@@ -136,10 +143,10 @@ impl<P: Protocol, W> Machine<P, W> {
 
     /// Has the task look that waits for a non-blocking call, if one does.
     pub(super) fn have_looked(&mut self, id: u32) {
-        if let Some(call) = self.calls.get_mut(id).filter(|call| call.looks) {
-            call.looks = false;
+        if let Some(call) = self.calls.get_mut(id).filter(|call| call.has_future) {
+            call.has_future = false;
             self.looking.remove(&mut self.calls, id);
-            self.call(id, Why::Look);
+            self.call(id, WakeReason::PollFuture);
         }
     }
 }

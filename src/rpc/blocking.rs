@@ -3,7 +3,7 @@
 //! A caller is in one place at a time: getting a tag, getting the turn to send, in `send`, in `recv`
 //! for all, or asleep. Wherever it sleeps, what it is told says where it goes on.
 
-use crate::core::{Begun, CallId, HELP, Queued, Refused, Step, Told};
+use crate::core::{Begun, CallId, HELP, Queued, Refused, Step, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
@@ -22,14 +22,14 @@ pub(super) enum Turn<T: Transport> {
 #[inline]
 fn outcome<T: Transport>(over: Waited<T>) -> Result<T::Reply, Error<T::Failure>> {
     match over {
-        Waited::Step(Step::Reply(reply)) | Waited::Told(Told::Reply(reply)) => Ok(reply),
-        Waited::Step(Step::Failed(failure)) | Waited::Told(Told::Failed(failure)) => {
+        Waited::Step(Step::Reply(reply)) | Waited::Wakeup(Wakeup::Reply(reply)) => Ok(reply),
+        Waited::Step(Step::Failed(failure)) | Waited::Wakeup(Wakeup::Failed(failure)) => {
             Err(Error::Failed(failure))
         }
-        Waited::Step(Step::NoTags) | Waited::Told(Told::NoTags) => Err(Error::EmptyRange),
-        Waited::Step(Step::AllHeld) | Waited::Told(Told::AllHeld) => Err(Error::NoTag),
-        Waited::Step(Step::NoMemory) | Waited::Told(Told::NoMemory) => Err(Error::NoMemory),
-        Waited::Step(Step::TimedOut) | Waited::Told(Told::TimedOut) => Err(Error::TimedOut),
+        Waited::Step(Step::NoTags) | Waited::Wakeup(Wakeup::EmptyRange) => Err(Error::EmptyRange),
+        Waited::Step(Step::AllHeld) | Waited::Wakeup(Wakeup::AllTagsAbandoned) => Err(Error::NoTag),
+        Waited::Step(Step::NoMemory) | Waited::Wakeup(Wakeup::NoMemory) => Err(Error::NoMemory),
+        Waited::Step(Step::TimedOut) | Waited::Wakeup(Wakeup::TimedOut) => Err(Error::TimedOut),
         _ => Err(Error::Ended),
     }
 }
@@ -95,8 +95,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         if let Step::Sleep = step {
             let told = self.sleep(state, |core, wake| core.sleeps(id, wake));
             return match told {
-                Told::Receive => self.takes_over(id),
-                told => outcome(Waited::Told(told)),
+                Wakeup::Receive => self.takes_over(id),
+                told => outcome(Waited::Wakeup(told)),
             };
         }
         self.release(state);
@@ -205,7 +205,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ) -> Result<u32, Error<T::Failure>> {
         let step = state.step(id, self.range());
         match self.wait(state, id, step, deadline) {
-            Waited::Step(Step::Tagged(tag)) | Waited::Told(Told::Tag(tag)) => Ok(tag),
+            Waited::Step(Step::Tagged(tag)) | Waited::Wakeup(Wakeup::Tag(tag)) => Ok(tag),
             over => match outcome(over) {
                 Err(error) => Err(error),
                 // Without a tag there is no reply.
@@ -228,7 +228,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 Turn::Elsewhere(Waited::Step(Step::Ended))
             }
             Queued::Sleep => match self.wait(state, id, Step::Sleep, deadline) {
-                Waited::Step(Step::Turn(request)) | Waited::Told(Told::Turn(request)) => {
+                Waited::Step(Step::Turn(request)) | Waited::Wakeup(Wakeup::Turn(request)) => {
                     Turn::Mine(request)
                 }
                 waited => Turn::Elsewhere(waited),

@@ -1,6 +1,6 @@
 //! Messages by hand: one sent or received outside any call, in turn with the calls.
 
-use crate::core::{Seat, Step, Told};
+use crate::core::{Seat, Step, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 
@@ -30,8 +30,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let id = self.state.lock().begin_message()?;
         let request = match self.turn(id, request, NEVER) {
             Turn::Mine(request) => request,
-            Turn::Elsewhere(Waited::Told(Told::Sent)) => return Ok(()),
-            Turn::Elsewhere(Waited::Told(Told::Failed(failure))) => {
+            Turn::Elsewhere(Waited::Wakeup(Wakeup::Sent)) => return Ok(()),
+            Turn::Elsewhere(Waited::Wakeup(Wakeup::Failed(failure))) => {
                 return Err(Error::Failed(failure));
             }
             Turn::Elsewhere(_) => return Err(Error::Ended),
@@ -84,8 +84,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             Seat::Stop => return Err(Error::Busy),
             Seat::Sleep if !wait => return Ok(None),
             Seat::Sleep => match self.sleep(state, |core, wake| core.sleeps(id, wake)) {
-                Told::Receive => {}
-                Told::Busy => return Err(Error::Busy),
+                Wakeup::Receive => {}
+                Wakeup::Busy => return Err(Error::Busy),
                 _ => return Err(Error::Ended),
             },
         }

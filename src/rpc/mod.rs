@@ -5,7 +5,7 @@
 //! muxer's role are the machine's to give; who has one is the only one inside `send`, or inside
 //! `recv` or `try_recv`, and gives it up by the next event that it reports.
 //!
-//! Who wakes whom: each event may name callers to wake ([`Wakes`]); they are woken right after the
+//! Who wakes whom: each event may name callers to wake ([`WakeBatch`]); they are woken right after the
 //! lock is released, each with all that it needs to know.
 
 mod batch;
@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::lock_api;
 
 use crate::core::tags::Range;
-use crate::core::{Machine, Protocol, Refused, Told, Wakes};
+use crate::core::{Machine, Protocol, Refused, WakeBatch, Wakeup};
 use crate::sched::native::Native;
 use crate::sched::ready_fd::ReadyFd;
 use crate::sched::shared::AtomicU32;
@@ -242,7 +242,7 @@ impl<T: Transport> Protocol for Over<T> {
     type Watch = T::Watch;
 }
 
-type Wake<T, S> = WakeHandle<Told<Over<T>>, <S as Sched>::Parker>;
+type Wake<T, S> = WakeHandle<Wakeup<Over<T>>, <S as Sched>::Parker>;
 type Core<T, S> = Machine<Over<T>, Wake<T, S>>;
 /// What an event has answered, with the state still locked.
 type Locked<'a, T, S, A> = (State<'a, T, S>, A);
@@ -434,11 +434,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     #[cold]
-    fn wake(&self, mut wakes: Wakes<Over<T>, Wake<T, S>>) {
+    fn wake(&self, mut wakes: WakeBatch<Over<T>, Wake<T, S>>) {
         loop {
             let more = wakes.more();
-            for id in wakes.tasks() {
-                if let Some(waker) = self.wakers.take(id.place()) {
+            for id in wakes.futures() {
+                if let Some(waker) = self.wakers.take(id.slot()) {
                     waker.wake();
                 }
             }
@@ -462,13 +462,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         &self,
         mut state: State<'_, T, S>,
         publish: impl FnOnce(&mut Core<T, S>, Wake<T, S>),
-    ) -> Told<Over<T>> {
+    ) -> Wakeup<Over<T>> {
         let told = crate::sched::sleep(&self.sched, |handle| {
             publish(&mut state, handle);
             self.release(state);
         });
         // A handle is always used; a machine that lost one would have ended the call.
-        told.unwrap_or(Told::Ended)
+        told.unwrap_or(Wakeup::Ended)
     }
 
     /// Takes one message to its call. The state is locked on return.

@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::core::{CallId, Finish, Step, Told};
+use crate::core::{CallId, Finish, Step, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 use crate::sched::native::Native;
@@ -68,8 +68,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         if !begun.turn {
             match self.turn(id, request, NEVER) {
                 Turn::Mine(mine) => request = mine,
-                Turn::Elsewhere(Waited::Told(Told::Sent)) => return Ok(id),
-                Turn::Elsewhere(Waited::Told(Told::Failed(failure))) => {
+                Turn::Elsewhere(Waited::Wakeup(Wakeup::Sent)) => return Ok(id),
+                Turn::Elsewhere(Waited::Wakeup(Wakeup::Failed(failure))) => {
                     return Err(Error::Failed(failure));
                 }
                 Turn::Elsewhere(_) => return Err(Error::Ended),
@@ -214,7 +214,7 @@ impl<T: Transport> Future for Call<'_, T, Native> {
                 Finished::Pending => {}
             }
             let Some(id) = self.id else { return Poll::Ready(Err(Error::Ended)) };
-            if !self.mux.wakers.store(id.place(), context.waker()) {
+            if !self.mux.wakers.store(id.slot(), context.waker()) {
                 self.cancel();
                 return Poll::Ready(Err(Error::NoMemory));
             }
@@ -236,7 +236,7 @@ impl<T: Transport, S: Sched> Call<'_, T, S> {
     pub fn cancel(&mut self) {
         if let Some(id) = self.id.take() {
             // First the waker: the number may be another's as soon as the call is given up.
-            drop(self.mux.wakers.take(id.place()));
+            drop(self.mux.wakers.take(id.slot()));
             self.mux.give_up(id);
         }
     }

@@ -5,7 +5,7 @@
 //! started while calls are going on. At the end of the connection the receive proc tells the send
 //! proc, and the Mux works on as if there had been none.
 
-use crate::core::{Seat, Told, Work};
+use crate::core::{Seat, Wakeup, Work};
 use crate::sched::Sched;
 use crate::sched::native::Native;
 
@@ -94,7 +94,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     state = self.receive();
                 }
                 Seat::Sleep => {
-                    let Told::Work = self.sleep(state, |core, wake| core.receive_proc_sleeps(wake))
+                    let Wakeup::Work =
+                        self.sleep(state, |core, wake| core.receive_proc_sleeps(wake))
                     else {
                         return;
                     };
@@ -125,7 +126,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     state.proc_sent(id, result, began, self.range());
                 }
                 Work::Sleep => {
-                    let Told::Work = self.sleep(state, |core, wake| core.send_proc_sleeps(wake))
+                    let Wakeup::Work = self.sleep(state, |core, wake| core.send_proc_sleeps(wake))
                     else {
                         return;
                     };

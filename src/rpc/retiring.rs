@@ -8,7 +8,7 @@
 //!
 //! What remains is empty and hung up, but whole: a caller who comes too late is refused.
 
-use crate::core::Told;
+use crate::core::Wakeup;
 use crate::sched::clock::NEVER;
 use crate::sched::{Sched, sleep_until};
 
@@ -67,7 +67,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             },
         );
         match told {
-            Some(Told::Work) => Ok(()),
+            Some(Wakeup::Work) => Ok(()),
             _ => Err(Error::InUse),
         }
     }

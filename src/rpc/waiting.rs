@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::core::{CallId, Step, Told};
+use crate::core::{CallId, Step, Wakeup};
 use crate::sched::clock::{self, NEVER};
 use crate::sched::{Sched, sleep_until};
 
@@ -22,7 +22,7 @@ pub(super) enum Waited<T: Transport> {
     /// The machine says it to one that is awake.
     Step(Step<Over<T>>),
     /// Another has.
-    Told(Told<Over<T>>),
+    Wakeup(Wakeup<Over<T>>),
 }
 
 /// The scheduler's clock, until this is dropped.
@@ -105,8 +105,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         loop {
             match step {
                 Step::Sleep => match self.sleep_for(state, id, deadline, None) {
-                    Told::Receive => state = self.state.lock(),
-                    told => return Waited::Told(told),
+                    Wakeup::Receive => state = self.state.lock(),
+                    told => return Waited::Wakeup(told),
                 },
                 Step::Receive if timed && !stays && clock::now() >= deadline => {
                     // If it has to stay all the same, it may as well receive.
@@ -131,8 +131,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                             step = state.nap(id, self.range());
                             let Step::Sleep = step else { continue };
                             match self.sleep_for(state, id, deadline, Some(nap)) {
-                                Told::Receive => state = self.state.lock(),
-                                told => return Waited::Told(told),
+                                Wakeup::Receive => state = self.state.lock(),
+                                told => return Waited::Wakeup(told),
                             }
                             nap = NAPS.1.min(nap * 2);
                         }
@@ -156,7 +156,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         id: CallId,
         deadline: u64,
         nap: Option<u64>,
-    ) -> Told<Over<T>> {
+    ) -> Wakeup<Over<T>> {
         if deadline == NEVER {
             return self.sleep(state, |core, wake| core.sleeps(id, wake));
         }
@@ -185,15 +185,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 if late { NEVER } else { deadline }
             },
         );
-        let told = told.unwrap_or(Told::Ended);
+        let told = told.unwrap_or(Wakeup::Ended);
         // Until now this caller could come to say that its time has come, so its number has been kept.
-        if let Told::Reply(_)
-        | Told::Ended
-        | Told::Failed(_)
-        | Told::NoTags
-        | Told::AllHeld
-        | Told::NoMemory
-        | Told::TimedOut = told
+        if let Wakeup::Reply(_)
+        | Wakeup::Ended
+        | Wakeup::Failed(_)
+        | Wakeup::EmptyRange
+        | Wakeup::AllTagsAbandoned
+        | Wakeup::NoMemory
+        | Wakeup::TimedOut = told
         {
             let mut state = self.state.lock();
             state.woken(id);

@@ -3,7 +3,7 @@
 use super::model::{Fate, Kind, Whose};
 use super::world::Numbers;
 use super::world::{Caller, Doing, What, Wire, World};
-use crate::core::{Begun, CallId, Finish, HELP, Queued, Refused, Seat, Step, Told};
+use crate::core::{Begun, CallId, Finish, HELP, Queued, Refused, Seat, Step, Wakeup};
 
 impl World<'_> {
     /// Goes on with what it is doing, if it can.
@@ -378,50 +378,50 @@ impl World<'_> {
         }
     }
 
-    pub fn caller_is_told(&mut self, at: usize, told: Told<Numbers>) {
+    pub fn caller_is_told(&mut self, at: usize, told: Wakeup<Numbers>) {
         let Caller { name, timed, what, doing, since, .. } = self.callers[at];
         assert_eq!(doing, Doing::Asleep, "only a sleeper is told");
         self.me(at).naps = false;
         let fate = match told {
-            Told::Reply(reply) => Fate::Reply(reply),
-            Told::Ended => Fate::Ended,
-            Told::Failed(failure) => Fate::Failed(failure),
-            Told::NoTags => Fate::NoTags,
-            Told::AllHeld => Fate::AllHeld,
-            Told::NoMemory => panic!("there is memory"),
-            Told::TimedOut => Fate::TimedOut,
-            Told::Busy => {
+            Wakeup::Reply(reply) => Fate::Reply(reply),
+            Wakeup::Ended => Fate::Ended,
+            Wakeup::Failed(failure) => Fate::Failed(failure),
+            Wakeup::EmptyRange => Fate::NoTags,
+            Wakeup::AllTagsAbandoned => Fate::AllHeld,
+            Wakeup::NoMemory => panic!("there is memory"),
+            Wakeup::TimedOut => Fate::TimedOut,
+            Wakeup::Busy => {
                 assert_eq!(what, What::ByHand);
                 self.me(at).doing = Doing::Done;
                 return;
             }
-            Told::Tag(tag) => {
+            Wakeup::Tag(tag) => {
                 self.model.tagged(name, tag, &self.ranges[since..]);
                 self.me(at).doing = Doing::Tag(false);
                 return;
             }
-            Told::Turn(request) => {
+            Wakeup::Turn(request) => {
                 assert_eq!(request, name);
                 self.model.turn(name);
                 self.me(at).doing = Doing::Turn;
                 return;
             }
-            Told::Sent if what == What::Call(Kind::Message) => Fate::Sent,
-            Told::Sent => {
+            Wakeup::Sent if what == What::Call(Kind::Message) => Fate::Sent,
+            Wakeup::Sent => {
                 self.returns(at);
                 self.me(at).doing = Doing::Started;
                 return;
             }
-            Told::Receive if what == What::ByHand => {
+            Wakeup::Receive if what == What::ByHand => {
                 self.me(at).doing = Doing::ByHand(true);
                 return;
             }
-            Told::Receive => {
+            Wakeup::Receive => {
                 self.model.goes_on(name);
                 self.me(at).doing = Doing::Step;
                 return;
             }
-            Told::Work => panic!("a caller is no proc"),
+            Wakeup::Work => panic!("a caller is no proc"),
         };
         if what == What::ByHand {
             assert_eq!(fate, Fate::Ended);

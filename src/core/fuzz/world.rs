@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use super::bytes::Bytes;
 use super::model::{Fate, Kind, Model, Name, Sleeps, Whose};
 use crate::core::tags::Range;
-use crate::core::{CallId, Finish, Machine, Protocol, Refused, Seat, Step, Told, Wakes, Work};
+use crate::core::{
+    CallId, Finish, Machine, Protocol, Refused, Seat, Step, WakeBatch, Wakeup, Work,
+};
 
 /// Requests are names, replies and failures are numbers, each used once.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub enum Doing {
     /// It asks the machine what to do.
     Step,
     Asleep,
-    /// Told how its call has ended, and not awake yet: its clock may still ring.
+    /// Wakeup how its call has ended, and not awake yet: its clock may still ring.
     Waking(Fate),
     /// It was refused for want of a tag, and looks for messages that free one; has it the role?
     Refused(bool),
@@ -616,10 +618,10 @@ impl<'a> World<'a> {
         }
     }
 
-    fn tells(&mut self, mut wakes: Option<Wakes<Numbers, u32>>) {
+    fn tells(&mut self, mut wakes: Option<WakeBatch<Numbers, u32>>) {
         while let Some(some) = wakes {
             let more = some.more();
-            for id in some.tasks() {
+            for id in some.futures() {
                 let watches = |caller: &&mut Caller| {
                     let there =
                         matches!(caller.doing, Doing::Watched | Doing::Started | Doing::Poll);
@@ -645,7 +647,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn is_told(&mut self, who: u32, told: Told<Numbers>) {
+    fn is_told(&mut self, who: u32, told: Wakeup<Numbers>) {
         let proc = match who {
             RECEIVE_PROC => &mut self.receive_proc,
             SEND_PROC => &mut self.send_proc,
@@ -658,7 +660,7 @@ impl<'a> World<'a> {
                 return self.caller_is_told(at.expect("who sleeps is there"), told);
             }
         };
-        assert_eq!((&*proc, told), (&Proc::Asleep, Told::Work));
+        assert_eq!((&*proc, told), (&Proc::Asleep, Wakeup::Work));
         *proc = Proc::Ready;
     }
 

@@ -10,7 +10,7 @@ fn a_late_sleeper_is_told_and_its_tag_is_held_until_the_reply_comes() {
     let (b, tag, step) = bench.timed_call();
     assert_eq!(step, Step::Sleep);
     bench.expire(b);
-    assert_eq!(bench.woken(), [(b.0, Told::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
     assert_eq!(bench.machine.outstanding(), 2, "the server may answer yet");
     assert_eq!(bench.begin(Some(0)), Err(Refused::NoTag));
     assert_eq!(bench.deliver(tag, 7), Some(7), "an orphan");
@@ -28,12 +28,12 @@ fn the_reply_of_a_late_call_can_come_before_its_owner_is_told() {
     let (c, _, _) = bench.timed_call();
     assert_ne!(b, c, "its number is in use until it is told");
     bench.gather();
-    assert_eq!(bench.woken(), [(b.0, Told::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
     let (d, tag, _) = bench.timed_call();
     bench.machine.expire(d, WIDE);
     bench.machine.end(WIDE);
     bench.gather();
-    assert_eq!(bench.woken()[0], (d.0, Told::TimedOut));
+    assert_eq!(bench.woken()[0], (d.0, Wakeup::TimedOut));
     assert_eq!(bench.deliver(tag, 8), Some(8));
 }
 
@@ -44,7 +44,7 @@ fn the_number_of_one_with_a_clock_is_its_own_until_it_has_woken() {
     bench.waiting_call();
     let (a, tag, _) = bench.timed_call();
     bench.deliver(tag, 7);
-    assert_eq!(bench.woken(), [(a.0, Told::Reply(7))]);
+    assert_eq!(bench.woken(), [(a.0, Wakeup::Reply(7))]);
     let (b, _, step) = bench.waiting_call();
     assert_eq!(step, Step::Sleep);
     assert_ne!(a, b);
@@ -63,7 +63,7 @@ fn the_number_of_a_late_one_is_its_own_until_it_has_woken() {
     bench.waiting_call();
     let (b, tag, _) = bench.timed_call();
     bench.expire(b);
-    assert_eq!(bench.woken(), [(b.0, Told::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
     assert_eq!(bench.deliver(tag, 7), Some(7), "an orphan");
     let (c, _, _) = bench.timed_call();
     assert_ne!(b, c);
@@ -75,7 +75,7 @@ fn the_number_of_a_late_one_is_its_own_until_it_has_woken() {
     // The reply may as well come after it has woken.
     let (d, tag, _) = bench.timed_call();
     bench.expire(d);
-    assert_eq!(bench.woken(), [(d.0, Told::TimedOut)]);
+    assert_eq!(bench.woken(), [(d.0, Wakeup::TimedOut)]);
     bench.machine.woken(d);
     assert_ne!(bench.waiting_call().0, d);
     assert_eq!(bench.deliver(tag, 8), Some(8));
@@ -91,7 +91,7 @@ fn one_with_a_deadline_does_not_send_for_others() {
     let b = bench.call();
     assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
     assert_eq!(bench.sent(a, Ok(())), Step::Sleep);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn who_waits_for_a_tag_does_not_wait_in_recv_for_what_may_never_come() {
     let b = bench.begin(None).unwrap().id;
     assert_eq!(bench.step(b), Step::Sleep, "the other looks for both");
     bench.expire(a);
-    assert_eq!(bench.woken(), [(b.0, Told::AllHeld), (a.0, Told::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::AllTagsAbandoned), (a.0, Wakeup::TimedOut)]);
     let mut bench = Bench::with_tags(2);
     let (a, _) = bench.started_call(1);
     bench.machine.give_up(a);
@@ -110,7 +110,7 @@ fn who_waits_for_a_tag_does_not_wait_in_recv_for_what_may_never_come() {
     let c = bench.begin(None).unwrap().id;
     assert_eq!(bench.step(c), Step::Sleep, "one tag is held, the other on its way");
     assert_eq!(bench.sent(b, Err(3)), Step::Failed(3));
-    assert_eq!(bench.woken(), [(c.0, Told::Tag(1))]);
+    assert_eq!(bench.woken(), [(c.0, Wakeup::Tag(1))]);
 }
 
 #[test]
@@ -121,9 +121,9 @@ fn a_late_muxer_passes_the_role_on() {
     let (b, _, _) = bench.timed_call();
     let (c, _, _) = bench.timed_call();
     assert_eq!(bench.time_out(a), Step::TimedOut);
-    assert_eq!(bench.woken(), [(c.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(c.0, Wakeup::Receive)]);
     assert_eq!(bench.time_out(c), Step::TimedOut);
-    assert_eq!(bench.woken(), [(b.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Receive)]);
     assert_eq!(bench.machine.stats().errors, 2);
 }
 
@@ -136,7 +136,7 @@ fn one_without_a_deadline_receives_rather_than_one_with() {
     assert_eq!(step, Step::Sleep, "a is in recv");
     bench.timed_call();
     assert_eq!(bench.step(a), Step::Sleep, "after the next message it gives the role away");
-    assert_eq!(bench.woken(), [(b.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Receive)]);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn one_that_naps_gives_the_role_to_whoever_can_receive_properly() {
     bench.gather();
     assert_eq!(bench.woken(), [], "and sleeps until it is told");
     bench.deliver(tag, 7);
-    assert_eq!(bench.woken(), [(a.0, Told::Reply(7))]);
+    assert_eq!(bench.woken(), [(a.0, Wakeup::Reply(7))]);
     assert_eq!(bench.step(c), Step::Receive);
 }
 
@@ -163,7 +163,7 @@ fn a_nap_ends_with_the_role() {
     assert_eq!(bench.nap(a), Step::Sleep);
     bench.machine.nap_ends(a);
     bench.gather();
-    assert_eq!(bench.woken(), [(a.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)]);
     assert_eq!(bench.step(a), Step::Receive);
     bench.deliver(tag, 7);
     assert_eq!(bench.nap(a), Step::Reply(7));
@@ -176,7 +176,7 @@ fn one_that_is_late_in_its_nap_passes_the_role_on() {
     assert_eq!(bench.nap(a), Step::Sleep);
     let (b, _, _) = bench.timed_call();
     bench.expire(a);
-    assert_eq!(bench.woken(), [(a.0, Told::TimedOut), (b.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(a.0, Wakeup::TimedOut), (b.0, Wakeup::Receive)]);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_non_blocking_call_looks_itself_while_another_naps() {
     bench.deliver(tag, 7);
     assert_eq!(bench.machine.polled(b), Finish::Reply(7));
     bench.gather();
-    assert_eq!(bench.woken(), [(a.0, Told::Receive)], "the role is back");
+    assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)], "the role is back");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_request_in_the_queue_is_taken_back_and_leaves_no_tag_behind() {
     let c = bench.begin(None).unwrap();
     assert_eq!(bench.step(c.id), Step::Sleep, "no tag");
     bench.expire(b.id);
-    assert_eq!(bench.woken(), [(b.id.0, Told::TimedOut), (c.id.0, Told::Tag(b.tag.unwrap()))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::TimedOut), (c.id.0, Wakeup::Tag(b.tag.unwrap()))]);
     assert_eq!(bench.sent(a, Ok(())), Step::Receive);
     assert_eq!(bench.woken(), [], "nothing is left in the queue");
 }
@@ -219,7 +219,7 @@ fn a_request_that_another_is_sending_is_waited_for() {
     bench.expire(b.id);
     assert_eq!(bench.woken(), [], "the proc has the request");
     bench.proc_sent(b.id, Ok(()));
-    assert_eq!(bench.woken(), [(b.id.0, Told::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::TimedOut)]);
     assert_eq!(bench.deliver(b.tag.unwrap(), 7), Some(7));
     let c = bench.call();
     bench.machine.limit(c.id);
@@ -228,7 +228,7 @@ fn a_request_that_another_is_sending_is_waited_for() {
     bench.expire(c.id);
     bench.deliver(c.tag.unwrap(), 8);
     bench.proc_sent(c.id, Ok(()));
-    assert_eq!(bench.woken(), [(c.id.0, Told::Reply(8))], "it came in time after all");
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Reply(8))], "it came in time after all");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn one_that_waits_for_a_tag_leaves_without() {
     bench.machine.limit(b);
     assert_eq!(bench.step(b), Step::Sleep);
     bench.expire(b);
-    assert_eq!(bench.woken(), [(b.0, Told::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
     bench.deliver(tag, 7);
     assert_eq!(bench.step(a), Step::Reply(7));
     assert_eq!(bench.woken(), []);
@@ -254,7 +254,7 @@ fn when_every_tag_is_held_by_late_calls_there_is_nothing_to_wait_for() {
     let b = bench.begin(None).unwrap().id;
     assert_eq!(bench.step(b), Step::Sleep);
     assert_eq!(bench.time_out(a), Step::TimedOut);
-    assert_eq!(bench.woken(), [(b.0, Told::AllHeld)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::AllTagsAbandoned)]);
     assert_eq!(bench.begin(None), Err(Refused::NoTag));
 }
 
@@ -267,12 +267,12 @@ fn who_would_nap_leaves_the_role_to_a_receive_proc() {
     assert!(bench.machine.receive_proc_starts());
     assert_eq!(bench.receive_proc_seat(), Seat::Sleep);
     assert_eq!(bench.nap(id), Step::Sleep);
-    assert_eq!(bench.woken(), [(RECEIVE_PROC, Told::Work)]);
+    assert_eq!(bench.woken(), [(RECEIVE_PROC, Wakeup::Work)]);
     assert_eq!(bench.receive_proc_seat(), Seat::Receive);
     // Its nap is over, and another receives.
     bench.machine.nap_ends(id);
     bench.gather();
     assert_eq!(bench.woken(), []);
     assert_eq!(bench.deliver(tag, 3), None);
-    assert_eq!(bench.woken(), [(id.0, Told::Reply(3))]);
+    assert_eq!(bench.woken(), [(id.0, Wakeup::Reply(3))]);
 }

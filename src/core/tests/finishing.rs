@@ -85,7 +85,7 @@ fn looking_takes_what_is_there_for_whomever_it_is() {
     bench.deliver(tag_a, 1);
     assert_eq!(bench.machine.polled(a), Finish::Reply(1));
     bench.gather();
-    assert_eq!(bench.woken(), [(c.0, Told::Reply(3))]);
+    assert_eq!(bench.woken(), [(c.0, Wakeup::Reply(3))]);
     assert_eq!(bench.can_finish(b, true), Finish::Reply(2));
 }
 
@@ -97,7 +97,7 @@ fn one_that_looks_gives_the_role_to_a_sleeper() {
     let (b, _, step) = bench.waiting_call();
     assert_eq!(step, Step::Sleep);
     assert_eq!(bench.poll_ends(a), Finish::Pending);
-    assert_eq!(bench.woken(), [(b.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Receive)]);
     assert_eq!(bench.can_finish(a, true), Finish::Pending);
 }
 
@@ -173,7 +173,7 @@ fn when_all_tags_are_held_there_is_nothing_to_wait_for() {
     assert_eq!(bench.woken(), [], "b's reply may free a tag");
     bench.machine.give_up(b);
     bench.gather();
-    assert_eq!(bench.woken(), [(waiting.0, Told::AllHeld)]);
+    assert_eq!(bench.woken(), [(waiting.0, Wakeup::AllTagsAbandoned)]);
     assert_eq!(bench.begin(None), Err(Refused::NoTag));
     // The one that receives gets the tag of a reply that comes after all.
     assert_eq!(bench.deliver(tag_a, 9), Some(9));

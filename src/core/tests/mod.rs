@@ -9,8 +9,8 @@ mod simulation;
 mod tagging;
 
 use super::tags::Range;
-use super::{Begun, CallId, Finish, Machine, Protocol, Queued, Refused, Seat, Step, Told};
-use super::{Wakes, Work};
+use super::{Begun, CallId, Finish, Machine, Protocol, Queued, Refused, Seat, Step, Wakeup};
+use super::{WakeBatch, Work};
 
 /// Requests and replies are numbers, failures too; a watch is a number that `arrived` pushes.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ const WIDE: Range = Range { min: 0, max: 256 };
 struct Bench {
     machine: Machine<Numbers, u32>,
     range: Range,
-    woken: Vec<(u32, Told<Numbers>)>,
+    woken: Vec<(u32, Wakeup<Numbers>)>,
     arrived: Vec<(u32, u32)>,
     /// Which tasks were told to look.
     looked: Vec<CallId>,
@@ -74,10 +74,10 @@ impl Bench {
         self.take(wakes);
     }
 
-    fn take(&mut self, mut wakes: Option<Wakes<Numbers, u32>>) {
+    fn take(&mut self, mut wakes: Option<WakeBatch<Numbers, u32>>) {
         while let Some(some) = wakes {
             let more = some.more();
-            self.looked.extend(some.tasks());
+            self.looked.extend(some.futures());
             self.woken.extend(some);
             if !more {
                 return;
@@ -91,7 +91,7 @@ impl Bench {
     }
 
     /// Who has been woken since the last time, in order.
-    fn woken(&mut self) -> Vec<(u32, Told<Numbers>)> {
+    fn woken(&mut self) -> Vec<(u32, Wakeup<Numbers>)> {
         std::mem::take(&mut self.woken)
     }
 

@@ -26,7 +26,7 @@ fn replies_out_of_order_go_to_their_calls() {
     assert_eq!(bench.step(a), Step::Receive);
     assert_eq!(bench.deliver(tag_b, 2), None);
     assert_eq!(bench.step(a), Step::Receive);
-    assert_eq!(bench.woken(), [(c.0, Told::Reply(3)), (b.0, Told::Reply(2))]);
+    assert_eq!(bench.woken(), [(c.0, Wakeup::Reply(3)), (b.0, Wakeup::Reply(2))]);
     assert_eq!(bench.deliver(tag_a, 1), None);
     assert_eq!(bench.step(a), Step::Reply(1));
     assert_eq!(bench.woken(), []);
@@ -40,7 +40,7 @@ fn the_role_goes_to_the_last_that_went_to_sleep() {
     let (c, _, _) = bench.waiting_call();
     bench.deliver(tag_a, 1);
     assert_eq!(bench.step(a), Step::Reply(1));
-    assert_eq!(bench.woken(), [(c.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(c.0, Wakeup::Receive)]);
     assert_eq!(bench.machine.stats().handovers, 1);
 }
 
@@ -139,7 +139,7 @@ fn the_end_ends_all_that_was_sent_but_not_what_was_answered() {
     bench.deliver(tag_b, 2);
     bench.end();
     assert_eq!(bench.step(a), Step::Ended);
-    assert_eq!(bench.woken(), [(b.0, Told::Reply(2)), (c.0, Told::Ended)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Reply(2)), (c.0, Wakeup::Ended)]);
     assert_eq!(bench.machine.outstanding(), 0);
     // A later call tries again.
     let (_, _, step) = bench.waiting_call();
@@ -157,7 +157,7 @@ fn the_end_tells_any_number() {
     assert_eq!(bench.step(a), Step::Ended);
     let woken = bench.woken();
     assert_eq!(woken.len(), 100);
-    assert!(woken.iter().all(|(_, told)| *told == Told::Ended));
+    assert!(woken.iter().all(|(_, told)| *told == Wakeup::Ended));
     assert_eq!(bench.machine.stats().errors, 101);
 }
 
@@ -173,7 +173,7 @@ fn the_end_ends_a_call_in_send_when_that_returns() {
     };
     bench.end();
     assert_eq!(bench.step(a), Step::Ended);
-    assert_eq!(bench.woken(), [(c.0, Told::Ended)], "b is in send, c was in the queue");
+    assert_eq!(bench.woken(), [(c.0, Wakeup::Ended)], "b is in send, c was in the queue");
     assert_eq!(bench.machine.outstanding(), 1, "b has its tag until its send returns");
     // Unless its reply comes after all.
     let mut other = Bench::new(WIDE);
@@ -232,10 +232,10 @@ fn the_receive_proc_has_the_role_until_the_end() {
     assert_eq!(step, Step::Sleep);
     bench.deliver(tag_a, 1);
     assert_eq!(bench.receive_proc_seat(), Seat::Receive);
-    assert_eq!(bench.woken(), [(a.0, Told::Reply(1))]);
+    assert_eq!(bench.woken(), [(a.0, Wakeup::Reply(1))]);
     bench.end();
     assert_eq!(bench.receive_proc_seat(), Seat::Stop);
-    assert_eq!(bench.woken(), [(b.0, Told::Ended)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Ended)]);
     let (_, _, step) = bench.waiting_call();
     assert_eq!(step, Step::Receive, "as if there had been no proc");
 }
@@ -249,7 +249,7 @@ fn the_receive_proc_waits_for_a_muxer_and_comes_before_callers() {
     assert_eq!(bench.receive_proc_seat(), Seat::Sleep);
     bench.deliver(tag_a, 1);
     assert_eq!(bench.step(a), Step::Reply(1));
-    assert_eq!(bench.woken(), [(RECEIVE_PROC, Told::Work)]);
+    assert_eq!(bench.woken(), [(RECEIVE_PROC, Wakeup::Work)]);
     assert_eq!(bench.receive_proc_seat(), Seat::Receive);
     let _ = b;
 }
@@ -266,7 +266,7 @@ fn a_receive_proc_that_never_comes_loses_no_role() {
     // It could not be started: whoever wanted to does for it what it would have done.
     bench.machine.receive_proc_gone();
     bench.gather();
-    assert_eq!(bench.woken(), [(b.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Receive)]);
 }
 
 #[test]
@@ -279,14 +279,14 @@ fn a_message_by_hand_takes_the_role_in_turn() {
     assert_eq!(bench.machine.receive_message(false).unwrap().1, Seat::Sleep);
     bench.machine.received_message(id);
     bench.gather();
-    assert_eq!(bench.woken(), [(a.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)]);
     // With waiting, it gets the role like a caller.
     let (by_hand, seat) = bench.machine.receive_message(true).unwrap();
     assert_eq!(seat, Seat::Sleep);
     bench.machine.sleeps(by_hand, by_hand.0);
     bench.deliver(0, 1);
     assert_eq!(bench.step(a), Step::Reply(1));
-    assert_eq!(bench.woken(), [(by_hand.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(by_hand.0, Wakeup::Receive)]);
     bench.machine.received_message(by_hand);
     let (_, _, step) = bench.waiting_call();
     assert_eq!(step, Step::Receive);
@@ -303,7 +303,7 @@ fn hanging_up_ends_everyone_and_refuses_the_rest() {
     assert_eq!(bench.step(d), Step::Sleep);
     bench.machine.hang_up(bench.range);
     bench.gather();
-    assert_eq!(bench.woken(), [(d.0, Told::Ended), (b.0, Told::Ended)]);
+    assert_eq!(bench.woken(), [(d.0, Wakeup::Ended), (b.0, Wakeup::Ended)]);
     assert_eq!(bench.begin(None), Err(Refused::HungUp));
     assert_eq!(bench.begin(Some(1)), Err(Refused::HungUp));
     assert_eq!(bench.machine.begin_message(), Err(Refused::HungUp));

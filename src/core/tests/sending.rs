@@ -18,7 +18,7 @@ fn the_turn_is_one_callers_at_a_time() {
     let (mut bench, a, b) = one_queued();
     assert_eq!(bench.woken(), []);
     assert_eq!(bench.sent(a.id, Ok(())), Step::Receive);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     let c = bench.call();
     assert!(!c.turn);
 }
@@ -29,18 +29,18 @@ fn nobody_gets_in_before_the_queue() {
     let c = bench.call();
     assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
     assert_eq!(bench.sent(a.id, Ok(())), Step::Receive);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     let d = bench.call();
     assert!(!d.turn, "the turn is b's, though b has not run yet");
     assert_eq!(bench.sent(b.id, Err(1)), Step::Failed(1));
-    assert_eq!(bench.woken(), [(c.id.0, Told::Turn(30))]);
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Turn(30))]);
 }
 
 #[test]
 fn a_failed_send_fails_that_call_alone_and_passes_the_turn() {
     let (mut bench, a, b) = one_queued();
     assert_eq!(bench.sent(a.id, Err(5)), Step::Failed(5));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     assert_eq!(bench.sent(b.id, Ok(())), Step::Receive);
     assert_eq!(bench.machine.outstanding(), 1);
     assert_eq!(bench.machine.stats().errors, 1);
@@ -51,7 +51,7 @@ fn a_request_that_takes_no_tag_passes_the_turn() {
     let (mut bench, a, b) = one_queued();
     assert_eq!(bench.machine.abandon(a.id, WIDE), None);
     bench.gather();
-    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     assert_eq!(bench.machine.outstanding(), 1);
 }
 
@@ -59,7 +59,7 @@ fn a_request_that_takes_no_tag_passes_the_turn() {
 fn a_queued_request_is_dropped_at_the_end() {
     let (mut bench, a, b) = one_queued();
     bench.end();
-    assert_eq!(bench.woken(), [(b.id.0, Told::Ended)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended)]);
     assert_eq!(bench.sent_since(a.id, Ok(()), 0), Step::Ended);
     assert_eq!(bench.woken(), [], "nobody waits for the turn any more");
     assert!(bench.call().turn);
@@ -76,7 +76,7 @@ fn the_send_proc_sends_in_order_and_the_owners_sleep_on() {
     let a = bench.call();
     assert!(!a.turn, "the turn is the proc's");
     assert_eq!(bench.queue(a.id, 10), Queued::Sleep);
-    assert_eq!(bench.woken(), [(SEND_PROC, Told::Work)]);
+    assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
     let b = bench.call();
     assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
     assert_eq!(bench.woken(), [], "it is awake");
@@ -88,7 +88,7 @@ fn the_send_proc_sends_in_order_and_the_owners_sleep_on() {
     assert_eq!(bench.woken(), [], "their owners wait for replies");
     bench.deliver(b.tag.unwrap(), 2);
     bench.deliver(a.tag.unwrap(), 1);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2)), (a.id.0, Told::Reply(1))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2)), (a.id.0, Wakeup::Reply(1))]);
 }
 
 #[test]
@@ -101,10 +101,10 @@ fn the_send_procs_failures_are_the_calls() {
     assert_eq!(bench.send_proc_work(), Work::Sleep, "a is in send");
     bench.queue(b.id, 20);
     bench.sent(a.id, Ok(()));
-    assert_eq!(bench.woken(), [(SEND_PROC, Told::Work)]);
+    assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
     assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
     bench.proc_sent(b.id, Err(9));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Failed(9))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Failed(9))]);
     assert_eq!(bench.machine.outstanding(), 1);
 }
 
@@ -122,12 +122,12 @@ fn a_reply_before_the_send_proc_has_sent_counts() {
     assert_eq!(bench.deliver(a.tag.unwrap(), 1), None);
     assert_eq!(bench.woken(), [], "the request is in use until send returns");
     bench.proc_sent(a.id, Err(5));
-    assert_eq!(bench.woken(), [(a.id.0, Told::Reply(1))]);
+    assert_eq!(bench.woken(), [(a.id.0, Wakeup::Reply(1))]);
     assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
     assert_eq!(bench.deliver(b.tag.unwrap(), 2), None);
     assert_eq!(bench.arrived, [(7, 2)]);
     bench.proc_sent(b.id, Err(5));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Sent)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Sent)]);
     assert_eq!(bench.can_finish(b.id, false), Finish::Reply(2));
 }
 
@@ -143,14 +143,14 @@ fn the_send_proc_stops_at_the_end_and_the_turn_is_free_again() {
     bench.woken();
     assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
     bench.end();
-    assert_eq!(bench.woken(), [(b.id.0, Told::Ended)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended)]);
     let c = bench.call();
     assert!(!c.turn, "the proc is in send");
     assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
     bench.proc_sent_since(a.id, Ok(()), 0);
-    assert_eq!(bench.woken(), [(a.id.0, Told::Ended)]);
+    assert_eq!(bench.woken(), [(a.id.0, Wakeup::Ended)]);
     assert_eq!(bench.send_proc_work(), Work::Stop);
-    assert_eq!(bench.woken(), [(c.id.0, Told::Turn(30))]);
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Turn(30))]);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_send_proc_that_never_comes_loses_no_turn() {
     assert_eq!(bench.queue(a.id, 10), Queued::Sleep);
     bench.machine.send_proc_gone();
     bench.gather();
-    assert_eq!(bench.woken(), [(a.id.0, Told::Turn(10))]);
+    assert_eq!(bench.woken(), [(a.id.0, Wakeup::Turn(10))]);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn procs_that_are_stopping_stay_when_they_are_wanted_again() {
     bench.machine.receive_proc_starts();
     assert_eq!(bench.send_proc_work(), Work::Sleep);
     bench.end();
-    assert_eq!(bench.woken(), [(SEND_PROC, Told::Work)]);
+    assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
     assert!(!bench.machine.send_proc_starts(), "the one there was will do");
     assert!(!bench.machine.receive_proc_starts());
     assert_eq!(bench.send_proc_work(), Work::Sleep);
@@ -203,7 +203,7 @@ fn a_call_sent_as_the_receive_proc_goes_gets_the_role() {
     bench.woken();
     assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
-    assert_eq!(bench.woken(), [(a.id.0, Told::Receive)], "there is no receive proc");
+    assert_eq!(bench.woken(), [(a.id.0, Wakeup::Receive)], "there is no receive proc");
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_message_that_is_no_call_takes_its_turn() {
     let message = bench.machine.begin_message().unwrap();
     assert_eq!(bench.queue(message, 99), Queued::Sleep);
     bench.sent(a.id, Ok(()));
-    assert_eq!(bench.woken(), [(message.0, Told::Turn(99))]);
+    assert_eq!(bench.woken(), [(message.0, Wakeup::Turn(99))]);
     assert_eq!(bench.sent(message, Ok(())), Step::Pending);
     assert!(bench.call().turn);
 }
@@ -237,9 +237,9 @@ fn who_has_the_turn_sends_for_those_in_the_queue() {
     assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
     assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
     assert_eq!(bench.helped(a, c.id, Err(7)), Step::Sleep);
-    assert_eq!(bench.woken(), [(c.id.0, Told::Failed(7))], "b sleeps on for its reply");
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Failed(7))], "b sleeps on for its reply");
     assert_eq!(bench.deliver(b.tag.unwrap(), 2), None);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
     assert!(bench.call().turn);
 }
 
@@ -249,14 +249,14 @@ fn one_whose_reply_is_there_helps_no_longer() {
     assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
     bench.deliver(tag_a, 1);
     assert_eq!(bench.helped(a, b.id, Ok(())), Step::Reply(1));
-    assert!(matches!(bench.woken()[..], [(_, Told::Turn(30))]));
+    assert!(matches!(bench.woken()[..], [(_, Wakeup::Turn(30))]));
 }
 
 #[test]
 fn nobody_helps_while_nobody_receives() {
     let (mut bench, a, b) = one_queued();
     assert_eq!(bench.sent(a.id, Ok(())), Step::Receive, "a is needed for that");
-    assert_eq!(bench.woken(), [(b.id.0, Told::Turn(20))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
 }
 
 /// The server may not read on until it is read from: somebody has to, and the helper is in send.
@@ -266,7 +266,7 @@ fn one_in_the_queue_receives_when_the_muxer_leaves() {
     assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Step::Reply(9));
-    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Step::Receive);
     bench.deliver(tag_a, 1);
     // Its own request is sent before the helper, though it has its reply, leaves.
@@ -275,7 +275,7 @@ fn one_in_the_queue_receives_when_the_muxer_leaves() {
     assert_eq!(bench.step(c.id), Step::Receive);
     bench.deliver(c.tag.unwrap(), 3);
     assert_eq!(bench.step(c.id), Step::Reply(3));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_stand_in_whose_request_can_not_be_sent_fails() {
     assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
     bench.deliver(muxers_tag, 9);
     bench.step(muxer);
-    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
     assert_eq!(bench.helped(a, c.id, Err(4)), Step::Sleep);
     bench.deliver(tag_a, 1);
@@ -300,12 +300,12 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_has_been_answered() {
     assert_eq!(bench.machine.take_along(), Some((c.id, 30)));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Step::Reply(9));
-    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Step::Receive);
     bench.deliver(tag_a, 1);
     bench.deliver(c.tag.unwrap(), 3);
     assert_eq!(bench.step(c.id), Step::Sleep, "b can receive for itself");
-    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(b.id), Step::Receive);
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Step::Sleep, "nothing is due");
@@ -322,7 +322,7 @@ fn stand_in() -> (Bench, (CallId, u32), Begun) {
     assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Step::Reply(9));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
     (bench, a, b)
 }
 
@@ -341,13 +341,13 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_is_its_own_and_has_been_answere
     assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Step::Reply(9));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(b.id), Step::Receive);
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Step::Sleep);
     assert_eq!(bench.woken(), [], "nor is it called again");
     assert_eq!(bench.helped(a, b.id, Ok(())), Step::Receive);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
     bench.deliver(tag_a, 1);
     assert_eq!(bench.step(a), Step::Reply(1));
 }
@@ -369,7 +369,7 @@ fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Step::Sleep, "a has failed");
     bench.proc_sent(b.id, Ok(()));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
     assert_eq!(bench.sent(a, Err(5)), Step::Failed(5));
 }
 
@@ -382,7 +382,7 @@ fn a_stand_in_leaves_at_the_end_of_the_connection() {
     bench.end();
     assert_eq!(bench.step(b.id), Step::Sleep);
     bench.proc_sent_since(b.id, Ok(()), began);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Ended)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended)]);
     assert_eq!(bench.sent_since(a, Ok(()), began), Step::Ended);
 }
 
@@ -394,16 +394,16 @@ fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
     assert_eq!(bench.machine.take_along(), Some((c.id, 30)));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Step::Reply(9));
-    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Step::Receive);
     bench.machine.first_refused();
     bench.deliver(tag_a, 1);
     bench.deliver(c.tag.unwrap(), 3);
     assert_eq!(bench.step(c.id), Step::Sleep, "b has failed");
     bench.proc_sent(c.id, Ok(()));
-    assert_eq!(bench.woken(), [(c.id.0, Told::Reply(3))]);
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Reply(3))]);
     assert_eq!(bench.helped(a, b.id, Err(5)), Step::Reply(1));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Failed(5))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Failed(5))]);
 }
 
 /// The same of one with which a message by hand is sent: nothing comes back for that, ever.
@@ -422,12 +422,12 @@ fn a_stand_in_does_not_wait_for_a_reply_to_a_message_by_hand() {
     bench.woken();
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Step::Reply(9));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(b.id), Step::Receive);
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Step::Sleep, "nothing is due");
     bench.proc_sent(b.id, Ok(()));
-    assert_eq!(bench.woken(), [(b.id.0, Told::Reply(2))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
 }
 
 /// It stands in no queue while it has yet to be told that it is sent.
@@ -449,10 +449,10 @@ fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
     let orphan = bench.machine.deliver(n.tag, 6, range, |_, _| ());
     assert_eq!(orphan, None);
     bench.gather();
-    assert_eq!(bench.woken(), [(n.id.0, Told::Sent)]);
+    assert_eq!(bench.woken(), [(n.id.0, Wakeup::Sent)]);
     assert_eq!(bench.can_finish(n.id, true), Finish::Reply(6));
     bench.deliver(tag_w, 7);
-    assert_eq!(bench.woken(), [(w.0, Told::Reply(7))], "who waits is still in the queue");
+    assert_eq!(bench.woken(), [(w.0, Wakeup::Reply(7))], "who waits is still in the queue");
     assert_eq!(bench.step(muxer), Step::Receive);
 }
 
@@ -471,7 +471,7 @@ fn a_receive_proc_that_goes_leaves_the_role_to_one_that_waits() {
     assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
     assert_eq!(bench.receive_proc_seat(), Seat::Stop);
-    assert_eq!(bench.woken(), [(a.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(a.id.0, Wakeup::Receive)]);
 }
 
 /// A non-blocking call could not receive, should the muxer leave while its request is being sent.
@@ -483,7 +483,7 @@ fn who_could_not_stand_in_is_not_helped() {
     let n = bench.begin(Some(1)).unwrap();
     assert_eq!(bench.queue(n.id, 20), Queued::Sleep);
     assert_eq!(bench.sent(a, Ok(())), Step::Sleep);
-    assert_eq!(bench.woken(), [(n.id.0, Told::Turn(20))]);
+    assert_eq!(bench.woken(), [(n.id.0, Wakeup::Turn(20))]);
 }
 
 /// The send proc that takes over may not come: the stand-in's request is sent before that is known.
@@ -493,7 +493,7 @@ fn a_stand_in_is_seen_to_though_a_send_proc_starts() {
     assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
     bench.deliver(muxers_tag, 9);
     bench.step(muxer);
-    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert!(bench.machine.send_proc_starts());
     assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
     assert_eq!(bench.helped(a, c.id, Ok(())), Step::Sleep);
@@ -533,7 +533,7 @@ fn those_who_receive_by_hand_are_told_once_that_a_proc_has_come() {
     bench.machine.end(bench.range);
     bench.gather();
     let woken = bench.woken();
-    assert_eq!(woken.iter().filter(|(_, told)| *told == Told::Busy).count(), 6);
+    assert_eq!(woken.iter().filter(|(_, told)| *told == Wakeup::Busy).count(), 6);
     assert_eq!(bench.step(muxer), Step::Ended);
 }
 
@@ -546,7 +546,7 @@ fn a_message_by_hand_that_fails_is_no_call_without_a_reply() {
     let other = bench.machine.begin_message().unwrap();
     assert_eq!(bench.queue(other, 8), Queued::Sleep);
     bench.end();
-    assert_eq!(bench.woken(), [(other.0, Told::Ended)]);
+    assert_eq!(bench.woken(), [(other.0, Wakeup::Ended)]);
     assert_eq!(bench.sent(message, Err(5)), Step::Failed(5));
     // This one comes too late.
     let late = bench.machine.begin_message().unwrap();
@@ -580,13 +580,13 @@ fn a_stand_in_leaves_when_the_connection_has_ended() {
     assert_eq!(bench.machine.take_along(), Some((c.id, 9)));
     bench.deliver(tag, 1);
     assert_eq!(bench.step(muxer), Step::Reply(1));
-    assert_eq!(bench.woken(), [(c.id.0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Step::Receive, "they are being sent");
     let began = bench.machine.ends();
     bench.end();
     assert_eq!(bench.step(c.id), Step::Sleep, "none of them will be answered");
     bench.proc_sent_since(b.id, Ok(()), began);
     bench.proc_sent_since(c.id, Ok(()), began);
-    assert_eq!(bench.woken(), [(b.id.0, Told::Ended), (c.id.0, Told::Ended)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended), (c.id.0, Wakeup::Ended)]);
     assert_eq!(bench.sent_since(a, Ok(()), began), Step::Ended);
 }

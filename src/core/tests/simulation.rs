@@ -33,7 +33,7 @@ enum Doing {
     Step(CallId),
     Asleep(CallId),
     Started(CallId),
-    /// Told how its call has ended, and not awake yet; with a clock that may still ring.
+    /// Wakeup how its call has ended, and not awake yet; with a clock that may still ring.
     Waking(CallId, Option<u32>),
     /// A task that waits to be told to look.
     Watches(CallId),
@@ -845,33 +845,33 @@ impl World {
             self.callers[at].expired = false;
             let timed = self.callers[at].timed;
             let next = match told {
-                Told::Reply(reply) if timed => Doing::Waking(id, Some(reply)),
-                Told::Ended
-                | Told::Failed(_)
-                | Told::NoTags
-                | Told::AllHeld
-                | Told::NoMemory
-                | Told::TimedOut
+                Wakeup::Reply(reply) if timed => Doing::Waking(id, Some(reply)),
+                Wakeup::Ended
+                | Wakeup::Failed(_)
+                | Wakeup::EmptyRange
+                | Wakeup::AllTagsAbandoned
+                | Wakeup::NoMemory
+                | Wakeup::TimedOut
                     if timed =>
                 {
                     Doing::Waking(id, None)
                 }
-                Told::Reply(reply) => self.over(at, Some(reply)),
-                Told::Ended
-                | Told::Failed(_)
-                | Told::NoTags
-                | Told::AllHeld
-                | Told::NoMemory
-                | Told::TimedOut
-                | Told::Busy => self.over(at, None),
-                Told::Turn(_) if self.callers[at].late => self.abandons(at, id),
-                Told::Tag(tag) => Doing::Tag(id, tag, false),
-                Told::Turn(request) => self.goes_to_send(at, id, request),
-                Told::Sent if self.callers[at].kind == Kind::Message => self.over(at, None),
-                Told::Sent => Doing::Started(id),
-                Told::Receive if self.callers[at].kind == Kind::ByHand => Doing::ByHand(id, true),
-                Told::Receive => Doing::Step(id),
-                Told::Work => panic!("a caller is no proc"),
+                Wakeup::Reply(reply) => self.over(at, Some(reply)),
+                Wakeup::Ended
+                | Wakeup::Failed(_)
+                | Wakeup::EmptyRange
+                | Wakeup::AllTagsAbandoned
+                | Wakeup::NoMemory
+                | Wakeup::TimedOut
+                | Wakeup::Busy => self.over(at, None),
+                Wakeup::Turn(_) if self.callers[at].late => self.abandons(at, id),
+                Wakeup::Tag(tag) => Doing::Tag(id, tag, false),
+                Wakeup::Turn(request) => self.goes_to_send(at, id, request),
+                Wakeup::Sent if self.callers[at].kind == Kind::Message => self.over(at, None),
+                Wakeup::Sent => Doing::Started(id),
+                Wakeup::Receive if self.callers[at].kind == Kind::ByHand => Doing::ByHand(id, true),
+                Wakeup::Receive => Doing::Step(id),
+                Wakeup::Work => panic!("a caller is no proc"),
             };
             self.callers[at].doing = next;
         }

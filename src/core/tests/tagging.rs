@@ -151,7 +151,7 @@ fn tags_go_to_those_who_wait_in_order() {
     bench.deliver(tag, 1);
     assert_eq!(bench.step(a), Step::Reply(1));
     // Nobody receives while b, who will, is on its way.
-    assert_eq!(bench.woken(), [(b.id.0, Told::Tag(tag))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Tag(tag))]);
     assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag), "b has it");
     assert_eq!(bench.machine.stats().tag_waits, 2);
 }
@@ -165,8 +165,8 @@ fn the_end_frees_tags_for_those_who_wait() {
     assert_eq!(bench.step(c.id), Step::Sleep);
     bench.end();
     let woken = bench.woken();
-    assert_eq!(woken[0], (b.0, Told::Ended));
-    assert!(matches!(woken[1], (who, Told::Tag(_)) if who == c.id.0));
+    assert_eq!(woken[0], (b.0, Wakeup::Ended));
+    assert!(matches!(woken[1], (who, Wakeup::Tag(_)) if who == c.id.0));
     assert_eq!(bench.step(a), Step::Ended);
 }
 
@@ -178,7 +178,7 @@ fn a_range_that_grows_serves_those_who_wait_first() {
     assert_eq!(bench.step(b.id), Step::Sleep);
     bench.range = Range { min: 0, max: 3 };
     let c = bench.call();
-    assert_eq!(bench.woken(), [(b.id.0, Told::Tag(1))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Tag(1))]);
     assert_eq!(c.tag, Some(2));
 }
 
@@ -191,7 +191,7 @@ fn a_range_that_becomes_empty_is_an_error_for_those_who_wait() {
     bench.range = Range { min: 1, max: 1 };
     bench.deliver(tag, 1);
     assert_eq!(bench.step(a), Step::Reply(1), "its reply is delivered all the same");
-    assert_eq!(bench.woken(), [(b.id.0, Told::NoTags)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::EmptyRange)]);
 }
 
 /// The range becomes another one, and there is no memory for its first tag when the last tag that was
@@ -207,7 +207,7 @@ fn no_memory_for_a_tag_is_an_error_for_those_who_wait_when_nobody_has_one() {
     bench.range = Range { min: 100, max: 101 };
     STARVED.set(true);
     bench.deliver(tag, 1);
-    assert_eq!(bench.woken(), [(b.id.0, Told::NoMemory), (c.id.0, Told::NoMemory)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::NoMemory), (c.id.0, Wakeup::NoMemory)]);
     assert_eq!(bench.step(a), Step::Reply(1), "its reply is delivered all the same");
     assert_eq!(bench.begin(None), Err(Refused::NoMemory));
     STARVED.set(false);
@@ -244,7 +244,7 @@ fn without_memory_a_tag_that_comes_back_serves() {
     bench.deliver(second, 2);
     STARVED.set(false);
     let woken = bench.woken();
-    assert!(woken.contains(&(b.id.0, Told::Tag(second))), "{woken:?}");
+    assert!(woken.contains(&(b.id.0, Wakeup::Tag(second))), "{woken:?}");
     bench.deliver(first, 1);
     assert_eq!(bench.step(a), Step::Reply(1));
 }
@@ -274,7 +274,7 @@ fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {
         })
         .collect();
     assert_eq!(bench.sent(holder.id, Ok(())), Step::Pending);
-    assert_eq!(bench.woken(), [(begun[0].0, Told::Receive)]);
+    assert_eq!(bench.woken(), [(begun[0].0, Wakeup::Receive)]);
     assert_eq!(bench.step(begun[0]), Step::Receive);
     bench.deliver(0, 1);
     assert_eq!(bench.step(begun[0]), Step::Tagged(0), "the first");
@@ -282,10 +282,10 @@ fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {
     assert_eq!(bench.queue(begun[0], 6), Queued::Go(6));
     assert_eq!(bench.sent(begun[0], Ok(())), Step::Receive);
     bench.deliver(0, 2);
-    assert_eq!(bench.woken(), [(begun[1].0, Told::Tag(0))]);
+    assert_eq!(bench.woken(), [(begun[1].0, Wakeup::Tag(0))]);
     assert_eq!(bench.step(begun[0]), Step::Reply(2));
     assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag));
     assert_eq!(bench.queue(begun[1], 7), Queued::Go(7));
     assert_eq!(bench.sent(begun[1], Err(5)), Step::Failed(5));
-    assert_eq!(bench.woken(), [(begun[2].0, Told::Tag(0))], "freed without a reply");
+    assert_eq!(bench.woken(), [(begun[2].0, Wakeup::Tag(0))], "freed without a reply");
 }
