@@ -13,7 +13,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn hang_up(&mut self, range: Range) {
         self.hung_up = true;
         while let Some(id) = self.tagless.pop_front(&mut self.calls) {
-            self.call(id, WakeReason::Done);
+            self.queue_wake(id, WakeReason::Done);
         }
         if let Muxer::Call(id) = self.muxer {
             if let Some(call) =
@@ -34,7 +34,7 @@ impl<P: Protocol, H> Machine<P, H> {
             && self.sender == Sender::Nobody
             && !self.receive_proc.is_present()
             && !self.send_proc.is_present()
-            && self.called.is_empty()
+            && self.wake_queue.is_empty()
             && self.lingering == 0
     }
 

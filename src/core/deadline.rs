@@ -66,7 +66,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
         }
         self.despair();
-        self.call(id.0, WakeReason::TimedOut);
+        self.queue_wake(id.0, WakeReason::TimedOut);
     }
 
     /// A sleeping owner whose request stood in the queue gets it back, unsent.
@@ -75,7 +75,7 @@ impl<P: Protocol, H> Machine<P, H> {
         call.request = None;
         let tag = call.tag.take();
         call.state = CallState::Done;
-        self.call(id, WakeReason::TimedOut);
+        self.queue_wake(id, WakeReason::TimedOut);
         self.release_tag(tag, range);
         self.off_the_way();
     }
@@ -151,7 +151,7 @@ impl<P: Protocol, H> Machine<P, H> {
             _ => {}
         }
         self.muxer = Muxer::Call(id.0);
-        self.call(id.0, WakeReason::Receive);
+        self.queue_wake(id.0, WakeReason::Receive);
     }
 
     /// The owner is gone, or about to be: the tag is held until the reply comes.

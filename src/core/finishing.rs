@@ -68,7 +68,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if std::mem::take(&mut call.has_future) {
             self.looking.remove(&mut self.calls, id);
         } else if std::mem::take(&mut call.wake_queued) {
-            self.called.remove(&mut self.calls, id);
+            self.wake_queue.remove(&mut self.calls, id);
         }
     }
 

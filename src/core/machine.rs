@@ -33,7 +33,7 @@ pub struct Machine<P: Protocol, H> {
     /// Non-blocking calls for which tasks wait.
     pub(super) looking: List,
     /// Calls whose sleeping owners are to be woken.
-    pub(super) called: CalledList,
+    pub(super) wake_queue: CalledList,
     /// Some proc is to be woken.
     pub(super) roused: bool,
     pub(super) receive_proc: Proc<H>,
@@ -87,7 +87,7 @@ impl<H> Proc<H> {
         matches!(self, Proc::Present { .. })
     }
 
-    pub fn sleeps(&mut self, wake: H) {
+    pub fn set_asleep(&mut self, wake: H) {
         if let Proc::Present { asleep, .. } = self {
             *asleep = Some(wake);
         }
@@ -175,7 +175,7 @@ impl<P: Protocol, H> Machine<P, H> {
             waiting: List::new(),
             waiting_timed: List::new(),
             looking: List::new(),
-            called: CalledList::new(),
+            wake_queue: CalledList::new(),
             roused: false,
             receive_proc: Proc::Absent,
             send_proc: Proc::Absent,

@@ -9,7 +9,7 @@
 //! A call travels through the files in this order: `machine.rs` (a call begins), `tagless.rs` (it
 //! waits for a tag), `sending.rs` (it waits for its turn and is sent), `receiving.rs` (its reply is matched, the
 //! muxer's role moves on, the connection ends), `finishing.rs` (a non-blocking call is collected).
-//! `deadline.rs` is about those that wait no longer than until some time, `waking.rs` about who is told what,
+//! `deadline.rs` is about those that wait no longer than until some time, `wake_queue.rs` about who is told what,
 //! `closing.rs` about the end of a Mux. Beneath are `call.rs` (what a
 //! call is), `slab.rs` and `list.rs` (where calls are, and how they queue), `tags.rs` and `strays.rs`.
 #![forbid(unsafe_code)]
@@ -28,7 +28,7 @@ mod slab;
 mod strays;
 mod tagless;
 pub mod tags;
-mod waking;
+mod wake_queue;
 
 #[cfg(test)]
 mod tests;

@@ -243,7 +243,7 @@ impl<P: Protocol, H> Machine<P, H> {
             if let Kind::NonBlocking(_) = call.kind {
                 self.finishable += 1;
                 if call.has_future {
-                    self.have_looked(id);
+                    self.queue_future_wake(id);
                 }
             } else if call.wake_handle.is_some() && self.muxer != Muxer::Call(id) {
                 let (queue, calls) = match call.has_deadline {
@@ -251,7 +251,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     false => (&mut self.waiting, &mut self.calls),
                 };
                 queue.remove(calls, id);
-                self.call(id, WakeReason::Done);
+                self.queue_wake(id, WakeReason::Done);
             }
         }
         self.hand_on(id, tag, range);
@@ -322,11 +322,11 @@ impl<P: Protocol, H> Machine<P, H> {
                 queue.remove(&mut self.calls, id);
             }
             if asleep {
-                self.call(id, WakeReason::Done);
+                self.queue_wake(id, WakeReason::Done);
             }
             if comes {
                 self.finishable += 1;
-                self.have_looked(id);
+                self.queue_future_wake(id);
             }
         }
         self.stop_procs();
@@ -399,7 +399,7 @@ impl<P: Protocol, H> Machine<P, H> {
         };
         self.muxer = Muxer::Call(heir);
         self.stats.handovers += 1;
-        self.call(heir, WakeReason::Receive);
+        self.queue_wake(heir, WakeReason::Receive);
     }
 
     /// One of those that the sender is helping, to receive when nobody else is left who could.
@@ -439,7 +439,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let by_hand = |call: &Call<P, H>| matches!(call.kind, Kind::Message);
         while let Some(id) = self.waiting.rfind(&mut self.calls, by_hand) {
             self.waiting.remove(&mut self.calls, id);
-            self.call(id, WakeReason::Busy);
+            self.queue_wake(id, WakeReason::Busy);
         }
         first
     }
@@ -470,14 +470,14 @@ impl<P: Protocol, H> Machine<P, H> {
     fn role_is_vacant(&mut self) {
         if self.muxer == Muxer::Nobody {
             while let Some(id) = self.looking.head() {
-                self.have_looked(id);
+                self.queue_future_wake(id);
             }
         }
     }
 
     /// The receive proc sleeps, and can be woken with `wake`.
     pub fn receive_proc_sleeps(&mut self, wake: H) {
-        self.receive_proc.sleeps(wake);
+        self.receive_proc.set_asleep(wake);
     }
 
     /// Somebody wants to receive one message by hand, for itself, and waits for the role (with

@@ -282,7 +282,7 @@ impl<P: Protocol, H> Machine<P, H> {
         };
         self.sender = Sender::Call(id);
         call.state = CallState::Sending;
-        self.call(id, WakeReason::Turn);
+        self.queue_wake(id, WakeReason::Turn);
     }
 
     /// A send proc is wanted: true when there is none, and one is to be started. One that was to
@@ -326,7 +326,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// The send proc sleeps, and can be woken with `wake`.
     pub fn send_proc_sleeps(&mut self, wake: H) {
-        self.send_proc.sleeps(wake);
+        self.send_proc.set_asleep(wake);
     }
 
     /// The send proc's `send` of call `id` has returned, with `result`. When it `began`, the connection
@@ -361,18 +361,18 @@ impl<P: Protocol, H> Machine<P, H> {
             (_, Kind::NonBlocking(_)) if answered => {
                 call.state = CallState::Done;
                 self.finishable += 1;
-                self.call(id.0, WakeReason::Sent);
+                self.queue_wake(id.0, WakeReason::Sent);
             }
             (_, Kind::Blocking) if answered => self.over(id, range),
             (Err(failure), _) => {
                 call.failure = Some(failure);
                 self.over(id, range);
             }
-            (Ok(()), Kind::Message) => self.call(id.0, WakeReason::MessageSent),
+            (Ok(()), Kind::Message) => self.queue_wake(id.0, WakeReason::MessageSent),
             _ if ended => self.over(id, range),
             (Ok(()), Kind::NonBlocking(_)) => {
                 call.state = CallState::AwaitingReply;
-                self.call(id.0, WakeReason::Sent);
+                self.queue_wake(id.0, WakeReason::Sent);
             }
             (Ok(()), Kind::Blocking) => {
                 call.state = CallState::AwaitingReply;
@@ -383,12 +383,12 @@ impl<P: Protocol, H> Machine<P, H> {
                 }
                 if expired_while_sending {
                     self.hold(id.0);
-                    self.call(id.0, WakeReason::TimedOut);
+                    self.queue_wake(id.0, WakeReason::TimedOut);
                     self.despair();
                 } else if self.role_is_free(has_deadline) && !self.receive_proc.stays() {
                     // The muxer has gone: somebody has to receive.
                     self.muxer = Muxer::Call(id.0);
-                    self.call(id.0, WakeReason::Receive);
+                    self.queue_wake(id.0, WakeReason::Receive);
                 } else {
                     let (queue, calls) = self.queue_of(has_deadline);
                     queue.push_front(calls, id.0);
@@ -403,7 +403,7 @@ impl<P: Protocol, H> Machine<P, H> {
         call.state = CallState::Done;
         let tag = call.tag.take();
         if self.muxer != Muxer::Call(id.0) {
-            self.call(id.0, WakeReason::Done);
+            self.queue_wake(id.0, WakeReason::Done);
         }
         self.release_tag(tag, range);
     }

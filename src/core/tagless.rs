@@ -27,7 +27,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn despair(&mut self) {
         while self.all_held() {
             let Some(id) = self.tagless.pop_front(&mut self.calls) else { return };
-            self.call(id, WakeReason::AllTagsAbandoned);
+            self.queue_wake(id, WakeReason::AllTagsAbandoned);
         }
     }
 
@@ -38,7 +38,7 @@ impl<P: Protocol, H> Machine<P, H> {
             return;
         }
         while let Some(id) = self.tagless.pop_front(&mut self.calls) {
-            self.call(id, WakeReason::NoMemory);
+            self.queue_wake(id, WakeReason::NoMemory);
         }
     }
 
@@ -60,7 +60,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 call.state = state;
             }
             self.on_the_way += u32::from(tag.is_some());
-            self.call(id, reason);
+            self.queue_wake(id, reason);
         }
     }
 

@@ -93,7 +93,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             return outcome(self.wait(state, id, step, deadline));
         }
         if let Step::Sleep = step {
-            let told = self.sleep(state, |core, wake| core.sleeps(id, wake));
+            let told = self.sleep(state, |core, wake| core.set_asleep(id, wake));
             return match told {
                 Wakeup::Receive => self.takes_over(id),
                 told => outcome(Waited::Wakeup(told)),

@@ -83,7 +83,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             Seat::Receive => self.release(state),
             Seat::Stop => return Err(Error::Busy),
             Seat::Sleep if !wait => return Ok(None),
-            Seat::Sleep => match self.sleep(state, |core, wake| core.sleeps(id, wake)) {
+            Seat::Sleep => match self.sleep(state, |core, wake| core.set_asleep(id, wake)) {
                 Wakeup::Receive => {}
                 Wakeup::Busy => return Err(Error::Busy),
                 _ => return Err(Error::Ended),

@@ -378,7 +378,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Releases the state lock, then wakes whom the last event has named.
     #[inline(always)]
     fn release(&self, mut state: State<'_, T, S>) {
-        let wakes = state.wakes();
+        let wakes = state.take_wakes();
         let stale = state.signal_is_stale();
         if stale {
             state.lingers();
@@ -426,7 +426,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     fn lingers_not(&self) {
         let mut state = self.state.lock();
         state.lingers_not();
-        let wakes = state.wakes();
+        let wakes = state.take_wakes();
         drop(state);
         if let Some(wakes) = wakes {
             self.wake(wakes);
@@ -448,7 +448,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             if !more {
                 return;
             }
-            match self.state.lock().more_wakes() {
+            match self.state.lock().take_more_wakes() {
                 Some(rest) => wakes = rest,
                 None => return,
             }

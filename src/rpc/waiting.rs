@@ -158,7 +158,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         nap: Option<u64>,
     ) -> Wakeup<Over<T>> {
         if deadline == NEVER {
-            return self.sleep(state, |core, wake| core.sleeps(id, wake));
+            return self.sleep(state, |core, wake| core.set_asleep(id, wake));
         }
         let now = clock::now();
         let first = match nap {
@@ -171,7 +171,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             &self.sched,
             first,
             |handle| {
-                state.sleeps(id, handle);
+                state.set_asleep(id, handle);
                 self.release(state);
             },
             || {

@@ -42,7 +42,7 @@ impl World<'_> {
     fn steps(&mut self, at: usize, step: Step<Numbers>) {
         let Caller { id, serial, name, timed, what, .. } = self.callers[at];
         if step == Step::Sleep {
-            self.machine.sleeps(id, serial);
+            self.machine.set_asleep(id, serial);
             self.me(at).expired = false;
             self.me(at).doing = Doing::Asleep;
             return self.gathers();
@@ -126,7 +126,7 @@ impl World<'_> {
                     }
                     Ok((id, Seat::Sleep)) if waits => {
                         self.me(at).id = id;
-                        self.machine.sleeps(id, serial);
+                        self.machine.set_asleep(id, serial);
                         Doing::Asleep
                     }
                     Ok(_) => Doing::Done,
@@ -174,7 +174,7 @@ impl World<'_> {
                 self.me(at).doing = Doing::Tag(turn);
                 // Others that are told now have got their tags before this one asked for its own.
                 if let Some(Step::Sleep) = step {
-                    self.machine.sleeps(id, self.callers[at].serial);
+                    self.machine.set_asleep(id, self.callers[at].serial);
                     self.me(at).doing = Doing::Asleep;
                 }
                 self.gathers();
@@ -240,7 +240,7 @@ impl World<'_> {
                 self.has_turn(at);
             }
             Queued::Sleep => {
-                self.machine.sleeps(id, serial);
+                self.machine.set_asleep(id, serial);
                 self.model.queued(name);
                 self.me(at).expired = false;
                 self.me(at).doing = Doing::Asleep;

@@ -594,11 +594,11 @@ impl<'a> World<'a> {
         if stale {
             self.machine.lingers();
         }
-        let wakes = self.machine.wakes();
+        let wakes = self.machine.take_wakes();
         if stale {
             self.freshens_signal();
             self.machine.lingers_not();
-            let wakes = self.machine.wakes();
+            let wakes = self.machine.take_wakes();
             self.tells(wakes);
         }
         self.tells(wakes);
@@ -613,7 +613,7 @@ impl<'a> World<'a> {
     pub fn gathers_more(&mut self) {
         if self.due > 0 {
             self.due -= 1;
-            let wakes = self.machine.more_wakes();
+            let wakes = self.machine.take_more_wakes();
             self.tells(wakes);
         }
     }
@@ -643,7 +643,7 @@ impl<'a> World<'a> {
                 self.due += 1;
                 return;
             }
-            wakes = self.machine.more_wakes();
+            wakes = self.machine.take_more_wakes();
         }
     }
 
@@ -683,7 +683,7 @@ impl<'a> World<'a> {
     }
 
     fn counts_agree(&self) {
-        assert!(self.due > 0 || self.machine.called.is_empty(), "nobody wakes them");
+        assert!(self.due > 0 || self.machine.wake_queue.is_empty(), "nobody wakes them");
         let (stats, counts) = (self.machine.stats(), &self.model.counts);
         assert_eq!(stats.calls, counts.calls, "calls begun");
         assert_eq!(stats.orphans, counts.orphans, "orphans");

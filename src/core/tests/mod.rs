@@ -63,14 +63,14 @@ impl Bench {
 
     /// What a driver does after each event.
     fn gather(&mut self) {
-        let wakes = self.machine.wakes();
+        let wakes = self.machine.take_wakes();
         self.take(wakes);
     }
 
     /// One of those who found that there were more.
     fn gather_more(&mut self) {
         self.due -= 1;
-        let wakes = self.machine.more_wakes();
+        let wakes = self.machine.take_more_wakes();
         self.take(wakes);
     }
 
@@ -86,7 +86,7 @@ impl Bench {
                 self.due += 1;
                 return;
             }
-            wakes = self.machine.more_wakes();
+            wakes = self.machine.take_more_wakes();
         }
     }
 
@@ -123,7 +123,7 @@ impl Bench {
     fn sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) -> Step<Numbers> {
         let step = self.machine.sent(id, result, began, self.range);
         if step == Step::Sleep {
-            self.machine.sleeps(id, id.0);
+            self.machine.set_asleep(id, id.0);
         }
         self.gather();
         step
@@ -149,7 +149,7 @@ impl Bench {
         let began = self.machine.ends();
         let step = self.machine.helped(id, true, other, result, began, self.range);
         if step == Step::Sleep {
-            self.machine.sleeps(id, id.0);
+            self.machine.set_asleep(id, id.0);
         }
         self.gather();
         step
@@ -158,7 +158,7 @@ impl Bench {
     fn queue(&mut self, id: CallId, request: u32) -> Queued<Numbers> {
         let queued = self.machine.queue(id, request, self.range);
         if queued == Queued::Sleep {
-            self.machine.sleeps(id, id.0);
+            self.machine.set_asleep(id, id.0);
         }
         self.gather();
         queued
@@ -176,7 +176,7 @@ impl Bench {
     fn step(&mut self, id: CallId) -> Step<Numbers> {
         let step = self.machine.step(id, self.range);
         if step == Step::Sleep {
-            self.machine.sleeps(id, id.0);
+            self.machine.set_asleep(id, id.0);
         }
         self.gather();
         step
@@ -200,7 +200,7 @@ impl Bench {
     fn time_out(&mut self, id: CallId) -> Step<Numbers> {
         let step = self.machine.time_out(id, self.range);
         if step == Step::Sleep {
-            self.machine.sleeps(id, id.0);
+            self.machine.set_asleep(id, id.0);
         }
         self.gather();
         step
@@ -209,7 +209,7 @@ impl Bench {
     fn nap(&mut self, id: CallId) -> Step<Numbers> {
         let step = self.machine.nap(id, self.range);
         if step == Step::Sleep {
-            self.machine.sleeps(id, id.0);
+            self.machine.set_asleep(id, id.0);
         }
         self.gather();
         step

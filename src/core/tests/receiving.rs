@@ -283,7 +283,7 @@ fn a_message_by_hand_takes_the_role_in_turn() {
     // With waiting, it gets the role like a caller.
     let (by_hand, seat) = bench.machine.receive_message(true).unwrap();
     assert_eq!(seat, Seat::Sleep);
-    bench.machine.sleeps(by_hand, by_hand.0);
+    bench.machine.set_asleep(by_hand, by_hand.0);
     bench.deliver(0, 1);
     assert_eq!(bench.step(a), Step::Reply(1));
     assert_eq!(bench.woken(), [(by_hand.0, Wakeup::Receive)]);

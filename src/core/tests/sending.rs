@@ -527,7 +527,7 @@ fn those_who_receive_by_hand_are_told_once_that_a_proc_has_come() {
     for _ in 0..6 {
         let (id, seat) = bench.machine.receive_message(true).unwrap();
         assert_eq!(seat, Seat::Sleep);
-        bench.machine.sleeps(id, id.0);
+        bench.machine.set_asleep(id, id.0);
     }
     bench.machine.receive_proc_starts();
     bench.machine.end(bench.range);

@@ -580,7 +580,7 @@ impl World {
         let range = self.bench.range;
         let step = self.bench.machine.helped(id, helped < 2, other, result, began, range);
         if step == Step::Sleep {
-            self.bench.machine.sleeps(id, id.0);
+            self.bench.machine.set_asleep(id, id.0);
         }
         self.bench.gather();
         match step {
@@ -608,7 +608,7 @@ impl World {
         if self.callers[at].late {
             let step = self.bench.machine.time_out(id, range);
             if step == Step::Sleep {
-                self.bench.machine.sleeps(id, id.0);
+                self.bench.machine.set_asleep(id, id.0);
             }
             self.bench.gather();
             return match step {
@@ -626,7 +626,7 @@ impl World {
         }
         let step = self.bench.machine.nap(id, range);
         if step == Step::Sleep {
-            self.bench.machine.sleeps(id, id.0);
+            self.bench.machine.set_asleep(id, id.0);
             self.callers[at].naps = true;
         }
         self.bench.gather();
@@ -674,7 +674,7 @@ impl World {
             return match self.bench.machine.receive_message(wait) {
                 Ok((id, Seat::Receive)) => Doing::ByHand(id, wait),
                 Ok((id, Seat::Sleep)) if wait => {
-                    self.bench.machine.sleeps(id, id.0);
+                    self.bench.machine.set_asleep(id, id.0);
                     Doing::Asleep(id)
                 }
                 _ => self.over(at, None),

@@ -1,6 +1,6 @@
 //! Sleepers are told what has happened, after the event, when the lock has been let go of.
 //!
-//! An event only notes whom it concerns, and why (`call`). Whoever brought it about gathers them, with
+//! An event only notes whom it concerns, and why (`queue_wake`). Whoever brought it about gathers them, with
 //! what each is told, and wakes them once the lock is released. A call that is over is forgotten when its
 //! owner is told; or, if that has a clock, which may ring yet, when it has woken.
 
@@ -13,7 +13,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// A sleeping owner can be woken with `wake`. For use straight after the method that told it
     /// to sleep, before the lock is released.
     #[inline]
-    pub fn sleeps(&mut self, id: CallId, wake: H) {
+    pub fn set_asleep(&mut self, id: CallId, wake: H) {
         if let Some(call) = self.calls.get_mut(id.0) {
             call.wake_handle = Some(wake);
             call.timer_armed = call.has_deadline;
@@ -22,23 +22,23 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// Whom to wake, once the lock is released; `None` for nobody. To be asked after each event, and
-    /// as long as there are [more](Wakes::more), [again](Machine::more_wakes).
+    /// as long as there are [more](Wakes::more), [again](Machine::take_more_wakes).
     #[inline]
-    pub fn wakes(&mut self) -> Option<WakeBatch<P, H>> {
-        if self.called.is_empty() && !self.roused && self.closer.is_none() {
+    pub fn take_wakes(&mut self) -> Option<WakeBatch<P, H>> {
+        if self.wake_queue.is_empty() && !self.roused && self.closer.is_none() {
             None
         } else {
-            Some(self.gather())
+            Some(self.collect_wakes())
         }
     }
 
     /// The rest of those to wake, for who has been told that there are more.
-    pub fn more_wakes(&mut self) -> Option<WakeBatch<P, H>> {
+    pub fn take_more_wakes(&mut self) -> Option<WakeBatch<P, H>> {
         self.lingering -= 1;
-        self.wakes()
+        self.take_wakes()
     }
 
-    fn gather(&mut self) -> WakeBatch<P, H> {
+    fn collect_wakes(&mut self) -> WakeBatch<P, H> {
         let mut wakeups = [const { None }; WAKE_BATCH];
         let mut places = wakeups.iter_mut();
         if std::mem::take(&mut self.roused) {
@@ -50,15 +50,15 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         let mut futures = [None; WAKE_BATCH];
         for (place, task) in places.zip(&mut futures) {
-            let Some(id) = self.called.pop_front(&mut self.calls) else {
+            let Some(id) = self.wake_queue.pop_front(&mut self.calls) else {
                 break;
             };
-            *place = self.told(id);
+            *place = self.take_wakeup(id);
             if place.is_none() {
                 *task = Some(CallId(id));
             }
         }
-        let mut more = !self.called.is_empty();
+        let mut more = !self.wake_queue.is_empty();
         if !more && self.closer.is_some() && self.is_idle() {
             match wakeups.iter_mut().find(|place| place.is_none()) {
                 Some(place) => *place = self.closer.take().map(|wake| (wake, Wakeup::Work)),
@@ -70,9 +70,9 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// What the owner of a called call is told, and how it is woken.
-    fn told(&mut self, id: u32) -> Option<(H, Wakeup<P>)> {
+    fn take_wakeup(&mut self, id: u32) -> Option<(H, Wakeup<P>)> {
         let call = self.calls.get_mut(id)?;
-        let told = match call.wake_reason {
+        let wakeup = match call.wake_reason {
             WakeReason::Done => match (call.reply.take(), call.failure.take()) {
                 (Some(reply), _) => Wakeup::Reply(reply),
                 (None, Some(failure)) => Wakeup::Failed(failure),
@@ -105,7 +105,7 @@ impl<P: Protocol, H> Machine<P, H> {
             | WakeReason::Busy
             | WakeReason::MessageSent => {
                 let is_call = !matches!(call.kind, Kind::Message);
-                if is_call && !matches!(told, Wakeup::Reply(_) | Wakeup::Busy | Wakeup::Sent) {
+                if is_call && !matches!(wakeup, Wakeup::Reply(_) | Wakeup::Busy | Wakeup::Sent) {
                     self.stats.errors += 1;
                 }
                 if !call.timer_armed {
@@ -119,11 +119,11 @@ impl<P: Protocol, H> Machine<P, H> {
             | WakeReason::Receive
             | WakeReason::PollFuture => call.timer_armed = false,
         }
-        Some((wake, told))
+        Some((wake, wakeup))
     }
 
     /// Has the sleeping owner of `id` told.
-    pub(super) fn call(&mut self, id: u32, reason: WakeReason) {
+    pub(super) fn queue_wake(&mut self, id: u32, reason: WakeReason) {
         if let Some(call) = self.calls.get_mut(id) {
             debug_assert!(
                 call.wake_handle.is_some() || reason == WakeReason::PollFuture,
@@ -135,18 +135,18 @@ impl<P: Protocol, H> Machine<P, H> {
             if matches!(reason, WakeReason::Done | WakeReason::Busy) {
                 call.state = CallState::Done;
             }
-            self.called.push_back(&mut self.calls, id);
+            self.wake_queue.push_back(&mut self.calls, id);
             // One that looks for messages now and then, and has something else to do now.
             self.leave(Muxer::Napping(id));
         }
     }
 
     /// Has the task look that waits for a non-blocking call, if one does.
-    pub(super) fn have_looked(&mut self, id: u32) {
+    pub(super) fn queue_future_wake(&mut self, id: u32) {
         if let Some(call) = self.calls.get_mut(id).filter(|call| call.has_future) {
             call.has_future = false;
             self.looking.remove(&mut self.calls, id);
-            self.call(id, WakeReason::PollFuture);
+            self.queue_wake(id, WakeReason::PollFuture);
         }
     }
 }
