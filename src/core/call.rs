@@ -150,7 +150,7 @@ pub(super) struct Call<P: Protocol, H> {
 }
 
 impl<P: Protocol, H> Call<P, H> {
-    pub fn vacant() -> Call<P, H> {
+    pub fn free() -> Call<P, H> {
         Call {
             kind: Kind::Message,
             state: CallState::Free,

@@ -4,7 +4,7 @@ use super::call::{CallState, Kind, Protocol, WakeReason};
 use super::machine::Machine;
 use super::receiving::Muxer;
 use super::sending::Sender;
-use super::slab::Calls;
+use super::slab::CallSlab;
 use super::tags::{Range, Tags};
 
 impl<P: Protocol, H> Machine<P, H> {
@@ -71,7 +71,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// A call whose owner has not collected it, from number `from` on, is no more: answers how its
     /// owner watches, the reply, and the number to go on from. For when it is idle.
     pub fn uncollected(&mut self, from: u32) -> Option<(P::Watch, Option<P::Reply>, u32)> {
-        for id in from..self.calls.bound() {
+        for id in from..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
             if let (Kind::NonBlocking(watch), CallState::Done) = (call.kind, call.state) {
                 let reply = call.reply.take();
@@ -87,7 +87,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn empties(&mut self) -> impl Sized + use<P, H> {
         (
             std::mem::replace(&mut self.tags, Tags::new()),
-            std::mem::replace(&mut self.calls, Calls::new()),
+            std::mem::replace(&mut self.calls, CallSlab::new()),
         )
     }
 }

@@ -3,7 +3,7 @@
 //! called, to be woken, is a queue apart, with a link of its own.
 
 use super::call::{Call, Protocol};
-use super::slab::{Calls, NONE};
+use super::slab::{CallSlab, NONE};
 
 /// A call's place in a queue that it stands in.
 #[derive(Clone, Copy)]
@@ -17,20 +17,20 @@ impl Link {
 }
 
 /// A queue of those who wait for something.
-pub type List = Queue<false>;
+pub type CallList = LinkedCalls<false>;
 
 /// The queue of those who are called.
-pub type CalledList = Queue<true>;
+pub type WakeList = LinkedCalls<true>;
 
 /// A queue of calls, by number, through one or the other link.
-pub struct Queue<const CALLED: bool> {
+pub struct LinkedCalls<const WAKE: bool> {
     head: u32,
     tail: u32,
 }
 
-impl<const CALLED: bool> Queue<CALLED> {
+impl<const WAKE: bool> LinkedCalls<WAKE> {
     pub const fn new() -> Self {
-        Queue { head: NONE, tail: NONE }
+        LinkedCalls { head: NONE, tail: NONE }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -44,15 +44,15 @@ impl<const CALLED: bool> Queue<CALLED> {
     /// The last one that is `wanted`.
     pub fn rfind<P: Protocol, H>(
         &self,
-        calls: &mut Calls<P, H>,
-        mut wanted: impl FnMut(&Call<P, H>) -> bool,
+        calls: &mut CallSlab<P, H>,
+        mut matches: impl FnMut(&Call<P, H>) -> bool,
     ) -> Option<u32> {
-        let mut at = self.tail;
-        while let Some(call) = calls.get_mut(at) {
-            if wanted(call) {
-                return Some(at);
+        let mut id = self.tail;
+        while let Some(call) = calls.get_mut(id) {
+            if matches(call) {
+                return Some(id);
             }
-            at = Self::link(call).prev;
+            id = Self::link(call).prev;
         }
         None
     }
@@ -60,20 +60,20 @@ impl<const CALLED: bool> Queue<CALLED> {
     /// The first one whose number is `wanted`.
     pub fn find<P: Protocol, H>(
         &self,
-        calls: &mut Calls<P, H>,
-        wanted: impl Fn(u32) -> bool,
+        calls: &mut CallSlab<P, H>,
+        matches: impl Fn(u32) -> bool,
     ) -> Option<u32> {
-        let mut at = self.head;
-        while let Some(call) = calls.get_mut(at) {
-            if wanted(at) {
-                return Some(at);
+        let mut id = self.head;
+        while let Some(call) = calls.get_mut(id) {
+            if matches(id) {
+                return Some(id);
             }
-            at = Self::link(call).next;
+            id = Self::link(call).next;
         }
         None
     }
 
-    pub fn push_back<P: Protocol, H>(&mut self, calls: &mut Calls<P, H>, id: u32) {
+    pub fn push_back<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>, id: u32) {
         if let Some(call) = calls.get_mut(id) {
             *Self::link(call) = Link { prev: self.tail, next: NONE };
         }
@@ -84,7 +84,7 @@ impl<const CALLED: bool> Queue<CALLED> {
         self.tail = id;
     }
 
-    pub fn push_front<P: Protocol, H>(&mut self, calls: &mut Calls<P, H>, id: u32) {
+    pub fn push_front<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>, id: u32) {
         if let Some(call) = calls.get_mut(id) {
             *Self::link(call) = Link { prev: NONE, next: self.head };
         }
@@ -96,7 +96,7 @@ impl<const CALLED: bool> Queue<CALLED> {
     }
 
     /// Takes `id`, which stands in this queue, out of it.
-    pub fn remove<P: Protocol, H>(&mut self, calls: &mut Calls<P, H>, id: u32) {
+    pub fn remove<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>, id: u32) {
         let Some(call) = calls.get_mut(id) else { return };
         let Link { prev, next } = std::mem::replace(Self::link(call), Link::NONE);
         match calls.get_mut(prev) {
@@ -109,7 +109,7 @@ impl<const CALLED: bool> Queue<CALLED> {
         }
     }
 
-    pub fn pop_front<P: Protocol, H>(&mut self, calls: &mut Calls<P, H>) -> Option<u32> {
+    pub fn pop_front<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>) -> Option<u32> {
         let id = self.head()?;
         self.remove(calls, id);
         Some(id)
@@ -117,6 +117,6 @@ impl<const CALLED: bool> Queue<CALLED> {
 
     #[inline]
     fn link<P: Protocol, H>(call: &mut Call<P, H>) -> &mut Link {
-        if CALLED { &mut call.wake_link } else { &mut call.link }
+        if WAKE { &mut call.wake_link } else { &mut call.link }
     }
 }

@@ -2,10 +2,10 @@
 //! whether there is a reply to wait for.
 
 use super::call::{Call, CallId, CallState, Kind, Protocol};
-use super::list::{CalledList, List};
+use super::list::{CallList, WakeList};
 use super::receiving::Muxer;
 use super::sending::Sender;
-use super::slab::Calls;
+use super::slab::CallSlab;
 use super::tags::{NoTag, Range, Tags};
 
 /// The state of one connection: its calls, its tags, who sends and who receives.
@@ -13,27 +13,27 @@ use super::tags::{NoTag, Range, Tags};
 /// `P` says what the connection carries, `H` is whatever wakes a sleeping caller. No method blocks.
 pub struct Machine<P: Protocol, H> {
     pub(super) tags: Tags,
-    pub(super) calls: Calls<P, H>,
+    pub(super) calls: CallSlab<P, H>,
     /// Who receives for all.
     pub(super) muxer: Muxer,
     /// Who is in `send`.
     pub(super) sender: Sender,
     /// Sleeping callers that wait for a tag, first come first served. The muxer may wait for one too.
-    pub(super) tagless: List,
+    pub(super) tagless: CallList,
     /// Calls that have a tag and are not sent yet: no reply is to be expected for them.
     pub(super) on_the_way: u32,
     /// Calls with a request to send, first come first served.
-    pub(super) unsent: List,
+    pub(super) unsent: CallList,
     /// Those whose requests the sender is sending on their behalf.
-    pub(super) helping: List,
+    pub(super) helping: CallList,
     /// Sleeping callers that wait for a reply; the last to go to sleep is first.
-    pub(super) waiting: List,
+    pub(super) waiting: CallList,
     /// The same, of those that wait for so long and no longer (`deadline.rs`).
-    pub(super) waiting_timed: List,
+    pub(super) waiting_timed: CallList,
     /// Non-blocking calls for which tasks wait.
-    pub(super) looking: List,
+    pub(super) looking: CallList,
     /// Calls whose sleeping owners are to be woken.
-    pub(super) wake_queue: CalledList,
+    pub(super) wake_queue: WakeList,
     /// Some proc is to be woken.
     pub(super) roused: bool,
     pub(super) receive_proc: Proc<H>,
@@ -165,17 +165,17 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn new() -> Machine<P, H> {
         Machine {
             tags: Tags::new(),
-            calls: Calls::new(),
+            calls: CallSlab::new(),
             muxer: Muxer::Nobody,
             sender: Sender::Nobody,
-            tagless: List::new(),
+            tagless: CallList::new(),
             on_the_way: 0,
-            unsent: List::new(),
-            helping: List::new(),
-            waiting: List::new(),
-            waiting_timed: List::new(),
-            looking: List::new(),
-            wake_queue: CalledList::new(),
+            unsent: CallList::new(),
+            helping: CallList::new(),
+            waiting: CallList::new(),
+            waiting_timed: CallList::new(),
+            looking: CallList::new(),
+            wake_queue: WakeList::new(),
             roused: false,
             receive_proc: Proc::Absent,
             send_proc: Proc::Absent,
@@ -278,7 +278,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The queue of those that wait for a reply in which a call stands.
-    pub(super) fn queue_of(&mut self, has_deadline: bool) -> (&mut List, &mut Calls<P, H>) {
+    pub(super) fn queue_of(&mut self, has_deadline: bool) -> (&mut CallList, &mut CallSlab<P, H>) {
         let queue = if has_deadline { &mut self.waiting_timed } else { &mut self.waiting };
         (queue, &mut self.calls)
     }

@@ -280,7 +280,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if let Muxer::Napping(_) = self.muxer {
             self.muxer = Muxer::Nobody;
         }
-        for id in 0..self.calls.bound() {
+        for id in 0..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
             let queue = match call.state {
                 CallState::AwaitingReply if call.has_deadline => &mut self.waiting_timed,

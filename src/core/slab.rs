@@ -6,61 +6,61 @@ use super::call::{Call, CallState, Kind, Protocol};
 /// No call.
 pub const NONE: u32 = u32::MAX;
 
-pub struct Calls<P: Protocol, H> {
-    places: Vec<Call<P, H>>,
+pub struct CallSlab<P: Protocol, H> {
+    slots: Vec<Call<P, H>>,
     /// The first vacant place, or [`NONE`]; each names the next in its link.
-    vacant: u32,
+    first_free: u32,
     /// How many are not vacant.
     live: u32,
 }
 
 /// More places than these are given up when the last call is over: what a Mux keeps, it leaks when
 /// it is dropped.
-const KEPT: usize = 8;
+const MAX_KEPT_SLOTS: usize = 8;
 
-impl<P: Protocol, H> Calls<P, H> {
-    pub const fn new() -> Calls<P, H> {
-        Calls { places: Vec::new(), vacant: NONE, live: 0 }
+impl<P: Protocol, H> CallSlab<P, H> {
+    pub const fn new() -> CallSlab<P, H> {
+        CallSlab { slots: Vec::new(), first_free: NONE, live: 0 }
     }
 
-    /// The number that the next [`claim`](Calls::claim) gives, with the memory for it at hand;
+    /// The number that the next [`claim`](CallSlab::claim) gives, with the memory for it at hand;
     /// `None` when there is no memory.
     #[inline]
     pub fn reserve(&mut self) -> Option<u32> {
-        if self.vacant == NONE { self.grow() } else { Some(self.vacant) }
+        if self.first_free == NONE { self.grow() } else { Some(self.first_free) }
     }
 
     #[cold]
     fn grow(&mut self) -> Option<u32> {
-        let next = self.places.len() as u32;
+        let next = self.slots.len() as u32;
         if next == NONE {
             return None;
         }
-        if self.places.len() == self.places.capacity() {
+        if self.slots.len() == self.slots.capacity() {
             // By half rather than to the double, so that a third of it is empty at most.
-            let more = match self.places.len() {
+            let more = match self.slots.len() {
                 0 => 4,
                 few @ 1..16 => few,
                 many => many / 2,
             };
-            if self.places.try_reserve_exact(more).is_err() {
+            if self.slots.try_reserve_exact(more).is_err() {
                 return None;
             }
         }
         // The question keeps code that grows the table, and could fail, out of the library.
-        if self.places.len() < self.places.capacity() {
-            self.places.push(Call::vacant());
+        if self.slots.len() < self.slots.capacity() {
+            self.slots.push(Call::free());
         }
-        self.vacant = next;
+        self.first_free = next;
         Some(next)
     }
 
     /// The place that was reserved, for a call of that kind.
     #[inline]
     pub fn claim(&mut self, kind: Kind<P::Watch>, state: CallState) -> u32 {
-        let at = self.vacant;
-        if let Some(call) = self.places.get_mut(at as usize) {
-            self.vacant = call.link.next;
+        let slot = self.first_free;
+        if let Some(call) = self.slots.get_mut(slot as usize) {
+            self.first_free = call.link.next;
             self.live += 1;
             call.link.next = NONE;
             call.kind = kind;
@@ -71,39 +71,39 @@ impl<P: Protocol, H> Calls<P, H> {
             call.has_future = false;
             call.no_reply_expected = false;
         }
-        at
+        slot
     }
 
     #[inline]
-    pub fn get_mut(&mut self, at: u32) -> Option<&mut Call<P, H>> {
-        self.places.get_mut(at as usize)
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Call<P, H>> {
+        self.slots.get_mut(slot as usize)
     }
 
     /// The call is over, and nobody has its number any more. Answers how to wake its owner, and
     /// its tag, if it has them still.
     #[inline]
-    pub fn free(&mut self, at: u32) -> (Option<H>, Option<u32>) {
-        let Some(call) = self.places.get_mut(at as usize) else {
+    pub fn free(&mut self, slot: u32) -> (Option<H>, Option<u32>) {
+        let Some(call) = self.slots.get_mut(slot as usize) else {
             return (None, None);
         };
         debug_assert!(
             call.state != CallState::Free && call.reply.is_none() && call.request.is_none()
         );
         call.state = CallState::Free;
-        call.link.next = self.vacant;
-        self.vacant = at;
+        call.link.next = self.first_free;
+        self.first_free = slot;
         let left = (call.wake_handle.take(), call.tag.take());
         self.live -= 1;
-        if self.live == 0 && self.places.capacity() > KEPT {
-            self.shed();
+        if self.live == 0 && self.slots.capacity() > MAX_KEPT_SLOTS {
+            self.release_memory();
         }
         left
     }
 
     #[cold]
-    fn shed(&mut self) {
-        self.places = Vec::new();
-        self.vacant = NONE;
+    fn release_memory(&mut self) {
+        self.slots = Vec::new();
+        self.first_free = NONE;
     }
 
     /// How many there are.
@@ -112,7 +112,7 @@ impl<P: Protocol, H> Calls<P, H> {
     }
 
     /// One more than the highest number ever given.
-    pub fn bound(&self) -> u32 {
-        self.places.len() as u32
+    pub fn slot_count(&self) -> u32 {
+        self.slots.len() as u32
     }
 }
