@@ -5,12 +5,12 @@ use super::machine::Machine;
 use super::receiving::Muxer;
 use super::sending::Sender;
 use super::slab::CallSlab;
-use super::tags::{Range, Tags};
+use super::tags::{TagPool, TagRange};
 
 impl<P: Protocol, H> Machine<P, H> {
     /// The connection is given up for good: every call ends, and later ones are refused. Whoever is
     /// inside `send` or `recv` learns of it when that returns.
-    pub fn hang_up(&mut self, range: Range) {
+    pub fn hang_up(&mut self, range: TagRange) {
         self.hung_up = true;
         while let Some(id) = self.tagless.pop_front(&mut self.calls) {
             self.queue_wake(id, WakeReason::Done);
@@ -86,7 +86,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Gives up what memory it has. For when it is idle, and has been hung up.
     pub fn empties(&mut self) -> impl Sized + use<P, H> {
         (
-            std::mem::replace(&mut self.tags, Tags::new()),
+            std::mem::replace(&mut self.tags, TagPool::new()),
             std::mem::replace(&mut self.calls, CallSlab::new()),
         )
     }

@@ -12,7 +12,7 @@
 use super::call::{CallId, CallState, Protocol, WakeReason};
 use super::machine::Machine;
 use super::receiving::{Muxer, Step};
-use super::tags::Range;
+use super::tags::TagRange;
 
 impl<P: Protocol, H> Machine<P, H> {
     /// The call has a deadline. For use straight after [`begin`](Machine::begin).
@@ -35,7 +35,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// The time of a sleeping owner has come. It sleeps on until it is told: that, or what it is being
     /// told already.
-    pub fn expire(&mut self, id: CallId, range: Range) {
+    pub fn expire(&mut self, id: CallId, range: TagRange) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         if call.wake_queued || call.wake_handle.is_none() || self.muxer == Muxer::Call(id.0) {
             return;
@@ -70,7 +70,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// A sleeping owner whose request stood in the queue gets it back, unsent.
-    fn take_back(&mut self, id: u32, range: Range) {
+    fn take_back(&mut self, id: u32, range: TagRange) {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.request = None;
         let tag = call.tag.take();
@@ -81,7 +81,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The time of an owner has come that is awake and not in `send`: what it does now.
-    pub fn time_out(&mut self, id: CallId, range: Range) -> Step<P> {
+    pub fn time_out(&mut self, id: CallId, range: TagRange) -> Step<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
         match call.state {
             CallState::TagWait => {
@@ -115,7 +115,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// An owner that receives has looked, and nothing is there: it naps, or lets another receive.
-    pub fn nap(&mut self, id: CallId, range: Range) -> Step<P> {
+    pub fn nap(&mut self, id: CallId, range: TagRange) -> Step<P> {
         if self.muxer != Muxer::Call(id.0) {
             return self.step(id, range);
         }

@@ -6,13 +6,13 @@ use super::list::{CallList, WakeList};
 use super::receiving::Muxer;
 use super::sending::Sender;
 use super::slab::CallSlab;
-use super::tags::{NoTag, Range, Tags};
+use super::tags::{NoTag, TagPool, TagRange};
 
 /// The state of one connection: its calls, its tags, who sends and who receives.
 ///
 /// `P` says what the connection carries, `H` is whatever wakes a sleeping caller. No method blocks.
 pub struct Machine<P: Protocol, H> {
-    pub(super) tags: Tags,
+    pub(super) tags: TagPool,
     pub(super) calls: CallSlab<P, H>,
     /// Who receives for all.
     pub(super) muxer: Muxer,
@@ -164,7 +164,7 @@ impl<P: Protocol, H> Machine<P, H> {
     #[must_use]
     pub fn new() -> Machine<P, H> {
         Machine {
-            tags: Tags::new(),
+            tags: TagPool::new(),
             calls: CallSlab::new(),
             muxer: Muxer::Nobody,
             sender: Sender::Nobody,
@@ -199,7 +199,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// How many tags are taken.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.tags.taken()
+        self.tags.allocated()
     }
 
     /// A call begins. With a `watch` it is a non-blocking one, which is refused rather than made
@@ -208,7 +208,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// # Errors
     /// Why it can not begin; nothing has changed then.
     #[inline(always)]
-    pub fn begin(&mut self, range: Range, watch: Option<P::Watch>) -> Result<Begun, Refused> {
+    pub fn begin(&mut self, range: TagRange, watch: Option<P::Watch>) -> Result<Begun, Refused> {
         if self.hung_up {
             return Err(Refused::HungUp);
         }
@@ -222,7 +222,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         let place = self.calls.reserve().ok_or(Refused::NoMemory)?;
         let tag = if self.tagless.is_empty() {
-            self.tags.take(range, place)
+            self.tags.allocate(range, place)
         } else {
             Err(NoTag::AllTaken)
         };
@@ -254,7 +254,7 @@ impl<P: Protocol, H> Machine<P, H> {
             self.stats.tag_waits += 1;
         }
         self.stats.calls += 1;
-        self.stats.most = self.stats.most.max(self.tags.taken());
+        self.stats.most = self.stats.most.max(self.tags.allocated());
         Ok(Begun { id: CallId(id), tag, turn })
     }
 
@@ -262,7 +262,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// without having been sent.
     ///
     /// A reply can have come all the same, from a server that answers what it was not asked.
-    pub fn abandon(&mut self, id: CallId, range: Range) -> Option<P::Reply> {
+    pub fn abandon(&mut self, id: CallId, range: TagRange) -> Option<P::Reply> {
         if self.sender == Sender::Call(id.0) {
             self.pass_turn();
         }
@@ -291,7 +291,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// server may want that to be read before it reads the others. (Should they all fail, who receives
     /// for that reason stays in `recv` until the next message, or the end.)
     pub(super) fn is_reply_due(&mut self) -> bool {
-        if self.tags.taken() > self.on_the_way as usize {
+        if self.tags.allocated() > self.on_the_way as usize {
             return true;
         }
         if self.helping.is_empty() {
@@ -341,7 +341,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// As `is_reply_due`, of replies that somebody waits for or will collect: what one may hope for that has
     /// no tag. The others may never come.
     pub(super) fn is_useful_reply_due(&self) -> bool {
-        self.tags.taken() > self.on_the_way as usize + self.held as usize
+        self.tags.allocated() > self.on_the_way as usize + self.held as usize
     }
 
     /// A call that was on its way is sent, or over. If nobody receives, one that waits for a tag may

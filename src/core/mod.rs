@@ -11,7 +11,7 @@
 //! muxer's role moves on, the connection ends), `finishing.rs` (a non-blocking call is collected).
 //! `deadline.rs` is about those that wait no longer than until some time, `wake_queue.rs` about who is told what,
 //! `closing.rs` about the end of a Mux. Beneath are `call.rs` (what a
-//! call is), `slab.rs` and `list.rs` (where calls are, and how they queue), `tags.rs` and `strays.rs`.
+//! call is), `slab.rs` and `list.rs` (where calls are, and how they queue), `tags.rs` and `tag_map.rs`.
 #![forbid(unsafe_code)]
 
 mod call;
@@ -25,7 +25,7 @@ mod machine;
 mod receiving;
 mod sending;
 mod slab;
-mod strays;
+mod tag_map;
 mod tagless;
 pub mod tags;
 mod wake_queue;

@@ -12,7 +12,7 @@ use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, Proc};
 use super::sending::Sender;
 use super::slab::NONE;
-use super::tags::Range;
+use super::tags::TagRange;
 
 /// Who receives, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ fn can_receive<P: Protocol, H>(call: &Call<P, H>) -> bool {
 impl<P: Protocol, H> Machine<P, H> {
     /// What a call's owner, awake and not in `send`, does now.
     #[inline(always)]
-    pub fn step(&mut self, id: CallId, range: Range) -> Step<P> {
+    pub fn step(&mut self, id: CallId, range: TagRange) -> Step<P> {
         let me = Muxer::Call(id.0);
         match self.calls.get_mut(id.0) {
             Some(call) if call.state == CallState::Done => {
@@ -105,7 +105,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    fn step_aside(&mut self, id: CallId, range: Range) -> Step<P> {
+    fn step_aside(&mut self, id: CallId, range: TagRange) -> Step<P> {
         let me = Muxer::Call(id.0);
         if self.muxer == me && self.tagless.is_empty() {
             // A tag may have come free since it was called to receive.
@@ -135,7 +135,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     return Step::AllHeld;
                 }
                 // With all tags free it would have been given one, but for memory.
-                if self.muxer == me && self.tags.taken() == 0 {
+                if self.muxer == me && self.tags.allocated() == 0 {
                     self.stats.errors += 1;
                     self.calls.free(id.0);
                     self.leave(me);
@@ -206,7 +206,7 @@ impl<P: Protocol, H> Machine<P, H> {
         &mut self,
         tag: Option<u32>,
         reply: P::Reply,
-        range: Range,
+        range: TagRange,
         arrived: impl FnOnce(P::Watch, &P::Reply),
     ) -> Option<P::Reply> {
         let owner = tag.and_then(|tag| self.tags.owner(tag));
@@ -260,9 +260,9 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// A reply has freed `tag`: the muxer, who is awake, may have it, or those who sleep for one.
     #[inline(always)]
-    fn hand_on(&mut self, owner: u32, tag: Option<u32>, range: Range) {
+    fn hand_on(&mut self, owner: u32, tag: Option<u32>, range: TagRange) {
         if let Some(tag) = tag {
-            self.tags.give_back(tag);
+            self.tags.free(tag);
             if self.muxer != Muxer::Call(owner) {
                 self.grant_muxer(range);
             }
@@ -275,7 +275,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// `recv` has said that the connection has ended. Every call that has been sent or stands in the
     /// queue ends, and one that is being sent when its `send` returns; the procs stop. Whoever waits
     /// for a tag goes on: the program may have connected again.
-    pub fn end(&mut self, range: Range) {
+    pub fn end(&mut self, range: TagRange) {
         self.ends = self.ends.wrapping_add(1);
         if let Muxer::Napping(_) = self.muxer {
             self.muxer = Muxer::Nobody;
@@ -288,7 +288,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 CallState::Queued => &mut self.unsent,
                 CallState::Abandoned => {
                     if let Some(tag) = call.tag.take() {
-                        self.tags.give_back(tag);
+                        self.tags.free(tag);
                     }
                     self.forget(id);
                     continue;
@@ -316,7 +316,7 @@ impl<P: Protocol, H> Machine<P, H> {
             let asleep = call.wake_handle.is_some() && self.muxer != Muxer::Call(id) && !comes;
             call.state = CallState::Done;
             if let Some(tag) = call.tag.take() {
-                self.tags.give_back(tag);
+                self.tags.free(tag);
             }
             if asleep || queued {
                 queue.remove(&mut self.calls, id);

@@ -16,7 +16,7 @@
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, Proc};
 use super::receiving::{Muxer, Step};
-use super::tags::Range;
+use super::tags::TagRange;
 
 /// How many requests of others a caller sends along with its own.
 pub const HELP: u32 = 16;
@@ -65,7 +65,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// A call whose request has its tag wants to send it.
-    pub fn queue(&mut self, id: CallId, request: P::Request, range: Range) -> Queued<P> {
+    pub fn queue(&mut self, id: CallId, request: P::Request, range: TagRange) -> Queued<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Queued::Go(request) };
         if self.hung_up {
             let counted = !matches!(call.kind, Kind::Message);
@@ -99,7 +99,7 @@ impl<P: Protocol, H> Machine<P, H> {
         id: CallId,
         result: Result<(), P::Failure>,
         began: u32,
-        range: Range,
+        range: TagRange,
     ) -> Step<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
         debug_assert!(self.muxer != Muxer::Call(id.0), "nor who sends");
@@ -173,7 +173,7 @@ impl<P: Protocol, H> Machine<P, H> {
         other: CallId,
         result: Result<(), P::Failure>,
         began: u32,
-        range: Range,
+        range: TagRange,
     ) -> Step<P> {
         self.proc_sent(other, result, began, range);
         self.help(id, willing, range)
@@ -181,7 +181,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Call `id` is sent, and has the turn still: it sends for another, or goes on.
     #[cold]
-    fn help(&mut self, id: CallId, willing: bool, range: Range) -> Step<P> {
+    fn help(&mut self, id: CallId, willing: bool, range: TagRange) -> Step<P> {
         if let Some((other, request)) = self.take_unsent(id, willing) {
             return Step::Help(other, request);
         }
@@ -245,7 +245,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// A call that failed is forgotten, and its tag free.
-    fn close(&mut self, id: CallId, range: Range) {
+    fn close(&mut self, id: CallId, range: TagRange) {
         if let Some(call) = self.calls.get_mut(id.0) {
             // A message by hand is no call.
             self.stats.errors += u64::from(!matches!(call.kind, Kind::Message));
@@ -336,7 +336,7 @@ impl<P: Protocol, H> Machine<P, H> {
         id: CallId,
         result: Result<(), P::Failure>,
         began: u32,
-        range: Range,
+        range: TagRange,
     ) {
         self.helping.remove(&mut self.calls, id.0);
         let Some(call) = self.calls.get_mut(id.0) else { return };
@@ -353,7 +353,7 @@ impl<P: Protocol, H> Machine<P, H> {
         id: CallId,
         result: Result<(), P::Failure>,
         ended: bool,
-        range: Range,
+        range: TagRange,
     ) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         let answered = call.reply.is_some();
@@ -398,7 +398,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The call is over, and its owner is told; the muxer looks for itself.
-    fn over(&mut self, id: CallId, range: Range) {
+    fn over(&mut self, id: CallId, range: TagRange) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         call.state = CallState::Done;
         let tag = call.tag.take();

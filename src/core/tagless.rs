@@ -4,13 +4,13 @@
 use super::call::{CallState, Protocol, WakeReason};
 use super::machine::Machine;
 use super::receiving::Muxer;
-use super::tags::{NoTag, Range};
+use super::tags::{NoTag, TagRange};
 
 impl<P: Protocol, H> Machine<P, H> {
     #[inline]
-    pub(super) fn release_tag(&mut self, tag: Option<u32>, range: Range) {
+    pub(super) fn release_tag(&mut self, tag: Option<u32>, range: TagRange) {
         if let Some(tag) = tag {
-            self.tags.give_back(tag);
+            self.tags.free(tag);
             if !self.tagless.is_empty() {
                 self.grant_tags(range);
             }
@@ -20,7 +20,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Whether every tag that is taken is held for a call that has been given up: then no call that
     /// could free one is left, and the server may never answer the others.
     pub(super) fn all_held(&self) -> bool {
-        self.held > 0 && self.held as usize == self.tags.taken()
+        self.held > 0 && self.held as usize == self.tags.allocated()
     }
 
     /// Those asleep who wait for a tag are told, when there is nothing left to wait for.
@@ -34,7 +34,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// There is no memory for one more tag. A tag that comes back needs none; where no call is left
     /// whose tag could, those asleep who wait for one are told.
     fn starve(&mut self) {
-        if self.tags.taken() != self.held as usize {
+        if self.tags.allocated() != self.held as usize {
             return;
         }
         while let Some(id) = self.tagless.pop_front(&mut self.calls) {
@@ -44,16 +44,16 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Gives free tags to those who sleep for one, in the order in which they came.
     #[cold]
-    pub(super) fn grant_tags(&mut self, range: Range) {
+    pub(super) fn grant_tags(&mut self, range: TagRange) {
         while let Some(id) = self.tagless.head() {
-            let (tag, state, reason) = match self.tags.take(range, id) {
+            let (tag, state, reason) = match self.tags.allocate(range, id) {
                 Ok(tag) => (Some(tag), CallState::Tagged, WakeReason::Tag),
                 Err(NoTag::EmptyRange) => (None, CallState::RangeEmpty, WakeReason::EmptyRange),
                 // The last tag that was not held may have come free, and be none of the range's.
                 Err(NoTag::AllTaken) => return self.despair(),
                 Err(NoTag::NoMemory) => return self.starve(),
             };
-            self.stats.most = self.stats.most.max(self.tags.taken());
+            self.stats.most = self.stats.most.max(self.tags.allocated());
             self.tagless.remove(&mut self.calls, id);
             if let Some(call) = self.calls.get_mut(id) {
                 call.tag = tag;
@@ -67,18 +67,18 @@ impl<P: Protocol, H> Machine<P, H> {
     /// The muxer, if it waits for a tag itself, gets one that is free. Only for the muxer, who is
     /// awake and about to ask: inside `recv` it would have no use of a tag.
     #[cold]
-    pub(super) fn grant_muxer(&mut self, range: Range) {
+    pub(super) fn grant_muxer(&mut self, range: TagRange) {
         let Muxer::Call(id) = self.muxer else { return };
         let Some(call) = self.calls.get_mut(id) else { return };
         if call.state != CallState::TagWait {
             return;
         }
-        match self.tags.take(range, id) {
+        match self.tags.allocate(range, id) {
             Ok(tag) => {
                 call.tag = Some(tag);
                 call.state = CallState::Tagged;
                 self.on_the_way += 1;
-                self.stats.most = self.stats.most.max(self.tags.taken());
+                self.stats.most = self.stats.most.max(self.tags.allocated());
             }
             Err(NoTag::EmptyRange) => call.state = CallState::RangeEmpty,
             Err(NoTag::AllTaken | NoTag::NoMemory) => {}

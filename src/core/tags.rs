@@ -4,40 +4,40 @@
 //! ever taken at once, not the width of the range, which may be all of 0..2^32-1.
 //!
 //! Tags are handed out from the low end upward. One that comes back goes to the end of the queue of
-//! free ones, and is not handed out again before [`REST`] others have come after it there, while the
+//! free ones, and is not handed out again before [`QUARANTINE`] others have come after it there, while the
 //! range has any that were never used, so that a late or repeated reply meets nobody's tag rather than
 //! another call's.
 //!
-//! The range is an argument of every [`take`](Tags::take), because C programs change it under our
+//! The range is an argument of every [`take`](TagPool::allocate), because C programs change it under our
 //! feet: a 9P client narrows it to the one tag NOTAG for its version call and widens it again. So
 //! there are two spans, the one in use and the one before it, which are exchanged for nothing; tags
 //! still taken from a range that is neither are remembered one by one.
 
-use super::strays::Strays;
+use super::tag_map::TagMap;
 
 /// How many other tags come free after a freed one before it is used again, where the range allows.
-pub const REST: usize = 64;
+pub const QUARANTINE: usize = 64;
 
 /// The end of a list of free tags.
 const NONE: u32 = u32::MAX >> 1;
 
 /// The valid tags: `min <= tag < max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
+pub struct TagRange {
     /// The lowest valid tag.
     pub min: u32,
     /// One more than the highest.
     pub max: u32,
 }
 
-impl Range {
+impl TagRange {
     /// Whether there is no valid tag at all.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.max <= self.min
     }
 
-    fn overlaps(self, other: Range) -> bool {
+    fn overlaps(self, other: TagRange) -> bool {
         !self.is_empty() && !other.is_empty() && self.min < other.max && other.min < self.max
     }
 }
@@ -56,23 +56,23 @@ pub enum NoTag {
 #[cfg(test)]
 thread_local! {
     /// There is no memory for more tags: a test's wish.
-    pub static STARVED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    pub static OUT_OF_MEMORY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 /// The tags of one connection, each free or taken by an owner (a number of the user's choice below
 /// 2^31).
 #[derive(Default)]
-pub struct Tags {
+pub struct TagPool {
     now: Span,
     before: Span,
     /// Taken tags of ranges that are neither: where a range was changed and changed again.
-    strays: Strays,
-    taken: u32,
+    map: TagMap,
+    allocated: u32,
 }
 
 /// The part of one range that has been in use.
 struct Span {
-    range: Range,
+    range: TagRange,
     /// What `range.min + i` is, for every tag that was ever handed out.
     entries: Vec<Entry>,
     /// The free ones among them are a queue: the first has been free for longest.
@@ -88,7 +88,7 @@ struct Entry(u32);
 impl Entry {
     const FREE: u32 = 1 << 31;
 
-    fn taken(owner: u32) -> Entry {
+    fn allocated(owner: u32) -> Entry {
         Entry(owner & !Entry::FREE)
     }
 
@@ -108,17 +108,17 @@ impl Entry {
     }
 }
 
-impl Tags {
+impl TagPool {
     /// No tags taken.
     #[must_use]
-    pub fn new() -> Tags {
-        Tags::default()
+    pub fn new() -> TagPool {
+        TagPool::default()
     }
 
     /// How many tags are taken.
     #[must_use]
-    pub fn taken(&self) -> usize {
-        self.taken as usize
+    pub fn allocated(&self) -> usize {
+        self.allocated as usize
     }
 
     /// Takes a free tag of `range` for `owner`.
@@ -126,27 +126,27 @@ impl Tags {
     /// # Errors
     /// Why there is none; nothing has changed then.
     #[inline(always)]
-    pub fn take(&mut self, range: Range, owner: u32) -> Result<u32, NoTag> {
+    pub fn allocate(&mut self, range: TagRange, owner: u32) -> Result<u32, NoTag> {
         debug_assert!(owner < NONE);
         if range != self.now.range {
-            self.turn_to(range)?;
+            self.switch_to(range)?;
         }
         let tag = loop {
-            if self.now.free as usize > REST || self.now.is_used_up() {
+            if self.now.free as usize > QUARANTINE || self.now.is_exhausted() {
                 break self.now.reuse(owner).ok_or(NoTag::AllTaken)?;
             }
-            if !self.now.make_room() {
+            if !self.now.reserve() {
                 break self.now.reuse(owner).ok_or(NoTag::NoMemory)?;
             }
             let fresh = self.now.fresh();
             // Taken already, when the range was another one?
-            let holder = if self.strays.is_empty() { None } else { self.strays.remove(fresh) };
-            self.now.add(holder.unwrap_or(owner));
-            if holder.is_none() {
+            let earlier_owner = if self.map.is_empty() { None } else { self.map.remove(fresh) };
+            self.now.add(earlier_owner.unwrap_or(owner));
+            if earlier_owner.is_none() {
                 break fresh;
             }
         };
-        self.taken += 1;
+        self.allocated += 1;
         Ok(tag)
     }
 
@@ -164,24 +164,21 @@ impl Tags {
     fn owner_elsewhere(&self, tag: u32) -> Option<u32> {
         match self.before.entry(tag) {
             Some(entry) => entry.owner(),
-            None => self.strays.get(tag),
+            None => self.map.get(tag),
         }
     }
 
     /// Gives `tag` back, to the end of the queue. One that nobody has taken is left alone.
     #[inline(always)]
-    pub fn give_back(&mut self, tag: u32) {
-        if self.now.give_back(tag)
-            || self.before.give_back(tag)
-            || self.strays.remove(tag).is_some()
-        {
-            self.taken -= 1;
+    pub fn free(&mut self, tag: u32) {
+        if self.now.free(tag) || self.before.free(tag) || self.map.remove(tag).is_some() {
+            self.allocated -= 1;
         }
     }
 
     /// Makes `range` the one that tags are taken from.
     #[cold]
-    fn turn_to(&mut self, range: Range) -> Result<(), NoTag> {
+    fn switch_to(&mut self, range: TagRange) -> Result<(), NoTag> {
         if range.is_empty() {
             return Err(NoTag::EmptyRange);
         }
@@ -199,23 +196,23 @@ impl Tags {
         // A span is kept beside another only while they share no tag: so each tag has one place.
         let keep_now = !self.now.range.overlaps(range);
         let keep_before = !keep_now && !self.before.range.overlaps(range);
-        let mut stray = 0;
+        let mut moved = 0;
         if !keep_now {
-            stray += self.now.taken();
+            moved += self.now.allocated();
         }
         if !keep_before {
-            stray += self.before.taken();
+            moved += self.before.allocated();
         }
-        if !self.strays.reserve(stray) {
+        if !self.map.reserve(moved) {
             return Err(NoTag::NoMemory);
         }
         if !keep_before {
-            self.before.shed(&mut self.strays);
+            self.before.move_to_map(&mut self.map);
         }
         if keep_now {
             std::mem::swap(&mut self.now, &mut self.before);
         } else {
-            self.now.shed(&mut self.strays);
+            self.now.move_to_map(&mut self.map);
         }
         self.now.range = range;
         Ok(())
@@ -224,7 +221,7 @@ impl Tags {
 
 impl Default for Span {
     fn default() -> Span {
-        let range = Range { min: 0, max: 0 };
+        let range = TagRange { min: 0, max: 0 };
         Span { range, entries: Vec::new(), first: NONE, last: NONE, free: 0 }
     }
 }
@@ -238,7 +235,7 @@ impl Span {
     }
 
     #[inline]
-    fn is_used_up(&self) -> bool {
+    fn is_exhausted(&self) -> bool {
         self.fresh() >= self.range.max
     }
 
@@ -247,43 +244,43 @@ impl Span {
         self.entries.get(tag.wrapping_sub(self.range.min) as usize).copied()
     }
 
-    fn taken(&self) -> usize {
+    fn allocated(&self) -> usize {
         self.entries.len() - self.free as usize
     }
 
     /// Takes the tag that has been free for longest.
     #[inline]
     fn reuse(&mut self, owner: u32) -> Option<u32> {
-        let at = self.first;
-        let entry = self.entries.get_mut(at as usize)?;
+        let index = self.first;
+        let entry = self.entries.get_mut(index as usize)?;
         self.first = entry.next();
-        *entry = Entry::taken(owner);
+        *entry = Entry::allocated(owner);
         self.free -= 1;
-        Some(self.range.min.wrapping_add(at))
+        Some(self.range.min.wrapping_add(index))
     }
 
     #[inline]
-    fn give_back(&mut self, tag: u32) -> bool {
-        let at = tag.wrapping_sub(self.range.min);
-        match self.entries.get_mut(at as usize) {
+    fn free(&mut self, tag: u32) -> bool {
+        let index = tag.wrapping_sub(self.range.min);
+        match self.entries.get_mut(index as usize) {
             Some(entry) if entry.owner().is_some() => *entry = Entry::free(NONE),
             _ => return false,
         }
         if self.free == 0 {
-            self.first = at;
+            self.first = index;
         } else if let Some(last) = self.entries.get_mut(self.last as usize) {
-            *last = Entry::free(at);
+            *last = Entry::free(index);
         }
-        self.last = at;
+        self.last = index;
         self.free += 1;
         true
     }
 
     /// Memory for one more tag; false when there is none.
     #[inline]
-    fn make_room(&mut self) -> bool {
+    fn reserve(&mut self) -> bool {
         #[cfg(test)]
-        if STARVED.get() {
+        if OUT_OF_MEMORY.get() {
             return false;
         }
         self.entries.len() < NONE as usize && self.entries.try_reserve(1).is_ok()
@@ -295,15 +292,15 @@ impl Span {
         debug_assert!(self.entries.len() < self.entries.capacity(), "no room was made");
         // The question keeps code that grows the table, and could fail, out of the library.
         if self.entries.len() < self.entries.capacity() {
-            self.entries.push(Entry::taken(owner));
+            self.entries.push(Entry::allocated(owner));
         }
     }
 
     /// Forgets this span; its taken tags go to `strays`, which has room for them.
-    fn shed(&mut self, strays: &mut Strays) {
+    fn move_to_map(&mut self, map: &mut TagMap) {
         for (i, entry) in self.entries.iter().enumerate() {
             if let Some(owner) = entry.owner() {
-                strays.insert(self.range.min.wrapping_add(i as u32), owner);
+                map.insert(self.range.min.wrapping_add(i as u32), owner);
             }
         }
         let entries = std::mem::take(&mut self.entries);

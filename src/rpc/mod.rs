@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::lock_api;
 
-use crate::core::tags::Range;
+use crate::core::tags::TagRange;
 use crate::core::{Machine, Protocol, Refused, WakeBatch, Wakeup};
 use crate::sched::native::Native;
 use crate::sched::ready_fd::ReadyFd;
@@ -305,9 +305,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// The valid tags, now.
     #[inline]
-    fn range(&self) -> Range {
+    fn range(&self) -> TagRange {
         let std::ops::Range { start: min, end: max } = self.transport.range();
-        Range { min, max }
+        TagRange { min, max }
     }
 
     /// The connection.

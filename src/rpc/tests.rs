@@ -9,7 +9,7 @@ use super::*;
 type Message = (u32, u64);
 
 struct Wire {
-    range: Range,
+    range: TagRange,
     out: Mutex<Sender<Message>>,
     back: Mutex<Receiver<Message>>,
     orphans: Mutex<Vec<Message>>,
@@ -17,7 +17,7 @@ struct Wire {
 
 impl Wire {
     /// A connection to a server that collects `k` requests and answers them backwards, doubled.
-    fn to_server(range: Range, k: usize) -> Wire {
+    fn to_server(range: TagRange, k: usize) -> Wire {
         let (out, requests) = mpsc::channel::<Message>();
         let (replies, back) = mpsc::channel();
         std::thread::spawn(move || {
@@ -112,7 +112,7 @@ impl Transport for Wire {
     }
 }
 
-const WIDE: Range = Range { min: 0, max: 1000 };
+const WIDE: TagRange = TagRange { min: 0, max: 1000 };
 
 fn many_callers(mux: &Mux<Wire>, threads: u64, calls: u64) {
     std::thread::scope(|scope| {
@@ -136,8 +136,8 @@ fn many_threads_each_get_their_own() {
 
 #[test]
 fn few_tags_serve_many_threads() {
-    many_callers(&Mux::new(Wire::to_server(Range { min: 7, max: 8 }, 1)), 8, 200);
-    many_callers(&Mux::new(Wire::to_server(Range { min: 7, max: 10 }, 1)), 16, 200);
+    many_callers(&Mux::new(Wire::to_server(TagRange { min: 7, max: 8 }, 1)), 8, 200);
+    many_callers(&Mux::new(Wire::to_server(TagRange { min: 7, max: 10 }, 1)), 16, 200);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn one_thread_with_many_calls_started() {
 
 #[test]
 fn a_dropped_call_leaves_an_orphan_not_a_mix_up() {
-    let mux = Mux::new(Wire::to_server(Range { min: 0, max: 2 }, 2));
+    let mux = Mux::new(Wire::to_server(TagRange { min: 0, max: 2 }, 2));
     drop(mux.start((0, 100)).expect("a call"));
     assert_eq!(mux.rpc((0, 200)).expect("a reply").1, 400);
     assert_eq!(mux.transport().orphans.lock().unwrap().len(), 0, "it comes behind");
@@ -206,10 +206,10 @@ fn failures_are_their_calls_alone() {
 
 #[test]
 fn no_tag_and_no_range() {
-    let mux = Mux::new(Wire::to_server(Range { min: 0, max: 1 }, 2));
+    let mux = Mux::new(Wire::to_server(TagRange { min: 0, max: 1 }, 2));
     let _held = mux.start((0, 1)).expect("a call");
     assert!(matches!(mux.start((0, 2)), Err(Error::NoTag)));
-    let empty = Mux::new(Wire::to_server(Range { min: 3, max: 3 }, 1));
+    let empty = Mux::new(Wire::to_server(TagRange { min: 3, max: 3 }, 1));
     assert_eq!(empty.rpc((0, 1)), Err(Error::EmptyRange));
 }
 
@@ -320,7 +320,7 @@ fn who_gets_the_tag_of_an_orphan_does_not_wait_until_that_is_disposed_of() {
     let (out, requests) = mpsc::channel();
     let (replies, back) = mpsc::channel();
     let (out, back) = (Mutex::new(out), Mutex::new(back));
-    let range = Range { min: 0, max: 2 };
+    let range = TagRange { min: 0, max: 2 };
     let mux = Mux::new(Wire { range, out, back, orphans: Mutex::default() });
     drop(mux.start((0, 100)).expect("a call"));
     assert_eq!(requests.recv(), Ok((0, 100)));

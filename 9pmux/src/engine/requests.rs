@@ -1,6 +1,6 @@
 //! Requests upstream, by tag. The tags are libmux's; what a tag stands for is here.
 
-use mux::tags::{NoTag, Range, Tags};
+use mux::tags::{NoTag, TagPool, TagRange};
 
 use super::fids::{NONE, Owner};
 use crate::wire::NOTAG;
@@ -68,8 +68,8 @@ impl Request {
 
 /// All that are upstream.
 pub struct Requests {
-    tags: Tags,
-    range: Range,
+    tags: TagPool,
+    range: TagRange,
     /// How many a client's request may find there.
     most: usize,
     /// How many more tags there are.
@@ -82,12 +82,12 @@ impl Requests {
     pub fn new(most: usize) -> Requests {
         let most = most.clamp(1, MOST);
         let kept = most.div_ceil(KEPT);
-        let range = Range { min: 0, max: (most + kept) as u32 };
-        Requests { tags: Tags::new(), range, most, kept, by_tag: Vec::new() }
+        let range = TagRange { min: 0, max: (most + kept) as u32 };
+        Requests { tags: TagPool::new(), range, most, kept, by_tag: Vec::new() }
     }
 
     pub fn taken(&self) -> usize {
-        self.tags.taken()
+        self.tags.allocated()
     }
 
     /// How many tags are kept.
@@ -99,7 +99,7 @@ impl Requests {
     /// the tags that are kept do not count, or who goes could leave so many that nobody else has a turn.
     #[inline]
     pub fn has_tag(&self, clunks: usize) -> bool {
-        self.tags.taken() < self.most + clunks.min(self.kept)
+        self.tags.allocated() < self.most + clunks.min(self.kept)
     }
 
     /// A tag for `request`.
@@ -108,7 +108,7 @@ impl Requests {
     /// There is none.
     #[inline]
     pub fn take(&mut self, request: Request) -> Result<u16, NoTag> {
-        let tag = self.tags.take(self.range, u32::from(request.kind))? as u16;
+        let tag = self.tags.allocate(self.range, u32::from(request.kind))? as u16;
         match self.by_tag.get_mut(tag as usize) {
             Some(place) => *place = request,
             // Tags are handed out from the low end upward.
@@ -132,7 +132,7 @@ impl Requests {
 
     #[inline]
     pub fn give_back(&mut self, tag: u16) {
-        self.tags.give_back(u32::from(tag));
+        self.tags.free(u32::from(tag));
     }
 
     #[cfg(any(test, mux_fuzz))]

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::Refused;
-use crate::core::tags::Range;
+use crate::core::tags::TagRange;
 
 /// A call, or a message sent by hand: its request as well.
 pub type Name = u32;
@@ -179,7 +179,7 @@ impl Model {
         self.open().next().is_some() && self.open().all(held)
     }
 
-    fn free_in(&self, range: Range) -> u64 {
+    fn free_in(&self, range: TagRange) -> u64 {
         let taken = self
             .open()
             .filter(|call| call.tag.is_some_and(|tag| range.min <= tag && tag < range.max));
@@ -187,7 +187,7 @@ impl Model {
     }
 
     /// After each event: what those may be told that wait for a tag.
-    pub fn looks_at_the_tagless(&mut self, range: Range) {
+    pub fn looks_at_the_tagless(&mut self, range: TagRange) {
         let all_held = self.all_held();
         for call in self.calls.iter_mut().filter(|call| call.at == At::Tagless) {
             for (is_so, fate) in [(all_held, Fate::AllHeld), (range.is_empty(), Fate::NoTags)] {
@@ -198,7 +198,7 @@ impl Model {
         }
     }
 
-    pub fn begun(&mut self, kind: Kind, range: Range, tag: Option<u32>) -> Name {
+    pub fn begun(&mut self, kind: Kind, range: TagRange, tag: Option<u32>) -> Name {
         assert!(!self.hung_up, "no call begins after the hang-up");
         assert!(!range.is_empty(), "no call begins without a valid tag");
         let name = self.calls.len() as Name;
@@ -224,7 +224,7 @@ impl Model {
         self.calls.len() as Name - 1
     }
 
-    pub fn refused(&mut self, kind: Kind, range: Range, why: Refused) {
+    pub fn refused(&mut self, kind: Kind, range: TagRange, why: Refused) {
         match why {
             Refused::HungUp => assert!(self.hung_up),
             Refused::EmptyRange => assert!(range.is_empty()),
@@ -237,12 +237,12 @@ impl Model {
     }
 
     /// All of the range are in use, but for those that may have been given to who waits for one.
-    fn no_tag_is_free(&self, range: Range) {
+    fn no_tag_is_free(&self, range: TagRange) {
         let unseen = self.calls.iter().filter(|call| call.at == At::Tagless).count();
         assert!(self.free_in(range) <= unseen as u64, "a tag is free");
     }
 
-    fn takes(&mut self, name: Name, tag: u32, range: Range) {
+    fn takes(&mut self, name: Name, tag: u32, range: TagRange) {
         assert!(range.min <= tag && tag < range.max, "tag {tag} is out of range");
         assert!(self.holds(tag).all(|call| call.doubtful), "tag {tag} is in two hands");
         for call in self.calls.iter_mut().filter(|call| call.tag == Some(tag)) {
@@ -257,7 +257,7 @@ impl Model {
 
     /// A tag that was in use goes to the end of the queue: of those that are free again, the one that
     /// has been for longest comes first, and as long as there are unused ones, 64 others rest with it.
-    fn comes_in_order(&mut self, tag: u32, range: Range) {
+    fn comes_in_order(&mut self, tag: u32, range: TagRange) {
         let since = self.freed.remove(&tag);
         if self.blind || self.range_has_changed {
             return;
@@ -278,12 +278,12 @@ impl Model {
     }
 
     /// One that waited for a tag has it. It may have had it for a while.
-    pub fn tagged(&mut self, name: Name, tag: u32, ranges: &[Range]) {
+    pub fn tagged(&mut self, name: Name, tag: u32, ranges: &[TagRange]) {
         assert_eq!(self.call(name).at, At::Tagless);
         self.call(name).at = At::Tagged;
         let held = self.holds(tag).all(|call| call.doubtful);
         assert!(held, "tag {tag} is in two hands");
-        let valid = |range: &Range| range.min <= tag && tag < range.max;
+        let valid = |range: &TagRange| range.min <= tag && tag < range.max;
         assert!(ranges.iter().any(valid), "tag {tag} was never valid meanwhile");
         self.freed.remove(&tag);
         self.call(name).may.clear();
@@ -524,7 +524,7 @@ impl Model {
     }
 
     /// The owner is told that, and will have control back when it is awake.
-    pub fn is_about_to_be_told(&mut self, name: Name, fate: Fate, range: Range) {
+    pub fn is_about_to_be_told(&mut self, name: Name, fate: Fate, range: TagRange) {
         self.looks_at_the_tagless(range);
         let call = self.call(name);
         assert!(call.may.contains(&fate), "{name} may get {:?}, got {fate:?}", call.may);
@@ -534,7 +534,7 @@ impl Model {
     }
 
     /// The owner has control back, with that.
-    pub fn is_told(&mut self, name: Name, fate: Fate, range: Range) {
+    pub fn is_told(&mut self, name: Name, fate: Fate, range: TagRange) {
         self.looks_at_the_tagless(range);
         let call = self.call(name);
         match (call.at, fate) {

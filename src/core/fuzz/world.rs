@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::bytes::Bytes;
 use super::model::{Fate, Kind, Model, Name, Sleeps, Whose};
-use crate::core::tags::Range;
+use crate::core::tags::TagRange;
 use crate::core::{
     CallId, Finish, Machine, Protocol, Refused, Seat, Step, WakeBatch, Wakeup, Work,
 };
@@ -116,9 +116,9 @@ pub struct World<'a> {
     pub bytes: Bytes<'a>,
     pub machine: Machine<Numbers, u32>,
     pub model: Model,
-    pub range: Range,
+    pub range: TagRange,
     /// All ranges there have been.
-    pub ranges: Vec<Range>,
+    pub ranges: Vec<TagRange>,
     range_is_new: bool,
     pub callers: Vec<Caller>,
     serial: u32,
@@ -149,10 +149,10 @@ impl<'a> World<'a> {
     pub fn new(mut bytes: Bytes<'a>) -> World<'a> {
         let settings = bytes.choice(64);
         let range = match settings & 3 {
-            0 => Range { min: 0, max: 256 },
-            1 => Range { min: 1, max: 2 },
-            2 => Range { min: u32::MAX - 3, max: u32::MAX },
-            _ => Range { min: 0, max: 6 },
+            0 => TagRange { min: 0, max: 256 },
+            1 => TagRange { min: 1, max: 2 },
+            2 => TagRange { min: u32::MAX - 3, max: u32::MAX },
+            _ => TagRange { min: 0, max: 6 },
         };
         let mut machine = Machine::new();
         machine.signal(settings & 32 != 0);
@@ -339,7 +339,7 @@ impl<'a> World<'a> {
     fn changes_range(&mut self) {
         let min = [0, 3, 300, u32::MAX - 6][self.bytes.choice(4)];
         let width = [256, 1, 0, 4][self.bytes.choice(4)];
-        self.range = Range { min, max: min.saturating_add(width) };
+        self.range = TagRange { min, max: min.saturating_add(width) };
         self.ranges.push(self.range);
         self.range_is_new = true;
     }

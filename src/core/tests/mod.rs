@@ -8,7 +8,7 @@ mod sending;
 mod simulation;
 mod tagging;
 
-use super::tags::Range;
+use super::tags::TagRange;
 use super::{Begun, CallId, Finish, Machine, Protocol, Queued, Refused, Seat, Step, Wakeup};
 use super::{WakeBatch, Work};
 
@@ -23,12 +23,12 @@ impl Protocol for Numbers {
     type Watch = u32;
 }
 
-const WIDE: Range = Range { min: 0, max: 256 };
+const WIDE: TagRange = TagRange { min: 0, max: 256 };
 
 /// A machine, and who was woken with what so far. Sleepers are known by their call's number.
 struct Bench {
     machine: Machine<Numbers, u32>,
-    range: Range,
+    range: TagRange,
     woken: Vec<(u32, Wakeup<Numbers>)>,
     arrived: Vec<(u32, u32)>,
     /// Which tasks were told to look.
@@ -44,7 +44,7 @@ const SEND_PROC: u32 = 1_000_002;
 const CLOSER: u32 = 1_000_003;
 
 impl Bench {
-    fn new(range: Range) -> Bench {
+    fn new(range: TagRange) -> Bench {
         Bench {
             machine: Machine::new(),
             range,
@@ -58,7 +58,7 @@ impl Bench {
 
     /// A machine with tags from 0 up.
     fn with_tags(n: u32) -> Bench {
-        Bench::new(Range { min: 0, max: n })
+        Bench::new(TagRange { min: 0, max: n })
     }
 
     /// What a driver does after each event.

@@ -12,7 +12,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::super::tags::STARVED;
+use super::super::tags::OUT_OF_MEMORY;
 use super::*;
 
 /// What a caller is doing. `Asleep` waits to be told; the others are ready to run, but for `Recv`,
@@ -169,7 +169,7 @@ impl World {
         world.room = [usize::MAX, 1, 2][world.random(3)];
         world.ranges = world.random(3) == 0;
         world.scarce = world.random(4) == 0;
-        STARVED.set(false);
+        OUT_OF_MEMORY.set(false);
         world.batches = world.random(2) == 0;
         world.polls = world.random(2) == 0;
         world.mute = world.random(4) == 0;
@@ -663,11 +663,11 @@ impl World {
         let kind = self.callers[at].kind;
         if self.ranges && self.random(10) == 0 {
             let max = [1, 2, 3, 200][self.random(4)];
-            self.bench.range = Range { min: self.random(2) as u32 * 300, max: 0 };
+            self.bench.range = TagRange { min: self.random(2) as u32 * 300, max: 0 };
             self.bench.range.max = self.bench.range.min + max;
         }
         if self.scarce && self.random(5) == 0 {
-            STARVED.set(!STARVED.get());
+            OUT_OF_MEMORY.set(!OUT_OF_MEMORY.get());
         }
         if kind == Kind::ByHand {
             let wait = self.random(3) > 0;

@@ -2,81 +2,81 @@
 
 use std::collections::HashSet;
 
-use super::super::tags::{NoTag, REST, STARVED, Tags};
+use super::super::tags::{NoTag, OUT_OF_MEMORY, QUARANTINE, TagPool};
 use super::*;
 
 #[test]
 fn no_tag_outside_the_range_and_none_twice() {
     // The original's table doubles past maxtag: with 1..255 it hands out 256.
-    let range = Range { min: 1, max: 255 };
-    let mut tags = Tags::new();
+    let range = TagRange { min: 1, max: 255 };
+    let mut tags = TagPool::new();
     let mut seen = HashSet::new();
     for owner in 0..254 {
-        let tag = tags.take(range, owner).unwrap();
+        let tag = tags.allocate(range, owner).unwrap();
         assert!((1..255).contains(&tag), "{tag}");
         assert!(seen.insert(tag), "{tag} twice");
     }
-    assert_eq!(tags.take(range, 999), Err(NoTag::AllTaken));
-    assert_eq!(tags.taken(), 254);
-    tags.give_back(17);
-    assert_eq!(tags.take(range, 999), Ok(17));
+    assert_eq!(tags.allocate(range, 999), Err(NoTag::AllTaken));
+    assert_eq!(tags.allocated(), 254);
+    tags.free(17);
+    assert_eq!(tags.allocate(range, 999), Ok(17));
     assert_eq!(tags.owner(17), Some(999));
 }
 
 #[test]
 fn an_empty_range_is_an_error() {
-    let mut bench = Bench::new(Range { min: 5, max: 5 });
+    let mut bench = Bench::new(TagRange { min: 5, max: 5 });
     assert_eq!(bench.begin(None), Err(Refused::EmptyRange));
-    bench.range = Range { min: 6, max: 5 };
+    bench.range = TagRange { min: 6, max: 5 };
     assert_eq!(bench.begin(Some(1)), Err(Refused::EmptyRange));
     assert_eq!(bench.machine.outstanding(), 0);
 }
 
 #[test]
 fn a_freed_tag_rests() {
-    let mut tags = Tags::new();
-    let first = tags.take(WIDE, 0).unwrap();
-    tags.give_back(first);
-    for n in 0..REST {
-        let tag = tags.take(WIDE, 0).unwrap();
+    let mut tags = TagPool::new();
+    let first = tags.allocate(WIDE, 0).unwrap();
+    tags.free(first);
+    for n in 0..QUARANTINE {
+        let tag = tags.allocate(WIDE, 0).unwrap();
         assert_ne!(tag, first, "after {n} others");
-        tags.give_back(tag);
+        tags.free(tag);
     }
 }
 
 #[test]
 fn memory_follows_use_not_width() {
-    let all = Range { min: 0, max: u32::MAX };
-    let mut tags = Tags::new();
+    let all = TagRange { min: 0, max: u32::MAX };
+    let mut tags = TagPool::new();
     for _ in 0..1_000_000 {
-        let tag = tags.take(all, 1).unwrap();
-        assert!(tag as usize <= REST + 1, "tag {tag} though one was ever taken");
-        tags.give_back(tag);
+        let tag = tags.allocate(all, 1).unwrap();
+        assert!(tag as usize <= QUARANTINE + 1, "tag {tag} though one was ever taken");
+        tags.free(tag);
     }
 }
 
 #[test]
 fn the_highest_range_works() {
-    let top = Range { min: u32::MAX - 2, max: u32::MAX };
-    let mut tags = Tags::new();
-    assert_eq!(tags.take(top, 0), Ok(u32::MAX - 2));
-    assert_eq!(tags.take(top, 1), Ok(u32::MAX - 1));
-    assert_eq!(tags.take(top, 2), Err(NoTag::AllTaken));
+    let top = TagRange { min: u32::MAX - 2, max: u32::MAX };
+    let mut tags = TagPool::new();
+    assert_eq!(tags.allocate(top, 0), Ok(u32::MAX - 2));
+    assert_eq!(tags.allocate(top, 1), Ok(u32::MAX - 1));
+    assert_eq!(tags.allocate(top, 2), Err(NoTag::AllTaken));
 }
 
 #[test]
 fn the_version_call_of_a_9p_client() {
-    let notag = Range { min: 65535, max: 65536 };
-    let mut tags = Tags::new();
-    assert_eq!(tags.take(notag, 1), Ok(65535));
-    tags.give_back(65535);
-    let early = tags.take(WIDE, 2).unwrap();
+    let notag = TagRange { min: 65535, max: 65536 };
+    let mut tags = TagPool::new();
+    assert_eq!(tags.allocate(notag, 1), Ok(65535));
+    tags.free(65535);
+    let early = tags.allocate(WIDE, 2).unwrap();
     // In mid-life, with a call outstanding.
-    assert_eq!(tags.take(notag, 3), Ok(65535));
+    assert_eq!(tags.allocate(notag, 3), Ok(65535));
     assert_eq!(tags.owner(early), Some(2));
-    tags.give_back(65535);
-    assert_ne!(tags.take(WIDE, 4), Ok(early));
-    tags.give_back(early);
+    tags.free(65535);
+    assert_ne!(tags.allocate(WIDE, 4), Ok(early));
+    tags.free(early);
     assert_eq!(tags.owner(early), None);
 }
 
@@ -84,15 +84,15 @@ fn the_version_call_of_a_9p_client() {
 #[test]
 fn ranges_change_with_tags_taken() {
     let ranges = [
-        Range { min: 0, max: 8 },
-        Range { min: 4, max: 12 },
-        Range { min: 65535, max: 65536 },
-        Range { min: 0, max: 3 },
-        Range { min: 0, max: 100 },
-        Range { min: 90, max: 95 },
-        Range { min: 1000, max: 1004 },
+        TagRange { min: 0, max: 8 },
+        TagRange { min: 4, max: 12 },
+        TagRange { min: 65535, max: 65536 },
+        TagRange { min: 0, max: 3 },
+        TagRange { min: 0, max: 100 },
+        TagRange { min: 90, max: 95 },
+        TagRange { min: 1000, max: 1004 },
     ];
-    let mut tags = Tags::new();
+    let mut tags = TagPool::new();
     let mut held: Vec<(u32, u32)> = Vec::new();
     let mut seed = 42_u64;
     let mut random = move |n: usize| {
@@ -103,11 +103,11 @@ fn ranges_change_with_tags_taken() {
         let range = ranges[random(ranges.len())];
         if random(2) == 0 && !held.is_empty() {
             let (tag, _) = held.swap_remove(random(held.len()));
-            tags.give_back(tag);
+            tags.free(tag);
             assert_eq!(tags.owner(tag), None);
         }
         let busy = (range.min..range.max).filter(|t| held.iter().any(|(h, _)| h == t)).count();
-        match tags.take(range, owner) {
+        match tags.allocate(range, owner) {
             Ok(tag) => {
                 assert!((range.min..range.max).contains(&tag), "{tag} of {range:?}");
                 assert!(held.iter().all(|&(h, _)| h != tag), "{tag} twice");
@@ -116,11 +116,11 @@ fn ranges_change_with_tags_taken() {
             Err(NoTag::AllTaken) => assert_eq!(busy as u32, range.max - range.min),
             Err(error) => panic!("{error:?}"),
         }
-        assert_eq!(tags.taken(), held.len());
+        assert_eq!(tags.allocated(), held.len());
         for &(tag, owner) in &held {
             assert_eq!(tags.owner(tag), Some(owner));
         }
-        tags.give_back(5000);
+        tags.free(5000);
     }
 }
 
@@ -176,7 +176,7 @@ fn a_range_that_grows_serves_those_who_wait_first() {
     let (_, _, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap();
     assert_eq!(bench.step(b.id), Step::Sleep);
-    bench.range = Range { min: 0, max: 3 };
+    bench.range = TagRange { min: 0, max: 3 };
     let c = bench.call();
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Tag(1))]);
     assert_eq!(c.tag, Some(2));
@@ -188,7 +188,7 @@ fn a_range_that_becomes_empty_is_an_error_for_those_who_wait() {
     let (a, tag, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap();
     assert_eq!(bench.step(b.id), Step::Sleep);
-    bench.range = Range { min: 1, max: 1 };
+    bench.range = TagRange { min: 1, max: 1 };
     bench.deliver(tag, 1);
     assert_eq!(bench.step(a), Step::Reply(1), "its reply is delivered all the same");
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::EmptyRange)]);
@@ -204,13 +204,13 @@ fn no_memory_for_a_tag_is_an_error_for_those_who_wait_when_nobody_has_one() {
     let c = bench.begin(None).unwrap();
     assert_eq!(bench.step(b.id), Step::Sleep);
     assert_eq!(bench.step(c.id), Step::Sleep);
-    bench.range = Range { min: 100, max: 101 };
-    STARVED.set(true);
+    bench.range = TagRange { min: 100, max: 101 };
+    OUT_OF_MEMORY.set(true);
     bench.deliver(tag, 1);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::NoMemory), (c.id.0, Wakeup::NoMemory)]);
     assert_eq!(bench.step(a), Step::Reply(1), "its reply is delivered all the same");
     assert_eq!(bench.begin(None), Err(Refused::NoMemory));
-    STARVED.set(false);
+    OUT_OF_MEMORY.set(false);
     assert_eq!(bench.call().tag, Some(100));
 }
 
@@ -221,11 +221,11 @@ fn no_memory_for_a_tag_is_an_error_for_the_muxer_too() {
     let b = bench.begin(None).unwrap();
     assert_eq!(bench.sent(holder.id, Ok(())), Step::Pending);
     assert_eq!(bench.step(b.id), Step::Receive);
-    bench.range = Range { min: 100, max: 101 };
-    STARVED.set(true);
+    bench.range = TagRange { min: 100, max: 101 };
+    OUT_OF_MEMORY.set(true);
     bench.deliver(0, 1);
     assert_eq!(bench.step(b.id), Step::NoMemory);
-    STARVED.set(false);
+    OUT_OF_MEMORY.set(false);
     assert!(bench.machine.muxer_is_nobody());
     assert_eq!(bench.can_finish(holder.id, true), Finish::Reply(1));
 }
@@ -239,10 +239,10 @@ fn without_memory_a_tag_that_comes_back_serves() {
     let b = bench.begin(None).unwrap();
     assert_eq!(bench.sent(d, Ok(())), Step::Sleep);
     assert_eq!(bench.step(b.id), Step::Sleep);
-    bench.range = Range { min: 0, max: 9 };
-    STARVED.set(true);
+    bench.range = TagRange { min: 0, max: 9 };
+    OUT_OF_MEMORY.set(true);
     bench.deliver(second, 2);
-    STARVED.set(false);
+    OUT_OF_MEMORY.set(false);
     let woken = bench.woken();
     assert!(woken.contains(&(b.id.0, Wakeup::Tag(second))), "{woken:?}");
     bench.deliver(first, 1);
@@ -255,7 +255,7 @@ fn a_range_that_becomes_empty_is_an_error_for_the_one_who_receives() {
     let (a, tag) = bench.started_call(1);
     let waiting = bench.begin(None).unwrap();
     assert_eq!(bench.step(waiting.id), Step::Receive);
-    bench.range = Range { min: 1, max: 1 };
+    bench.range = TagRange { min: 1, max: 1 };
     bench.deliver(tag, 9);
     assert_eq!(bench.step(waiting.id), Step::NoTags);
     assert_eq!(bench.can_finish(a, true), Finish::Reply(9), "the role was left for others");

@@ -6,13 +6,13 @@
 
 /// Owners by tag.
 #[derive(Default)]
-pub struct Strays {
+pub struct TagMap {
     /// A power of two of them (or none), at least a quarter of them vacant.
-    places: Vec<Option<(u32, u32)>>,
+    slots: Vec<Option<(u32, u32)>>,
     len: usize,
 }
 
-impl Strays {
+impl TagMap {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -22,20 +22,20 @@ impl Strays {
         let Some(wanted) = self.len.checked_add(more) else {
             return false;
         };
-        if wanted <= self.places.len() / 4 * 3 {
+        if wanted <= self.slots.len() / 4 * 3 {
             return true;
         }
         let Some(size) = (wanted / 3 * 4 + 4).checked_next_power_of_two() else {
             return false;
         };
-        let mut places = Vec::new();
-        if places.try_reserve_exact(size).is_err() {
+        let mut slots = Vec::new();
+        if slots.try_reserve_exact(size).is_err() {
             return false;
         }
-        while places.len() < places.capacity() && places.len() < size {
-            places.push(None);
+        while slots.len() < slots.capacity() && slots.len() < size {
+            slots.push(None);
         }
-        let old = std::mem::replace(&mut self.places, places);
+        let old = std::mem::replace(&mut self.slots, slots);
         self.len = 0;
         for (tag, owner) in old.into_iter().flatten() {
             self.insert(tag, owner);
@@ -45,16 +45,16 @@ impl Strays {
 
     /// Adds what was not there; there is room for it.
     pub fn insert(&mut self, tag: u32, owner: u32) {
-        let mut at = self.home(tag);
-        for _ in 0..self.places.len() {
-            if let Some(place) = self.places.get_mut(at) {
-                if place.is_none() {
-                    *place = Some((tag, owner));
+        let mut index = self.home(tag);
+        for _ in 0..self.slots.len() {
+            if let Some(slot) = self.slots.get_mut(index) {
+                if slot.is_none() {
+                    *slot = Some((tag, owner));
                     self.len += 1;
                     return;
                 }
             }
-            at = self.after(at);
+            index = self.next_index(index);
         }
         debug_assert!(false, "no room was reserved");
     }
@@ -66,32 +66,32 @@ impl Strays {
     pub fn remove(&mut self, tag: u32) -> Option<u32> {
         let (mut hole, owner) = self.find(tag)?;
         self.len -= 1;
-        let mut at = hole;
+        let mut index = hole;
         loop {
-            at = self.after(at);
-            let moved = match self.places.get(at) {
+            index = self.next_index(index);
+            let moved = match self.slots.get(index) {
                 Some(&Some((tag, owner))) => {
                     // It may fill the hole if that is not before its home.
                     let home = self.home(tag);
-                    let mask = self.places.len().wrapping_sub(1);
-                    let from_home = at.wrapping_sub(home) & mask;
-                    let from_hole = at.wrapping_sub(hole) & mask;
+                    let mask = self.slots.len().wrapping_sub(1);
+                    let from_home = index.wrapping_sub(home) & mask;
+                    let from_hole = index.wrapping_sub(hole) & mask;
                     (from_home >= from_hole).then_some((tag, owner))
                 }
                 _ => break,
             };
             if moved.is_some() {
                 self.put(hole, moved);
-                hole = at;
+                hole = index;
             }
         }
         self.put(hole, None);
         Some(owner)
     }
 
-    fn put(&mut self, at: usize, what: Option<(u32, u32)>) {
-        if let Some(place) = self.places.get_mut(at) {
-            *place = what;
+    fn put(&mut self, index: usize, what: Option<(u32, u32)>) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            *slot = what;
         }
     }
 
@@ -99,12 +99,12 @@ impl Strays {
         if self.len == 0 {
             return None;
         }
-        let mut at = self.home(tag);
-        while let Some(&Some((found, owner))) = self.places.get(at) {
+        let mut index = self.home(tag);
+        while let Some(&Some((found, owner))) = self.slots.get(index) {
             if found == tag {
-                return Some((at, owner));
+                return Some((index, owner));
             }
-            at = self.after(at);
+            index = self.next_index(index);
         }
         None
     }
@@ -113,22 +113,22 @@ impl Strays {
     /// chooses them.
     fn home(&self, tag: u32) -> usize {
         let spread = u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        spread as usize & self.places.len().wrapping_sub(1)
+        spread as usize & self.slots.len().wrapping_sub(1)
     }
 
-    fn after(&self, at: usize) -> usize {
-        (at + 1) & self.places.len().wrapping_sub(1)
+    fn next_index(&self, index: usize) -> usize {
+        (index + 1) & self.slots.len().wrapping_sub(1)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Strays;
+    use super::TagMap;
     use std::collections::HashMap;
 
     #[test]
     fn agrees_with_the_standard_one() {
-        let mut strays = Strays::default();
+        let mut map = TagMap::default();
         let mut model = HashMap::new();
         let mut seed = 1_u64;
         for step in 0..20_000_u32 {
@@ -137,22 +137,22 @@ mod tests {
                 .wrapping_add(1_442_695_040_888_963_407);
             let tag = (seed >> 33) as u32 % 97;
             if let Some(owner) = model.remove(&tag) {
-                assert_eq!(strays.remove(tag), Some(owner));
+                assert_eq!(map.remove(tag), Some(owner));
             } else {
-                assert!(strays.reserve(1));
-                strays.insert(tag, step);
+                assert!(map.reserve(1));
+                map.insert(tag, step);
                 model.insert(tag, step);
             }
-            assert_eq!(strays.is_empty(), model.is_empty());
+            assert_eq!(map.is_empty(), model.is_empty());
             let probe = (seed >> 40) as u32 % 97;
-            assert_eq!(strays.get(probe), model.get(&probe).copied());
+            assert_eq!(map.get(probe), model.get(&probe).copied());
         }
     }
 
     #[test]
     fn an_empty_one_has_nothing() {
-        let mut strays = Strays::default();
-        assert_eq!(strays.get(3), None);
-        assert_eq!(strays.remove(3), None);
+        let mut map = TagMap::default();
+        assert_eq!(map.get(3), None);
+        assert_eq!(map.remove(3), None);
     }
 }
