@@ -12,7 +12,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// inside `send` or `recv` learns of it when that returns.
     pub fn hang_up(&mut self, range: TagRange) {
         self.hung_up = true;
-        while let Some(id) = self.tagless.pop_front(&mut self.calls) {
+        while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {
             self.queue_wake(id, WakeReason::Done);
         }
         if let Muxer::Call(id) = self.muxer {

@@ -42,7 +42,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         match call.state {
             CallState::TagWait => {
-                self.tagless.remove(&mut self.calls, id.0);
+                self.tag_waiters.remove(&mut self.calls, id.0);
             }
             CallState::Queued => {
                 self.unsent.remove(&mut self.calls, id.0);
@@ -65,7 +65,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 return;
             }
         }
-        self.despair();
+        self.fail_waiters_all_abandoned();
         self.queue_wake(id.0, WakeReason::TimedOut);
     }
 
@@ -109,7 +109,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
         }
         self.stats.errors += 1;
-        self.despair();
+        self.fail_waiters_all_abandoned();
         self.leave(Muxer::Call(id.0));
         Step::TimedOut
     }
@@ -126,7 +126,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.waiting_timed.push_front(&mut self.calls, id.0);
             }
             CallState::TagWait if self.is_useful_reply_due() => {
-                self.tagless.push_front(&mut self.calls, id.0);
+                self.tag_waiters.push_front(&mut self.calls, id.0);
             }
             CallState::Queued | CallState::Sending if self.is_reply_due() => {}
             _ => return self.step(id, range),
@@ -147,7 +147,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         match call.state {
             CallState::AwaitingReply => self.waiting_timed.remove(&mut self.calls, id.0),
-            CallState::TagWait => self.tagless.remove(&mut self.calls, id.0),
+            CallState::TagWait => self.tag_waiters.remove(&mut self.calls, id.0),
             _ => {}
         }
         self.muxer = Muxer::Call(id.0);

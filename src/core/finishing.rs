@@ -103,7 +103,7 @@ impl<P: Protocol, H> Machine<P, H> {
             return reply;
         }
         self.hold(id.0);
-        self.despair();
+        self.fail_waiters_all_abandoned();
         None
     }
 

@@ -19,7 +19,7 @@ pub struct Machine<P: Protocol, H> {
     /// Who is in `send`.
     pub(super) sender: Sender,
     /// Sleeping callers that wait for a tag, first come first served. The muxer may wait for one too.
-    pub(super) tagless: CallList,
+    pub(super) tag_waiters: CallList,
     /// Calls that have a tag and are not sent yet: no reply is to be expected for them.
     pub(super) on_the_way: u32,
     /// Calls with a request to send, first come first served.
@@ -168,7 +168,7 @@ impl<P: Protocol, H> Machine<P, H> {
             calls: CallSlab::new(),
             muxer: Muxer::Nobody,
             sender: Sender::Nobody,
-            tagless: CallList::new(),
+            tag_waiters: CallList::new(),
             on_the_way: 0,
             unsent: CallList::new(),
             helping: CallList::new(),
@@ -216,12 +216,12 @@ impl<P: Protocol, H> Machine<P, H> {
             return Err(Refused::EmptyRange);
         }
         let kind = watch.map_or(Kind::Blocking, Kind::NonBlocking);
-        if !self.tagless.is_empty() {
+        if !self.tag_waiters.is_empty() {
             // Those who wait come first, if a change of range has made tags free for them.
             self.grant_tags(range);
         }
         let place = self.calls.reserve().ok_or(Refused::NoMemory)?;
-        let tag = if self.tagless.is_empty() {
+        let tag = if self.tag_waiters.is_empty() {
             self.tags.allocate(range, place)
         } else {
             Err(NoTag::AllTaken)
@@ -230,7 +230,7 @@ impl<P: Protocol, H> Machine<P, H> {
             Ok(tag) => Some(tag),
             Err(NoTag::EmptyRange) => return Err(Refused::EmptyRange),
             Err(NoTag::NoMemory) => return Err(Refused::NoMemory),
-            Err(NoTag::AllTaken) if watch.is_some() || self.all_held() => {
+            Err(NoTag::AllTaken) if watch.is_some() || self.all_tags_abandoned() => {
                 return Err(Refused::NoTag);
             }
             Err(NoTag::AllTaken) => None,
@@ -350,7 +350,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn off_the_way(&mut self) {
         debug_assert!(self.on_the_way > 0);
         self.on_the_way -= 1;
-        if self.muxer == Muxer::Nobody && !self.tagless.is_empty() {
+        if self.muxer == Muxer::Nobody && !self.tag_waiters.is_empty() {
             self.pass_role();
         }
     }

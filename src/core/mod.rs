@@ -6,7 +6,7 @@
 //! keeps it behind a lock, calls the protocol's functions with that lock released, and gives the
 //! wakes after releasing it.
 //!
-//! A call travels through the files in this order: `machine.rs` (a call begins), `tagless.rs` (it
+//! A call travels through the files in this order: `machine.rs` (a call begins), `tag_waiters.rs` (it
 //! waits for a tag), `sending.rs` (it waits for its turn and is sent), `receiving.rs` (its reply is matched, the
 //! muxer's role moves on, the connection ends), `finishing.rs` (a non-blocking call is collected).
 //! `deadline.rs` is about those that wait no longer than until some time, `wake_queue.rs` about who is told what,
@@ -26,7 +26,7 @@ mod receiving;
 mod sending;
 mod slab;
 mod tag_map;
-mod tagless;
+mod tag_waiters;
 pub mod tags;
 mod wake_queue;
 

@@ -107,9 +107,9 @@ impl<P: Protocol, H> Machine<P, H> {
 
     fn step_aside(&mut self, id: CallId, range: TagRange) -> Step<P> {
         let me = Muxer::Call(id.0);
-        if self.muxer == me && self.tagless.is_empty() {
+        if self.muxer == me && self.tag_waiters.is_empty() {
             // A tag may have come free since it was called to receive.
-            self.grant_muxer(range);
+            self.grant_tag_to_muxer(range);
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
         match call.state {
@@ -128,7 +128,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 Step::Sleep
             }
             CallState::TagWait => {
-                if self.all_held() {
+                if self.all_tags_abandoned() {
                     self.stats.errors += 1;
                     self.calls.free(id.0);
                     self.leave(me);
@@ -150,10 +150,10 @@ impl<P: Protocol, H> Machine<P, H> {
                     return Step::Receive;
                 }
                 if self.muxer == me {
-                    self.tagless.push_front(&mut self.calls, id.0);
+                    self.tag_waiters.push_front(&mut self.calls, id.0);
                     self.leave(me);
                 } else {
-                    self.tagless.push_back(&mut self.calls, id.0);
+                    self.tag_waiters.push_back(&mut self.calls, id.0);
                 }
                 Step::Sleep
             }
@@ -264,9 +264,9 @@ impl<P: Protocol, H> Machine<P, H> {
         if let Some(tag) = tag {
             self.tags.free(tag);
             if self.muxer != Muxer::Call(owner) {
-                self.grant_muxer(range);
+                self.grant_tag_to_muxer(range);
             }
-            if !self.tagless.is_empty() {
+            if !self.tag_waiters.is_empty() {
                 self.grant_tags(range);
             }
         }
@@ -330,7 +330,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
         }
         self.stop_procs();
-        self.grant_muxer(range);
+        self.grant_tag_to_muxer(range);
         self.grant_tags(range);
         if self.muxer == Muxer::Nobody {
             self.pass_role();
@@ -364,7 +364,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if self.muxer == who {
             self.muxer = Muxer::Nobody;
             let alone = self.waiting.is_empty() && self.waiting_timed.is_empty();
-            let alone = alone && self.tagless.is_empty() && self.helping.is_empty();
+            let alone = alone && self.tag_waiters.is_empty() && self.helping.is_empty();
             if !alone || self.receive_proc.is_present() {
                 self.pass_role();
             }
@@ -390,8 +390,9 @@ impl<P: Protocol, H> Machine<P, H> {
             None if !self.is_reply_due() => return,
             None => {
                 let hopes = self.is_useful_reply_due();
-                let tagless = if hopes { self.tagless.pop_front(&mut self.calls) } else { None };
-                match tagless.or_else(|| self.stand_in()) {
+                let tag_waiters =
+                    if hopes { self.tag_waiters.pop_front(&mut self.calls) } else { None };
+                match tag_waiters.or_else(|| self.stand_in()) {
                     Some(id) => id,
                     None => return,
                 }

@@ -384,7 +384,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 if expired_while_sending {
                     self.hold(id.0);
                     self.queue_wake(id.0, WakeReason::TimedOut);
-                    self.despair();
+                    self.fail_waiters_all_abandoned();
                 } else if self.role_is_free(has_deadline) && !self.receive_proc.stays() {
                     // The muxer has gone: somebody has to receive.
                     self.muxer = Muxer::Call(id.0);

@@ -11,7 +11,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn release_tag(&mut self, tag: Option<u32>, range: TagRange) {
         if let Some(tag) = tag {
             self.tags.free(tag);
-            if !self.tagless.is_empty() {
+            if !self.tag_waiters.is_empty() {
                 self.grant_tags(range);
             }
         }
@@ -19,25 +19,25 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Whether every tag that is taken is held for a call that has been given up: then no call that
     /// could free one is left, and the server may never answer the others.
-    pub(super) fn all_held(&self) -> bool {
+    pub(super) fn all_tags_abandoned(&self) -> bool {
         self.held > 0 && self.held as usize == self.tags.allocated()
     }
 
     /// Those asleep who wait for a tag are told, when there is nothing left to wait for.
-    pub(super) fn despair(&mut self) {
-        while self.all_held() {
-            let Some(id) = self.tagless.pop_front(&mut self.calls) else { return };
+    pub(super) fn fail_waiters_all_abandoned(&mut self) {
+        while self.all_tags_abandoned() {
+            let Some(id) = self.tag_waiters.pop_front(&mut self.calls) else { return };
             self.queue_wake(id, WakeReason::AllTagsAbandoned);
         }
     }
 
     /// There is no memory for one more tag. A tag that comes back needs none; where no call is left
     /// whose tag could, those asleep who wait for one are told.
-    fn starve(&mut self) {
+    fn fail_waiters_no_memory(&mut self) {
         if self.tags.allocated() != self.held as usize {
             return;
         }
-        while let Some(id) = self.tagless.pop_front(&mut self.calls) {
+        while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {
             self.queue_wake(id, WakeReason::NoMemory);
         }
     }
@@ -45,16 +45,16 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Gives free tags to those who sleep for one, in the order in which they came.
     #[cold]
     pub(super) fn grant_tags(&mut self, range: TagRange) {
-        while let Some(id) = self.tagless.head() {
+        while let Some(id) = self.tag_waiters.head() {
             let (tag, state, reason) = match self.tags.allocate(range, id) {
                 Ok(tag) => (Some(tag), CallState::Tagged, WakeReason::Tag),
                 Err(NoTag::EmptyRange) => (None, CallState::RangeEmpty, WakeReason::EmptyRange),
                 // The last tag that was not held may have come free, and be none of the range's.
-                Err(NoTag::AllTaken) => return self.despair(),
-                Err(NoTag::NoMemory) => return self.starve(),
+                Err(NoTag::AllTaken) => return self.fail_waiters_all_abandoned(),
+                Err(NoTag::NoMemory) => return self.fail_waiters_no_memory(),
             };
             self.stats.most = self.stats.most.max(self.tags.allocated());
-            self.tagless.remove(&mut self.calls, id);
+            self.tag_waiters.remove(&mut self.calls, id);
             if let Some(call) = self.calls.get_mut(id) {
                 call.tag = tag;
                 call.state = state;
@@ -67,7 +67,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// The muxer, if it waits for a tag itself, gets one that is free. Only for the muxer, who is
     /// awake and about to ask: inside `recv` it would have no use of a tag.
     #[cold]
-    pub(super) fn grant_muxer(&mut self, range: TagRange) {
+    pub(super) fn grant_tag_to_muxer(&mut self, range: TagRange) {
         let Muxer::Call(id) = self.muxer else { return };
         let Some(call) = self.calls.get_mut(id) else { return };
         if call.state != CallState::TagWait {
