@@ -2,7 +2,7 @@
 
 use super::call::{CallState, Kind, Protocol, WakeReason};
 use super::machine::Machine;
-use super::receiving::Muxer;
+use super::receiver::Muxer;
 use super::sending::Sender;
 use super::slab::CallSlab;
 use super::tags::{TagPool, TagRange};
@@ -22,7 +22,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 call.state = CallState::Done;
             }
         }
-        self.end(range);
+        self.handle_disconnect(range);
     }
 
     /// Whether nobody is inside: no caller, no proc, and no one who wakes others. What calls there are
@@ -30,7 +30,7 @@ impl<P: Protocol, H> Machine<P, H> {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.calls.live() == self.finishable
-            && self.muxer == Muxer::Nobody
+            && self.muxer == Muxer::Unassigned
             && self.sender == Sender::Nobody
             && !self.receive_proc.is_present()
             && !self.send_proc.is_present()

@@ -11,7 +11,7 @@
 
 use super::call::{CallId, CallState, Protocol, WakeReason};
 use super::machine::Machine;
-use super::receiving::{Muxer, Step};
+use super::receiver::{Action, Muxer};
 use super::tags::TagRange;
 
 impl<P: Protocol, H> Machine<P, H> {
@@ -55,7 +55,7 @@ impl<P: Protocol, H> Machine<P, H> {
             CallState::Sending => {
                 call.expired_while_sending = true;
                 // It has the time to receive in earnest now.
-                return self.leave(Muxer::Napping(id.0));
+                return self.leave_role(Muxer::Polling(id.0));
             }
             CallState::Free
             | CallState::Tagged
@@ -81,8 +81,8 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The time of an owner has come that is awake and not in `send`: what it does now.
-    pub fn time_out(&mut self, id: CallId, range: TagRange) -> Step<P> {
-        let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+    pub fn time_out(&mut self, id: CallId, range: TagRange) -> Action<P> {
+        let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         match call.state {
             CallState::TagWait => {
                 self.calls.free(id.0);
@@ -91,35 +91,35 @@ impl<P: Protocol, H> Machine<P, H> {
                 call.request = None;
                 self.unsent.remove(&mut self.calls, id.0);
                 let (_, tag) = self.calls.free(id.0);
-                self.leave(Muxer::Call(id.0));
+                self.leave_role(Muxer::Call(id.0));
                 self.release_tag(tag, range);
                 self.off_the_way();
             }
             CallState::AwaitingReply => self.hold(id.0),
             CallState::Sending => {
                 call.expired_while_sending = true;
-                return self.step(id, range);
+                return self.next_action(id, range);
             }
             CallState::Free
             | CallState::Tagged
             | CallState::Done
             | CallState::RangeEmpty
             | CallState::Abandoned => {
-                return self.step(id, range);
+                return self.next_action(id, range);
             }
         }
         self.stats.errors += 1;
         self.fail_waiters_all_abandoned();
-        self.leave(Muxer::Call(id.0));
-        Step::TimedOut
+        self.leave_role(Muxer::Call(id.0));
+        Action::TimedOut
     }
 
     /// An owner that receives has looked, and nothing is there: it naps, or lets another receive.
-    pub fn nap(&mut self, id: CallId, range: TagRange) -> Step<P> {
+    pub fn nap(&mut self, id: CallId, range: TagRange) -> Action<P> {
         if self.muxer != Muxer::Call(id.0) {
-            return self.step(id, range);
+            return self.next_action(id, range);
         }
-        let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+        let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         let state = call.state;
         match state {
             CallState::AwaitingReply if self.waiting.is_empty() => {
@@ -129,19 +129,19 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.tag_waiters.push_front(&mut self.calls, id.0);
             }
             CallState::Queued | CallState::Sending if self.is_reply_due() => {}
-            _ => return self.step(id, range),
+            _ => return self.next_action(id, range),
         }
-        self.muxer = Muxer::Napping(id.0);
+        self.muxer = Muxer::Polling(id.0);
         if self.receive_proc.stays() {
             // It came while this one was looking, and has nothing else to do.
-            self.leave(Muxer::Napping(id.0));
+            self.leave_role(Muxer::Polling(id.0));
         }
-        Step::Sleep
+        Action::Sleep
     }
 
     /// A nap is over: its owner is told to look again, unless another receives by now.
     pub fn nap_ends(&mut self, id: CallId) {
-        if self.muxer != Muxer::Napping(id.0) {
+        if self.muxer != Muxer::Polling(id.0) {
             return;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return };

@@ -2,7 +2,7 @@
 
 use super::call::{CallId, CallState, Protocol};
 use super::machine::Machine;
-use super::receiving::Muxer;
+use super::receiver::Muxer;
 
 /// How a non-blocking call stands.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,15 +26,15 @@ impl<P: Protocol, H> Machine<P, H> {
     /// without blocking.
     pub fn can_finish(&mut self, id: CallId, can_poll: bool) -> Finish<P> {
         match self.finish(id) {
-            Finish::Pending if !self.role_is_free(false) || self.receive_proc.is_present() => {
+            Finish::Pending if !self.can_take_role(false) || self.receive_proc.is_present() => {
                 Finish::Pending
             }
             Finish::Pending if can_poll => {
-                self.muxer = Muxer::Visitor;
+                self.muxer = Muxer::Transient;
                 Finish::Poll
             }
             // A caller with a deadline looks now and then, so it may yet come.
-            Finish::Pending if self.muxer != Muxer::Nobody => Finish::Pending,
+            Finish::Pending if self.muxer != Muxer::Unassigned => Finish::Pending,
             Finish::Pending => {
                 self.stats.errors += 1;
                 self.give_up(id);
@@ -48,7 +48,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// nobody receives any more. False when it should look at once: it is over already, or, for one that
     /// can not (`can_poll`) look for messages, can never finish.
     pub fn looks(&mut self, id: CallId, can_poll: bool) -> bool {
-        if self.muxer == Muxer::Nobody && !self.receive_proc.is_present() && !can_poll {
+        if self.muxer == Muxer::Unassigned && !self.receive_proc.is_present() && !can_poll {
             return false;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return false };
@@ -77,7 +77,7 @@ impl<P: Protocol, H> Machine<P, H> {
         match self.finish(id) {
             Finish::Pending => Finish::Poll,
             over => {
-                self.leave(Muxer::Visitor);
+                self.leave_role(Muxer::Transient);
                 over
             }
         }
@@ -85,7 +85,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// The owner of `id` has looked, and there was nothing, or the connection has ended.
     pub fn poll_ends(&mut self, id: CallId) -> Finish<P> {
-        self.leave(Muxer::Visitor);
+        self.leave_role(Muxer::Transient);
         self.finish(id)
     }
 

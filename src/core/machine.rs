@@ -3,7 +3,7 @@
 
 use super::call::{Call, CallId, CallState, Kind, Protocol};
 use super::list::{CallList, WakeList};
-use super::receiving::Muxer;
+use super::receiver::Muxer;
 use super::sending::Sender;
 use super::slab::CallSlab;
 use super::tags::{NoTag, TagPool, TagRange};
@@ -138,8 +138,8 @@ pub struct Stats {
 pub struct Begun {
     /// Its number.
     pub id: CallId,
-    /// Its tag; a blocking call without one asks [`Machine::step`] what to do, until it is
-    /// [`Step::Tagged`](super::Step).
+    /// Its tag; a blocking call without one asks [`Machine::next_action`] what to do, until it is
+    /// [`Action::Tagged`](super::Action).
     pub tag: Option<u32>,
     /// Whether it has the turn to send already.
     pub turn: bool,
@@ -166,7 +166,7 @@ impl<P: Protocol, H> Machine<P, H> {
         Machine {
             tags: TagPool::new(),
             calls: CallSlab::new(),
-            muxer: Muxer::Nobody,
+            muxer: Muxer::Unassigned,
             sender: Sender::Nobody,
             tag_waiters: CallList::new(),
             on_the_way: 0,
@@ -350,14 +350,14 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn off_the_way(&mut self) {
         debug_assert!(self.on_the_way > 0);
         self.on_the_way -= 1;
-        if self.muxer == Muxer::Nobody && !self.tag_waiters.is_empty() {
-            self.pass_role();
+        if self.muxer == Muxer::Unassigned && !self.tag_waiters.is_empty() {
+            self.hand_over();
         }
     }
 
     #[cfg(test)]
     pub(crate) fn muxer_is_nobody(&self) -> bool {
-        self.muxer == Muxer::Nobody
+        self.muxer == Muxer::Unassigned
     }
 
     #[cfg(test)]

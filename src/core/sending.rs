@@ -15,7 +15,7 @@
 
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, Proc};
-use super::receiving::{Muxer, Step};
+use super::receiver::{Action, Muxer};
 use super::tags::TagRange;
 
 /// How many requests of others a caller sends along with its own.
@@ -100,11 +100,11 @@ impl<P: Protocol, H> Machine<P, H> {
         result: Result<(), P::Failure>,
         began: u32,
         range: TagRange,
-    ) -> Step<P> {
-        let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+    ) -> Action<P> {
+        let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         debug_assert!(self.muxer != Muxer::Call(id.0), "nor who sends");
         let over = call.reply.is_some();
-        let step = match (result, call.kind) {
+        let action = match (result, call.kind) {
             (_, Kind::Blocking) if over => {
                 call.state = CallState::Done;
                 if !self.unsent.is_empty() {
@@ -115,7 +115,7 @@ impl<P: Protocol, H> Machine<P, H> {
             (_, Kind::NonBlocking(_)) if over => {
                 call.state = CallState::Done;
                 self.finishable += 1;
-                Some(Step::Pending)
+                Some(Action::Pending)
             }
             // One of those that it took along may receive, and have to be sent before the turn goes on.
             (Err(failure), Kind::Blocking) if !self.unsent.is_empty() => {
@@ -132,20 +132,20 @@ impl<P: Protocol, H> Machine<P, H> {
                 if !matches!(kind, Kind::Message) {
                     self.off_the_way();
                 }
-                return Step::Failed(failure);
+                return Action::Failed(failure);
             }
             (Ok(()), Kind::Message) => {
                 self.calls.free(id.0);
                 self.pass_turn();
-                return Step::Pending;
+                return Action::Pending;
             }
             _ if began != self.ends || self.hung_up => {
                 self.close(id, range);
-                Some(Step::Ended)
+                Some(Action::Ended)
             }
             (Ok(()), Kind::NonBlocking(_)) => {
                 call.state = CallState::AwaitingReply;
-                Some(Step::Pending)
+                Some(Action::Pending)
             }
             (Ok(()), Kind::Blocking) => {
                 call.state = CallState::AwaitingReply;
@@ -157,11 +157,11 @@ impl<P: Protocol, H> Machine<P, H> {
             }
         };
         self.pass_turn();
-        let step = step.unwrap_or_else(|| self.step(id, range));
+        let action = action.unwrap_or_else(|| self.next_action(id, range));
         if !over {
             self.off_the_way();
         }
-        step
+        action
     }
 
     /// Call `id` has sent the request of `other`, with `result`; that was one of [`HELP`] for which
@@ -174,27 +174,27 @@ impl<P: Protocol, H> Machine<P, H> {
         result: Result<(), P::Failure>,
         began: u32,
         range: TagRange,
-    ) -> Step<P> {
+    ) -> Action<P> {
         self.proc_sent(other, result, began, range);
         self.help(id, willing, range)
     }
 
     /// Call `id` is sent, and has the turn still: it sends for another, or goes on.
     #[cold]
-    fn help(&mut self, id: CallId, willing: bool, range: TagRange) -> Step<P> {
+    fn help(&mut self, id: CallId, willing: bool, range: TagRange) -> Action<P> {
         if let Some((other, request)) = self.take_unsent(id, willing) {
-            return Step::Help(other, request);
+            return Action::ProxySend(other, request);
         }
         self.pass_turn();
-        self.step(id, range)
+        self.next_action(id, range)
     }
 
     fn take_unsent(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
         // One that receives while it waits for its turn can not be handed it.
         let waits = |call: &mut Call<P, H>| call.state == CallState::Queued;
         let muxer = match self.muxer {
-            Muxer::Nobody => return None,
-            Muxer::Call(muxer) | Muxer::Napping(muxer)
+            Muxer::Unassigned => return None,
+            Muxer::Call(muxer) | Muxer::Polling(muxer)
                 if self.calls.get_mut(muxer).is_some_and(waits) =>
             {
                 Some(muxer)
@@ -223,7 +223,9 @@ impl<P: Protocol, H> Machine<P, H> {
     /// The next request that whoever has the turn may send together with its own, on behalf of a caller
     /// that sleeps on: under the same conditions as when it helps, so it is not left alone with them.
     pub fn take_along(&mut self) -> Option<(CallId, P::Request)> {
-        if self.muxer == Muxer::Nobody || (self.send_proc.stays() && self.sender != Sender::Proc) {
+        if self.muxer == Muxer::Unassigned
+            || (self.send_proc.stays() && self.sender != Sender::Proc)
+        {
             return None;
         }
         let first = self.unsent.head()?;
@@ -385,7 +387,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     self.hold(id.0);
                     self.queue_wake(id.0, WakeReason::TimedOut);
                     self.fail_waiters_all_abandoned();
-                } else if self.role_is_free(has_deadline) && !self.receive_proc.stays() {
+                } else if self.can_take_role(has_deadline) && !self.receive_proc.stays() {
                     // The muxer has gone: somebody has to receive.
                     self.muxer = Muxer::Call(id.0);
                     self.queue_wake(id.0, WakeReason::Receive);

@@ -131,7 +131,7 @@ mod tests {
         let mut map = TagMap::default();
         let mut model = HashMap::new();
         let mut seed = 1_u64;
-        for step in 0..20_000_u32 {
+        for action in 0..20_000_u32 {
             seed = seed
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
@@ -140,8 +140,8 @@ mod tests {
                 assert_eq!(map.remove(tag), Some(owner));
             } else {
                 assert!(map.reserve(1));
-                map.insert(tag, step);
-                model.insert(tag, step);
+                map.insert(tag, action);
+                model.insert(tag, action);
             }
             assert_eq!(map.is_empty(), model.is_empty());
             let probe = (seed >> 40) as u32 % 97;

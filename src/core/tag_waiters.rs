@@ -3,7 +3,7 @@
 
 use super::call::{CallState, Protocol, WakeReason};
 use super::machine::Machine;
-use super::receiving::Muxer;
+use super::receiver::Muxer;
 use super::tags::{NoTag, TagRange};
 
 impl<P: Protocol, H> Machine<P, H> {

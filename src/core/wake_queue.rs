@@ -7,7 +7,7 @@
 use super::call::{CallId, CallState, Kind, Protocol, WakeBatch, Wakeup};
 use super::call::{WAKE_BATCH, WakeReason};
 use super::machine::Machine;
-use super::receiving::Muxer;
+use super::receiver::Muxer;
 
 impl<P: Protocol, H> Machine<P, H> {
     /// A sleeping owner can be woken with `wake`. For use straight after the method that told it
@@ -137,7 +137,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             self.wake_queue.push_back(&mut self.calls, id);
             // One that looks for messages now and then, and has something else to do now.
-            self.leave(Muxer::Napping(id));
+            self.leave_role(Muxer::Polling(id));
         }
     }
 

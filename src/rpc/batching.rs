@@ -78,7 +78,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let range = self.range();
         for (tag, reply) in tags.into_iter().zip(batch.drain()) {
             let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
-            if let Some(orphan) = state.deliver(tag, reply, range, arrived) {
+            if let Some(orphan) = state.handle_message(tag, reply, range, arrived) {
                 let _ = orphans.push(orphan);
             }
         }

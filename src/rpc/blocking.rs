@@ -3,7 +3,7 @@
 //! A caller is in one place at a time: getting a tag, getting the turn to send, in `send`, in `recv`
 //! for all, or asleep. Wherever it sleeps, what it is told says where it goes on.
 
-use crate::core::{Begun, CallId, HELP, Queued, Refused, Step, Wakeup};
+use crate::core::{Action, Begun, CallId, HELP, Queued, Refused, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
@@ -22,14 +22,18 @@ pub(super) enum Turn<T: Transport> {
 #[inline]
 fn outcome<T: Transport>(over: Waited<T>) -> Result<T::Reply, Error<T::Failure>> {
     match over {
-        Waited::Step(Step::Reply(reply)) | Waited::Wakeup(Wakeup::Reply(reply)) => Ok(reply),
-        Waited::Step(Step::Failed(failure)) | Waited::Wakeup(Wakeup::Failed(failure)) => {
+        Waited::Action(Action::Reply(reply)) | Waited::Wakeup(Wakeup::Reply(reply)) => Ok(reply),
+        Waited::Action(Action::Failed(failure)) | Waited::Wakeup(Wakeup::Failed(failure)) => {
             Err(Error::Failed(failure))
         }
-        Waited::Step(Step::NoTags) | Waited::Wakeup(Wakeup::EmptyRange) => Err(Error::EmptyRange),
-        Waited::Step(Step::AllHeld) | Waited::Wakeup(Wakeup::AllTagsAbandoned) => Err(Error::NoTag),
-        Waited::Step(Step::NoMemory) | Waited::Wakeup(Wakeup::NoMemory) => Err(Error::NoMemory),
-        Waited::Step(Step::TimedOut) | Waited::Wakeup(Wakeup::TimedOut) => Err(Error::TimedOut),
+        Waited::Action(Action::EmptyRange) | Waited::Wakeup(Wakeup::EmptyRange) => {
+            Err(Error::EmptyRange)
+        }
+        Waited::Action(Action::AllTagsAbandoned) | Waited::Wakeup(Wakeup::AllTagsAbandoned) => {
+            Err(Error::NoTag)
+        }
+        Waited::Action(Action::NoMemory) | Waited::Wakeup(Wakeup::NoMemory) => Err(Error::NoMemory),
+        Waited::Action(Action::TimedOut) | Waited::Wakeup(Wakeup::TimedOut) => Err(Error::TimedOut),
         _ => Err(Error::Ended),
     }
 }
@@ -86,13 +90,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let (result, began) = self.send(request, true);
         let mut state = self.state.lock();
         let mut step = state.sent(id, result, began, self.range());
-        if let Step::Help(..) = step {
+        if let Action::ProxySend(..) = step {
             (state, step) = self.help(state, id, step);
         }
         if deadline != NEVER {
             return outcome(self.wait(state, id, step, deadline));
         }
-        if let Step::Sleep = step {
+        if let Action::Sleep = step {
             let told = self.sleep(state, |core, wake| core.set_asleep(id, wake));
             return match told {
                 Wakeup::Receive => self.takes_over(id),
@@ -101,8 +105,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         self.release(state);
         match step {
-            Step::Receive => self.receive_until_over(id),
-            over => outcome(Waited::Step(over)),
+            Action::Receive => self.receive_until_over(id),
+            over => outcome(Waited::Action(over)),
         }
     }
 
@@ -155,10 +159,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         &'a self,
         mut state: State<'a, T, S>,
         id: CallId,
-        mut step: Step<Over<T>>,
-    ) -> Locked<'a, T, S, Step<Over<T>>> {
+        mut step: Action<Over<T>>,
+    ) -> Locked<'a, T, S, Action<Over<T>>> {
         let mut helped = 0;
-        while let Step::Help(other, request) = step {
+        while let Action::ProxySend(other, request) = step {
             self.release(state);
             let (result, began) = self.send(request, true);
             helped += 1;
@@ -203,9 +207,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         id: CallId,
         deadline: u64,
     ) -> Result<u32, Error<T::Failure>> {
-        let step = state.step(id, self.range());
+        let step = state.next_action(id, self.range());
         match self.wait(state, id, step, deadline) {
-            Waited::Step(Step::Tagged(tag)) | Waited::Wakeup(Wakeup::Tag(tag)) => Ok(tag),
+            Waited::Action(Action::Tagged(tag)) | Waited::Wakeup(Wakeup::Tag(tag)) => Ok(tag),
             over => match outcome(over) {
                 Err(error) => Err(error),
                 // Without a tag there is no reply.
@@ -225,10 +229,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
             Queued::HungUp => {
                 self.release(state);
-                Turn::Elsewhere(Waited::Step(Step::Ended))
+                Turn::Elsewhere(Waited::Action(Action::Ended))
             }
-            Queued::Sleep => match self.wait(state, id, Step::Sleep, deadline) {
-                Waited::Step(Step::Turn(request)) | Waited::Wakeup(Wakeup::Turn(request)) => {
+            Queued::Sleep => match self.wait(state, id, Action::Sleep, deadline) {
+                Waited::Action(Action::Turn(request)) | Waited::Wakeup(Wakeup::Turn(request)) => {
                     Turn::Mine(request)
                 }
                 waited => Turn::Elsewhere(waited),
@@ -239,11 +243,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// The muxer's role has come to this caller, whose call may be over by now.
     fn takes_over(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
         let mut state = self.state.lock();
-        let step = state.step(id, self.range());
+        let step = state.next_action(id, self.range());
         self.release(state);
         match step {
-            Step::Receive => self.receive_until_over(id),
-            over => outcome(Waited::Step(over)),
+            Action::Receive => self.receive_until_over(id),
+            over => outcome(Waited::Action(over)),
         }
     }
 
@@ -252,12 +256,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     fn receive_until_over(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
         loop {
             let mut state = self.receive();
-            let step = state.step(id, self.range());
+            let step = state.next_action(id, self.range());
             self.release(state);
             match step {
-                Step::Receive => {}
-                Step::Reply(reply) => return Ok(reply),
-                over => return outcome(Waited::Step(over)),
+                Action::Receive => {}
+                Action::Reply(reply) => return Ok(reply),
+                over => return outcome(Waited::Action(over)),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Messages by hand: one sent or received outside any call, in turn with the calls.
 
-use crate::core::{Seat, Step, Wakeup};
+use crate::core::{Action, ReceiverGrant, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 
@@ -41,15 +41,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let step = state.sent(id, result, began, self.range());
         self.release(state);
         match step {
-            Step::Failed(failure) => Err(Error::Failed(failure)),
+            Action::Failed(failure) => Err(Error::Failed(failure)),
             _ => Ok(()),
         }
     }
 
     /// Takes what messages there are to their calls, without waiting, unless somebody receives.
     pub(super) fn look(&self) {
-        let seat = self.state.lock().receive_message(false);
-        let Ok((id, Seat::Receive)) = seat else { return };
+        let seat = self.state.lock().begin_receive(false);
+        let Ok((id, ReceiverGrant::Granted)) = seat else { return };
         let mut looks = 0;
         let mut state = loop {
             match self.transport.try_recv() {
@@ -66,7 +66,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 Polled::Ended => break self.end(),
             }
         };
-        state.received_message(id);
+        state.end_receive(id);
         self.release(state);
     }
 
@@ -78,16 +78,18 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// look without waiting, [`Error::NoMemory`].
     pub fn receive_message(&self, wait: bool) -> Result<Option<T::Reply>, Error<T::Failure>> {
         let mut state = self.state.lock();
-        let (id, seat) = state.receive_message(wait)?;
+        let (id, seat) = state.begin_receive(wait)?;
         match seat {
-            Seat::Receive => self.release(state),
-            Seat::Stop => return Err(Error::Busy),
-            Seat::Sleep if !wait => return Ok(None),
-            Seat::Sleep => match self.sleep(state, |core, wake| core.set_asleep(id, wake)) {
-                Wakeup::Receive => {}
-                Wakeup::Busy => return Err(Error::Busy),
-                _ => return Err(Error::Ended),
-            },
+            ReceiverGrant::Granted => self.release(state),
+            ReceiverGrant::Denied => return Err(Error::Busy),
+            ReceiverGrant::Wait if !wait => return Ok(None),
+            ReceiverGrant::Wait => {
+                match self.sleep(state, |core, wake| core.set_asleep(id, wake)) {
+                    Wakeup::Receive => {}
+                    Wakeup::Busy => return Err(Error::Busy),
+                    _ => return Err(Error::Ended),
+                }
+            }
         }
         let can = wait || self.transport.can_try();
         let polled = match wait {
@@ -97,7 +99,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         };
         let ended = matches!(polled, Polled::Ended) && can;
         let mut state = if ended { self.end() } else { self.state.lock() };
-        state.received_message(id);
+        state.end_receive(id);
         self.release(state);
         match polled {
             Polled::Message(reply) => Ok(Some(reply)),

@@ -483,7 +483,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut state = self.state.lock();
         let range = self.range();
         let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
-        match state.deliver(tag, reply, range, arrived) {
+        match state.handle_message(tag, reply, range, arrived) {
             None => state,
             Some(orphan) => {
                 // Its tag may be another's now, who need not wait for what the program does with it.
@@ -510,7 +510,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// The connection has ended. The state is locked on return.
     fn end(&self) -> State<'_, T, S> {
         let mut state = self.state.lock();
-        state.end(self.range());
+        state.handle_disconnect(self.range());
         self.ends.store(state.ends(), Ordering::Release);
         state
     }

@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::core::{CallId, Finish, Step, Wakeup};
+use crate::core::{Action, CallId, Finish, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 use crate::sched::native::Native;
@@ -80,8 +80,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let step = state.sent(id, result, began, self.range());
         self.release(state);
         match step {
-            Step::Failed(failure) => Err(Error::Failed(failure)),
-            Step::Ended => Err(Error::Ended),
+            Action::Failed(failure) => Err(Error::Failed(failure)),
+            Action::Ended => Err(Error::Ended),
             _ => Ok(id),
         }
     }

@@ -5,7 +5,7 @@
 //! started while calls are going on. At the end of the connection the receive proc tells the send
 //! proc, and the Mux works on as if there had been none.
 
-use crate::core::{Seat, Wakeup, Work};
+use crate::core::{ReceiverGrant, Wakeup, Work};
 use crate::sched::Sched;
 use crate::sched::native::Native;
 
@@ -74,7 +74,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// calls [`procs_failed`](Mux::procs_failed).
     pub(crate) fn receive_proc_starts(&self) -> bool {
         let mut state = self.state.lock();
-        let first = state.receive_proc_starts();
+        let first = state.request_receive_proc();
         self.release(state);
         first
     }
@@ -88,20 +88,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     pub(crate) fn receive_proc_runs(&self) {
         let mut state = self.state.lock();
         loop {
-            match state.receive_proc_seat() {
-                Seat::Receive => {
+            match state.next_receive_proc_grant() {
+                ReceiverGrant::Granted => {
                     self.release(state);
                     state = self.receive();
                 }
-                Seat::Sleep => {
+                ReceiverGrant::Wait => {
                     let Wakeup::Work =
-                        self.sleep(state, |core, wake| core.receive_proc_sleeps(wake))
+                        self.sleep(state, |core, wake| core.set_receive_proc_asleep(wake))
                     else {
                         return;
                     };
                     state = self.state.lock();
                 }
-                Seat::Stop => return self.release(state),
+                ReceiverGrant::Denied => return self.release(state),
             }
         }
     }

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::core::{CallId, Step, Wakeup};
+use crate::core::{Action, CallId, Wakeup};
 use crate::sched::clock::{self, NEVER};
 use crate::sched::{Sched, sleep_until};
 
@@ -20,7 +20,7 @@ const NAPS: (u64, u64) = (50_000, 5_000_000);
 /// What has ended a wait.
 pub(super) enum Waited<T: Transport> {
     /// The machine says it to one that is awake.
-    Step(Step<Over<T>>),
+    Action(Action<Over<T>>),
     /// Another has.
     Wakeup(Wakeup<Over<T>>),
 }
@@ -96,7 +96,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         &'a self,
         mut state: State<'a, T, S>,
         id: CallId,
-        mut step: Step<Over<T>>,
+        mut step: Action<Over<T>>,
         deadline: u64,
     ) -> Waited<T> {
         let timed = deadline != NEVER;
@@ -104,21 +104,21 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut nap = NAPS.0;
         loop {
             match step {
-                Step::Sleep => match self.sleep_for(state, id, deadline, None) {
+                Action::Sleep => match self.sleep_for(state, id, deadline, None) {
                     Wakeup::Receive => state = self.state.lock(),
                     told => return Waited::Wakeup(told),
                 },
-                Step::Receive if timed && !stays && clock::now() >= deadline => {
+                Action::Receive if timed && !stays && clock::now() >= deadline => {
                     // If it has to stay all the same, it may as well receive.
                     stays = true;
                     step = state.time_out(id, self.range());
                     continue;
                 }
-                Step::Receive if !timed || !self.transport.can_try() => {
+                Action::Receive if !timed || !self.transport.can_try() => {
                     self.release(state);
                     state = self.receive();
                 }
-                Step::Receive => {
+                Action::Receive => {
                     self.release(state);
                     match self.transport.try_recv() {
                         Polled::Message(reply) => {
@@ -129,7 +129,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                         Polled::Nothing => {
                             state = self.state.lock();
                             step = state.nap(id, self.range());
-                            let Step::Sleep = step else { continue };
+                            let Action::Sleep = step else { continue };
                             match self.sleep_for(state, id, deadline, Some(nap)) {
                                 Wakeup::Receive => state = self.state.lock(),
                                 told => return Waited::Wakeup(told),
@@ -140,11 +140,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 }
                 over => {
                     self.release(state);
-                    return Waited::Step(over);
+                    return Waited::Action(over);
                 }
             }
             stays = false;
-            step = state.step(id, self.range());
+            step = state.next_action(id, self.range());
         }
     }
 

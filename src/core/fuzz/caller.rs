@@ -3,7 +3,7 @@
 use super::model::{Fate, Kind, Whose};
 use super::world::Numbers;
 use super::world::{Caller, Doing, What, Wire, World};
-use crate::core::{Begun, CallId, Finish, HELP, Queued, Refused, Seat, Step, Wakeup};
+use crate::core::{Action, Begun, CallId, Finish, HELP, Queued, ReceiverGrant, Refused, Wakeup};
 
 impl World<'_> {
     /// Goes on with what it is doing, if it can.
@@ -39,9 +39,9 @@ impl World<'_> {
     }
 
     /// The machine's answer, and with it the way on. Sleepers are named before the lock goes.
-    fn steps(&mut self, at: usize, step: Step<Numbers>) {
+    fn steps(&mut self, at: usize, step: Action<Numbers>) {
         let Caller { id, serial, name, timed, what, .. } = self.callers[at];
-        if step == Step::Sleep {
+        if step == Action::Sleep {
             self.machine.set_asleep(id, serial);
             self.me(at).expired = false;
             self.me(at).doing = Doing::Asleep;
@@ -51,18 +51,18 @@ impl World<'_> {
             return self.is_over(at, fate);
         }
         match step {
-            Step::Tagged(tag) => {
+            Action::Tagged(tag) => {
                 let since = self.callers[at].since;
                 self.model.tagged(name, tag, &self.ranges[since..]);
                 self.me(at).doing = Doing::Tag(false);
             }
-            Step::Turn(request) => {
+            Action::Turn(request) => {
                 assert_eq!(request, name);
                 return self.has_turn(at);
             }
-            Step::Receive if timed => self.me(at).doing = Doing::Look,
-            Step::Receive => self.me(at).doing = Doing::Recv,
-            Step::Help(other, request) => {
+            Action::Receive if timed => self.me(at).doing = Doing::Look,
+            Action::Receive => self.me(at).doing = Doing::Recv,
+            Action::ProxySend(other, request) => {
                 self.gathers();
                 self.me(at).helped += 1;
                 let batch = self.takes_to_send((other, request), true, true);
@@ -71,10 +71,10 @@ impl World<'_> {
                 return;
             }
             // A message by hand has been sent.
-            Step::Pending if what == What::Call(Kind::Message) => {
+            Action::Pending if what == What::Call(Kind::Message) => {
                 return self.is_over(at, Fate::Sent);
             }
-            Step::Pending => self.me(at).doing = Doing::Started,
+            Action::Pending => self.me(at).doing = Doing::Started,
             _ => unreachable!(),
         }
         self.gathers();
@@ -99,7 +99,7 @@ impl World<'_> {
 
     fn asks(&mut self, at: usize) {
         self.me(at).stays = false;
-        let step = self.machine.step(self.callers[at].id, self.range);
+        let step = self.machine.next_action(self.callers[at].id, self.range);
         self.steps(at, step);
     }
 
@@ -119,12 +119,12 @@ impl World<'_> {
             What::ByHand => {
                 let waits = self.bytes.choice(3) != 2;
                 let serial = self.callers[at].serial;
-                let doing = match self.machine.receive_message(waits) {
-                    Ok((id, Seat::Receive)) => {
+                let doing = match self.machine.begin_receive(waits) {
+                    Ok((id, ReceiverGrant::Granted)) => {
                         self.me(at).id = id;
                         Doing::ByHand(waits)
                     }
-                    Ok((id, Seat::Sleep)) if waits => {
+                    Ok((id, ReceiverGrant::Wait)) if waits => {
                         self.me(at).id = id;
                         self.machine.set_asleep(id, serial);
                         Doing::Asleep
@@ -168,12 +168,12 @@ impl World<'_> {
                     self.machine.limit(id);
                 }
                 let step = match tag {
-                    None => Some(self.machine.step(id, self.range)),
+                    None => Some(self.machine.next_action(id, self.range)),
                     Some(_) => None,
                 };
                 self.me(at).doing = Doing::Tag(turn);
                 // Others that are told now have got their tags before this one asked for its own.
-                if let Some(Step::Sleep) = step {
+                if let Some(Action::Sleep) = step {
                     self.machine.set_asleep(id, self.callers[at].serial);
                     self.me(at).doing = Doing::Asleep;
                 }
@@ -183,7 +183,7 @@ impl World<'_> {
                     self.model.turn(next);
                 }
                 match step {
-                    Some(Step::Sleep) | None => {}
+                    Some(Action::Sleep) | None => {}
                     Some(step) => self.steps(at, step),
                 }
             }
@@ -194,8 +194,8 @@ impl World<'_> {
     fn looks_for_a_tag(&mut self, at: usize, has_role: bool) {
         let What::Call(kind) = self.callers[at].what else { unreachable!() };
         if !has_role {
-            match self.machine.receive_message(false) {
-                Ok((id, Seat::Receive)) => {
+            match self.machine.begin_receive(false) {
+                Ok((id, ReceiverGrant::Granted)) => {
                     self.me(at).id = id;
                     self.me(at).doing = Doing::Refused(true);
                 }
@@ -209,7 +209,7 @@ impl World<'_> {
         let (_, ended) = if self.wire.is_empty() { (false, true) } else { self.receives(false) };
         if ended {
             let id = self.callers[at].id;
-            self.machine.received_message(id);
+            self.machine.end_receive(id);
             self.me(at).doing = Doing::Refused(false);
             self.gathers();
             self.machine.lingers_not();
@@ -332,7 +332,7 @@ impl World<'_> {
             return;
         }
         let step = self.machine.nap(id, self.range);
-        let sleeps = step == Step::Sleep;
+        let sleeps = step == Action::Sleep;
         self.me(at).naps = sleeps;
         self.steps(at, step);
     }
@@ -520,7 +520,7 @@ impl World<'_> {
             }
         }
         let id: CallId = self.callers[at].id;
-        self.machine.received_message(id);
+        self.machine.end_receive(id);
         self.me(at).doing = Doing::Done;
         self.gathers();
     }

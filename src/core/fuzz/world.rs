@@ -7,7 +7,7 @@ use super::bytes::Bytes;
 use super::model::{Fate, Kind, Model, Name, Sleeps, Whose};
 use crate::core::tags::TagRange;
 use crate::core::{
-    CallId, Finish, Machine, Protocol, Refused, Seat, Step, WakeBatch, Wakeup, Work,
+    Action, CallId, Finish, Machine, Protocol, ReceiverGrant, Refused, WakeBatch, Wakeup, Work,
 };
 
 /// Requests are names, replies and failures are numbers, each used once.
@@ -451,7 +451,7 @@ impl<'a> World<'a> {
         let whose = self.model.whose(tag, self.due == 0);
         let mut arrived = None;
         let note = |watch: Name, reply: &u32| arrived = Some((watch, *reply));
-        let orphan = self.machine.deliver(tag, message, self.range, note);
+        let orphan = self.machine.handle_message(tag, message, self.range, note);
         match (whose, orphan) {
             (Whose::Calls(name) | Whose::Either(name), None) => {
                 let watches = self.model.call(name).kind == Kind::NonBlocking;
@@ -471,7 +471,7 @@ impl<'a> World<'a> {
     pub fn connection_ends(&mut self) {
         let asleep = self.sleepers();
         self.model.ended(self.due == 0, |name| asleep.contains(&name));
-        self.machine.end(self.range);
+        self.machine.handle_disconnect(self.range);
         assert_eq!(self.machine.ends(), self.model.ends);
     }
 
@@ -495,7 +495,7 @@ impl<'a> World<'a> {
                 return self.gathers();
             }
         }
-        if self.machine.receive_proc_starts() {
+        if self.machine.request_receive_proc() {
             assert_eq!(self.receive_proc, Proc::Absent);
             self.gathers();
             self.receive_proc = Proc::Ready;
@@ -558,13 +558,13 @@ impl<'a> World<'a> {
     }
 
     fn receive_proc_asks(&mut self) {
-        self.receive_proc = match self.machine.receive_proc_seat() {
-            Seat::Receive => Proc::Busy,
-            Seat::Sleep => {
-                self.machine.receive_proc_sleeps(RECEIVE_PROC);
+        self.receive_proc = match self.machine.next_receive_proc_grant() {
+            ReceiverGrant::Granted => Proc::Busy,
+            ReceiverGrant::Wait => {
+                self.machine.set_receive_proc_asleep(RECEIVE_PROC);
                 Proc::Asleep
             }
-            Seat::Stop => Proc::Absent,
+            ReceiverGrant::Denied => Proc::Absent,
         };
         self.gathers();
     }
@@ -719,15 +719,15 @@ impl<'a> World<'a> {
     }
 
     /// A step that ends a call, as the model names it.
-    pub fn fate_of(step: &Step<Numbers>) -> Option<Fate> {
+    pub fn fate_of(step: &Action<Numbers>) -> Option<Fate> {
         Some(match *step {
-            Step::Reply(reply) => Fate::Reply(reply),
-            Step::Ended => Fate::Ended,
-            Step::Failed(failure) => Fate::Failed(failure),
-            Step::NoTags => Fate::NoTags,
-            Step::AllHeld => Fate::AllHeld,
-            Step::NoMemory => panic!("there is memory"),
-            Step::TimedOut => Fate::TimedOut,
+            Action::Reply(reply) => Fate::Reply(reply),
+            Action::Ended => Fate::Ended,
+            Action::Failed(failure) => Fate::Failed(failure),
+            Action::EmptyRange => Fate::NoTags,
+            Action::AllTagsAbandoned => Fate::AllHeld,
+            Action::NoMemory => panic!("there is memory"),
+            Action::TimedOut => Fate::TimedOut,
             _ => return None,
         })
     }

@@ -6,16 +6,16 @@ use super::*;
 fn a_late_sleeper_is_told_and_its_tag_is_held_until_the_reply_comes() {
     let mut bench = Bench::with_tags(2);
     let (a, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     let (b, tag, step) = bench.timed_call();
-    assert_eq!(step, Step::Sleep);
+    assert_eq!(step, Action::Sleep);
     bench.expire(b);
     assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
     assert_eq!(bench.machine.outstanding(), 2, "the server may answer yet");
     assert_eq!(bench.begin(Some(0)), Err(Refused::NoTag));
     assert_eq!(bench.deliver(tag, 7), Some(7), "an orphan");
     assert_eq!(bench.machine.outstanding(), 1);
-    assert_eq!(bench.step(a), Step::Receive);
+    assert_eq!(bench.step(a), Action::Receive);
 }
 
 #[test]
@@ -24,14 +24,14 @@ fn the_reply_of_a_late_call_can_come_before_its_owner_is_told() {
     bench.waiting_call();
     let (b, tag, _) = bench.timed_call();
     bench.machine.expire(b, WIDE);
-    assert_eq!(bench.machine.deliver(Some(tag), 7, WIDE, |_, _| ()), Some(7), "an orphan");
+    assert_eq!(bench.machine.handle_message(Some(tag), 7, WIDE, |_, _| ()), Some(7), "an orphan");
     let (c, _, _) = bench.timed_call();
     assert_ne!(b, c, "its number is in use until it is told");
     bench.gather();
     assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
     let (d, tag, _) = bench.timed_call();
     bench.machine.expire(d, WIDE);
-    bench.machine.end(WIDE);
+    bench.machine.handle_disconnect(WIDE);
     bench.gather();
     assert_eq!(bench.woken()[0], (d.0, Wakeup::TimedOut));
     assert_eq!(bench.deliver(tag, 8), Some(8));
@@ -46,7 +46,7 @@ fn the_number_of_one_with_a_clock_is_its_own_until_it_has_woken() {
     bench.deliver(tag, 7);
     assert_eq!(bench.woken(), [(a.0, Wakeup::Reply(7))]);
     let (b, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Sleep);
+    assert_eq!(step, Action::Sleep);
     assert_ne!(a, b);
     bench.expire(a);
     assert_eq!(bench.woken(), []);
@@ -90,7 +90,7 @@ fn one_with_a_deadline_does_not_send_for_others() {
     bench.machine.limit(a);
     let b = bench.call();
     assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
-    assert_eq!(bench.sent(a, Ok(())), Step::Sleep);
+    assert_eq!(bench.sent(a, Ok(())), Action::Sleep);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
 }
 
@@ -98,9 +98,9 @@ fn one_with_a_deadline_does_not_send_for_others() {
 fn who_waits_for_a_tag_does_not_wait_in_recv_for_what_may_never_come() {
     let mut bench = Bench::with_tags(1);
     let (a, _, _) = bench.timed_call();
-    assert_eq!(bench.nap(a), Step::Sleep);
+    assert_eq!(bench.nap(a), Action::Sleep);
     let b = bench.begin(None).unwrap().id;
-    assert_eq!(bench.step(b), Step::Sleep, "the other looks for both");
+    assert_eq!(bench.step(b), Action::Sleep, "the other looks for both");
     bench.expire(a);
     assert_eq!(bench.woken(), [(b.0, Wakeup::AllTagsAbandoned), (a.0, Wakeup::TimedOut)]);
     let mut bench = Bench::with_tags(2);
@@ -108,8 +108,8 @@ fn who_waits_for_a_tag_does_not_wait_in_recv_for_what_may_never_come() {
     bench.machine.give_up(a);
     let (b, _) = bench.sent_call();
     let c = bench.begin(None).unwrap().id;
-    assert_eq!(bench.step(c), Step::Sleep, "one tag is held, the other on its way");
-    assert_eq!(bench.sent(b, Err(3)), Step::Failed(3));
+    assert_eq!(bench.step(c), Action::Sleep, "one tag is held, the other on its way");
+    assert_eq!(bench.sent(b, Err(3)), Action::Failed(3));
     assert_eq!(bench.woken(), [(c.0, Wakeup::Tag(1))]);
 }
 
@@ -117,12 +117,12 @@ fn who_waits_for_a_tag_does_not_wait_in_recv_for_what_may_never_come() {
 fn a_late_muxer_passes_the_role_on() {
     let mut bench = Bench::new(WIDE);
     let (a, _, step) = bench.timed_call();
-    assert_eq!(step, Step::Receive, "there is nobody else");
+    assert_eq!(step, Action::Receive, "there is nobody else");
     let (b, _, _) = bench.timed_call();
     let (c, _, _) = bench.timed_call();
-    assert_eq!(bench.time_out(a), Step::TimedOut);
+    assert_eq!(bench.time_out(a), Action::TimedOut);
     assert_eq!(bench.woken(), [(c.0, Wakeup::Receive)]);
-    assert_eq!(bench.time_out(c), Step::TimedOut);
+    assert_eq!(bench.time_out(c), Action::TimedOut);
     assert_eq!(bench.woken(), [(b.0, Wakeup::Receive)]);
     assert_eq!(bench.machine.stats().errors, 2);
 }
@@ -131,11 +131,11 @@ fn a_late_muxer_passes_the_role_on() {
 fn one_without_a_deadline_receives_rather_than_one_with() {
     let mut bench = Bench::new(WIDE);
     let (a, _, step) = bench.timed_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     let (b, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Sleep, "a is in recv");
+    assert_eq!(step, Action::Sleep, "a is in recv");
     bench.timed_call();
-    assert_eq!(bench.step(a), Step::Sleep, "after the next message it gives the role away");
+    assert_eq!(bench.step(a), Action::Sleep, "after the next message it gives the role away");
     assert_eq!(bench.woken(), [(b.0, Wakeup::Receive)]);
 }
 
@@ -143,37 +143,37 @@ fn one_without_a_deadline_receives_rather_than_one_with() {
 fn one_that_naps_gives_the_role_to_whoever_can_receive_properly() {
     let mut bench = Bench::new(WIDE);
     let (a, tag, _) = bench.timed_call();
-    assert_eq!(bench.nap(a), Step::Sleep);
+    assert_eq!(bench.nap(a), Action::Sleep);
     let (_, _, step) = bench.timed_call();
-    assert_eq!(step, Step::Sleep, "it could do no better");
+    assert_eq!(step, Action::Sleep, "it could do no better");
     let (c, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     bench.machine.nap_ends(a);
     bench.gather();
     assert_eq!(bench.woken(), [], "and sleeps until it is told");
     bench.deliver(tag, 7);
     assert_eq!(bench.woken(), [(a.0, Wakeup::Reply(7))]);
-    assert_eq!(bench.step(c), Step::Receive);
+    assert_eq!(bench.step(c), Action::Receive);
 }
 
 #[test]
 fn a_nap_ends_with_the_role() {
     let mut bench = Bench::new(WIDE);
     let (a, tag, _) = bench.timed_call();
-    assert_eq!(bench.nap(a), Step::Sleep);
+    assert_eq!(bench.nap(a), Action::Sleep);
     bench.machine.nap_ends(a);
     bench.gather();
     assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)]);
-    assert_eq!(bench.step(a), Step::Receive);
+    assert_eq!(bench.step(a), Action::Receive);
     bench.deliver(tag, 7);
-    assert_eq!(bench.nap(a), Step::Reply(7));
+    assert_eq!(bench.nap(a), Action::Reply(7));
 }
 
 #[test]
 fn one_that_is_late_in_its_nap_passes_the_role_on() {
     let mut bench = Bench::new(WIDE);
     let (a, _, _) = bench.timed_call();
-    assert_eq!(bench.nap(a), Step::Sleep);
+    assert_eq!(bench.nap(a), Action::Sleep);
     let (b, _, _) = bench.timed_call();
     bench.expire(a);
     assert_eq!(bench.woken(), [(a.0, Wakeup::TimedOut), (b.0, Wakeup::Receive)]);
@@ -183,7 +183,7 @@ fn one_that_is_late_in_its_nap_passes_the_role_on() {
 fn a_non_blocking_call_looks_itself_while_another_naps() {
     let mut bench = Bench::new(WIDE);
     let (a, _, _) = bench.timed_call();
-    assert_eq!(bench.nap(a), Step::Sleep);
+    assert_eq!(bench.nap(a), Action::Sleep);
     let (b, tag) = bench.started_call(1);
     assert_eq!(bench.can_finish(b, false), Finish::Pending, "the other will look again");
     assert_eq!(bench.can_finish(b, true), Finish::Poll);
@@ -201,10 +201,10 @@ fn a_request_in_the_queue_is_taken_back_and_leaves_no_tag_behind() {
     bench.machine.limit(b.id);
     assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
     let c = bench.begin(None).unwrap();
-    assert_eq!(bench.step(c.id), Step::Sleep, "no tag");
+    assert_eq!(bench.step(c.id), Action::Sleep, "no tag");
     bench.expire(b.id);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::TimedOut), (c.id.0, Wakeup::Tag(b.tag.unwrap()))]);
-    assert_eq!(bench.sent(a, Ok(())), Step::Receive);
+    assert_eq!(bench.sent(a, Ok(())), Action::Receive);
     assert_eq!(bench.woken(), [], "nothing is left in the queue");
 }
 
@@ -237,11 +237,11 @@ fn one_that_waits_for_a_tag_leaves_without() {
     let (a, tag, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap().id;
     bench.machine.limit(b);
-    assert_eq!(bench.step(b), Step::Sleep);
+    assert_eq!(bench.step(b), Action::Sleep);
     bench.expire(b);
     assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
     bench.deliver(tag, 7);
-    assert_eq!(bench.step(a), Step::Reply(7));
+    assert_eq!(bench.step(a), Action::Reply(7));
     assert_eq!(bench.woken(), []);
     assert_eq!(bench.machine.outstanding(), 0);
 }
@@ -250,10 +250,10 @@ fn one_that_waits_for_a_tag_leaves_without() {
 fn when_every_tag_is_held_by_late_calls_there_is_nothing_to_wait_for() {
     let mut bench = Bench::with_tags(1);
     let (a, _, step) = bench.timed_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     let b = bench.begin(None).unwrap().id;
-    assert_eq!(bench.step(b), Step::Sleep);
-    assert_eq!(bench.time_out(a), Step::TimedOut);
+    assert_eq!(bench.step(b), Action::Sleep);
+    assert_eq!(bench.time_out(a), Action::TimedOut);
     assert_eq!(bench.woken(), [(b.0, Wakeup::AllTagsAbandoned)]);
     assert_eq!(bench.begin(None), Err(Refused::NoTag));
 }
@@ -263,12 +263,12 @@ fn when_every_tag_is_held_by_late_calls_there_is_nothing_to_wait_for() {
 fn who_would_nap_leaves_the_role_to_a_receive_proc() {
     let mut bench = Bench::new(WIDE);
     let (id, tag, step) = bench.timed_call();
-    assert_eq!(step, Step::Receive);
-    assert!(bench.machine.receive_proc_starts());
-    assert_eq!(bench.receive_proc_seat(), Seat::Sleep);
-    assert_eq!(bench.nap(id), Step::Sleep);
+    assert_eq!(step, Action::Receive);
+    assert!(bench.machine.request_receive_proc());
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Wait);
+    assert_eq!(bench.nap(id), Action::Sleep);
     assert_eq!(bench.woken(), [(RECEIVE_PROC, Wakeup::Work)]);
-    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     // Its nap is over, and another receives.
     bench.machine.nap_ends(id);
     bench.gather();

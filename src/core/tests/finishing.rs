@@ -6,7 +6,7 @@ use super::*;
 fn a_task_looks_when_its_reply_is_there() {
     let mut bench = Bench::new(WIDE);
     let (_, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     let (b, tag) = bench.started_call(1);
     let (c, _) = bench.started_call(2);
     assert_eq!(bench.can_finish(b, true), Finish::Pending);
@@ -31,7 +31,7 @@ fn tasks_look_when_nobody_receives_any_more() {
     let (c, _) = bench.started_call(2);
     assert!(bench.machine.looks(b, true) && bench.machine.looks(c, true));
     bench.deliver(tag, 7);
-    assert_eq!(bench.step(a), Step::Reply(7));
+    assert_eq!(bench.step(a), Action::Reply(7));
     assert_eq!(std::mem::take(&mut bench.looked), [b, c]);
     assert!(!bench.machine.looks(b, false), "it was too late for that: it looks at once");
     assert_eq!(bench.can_finish(b, false), Finish::Never);
@@ -49,7 +49,7 @@ fn a_task_that_gives_up_is_not_told() {
     let (c, tag) = bench.started_call(2);
     assert!(bench.machine.looks(b, true) && bench.machine.looks(c, true));
     bench.machine.give_up(b);
-    assert_eq!(bench.machine.deliver(Some(tag), 7, WIDE, |_, _| ()), None);
+    assert_eq!(bench.machine.handle_message(Some(tag), 7, WIDE, |_, _| ()), None);
     assert_eq!(bench.machine.give_up(c), Some(7), "before it could be told");
     bench.end();
     assert_eq!(bench.looked, []);
@@ -59,7 +59,7 @@ fn a_task_that_gives_up_is_not_told() {
 fn pending_while_somebody_else_receives() {
     let mut bench = Bench::new(WIDE);
     let (muxer, tag, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     let (a, tag_a) = bench.started_call(5);
     // The original answers "finished, no reply" here.
     assert_eq!(bench.can_finish(a, true), Finish::Pending);
@@ -67,7 +67,7 @@ fn pending_while_somebody_else_receives() {
     assert_eq!(bench.arrived, [(5, 9)]);
     assert_eq!(bench.can_finish(a, true), Finish::Reply(9));
     bench.deliver(tag, 1);
-    assert_eq!(bench.step(muxer), Step::Reply(1));
+    assert_eq!(bench.step(muxer), Action::Reply(1));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn looking_takes_what_is_there_for_whomever_it_is() {
     let (b, tag_b) = bench.started_call(2);
     assert_eq!(bench.can_finish(a, true), Finish::Poll);
     let (c, tag_c, step) = bench.waiting_call();
-    assert_eq!(step, Step::Sleep, "the role is being used to look");
+    assert_eq!(step, Action::Sleep, "the role is being used to look");
     bench.deliver(tag_b, 2);
     assert_eq!(bench.machine.polled(a), Finish::Poll);
     bench.deliver(tag_c, 3);
@@ -95,7 +95,7 @@ fn one_that_looks_gives_the_role_to_a_sleeper() {
     let (a, _) = bench.started_call(1);
     assert_eq!(bench.can_finish(a, true), Finish::Poll);
     let (b, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Sleep);
+    assert_eq!(step, Action::Sleep);
     assert_eq!(bench.poll_ends(a), Finish::Pending);
     assert_eq!(bench.woken(), [(b.0, Wakeup::Receive)]);
     assert_eq!(bench.can_finish(a, true), Finish::Pending);
@@ -121,12 +121,12 @@ fn one_that_can_never_finish_says_so_and_its_tag_is_held() {
     assert_eq!(bench.can_finish(a, false), Finish::Never);
     assert_eq!(bench.machine.outstanding(), 1, "its reply may come yet");
     let (b, tag_b, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     assert_ne!(tag_b, tag_a);
     assert_eq!(bench.deliver(tag_a, 9), Some(9), "an orphan now");
     assert_eq!(bench.machine.outstanding(), 1);
     bench.deliver(tag_b, 1);
-    assert_eq!(bench.step(b), Step::Reply(1));
+    assert_eq!(bench.step(b), Action::Reply(1));
 }
 
 #[test]
@@ -150,10 +150,10 @@ fn giving_up_an_answered_call_hands_the_reply_out() {
 #[test]
 fn under_a_receive_proc_nobody_looks() {
     let mut bench = Bench::new(WIDE);
-    bench.machine.receive_proc_starts();
+    bench.machine.request_receive_proc();
     let (a, tag_a) = bench.started_call(1);
     assert_eq!(bench.can_finish(a, true), Finish::Pending, "the proc is on its way");
-    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     assert_eq!(bench.can_finish(a, true), Finish::Pending);
     bench.deliver(tag_a, 3);
     assert_eq!(bench.can_finish(a, true), Finish::Reply(3));
@@ -165,9 +165,9 @@ fn when_all_tags_are_held_there_is_nothing_to_wait_for() {
     let (a, tag_a) = bench.started_call(1);
     let (b, _) = bench.started_call(2);
     let muxer = bench.begin(None).unwrap().id;
-    assert_eq!(bench.step(muxer), Step::Receive);
+    assert_eq!(bench.step(muxer), Action::Receive);
     let waiting = bench.begin(None).unwrap().id;
-    assert_eq!(bench.step(waiting), Step::Sleep);
+    assert_eq!(bench.step(waiting), Action::Sleep);
     bench.machine.give_up(a);
     bench.gather();
     assert_eq!(bench.woken(), [], "b's reply may free a tag");
@@ -177,7 +177,7 @@ fn when_all_tags_are_held_there_is_nothing_to_wait_for() {
     assert_eq!(bench.begin(None), Err(Refused::NoTag));
     // The one that receives gets the tag of a reply that comes after all.
     assert_eq!(bench.deliver(tag_a, 9), Some(9));
-    assert_eq!(bench.step(muxer), Step::Tagged(tag_a));
+    assert_eq!(bench.step(muxer), Action::Tagged(tag_a));
 }
 
 #[test]

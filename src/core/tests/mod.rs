@@ -9,7 +9,9 @@ mod simulation;
 mod tagging;
 
 use super::tags::TagRange;
-use super::{Begun, CallId, Finish, Machine, Protocol, Queued, Refused, Seat, Step, Wakeup};
+use super::{
+    Action, Begun, CallId, Finish, Machine, Protocol, Queued, ReceiverGrant, Refused, Wakeup,
+};
 use super::{WakeBatch, Work};
 
 /// Requests and replies are numbers, failures too; a watch is a number that `arrived` pushes.
@@ -115,14 +117,14 @@ impl Bench {
         (begun.id, begun.tag.unwrap())
     }
 
-    fn sent(&mut self, id: CallId, result: Result<(), i32>) -> Step<Numbers> {
+    fn sent(&mut self, id: CallId, result: Result<(), i32>) -> Action<Numbers> {
         self.sent_since(id, result, self.machine.ends())
     }
 
     /// As `sent`, for a send that began when the connection had ended that often.
-    fn sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) -> Step<Numbers> {
+    fn sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) -> Action<Numbers> {
         let step = self.machine.sent(id, result, began, self.range);
-        if step == Step::Sleep {
+        if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
         self.gather();
@@ -130,7 +132,7 @@ impl Bench {
     }
 
     /// A blocking call that is sent, and receives or sleeps as it is told.
-    fn waiting_call(&mut self) -> (CallId, u32, Step<Numbers>) {
+    fn waiting_call(&mut self) -> (CallId, u32, Action<Numbers>) {
         let (id, tag) = self.sent_call();
         let step = self.sent(id, Ok(()));
         (id, tag, step)
@@ -140,15 +142,15 @@ impl Bench {
     fn started_call(&mut self, watch: u32) -> (CallId, u32) {
         let begun = self.begin(Some(watch)).expect("a call");
         assert!(begun.turn, "the turn");
-        assert_eq!(self.sent(begun.id, Ok(())), Step::Pending);
+        assert_eq!(self.sent(begun.id, Ok(())), Action::Pending);
         (begun.id, begun.tag.unwrap())
     }
 
     /// `id` has sent for `other`, and is willing to go on.
-    fn helped(&mut self, id: CallId, other: CallId, result: Result<(), i32>) -> Step<Numbers> {
+    fn helped(&mut self, id: CallId, other: CallId, result: Result<(), i32>) -> Action<Numbers> {
         let began = self.machine.ends();
         let step = self.machine.helped(id, true, other, result, began, self.range);
-        if step == Step::Sleep {
+        if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
         self.gather();
@@ -167,15 +169,15 @@ impl Bench {
     /// A message arrives; answers it if it is an orphan.
     fn deliver(&mut self, tag: u32, reply: u32) -> Option<u32> {
         let Bench { machine, arrived, range, .. } = self;
-        let orphan =
-            machine.deliver(Some(tag), reply, *range, |watch, &reply| arrived.push((watch, reply)));
+        let orphan = machine
+            .handle_message(Some(tag), reply, *range, |watch, &reply| arrived.push((watch, reply)));
         self.gather();
         orphan
     }
 
-    fn step(&mut self, id: CallId) -> Step<Numbers> {
-        let step = self.machine.step(id, self.range);
-        if step == Step::Sleep {
+    fn step(&mut self, id: CallId) -> Action<Numbers> {
+        let step = self.machine.next_action(id, self.range);
+        if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
         self.gather();
@@ -183,7 +185,7 @@ impl Bench {
     }
 
     /// A blocking call with a deadline that is sent, and receives or sleeps as it is told.
-    fn timed_call(&mut self) -> (CallId, u32, Step<Numbers>) {
+    fn timed_call(&mut self) -> (CallId, u32, Action<Numbers>) {
         let (id, tag) = self.sent_call();
         self.machine.limit(id);
         let step = self.sent(id, Ok(()));
@@ -197,18 +199,18 @@ impl Bench {
     }
 
     /// The time of one that is awake has come.
-    fn time_out(&mut self, id: CallId) -> Step<Numbers> {
+    fn time_out(&mut self, id: CallId) -> Action<Numbers> {
         let step = self.machine.time_out(id, self.range);
-        if step == Step::Sleep {
+        if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
         self.gather();
         step
     }
 
-    fn nap(&mut self, id: CallId) -> Step<Numbers> {
+    fn nap(&mut self, id: CallId) -> Action<Numbers> {
         let step = self.machine.nap(id, self.range);
-        if step == Step::Sleep {
+        if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
         self.gather();
@@ -216,7 +218,7 @@ impl Bench {
     }
 
     fn end(&mut self) {
-        self.machine.end(self.range);
+        self.machine.handle_disconnect(self.range);
         self.gather();
     }
 
@@ -232,10 +234,10 @@ impl Bench {
         finish
     }
 
-    fn receive_proc_seat(&mut self) -> Seat {
-        let seat = self.machine.receive_proc_seat();
-        if seat == Seat::Sleep {
-            self.machine.receive_proc_sleeps(RECEIVE_PROC);
+    fn receive_proc_seat(&mut self) -> ReceiverGrant {
+        let seat = self.machine.next_receive_proc_grant();
+        if seat == ReceiverGrant::Wait {
+            self.machine.set_receive_proc_asleep(RECEIVE_PROC);
         }
         self.gather();
         seat

@@ -6,9 +6,9 @@ use super::*;
 fn a_lone_caller_receives_for_itself() {
     let mut bench = Bench::new(WIDE);
     let (id, tag, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     assert_eq!(bench.deliver(tag, 7), None);
-    assert_eq!(bench.step(id), Step::Reply(7));
+    assert_eq!(bench.step(id), Action::Reply(7));
     assert_eq!(bench.woken(), []);
     assert_eq!(bench.machine.outstanding(), 0);
 }
@@ -17,18 +17,18 @@ fn a_lone_caller_receives_for_itself() {
 fn replies_out_of_order_go_to_their_calls() {
     let mut bench = Bench::new(WIDE);
     let (a, tag_a, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     let (b, tag_b, step) = bench.waiting_call();
-    assert_eq!(step, Step::Sleep);
+    assert_eq!(step, Action::Sleep);
     let (c, tag_c, step) = bench.waiting_call();
-    assert_eq!(step, Step::Sleep);
+    assert_eq!(step, Action::Sleep);
     assert_eq!(bench.deliver(tag_c, 3), None);
-    assert_eq!(bench.step(a), Step::Receive);
+    assert_eq!(bench.step(a), Action::Receive);
     assert_eq!(bench.deliver(tag_b, 2), None);
-    assert_eq!(bench.step(a), Step::Receive);
+    assert_eq!(bench.step(a), Action::Receive);
     assert_eq!(bench.woken(), [(c.0, Wakeup::Reply(3)), (b.0, Wakeup::Reply(2))]);
     assert_eq!(bench.deliver(tag_a, 1), None);
-    assert_eq!(bench.step(a), Step::Reply(1));
+    assert_eq!(bench.step(a), Action::Reply(1));
     assert_eq!(bench.woken(), []);
 }
 
@@ -39,7 +39,7 @@ fn the_role_goes_to_the_last_that_went_to_sleep() {
     let (_, _, _) = bench.waiting_call();
     let (c, _, _) = bench.waiting_call();
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.step(a), Step::Reply(1));
+    assert_eq!(bench.step(a), Action::Reply(1));
     assert_eq!(bench.woken(), [(c.0, Wakeup::Receive)]);
     assert_eq!(bench.machine.stats().handovers, 1);
 }
@@ -51,12 +51,12 @@ fn the_role_never_goes_to_a_caller_in_send() {
     let (a, tag_a, _) = bench.waiting_call();
     let (b, tag_b) = bench.sent_call(); // b stays in send
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.step(a), Step::Reply(1));
+    assert_eq!(bench.step(a), Action::Reply(1));
     assert_eq!(bench.woken(), [], "nobody can receive now");
     // When its send returns it takes the role itself.
-    assert_eq!(bench.sent(b, Ok(())), Step::Receive);
+    assert_eq!(bench.sent(b, Ok(())), Action::Receive);
     bench.deliver(tag_b, 2);
-    assert_eq!(bench.step(b), Step::Reply(2));
+    assert_eq!(bench.step(b), Action::Reply(2));
 }
 
 #[test]
@@ -65,22 +65,22 @@ fn the_role_never_goes_to_a_non_blocking_call() {
     let (a, tag_a, _) = bench.waiting_call();
     bench.started_call(1);
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.step(a), Step::Reply(1));
+    assert_eq!(bench.step(a), Action::Reply(1));
     assert_eq!(bench.woken(), []);
     let (_, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive, "the role was free");
+    assert_eq!(step, Action::Receive, "the role was free");
 }
 
 #[test]
 fn a_reply_before_its_send_has_returned_counts() {
     let mut bench = Bench::new(WIDE);
     let (a, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     let (b, tag_b) = bench.sent_call();
     assert_eq!(bench.deliver(tag_b, 2), None);
-    assert_eq!(bench.step(a), Step::Receive);
+    assert_eq!(bench.step(a), Action::Receive);
     assert_eq!(bench.woken(), [], "b is in send");
-    assert_eq!(bench.sent(b, Ok(())), Step::Reply(2));
+    assert_eq!(bench.sent(b, Ok(())), Action::Reply(2));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_reply_before_its_send_has_failed_counts() {
     bench.waiting_call();
     let (b, tag_b) = bench.sent_call();
     assert_eq!(bench.deliver(tag_b, 2), None);
-    assert_eq!(bench.sent(b, Err(5)), Step::Reply(2));
+    assert_eq!(bench.sent(b, Err(5)), Action::Reply(2));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_second_reply_before_its_send_has_returned_is_an_orphan() {
     let (b, tag_b) = bench.sent_call();
     assert_eq!(bench.deliver(tag_b, 2), None);
     assert_eq!(bench.deliver(tag_b, 3), Some(3));
-    assert_eq!(bench.sent(b, Ok(())), Step::Reply(2));
+    assert_eq!(bench.sent(b, Ok(())), Action::Reply(2));
 }
 
 #[test]
@@ -108,10 +108,10 @@ fn what_matches_nobody_is_an_orphan_and_locks_nothing_up() {
     let (a, tag_a, _) = bench.waiting_call();
     assert_eq!(bench.deliver(99, 1), Some(1));
     assert_eq!(bench.deliver(u32::MAX, 2), Some(2));
-    assert_eq!(bench.machine.deliver(None, 3, WIDE, |_, _| ()), Some(3));
-    assert_eq!(bench.step(a), Step::Receive);
+    assert_eq!(bench.machine.handle_message(None, 3, WIDE, |_, _| ()), Some(3));
+    assert_eq!(bench.step(a), Action::Receive);
     bench.deliver(tag_a, 4);
-    assert_eq!(bench.step(a), Step::Reply(4));
+    assert_eq!(bench.step(a), Action::Reply(4));
     assert_eq!(bench.deliver(tag_a, 5), Some(5), "twice");
     assert_eq!(bench.machine.stats().orphans, 4);
 }
@@ -126,7 +126,7 @@ fn a_reply_to_what_is_not_sent_yet_is_an_orphan() {
     assert_eq!(bench.deliver(tagged.tag.unwrap(), 1), Some(1));
     assert_eq!(bench.queue(tagged.id, 10), Queued::Sleep);
     assert_eq!(bench.deliver(tagged.tag.unwrap(), 2), Some(2));
-    assert_eq!(bench.step(a), Step::Receive);
+    assert_eq!(bench.step(a), Action::Receive);
     assert_eq!(bench.woken(), []);
 }
 
@@ -138,12 +138,12 @@ fn the_end_ends_all_that_was_sent_but_not_what_was_answered() {
     let (c, _, _) = bench.waiting_call();
     bench.deliver(tag_b, 2);
     bench.end();
-    assert_eq!(bench.step(a), Step::Ended);
+    assert_eq!(bench.step(a), Action::Ended);
     assert_eq!(bench.woken(), [(b.0, Wakeup::Reply(2)), (c.0, Wakeup::Ended)]);
     assert_eq!(bench.machine.outstanding(), 0);
     // A later call tries again.
     let (_, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn the_end_tells_any_number() {
         bench.waiting_call();
     }
     bench.end();
-    assert_eq!(bench.step(a), Step::Ended);
+    assert_eq!(bench.step(a), Action::Ended);
     let woken = bench.woken();
     assert_eq!(woken.len(), 100);
     assert!(woken.iter().all(|(_, told)| *told == Wakeup::Ended));
@@ -172,13 +172,13 @@ fn the_end_ends_a_call_in_send_when_that_returns() {
         (begun.id, begun.tag)
     };
     bench.end();
-    assert_eq!(bench.step(a), Step::Ended);
+    assert_eq!(bench.step(a), Action::Ended);
     assert_eq!(bench.woken(), [(c.0, Wakeup::Ended)], "b is in send, c was in the queue");
     assert_eq!(bench.machine.outstanding(), 1, "b has its tag until its send returns");
     // Unless its reply comes after all.
     let mut other = Bench::new(WIDE);
     std::mem::swap(&mut other, &mut bench);
-    assert_eq!(other.sent_since(b, Ok(()), 0), Step::Ended);
+    assert_eq!(other.sent_since(b, Ok(()), 0), Action::Ended);
     assert_eq!(other.machine.outstanding(), 0);
     let _ = tag_b;
 }
@@ -190,10 +190,10 @@ fn the_end_does_not_end_a_call_whose_send_begins_after_it() {
     let (a, _, _) = bench.waiting_call();
     let (b, tag_b) = bench.sent_call();
     bench.end();
-    assert_eq!(bench.step(a), Step::Ended);
-    assert_eq!(bench.sent_since(b, Ok(()), 1), Step::Receive);
+    assert_eq!(bench.step(a), Action::Ended);
+    assert_eq!(bench.sent_since(b, Ok(()), 1), Action::Receive);
     bench.deliver(tag_b, 2);
-    assert_eq!(bench.step(b), Step::Reply(2));
+    assert_eq!(bench.step(b), Action::Reply(2));
 }
 
 #[test]
@@ -202,9 +202,9 @@ fn a_reply_after_the_end_but_before_its_send_has_returned_counts() {
     let (a, _, _) = bench.waiting_call();
     let (b, tag_b) = bench.sent_call();
     bench.end();
-    assert_eq!(bench.step(a), Step::Ended);
+    assert_eq!(bench.step(a), Action::Ended);
     assert_eq!(bench.deliver(tag_b, 2), None);
-    assert_eq!(bench.sent(b, Ok(())), Step::Reply(2));
+    assert_eq!(bench.sent(b, Ok(())), Action::Reply(2));
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_tag_that_ended_without_a_reply_goes_to_the_back() {
     let mut bench = Bench::with_tags(3);
     let (a, tag_a, _) = bench.waiting_call();
     bench.end();
-    assert_eq!(bench.step(a), Step::Ended);
+    assert_eq!(bench.step(a), Action::Ended);
     let mut next = Vec::new();
     for _ in 0..3 {
         next.push(bench.waiting_call().1);
@@ -223,21 +223,21 @@ fn a_tag_that_ended_without_a_reply_goes_to_the_back() {
 #[test]
 fn the_receive_proc_has_the_role_until_the_end() {
     let mut bench = Bench::new(WIDE);
-    assert!(bench.machine.receive_proc_starts());
-    assert!(!bench.machine.receive_proc_starts(), "one is enough");
-    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert!(bench.machine.request_receive_proc());
+    assert!(!bench.machine.request_receive_proc(), "one is enough");
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     let (a, tag_a, step) = bench.waiting_call();
-    assert_eq!(step, Step::Sleep);
+    assert_eq!(step, Action::Sleep);
     let (b, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Sleep);
+    assert_eq!(step, Action::Sleep);
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     assert_eq!(bench.woken(), [(a.0, Wakeup::Reply(1))]);
     bench.end();
-    assert_eq!(bench.receive_proc_seat(), Seat::Stop);
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Denied);
     assert_eq!(bench.woken(), [(b.0, Wakeup::Ended)]);
     let (_, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive, "as if there had been no proc");
+    assert_eq!(step, Action::Receive, "as if there had been no proc");
 }
 
 #[test]
@@ -245,12 +245,12 @@ fn the_receive_proc_waits_for_a_muxer_and_comes_before_callers() {
     let mut bench = Bench::new(WIDE);
     let (a, tag_a, _) = bench.waiting_call();
     let (b, _, _) = bench.waiting_call();
-    assert!(bench.machine.receive_proc_starts());
-    assert_eq!(bench.receive_proc_seat(), Seat::Sleep);
+    assert!(bench.machine.request_receive_proc());
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Wait);
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.step(a), Step::Reply(1));
+    assert_eq!(bench.step(a), Action::Reply(1));
     assert_eq!(bench.woken(), [(RECEIVE_PROC, Wakeup::Work)]);
-    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     let _ = b;
 }
 
@@ -259,9 +259,9 @@ fn a_receive_proc_that_never_comes_loses_no_role() {
     let mut bench = Bench::new(WIDE);
     let (a, tag_a, _) = bench.waiting_call();
     let (b, _, _) = bench.waiting_call();
-    assert!(bench.machine.receive_proc_starts());
+    assert!(bench.machine.request_receive_proc());
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.step(a), Step::Reply(1));
+    assert_eq!(bench.step(a), Action::Reply(1));
     assert_eq!(bench.woken(), [], "it is on its way");
     // It could not be started: whoever wanted to does for it what it would have done.
     bench.machine.receive_proc_gone();
@@ -272,45 +272,45 @@ fn a_receive_proc_that_never_comes_loses_no_role() {
 #[test]
 fn a_message_by_hand_takes_the_role_in_turn() {
     let mut bench = Bench::new(WIDE);
-    let (id, seat) = bench.machine.receive_message(false).unwrap();
-    assert_eq!(seat, Seat::Receive);
+    let (id, seat) = bench.machine.begin_receive(false).unwrap();
+    assert_eq!(seat, ReceiverGrant::Granted);
     let (a, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Sleep);
-    assert_eq!(bench.machine.receive_message(false).unwrap().1, Seat::Sleep);
-    bench.machine.received_message(id);
+    assert_eq!(step, Action::Sleep);
+    assert_eq!(bench.machine.begin_receive(false).unwrap().1, ReceiverGrant::Wait);
+    bench.machine.end_receive(id);
     bench.gather();
     assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)]);
     // With waiting, it gets the role like a caller.
-    let (by_hand, seat) = bench.machine.receive_message(true).unwrap();
-    assert_eq!(seat, Seat::Sleep);
+    let (by_hand, seat) = bench.machine.begin_receive(true).unwrap();
+    assert_eq!(seat, ReceiverGrant::Wait);
     bench.machine.set_asleep(by_hand, by_hand.0);
     bench.deliver(0, 1);
-    assert_eq!(bench.step(a), Step::Reply(1));
+    assert_eq!(bench.step(a), Action::Reply(1));
     assert_eq!(bench.woken(), [(by_hand.0, Wakeup::Receive)]);
-    bench.machine.received_message(by_hand);
+    bench.machine.end_receive(by_hand);
     let (_, _, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
 }
 
 #[test]
 fn hanging_up_ends_everyone_and_refuses_the_rest() {
     let mut bench = Bench::with_tags(3);
     let (a, tag_a, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     let (b, _, _) = bench.waiting_call();
     let (c, _) = bench.sent_call();
     let d = bench.begin(None).unwrap().id;
-    assert_eq!(bench.step(d), Step::Sleep);
+    assert_eq!(bench.step(d), Action::Sleep);
     bench.machine.hang_up(bench.range);
     bench.gather();
     assert_eq!(bench.woken(), [(d.0, Wakeup::Ended), (b.0, Wakeup::Ended)]);
     assert_eq!(bench.begin(None), Err(Refused::HungUp));
     assert_eq!(bench.begin(Some(1)), Err(Refused::HungUp));
     assert_eq!(bench.machine.begin_message(), Err(Refused::HungUp));
-    assert_eq!(bench.machine.receive_message(true), Err(Refused::HungUp));
-    assert_eq!(bench.sent_since(c, Ok(()), 0), Step::Ended, "when its send returns");
+    assert_eq!(bench.machine.begin_receive(true), Err(Refused::HungUp));
+    assert_eq!(bench.sent_since(c, Ok(()), 0), Action::Ended, "when its send returns");
     assert_eq!(bench.deliver(tag_a, 1), Some(1), "too late");
-    assert_eq!(bench.step(a), Step::Ended, "when its recv returns");
+    assert_eq!(bench.step(a), Action::Ended, "when its recv returns");
     assert_eq!(bench.machine.outstanding(), 0);
     assert_eq!(bench.woken(), []);
 }
@@ -321,10 +321,10 @@ fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
     let (a, _) = bench.started_call(1);
     let (b, _) = bench.started_call(2);
     let muxer = bench.begin(None).unwrap().id;
-    assert_eq!(bench.step(muxer), Step::Receive);
+    assert_eq!(bench.step(muxer), Action::Receive);
     bench.machine.hang_up(bench.range);
     bench.gather();
-    assert_eq!(bench.step(muxer), Step::Ended);
+    assert_eq!(bench.step(muxer), Action::Ended);
     assert_eq!(bench.can_finish(a, false), Finish::Ended);
     assert_eq!(bench.can_finish(b, false), Finish::Ended);
     let mut other = Bench::with_tags(2);
@@ -333,7 +333,7 @@ fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
     other.machine.hang_up(other.range);
     other.gather();
     assert_eq!(other.queue(tagged.id, 5), Queued::HungUp);
-    assert_eq!(other.sent_since(x, Ok(()), 0), Step::Ended);
+    assert_eq!(other.sent_since(x, Ok(()), 0), Action::Ended);
     assert_eq!(other.machine.outstanding(), 0);
 }
 
@@ -342,9 +342,9 @@ fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
 fn procs_that_come_after_the_hang_up_leave_at_once() {
     let mut bench = Bench::new(WIDE);
     bench.machine.hang_up(bench.range);
-    assert!(bench.machine.receive_proc_starts());
+    assert!(bench.machine.request_receive_proc());
     assert!(bench.machine.send_proc_starts());
-    assert_eq!(bench.receive_proc_seat(), Seat::Stop);
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Denied);
     assert_eq!(bench.send_proc_work(), Work::Stop);
     assert_eq!(bench.woken(), []);
 }

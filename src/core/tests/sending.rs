@@ -17,7 +17,7 @@ fn one_queued() -> (Bench, Begun, Begun) {
 fn the_turn_is_one_callers_at_a_time() {
     let (mut bench, a, b) = one_queued();
     assert_eq!(bench.woken(), []);
-    assert_eq!(bench.sent(a.id, Ok(())), Step::Receive);
+    assert_eq!(bench.sent(a.id, Ok(())), Action::Receive);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     let c = bench.call();
     assert!(!c.turn);
@@ -28,20 +28,20 @@ fn nobody_gets_in_before_the_queue() {
     let (mut bench, a, b) = one_queued();
     let c = bench.call();
     assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
-    assert_eq!(bench.sent(a.id, Ok(())), Step::Receive);
+    assert_eq!(bench.sent(a.id, Ok(())), Action::Receive);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     let d = bench.call();
     assert!(!d.turn, "the turn is b's, though b has not run yet");
-    assert_eq!(bench.sent(b.id, Err(1)), Step::Failed(1));
+    assert_eq!(bench.sent(b.id, Err(1)), Action::Failed(1));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Turn(30))]);
 }
 
 #[test]
 fn a_failed_send_fails_that_call_alone_and_passes_the_turn() {
     let (mut bench, a, b) = one_queued();
-    assert_eq!(bench.sent(a.id, Err(5)), Step::Failed(5));
+    assert_eq!(bench.sent(a.id, Err(5)), Action::Failed(5));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
-    assert_eq!(bench.sent(b.id, Ok(())), Step::Receive);
+    assert_eq!(bench.sent(b.id, Ok(())), Action::Receive);
     assert_eq!(bench.machine.outstanding(), 1);
     assert_eq!(bench.machine.stats().errors, 1);
 }
@@ -60,7 +60,7 @@ fn a_queued_request_is_dropped_at_the_end() {
     let (mut bench, a, b) = one_queued();
     bench.end();
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended)]);
-    assert_eq!(bench.sent_since(a.id, Ok(()), 0), Step::Ended);
+    assert_eq!(bench.sent_since(a.id, Ok(()), 0), Action::Ended);
     assert_eq!(bench.woken(), [], "nobody waits for the turn any more");
     assert!(bench.call().turn);
 }
@@ -70,8 +70,8 @@ fn the_send_proc_sends_in_order_and_the_owners_sleep_on() {
     let mut bench = Bench::new(WIDE);
     assert!(bench.machine.send_proc_starts());
     assert!(!bench.machine.send_proc_starts());
-    assert!(bench.machine.receive_proc_starts());
-    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert!(bench.machine.request_receive_proc());
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     assert_eq!(bench.send_proc_work(), Work::Sleep);
     let a = bench.call();
     assert!(!a.turn, "the turn is the proc's");
@@ -157,14 +157,14 @@ fn the_send_proc_stops_at_the_end_and_the_turn_is_free_again() {
 fn callers_leave_it_to_procs_that_are_on_their_way() {
     let mut bench = Bench::new(WIDE);
     bench.machine.send_proc_starts();
-    bench.machine.receive_proc_starts();
+    bench.machine.request_receive_proc();
     let a = bench.call();
     assert!(!a.turn);
     assert_eq!(bench.queue(a.id, 10), Queued::Sleep);
     assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
     assert_eq!(bench.woken(), [], "the role is the receive proc's");
-    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
 }
 
 #[test]
@@ -182,14 +182,14 @@ fn a_send_proc_that_never_comes_loses_no_turn() {
 fn procs_that_are_stopping_stay_when_they_are_wanted_again() {
     let mut bench = Bench::new(WIDE);
     bench.machine.send_proc_starts();
-    bench.machine.receive_proc_starts();
+    bench.machine.request_receive_proc();
     assert_eq!(bench.send_proc_work(), Work::Sleep);
     bench.end();
     assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
     assert!(!bench.machine.send_proc_starts(), "the one there was will do");
-    assert!(!bench.machine.receive_proc_starts());
+    assert!(!bench.machine.request_receive_proc());
     assert_eq!(bench.send_proc_work(), Work::Sleep);
-    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     assert!(!bench.call().turn);
 }
 
@@ -214,7 +214,7 @@ fn a_message_that_is_no_call_takes_its_turn() {
     assert_eq!(bench.queue(message, 99), Queued::Sleep);
     bench.sent(a.id, Ok(()));
     assert_eq!(bench.woken(), [(message.0, Wakeup::Turn(99))]);
-    assert_eq!(bench.sent(message, Ok(())), Step::Pending);
+    assert_eq!(bench.sent(message, Ok(())), Action::Pending);
     assert!(bench.call().turn);
 }
 
@@ -222,7 +222,7 @@ fn a_message_that_is_no_call_takes_its_turn() {
 fn helper() -> (Bench, (CallId, u32), (CallId, u32), Begun, Begun) {
     let mut bench = Bench::new(WIDE);
     let (muxer, muxers_tag, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     let (a, tag_a) = bench.sent_call();
     let b = bench.call();
     assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
@@ -234,9 +234,9 @@ fn helper() -> (Bench, (CallId, u32), (CallId, u32), Begun, Begun) {
 #[test]
 fn who_has_the_turn_sends_for_those_in_the_queue() {
     let (mut bench, _, (a, _), b, c) = helper();
-    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
-    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
-    assert_eq!(bench.helped(a, c.id, Err(7)), Step::Sleep);
+    assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
+    assert_eq!(bench.helped(a, b.id, Ok(())), Action::ProxySend(c.id, 30));
+    assert_eq!(bench.helped(a, c.id, Err(7)), Action::Sleep);
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Failed(7))], "b sleeps on for its reply");
     assert_eq!(bench.deliver(b.tag.unwrap(), 2), None);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
@@ -246,16 +246,16 @@ fn who_has_the_turn_sends_for_those_in_the_queue() {
 #[test]
 fn one_whose_reply_is_there_helps_no_longer() {
     let (mut bench, _, (a, tag_a), b, _) = helper();
-    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Reply(1));
+    assert_eq!(bench.helped(a, b.id, Ok(())), Action::Reply(1));
     assert!(matches!(bench.woken()[..], [(_, Wakeup::Turn(30))]));
 }
 
 #[test]
 fn nobody_helps_while_nobody_receives() {
     let (mut bench, a, b) = one_queued();
-    assert_eq!(bench.sent(a.id, Ok(())), Step::Receive, "a is needed for that");
+    assert_eq!(bench.sent(a.id, Ok(())), Action::Receive, "a is needed for that");
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
 }
 
@@ -263,32 +263,32 @@ fn nobody_helps_while_nobody_receives() {
 #[test]
 fn one_in_the_queue_receives_when_the_muxer_leaves() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
-    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Reply(9));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
-    assert_eq!(bench.step(c.id), Step::Receive);
+    assert_eq!(bench.step(c.id), Action::Receive);
     bench.deliver(tag_a, 1);
     // Its own request is sent before the helper, though it has its reply, leaves.
-    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
-    assert_eq!(bench.helped(a, c.id, Ok(())), Step::Reply(1));
-    assert_eq!(bench.step(c.id), Step::Receive);
+    assert_eq!(bench.helped(a, b.id, Ok(())), Action::ProxySend(c.id, 30));
+    assert_eq!(bench.helped(a, c.id, Ok(())), Action::Reply(1));
+    assert_eq!(bench.step(c.id), Action::Receive);
     bench.deliver(c.tag.unwrap(), 3);
-    assert_eq!(bench.step(c.id), Step::Reply(3));
+    assert_eq!(bench.step(c.id), Action::Reply(3));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
 }
 
 #[test]
 fn a_stand_in_whose_request_can_not_be_sent_fails() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
-    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
     bench.step(muxer);
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
-    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
-    assert_eq!(bench.helped(a, c.id, Err(4)), Step::Sleep);
+    assert_eq!(bench.helped(a, b.id, Ok(())), Action::ProxySend(c.id, 30));
+    assert_eq!(bench.helped(a, c.id, Err(4)), Action::Sleep);
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.step(c.id), Step::Failed(4), "with the next message");
+    assert_eq!(bench.step(c.id), Action::Failed(4), "with the next message");
 }
 
 /// All that is being sent at once has been answered: nothing more may come, and the stand-in, whose
@@ -296,19 +296,19 @@ fn a_stand_in_whose_request_can_not_be_sent_fails() {
 #[test]
 fn a_stand_in_leaves_when_all_that_is_being_sent_has_been_answered() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
-    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     assert_eq!(bench.machine.take_along(), Some((c.id, 30)));
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Reply(9));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
-    assert_eq!(bench.step(c.id), Step::Receive);
+    assert_eq!(bench.step(c.id), Action::Receive);
     bench.deliver(tag_a, 1);
     bench.deliver(c.tag.unwrap(), 3);
-    assert_eq!(bench.step(c.id), Step::Sleep, "b can receive for itself");
+    assert_eq!(bench.step(c.id), Action::Sleep, "b can receive for itself");
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
-    assert_eq!(bench.step(b.id), Step::Receive);
+    assert_eq!(bench.step(b.id), Action::Receive);
     bench.deliver(b.tag.unwrap(), 2);
-    assert_eq!(bench.step(b.id), Step::Sleep, "nothing is due");
+    assert_eq!(bench.step(b.id), Action::Sleep, "nothing is due");
 }
 
 /// A sender that has taken another along with its own request; the muxer has left, and that other one
@@ -321,7 +321,7 @@ fn stand_in() -> (Bench, (CallId, u32), Begun) {
     assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
     assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Reply(9));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
     (bench, a, b)
 }
@@ -338,27 +338,27 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_is_its_own_and_has_been_answere
     let (a, tag_a) = bench.sent_call();
     let b = bench.call();
     assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
-    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Reply(9));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
-    assert_eq!(bench.step(b.id), Step::Receive);
+    assert_eq!(bench.step(b.id), Action::Receive);
     bench.deliver(b.tag.unwrap(), 2);
-    assert_eq!(bench.step(b.id), Step::Sleep);
+    assert_eq!(bench.step(b.id), Action::Sleep);
     assert_eq!(bench.woken(), [], "nor is it called again");
-    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Receive);
+    assert_eq!(bench.helped(a, b.id, Ok(())), Action::Receive);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.step(a), Step::Reply(1));
+    assert_eq!(bench.step(a), Action::Reply(1));
 }
 
 #[test]
 fn a_stand_in_leaves_when_the_senders_own_has_been_answered_too() {
     let (mut bench, (_, tag_a), b) = stand_in();
     bench.deliver(b.tag.unwrap(), 2);
-    assert_eq!(bench.step(b.id), Step::Receive, "a's reply is due");
+    assert_eq!(bench.step(b.id), Action::Receive, "a's reply is due");
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.step(b.id), Step::Sleep);
+    assert_eq!(bench.step(b.id), Action::Sleep);
 }
 
 /// Or could not be sent: the others of the batch are being sent without it.
@@ -367,42 +367,42 @@ fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
     let (mut bench, (a, _), b) = stand_in();
     bench.machine.first_refused();
     bench.deliver(b.tag.unwrap(), 2);
-    assert_eq!(bench.step(b.id), Step::Sleep, "a has failed");
+    assert_eq!(bench.step(b.id), Action::Sleep, "a has failed");
     bench.proc_sent(b.id, Ok(()));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
-    assert_eq!(bench.sent(a, Err(5)), Step::Failed(5));
+    assert_eq!(bench.sent(a, Err(5)), Action::Failed(5));
 }
 
 /// Or the connection has ended: `recv` would only say so again, while the others' send goes on.
 #[test]
 fn a_stand_in_leaves_at_the_end_of_the_connection() {
     let (mut bench, (a, _), b) = stand_in();
-    assert_eq!(bench.step(b.id), Step::Receive);
+    assert_eq!(bench.step(b.id), Action::Receive);
     let began = bench.machine.ends();
     bench.end();
-    assert_eq!(bench.step(b.id), Step::Sleep);
+    assert_eq!(bench.step(b.id), Action::Sleep);
     bench.proc_sent_since(b.id, Ok(()), began);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended)]);
-    assert_eq!(bench.sent_since(a, Ok(()), began), Step::Ended);
+    assert_eq!(bench.sent_since(a, Ok(()), began), Action::Ended);
 }
 
 /// The same of the first whose request a sender sends for it.
 #[test]
 fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
-    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     assert_eq!(bench.machine.take_along(), Some((c.id, 30)));
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Reply(9));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
-    assert_eq!(bench.step(c.id), Step::Receive);
+    assert_eq!(bench.step(c.id), Action::Receive);
     bench.machine.first_refused();
     bench.deliver(tag_a, 1);
     bench.deliver(c.tag.unwrap(), 3);
-    assert_eq!(bench.step(c.id), Step::Sleep, "b has failed");
+    assert_eq!(bench.step(c.id), Action::Sleep, "b has failed");
     bench.proc_sent(c.id, Ok(()));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Reply(3))]);
-    assert_eq!(bench.helped(a, b.id, Err(5)), Step::Reply(1));
+    assert_eq!(bench.helped(a, b.id, Err(5)), Action::Reply(1));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Failed(5))]);
 }
 
@@ -421,11 +421,11 @@ fn a_stand_in_does_not_wait_for_a_reply_to_a_message_by_hand() {
     assert_eq!(bench.machine.take_along(), Some((message, 30)));
     bench.woken();
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Step::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Reply(9));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
-    assert_eq!(bench.step(b.id), Step::Receive);
+    assert_eq!(bench.step(b.id), Action::Receive);
     bench.deliver(b.tag.unwrap(), 2);
-    assert_eq!(bench.step(b.id), Step::Sleep, "nothing is due");
+    assert_eq!(bench.step(b.id), Action::Sleep, "nothing is due");
     bench.proc_sent(b.id, Ok(()));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
 }
@@ -436,7 +436,7 @@ fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
     let mut bench = Bench::new(WIDE);
     let (muxer, _, _) = bench.waiting_call();
     let (w, tag_w, step) = bench.waiting_call();
-    assert_eq!(step, Step::Sleep);
+    assert_eq!(step, Action::Sleep);
     bench.machine.send_proc_starts();
     assert_eq!(bench.send_proc_work(), Work::Sleep);
     let n = bench.begin(Some(5)).unwrap();
@@ -446,23 +446,23 @@ fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
     let range = bench.range;
     bench.machine.proc_sent(n.id, Ok(()), 0, range);
     // The wakes have not been given yet.
-    let orphan = bench.machine.deliver(n.tag, 6, range, |_, _| ());
+    let orphan = bench.machine.handle_message(n.tag, 6, range, |_, _| ());
     assert_eq!(orphan, None);
     bench.gather();
     assert_eq!(bench.woken(), [(n.id.0, Wakeup::Sent)]);
     assert_eq!(bench.can_finish(n.id, true), Finish::Reply(6));
     bench.deliver(tag_w, 7);
     assert_eq!(bench.woken(), [(w.0, Wakeup::Reply(7))], "who waits is still in the queue");
-    assert_eq!(bench.step(muxer), Step::Receive);
+    assert_eq!(bench.step(muxer), Action::Receive);
 }
 
 #[test]
 fn a_receive_proc_that_goes_leaves_the_role_to_one_that_waits() {
     let mut bench = Bench::new(WIDE);
     bench.machine.send_proc_starts();
-    bench.machine.receive_proc_starts();
+    bench.machine.request_receive_proc();
     assert_eq!(bench.send_proc_work(), Work::Sleep);
-    assert_eq!(bench.receive_proc_seat(), Seat::Receive);
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     bench.end();
     assert!(!bench.machine.send_proc_starts(), "that one stays");
     bench.woken();
@@ -470,7 +470,7 @@ fn a_receive_proc_that_goes_leaves_the_role_to_one_that_waits() {
     bench.queue(a.id, 10);
     assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
-    assert_eq!(bench.receive_proc_seat(), Seat::Stop);
+    assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Denied);
     assert_eq!(bench.woken(), [(a.id.0, Wakeup::Receive)]);
 }
 
@@ -482,7 +482,7 @@ fn who_could_not_stand_in_is_not_helped() {
     let (a, _) = bench.sent_call();
     let n = bench.begin(Some(1)).unwrap();
     assert_eq!(bench.queue(n.id, 20), Queued::Sleep);
-    assert_eq!(bench.sent(a, Ok(())), Step::Sleep);
+    assert_eq!(bench.sent(a, Ok(())), Action::Sleep);
     assert_eq!(bench.woken(), [(n.id.0, Wakeup::Turn(20))]);
 }
 
@@ -490,13 +490,13 @@ fn who_could_not_stand_in_is_not_helped() {
 #[test]
 fn a_stand_in_is_seen_to_though_a_send_proc_starts() {
     let (mut bench, (muxer, muxers_tag), (a, _), b, c) = helper();
-    assert_eq!(bench.sent(a, Ok(())), Step::Help(b.id, 20));
+    assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
     bench.step(muxer);
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert!(bench.machine.send_proc_starts());
-    assert_eq!(bench.helped(a, b.id, Ok(())), Step::Help(c.id, 30));
-    assert_eq!(bench.helped(a, c.id, Ok(())), Step::Sleep);
+    assert_eq!(bench.helped(a, b.id, Ok(())), Action::ProxySend(c.id, 30));
+    assert_eq!(bench.helped(a, c.id, Ok(())), Action::Sleep);
     bench.machine.send_proc_gone();
     bench.gather();
     assert_eq!(bench.woken(), []);
@@ -513,11 +513,11 @@ fn an_early_reply_leaves_the_count_of_those_due_right() {
     let x = bench.begin(Some(2)).unwrap();
     assert!(x.tag.is_some());
     let waiting = bench.begin(None).unwrap();
-    assert_eq!(bench.step(waiting.id), Step::Receive, "n's reply is due");
+    assert_eq!(bench.step(waiting.id), Action::Receive, "n's reply is due");
     bench.deliver(tag_n, 5);
-    assert_eq!(bench.step(waiting.id), Step::Tagged(tag_n));
+    assert_eq!(bench.step(waiting.id), Action::Tagged(tag_n));
     assert_eq!(bench.can_finish(n, false), Finish::Reply(5));
-    assert_eq!(bench.sent(a, Err(3)), Step::Reply(1));
+    assert_eq!(bench.sent(a, Err(3)), Action::Reply(1));
 }
 
 #[test]
@@ -525,16 +525,16 @@ fn those_who_receive_by_hand_are_told_once_that_a_proc_has_come() {
     let mut bench = Bench::new(WIDE);
     let (muxer, _, _) = bench.waiting_call();
     for _ in 0..6 {
-        let (id, seat) = bench.machine.receive_message(true).unwrap();
-        assert_eq!(seat, Seat::Sleep);
+        let (id, seat) = bench.machine.begin_receive(true).unwrap();
+        assert_eq!(seat, ReceiverGrant::Wait);
         bench.machine.set_asleep(id, id.0);
     }
-    bench.machine.receive_proc_starts();
-    bench.machine.end(bench.range);
+    bench.machine.request_receive_proc();
+    bench.machine.handle_disconnect(bench.range);
     bench.gather();
     let woken = bench.woken();
     assert_eq!(woken.iter().filter(|(_, told)| *told == Wakeup::Busy).count(), 6);
-    assert_eq!(bench.step(muxer), Step::Ended);
+    assert_eq!(bench.step(muxer), Action::Ended);
 }
 
 #[test]
@@ -547,7 +547,7 @@ fn a_message_by_hand_that_fails_is_no_call_without_a_reply() {
     assert_eq!(bench.queue(other, 8), Queued::Sleep);
     bench.end();
     assert_eq!(bench.woken(), [(other.0, Wakeup::Ended)]);
-    assert_eq!(bench.sent(message, Err(5)), Step::Failed(5));
+    assert_eq!(bench.sent(message, Err(5)), Action::Failed(5));
     // This one comes too late.
     let late = bench.machine.begin_message().unwrap();
     bench.machine.hang_up(WIDE);
@@ -579,14 +579,14 @@ fn a_stand_in_leaves_when_the_connection_has_ended() {
     assert_eq!(bench.machine.take_along(), Some((b.id, 8)));
     assert_eq!(bench.machine.take_along(), Some((c.id, 9)));
     bench.deliver(tag, 1);
-    assert_eq!(bench.step(muxer), Step::Reply(1));
+    assert_eq!(bench.step(muxer), Action::Reply(1));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
-    assert_eq!(bench.step(c.id), Step::Receive, "they are being sent");
+    assert_eq!(bench.step(c.id), Action::Receive, "they are being sent");
     let began = bench.machine.ends();
     bench.end();
-    assert_eq!(bench.step(c.id), Step::Sleep, "none of them will be answered");
+    assert_eq!(bench.step(c.id), Action::Sleep, "none of them will be answered");
     bench.proc_sent_since(b.id, Ok(()), began);
     bench.proc_sent_since(c.id, Ok(()), began);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended), (c.id.0, Wakeup::Ended)]);
-    assert_eq!(bench.sent_since(a, Ok(()), began), Step::Ended);
+    assert_eq!(bench.sent_since(a, Ok(()), began), Action::Ended);
 }

@@ -546,10 +546,10 @@ impl World {
                     Some(Wire::Message(tag, reply)) if reply != 99 => {
                         self.wire.push_front(Wire::Message(tag, reply));
                     }
-                    Some(Wire::End) => self.bench.machine.end(self.bench.range),
+                    Some(Wire::End) => self.bench.machine.handle_disconnect(self.bench.range),
                     _ => {}
                 }
-                self.bench.machine.received_message(id);
+                self.bench.machine.end_receive(id);
                 self.bench.gather();
                 self.over(at, None)
             }
@@ -579,12 +579,12 @@ impl World {
         };
         let range = self.bench.range;
         let step = self.bench.machine.helped(id, helped < 2, other, result, began, range);
-        if step == Step::Sleep {
+        if step == Action::Sleep {
             self.bench.machine.set_asleep(id, id.0);
         }
         self.bench.gather();
         match step {
-            Step::Help(other, request) => self.helps(at, id, other, request, helped + 1),
+            Action::ProxySend(other, request) => self.helps(at, id, other, request, helped + 1),
             step => self.steps(at, id, step),
         }
     }
@@ -607,13 +607,13 @@ impl World {
         self.callers[at].late |= self.random(6) == 0;
         if self.callers[at].late {
             let step = self.bench.machine.time_out(id, range);
-            if step == Step::Sleep {
+            if step == Action::Sleep {
                 self.bench.machine.set_asleep(id, id.0);
             }
             self.bench.gather();
             return match step {
                 // Its request is in another's hands: it has to stay.
-                Step::Receive => Doing::Recv(id),
+                Action::Receive => Doing::Recv(id),
                 step => self.steps(at, id, step),
             };
         }
@@ -625,7 +625,7 @@ impl World {
             return Doing::Step(id);
         }
         let step = self.bench.machine.nap(id, range);
-        if step == Step::Sleep {
+        if step == Action::Sleep {
             self.bench.machine.set_asleep(id, id.0);
             self.callers[at].naps = true;
         }
@@ -644,7 +644,7 @@ impl World {
             if self.bench.machine.send_proc_starts() {
                 self.send_proc = ProcDoing::Ready;
             }
-            if self.bench.machine.receive_proc_starts() {
+            if self.bench.machine.request_receive_proc() {
                 self.receive_proc = ProcDoing::Ready;
                 if self.random(4) == 0 {
                     // It could not be started.
@@ -671,9 +671,9 @@ impl World {
         }
         if kind == Kind::ByHand {
             let wait = self.random(3) > 0;
-            return match self.bench.machine.receive_message(wait) {
-                Ok((id, Seat::Receive)) => Doing::ByHand(id, wait),
-                Ok((id, Seat::Sleep)) if wait => {
+            return match self.bench.machine.begin_receive(wait) {
+                Ok((id, ReceiverGrant::Granted)) => Doing::ByHand(id, wait),
+                Ok((id, ReceiverGrant::Wait)) if wait => {
                     self.bench.machine.set_asleep(id, id.0);
                     Doing::Asleep(id)
                 }
@@ -724,23 +724,23 @@ impl World {
         }
     }
 
-    fn steps(&mut self, at: usize, id: CallId, step: Step<Numbers>) -> Doing {
+    fn steps(&mut self, at: usize, id: CallId, step: Action<Numbers>) -> Doing {
         match step {
-            Step::Reply(reply) => self.over(at, Some(reply)),
-            Step::Ended
-            | Step::Failed(_)
-            | Step::NoTags
-            | Step::AllHeld
-            | Step::NoMemory
-            | Step::TimedOut => self.over(at, None),
-            Step::Tagged(tag) => Doing::Tag(id, tag, false),
-            Step::Receive if self.callers[at].timed => Doing::Look(id),
-            Step::Receive => Doing::Recv(id),
-            Step::Help(other, request) => self.helps(at, id, other, request, 0),
-            Step::Turn(request) => self.goes_to_send(at, id, request),
-            Step::Sleep => Doing::Asleep(id),
-            Step::Pending if self.callers[at].kind == Kind::Message => self.over(at, None),
-            Step::Pending => Doing::Started(id),
+            Action::Reply(reply) => self.over(at, Some(reply)),
+            Action::Ended
+            | Action::Failed(_)
+            | Action::EmptyRange
+            | Action::AllTagsAbandoned
+            | Action::NoMemory
+            | Action::TimedOut => self.over(at, None),
+            Action::Tagged(tag) => Doing::Tag(id, tag, false),
+            Action::Receive if self.callers[at].timed => Doing::Look(id),
+            Action::Receive => Doing::Recv(id),
+            Action::ProxySend(other, request) => self.helps(at, id, other, request, 0),
+            Action::Turn(request) => self.goes_to_send(at, id, request),
+            Action::Sleep => Doing::Asleep(id),
+            Action::Pending if self.callers[at].kind == Kind::Message => self.over(at, None),
+            Action::Pending => Doing::Started(id),
         }
     }
 
@@ -805,9 +805,9 @@ impl World {
             return;
         }
         self.receive_proc = match self.bench.receive_proc_seat() {
-            Seat::Receive => ProcDoing::Receiving,
-            Seat::Sleep => ProcDoing::Asleep,
-            Seat::Stop => ProcDoing::Absent,
+            ReceiverGrant::Granted => ProcDoing::Receiving,
+            ReceiverGrant::Wait => ProcDoing::Asleep,
+            ReceiverGrant::Denied => ProcDoing::Absent,
         };
     }
 

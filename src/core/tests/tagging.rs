@@ -130,26 +130,30 @@ fn a_caller_without_a_tag_receives_when_nobody_does() {
     let (a, tag_a) = bench.started_call(1);
     let waiting = bench.begin(None).unwrap();
     assert_eq!(waiting.tag, None);
-    assert_eq!(bench.step(waiting.id), Step::Receive);
+    assert_eq!(bench.step(waiting.id), Action::Receive);
     bench.deliver(tag_a, 9);
-    assert_eq!(bench.step(waiting.id), Step::Tagged(tag_a), "freed on arrival, not on collection");
+    assert_eq!(
+        bench.step(waiting.id),
+        Action::Tagged(tag_a),
+        "freed on arrival, not on collection"
+    );
     assert_eq!(bench.can_finish(a, false), Finish::Reply(9));
     assert_eq!(bench.queue(waiting.id, 5), Queued::Go(5));
-    assert_eq!(bench.sent(waiting.id, Ok(())), Step::Receive, "the role was left for others");
+    assert_eq!(bench.sent(waiting.id, Ok(())), Action::Receive, "the role was left for others");
 }
 
 #[test]
 fn tags_go_to_those_who_wait_in_order() {
     let mut bench = Bench::with_tags(1);
     let (a, tag, step) = bench.waiting_call();
-    assert_eq!(step, Step::Receive);
+    assert_eq!(step, Action::Receive);
     let b = bench.begin(None).unwrap();
-    assert_eq!(bench.step(b.id), Step::Sleep);
+    assert_eq!(bench.step(b.id), Action::Sleep);
     let c = bench.begin(None).unwrap();
-    assert_eq!(bench.step(c.id), Step::Sleep);
+    assert_eq!(bench.step(c.id), Action::Sleep);
     assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag));
     bench.deliver(tag, 1);
-    assert_eq!(bench.step(a), Step::Reply(1));
+    assert_eq!(bench.step(a), Action::Reply(1));
     // Nobody receives while b, who will, is on its way.
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Tag(tag))]);
     assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag), "b has it");
@@ -162,12 +166,12 @@ fn the_end_frees_tags_for_those_who_wait() {
     let (a, _, _) = bench.waiting_call();
     let (b, _, _) = bench.waiting_call();
     let c = bench.begin(None).unwrap();
-    assert_eq!(bench.step(c.id), Step::Sleep);
+    assert_eq!(bench.step(c.id), Action::Sleep);
     bench.end();
     let woken = bench.woken();
     assert_eq!(woken[0], (b.0, Wakeup::Ended));
     assert!(matches!(woken[1], (who, Wakeup::Tag(_)) if who == c.id.0));
-    assert_eq!(bench.step(a), Step::Ended);
+    assert_eq!(bench.step(a), Action::Ended);
 }
 
 #[test]
@@ -175,7 +179,7 @@ fn a_range_that_grows_serves_those_who_wait_first() {
     let mut bench = Bench::with_tags(1);
     let (_, _, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap();
-    assert_eq!(bench.step(b.id), Step::Sleep);
+    assert_eq!(bench.step(b.id), Action::Sleep);
     bench.range = TagRange { min: 0, max: 3 };
     let c = bench.call();
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Tag(1))]);
@@ -187,10 +191,10 @@ fn a_range_that_becomes_empty_is_an_error_for_those_who_wait() {
     let mut bench = Bench::with_tags(1);
     let (a, tag, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap();
-    assert_eq!(bench.step(b.id), Step::Sleep);
+    assert_eq!(bench.step(b.id), Action::Sleep);
     bench.range = TagRange { min: 1, max: 1 };
     bench.deliver(tag, 1);
-    assert_eq!(bench.step(a), Step::Reply(1), "its reply is delivered all the same");
+    assert_eq!(bench.step(a), Action::Reply(1), "its reply is delivered all the same");
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::EmptyRange)]);
 }
 
@@ -202,13 +206,13 @@ fn no_memory_for_a_tag_is_an_error_for_those_who_wait_when_nobody_has_one() {
     let (a, tag, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap();
     let c = bench.begin(None).unwrap();
-    assert_eq!(bench.step(b.id), Step::Sleep);
-    assert_eq!(bench.step(c.id), Step::Sleep);
+    assert_eq!(bench.step(b.id), Action::Sleep);
+    assert_eq!(bench.step(c.id), Action::Sleep);
     bench.range = TagRange { min: 100, max: 101 };
     OUT_OF_MEMORY.set(true);
     bench.deliver(tag, 1);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::NoMemory), (c.id.0, Wakeup::NoMemory)]);
-    assert_eq!(bench.step(a), Step::Reply(1), "its reply is delivered all the same");
+    assert_eq!(bench.step(a), Action::Reply(1), "its reply is delivered all the same");
     assert_eq!(bench.begin(None), Err(Refused::NoMemory));
     OUT_OF_MEMORY.set(false);
     assert_eq!(bench.call().tag, Some(100));
@@ -219,12 +223,12 @@ fn no_memory_for_a_tag_is_an_error_for_the_muxer_too() {
     let mut bench = Bench::with_tags(1);
     let holder = bench.begin(Some(1)).unwrap();
     let b = bench.begin(None).unwrap();
-    assert_eq!(bench.sent(holder.id, Ok(())), Step::Pending);
-    assert_eq!(bench.step(b.id), Step::Receive);
+    assert_eq!(bench.sent(holder.id, Ok(())), Action::Pending);
+    assert_eq!(bench.step(b.id), Action::Receive);
     bench.range = TagRange { min: 100, max: 101 };
     OUT_OF_MEMORY.set(true);
     bench.deliver(0, 1);
-    assert_eq!(bench.step(b.id), Step::NoMemory);
+    assert_eq!(bench.step(b.id), Action::NoMemory);
     OUT_OF_MEMORY.set(false);
     assert!(bench.machine.muxer_is_nobody());
     assert_eq!(bench.can_finish(holder.id, true), Finish::Reply(1));
@@ -237,8 +241,8 @@ fn without_memory_a_tag_that_comes_back_serves() {
     let (a, first, _) = bench.waiting_call();
     let (d, second) = bench.sent_call();
     let b = bench.begin(None).unwrap();
-    assert_eq!(bench.sent(d, Ok(())), Step::Sleep);
-    assert_eq!(bench.step(b.id), Step::Sleep);
+    assert_eq!(bench.sent(d, Ok(())), Action::Sleep);
+    assert_eq!(bench.step(b.id), Action::Sleep);
     bench.range = TagRange { min: 0, max: 9 };
     OUT_OF_MEMORY.set(true);
     bench.deliver(second, 2);
@@ -246,7 +250,7 @@ fn without_memory_a_tag_that_comes_back_serves() {
     let woken = bench.woken();
     assert!(woken.contains(&(b.id.0, Wakeup::Tag(second))), "{woken:?}");
     bench.deliver(first, 1);
-    assert_eq!(bench.step(a), Step::Reply(1));
+    assert_eq!(bench.step(a), Action::Reply(1));
 }
 
 #[test]
@@ -254,10 +258,10 @@ fn a_range_that_becomes_empty_is_an_error_for_the_one_who_receives() {
     let mut bench = Bench::with_tags(1);
     let (a, tag) = bench.started_call(1);
     let waiting = bench.begin(None).unwrap();
-    assert_eq!(bench.step(waiting.id), Step::Receive);
+    assert_eq!(bench.step(waiting.id), Action::Receive);
     bench.range = TagRange { min: 1, max: 1 };
     bench.deliver(tag, 9);
-    assert_eq!(bench.step(waiting.id), Step::NoTags);
+    assert_eq!(bench.step(waiting.id), Action::EmptyRange);
     assert_eq!(bench.can_finish(a, true), Finish::Reply(9), "the role was left for others");
 }
 
@@ -269,23 +273,23 @@ fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {
     let begun: Vec<CallId> = (0..3)
         .map(|_| {
             let begun = bench.begin(None).unwrap();
-            assert_eq!(bench.step(begun.id), Step::Sleep, "the holder may fail to send");
+            assert_eq!(bench.step(begun.id), Action::Sleep, "the holder may fail to send");
             begun.id
         })
         .collect();
-    assert_eq!(bench.sent(holder.id, Ok(())), Step::Pending);
+    assert_eq!(bench.sent(holder.id, Ok(())), Action::Pending);
     assert_eq!(bench.woken(), [(begun[0].0, Wakeup::Receive)]);
-    assert_eq!(bench.step(begun[0]), Step::Receive);
+    assert_eq!(bench.step(begun[0]), Action::Receive);
     bench.deliver(0, 1);
-    assert_eq!(bench.step(begun[0]), Step::Tagged(0), "the first");
+    assert_eq!(bench.step(begun[0]), Action::Tagged(0), "the first");
     assert_eq!(bench.can_finish(holder.id, true), Finish::Reply(1));
     assert_eq!(bench.queue(begun[0], 6), Queued::Go(6));
-    assert_eq!(bench.sent(begun[0], Ok(())), Step::Receive);
+    assert_eq!(bench.sent(begun[0], Ok(())), Action::Receive);
     bench.deliver(0, 2);
     assert_eq!(bench.woken(), [(begun[1].0, Wakeup::Tag(0))]);
-    assert_eq!(bench.step(begun[0]), Step::Reply(2));
+    assert_eq!(bench.step(begun[0]), Action::Reply(2));
     assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag));
     assert_eq!(bench.queue(begun[1], 7), Queued::Go(7));
-    assert_eq!(bench.sent(begun[1], Err(5)), Step::Failed(5));
+    assert_eq!(bench.sent(begun[1], Err(5)), Action::Failed(5));
     assert_eq!(bench.woken(), [(begun[2].0, Wakeup::Tag(0))], "freed without a reply");
 }

@@ -17,19 +17,19 @@ use super::tags::TagRange;
 /// Who receives, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Muxer {
-    Nobody,
+    Unassigned,
     Call(u32),
     /// A caller with a deadline, that looks now and then without blocking, and sleeps meanwhile. One
     /// without a deadline, or a proc, takes the role from it.
-    Napping(u32),
+    Polling(u32),
     /// One that looks without blocking, on behalf of a non-blocking call, or receives by hand.
-    Visitor,
+    Transient,
     Proc,
 }
 
 /// What the owner of a call does next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step<P: Protocol> {
+pub enum Action<P: Protocol> {
     /// The reply; the call is over.
     Reply(P::Reply),
     /// The connection has ended; the call is over.
@@ -37,9 +37,9 @@ pub enum Step<P: Protocol> {
     /// It could not be sent; the call is over.
     Failed(P::Failure),
     /// The range of tags has become empty; the call is over.
-    NoTags,
+    EmptyRange,
     /// All tags are held for calls that have been given up; the call is over.
-    AllHeld,
+    AllTagsAbandoned,
     /// There is no memory for a tag, and nobody left who could free one; the call is over.
     NoMemory,
     /// The deadline has passed; the call is over, and given up if it had been sent.
@@ -51,7 +51,7 @@ pub enum Step<P: Protocol> {
     /// Receive one message, for whomever it is, and come back.
     Receive,
     /// Sent; send this for another, and come back with [`Machine::helped`].
-    Help(CallId, P::Request),
+    ProxySend(CallId, P::Request),
     /// Sleep; what you are told is next.
     Sleep,
     /// Sent; nothing to wait for now.
@@ -60,13 +60,13 @@ pub enum Step<P: Protocol> {
 
 /// What the receive proc, or one that receives by hand, does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seat {
+pub enum ReceiverGrant {
     /// The role is yours.
-    Receive,
+    Granted,
     /// Somebody else has it: sleep.
-    Sleep,
+    Wait,
     /// It can not be had: the proc leaves; one that receives by hand gives up.
-    Stop,
+    Denied,
 }
 
 /// Whether the owner of a call whose request another sends, or will, could receive meanwhile.
@@ -77,116 +77,118 @@ fn can_receive<P: Protocol, H>(call: &Call<P, H>) -> bool {
 impl<P: Protocol, H> Machine<P, H> {
     /// What a call's owner, awake and not in `send`, does now.
     #[inline(always)]
-    pub fn step(&mut self, id: CallId, range: TagRange) -> Step<P> {
+    pub fn next_action(&mut self, id: CallId, range: TagRange) -> Action<P> {
         let me = Muxer::Call(id.0);
         match self.calls.get_mut(id.0) {
             Some(call) if call.state == CallState::Done => {
                 let reply = call.reply.take();
                 let failure = call.failure.take();
                 self.calls.free(id.0);
-                self.leave(me);
+                self.leave_role(me);
                 match (reply, failure) {
-                    (Some(reply), _) => Step::Reply(reply),
+                    (Some(reply), _) => Action::Reply(reply),
                     (None, Some(failure)) => {
                         self.stats.errors += 1;
-                        Step::Failed(failure)
+                        Action::Failed(failure)
                     }
                     (None, None) => {
                         self.stats.errors += 1;
-                        Step::Ended
+                        Action::Ended
                     }
                 }
             }
-            Some(call) if call.state == CallState::AwaitingReply && self.muxer == Muxer::Nobody => {
+            Some(call)
+                if call.state == CallState::AwaitingReply && self.muxer == Muxer::Unassigned =>
+            {
                 self.muxer = me;
-                Step::Receive
+                Action::Receive
             }
-            _ => self.step_aside(id, range),
+            _ => self.next_action_slow(id, range),
         }
     }
 
-    fn step_aside(&mut self, id: CallId, range: TagRange) -> Step<P> {
+    fn next_action_slow(&mut self, id: CallId, range: TagRange) -> Action<P> {
         let me = Muxer::Call(id.0);
         if self.muxer == me && self.tag_waiters.is_empty() {
             // A tag may have come free since it was called to receive.
             self.grant_tag_to_muxer(range);
         }
-        let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+        let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         match call.state {
             CallState::AwaitingReply => {
                 let has_deadline = call.has_deadline;
-                if self.role_is_free(has_deadline) {
+                if self.can_take_role(has_deadline) {
                     self.muxer = me;
                 }
                 // One with a deadline would be late if nothing came: others first.
                 if self.muxer == me && (!has_deadline || self.waiting.is_empty()) {
-                    return Step::Receive;
+                    return Action::Receive;
                 }
                 let (queue, calls) = self.queue_of(has_deadline);
                 queue.push_front(calls, id.0);
-                self.leave(me);
-                Step::Sleep
+                self.leave_role(me);
+                Action::Sleep
             }
             CallState::TagWait => {
                 if self.all_tags_abandoned() {
                     self.stats.errors += 1;
                     self.calls.free(id.0);
-                    self.leave(me);
-                    return Step::AllHeld;
+                    self.leave_role(me);
+                    return Action::AllTagsAbandoned;
                 }
                 // With all tags free it would have been given one, but for memory.
                 if self.muxer == me && self.tags.allocated() == 0 {
                     self.stats.errors += 1;
                     self.calls.free(id.0);
-                    self.leave(me);
-                    return Step::NoMemory;
+                    self.leave_role(me);
+                    return Action::NoMemory;
                 }
-                let useful = self.is_useful_reply_due();
+                let is_useful = self.is_useful_reply_due();
                 // Not from one that naps: inside `recv` it could not be told that all tags are held.
-                if useful && self.role_is_free(true) {
+                if is_useful && self.can_take_role(true) {
                     self.muxer = me;
                 }
-                if useful && self.muxer == me {
-                    return Step::Receive;
+                if is_useful && self.muxer == me {
+                    return Action::Receive;
                 }
                 if self.muxer == me {
                     self.tag_waiters.push_front(&mut self.calls, id.0);
-                    self.leave(me);
+                    self.leave_role(me);
                 } else {
                     self.tag_waiters.push_back(&mut self.calls, id.0);
                 }
-                Step::Sleep
+                Action::Sleep
             }
             CallState::Tagged => {
                 let tag = call.tag.unwrap_or(NONE);
-                self.leave(me);
-                Step::Tagged(tag)
+                self.leave_role(me);
+                Action::Tagged(tag)
             }
             CallState::RangeEmpty => {
                 self.stats.errors += 1;
                 self.calls.free(id.0);
-                self.leave(me);
-                Step::NoTags
+                self.leave_role(me);
+                Action::EmptyRange
             }
             CallState::Queued if self.muxer == me && self.sender == Sender::Nobody => {
                 self.unsent.remove(&mut self.calls, id.0);
-                let Some(call) = self.calls.get_mut(id.0) else { return Step::Ended };
+                let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
                 call.state = CallState::Sending;
-                let Some(request) = call.request.take() else { return Step::Ended };
+                let Some(request) = call.request.take() else { return Action::Ended };
                 self.sender = Sender::Call(id.0);
-                self.leave(me);
-                Step::Turn(request)
+                self.leave_role(me);
+                Action::Turn(request)
             }
             // Another sends its request, and it receives meanwhile.
             CallState::Queued | CallState::Sending if self.muxer == me => {
                 // With its own reply there, it receives only when nobody else can, and for the sender's sake.
-                let stays =
-                    call.reply.is_none() || (self.is_still_sent() && !self.has_better_heirs());
-                if stays && self.is_reply_due() {
-                    return Step::Receive;
+                let keeps_role =
+                    call.reply.is_none() || (self.is_still_sent() && !self.has_other_receiver());
+                if keeps_role && self.is_reply_due() {
+                    return Action::Receive;
                 }
-                self.leave(me);
-                Step::Sleep
+                self.leave_role(me);
+                Action::Sleep
             }
             CallState::Free
             | CallState::Done
@@ -194,7 +196,7 @@ impl<P: Protocol, H> Machine<P, H> {
             | CallState::Sending
             | CallState::Abandoned => {
                 debug_assert!(false, "not a caller's to ask now");
-                Step::Pending
+                Action::Pending
             }
         }
     }
@@ -202,7 +204,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// A message has come, with `tag` in it (`None`: it has none). Has its owner told; answers the
     /// message when it has none, as an orphan. `arrived` hears of the reply of a non-blocking call.
     #[inline(always)]
-    pub fn deliver(
+    pub fn handle_message(
         &mut self,
         tag: Option<u32>,
         reply: P::Reply,
@@ -219,7 +221,7 @@ impl<P: Protocol, H> Machine<P, H> {
             CallState::Abandoned => {
                 self.forget(id);
                 self.stats.orphans += 1;
-                self.hand_on(id, tag, range);
+                self.reuse_tag(id, tag, range);
                 return Some(reply);
             }
             // It has not been sent, so this is not its reply.
@@ -254,13 +256,13 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.queue_wake(id, WakeReason::Done);
             }
         }
-        self.hand_on(id, tag, range);
+        self.reuse_tag(id, tag, range);
         None
     }
 
     /// A reply has freed `tag`: the muxer, who is awake, may have it, or those who sleep for one.
     #[inline(always)]
-    fn hand_on(&mut self, owner: u32, tag: Option<u32>, range: TagRange) {
+    fn reuse_tag(&mut self, owner: u32, tag: Option<u32>, range: TagRange) {
         if let Some(tag) = tag {
             self.tags.free(tag);
             if self.muxer != Muxer::Call(owner) {
@@ -275,10 +277,10 @@ impl<P: Protocol, H> Machine<P, H> {
     /// `recv` has said that the connection has ended. Every call that has been sent or stands in the
     /// queue ends, and one that is being sent when its `send` returns; the procs stop. Whoever waits
     /// for a tag goes on: the program may have connected again.
-    pub fn end(&mut self, range: TagRange) {
+    pub fn handle_disconnect(&mut self, range: TagRange) {
         self.ends = self.ends.wrapping_add(1);
-        if let Muxer::Napping(_) = self.muxer {
-            self.muxer = Muxer::Nobody;
+        if let Muxer::Polling(_) = self.muxer {
+            self.muxer = Muxer::Unassigned;
         }
         for id in 0..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
@@ -332,19 +334,19 @@ impl<P: Protocol, H> Machine<P, H> {
         self.stop_procs();
         self.grant_tag_to_muxer(range);
         self.grant_tags(range);
-        if self.muxer == Muxer::Nobody {
-            self.pass_role();
+        if self.muxer == Muxer::Unassigned {
+            self.hand_over();
         }
     }
 
     /// Whether a caller that would receive may have the role; one with a deadline does not take it
     /// from another of that kind.
     #[inline]
-    pub(super) fn role_is_free(&self, has_deadline: bool) -> bool {
+    pub(super) fn can_take_role(&self, has_deadline: bool) -> bool {
         match self.muxer {
-            Muxer::Nobody => true,
-            Muxer::Napping(_) => !has_deadline,
-            Muxer::Call(_) | Muxer::Visitor | Muxer::Proc => false,
+            Muxer::Unassigned => true,
+            Muxer::Polling(_) => !has_deadline,
+            Muxer::Call(_) | Muxer::Transient | Muxer::Proc => false,
         }
     }
 
@@ -360,24 +362,24 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// `who` is done with the muxer's role, if it has it.
     #[inline]
-    pub(super) fn leave(&mut self, who: Muxer) {
+    pub(super) fn leave_role(&mut self, who: Muxer) {
         if self.muxer == who {
-            self.muxer = Muxer::Nobody;
+            self.muxer = Muxer::Unassigned;
             let alone = self.waiting.is_empty() && self.waiting_timed.is_empty();
             let alone = alone && self.tag_waiters.is_empty() && self.helping.is_empty();
             if !alone || self.receive_proc.is_present() {
-                self.pass_role();
+                self.hand_over();
             }
             // Whoever relied on this one may find that it can never finish, or look by itself. One that
             // has just looked found nothing for them.
-            if who != Muxer::Visitor {
-                self.role_is_vacant();
+            if who != Muxer::Transient {
+                self.wake_futures_if_unassigned();
             }
         }
     }
 
     #[cold]
-    pub(super) fn pass_role(&mut self) {
+    pub(super) fn hand_over(&mut self) {
         if self.receive_proc.stays() {
             // If it is awake, it is on its way.
             self.muxer = Muxer::Proc;
@@ -385,55 +387,56 @@ impl<P: Protocol, H> Machine<P, H> {
             return;
         }
         let waiting = self.waiting.pop_front(&mut self.calls);
-        let heir = match waiting.or_else(|| self.waiting_timed.pop_front(&mut self.calls)) {
+        let next_receiver = match waiting.or_else(|| self.waiting_timed.pop_front(&mut self.calls))
+        {
             Some(id) => id,
             None if !self.is_reply_due() => return,
             None => {
-                let hopes = self.is_useful_reply_due();
+                let is_useful = self.is_useful_reply_due();
                 let tag_waiters =
-                    if hopes { self.tag_waiters.pop_front(&mut self.calls) } else { None };
-                match tag_waiters.or_else(|| self.stand_in()) {
+                    if is_useful { self.tag_waiters.pop_front(&mut self.calls) } else { None };
+                match tag_waiters.or_else(|| self.fallback_receiver()) {
                     Some(id) => id,
                     None => return,
                 }
             }
         };
-        self.muxer = Muxer::Call(heir);
+        self.muxer = Muxer::Call(next_receiver);
         self.stats.handovers += 1;
-        self.queue_wake(heir, WakeReason::Receive);
+        self.queue_wake(next_receiver, WakeReason::Receive);
     }
 
     /// One of those that the sender is helping, to receive when nobody else is left who could.
-    fn stand_in(&mut self) -> Option<u32> {
+    fn fallback_receiver(&mut self) -> Option<u32> {
         if self.helping.is_empty() {
             return None;
         }
-        let unanswered = self.unanswered_stand_in();
-        if unanswered.is_some() || !self.is_still_sent() {
-            return unanswered;
+        let awaiting_reply = self.fallback_awaiting_reply();
+        if awaiting_reply.is_some() || !self.is_still_sent() {
+            return awaiting_reply;
         }
         self.helping.rfind(&mut self.calls, can_receive)
     }
 
-    fn unanswered_stand_in(&mut self) -> Option<u32> {
+    fn fallback_awaiting_reply(&mut self) -> Option<u32> {
         let in_queue = self.unsent.rfind(&mut self.calls, can_receive);
         let waits = |call: &Call<P, H>| can_receive(call) && call.reply.is_none();
         in_queue.or_else(|| self.helping.rfind(&mut self.calls, waits))
     }
 
-    fn has_better_heirs(&mut self) -> bool {
+    fn has_other_receiver(&mut self) -> bool {
         !self.waiting.is_empty()
             || !self.waiting_timed.is_empty()
-            || self.unanswered_stand_in().is_some()
+            || self.fallback_awaiting_reply().is_some()
     }
 
     /// A receive proc is wanted: true when there is none, and one is to be started. One that was
     /// to stop stays.
-    pub fn receive_proc_starts(&mut self) -> bool {
+    pub fn request_receive_proc(&mut self) -> bool {
         let first = self.receive_proc.starts();
         if first {
             // From now on callers leave receiving to it, though it is still on its way.
-            if self.role_is_free(false) {
+            if self.can_take_role(false) {
                 self.muxer = Muxer::Proc;
             }
         }
@@ -446,30 +449,30 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The receive proc asks what to do.
-    pub fn receive_proc_seat(&mut self) -> Seat {
+    pub fn next_receive_proc_grant(&mut self) -> ReceiverGrant {
         if self.hung_up || !self.receive_proc.stays() {
             self.receive_proc_gone();
-            return Seat::Stop;
+            return ReceiverGrant::Denied;
         }
-        if self.role_is_free(false) {
+        if self.can_take_role(false) {
             self.muxer = Muxer::Proc;
         }
-        if self.muxer == Muxer::Proc { Seat::Receive } else { Seat::Sleep }
+        if self.muxer == Muxer::Proc { ReceiverGrant::Granted } else { ReceiverGrant::Wait }
     }
 
     /// There is no receive proc any more, or it could not be started.
     pub fn receive_proc_gone(&mut self) {
         self.receive_proc = Proc::Absent;
-        if matches!(self.muxer, Muxer::Proc | Muxer::Nobody) {
-            self.muxer = Muxer::Nobody;
-            self.pass_role();
-            self.role_is_vacant();
+        if matches!(self.muxer, Muxer::Proc | Muxer::Unassigned) {
+            self.muxer = Muxer::Unassigned;
+            self.hand_over();
+            self.wake_futures_if_unassigned();
         }
     }
 
     /// If nobody receives, the tasks that wait for non-blocking calls look.
-    fn role_is_vacant(&mut self) {
-        if self.muxer == Muxer::Nobody {
+    fn wake_futures_if_unassigned(&mut self) {
+        if self.muxer == Muxer::Unassigned {
             while let Some(id) = self.looking.head() {
                 self.queue_future_wake(id);
             }
@@ -477,46 +480,46 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The receive proc sleeps, and can be woken with `wake`.
-    pub fn receive_proc_sleeps(&mut self, wake: H) {
+    pub fn set_receive_proc_asleep(&mut self, wake: H) {
         self.receive_proc.set_asleep(wake);
     }
 
     /// Somebody wants to receive one message by hand, for itself, and waits for the role (with
-    /// `wait`) or not. [`Seat::Receive`] comes with the role, which goes back with
-    /// [`received_message`](Machine::received_message).
+    /// `wait`) or not. [`ReceiverGrant::Granted`] comes with the role, which goes back with
+    /// [`received_message`](Machine::end_receive).
     ///
     /// # Errors
     /// No memory to wait.
-    pub fn receive_message(&mut self, wait: bool) -> Result<(CallId, Seat), super::Refused> {
+    pub fn begin_receive(&mut self, wait: bool) -> Result<(CallId, ReceiverGrant), super::Refused> {
         if self.hung_up {
             return Err(super::Refused::HungUp);
         }
         match self.muxer {
-            _ if self.receive_proc.stays() => Ok((CallId(NONE), Seat::Stop)),
-            Muxer::Nobody | Muxer::Napping(_) => {
-                self.muxer = Muxer::Visitor;
-                Ok((CallId(NONE), Seat::Receive))
+            _ if self.receive_proc.stays() => Ok((CallId(NONE), ReceiverGrant::Denied)),
+            Muxer::Unassigned | Muxer::Polling(_) => {
+                self.muxer = Muxer::Transient;
+                Ok((CallId(NONE), ReceiverGrant::Granted))
             }
-            Muxer::Proc => Ok((CallId(NONE), Seat::Stop)),
-            _ if !wait => Ok((CallId(NONE), Seat::Sleep)),
+            Muxer::Proc => Ok((CallId(NONE), ReceiverGrant::Denied)),
+            _ if !wait => Ok((CallId(NONE), ReceiverGrant::Wait)),
             _ => {
                 let id = self.begin_message()?;
                 if let Some(call) = self.calls.get_mut(id.0) {
                     call.state = CallState::AwaitingReply;
                 }
                 self.waiting.push_front(&mut self.calls, id.0);
-                Ok((id, Seat::Sleep))
+                Ok((id, ReceiverGrant::Wait))
             }
         }
     }
 
     /// Somebody has received a message by hand.
-    pub fn received_message(&mut self, id: CallId) {
+    pub fn end_receive(&mut self, id: CallId) {
         if id.0 == NONE {
-            self.leave(Muxer::Visitor);
+            self.leave_role(Muxer::Transient);
         } else {
             self.calls.free(id.0);
-            self.leave(Muxer::Call(id.0));
+            self.leave_role(Muxer::Call(id.0));
         }
     }
 }
