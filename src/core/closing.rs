@@ -3,7 +3,7 @@
 use super::call::{CallState, Kind, Protocol, WakeReason};
 use super::machine::Machine;
 use super::receiver::Muxer;
-use super::sending::Sender;
+use super::sender::Sender;
 use super::slab::CallSlab;
 use super::tags::{TagPool, TagRange};
 
@@ -31,7 +31,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn is_idle(&self) -> bool {
         self.calls.live() == self.finishable
             && self.muxer == Muxer::Unassigned
-            && self.sender == Sender::Nobody
+            && self.sender == Sender::Unassigned
             && !self.receive_proc.is_present()
             && !self.send_proc.is_present()
             && self.wake_queue.is_empty()

@@ -45,7 +45,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.tag_waiters.remove(&mut self.calls, id.0);
             }
             CallState::Queued => {
-                self.unsent.remove(&mut self.calls, id.0);
+                self.send_queue.remove(&mut self.calls, id.0);
                 return self.take_back(id.0, range);
             }
             CallState::AwaitingReply => {
@@ -89,7 +89,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             CallState::Queued => {
                 call.request = None;
-                self.unsent.remove(&mut self.calls, id.0);
+                self.send_queue.remove(&mut self.calls, id.0);
                 let (_, tag) = self.calls.free(id.0);
                 self.leave_role(Muxer::Call(id.0));
                 self.release_tag(tag, range);

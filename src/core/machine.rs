@@ -4,7 +4,7 @@
 use super::call::{Call, CallId, CallState, Kind, Protocol};
 use super::list::{CallList, WakeList};
 use super::receiver::Muxer;
-use super::sending::Sender;
+use super::sender::Sender;
 use super::slab::CallSlab;
 use super::tags::{NoTag, TagPool, TagRange};
 
@@ -23,9 +23,9 @@ pub struct Machine<P: Protocol, H> {
     /// Calls that have a tag and are not sent yet: no reply is to be expected for them.
     pub(super) on_the_way: u32,
     /// Calls with a request to send, first come first served.
-    pub(super) unsent: CallList,
+    pub(super) send_queue: CallList,
     /// Those whose requests the sender is sending on their behalf.
-    pub(super) helping: CallList,
+    pub(super) proxy_sends: CallList,
     /// Sleeping callers that wait for a reply; the last to go to sleep is first.
     pub(super) waiting: CallList,
     /// The same, of those that wait for so long and no longer (`deadline.rs`).
@@ -167,11 +167,11 @@ impl<P: Protocol, H> Machine<P, H> {
             tags: TagPool::new(),
             calls: CallSlab::new(),
             muxer: Muxer::Unassigned,
-            sender: Sender::Nobody,
+            sender: Sender::Unassigned,
             tag_waiters: CallList::new(),
             on_the_way: 0,
-            unsent: CallList::new(),
-            helping: CallList::new(),
+            send_queue: CallList::new(),
+            proxy_sends: CallList::new(),
             waiting: CallList::new(),
             waiting_timed: CallList::new(),
             looking: CallList::new(),
@@ -235,7 +235,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             Err(NoTag::AllTaken) => None,
         };
-        let turn = tag.is_some() && self.sender == Sender::Nobody;
+        let turn = tag.is_some() && self.sender == Sender::Unassigned;
         let state = match tag {
             Some(_) if turn => CallState::Sending,
             Some(_) => CallState::Tagged,
@@ -294,7 +294,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if self.tags.allocated() > self.on_the_way as usize {
             return true;
         }
-        if self.helping.is_empty() {
+        if self.proxy_sends.is_empty() {
             return false;
         }
         // Two at least are being sent still, of which the sender's own request may be one, and not all of
@@ -310,7 +310,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if let Some(own) = self.senders_own().and_then(|id| self.calls.get_mut(id)) {
             is_due(own);
         }
-        self.helping.rfind(&mut self.calls, is_due).is_some()
+        self.proxy_sends.rfind(&mut self.calls, is_due).is_some()
     }
 
     /// Whether the server has yet to take some of what is being sent, and may want to be read before. What it
@@ -319,7 +319,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let is_open = |call: &Call<P, H>| !call.no_reply_expected && call.reply.is_none();
         let own = self.senders_own().and_then(|id| self.calls.get_mut(id));
         own.is_some_and(|call| is_open(call))
-            || self.helping.rfind(&mut self.calls, is_open).is_some()
+            || self.proxy_sends.rfind(&mut self.calls, is_open).is_some()
     }
 
     /// The call whose owner has the turn, if it is its own request that it is sending.
@@ -332,7 +332,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Of several requests that are being sent at once, the first could not be; the others are still
     /// being sent. No reply is to be expected for it.
     pub fn first_refused(&mut self) {
-        let first = self.senders_own().or_else(|| self.helping.head());
+        let first = self.senders_own().or_else(|| self.proxy_sends.head());
         if let Some(call) = first.and_then(|id| self.calls.get_mut(id)) {
             call.no_reply_expected = true;
         }

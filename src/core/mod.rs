@@ -7,7 +7,7 @@
 //! wakes after releasing it.
 //!
 //! A call travels through the files in this order: `machine.rs` (a call begins), `tag_waiters.rs` (it
-//! waits for a tag), `sending.rs` (it waits for its turn and is sent), `receiver.rs` (its reply is matched, the
+//! waits for a tag), `sender.rs` (it waits for its turn and is sent), `receiver.rs` (its reply is matched, the
 //! muxer's role moves on, the connection ends), `finishing.rs` (a non-blocking call is collected).
 //! `deadline.rs` is about those that wait no longer than until some time, `wake_queue.rs` about who is told what,
 //! `closing.rs` about the end of a Mux. Beneath are `call.rs` (what a
@@ -23,7 +23,7 @@ pub mod fuzz;
 mod list;
 mod machine;
 mod receiver;
-mod sending;
+mod sender;
 mod slab;
 mod tag_map;
 mod tag_waiters;
@@ -37,4 +37,4 @@ pub use call::{CallId, Protocol, WakeBatch, Wakeup};
 pub use finishing::Finish;
 pub use machine::{Begun, Machine, Refused, Stats};
 pub use receiver::{Action, ReceiverGrant};
-pub use sending::{HELP, Queued, Work};
+pub use sender::{MAX_PROXY_SENDS, SendProcAction, SendTurn};

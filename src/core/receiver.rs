@@ -4,13 +4,13 @@
 //! could not receive. Whoever leaves it, in whatever way, gives it to the one that went to sleep
 //! last: its reply is likely to come last, so the role changes hands least often. When nobody else
 //! can, and some reply is due, a caller that waits for a tag receives, since a reply may free one;
-//! or one whose request another is about to send (`sending.rs`).
+//! or one whose request another is about to send (`sender.rs`).
 //!
 //! With a receive proc, the proc keeps the role until the connection ends.
 
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, Proc};
-use super::sending::Sender;
+use super::sender::Sender;
 use super::slab::NONE;
 use super::tags::TagRange;
 
@@ -50,7 +50,7 @@ pub enum Action<P: Protocol> {
     Turn(P::Request),
     /// Receive one message, for whomever it is, and come back.
     Receive,
-    /// Sent; send this for another, and come back with [`Machine::helped`].
+    /// Sent; send this for another, and come back with [`Machine::handle_proxy_sent_by_caller`].
     ProxySend(CallId, P::Request),
     /// Sleep; what you are told is next.
     Sleep,
@@ -170,8 +170,8 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.leave_role(me);
                 Action::EmptyRange
             }
-            CallState::Queued if self.muxer == me && self.sender == Sender::Nobody => {
-                self.unsent.remove(&mut self.calls, id.0);
+            CallState::Queued if self.muxer == me && self.sender == Sender::Unassigned => {
+                self.send_queue.remove(&mut self.calls, id.0);
                 let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
                 call.state = CallState::Sending;
                 let Some(request) = call.request.take() else { return Action::Ended };
@@ -287,7 +287,7 @@ impl<P: Protocol, H> Machine<P, H> {
             let queue = match call.state {
                 CallState::AwaitingReply if call.has_deadline => &mut self.waiting_timed,
                 CallState::AwaitingReply => &mut self.waiting,
-                CallState::Queued => &mut self.unsent,
+                CallState::Queued => &mut self.send_queue,
                 CallState::Abandoned => {
                     if let Some(tag) = call.tag.take() {
                         self.tags.free(tag);
@@ -366,7 +366,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if self.muxer == who {
             self.muxer = Muxer::Unassigned;
             let alone = self.waiting.is_empty() && self.waiting_timed.is_empty();
-            let alone = alone && self.tag_waiters.is_empty() && self.helping.is_empty();
+            let alone = alone && self.tag_waiters.is_empty() && self.proxy_sends.is_empty();
             if !alone || self.receive_proc.is_present() {
                 self.hand_over();
             }
@@ -408,20 +408,20 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// One of those that the sender is helping, to receive when nobody else is left who could.
     fn fallback_receiver(&mut self) -> Option<u32> {
-        if self.helping.is_empty() {
+        if self.proxy_sends.is_empty() {
             return None;
         }
         let awaiting_reply = self.fallback_awaiting_reply();
         if awaiting_reply.is_some() || !self.is_still_sent() {
             return awaiting_reply;
         }
-        self.helping.rfind(&mut self.calls, can_receive)
+        self.proxy_sends.rfind(&mut self.calls, can_receive)
     }
 
     fn fallback_awaiting_reply(&mut self) -> Option<u32> {
-        let in_queue = self.unsent.rfind(&mut self.calls, can_receive);
+        let in_queue = self.send_queue.rfind(&mut self.calls, can_receive);
         let waits = |call: &Call<P, H>| can_receive(call) && call.reply.is_none();
-        in_queue.or_else(|| self.helping.rfind(&mut self.calls, waits))
+        in_queue.or_else(|| self.proxy_sends.rfind(&mut self.calls, waits))
     }
 
     fn has_other_receiver(&mut self) -> bool {

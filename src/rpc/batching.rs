@@ -27,7 +27,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         if along {
             let mut state = self.state.lock();
             for owner in owners.iter_mut().skip(1) {
-                let Some((id, request)) = state.take_along() else { break };
+                let Some((id, request)) = state.pop_for_batch() else { break };
                 *owner = Some(id);
                 let _ = batch.push(request);
             }
@@ -47,7 +47,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             for owner in owners.by_ref().take(done) {
                 let result = failure.take().map_or(Ok(()), Err);
                 match owner {
-                    Some(id) => state.proc_sent(id, result, began, self.range()),
+                    Some(id) => state.handle_proxy_sent(id, result, began, self.range()),
                     None => {
                         if result.is_err() {
                             state.first_refused();

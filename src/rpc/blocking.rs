@@ -3,7 +3,7 @@
 //! A caller is in one place at a time: getting a tag, getting the turn to send, in `send`, in `recv`
 //! for all, or asleep. Wherever it sleeps, what it is told says where it goes on.
 
-use crate::core::{Action, Begun, CallId, HELP, Queued, Refused, Wakeup};
+use crate::core::{Action, Begun, CallId, MAX_PROXY_SENDS, Refused, SendTurn, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
@@ -89,7 +89,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let (result, began) = self.send(request, true);
         let mut state = self.state.lock();
-        let mut step = state.sent(id, result, began, self.range());
+        let mut step = state.handle_sent(id, result, began, self.range());
         if let Action::ProxySend(..) = step {
             (state, step) = self.help(state, id, step);
         }
@@ -168,7 +168,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             helped += 1;
             state = self.state.lock();
             let range = self.range();
-            step = state.helped(id, helped < HELP, other, result, began, range);
+            step = state.handle_proxy_sent_by_caller(
+                id,
+                helped < MAX_PROXY_SENDS,
+                other,
+                result,
+                began,
+                range,
+            );
         }
         (state, step)
     }
@@ -222,16 +229,16 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     pub(super) fn turn(&self, id: CallId, request: T::Request, deadline: u64) -> Turn<T> {
         let mut state = self.state.lock();
-        match state.queue(id, request, self.range()) {
-            Queued::Go(request) => {
+        match state.request_turn(id, request, self.range()) {
+            SendTurn::Granted(request) => {
                 self.release(state);
                 Turn::Mine(request)
             }
-            Queued::HungUp => {
+            SendTurn::HungUp => {
                 self.release(state);
                 Turn::Elsewhere(Waited::Action(Action::Ended))
             }
-            Queued::Sleep => match self.wait(state, id, Action::Sleep, deadline) {
+            SendTurn::Wait => match self.wait(state, id, Action::Sleep, deadline) {
                 Waited::Action(Action::Turn(request)) | Waited::Wakeup(Wakeup::Turn(request)) => {
                     Turn::Mine(request)
                 }

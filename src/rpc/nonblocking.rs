@@ -77,7 +77,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let (result, began) = self.send(request, false);
         let mut state = self.state.lock();
-        let step = state.sent(id, result, began, self.range());
+        let step = state.handle_sent(id, result, began, self.range());
         self.release(state);
         match step {
             Action::Failed(failure) => Err(Error::Failed(failure)),

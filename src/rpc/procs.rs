@@ -5,7 +5,7 @@
 //! started while calls are going on. At the end of the connection the receive proc tells the send
 //! proc, and the Mux works on as if there had been none.
 
-use crate::core::{ReceiverGrant, Wakeup, Work};
+use crate::core::{ReceiverGrant, SendProcAction, Wakeup};
 use crate::sched::Sched;
 use crate::sched::native::Native;
 
@@ -81,7 +81,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// As [`receive_proc_starts`](Mux::receive_proc_starts), for the send proc.
     pub(crate) fn send_proc_starts(&self) -> bool {
-        self.state.lock().send_proc_starts()
+        self.state.lock().request_send_proc()
     }
 
     /// The receive proc.
@@ -109,7 +109,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Sends for all until the connection ends. Returns at once when somebody does already. See
     /// [`receive_proc`](Mux::receive_proc).
     pub fn send_proc(&self) {
-        if self.state.lock().send_proc_starts() {
+        if self.state.lock().request_send_proc() {
             self.send_proc_runs();
         }
     }
@@ -118,21 +118,22 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     pub(crate) fn send_proc_runs(&self) {
         let mut state = self.state.lock();
         loop {
-            match state.send_proc_work() {
-                Work::Send(id, request) => {
+            match state.next_send_proc_action() {
+                SendProcAction::Send(id, request) => {
                     self.release(state);
                     let (result, began) = self.send(request, true);
                     state = self.state.lock();
-                    state.proc_sent(id, result, began, self.range());
+                    state.handle_proxy_sent(id, result, began, self.range());
                 }
-                Work::Sleep => {
-                    let Wakeup::Work = self.sleep(state, |core, wake| core.send_proc_sleeps(wake))
+                SendProcAction::Wait => {
+                    let Wakeup::Work =
+                        self.sleep(state, |core, wake| core.set_send_proc_asleep(wake))
                     else {
                         return;
                     };
                     state = self.state.lock();
                 }
-                Work::Stop => return self.release(state),
+                SendProcAction::Stop => return self.release(state),
             }
         }
     }

@@ -3,7 +3,9 @@
 use super::model::{Fate, Kind, Whose};
 use super::world::Numbers;
 use super::world::{Caller, Doing, What, Wire, World};
-use crate::core::{Action, Begun, CallId, Finish, HELP, Queued, ReceiverGrant, Refused, Wakeup};
+use crate::core::{
+    Action, Begun, CallId, Finish, MAX_PROXY_SENDS, ReceiverGrant, Refused, SendTurn, Wakeup,
+};
 
 impl World<'_> {
     /// Goes on with what it is doing, if it can.
@@ -232,20 +234,20 @@ impl World<'_> {
         if self.is_late(at) {
             return self.abandons(at);
         }
-        let queued = self.machine.queue(id, name, self.range);
+        let queued = self.machine.request_turn(id, name, self.range);
         match queued {
-            Queued::Go(request) => {
+            SendTurn::Granted(request) => {
                 assert_eq!(request, name);
                 self.model.turn(name);
                 self.has_turn(at);
             }
-            Queued::Sleep => {
+            SendTurn::Wait => {
                 self.machine.set_asleep(id, serial);
                 self.model.queued(name);
                 self.me(at).expired = false;
                 self.me(at).doing = Doing::Asleep;
             }
-            Queued::HungUp => {
+            SendTurn::HungUp => {
                 self.model.refused_at_turn(name);
                 self.is_over(at, Fate::Ended);
             }
@@ -289,8 +291,15 @@ impl World<'_> {
         self.me(at).doing = Doing::Step;
         self.leaves_send(name, answer, began);
         let step = match helps {
-            true => self.machine.helped(id, helped < HELP, first, answer, began, self.range),
-            false => self.machine.sent(id, answer, began, self.range),
+            true => self.machine.handle_proxy_sent_by_caller(
+                id,
+                helped < MAX_PROXY_SENDS,
+                first,
+                answer,
+                began,
+                self.range,
+            ),
+            false => self.machine.handle_sent(id, answer, began, self.range),
         };
         self.steps(at, step);
     }

@@ -7,7 +7,8 @@ use super::bytes::Bytes;
 use super::model::{Fate, Kind, Model, Name, Sleeps, Whose};
 use crate::core::tags::TagRange;
 use crate::core::{
-    Action, CallId, Finish, Machine, Protocol, ReceiverGrant, Refused, WakeBatch, Wakeup, Work,
+    Action, CallId, Finish, Machine, Protocol, ReceiverGrant, Refused, SendProcAction, WakeBatch,
+    Wakeup,
 };
 
 /// Requests are names, replies and failures are numbers, each used once.
@@ -357,7 +358,7 @@ impl<'a> World<'a> {
         };
         self.goes_into_send(first.1);
         while along && self.batches && sending.along.len() < 4 {
-            let Some((id, name)) = self.machine.take_along() else { break };
+            let Some((id, name)) = self.machine.pop_for_batch() else { break };
             self.goes_into_send(name);
             sending.along.push_back((id, name));
         }
@@ -403,7 +404,7 @@ impl<'a> World<'a> {
     /// Another than its owner has sent it.
     fn is_sent(&mut self, id: CallId, name: Name, result: Result<(), i32>, began: u32) {
         self.leaves_send(name, result, began);
-        self.machine.proc_sent(id, result, began, self.range);
+        self.machine.handle_proxy_sent(id, result, began, self.range);
     }
 
     pub fn leaves_send(&mut self, name: Name, result: Result<(), i32>, began: u32) {
@@ -486,7 +487,7 @@ impl<'a> World<'a> {
     fn starts_procs(&mut self) {
         let how = self.bytes.choice(8);
         let sends = how != 7;
-        if sends && self.machine.send_proc_starts() {
+        if sends && self.machine.request_send_proc() {
             assert_eq!(self.send_proc, Proc::Absent);
             self.send_proc = Proc::Ready;
             if how == 6 {
@@ -528,16 +529,16 @@ impl<'a> World<'a> {
     }
 
     fn send_proc_asks(&mut self) {
-        self.send_proc = match self.machine.send_proc_work() {
-            Work::Send(id, name) => {
+        self.send_proc = match self.machine.next_send_proc_action() {
+            SendProcAction::Send(id, name) => {
                 self.proc_batch = self.takes_to_send((id, name), false, true);
                 Proc::Busy
             }
-            Work::Sleep => {
-                self.machine.send_proc_sleeps(SEND_PROC);
+            SendProcAction::Wait => {
+                self.machine.set_send_proc_asleep(SEND_PROC);
                 Proc::Asleep
             }
-            Work::Stop => Proc::Absent,
+            SendProcAction::Stop => Proc::Absent,
         };
         self.gathers();
     }

@@ -89,7 +89,7 @@ fn one_with_a_deadline_does_not_send_for_others() {
     let (a, _) = bench.sent_call();
     bench.machine.limit(a);
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     assert_eq!(bench.sent(a, Ok(())), Action::Sleep);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
 }
@@ -199,7 +199,7 @@ fn a_request_in_the_queue_is_taken_back_and_leaves_no_tag_behind() {
     let (a, _) = bench.sent_call();
     let b = bench.call();
     bench.machine.limit(b.id);
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     let c = bench.begin(None).unwrap();
     assert_eq!(bench.step(c.id), Action::Sleep, "no tag");
     bench.expire(b.id);
@@ -211,11 +211,11 @@ fn a_request_in_the_queue_is_taken_back_and_leaves_no_tag_behind() {
 #[test]
 fn a_request_that_another_is_sending_is_waited_for() {
     let mut bench = Bench::new(WIDE);
-    bench.machine.send_proc_starts();
+    bench.machine.request_send_proc();
     let b = bench.call();
     bench.machine.limit(b.id);
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
-    assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
+    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     bench.expire(b.id);
     assert_eq!(bench.woken(), [], "the proc has the request");
     bench.proc_sent(b.id, Ok(()));
@@ -223,8 +223,8 @@ fn a_request_that_another_is_sending_is_waited_for() {
     assert_eq!(bench.deliver(b.tag.unwrap(), 7), Some(7));
     let c = bench.call();
     bench.machine.limit(c.id);
-    assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
-    assert_eq!(bench.send_proc_work(), Work::Send(c.id, 30));
+    assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(c.id, 30));
     bench.expire(c.id);
     bench.deliver(c.tag.unwrap(), 8);
     bench.proc_sent(c.id, Ok(()));

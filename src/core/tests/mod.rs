@@ -10,9 +10,9 @@ mod tagging;
 
 use super::tags::TagRange;
 use super::{
-    Action, Begun, CallId, Finish, Machine, Protocol, Queued, ReceiverGrant, Refused, Wakeup,
+    Action, Begun, CallId, Finish, Machine, Protocol, ReceiverGrant, Refused, SendTurn, Wakeup,
 };
-use super::{WakeBatch, Work};
+use super::{SendProcAction, WakeBatch};
 
 /// Requests and replies are numbers, failures too; a watch is a number that `arrived` pushes.
 #[derive(Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Bench {
 
     /// As `sent`, for a send that began when the connection had ended that often.
     fn sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) -> Action<Numbers> {
-        let step = self.machine.sent(id, result, began, self.range);
+        let step = self.machine.handle_sent(id, result, began, self.range);
         if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
@@ -149,7 +149,8 @@ impl Bench {
     /// `id` has sent for `other`, and is willing to go on.
     fn helped(&mut self, id: CallId, other: CallId, result: Result<(), i32>) -> Action<Numbers> {
         let began = self.machine.ends();
-        let step = self.machine.helped(id, true, other, result, began, self.range);
+        let step =
+            self.machine.handle_proxy_sent_by_caller(id, true, other, result, began, self.range);
         if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
@@ -157,9 +158,9 @@ impl Bench {
         step
     }
 
-    fn queue(&mut self, id: CallId, request: u32) -> Queued<Numbers> {
-        let queued = self.machine.queue(id, request, self.range);
-        if queued == Queued::Sleep {
+    fn queue(&mut self, id: CallId, request: u32) -> SendTurn<Numbers> {
+        let queued = self.machine.request_turn(id, request, self.range);
+        if queued == SendTurn::Wait {
             self.machine.set_asleep(id, id.0);
         }
         self.gather();
@@ -243,10 +244,10 @@ impl Bench {
         seat
     }
 
-    fn send_proc_work(&mut self) -> Work<Numbers> {
-        let work = self.machine.send_proc_work();
-        if work == Work::Sleep {
-            self.machine.send_proc_sleeps(SEND_PROC);
+    fn send_proc_work(&mut self) -> SendProcAction<Numbers> {
+        let work = self.machine.next_send_proc_action();
+        if work == SendProcAction::Wait {
+            self.machine.set_send_proc_asleep(SEND_PROC);
         }
         self.gather();
         work
@@ -257,7 +258,7 @@ impl Bench {
     }
 
     fn proc_sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) {
-        self.machine.proc_sent(id, result, began, self.range);
+        self.machine.handle_proxy_sent(id, result, began, self.range);
         self.gather();
     }
 }

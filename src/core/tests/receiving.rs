@@ -124,7 +124,7 @@ fn a_reply_to_what_is_not_sent_yet_is_an_orphan() {
     let tagged = bench.call();
     assert!(!tagged.turn);
     assert_eq!(bench.deliver(tagged.tag.unwrap(), 1), Some(1));
-    assert_eq!(bench.queue(tagged.id, 10), Queued::Sleep);
+    assert_eq!(bench.queue(tagged.id, 10), SendTurn::Wait);
     assert_eq!(bench.deliver(tagged.tag.unwrap(), 2), Some(2));
     assert_eq!(bench.step(a), Action::Receive);
     assert_eq!(bench.woken(), []);
@@ -332,7 +332,7 @@ fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
     let tagged = other.call();
     other.machine.hang_up(other.range);
     other.gather();
-    assert_eq!(other.queue(tagged.id, 5), Queued::HungUp);
+    assert_eq!(other.queue(tagged.id, 5), SendTurn::HungUp);
     assert_eq!(other.sent_since(x, Ok(()), 0), Action::Ended);
     assert_eq!(other.machine.outstanding(), 0);
 }
@@ -343,8 +343,8 @@ fn procs_that_come_after_the_hang_up_leave_at_once() {
     let mut bench = Bench::new(WIDE);
     bench.machine.hang_up(bench.range);
     assert!(bench.machine.request_receive_proc());
-    assert!(bench.machine.send_proc_starts());
+    assert!(bench.machine.request_send_proc());
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Denied);
-    assert_eq!(bench.send_proc_work(), Work::Stop);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Stop);
     assert_eq!(bench.woken(), []);
 }

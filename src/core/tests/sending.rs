@@ -9,7 +9,7 @@ fn one_queued() -> (Bench, Begun, Begun) {
     assert!(a.turn);
     let b = bench.call();
     assert!(!b.turn);
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     (bench, a, b)
 }
 
@@ -27,7 +27,7 @@ fn the_turn_is_one_callers_at_a_time() {
 fn nobody_gets_in_before_the_queue() {
     let (mut bench, a, b) = one_queued();
     let c = bench.call();
-    assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
+    assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
     assert_eq!(bench.sent(a.id, Ok(())), Action::Receive);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     let d = bench.call();
@@ -68,23 +68,23 @@ fn a_queued_request_is_dropped_at_the_end() {
 #[test]
 fn the_send_proc_sends_in_order_and_the_owners_sleep_on() {
     let mut bench = Bench::new(WIDE);
-    assert!(bench.machine.send_proc_starts());
-    assert!(!bench.machine.send_proc_starts());
+    assert!(bench.machine.request_send_proc());
+    assert!(!bench.machine.request_send_proc());
     assert!(bench.machine.request_receive_proc());
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
-    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     let a = bench.call();
     assert!(!a.turn, "the turn is the proc's");
-    assert_eq!(bench.queue(a.id, 10), Queued::Sleep);
+    assert_eq!(bench.queue(a.id, 10), SendTurn::Wait);
     assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     assert_eq!(bench.woken(), [], "it is awake");
-    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
-    assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     bench.proc_sent(b.id, Ok(()));
-    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     assert_eq!(bench.woken(), [], "their owners wait for replies");
     bench.deliver(b.tag.unwrap(), 2);
     bench.deliver(a.tag.unwrap(), 1);
@@ -96,13 +96,13 @@ fn the_send_procs_failures_are_the_calls() {
     let mut bench = Bench::new(WIDE);
     let a = bench.call();
     assert!(a.turn);
-    bench.machine.send_proc_starts();
+    bench.machine.request_send_proc();
     let b = bench.begin(Some(1)).unwrap();
-    assert_eq!(bench.send_proc_work(), Work::Sleep, "a is in send");
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait, "a is in send");
     bench.queue(b.id, 20);
     bench.sent(a.id, Ok(()));
     assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
-    assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     bench.proc_sent(b.id, Err(9));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Failed(9))]);
     assert_eq!(bench.machine.outstanding(), 1);
@@ -111,19 +111,19 @@ fn the_send_procs_failures_are_the_calls() {
 #[test]
 fn a_reply_before_the_send_proc_has_sent_counts() {
     let mut bench = Bench::new(WIDE);
-    bench.machine.send_proc_starts();
-    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    bench.machine.request_send_proc();
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     let a = bench.call();
     bench.queue(a.id, 10);
     let b = bench.begin(Some(7)).unwrap();
     bench.queue(b.id, 20);
     bench.woken();
-    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 10));
     assert_eq!(bench.deliver(a.tag.unwrap(), 1), None);
     assert_eq!(bench.woken(), [], "the request is in use until send returns");
     bench.proc_sent(a.id, Err(5));
     assert_eq!(bench.woken(), [(a.id.0, Wakeup::Reply(1))]);
-    assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     assert_eq!(bench.deliver(b.tag.unwrap(), 2), None);
     assert_eq!(bench.arrived, [(7, 2)]);
     bench.proc_sent(b.id, Err(5));
@@ -134,34 +134,34 @@ fn a_reply_before_the_send_proc_has_sent_counts() {
 #[test]
 fn the_send_proc_stops_at_the_end_and_the_turn_is_free_again() {
     let mut bench = Bench::new(WIDE);
-    bench.machine.send_proc_starts();
-    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    bench.machine.request_send_proc();
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     let a = bench.call();
     bench.queue(a.id, 10);
     let b = bench.call();
     bench.queue(b.id, 20);
     bench.woken();
-    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 10));
     bench.end();
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended)]);
     let c = bench.call();
     assert!(!c.turn, "the proc is in send");
-    assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
+    assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
     bench.proc_sent_since(a.id, Ok(()), 0);
     assert_eq!(bench.woken(), [(a.id.0, Wakeup::Ended)]);
-    assert_eq!(bench.send_proc_work(), Work::Stop);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Stop);
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Turn(30))]);
 }
 
 #[test]
 fn callers_leave_it_to_procs_that_are_on_their_way() {
     let mut bench = Bench::new(WIDE);
-    bench.machine.send_proc_starts();
+    bench.machine.request_send_proc();
     bench.machine.request_receive_proc();
     let a = bench.call();
     assert!(!a.turn);
-    assert_eq!(bench.queue(a.id, 10), Queued::Sleep);
-    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    assert_eq!(bench.queue(a.id, 10), SendTurn::Wait);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
     assert_eq!(bench.woken(), [], "the role is the receive proc's");
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
@@ -170,9 +170,9 @@ fn callers_leave_it_to_procs_that_are_on_their_way() {
 #[test]
 fn a_send_proc_that_never_comes_loses_no_turn() {
     let mut bench = Bench::new(WIDE);
-    bench.machine.send_proc_starts();
+    bench.machine.request_send_proc();
     let a = bench.call();
-    assert_eq!(bench.queue(a.id, 10), Queued::Sleep);
+    assert_eq!(bench.queue(a.id, 10), SendTurn::Wait);
     bench.machine.send_proc_gone();
     bench.gather();
     assert_eq!(bench.woken(), [(a.id.0, Wakeup::Turn(10))]);
@@ -181,14 +181,14 @@ fn a_send_proc_that_never_comes_loses_no_turn() {
 #[test]
 fn procs_that_are_stopping_stay_when_they_are_wanted_again() {
     let mut bench = Bench::new(WIDE);
-    bench.machine.send_proc_starts();
+    bench.machine.request_send_proc();
     bench.machine.request_receive_proc();
-    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     bench.end();
     assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
-    assert!(!bench.machine.send_proc_starts(), "the one there was will do");
+    assert!(!bench.machine.request_send_proc(), "the one there was will do");
     assert!(!bench.machine.request_receive_proc());
-    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     assert!(!bench.call().turn);
 }
@@ -196,12 +196,12 @@ fn procs_that_are_stopping_stay_when_they_are_wanted_again() {
 #[test]
 fn a_call_sent_as_the_receive_proc_goes_gets_the_role() {
     let mut bench = Bench::new(WIDE);
-    bench.machine.send_proc_starts();
-    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    bench.machine.request_send_proc();
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     let a = bench.call();
     bench.queue(a.id, 10);
     bench.woken();
-    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
     assert_eq!(bench.woken(), [(a.id.0, Wakeup::Receive)], "there is no receive proc");
 }
@@ -211,7 +211,7 @@ fn a_message_that_is_no_call_takes_its_turn() {
     let mut bench = Bench::new(WIDE);
     let a = bench.call();
     let message = bench.machine.begin_message().unwrap();
-    assert_eq!(bench.queue(message, 99), Queued::Sleep);
+    assert_eq!(bench.queue(message, 99), SendTurn::Wait);
     bench.sent(a.id, Ok(()));
     assert_eq!(bench.woken(), [(message.0, Wakeup::Turn(99))]);
     assert_eq!(bench.sent(message, Ok(())), Action::Pending);
@@ -225,9 +225,9 @@ fn helper() -> (Bench, (CallId, u32), (CallId, u32), Begun, Begun) {
     assert_eq!(step, Action::Receive);
     let (a, tag_a) = bench.sent_call();
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     let c = bench.call();
-    assert_eq!(bench.queue(c.id, 30), Queued::Sleep);
+    assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
     (bench, (muxer, muxers_tag), (a, tag_a), b, c)
 }
 
@@ -297,7 +297,7 @@ fn a_stand_in_whose_request_can_not_be_sent_fails() {
 fn a_stand_in_leaves_when_all_that_is_being_sent_has_been_answered() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
-    assert_eq!(bench.machine.take_along(), Some((c.id, 30)));
+    assert_eq!(bench.machine.pop_for_batch(), Some((c.id, 30)));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Action::Reply(9));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
@@ -318,8 +318,8 @@ fn stand_in() -> (Bench, (CallId, u32), Begun) {
     let (muxer, muxers_tag, _) = bench.waiting_call();
     let a = bench.sent_call();
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
-    assert_eq!(bench.machine.take_along(), Some((b.id, 20)));
+    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.machine.pop_for_batch(), Some((b.id, 20)));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Action::Reply(9));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
@@ -337,7 +337,7 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_is_its_own_and_has_been_answere
     bench.machine.give_up(given_up);
     let (a, tag_a) = bench.sent_call();
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Action::Reply(9));
@@ -391,7 +391,7 @@ fn a_stand_in_leaves_at_the_end_of_the_connection() {
 fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
-    assert_eq!(bench.machine.take_along(), Some((c.id, 30)));
+    assert_eq!(bench.machine.pop_for_batch(), Some((c.id, 30)));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Action::Reply(9));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
@@ -411,14 +411,14 @@ fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
 fn a_stand_in_does_not_wait_for_a_reply_to_a_message_by_hand() {
     let mut bench = Bench::new(WIDE);
     let (muxer, muxers_tag, _) = bench.waiting_call();
-    bench.machine.send_proc_starts();
-    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    bench.machine.request_send_proc();
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), Queued::Sleep);
+    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     let message = bench.machine.begin_message().unwrap();
-    assert_eq!(bench.queue(message, 30), Queued::Sleep);
-    assert_eq!(bench.send_proc_work(), Work::Send(b.id, 20));
-    assert_eq!(bench.machine.take_along(), Some((message, 30)));
+    assert_eq!(bench.queue(message, 30), SendTurn::Wait);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
+    assert_eq!(bench.machine.pop_for_batch(), Some((message, 30)));
     bench.woken();
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Action::Reply(9));
@@ -437,14 +437,14 @@ fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
     let (muxer, _, _) = bench.waiting_call();
     let (w, tag_w, step) = bench.waiting_call();
     assert_eq!(step, Action::Sleep);
-    bench.machine.send_proc_starts();
-    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    bench.machine.request_send_proc();
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     let n = bench.begin(Some(5)).unwrap();
     bench.queue(n.id, 50);
     bench.woken();
-    assert_eq!(bench.send_proc_work(), Work::Send(n.id, 50));
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(n.id, 50));
     let range = bench.range;
-    bench.machine.proc_sent(n.id, Ok(()), 0, range);
+    bench.machine.handle_proxy_sent(n.id, Ok(()), 0, range);
     // The wakes have not been given yet.
     let orphan = bench.machine.handle_message(n.tag, 6, range, |_, _| ());
     assert_eq!(orphan, None);
@@ -459,16 +459,16 @@ fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
 #[test]
 fn a_receive_proc_that_goes_leaves_the_role_to_one_that_waits() {
     let mut bench = Bench::new(WIDE);
-    bench.machine.send_proc_starts();
+    bench.machine.request_send_proc();
     bench.machine.request_receive_proc();
-    assert_eq!(bench.send_proc_work(), Work::Sleep);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     bench.end();
-    assert!(!bench.machine.send_proc_starts(), "that one stays");
+    assert!(!bench.machine.request_send_proc(), "that one stays");
     bench.woken();
     let a = bench.call();
     bench.queue(a.id, 10);
-    assert_eq!(bench.send_proc_work(), Work::Send(a.id, 10));
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Denied);
     assert_eq!(bench.woken(), [(a.id.0, Wakeup::Receive)]);
@@ -481,7 +481,7 @@ fn who_could_not_stand_in_is_not_helped() {
     bench.waiting_call();
     let (a, _) = bench.sent_call();
     let n = bench.begin(Some(1)).unwrap();
-    assert_eq!(bench.queue(n.id, 20), Queued::Sleep);
+    assert_eq!(bench.queue(n.id, 20), SendTurn::Wait);
     assert_eq!(bench.sent(a, Ok(())), Action::Sleep);
     assert_eq!(bench.woken(), [(n.id.0, Wakeup::Turn(20))]);
 }
@@ -494,7 +494,7 @@ fn a_stand_in_is_seen_to_though_a_send_proc_starts() {
     bench.deliver(muxers_tag, 9);
     bench.step(muxer);
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
-    assert!(bench.machine.send_proc_starts());
+    assert!(bench.machine.request_send_proc());
     assert_eq!(bench.helped(a, b.id, Ok(())), Action::ProxySend(c.id, 30));
     assert_eq!(bench.helped(a, c.id, Ok(())), Action::Sleep);
     bench.machine.send_proc_gone();
@@ -541,17 +541,17 @@ fn those_who_receive_by_hand_are_told_once_that_a_proc_has_come() {
 fn a_message_by_hand_that_fails_is_no_call_without_a_reply() {
     let mut bench = Bench::new(WIDE);
     let message = bench.machine.begin_message().unwrap();
-    assert_eq!(bench.queue(message, 9), Queued::Go(9));
+    assert_eq!(bench.queue(message, 9), SendTurn::Granted(9));
     // This one waits for the turn, and the connection ends.
     let other = bench.machine.begin_message().unwrap();
-    assert_eq!(bench.queue(other, 8), Queued::Sleep);
+    assert_eq!(bench.queue(other, 8), SendTurn::Wait);
     bench.end();
     assert_eq!(bench.woken(), [(other.0, Wakeup::Ended)]);
     assert_eq!(bench.sent(message, Err(5)), Action::Failed(5));
     // This one comes too late.
     let late = bench.machine.begin_message().unwrap();
     bench.machine.hang_up(WIDE);
-    assert_eq!(bench.queue(late, 7), Queued::HungUp);
+    assert_eq!(bench.queue(late, 7), SendTurn::HungUp);
     assert_eq!((bench.machine.stats().calls, bench.machine.stats().errors), (0, 0));
 }
 
@@ -574,10 +574,10 @@ fn a_stand_in_leaves_when_the_connection_has_ended() {
     let (muxer, tag, _) = bench.waiting_call();
     let (a, _) = bench.sent_call();
     let (b, c) = (bench.call(), bench.call());
-    assert_eq!(bench.queue(b.id, 8), Queued::Sleep);
-    assert_eq!(bench.queue(c.id, 9), Queued::Sleep);
-    assert_eq!(bench.machine.take_along(), Some((b.id, 8)));
-    assert_eq!(bench.machine.take_along(), Some((c.id, 9)));
+    assert_eq!(bench.queue(b.id, 8), SendTurn::Wait);
+    assert_eq!(bench.queue(c.id, 9), SendTurn::Wait);
+    assert_eq!(bench.machine.pop_for_batch(), Some((b.id, 8)));
+    assert_eq!(bench.machine.pop_for_batch(), Some((c.id, 9)));
     bench.deliver(tag, 1);
     assert_eq!(bench.step(muxer), Action::Reply(1));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);

@@ -578,7 +578,14 @@ impl World {
             return self.steps(at, id, step);
         };
         let range = self.bench.range;
-        let step = self.bench.machine.helped(id, helped < 2, other, result, began, range);
+        let step = self.bench.machine.handle_proxy_sent_by_caller(
+            id,
+            helped < 2,
+            other,
+            result,
+            began,
+            range,
+        );
         if step == Action::Sleep {
             self.bench.machine.set_asleep(id, id.0);
         }
@@ -593,7 +600,7 @@ impl World {
     fn takes_along(&mut self) -> Vec<(CallId, u32)> {
         let mut along = Vec::new();
         while self.batches && along.len() < 3 {
-            let Some((other, request)) = self.bench.machine.take_along() else { break };
+            let Some((other, request)) = self.bench.machine.pop_for_batch() else { break };
             assert_eq!(self.in_use.insert(request, self.bench.machine.ends()), None);
             along.push((other, request));
         }
@@ -641,7 +648,7 @@ impl World {
 
     fn begins(&mut self, at: usize) -> Doing {
         if self.random(25) == 0 {
-            if self.bench.machine.send_proc_starts() {
+            if self.bench.machine.request_send_proc() {
                 self.send_proc = ProcDoing::Ready;
             }
             if self.bench.machine.request_receive_proc() {
@@ -716,11 +723,11 @@ impl World {
         Doing::Help(id, other, request, helped)
     }
 
-    fn queued(&mut self, at: usize, id: CallId, queued: Queued<Numbers>) -> Doing {
+    fn queued(&mut self, at: usize, id: CallId, queued: SendTurn<Numbers>) -> Doing {
         match queued {
-            Queued::Go(request) => self.goes_to_send(at, id, request),
-            Queued::Sleep => Doing::Asleep(id),
-            Queued::HungUp => self.over(at, None),
+            SendTurn::Granted(request) => self.goes_to_send(at, id, request),
+            SendTurn::Wait => Doing::Asleep(id),
+            SendTurn::HungUp => self.over(at, None),
         }
     }
 
@@ -788,13 +795,13 @@ impl World {
             return;
         }
         self.send_proc = match self.bench.send_proc_work() {
-            Work::Send(id, request) => {
+            SendProcAction::Send(id, request) => {
                 assert_eq!(self.in_use.insert(request, self.bench.machine.ends()), None);
                 self.proc_along = self.takes_along();
                 ProcDoing::Sending(id, request)
             }
-            Work::Sleep => ProcDoing::Asleep,
-            Work::Stop => ProcDoing::Absent,
+            SendProcAction::Wait => ProcDoing::Asleep,
+            SendProcAction::Stop => ProcDoing::Absent,
         };
     }
 

@@ -138,7 +138,7 @@ fn a_caller_without_a_tag_receives_when_nobody_does() {
         "freed on arrival, not on collection"
     );
     assert_eq!(bench.can_finish(a, false), Finish::Reply(9));
-    assert_eq!(bench.queue(waiting.id, 5), Queued::Go(5));
+    assert_eq!(bench.queue(waiting.id, 5), SendTurn::Granted(5));
     assert_eq!(bench.sent(waiting.id, Ok(())), Action::Receive, "the role was left for others");
 }
 
@@ -283,13 +283,13 @@ fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {
     bench.deliver(0, 1);
     assert_eq!(bench.step(begun[0]), Action::Tagged(0), "the first");
     assert_eq!(bench.can_finish(holder.id, true), Finish::Reply(1));
-    assert_eq!(bench.queue(begun[0], 6), Queued::Go(6));
+    assert_eq!(bench.queue(begun[0], 6), SendTurn::Granted(6));
     assert_eq!(bench.sent(begun[0], Ok(())), Action::Receive);
     bench.deliver(0, 2);
     assert_eq!(bench.woken(), [(begun[1].0, Wakeup::Tag(0))]);
     assert_eq!(bench.step(begun[0]), Action::Reply(2));
     assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag));
-    assert_eq!(bench.queue(begun[1], 7), Queued::Go(7));
+    assert_eq!(bench.queue(begun[1], 7), SendTurn::Granted(7));
     assert_eq!(bench.sent(begun[1], Err(5)), Action::Failed(5));
     assert_eq!(bench.woken(), [(begun[2].0, Wakeup::Tag(0))], "freed without a reply");
 }

@@ -4,7 +4,7 @@
 //! handed to the first in the queue, so that nobody who comes later gets in before.
 //!
 //! Better than to wake the next is to send for it: a caller that has the turn sends what others have
-//! left in the queue too, up to [`HELP`] of them, and they sleep on for their replies. It does so only
+//! left in the queue too, up to [`MAX_PROXY_SENDS`] of them, and they sleep on for their replies. It does so only
 //! while somebody receives: otherwise it is needed for that. And should the muxer leave meanwhile,
 //! one of those in the queue receives, since the sender may be held up by a server that does not read
 //! until it is read from; whoever helps sends that one's request before it stops helping.
@@ -19,34 +19,34 @@ use super::receiver::{Action, Muxer};
 use super::tags::TagRange;
 
 /// How many requests of others a caller sends along with its own.
-pub const HELP: u32 = 16;
+pub const MAX_PROXY_SENDS: u32 = 16;
 
 /// Who is in `send`, or about to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sender {
-    Nobody,
+    Unassigned,
     Call(u32),
     Proc,
 }
 
 /// The answer to a caller that wants to send.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Queued<P: Protocol> {
+pub enum SendTurn<P: Protocol> {
     /// The turn is yours; here is the request.
-    Go(P::Request),
+    Granted(P::Request),
     /// Sleep; what you are told is next.
-    Sleep,
+    Wait,
     /// The connection has been given up; the call is over.
     HungUp,
 }
 
 /// What the send proc does now.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Work<P: Protocol> {
-    /// Send this, and come back with [`Machine::proc_sent`].
+pub enum SendProcAction<P: Protocol> {
+    /// Send this, and come back with [`Machine::handle_proxy_sent`].
     Send(CallId, P::Request),
     /// Nothing to do: sleep.
-    Sleep,
+    Wait,
     /// The connection has ended: the proc is no longer counted on, and leaves.
     Stop,
 }
@@ -65,28 +65,33 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// A call whose request has its tag wants to send it.
-    pub fn queue(&mut self, id: CallId, request: P::Request, range: TagRange) -> Queued<P> {
-        let Some(call) = self.calls.get_mut(id.0) else { return Queued::Go(request) };
+    pub fn request_turn(
+        &mut self,
+        id: CallId,
+        request: P::Request,
+        range: TagRange,
+    ) -> SendTurn<P> {
+        let Some(call) = self.calls.get_mut(id.0) else { return SendTurn::Granted(request) };
         if self.hung_up {
             let counted = !matches!(call.kind, Kind::Message);
-            self.close(id, range);
+            self.free_failed(id, range);
             if counted {
                 self.off_the_way();
             }
-            return Queued::HungUp;
+            return SendTurn::HungUp;
         }
-        if self.sender == Sender::Nobody {
+        if self.sender == Sender::Unassigned {
             self.sender = Sender::Call(id.0);
             call.state = CallState::Sending;
-            return Queued::Go(request);
+            return SendTurn::Granted(request);
         }
         call.state = CallState::Queued;
         call.request = Some(request);
-        self.unsent.push_back(&mut self.calls, id.0);
+        self.send_queue.push_back(&mut self.calls, id.0);
         if self.sender == Sender::Proc {
             self.roused |= self.send_proc.rouse();
         }
-        Queued::Sleep
+        SendTurn::Wait
     }
 
     /// The owner's own `send` has returned, with `result`. When it `began`, the connection had ended
@@ -94,40 +99,40 @@ impl<P: Protocol, H> Machine<P, H> {
     ///
     /// A reply that is there already counts more than what `send` says of itself.
     #[inline(always)]
-    pub fn sent(
+    pub fn handle_sent(
         &mut self,
         id: CallId,
         result: Result<(), P::Failure>,
-        began: u32,
+        sent_in_epoch: u32,
         range: TagRange,
     ) -> Action<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         debug_assert!(self.muxer != Muxer::Call(id.0), "nor who sends");
-        let over = call.reply.is_some();
+        let has_reply = call.reply.is_some();
         let action = match (result, call.kind) {
-            (_, Kind::Blocking) if over => {
+            (_, Kind::Blocking) if has_reply => {
                 call.state = CallState::Done;
-                if !self.unsent.is_empty() {
-                    return self.help(id, false, range);
+                if !self.send_queue.is_empty() {
+                    return self.next_proxy_send(id, false, range);
                 }
                 None
             }
-            (_, Kind::NonBlocking(_)) if over => {
+            (_, Kind::NonBlocking(_)) if has_reply => {
                 call.state = CallState::Done;
                 self.finishable += 1;
                 Some(Action::Pending)
             }
             // One of those that it took along may receive, and have to be sent before the turn goes on.
-            (Err(failure), Kind::Blocking) if !self.unsent.is_empty() => {
+            (Err(failure), Kind::Blocking) if !self.send_queue.is_empty() => {
                 call.failure = Some(failure);
                 call.state = CallState::Done;
                 let tag = call.tag.take();
                 self.release_tag(tag, range);
                 self.off_the_way();
-                return self.help(id, false, range);
+                return self.next_proxy_send(id, false, range);
             }
             (Err(failure), kind) => {
-                self.close(id, range);
+                self.free_failed(id, range);
                 self.pass_turn();
                 if !matches!(kind, Kind::Message) {
                     self.off_the_way();
@@ -139,8 +144,8 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.pass_turn();
                 return Action::Pending;
             }
-            _ if began != self.ends || self.hung_up => {
-                self.close(id, range);
+            _ if sent_in_epoch != self.ends || self.hung_up => {
+                self.free_failed(id, range);
                 Some(Action::Ended)
             }
             (Ok(()), Kind::NonBlocking(_)) => {
@@ -149,47 +154,47 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             (Ok(()), Kind::Blocking) => {
                 call.state = CallState::AwaitingReply;
-                if !self.unsent.is_empty() {
+                if !self.send_queue.is_empty() {
                     self.off_the_way();
-                    return self.help(id, true, range);
+                    return self.next_proxy_send(id, true, range);
                 }
                 None
             }
         };
         self.pass_turn();
         let action = action.unwrap_or_else(|| self.next_action(id, range));
-        if !over {
+        if !has_reply {
             self.off_the_way();
         }
         action
     }
 
-    /// Call `id` has sent the request of `other`, with `result`; that was one of [`HELP`] for which
+    /// Call `id` has sent the request of `other`, with `result`; that was one of [`MAX_PROXY_SENDS`] for which
     /// it is `willing`, or not.
-    pub fn helped(
+    pub fn handle_proxy_sent_by_caller(
         &mut self,
         id: CallId,
         willing: bool,
         other: CallId,
         result: Result<(), P::Failure>,
-        began: u32,
+        sent_in_epoch: u32,
         range: TagRange,
     ) -> Action<P> {
-        self.proc_sent(other, result, began, range);
-        self.help(id, willing, range)
+        self.handle_proxy_sent(other, result, sent_in_epoch, range);
+        self.next_proxy_send(id, willing, range)
     }
 
     /// Call `id` is sent, and has the turn still: it sends for another, or goes on.
     #[cold]
-    fn help(&mut self, id: CallId, willing: bool, range: TagRange) -> Action<P> {
-        if let Some((other, request)) = self.take_unsent(id, willing) {
+    fn next_proxy_send(&mut self, id: CallId, willing: bool, range: TagRange) -> Action<P> {
+        if let Some((other, request)) = self.pop_for_proxy_send(id, willing) {
             return Action::ProxySend(other, request);
         }
         self.pass_turn();
         self.next_action(id, range)
     }
 
-    fn take_unsent(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
+    fn pop_for_proxy_send(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
         // One that receives while it waits for its turn can not be handed it.
         let waits = |call: &mut Call<P, H>| call.state == CallState::Queued;
         let muxer = match self.muxer {
@@ -209,45 +214,45 @@ impl<P: Protocol, H> Machine<P, H> {
             None if self.calls.get_mut(id.0)?.state == CallState::Done => return None,
             None => {
                 // Only one that could stand in for the muxer, should that leave just then.
-                let first = self.unsent.head()?;
+                let first = self.send_queue.head()?;
                 if !matches!(self.calls.get_mut(first)?.kind, Kind::Blocking) {
                     return None;
                 }
                 first
             }
         };
-        self.unsent.remove(&mut self.calls, other);
-        self.takes_in_hand(other)
+        self.send_queue.remove(&mut self.calls, other);
+        self.begin_proxy_send(other)
     }
 
     /// The next request that whoever has the turn may send together with its own, on behalf of a caller
     /// that sleeps on: under the same conditions as when it helps, so it is not left alone with them.
-    pub fn take_along(&mut self) -> Option<(CallId, P::Request)> {
+    pub fn pop_for_batch(&mut self) -> Option<(CallId, P::Request)> {
         if self.muxer == Muxer::Unassigned
             || (self.send_proc.stays() && self.sender != Sender::Proc)
         {
             return None;
         }
-        let first = self.unsent.head()?;
+        let first = self.send_queue.head()?;
         let blocks = matches!(self.calls.get_mut(first)?.kind, Kind::Blocking);
         if !blocks && self.sender != Sender::Proc {
             return None;
         }
-        self.unsent.remove(&mut self.calls, first);
-        self.takes_in_hand(first)
+        self.send_queue.remove(&mut self.calls, first);
+        self.begin_proxy_send(first)
     }
 
     /// Another than its owner sends the request of `id`, which is in no queue any more.
-    fn takes_in_hand(&mut self, id: u32) -> Option<(CallId, P::Request)> {
+    fn begin_proxy_send(&mut self, id: u32) -> Option<(CallId, P::Request)> {
         let call = self.calls.get_mut(id)?;
         call.state = CallState::Sending;
         let request = call.request.take()?;
-        self.helping.push_back(&mut self.calls, id);
+        self.proxy_sends.push_back(&mut self.calls, id);
         Some((CallId(id), request))
     }
 
     /// A call that failed is forgotten, and its tag free.
-    fn close(&mut self, id: CallId, range: TagRange) {
+    fn free_failed(&mut self, id: CallId, range: TagRange) {
         if let Some(call) = self.calls.get_mut(id.0) {
             // A message by hand is no call.
             self.stats.errors += u64::from(!matches!(call.kind, Kind::Message));
@@ -259,14 +264,14 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Whoever had the turn has it no longer.
     #[inline]
     pub(super) fn pass_turn(&mut self) {
-        self.sender = Sender::Nobody;
-        if !self.unsent.is_empty() || self.send_proc.is_present() {
-            self.pass_turn_on();
+        self.sender = Sender::Unassigned;
+        if !self.send_queue.is_empty() || self.send_proc.is_present() {
+            self.grant_turn();
         }
     }
 
     #[cold]
-    fn pass_turn_on(&mut self) {
+    fn grant_turn(&mut self) {
         if self.send_proc.stays() {
             self.sender = Sender::Proc;
             self.roused |= self.send_proc.rouse();
@@ -275,10 +280,10 @@ impl<P: Protocol, H> Machine<P, H> {
         // One that receives while it waits for its turn takes it when it comes back, unless another who
         // has it sends for it.
         let muxer = self.muxer;
-        let Some(id) = self.unsent.find(&mut self.calls, |id| muxer != Muxer::Call(id)) else {
+        let Some(id) = self.send_queue.find(&mut self.calls, |id| muxer != Muxer::Call(id)) else {
             return;
         };
-        self.unsent.remove(&mut self.calls, id);
+        self.send_queue.remove(&mut self.calls, id);
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
@@ -289,11 +294,11 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// A send proc is wanted: true when there is none, and one is to be started. One that was to
     /// stop stays.
-    pub fn send_proc_starts(&mut self) -> bool {
+    pub fn request_send_proc(&mut self) -> bool {
         let first = self.send_proc.starts();
         if first {
             // From now on callers leave sending to it, though it is still on its way.
-            if self.sender == Sender::Nobody {
+            if self.sender == Sender::Unassigned {
                 self.sender = Sender::Proc;
             }
         }
@@ -301,20 +306,20 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The send proc asks what to do.
-    pub fn send_proc_work(&mut self) -> Work<P> {
+    pub fn next_send_proc_action(&mut self) -> SendProcAction<P> {
         // One that comes after the hang-up has nobody left to stop it.
         if self.hung_up || !self.send_proc.stays() {
             self.send_proc_gone();
-            return Work::Stop;
+            return SendProcAction::Stop;
         }
         if let Sender::Call(_) = self.sender {
-            return Work::Sleep;
+            return SendProcAction::Wait;
         }
         self.sender = Sender::Proc;
-        let first = self.unsent.pop_front(&mut self.calls);
-        match first.and_then(|id| self.takes_in_hand(id)) {
-            Some((id, request)) => Work::Send(id, request),
-            None => Work::Sleep,
+        let first = self.send_queue.pop_front(&mut self.calls);
+        match first.and_then(|id| self.begin_proxy_send(id)) {
+            Some((id, request)) => SendProcAction::Send(id, request),
+            None => SendProcAction::Wait,
         }
     }
 
@@ -327,30 +332,30 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The send proc sleeps, and can be woken with `wake`.
-    pub fn send_proc_sleeps(&mut self, wake: H) {
+    pub fn set_send_proc_asleep(&mut self, wake: H) {
         self.send_proc.set_asleep(wake);
     }
 
     /// The send proc's `send` of call `id` has returned, with `result`. When it `began`, the connection
     /// had ended so often.
-    pub fn proc_sent(
+    pub fn handle_proxy_sent(
         &mut self,
         id: CallId,
         result: Result<(), P::Failure>,
-        began: u32,
+        sent_in_epoch: u32,
         range: TagRange,
     ) {
-        self.helping.remove(&mut self.calls, id.0);
+        self.proxy_sends.remove(&mut self.calls, id.0);
         let Some(call) = self.calls.get_mut(id.0) else { return };
         let counted = !matches!(call.kind, Kind::Message) && call.reply.is_none();
-        let ended = began != self.ends || self.hung_up;
-        self.proc_sent_with(id, result, ended, range);
+        let ended = sent_in_epoch != self.ends || self.hung_up;
+        self.settle_proxy_sent(id, result, ended, range);
         if counted {
             self.off_the_way();
         }
     }
 
-    fn proc_sent_with(
+    fn settle_proxy_sent(
         &mut self,
         id: CallId,
         result: Result<(), P::Failure>,
@@ -358,20 +363,20 @@ impl<P: Protocol, H> Machine<P, H> {
         range: TagRange,
     ) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
-        let answered = call.reply.is_some();
+        let has_reply = call.reply.is_some();
         match (result, call.kind) {
-            (_, Kind::NonBlocking(_)) if answered => {
+            (_, Kind::NonBlocking(_)) if has_reply => {
                 call.state = CallState::Done;
                 self.finishable += 1;
                 self.queue_wake(id.0, WakeReason::Sent);
             }
-            (_, Kind::Blocking) if answered => self.over(id, range),
+            (_, Kind::Blocking) if has_reply => self.complete(id, range),
             (Err(failure), _) => {
                 call.failure = Some(failure);
-                self.over(id, range);
+                self.complete(id, range);
             }
             (Ok(()), Kind::Message) => self.queue_wake(id.0, WakeReason::MessageSent),
-            _ if ended => self.over(id, range),
+            _ if ended => self.complete(id, range),
             (Ok(()), Kind::NonBlocking(_)) => {
                 call.state = CallState::AwaitingReply;
                 self.queue_wake(id.0, WakeReason::Sent);
@@ -400,7 +405,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The call is over, and its owner is told; the muxer looks for itself.
-    fn over(&mut self, id: CallId, range: TagRange) {
+    fn complete(&mut self, id: CallId, range: TagRange) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         call.state = CallState::Done;
         let tag = call.tag.take();
