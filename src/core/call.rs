@@ -137,7 +137,7 @@ pub(super) struct Call<P: Protocol, H> {
     pub has_deadline: bool,
     /// Whether a task waits for it, and stands in the queue of those that look.
     pub has_future: bool,
-    /// It has gone to sleep so, and has not [woken](super::Machine::woken): its clock may ring yet, and so
+    /// It has gone to sleep so, and has not [woken](super::Machine::ack_wake): its clock may ring yet, and so
     /// its number is its own, whatever becomes of the call.
     pub timer_armed: bool,
     /// That time has come while another was sending the request.

@@ -16,7 +16,7 @@ use super::tags::TagRange;
 
 impl<P: Protocol, H> Machine<P, H> {
     /// The call has a deadline. For use straight after [`begin`](Machine::begin).
-    pub fn limit(&mut self, id: CallId) {
+    pub fn mark_has_deadline(&mut self, id: CallId) {
         if let Some(call) = self.calls.get_mut(id.0) {
             call.has_deadline = true;
         }
@@ -24,7 +24,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// The owner has woken, and its call is over, or given up: it will not say any more that its time has
     /// come, so the number may be another's when the call has no more use of it.
-    pub fn woken(&mut self, id: CallId) {
+    pub fn ack_wake(&mut self, id: CallId) {
         match self.calls.get_mut(id.0) {
             Some(call) if call.state == CallState::Abandoned => call.timer_armed = false,
             _ => {
@@ -35,7 +35,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// The time of a sleeping owner has come. It sleeps on until it is told: that, or what it is being
     /// told already.
-    pub fn expire(&mut self, id: CallId, range: TagRange) {
+    pub fn handle_deadline_asleep(&mut self, id: CallId, range: TagRange) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         if call.wake_queued || call.wake_handle.is_none() || self.muxer == Muxer::Call(id.0) {
             return;
@@ -46,11 +46,11 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             CallState::Queued => {
                 self.send_queue.remove(&mut self.calls, id.0);
-                return self.take_back(id.0, range);
+                return self.cancel_queued(id.0, range);
             }
             CallState::AwaitingReply => {
-                self.waiting_timed.remove(&mut self.calls, id.0);
-                self.hold(id.0);
+                self.timed_reply_waiters.remove(&mut self.calls, id.0);
+                self.mark_abandoned(id.0);
             }
             CallState::Sending => {
                 call.expired_while_sending = true;
@@ -70,7 +70,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// A sleeping owner whose request stood in the queue gets it back, unsent.
-    fn take_back(&mut self, id: u32, range: TagRange) {
+    fn cancel_queued(&mut self, id: u32, range: TagRange) {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.request = None;
         let tag = call.tag.take();
@@ -81,7 +81,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The time of an owner has come that is awake and not in `send`: what it does now.
-    pub fn time_out(&mut self, id: CallId, range: TagRange) -> Action<P> {
+    pub fn handle_deadline_awake(&mut self, id: CallId, range: TagRange) -> Action<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         match call.state {
             CallState::TagWait => {
@@ -95,7 +95,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.release_tag(tag, range);
                 self.off_the_way();
             }
-            CallState::AwaitingReply => self.hold(id.0),
+            CallState::AwaitingReply => self.mark_abandoned(id.0),
             CallState::Sending => {
                 call.expired_while_sending = true;
                 return self.next_action(id, range);
@@ -115,15 +115,15 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// An owner that receives has looked, and nothing is there: it naps, or lets another receive.
-    pub fn nap(&mut self, id: CallId, range: TagRange) -> Action<P> {
+    pub fn begin_backoff(&mut self, id: CallId, range: TagRange) -> Action<P> {
         if self.muxer != Muxer::Call(id.0) {
             return self.next_action(id, range);
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         let state = call.state;
         match state {
-            CallState::AwaitingReply if self.waiting.is_empty() => {
-                self.waiting_timed.push_front(&mut self.calls, id.0);
+            CallState::AwaitingReply if self.reply_waiters.is_empty() => {
+                self.timed_reply_waiters.push_front(&mut self.calls, id.0);
             }
             CallState::TagWait if self.is_useful_reply_due() => {
                 self.tag_waiters.push_front(&mut self.calls, id.0);
@@ -140,13 +140,13 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// A nap is over: its owner is told to look again, unless another receives by now.
-    pub fn nap_ends(&mut self, id: CallId) {
+    pub fn end_backoff(&mut self, id: CallId) {
         if self.muxer != Muxer::Polling(id.0) {
             return;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return };
         match call.state {
-            CallState::AwaitingReply => self.waiting_timed.remove(&mut self.calls, id.0),
+            CallState::AwaitingReply => self.timed_reply_waiters.remove(&mut self.calls, id.0),
             CallState::TagWait => self.tag_waiters.remove(&mut self.calls, id.0),
             _ => {}
         }
@@ -155,17 +155,17 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The owner is gone, or about to be: the tag is held until the reply comes.
-    pub(super) fn hold(&mut self, id: u32) {
+    pub(super) fn mark_abandoned(&mut self, id: u32) {
         if let Some(call) = self.calls.get_mut(id) {
             call.state = CallState::Abandoned;
-            self.held += 1;
+            self.abandoned += 1;
         }
     }
 
     /// A call that has been given up needs its number no longer; unless its owner is yet to be told, or to
     /// wake.
-    pub(super) fn forget(&mut self, id: u32) {
-        self.held -= 1;
+    pub(super) fn release_abandoned(&mut self, id: u32) {
+        self.abandoned -= 1;
         match self.calls.get_mut(id) {
             Some(call) if call.wake_queued || call.timer_armed => {
                 call.tag = None;

@@ -102,7 +102,7 @@ impl<P: Protocol, H> Machine<P, H> {
             self.stats.orphans += u64::from(reply.is_some());
             return reply;
         }
-        self.hold(id.0);
+        self.mark_abandoned(id.0);
         self.fail_waiters_all_abandoned();
         None
     }

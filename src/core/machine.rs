@@ -27,9 +27,9 @@ pub struct Machine<P: Protocol, H> {
     /// Those whose requests the sender is sending on their behalf.
     pub(super) proxy_sends: CallList,
     /// Sleeping callers that wait for a reply; the last to go to sleep is first.
-    pub(super) waiting: CallList,
+    pub(super) reply_waiters: CallList,
     /// The same, of those that wait for so long and no longer (`deadline.rs`).
-    pub(super) waiting_timed: CallList,
+    pub(super) timed_reply_waiters: CallList,
     /// Non-blocking calls for which tasks wait.
     pub(super) looking: CallList,
     /// Calls whose sleeping owners are to be woken.
@@ -39,7 +39,7 @@ pub struct Machine<P: Protocol, H> {
     pub(super) receive_proc: Proc<H>,
     pub(super) send_proc: Proc<H>,
     /// Tags that are held for replies to calls that have been given up.
-    pub(super) held: u32,
+    pub(super) abandoned: u32,
     /// Non-blocking calls that are over, and that nobody has come for.
     pub(super) finishable: u32,
     /// How often the connection has ended: a request whose sending began before the last time will
@@ -172,14 +172,14 @@ impl<P: Protocol, H> Machine<P, H> {
             on_the_way: 0,
             send_queue: CallList::new(),
             proxy_sends: CallList::new(),
-            waiting: CallList::new(),
-            waiting_timed: CallList::new(),
+            reply_waiters: CallList::new(),
+            timed_reply_waiters: CallList::new(),
             looking: CallList::new(),
             wake_queue: WakeList::new(),
             roused: false,
             receive_proc: Proc::Absent,
             send_proc: Proc::Absent,
-            held: 0,
+            abandoned: 0,
             finishable: 0,
             ends: 0,
             hung_up: false,
@@ -278,8 +278,12 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The queue of those that wait for a reply in which a call stands.
-    pub(super) fn queue_of(&mut self, has_deadline: bool) -> (&mut CallList, &mut CallSlab<P, H>) {
-        let queue = if has_deadline { &mut self.waiting_timed } else { &mut self.waiting };
+    pub(super) fn reply_waiters_for(
+        &mut self,
+        has_deadline: bool,
+    ) -> (&mut CallList, &mut CallSlab<P, H>) {
+        let queue =
+            if has_deadline { &mut self.timed_reply_waiters } else { &mut self.reply_waiters };
         (queue, &mut self.calls)
     }
 
@@ -341,7 +345,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// As `is_reply_due`, of replies that somebody waits for or will collect: what one may hope for that has
     /// no tag. The others may never come.
     pub(super) fn is_useful_reply_due(&self) -> bool {
-        self.tags.allocated() > self.on_the_way as usize + self.held as usize
+        self.tags.allocated() > self.on_the_way as usize + self.abandoned as usize
     }
 
     /// A call that was on its way is sent, or over. If nobody receives, one that waits for a tag may

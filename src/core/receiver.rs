@@ -121,10 +121,10 @@ impl<P: Protocol, H> Machine<P, H> {
                     self.muxer = me;
                 }
                 // One with a deadline would be late if nothing came: others first.
-                if self.muxer == me && (!has_deadline || self.waiting.is_empty()) {
+                if self.muxer == me && (!has_deadline || self.reply_waiters.is_empty()) {
                     return Action::Receive;
                 }
-                let (queue, calls) = self.queue_of(has_deadline);
+                let (queue, calls) = self.reply_waiters_for(has_deadline);
                 queue.push_front(calls, id.0);
                 self.leave_role(me);
                 Action::Sleep
@@ -219,7 +219,7 @@ impl<P: Protocol, H> Machine<P, H> {
         match call.state {
             CallState::AwaitingReply | CallState::Sending => {}
             CallState::Abandoned => {
-                self.forget(id);
+                self.release_abandoned(id);
                 self.stats.orphans += 1;
                 self.reuse_tag(id, tag, range);
                 return Some(reply);
@@ -249,8 +249,8 @@ impl<P: Protocol, H> Machine<P, H> {
                 }
             } else if call.wake_handle.is_some() && self.muxer != Muxer::Call(id) {
                 let (queue, calls) = match call.has_deadline {
-                    true => (&mut self.waiting_timed, &mut self.calls),
-                    false => (&mut self.waiting, &mut self.calls),
+                    true => (&mut self.timed_reply_waiters, &mut self.calls),
+                    false => (&mut self.reply_waiters, &mut self.calls),
                 };
                 queue.remove(calls, id);
                 self.queue_wake(id, WakeReason::Done);
@@ -285,14 +285,14 @@ impl<P: Protocol, H> Machine<P, H> {
         for id in 0..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
             let queue = match call.state {
-                CallState::AwaitingReply if call.has_deadline => &mut self.waiting_timed,
-                CallState::AwaitingReply => &mut self.waiting,
+                CallState::AwaitingReply if call.has_deadline => &mut self.timed_reply_waiters,
+                CallState::AwaitingReply => &mut self.reply_waiters,
                 CallState::Queued => &mut self.send_queue,
                 CallState::Abandoned => {
                     if let Some(tag) = call.tag.take() {
                         self.tags.free(tag);
                     }
-                    self.forget(id);
+                    self.release_abandoned(id);
                     continue;
                 }
                 // It ends when its send returns. Until then nobody need receive for its sake: a stand-in
@@ -365,7 +365,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn leave_role(&mut self, who: Muxer) {
         if self.muxer == who {
             self.muxer = Muxer::Unassigned;
-            let alone = self.waiting.is_empty() && self.waiting_timed.is_empty();
+            let alone = self.reply_waiters.is_empty() && self.timed_reply_waiters.is_empty();
             let alone = alone && self.tag_waiters.is_empty() && self.proxy_sends.is_empty();
             if !alone || self.receive_proc.is_present() {
                 self.hand_over();
@@ -386,21 +386,21 @@ impl<P: Protocol, H> Machine<P, H> {
             self.roused |= self.receive_proc.rouse();
             return;
         }
-        let waiting = self.waiting.pop_front(&mut self.calls);
-        let next_receiver = match waiting.or_else(|| self.waiting_timed.pop_front(&mut self.calls))
-        {
-            Some(id) => id,
-            None if !self.is_reply_due() => return,
-            None => {
-                let is_useful = self.is_useful_reply_due();
-                let tag_waiters =
-                    if is_useful { self.tag_waiters.pop_front(&mut self.calls) } else { None };
-                match tag_waiters.or_else(|| self.fallback_receiver()) {
-                    Some(id) => id,
-                    None => return,
+        let reply_waiter = self.reply_waiters.pop_front(&mut self.calls);
+        let next_receiver =
+            match reply_waiter.or_else(|| self.timed_reply_waiters.pop_front(&mut self.calls)) {
+                Some(id) => id,
+                None if !self.is_reply_due() => return,
+                None => {
+                    let is_useful = self.is_useful_reply_due();
+                    let tag_waiters =
+                        if is_useful { self.tag_waiters.pop_front(&mut self.calls) } else { None };
+                    match tag_waiters.or_else(|| self.fallback_receiver()) {
+                        Some(id) => id,
+                        None => return,
+                    }
                 }
-            }
-        };
+            };
         self.muxer = Muxer::Call(next_receiver);
         self.stats.handovers += 1;
         self.queue_wake(next_receiver, WakeReason::Receive);
@@ -425,8 +425,8 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     fn has_other_receiver(&mut self) -> bool {
-        !self.waiting.is_empty()
-            || !self.waiting_timed.is_empty()
+        !self.reply_waiters.is_empty()
+            || !self.timed_reply_waiters.is_empty()
             || self.fallback_awaiting_reply().is_some()
     }
 
@@ -441,8 +441,8 @@ impl<P: Protocol, H> Machine<P, H> {
             }
         }
         let by_hand = |call: &Call<P, H>| matches!(call.kind, Kind::Message);
-        while let Some(id) = self.waiting.rfind(&mut self.calls, by_hand) {
-            self.waiting.remove(&mut self.calls, id);
+        while let Some(id) = self.reply_waiters.rfind(&mut self.calls, by_hand) {
+            self.reply_waiters.remove(&mut self.calls, id);
             self.queue_wake(id, WakeReason::Busy);
         }
         first
@@ -507,7 +507,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 if let Some(call) = self.calls.get_mut(id.0) {
                     call.state = CallState::AwaitingReply;
                 }
-                self.waiting.push_front(&mut self.calls, id.0);
+                self.reply_waiters.push_front(&mut self.calls, id.0);
                 Ok((id, ReceiverGrant::Wait))
             }
         }

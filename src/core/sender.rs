@@ -389,7 +389,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     return; // It receives already.
                 }
                 if expired_while_sending {
-                    self.hold(id.0);
+                    self.mark_abandoned(id.0);
                     self.queue_wake(id.0, WakeReason::TimedOut);
                     self.fail_waiters_all_abandoned();
                 } else if self.can_take_role(has_deadline) && !self.receive_proc.stays() {
@@ -397,7 +397,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     self.muxer = Muxer::Call(id.0);
                     self.queue_wake(id.0, WakeReason::Receive);
                 } else {
-                    let (queue, calls) = self.queue_of(has_deadline);
+                    let (queue, calls) = self.reply_waiters_for(has_deadline);
                     queue.push_front(calls, id.0);
                 }
             }

@@ -20,7 +20,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Whether every tag that is taken is held for a call that has been given up: then no call that
     /// could free one is left, and the server may never answer the others.
     pub(super) fn all_tags_abandoned(&self) -> bool {
-        self.held > 0 && self.held as usize == self.tags.allocated()
+        self.abandoned > 0 && self.abandoned as usize == self.tags.allocated()
     }
 
     /// Those asleep who wait for a tag are told, when there is nothing left to wait for.
@@ -34,7 +34,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// There is no memory for one more tag. A tag that comes back needs none; where no call is left
     /// whose tag could, those asleep who wait for one are told.
     fn fail_waiters_no_memory(&mut self) {
-        if self.tags.allocated() != self.held as usize {
+        if self.tags.allocated() != self.abandoned as usize {
             return;
         }
         while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {

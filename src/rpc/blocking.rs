@@ -67,7 +67,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let (mut state, begun) = self.begin(None)?;
         let id = begun.id;
         if deadline != NEVER {
-            state.limit(id);
+            state.mark_has_deadline(id);
         }
         let tag = match begun.tag {
             Some(tag) => {

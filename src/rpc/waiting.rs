@@ -111,7 +111,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 Action::Receive if timed && !stays && clock::now() >= deadline => {
                     // If it has to stay all the same, it may as well receive.
                     stays = true;
-                    step = state.time_out(id, self.range());
+                    step = state.handle_deadline_awake(id, self.range());
                     continue;
                 }
                 Action::Receive if !timed || !self.transport.can_try() => {
@@ -128,7 +128,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                         Polled::Ended => state = self.end(),
                         Polled::Nothing => {
                             state = self.state.lock();
-                            step = state.nap(id, self.range());
+                            step = state.begin_backoff(id, self.range());
                             let Action::Sleep = step else { continue };
                             match self.sleep_for(state, id, deadline, Some(nap)) {
                                 Wakeup::Receive => state = self.state.lock(),
@@ -177,9 +177,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             || {
                 let mut state = self.state.lock();
                 let late = clock::now() >= deadline;
-                state.nap_ends(id);
+                state.end_backoff(id);
                 if late {
-                    state.expire(id, self.range());
+                    state.handle_deadline_asleep(id, self.range());
                 }
                 self.release(state);
                 if late { NEVER } else { deadline }
@@ -196,7 +196,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         | Wakeup::TimedOut = told
         {
             let mut state = self.state.lock();
-            state.woken(id);
+            state.ack_wake(id);
             self.release(state);
         }
         told

@@ -167,7 +167,7 @@ impl World<'_> {
                 self.me(at).name = next;
                 self.me(at).since = self.ranges.len() - 1;
                 if self.callers[at].timed {
-                    self.machine.limit(id);
+                    self.machine.mark_has_deadline(id);
                 }
                 let step = match tag {
                     None => Some(self.machine.next_action(id, self.range)),
@@ -329,7 +329,7 @@ impl World<'_> {
         if !self.callers[at].stays && self.is_late(at) {
             self.me(at).stays = true;
             self.model.times_out(self.callers[at].name);
-            let step = self.machine.time_out(id, self.range);
+            let step = self.machine.handle_deadline_awake(id, self.range);
             return self.steps(at, step);
         }
         if !self.wire.is_empty() {
@@ -340,7 +340,7 @@ impl World<'_> {
         if !self.polls {
             return;
         }
-        let step = self.machine.nap(id, self.range);
+        let step = self.machine.begin_backoff(id, self.range);
         let sleeps = step == Action::Sleep;
         self.me(at).naps = sleeps;
         self.steps(at, step);
@@ -356,15 +356,15 @@ impl World<'_> {
         if naps {
             self.me(at).naps = false;
             if !late {
-                self.machine.nap_ends(id);
+                self.machine.end_backoff(id);
                 return self.gathers();
             }
         }
         if late {
-            self.machine.nap_ends(id);
+            self.machine.end_backoff(id);
             // If that has called it to receive, it can not be told anything else.
             self.model.expired(name, self.due == 0 && !naps);
-            self.machine.expire(id, self.range);
+            self.machine.handle_deadline_asleep(id, self.range);
             self.me(at).expired = true;
             self.gathers();
         }
@@ -373,11 +373,11 @@ impl World<'_> {
     fn wakes_up(&mut self, at: usize, fate: Fate) {
         let id = self.callers[at].id;
         if self.bytes.choice(3) == 1 {
-            self.machine.nap_ends(id);
-            self.machine.expire(id, self.range);
+            self.machine.end_backoff(id);
+            self.machine.handle_deadline_asleep(id, self.range);
             return self.gathers();
         }
-        self.machine.woken(id);
+        self.machine.ack_wake(id);
         match fate {
             Fate::TimedOut => {
                 self.returns(at);

@@ -23,14 +23,14 @@ fn the_reply_of_a_late_call_can_come_before_its_owner_is_told() {
     let mut bench = Bench::new(WIDE);
     bench.waiting_call();
     let (b, tag, _) = bench.timed_call();
-    bench.machine.expire(b, WIDE);
+    bench.machine.handle_deadline_asleep(b, WIDE);
     assert_eq!(bench.machine.handle_message(Some(tag), 7, WIDE, |_, _| ()), Some(7), "an orphan");
     let (c, _, _) = bench.timed_call();
     assert_ne!(b, c, "its number is in use until it is told");
     bench.gather();
     assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
     let (d, tag, _) = bench.timed_call();
-    bench.machine.expire(d, WIDE);
+    bench.machine.handle_deadline_asleep(d, WIDE);
     bench.machine.handle_disconnect(WIDE);
     bench.gather();
     assert_eq!(bench.woken()[0], (d.0, Wakeup::TimedOut));
@@ -51,7 +51,7 @@ fn the_number_of_one_with_a_clock_is_its_own_until_it_has_woken() {
     bench.expire(a);
     assert_eq!(bench.woken(), []);
     assert!(!bench.machine.is_idle());
-    bench.machine.woken(a);
+    bench.machine.ack_wake(a);
     assert_eq!(bench.call().id, a);
 }
 
@@ -69,14 +69,14 @@ fn the_number_of_a_late_one_is_its_own_until_it_has_woken() {
     assert_ne!(b, c);
     bench.expire(b);
     assert_eq!(bench.woken(), []);
-    bench.machine.woken(b);
+    bench.machine.ack_wake(b);
     assert_eq!(bench.waiting_call().0, b);
 
     // The reply may as well come after it has woken.
     let (d, tag, _) = bench.timed_call();
     bench.expire(d);
     assert_eq!(bench.woken(), [(d.0, Wakeup::TimedOut)]);
-    bench.machine.woken(d);
+    bench.machine.ack_wake(d);
     assert_ne!(bench.waiting_call().0, d);
     assert_eq!(bench.deliver(tag, 8), Some(8));
     assert_eq!(bench.waiting_call().0, d);
@@ -87,7 +87,7 @@ fn one_with_a_deadline_does_not_send_for_others() {
     let mut bench = Bench::new(WIDE);
     bench.waiting_call();
     let (a, _) = bench.sent_call();
-    bench.machine.limit(a);
+    bench.machine.mark_has_deadline(a);
     let b = bench.call();
     assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     assert_eq!(bench.sent(a, Ok(())), Action::Sleep);
@@ -148,7 +148,7 @@ fn one_that_naps_gives_the_role_to_whoever_can_receive_properly() {
     assert_eq!(step, Action::Sleep, "it could do no better");
     let (c, _, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
-    bench.machine.nap_ends(a);
+    bench.machine.end_backoff(a);
     bench.gather();
     assert_eq!(bench.woken(), [], "and sleeps until it is told");
     bench.deliver(tag, 7);
@@ -161,7 +161,7 @@ fn a_nap_ends_with_the_role() {
     let mut bench = Bench::new(WIDE);
     let (a, tag, _) = bench.timed_call();
     assert_eq!(bench.nap(a), Action::Sleep);
-    bench.machine.nap_ends(a);
+    bench.machine.end_backoff(a);
     bench.gather();
     assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)]);
     assert_eq!(bench.step(a), Action::Receive);
@@ -198,7 +198,7 @@ fn a_request_in_the_queue_is_taken_back_and_leaves_no_tag_behind() {
     let mut bench = Bench::with_tags(2);
     let (a, _) = bench.sent_call();
     let b = bench.call();
-    bench.machine.limit(b.id);
+    bench.machine.mark_has_deadline(b.id);
     assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     let c = bench.begin(None).unwrap();
     assert_eq!(bench.step(c.id), Action::Sleep, "no tag");
@@ -213,7 +213,7 @@ fn a_request_that_another_is_sending_is_waited_for() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_send_proc();
     let b = bench.call();
-    bench.machine.limit(b.id);
+    bench.machine.mark_has_deadline(b.id);
     assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     bench.expire(b.id);
@@ -222,7 +222,7 @@ fn a_request_that_another_is_sending_is_waited_for() {
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::TimedOut)]);
     assert_eq!(bench.deliver(b.tag.unwrap(), 7), Some(7));
     let c = bench.call();
-    bench.machine.limit(c.id);
+    bench.machine.mark_has_deadline(c.id);
     assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(c.id, 30));
     bench.expire(c.id);
@@ -236,7 +236,7 @@ fn one_that_waits_for_a_tag_leaves_without() {
     let mut bench = Bench::with_tags(1);
     let (a, tag, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap().id;
-    bench.machine.limit(b);
+    bench.machine.mark_has_deadline(b);
     assert_eq!(bench.step(b), Action::Sleep);
     bench.expire(b);
     assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
@@ -270,7 +270,7 @@ fn who_would_nap_leaves_the_role_to_a_receive_proc() {
     assert_eq!(bench.woken(), [(RECEIVE_PROC, Wakeup::Work)]);
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     // Its nap is over, and another receives.
-    bench.machine.nap_ends(id);
+    bench.machine.end_backoff(id);
     bench.gather();
     assert_eq!(bench.woken(), []);
     assert_eq!(bench.deliver(tag, 3), None);

@@ -188,20 +188,20 @@ impl Bench {
     /// A blocking call with a deadline that is sent, and receives or sleeps as it is told.
     fn timed_call(&mut self) -> (CallId, u32, Action<Numbers>) {
         let (id, tag) = self.sent_call();
-        self.machine.limit(id);
+        self.machine.mark_has_deadline(id);
         let step = self.sent(id, Ok(()));
         (id, tag, step)
     }
 
     /// The time of a sleeper has come.
     fn expire(&mut self, id: CallId) {
-        self.machine.expire(id, self.range);
+        self.machine.handle_deadline_asleep(id, self.range);
         self.gather();
     }
 
     /// The time of one that is awake has come.
     fn time_out(&mut self, id: CallId) -> Action<Numbers> {
-        let step = self.machine.time_out(id, self.range);
+        let step = self.machine.handle_deadline_awake(id, self.range);
         if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
@@ -210,7 +210,7 @@ impl Bench {
     }
 
     fn nap(&mut self, id: CallId) -> Action<Numbers> {
-        let step = self.machine.nap(id, self.range);
+        let step = self.machine.begin_backoff(id, self.range);
         if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }

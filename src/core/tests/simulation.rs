@@ -304,10 +304,10 @@ impl World {
             assert_ne!(self.receive_proc, ProcDoing::Asleep, "a receive proc is left");
         }
         assert!(
-            self.bench.machine.outstanding() == self.bench.machine.held as usize,
+            self.bench.machine.outstanding() == self.bench.machine.abandoned as usize,
             "tags are lost: {} taken, {} held, {} on the way, range {:?}",
             self.bench.machine.outstanding(),
-            self.bench.machine.held,
+            self.bench.machine.abandoned,
             self.bench.machine.on_the_way,
             self.bench.range
         );
@@ -473,7 +473,7 @@ impl World {
             Doing::Asleep(id)
                 if self.callers[at].naps && !self.callers[at].expired && self.random(3) > 0 =>
             {
-                self.bench.machine.nap_ends(id);
+                self.bench.machine.end_backoff(id);
                 self.bench.gather();
                 doing
             }
@@ -481,7 +481,7 @@ impl World {
                 if self.callers[at].late || self.random(4) == 0 {
                     self.callers[at].late = true;
                     self.callers[at].expired = true;
-                    self.bench.machine.expire(id, self.bench.range);
+                    self.bench.machine.handle_deadline_asleep(id, self.bench.range);
                     self.bench.gather();
                 }
                 doing
@@ -492,12 +492,12 @@ impl World {
             }
             Doing::Waking(id, reply) => {
                 if self.random(2) == 0 {
-                    self.bench.machine.nap_ends(id);
-                    self.bench.machine.expire(id, self.bench.range);
+                    self.bench.machine.end_backoff(id);
+                    self.bench.machine.handle_deadline_asleep(id, self.bench.range);
                     self.bench.gather();
                     doing
                 } else {
-                    self.bench.machine.woken(id);
+                    self.bench.machine.ack_wake(id);
                     self.bench.gather();
                     self.over(at, reply)
                 }
@@ -613,7 +613,7 @@ impl World {
         let range = self.bench.range;
         self.callers[at].late |= self.random(6) == 0;
         if self.callers[at].late {
-            let step = self.bench.machine.time_out(id, range);
+            let step = self.bench.machine.handle_deadline_awake(id, range);
             if step == Action::Sleep {
                 self.bench.machine.set_asleep(id, id.0);
             }
@@ -631,7 +631,7 @@ impl World {
             self.receives();
             return Doing::Step(id);
         }
-        let step = self.bench.machine.nap(id, range);
+        let step = self.bench.machine.begin_backoff(id, range);
         if step == Action::Sleep {
             self.bench.machine.set_asleep(id, id.0);
             self.callers[at].naps = true;
@@ -695,7 +695,7 @@ impl World {
         }
         let begun = self.bench.begin((kind == Kind::NonBlocking).then_some(0));
         if let (Ok(Begun { id, .. }), true) = (&begun, self.callers[at].timed) {
-            self.bench.machine.limit(*id);
+            self.bench.machine.mark_has_deadline(*id);
         }
         match begun {
             Ok(Begun { id, tag: Some(tag), turn }) => Doing::Tag(id, tag, turn),
