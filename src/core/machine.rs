@@ -31,7 +31,7 @@ pub struct Machine<P: Protocol, H> {
     /// The same, of those that wait for so long and no longer (`deadline.rs`).
     pub(super) timed_reply_waiters: CallList,
     /// Non-blocking calls for which tasks wait.
-    pub(super) looking: CallList,
+    pub(super) future_waiters: CallList,
     /// Calls whose sleeping owners are to be woken.
     pub(super) wake_queue: WakeList,
     /// Some proc is to be woken.
@@ -52,7 +52,7 @@ pub struct Machine<P: Protocol, H> {
     /// How many are inside on others' business, with no call of their own any more.
     pub(super) lingering: u32,
     /// Whether somebody watches for calls that can finish, and what he has been told.
-    signalled: Option<bool>,
+    ready_reported: Option<bool>,
     pub(super) stats: Stats,
 }
 
@@ -174,7 +174,7 @@ impl<P: Protocol, H> Machine<P, H> {
             proxy_sends: CallList::new(),
             reply_waiters: CallList::new(),
             timed_reply_waiters: CallList::new(),
-            looking: CallList::new(),
+            future_waiters: CallList::new(),
             wake_queue: WakeList::new(),
             roused: false,
             receive_proc: Proc::Absent,
@@ -185,7 +185,7 @@ impl<P: Protocol, H> Machine<P, H> {
             hung_up: false,
             closer: None,
             lingering: 0,
-            signalled: None,
+            ready_reported: None,
             stats: Stats::default(),
         }
     }
@@ -262,7 +262,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// without having been sent.
     ///
     /// A reply can have come all the same, from a server that answers what it was not asked.
-    pub fn abandon(&mut self, id: CallId, range: TagRange) -> Option<P::Reply> {
+    pub fn cancel_unsent(&mut self, id: CallId, range: TagRange) -> Option<P::Reply> {
         if self.sender == Sender::Call(id.0) {
             self.pass_turn();
         }
@@ -365,8 +365,8 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     #[cfg(test)]
-    pub(crate) fn has_lookers(&self) -> bool {
-        !self.looking.is_empty()
+    pub(crate) fn has_future_waiters(&self) -> bool {
+        !self.future_waiters.is_empty()
     }
 
     /// How often the connection has ended. Whoever sends says how often it had when he began.
@@ -378,15 +378,15 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Whether whoever watches for calls that can finish has to be told otherwise than he was.
     #[must_use]
     #[inline]
-    pub fn signal_is_stale(&self) -> bool {
-        self.signalled.is_some_and(|signalled| signalled != (self.finishable > 0))
+    pub fn ready_fd_is_stale(&self) -> bool {
+        self.ready_reported.is_some_and(|ready_reported| ready_reported != (self.finishable > 0))
     }
 
     /// Whether some non-blocking call can finish; whoever asks tells those who watch, if anybody
     /// (`watched`) does.
-    pub fn signal(&mut self, watched: bool) -> bool {
+    pub fn report_ready(&mut self, watched: bool) -> bool {
         let can = self.finishable > 0;
-        self.signalled = watched.then_some(can);
+        self.ready_reported = watched.then_some(can);
         can
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! A call travels through the files in this order: `machine.rs` (a call begins), `tag_waiters.rs` (it
 //! waits for a tag), `sender.rs` (it waits for its turn and is sent), `receiver.rs` (its reply is matched, the
-//! muxer's role moves on, the connection ends), `finishing.rs` (a non-blocking call is collected).
+//! muxer's role moves on, the connection ends), `nonblocking.rs` (a non-blocking call is collected).
 //! `deadline.rs` is about those that wait no longer than until some time, `wake_queue.rs` about who is told what,
 //! `closing.rs` about the end of a Mux. Beneath are `call.rs` (what a
 //! call is), `slab.rs` and `list.rs` (where calls are, and how they queue), `tags.rs` and `tag_map.rs`.
@@ -17,11 +17,11 @@
 mod call;
 mod closing;
 mod deadline;
-mod finishing;
 #[cfg(any(test, mux_fuzz))]
 pub mod fuzz;
 mod list;
 mod machine;
+mod nonblocking;
 mod receiver;
 mod sender;
 mod slab;
@@ -34,7 +34,7 @@ mod wake_queue;
 mod tests;
 
 pub use call::{CallId, Protocol, WakeBatch, Wakeup};
-pub use finishing::Finish;
 pub use machine::{Begun, Machine, Refused, Stats};
+pub use nonblocking::CollectAction;
 pub use receiver::{Action, ReceiverGrant};
 pub use sender::{MAX_PROXY_SENDS, SendProcAction, SendTurn};

@@ -473,7 +473,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// If nobody receives, the tasks that wait for non-blocking calls look.
     fn wake_futures_if_unassigned(&mut self) {
         if self.muxer == Muxer::Unassigned {
-            while let Some(id) = self.looking.head() {
+            while let Some(id) = self.future_waiters.head() {
                 self.queue_future_wake(id);
             }
         }

@@ -145,7 +145,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn queue_future_wake(&mut self, id: u32) {
         if let Some(call) = self.calls.get_mut(id).filter(|call| call.has_future) {
             call.has_future = false;
-            self.looking.remove(&mut self.calls, id);
+            self.future_waiters.remove(&mut self.calls, id);
             self.queue_wake(id, WakeReason::PollFuture);
         }
     }

@@ -195,7 +195,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     fn abandon(&self, id: CallId, error: Error<T::Failure>) -> Error<T::Failure> {
         let mut state = self.state.lock();
-        let Some(orphan) = state.abandon(id, self.range()) else {
+        let Some(orphan) = state.cancel_unsent(id, self.range()) else {
             self.release(state);
             return error;
         };

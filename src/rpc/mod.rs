@@ -379,7 +379,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[inline(always)]
     fn release(&self, mut state: State<'_, T, S>) {
         let wakes = state.take_wakes();
-        let stale = state.signal_is_stale();
+        let stale = state.ready_fd_is_stale();
         if stale {
             state.lingers();
         }
@@ -416,7 +416,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     fn freshen_signal(&self) {
         let mut signal = self.signal.lock();
-        let raise = self.state.lock().signal(signal.is_some());
+        let raise = self.state.lock().report_ready(signal.is_some());
         if let Some(signal) = &mut *signal {
             signal.set(raise);
         }

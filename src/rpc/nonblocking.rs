@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::core::{Action, CallId, Finish, Wakeup};
+use crate::core::{Action, CallId, CollectAction, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 use crate::sched::native::Native;
@@ -90,24 +90,24 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// is, unless somebody else is receiving.
     pub(crate) fn can_finish(&self, id: CallId) -> Finished<T::Reply, T::Failure> {
         let mut state = self.state.lock();
-        let mut finish = state.can_finish(id, self.transport.can_try());
+        let mut finish = state.try_collect(id, self.transport.can_try());
         loop {
             self.release(state);
-            if !matches!(finish, Finish::Poll) {
+            if !matches!(finish, CollectAction::Poll) {
                 return finished(finish);
             }
             match self.transport.try_recv() {
                 Polled::Message(reply) => {
                     state = self.deliver(reply);
-                    finish = state.polled(id);
+                    finish = state.handle_polled(id);
                 }
                 Polled::Nothing => {
                     state = self.state.lock();
-                    finish = state.poll_ends(id);
+                    finish = state.end_poll(id);
                 }
                 Polled::Ended => {
                     state = self.end();
-                    finish = state.poll_ends(id);
+                    finish = state.end_poll(id);
                 }
             }
         }
@@ -116,7 +116,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// The owner will not ask again. The call's tag stays out of use until its reply has come.
     pub(crate) fn give_up(&self, id: CallId) {
         let mut state = self.state.lock();
-        let Some(reply) = state.give_up(id) else { return self.release(state) };
+        let Some(reply) = state.abandon(id) else { return self.release(state) };
         state.lingers();
         self.release(state);
         self.transport.orphan(reply);
@@ -124,12 +124,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 }
 
-fn finished<T: Transport>(finish: Finish<Over<T>>) -> Finished<T::Reply, T::Failure> {
+fn finished<T: Transport>(finish: CollectAction<Over<T>>) -> Finished<T::Reply, T::Failure> {
     match finish {
-        Finish::Reply(reply) => Finished::Reply(reply),
-        Finish::Pending | Finish::Poll => Finished::Pending,
-        Finish::Ended => Finished::Failed(Error::Ended),
-        Finish::Never => Finished::Failed(Error::Stuck),
+        CollectAction::Reply(reply) => Finished::Reply(reply),
+        CollectAction::Pending | CollectAction::Poll => Finished::Pending,
+        CollectAction::Ended => Finished::Failed(Error::Ended),
+        CollectAction::Stuck => Finished::Failed(Error::Stuck),
     }
 }
 
@@ -219,7 +219,7 @@ impl<T: Transport> Future for Call<'_, T, Native> {
                 return Poll::Ready(Err(Error::NoMemory));
             }
             let mut state = self.mux.state.lock();
-            let waits = state.looks(id, self.mux.transport.can_try());
+            let waits = state.register_future(id, self.mux.transport.can_try());
             self.mux.release(state);
             if waits {
                 return Poll::Pending;

@@ -268,7 +268,7 @@ fn a_task_is_not_forgotten_by_those_who_received_for_it() {
         }
         let lost = mux.start((0, 777)).expect("a call");
         let task = scope.spawn(|| block_on(lost));
-        while !mux.state.lock().has_lookers() {
+        while !mux.state.lock().has_future_waiters() {
             std::thread::yield_now();
         }
         mux.start((0, 2)).map(drop).expect("a call");

@@ -4,7 +4,7 @@ use super::model::{Fate, Kind, Whose};
 use super::world::Numbers;
 use super::world::{Caller, Doing, What, Wire, World};
 use crate::core::{
-    Action, Begun, CallId, Finish, MAX_PROXY_SENDS, ReceiverGrant, Refused, SendTurn, Wakeup,
+    Action, Begun, CallId, CollectAction, MAX_PROXY_SENDS, ReceiverGrant, Refused, SendTurn, Wakeup,
 };
 
 impl World<'_> {
@@ -257,7 +257,7 @@ impl World<'_> {
 
     fn abandons(&mut self, at: usize) {
         let Caller { id, name, .. } = self.callers[at];
-        let orphan = self.machine.abandon(id, self.range);
+        let orphan = self.machine.cancel_unsent(id, self.range);
         assert_eq!(orphan, self.model.abandoned(name));
         self.returns(at);
         self.gathers();
@@ -460,15 +460,15 @@ impl World<'_> {
         match self.bytes.choice(10) {
             9 => self.cancels(at),
             8 => {
-                if self.machine.looks(id, self.polls) {
+                if self.machine.register_future(id, self.polls) {
                     self.me(at).doing = Doing::Watched;
                 }
                 self.gathers();
             }
             _ => {
                 let can_poll = self.polls;
-                let finish = self.machine.can_finish(id, can_poll);
-                assert!(finish != Finish::Never || !can_poll, "{name} can finish yet");
+                let finish = self.machine.try_collect(id, can_poll);
+                assert!(finish != CollectAction::Stuck || !can_poll, "{name} can finish yet");
                 self.finishes(at, finish);
             }
         }
@@ -477,7 +477,7 @@ impl World<'_> {
     fn cancels(&mut self, at: usize) {
         let Caller { id, name, .. } = self.callers[at];
         self.unsendable = true;
-        let orphan = self.machine.give_up(id);
+        let orphan = self.machine.abandon(id);
         assert_eq!(orphan, self.model.gives_up(name, Fate::Cancelled));
         self.returns(at);
         self.gathers();
@@ -492,12 +492,14 @@ impl World<'_> {
         }
     }
 
-    fn finishes(&mut self, at: usize, finish: Finish<Numbers>) {
+    fn finishes(&mut self, at: usize, finish: CollectAction<Numbers>) {
         self.collects(at, &finish);
         match finish {
-            Finish::Pending => self.me(at).doing = Doing::Started,
-            Finish::Poll => self.me(at).doing = Doing::Poll,
-            Finish::Reply(_) | Finish::Ended | Finish::Never => self.returns(at),
+            CollectAction::Pending => self.me(at).doing = Doing::Started,
+            CollectAction::Poll => self.me(at).doing = Doing::Poll,
+            CollectAction::Reply(_) | CollectAction::Ended | CollectAction::Stuck => {
+                self.returns(at)
+            }
         }
         self.gathers();
     }
@@ -507,8 +509,8 @@ impl World<'_> {
         let empty = self.wire.is_empty();
         let (_, ended) = if empty { (false, false) } else { self.receives(false) };
         let finish = match empty || ended {
-            true => self.machine.poll_ends(id),
-            false => self.machine.polled(id),
+            true => self.machine.end_poll(id),
+            false => self.machine.handle_polled(id),
         };
         self.finishes(at, finish);
     }

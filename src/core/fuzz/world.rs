@@ -7,8 +7,8 @@ use super::bytes::Bytes;
 use super::model::{Fate, Kind, Model, Name, Sleeps, Whose};
 use crate::core::tags::TagRange;
 use crate::core::{
-    Action, CallId, Finish, Machine, Protocol, ReceiverGrant, Refused, SendProcAction, WakeBatch,
-    Wakeup,
+    Action, CallId, CollectAction, Machine, Protocol, ReceiverGrant, Refused, SendProcAction,
+    WakeBatch, Wakeup,
 };
 
 /// Requests are names, replies and failures are numbers, each used once.
@@ -156,7 +156,7 @@ impl<'a> World<'a> {
             _ => TagRange { min: 0, max: 6 },
         };
         let mut machine = Machine::new();
-        machine.signal(settings & 32 != 0);
+        machine.report_ready(settings & 32 != 0);
         World {
             bytes,
             machine,
@@ -591,7 +591,7 @@ impl<'a> World<'a> {
 
     /// What a driver does when it lets go of the lock.
     pub fn gathers(&mut self) {
-        let stale = self.machine.signal_is_stale();
+        let stale = self.machine.ready_fd_is_stale();
         if stale {
             self.machine.lingers();
         }
@@ -607,7 +607,7 @@ impl<'a> World<'a> {
 
     /// What the descriptor says to event loops.
     fn freshens_signal(&mut self) {
-        assert_eq!(self.machine.signal(self.watched), self.model.finishable() > 0);
+        assert_eq!(self.machine.report_ready(self.watched), self.model.finishable() > 0);
     }
 
     /// One of those that have been told that there are more to wake goes on with it.
@@ -702,16 +702,16 @@ impl<'a> World<'a> {
     }
 
     /// Finish, for the caller's file.
-    pub fn collects(&mut self, at: usize, finish: &Finish<Numbers>) {
+    pub fn collects(&mut self, at: usize, finish: &CollectAction<Numbers>) {
         let name = self.callers[at].name;
         match *finish {
-            Finish::Reply(reply) => self.model.is_told(name, Fate::Reply(reply), self.range),
-            Finish::Ended => self.model.is_told(name, Fate::Ended, self.range),
-            Finish::Never => {
+            CollectAction::Reply(reply) => self.model.is_told(name, Fate::Reply(reply), self.range),
+            CollectAction::Ended => self.model.is_told(name, Fate::Ended, self.range),
+            CollectAction::Stuck => {
                 self.unsendable = true;
                 assert_eq!(self.model.gives_up(name, Fate::Never), None);
             }
-            Finish::Pending | Finish::Poll => {}
+            CollectAction::Pending | CollectAction::Poll => {}
         }
     }
 

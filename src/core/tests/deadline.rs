@@ -105,7 +105,7 @@ fn who_waits_for_a_tag_does_not_wait_in_recv_for_what_may_never_come() {
     assert_eq!(bench.woken(), [(b.0, Wakeup::AllTagsAbandoned), (a.0, Wakeup::TimedOut)]);
     let mut bench = Bench::with_tags(2);
     let (a, _) = bench.started_call(1);
-    bench.machine.give_up(a);
+    bench.machine.abandon(a);
     let (b, _) = bench.sent_call();
     let c = bench.begin(None).unwrap().id;
     assert_eq!(bench.step(c), Action::Sleep, "one tag is held, the other on its way");
@@ -185,10 +185,10 @@ fn a_non_blocking_call_looks_itself_while_another_naps() {
     let (a, _, _) = bench.timed_call();
     assert_eq!(bench.nap(a), Action::Sleep);
     let (b, tag) = bench.started_call(1);
-    assert_eq!(bench.can_finish(b, false), Finish::Pending, "the other will look again");
-    assert_eq!(bench.can_finish(b, true), Finish::Poll);
+    assert_eq!(bench.can_finish(b, false), CollectAction::Pending, "the other will look again");
+    assert_eq!(bench.can_finish(b, true), CollectAction::Poll);
     bench.deliver(tag, 7);
-    assert_eq!(bench.machine.polled(b), Finish::Reply(7));
+    assert_eq!(bench.machine.handle_polled(b), CollectAction::Reply(7));
     bench.gather();
     assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)], "the role is back");
 }

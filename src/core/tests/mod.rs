@@ -10,7 +10,8 @@ mod tagging;
 
 use super::tags::TagRange;
 use super::{
-    Action, Begun, CallId, Finish, Machine, Protocol, ReceiverGrant, Refused, SendTurn, Wakeup,
+    Action, Begun, CallId, CollectAction, Machine, Protocol, ReceiverGrant, Refused, SendTurn,
+    Wakeup,
 };
 use super::{SendProcAction, WakeBatch};
 
@@ -223,14 +224,14 @@ impl Bench {
         self.gather();
     }
 
-    fn can_finish(&mut self, id: CallId, can_poll: bool) -> Finish<Numbers> {
-        let finish = self.machine.can_finish(id, can_poll);
+    fn can_finish(&mut self, id: CallId, can_poll: bool) -> CollectAction<Numbers> {
+        let finish = self.machine.try_collect(id, can_poll);
         self.gather();
         finish
     }
 
-    fn poll_ends(&mut self, id: CallId) -> Finish<Numbers> {
-        let finish = self.machine.poll_ends(id);
+    fn poll_ends(&mut self, id: CallId) -> CollectAction<Numbers> {
+        let finish = self.machine.end_poll(id);
         self.gather();
         finish
     }

@@ -325,8 +325,8 @@ fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
     bench.machine.hang_up(bench.range);
     bench.gather();
     assert_eq!(bench.step(muxer), Action::Ended);
-    assert_eq!(bench.can_finish(a, false), Finish::Ended);
-    assert_eq!(bench.can_finish(b, false), Finish::Ended);
+    assert_eq!(bench.can_finish(a, false), CollectAction::Ended);
+    assert_eq!(bench.can_finish(b, false), CollectAction::Ended);
     let mut other = Bench::with_tags(2);
     let (x, _) = other.sent_call();
     let tagged = other.call();

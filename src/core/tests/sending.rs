@@ -49,7 +49,7 @@ fn a_failed_send_fails_that_call_alone_and_passes_the_turn() {
 #[test]
 fn a_request_that_takes_no_tag_passes_the_turn() {
     let (mut bench, a, b) = one_queued();
-    assert_eq!(bench.machine.abandon(a.id, WIDE), None);
+    assert_eq!(bench.machine.cancel_unsent(a.id, WIDE), None);
     bench.gather();
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     assert_eq!(bench.machine.outstanding(), 1);
@@ -128,7 +128,7 @@ fn a_reply_before_the_send_proc_has_sent_counts() {
     assert_eq!(bench.arrived, [(7, 2)]);
     bench.proc_sent(b.id, Err(5));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Sent)]);
-    assert_eq!(bench.can_finish(b.id, false), Finish::Reply(2));
+    assert_eq!(bench.can_finish(b.id, false), CollectAction::Reply(2));
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_is_its_own_and_has_been_answere
     let mut bench = Bench::new(WIDE);
     let (muxer, muxers_tag, _) = bench.waiting_call();
     let (given_up, _) = bench.started_call(0);
-    bench.machine.give_up(given_up);
+    bench.machine.abandon(given_up);
     let (a, tag_a) = bench.sent_call();
     let b = bench.call();
     assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
@@ -450,7 +450,7 @@ fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
     assert_eq!(orphan, None);
     bench.gather();
     assert_eq!(bench.woken(), [(n.id.0, Wakeup::Sent)]);
-    assert_eq!(bench.can_finish(n.id, true), Finish::Reply(6));
+    assert_eq!(bench.can_finish(n.id, true), CollectAction::Reply(6));
     bench.deliver(tag_w, 7);
     assert_eq!(bench.woken(), [(w.0, Wakeup::Reply(7))], "who waits is still in the queue");
     assert_eq!(bench.step(muxer), Action::Receive);
@@ -516,7 +516,7 @@ fn an_early_reply_leaves_the_count_of_those_due_right() {
     assert_eq!(bench.step(waiting.id), Action::Receive, "n's reply is due");
     bench.deliver(tag_n, 5);
     assert_eq!(bench.step(waiting.id), Action::Tagged(tag_n));
-    assert_eq!(bench.can_finish(n, false), Finish::Reply(5));
+    assert_eq!(bench.can_finish(n, false), CollectAction::Reply(5));
     assert_eq!(bench.sent(a, Err(3)), Action::Reply(1));
 }
 
@@ -562,7 +562,7 @@ fn the_reply_to_a_call_that_is_taken_back_is_counted_as_an_orphan() {
     let mut bench = Bench::new(WIDE);
     let a = bench.call();
     assert_eq!(bench.deliver(a.tag.unwrap(), 3), None);
-    assert_eq!(bench.machine.abandon(a.id, WIDE), Some(3));
+    assert_eq!(bench.machine.cancel_unsent(a.id, WIDE), Some(3));
     assert_eq!((bench.machine.stats().orphans, bench.machine.stats().errors), (1, 1));
 }
 

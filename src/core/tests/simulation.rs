@@ -503,7 +503,7 @@ impl World {
                 }
             }
             Doing::Watches(id) if self.random(20) == 0 => {
-                self.bench.machine.give_up(id);
+                self.bench.machine.abandon(id);
                 self.bench.gather();
                 self.failed += 1;
                 self.over(at, None)
@@ -511,7 +511,7 @@ impl World {
             Doing::Watches(id) => Doing::Started(id),
             Doing::Started(id) => match self.random(10) {
                 0 => {
-                    self.bench.machine.give_up(id);
+                    self.bench.machine.abandon(id);
                     self.bench.gather();
                     self.failed += 1;
                     self.over(at, None)
@@ -519,7 +519,7 @@ impl World {
                 _ => {
                     let can_poll = self.random(12) > 0;
                     let finish = self.bench.can_finish(id, can_poll);
-                    self.failed += u32::from(finish == Finish::Never);
+                    self.failed += u32::from(finish == CollectAction::Stuck);
                     self.finishes(at, id, finish)
                 }
             },
@@ -533,9 +533,9 @@ impl World {
             }
             Doing::Looked(id, found) => {
                 let finish = if found {
-                    self.bench.machine.polled(id)
+                    self.bench.machine.handle_polled(id)
                 } else {
-                    self.bench.machine.poll_ends(id)
+                    self.bench.machine.end_poll(id)
                 };
                 self.bench.gather();
                 self.finishes(at, id, finish)
@@ -641,7 +641,7 @@ impl World {
     }
 
     fn abandons(&mut self, at: usize, id: CallId) -> Doing {
-        self.bench.machine.abandon(id, self.bench.range);
+        self.bench.machine.cancel_unsent(id, self.bench.range);
         self.bench.gather();
         self.over(at, None)
     }
@@ -751,19 +751,19 @@ impl World {
         }
     }
 
-    fn finishes(&mut self, at: usize, id: CallId, finish: Finish<Numbers>) -> Doing {
+    fn finishes(&mut self, at: usize, id: CallId, finish: CollectAction<Numbers>) -> Doing {
         match finish {
-            Finish::Reply(reply) => self.over(at, Some(reply)),
-            Finish::Ended | Finish::Never => self.over(at, None),
-            Finish::Pending if self.random(2) == 0 => {
-                if self.bench.machine.looks(id, true) {
+            CollectAction::Reply(reply) => self.over(at, Some(reply)),
+            CollectAction::Ended | CollectAction::Stuck => self.over(at, None),
+            CollectAction::Pending if self.random(2) == 0 => {
+                if self.bench.machine.register_future(id, true) {
                     Doing::Watches(id)
                 } else {
                     Doing::Started(id)
                 }
             }
-            Finish::Pending => Doing::Started(id),
-            Finish::Poll => Doing::Poll(id),
+            CollectAction::Pending => Doing::Started(id),
+            CollectAction::Poll => Doing::Poll(id),
         }
     }
 

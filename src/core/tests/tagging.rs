@@ -137,7 +137,7 @@ fn a_caller_without_a_tag_receives_when_nobody_does() {
         Action::Tagged(tag_a),
         "freed on arrival, not on collection"
     );
-    assert_eq!(bench.can_finish(a, false), Finish::Reply(9));
+    assert_eq!(bench.can_finish(a, false), CollectAction::Reply(9));
     assert_eq!(bench.queue(waiting.id, 5), SendTurn::Granted(5));
     assert_eq!(bench.sent(waiting.id, Ok(())), Action::Receive, "the role was left for others");
 }
@@ -231,7 +231,7 @@ fn no_memory_for_a_tag_is_an_error_for_the_muxer_too() {
     assert_eq!(bench.step(b.id), Action::NoMemory);
     OUT_OF_MEMORY.set(false);
     assert!(bench.machine.muxer_is_nobody());
-    assert_eq!(bench.can_finish(holder.id, true), Finish::Reply(1));
+    assert_eq!(bench.can_finish(holder.id, true), CollectAction::Reply(1));
 }
 
 /// While somebody has a tag, the others wait for that.
@@ -262,7 +262,7 @@ fn a_range_that_becomes_empty_is_an_error_for_the_one_who_receives() {
     bench.range = TagRange { min: 1, max: 1 };
     bench.deliver(tag, 9);
     assert_eq!(bench.step(waiting.id), Action::EmptyRange);
-    assert_eq!(bench.can_finish(a, true), Finish::Reply(9), "the role was left for others");
+    assert_eq!(bench.can_finish(a, true), CollectAction::Reply(9), "the role was left for others");
 }
 
 /// Of those who wait for a tag one receives, once nobody else can; it keeps its place.
@@ -282,7 +282,7 @@ fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {
     assert_eq!(bench.step(begun[0]), Action::Receive);
     bench.deliver(0, 1);
     assert_eq!(bench.step(begun[0]), Action::Tagged(0), "the first");
-    assert_eq!(bench.can_finish(holder.id, true), Finish::Reply(1));
+    assert_eq!(bench.can_finish(holder.id, true), CollectAction::Reply(1));
     assert_eq!(bench.queue(begun[0], 6), SendTurn::Granted(6));
     assert_eq!(bench.sent(begun[0], Ok(())), Action::Receive);
     bench.deliver(0, 2);
