@@ -48,9 +48,9 @@ pub struct Machine<P: Protocol, H> {
     /// The connection has been given up for good.
     pub(super) hung_up: bool,
     /// Wakes whoever waits until nobody is inside any more.
-    pub(super) closer: Option<H>,
+    pub(super) drain_waiter: Option<H>,
     /// How many are inside on others' business, with no call of their own any more.
-    pub(super) lingering: u32,
+    pub(super) pins: u32,
     /// Whether somebody watches for calls that can finish, and what he has been told.
     ready_reported: Option<bool>,
     pub(super) stats: Stats,
@@ -183,8 +183,8 @@ impl<P: Protocol, H> Machine<P, H> {
             finishable: 0,
             ends: 0,
             hung_up: false,
-            closer: None,
-            lingering: 0,
+            drain_waiter: None,
+            pins: 0,
             ready_reported: None,
             stats: Stats::default(),
         }

@@ -10,13 +10,13 @@
 //! waits for a tag), `sender.rs` (it waits for its turn and is sent), `receiver.rs` (its reply is matched, the
 //! muxer's role moves on, the connection ends), `nonblocking.rs` (a non-blocking call is collected).
 //! `deadline.rs` is about those that wait no longer than until some time, `wake_queue.rs` about who is told what,
-//! `closing.rs` about the end of a Mux. Beneath are `call.rs` (what a
+//! `drain.rs` about the end of a Mux. Beneath are `call.rs` (what a
 //! call is), `slab.rs` and `list.rs` (where calls are, and how they queue), `tags.rs` and `tag_map.rs`.
 #![forbid(unsafe_code)]
 
 mod call;
-mod closing;
 mod deadline;
+mod drain;
 #[cfg(any(test, mux_fuzz))]
 pub mod fuzz;
 mod list;

@@ -25,7 +25,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// as long as there are [more](Wakes::more), [again](Machine::take_more_wakes).
     #[inline]
     pub fn take_wakes(&mut self) -> Option<WakeBatch<P, H>> {
-        if self.wake_queue.is_empty() && !self.roused && self.closer.is_none() {
+        if self.wake_queue.is_empty() && !self.roused && self.drain_waiter.is_none() {
             None
         } else {
             Some(self.collect_wakes())
@@ -34,7 +34,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// The rest of those to wake, for who has been told that there are more.
     pub fn take_more_wakes(&mut self) -> Option<WakeBatch<P, H>> {
-        self.lingering -= 1;
+        self.pins -= 1;
         self.take_wakes()
     }
 
@@ -59,13 +59,13 @@ impl<P: Protocol, H> Machine<P, H> {
             }
         }
         let mut more = !self.wake_queue.is_empty();
-        if !more && self.closer.is_some() && self.is_idle() {
+        if !more && self.drain_waiter.is_some() && self.is_idle() {
             match wakeups.iter_mut().find(|place| place.is_none()) {
-                Some(place) => *place = self.closer.take().map(|wake| (wake, Wakeup::Work)),
+                Some(place) => *place = self.drain_waiter.take().map(|wake| (wake, Wakeup::Work)),
                 None => more = true,
             }
         }
-        self.lingering += u32::from(more);
+        self.pins += u32::from(more);
         WakeBatch { wakeups, futures, more }
     }
 

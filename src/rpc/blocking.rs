@@ -139,11 +139,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         // It is inside, though it has no call.
         let mut state = state;
-        state.lingers();
+        state.pin();
         self.release(state);
         self.look();
         let mut state = self.state.lock();
-        state.lingers_not();
+        state.unpin();
         match state.begin(self.range(), watch) {
             Ok(begun) => Ok((state, begun)),
             Err(refused) => {
@@ -199,7 +199,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             self.release(state);
             return error;
         };
-        state.lingers();
+        state.pin();
         self.release(state);
         self.transport.orphan(orphan);
         self.lingers_not();

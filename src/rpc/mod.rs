@@ -381,7 +381,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let wakes = state.take_wakes();
         let stale = state.ready_fd_is_stale();
         if stale {
-            state.lingers();
+            state.pin();
         }
         drop(state);
         // First, since a wake may switch to another coroutine.
@@ -425,7 +425,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     fn lingers_not(&self) {
         let mut state = self.state.lock();
-        state.lingers_not();
+        state.unpin();
         let wakes = state.take_wakes();
         drop(state);
         if let Some(wakes) = wakes {

@@ -117,7 +117,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     pub(crate) fn give_up(&self, id: CallId) {
         let mut state = self.state.lock();
         let Some(reply) = state.abandon(id) else { return self.release(state) };
-        state.lingers();
+        state.pin();
         self.release(state);
         self.transport.orphan(reply);
         self.lingers_not();

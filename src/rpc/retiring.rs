@@ -35,14 +35,16 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let mut from = 0;
         loop {
-            let Some((watch, reply, next)) = self.state.lock().uncollected(from) else { break };
+            let Some((watch, reply, next)) = self.state.lock().take_uncollected(from) else {
+                break;
+            };
             from = next;
             if let Some(reply) = reply {
                 self.transport.orphan(reply);
             }
             uncollected(watch);
         }
-        let memory = self.state.lock().empties();
+        let memory = self.state.lock().take_storage();
         drop(memory);
         let signal = self.signal.lock().take();
         drop(signal);
@@ -55,13 +57,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             &self.sched,
             deadline,
             |handle| {
-                let refused = state.closes(handle).err();
+                let refused = state.set_drain_waiter(handle).err();
                 self.release(state);
                 // This ends the sleep.
                 drop(refused);
             },
             || {
-                let handle = self.state.lock().closes_not();
+                let handle = self.state.lock().take_drain_waiter();
                 drop(handle);
                 NEVER
             },

@@ -150,7 +150,7 @@ impl World<'_> {
         let result = self.machine.begin(self.range, watch);
         if let (Err(Refused::NoTag), true, false) = (&result, self.polls, again) {
             // It is inside, though it has no call.
-            self.machine.lingers();
+            self.machine.pin();
             self.gathers();
             self.me(at).doing = Doing::Refused(false);
             return;
@@ -202,7 +202,7 @@ impl World<'_> {
                     self.me(at).doing = Doing::Refused(true);
                 }
                 _ => {
-                    self.machine.lingers_not();
+                    self.machine.unpin();
                     self.begins_call(at, kind, true);
                 }
             }
@@ -214,7 +214,7 @@ impl World<'_> {
             self.machine.end_receive(id);
             self.me(at).doing = Doing::Refused(false);
             self.gathers();
-            self.machine.lingers_not();
+            self.machine.unpin();
             self.begins_call(at, kind, true);
         }
         self.gathers();

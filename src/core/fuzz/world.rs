@@ -579,10 +579,10 @@ impl<'a> World<'a> {
 
     fn closer_comes_or_goes(&mut self) {
         if std::mem::take(&mut self.closes) {
-            assert_eq!(self.machine.closes_not(), Some(CLOSER));
+            assert_eq!(self.machine.take_drain_waiter(), Some(CLOSER));
         } else if self.model.hung_up && !self.machine.is_idle() {
             self.closes = true;
-            assert_eq!(self.machine.closes(CLOSER), Ok(()));
+            assert_eq!(self.machine.set_drain_waiter(CLOSER), Ok(()));
             self.gathers();
         }
     }
@@ -593,12 +593,12 @@ impl<'a> World<'a> {
     pub fn gathers(&mut self) {
         let stale = self.machine.ready_fd_is_stale();
         if stale {
-            self.machine.lingers();
+            self.machine.pin();
         }
         let wakes = self.machine.take_wakes();
         if stale {
             self.freshens_signal();
-            self.machine.lingers_not();
+            self.machine.unpin();
             let wakes = self.machine.take_wakes();
             self.tells(wakes);
         }

@@ -327,7 +327,7 @@ impl World {
                     if self.bench.machine.is_idle() {
                         self.closing = Closing::Over;
                     } else {
-                        self.bench.machine.closes(CLOSER).expect("nobody else does");
+                        self.bench.machine.set_drain_waiter(CLOSER).expect("nobody else does");
                         self.closing = Closing::Waits;
                         self.bench.gather();
                     }

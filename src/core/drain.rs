@@ -35,7 +35,7 @@ impl<P: Protocol, H> Machine<P, H> {
             && !self.receive_proc.is_present()
             && !self.send_proc.is_present()
             && self.wake_queue.is_empty()
-            && self.lingering == 0
+            && self.pins == 0
     }
 
     /// Somebody waits until it [is idle](Machine::is_idle), and can be woken with `wake`. One at a time
@@ -43,34 +43,34 @@ impl<P: Protocol, H> Machine<P, H> {
     ///
     /// # Errors
     /// The wake, when somebody waits already.
-    pub fn closes(&mut self, wake: H) -> Result<(), H> {
-        match self.closer {
+    pub fn set_drain_waiter(&mut self, wake: H) -> Result<(), H> {
+        match self.drain_waiter {
             Some(_) => Err(wake),
             None => {
-                self.closer = Some(wake);
+                self.drain_waiter = Some(wake);
                 Ok(())
             }
         }
     }
 
     /// It waits no longer: answers its wake, if it has not been used.
-    pub fn closes_not(&mut self) -> Option<H> {
-        self.closer.take()
+    pub fn take_drain_waiter(&mut self) -> Option<H> {
+        self.drain_waiter.take()
     }
 
     /// Somebody goes on to do something for others, after its own call is over.
-    pub fn lingers(&mut self) {
-        self.lingering += 1;
+    pub fn pin(&mut self) {
+        self.pins += 1;
     }
 
     /// And has done it.
-    pub fn lingers_not(&mut self) {
-        self.lingering -= 1;
+    pub fn unpin(&mut self) {
+        self.pins -= 1;
     }
 
     /// A call whose owner has not collected it, from number `from` on, is no more: answers how its
     /// owner watches, the reply, and the number to go on from. For when it is idle.
-    pub fn uncollected(&mut self, from: u32) -> Option<(P::Watch, Option<P::Reply>, u32)> {
+    pub fn take_uncollected(&mut self, from: u32) -> Option<(P::Watch, Option<P::Reply>, u32)> {
         for id in from..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
             if let (Kind::NonBlocking(watch), CallState::Done) = (call.kind, call.state) {
@@ -84,7 +84,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// Gives up what memory it has. For when it is idle, and has been hung up.
-    pub fn empties(&mut self) -> impl Sized + use<P, H> {
+    pub fn take_storage(&mut self) -> impl Sized + use<P, H> {
         (
             std::mem::replace(&mut self.tags, TagPool::new()),
             std::mem::replace(&mut self.calls, CallSlab::new()),
