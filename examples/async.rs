@@ -109,7 +109,7 @@ async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, siz
          reply; the late reply to one given up was nobody's; one ended with the connection",
         mux.stats().calls,
         began.elapsed().as_secs_f64(),
-        stats.most,
+        stats.max_outstanding,
     );
 }
 

@@ -135,6 +135,6 @@ fn main() {
         stats.calls,
         threads + 1,
         began.elapsed().as_secs_f64(),
-        stats.most,
+        stats.max_outstanding,
     );
 }

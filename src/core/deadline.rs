@@ -77,7 +77,7 @@ impl<P: Protocol, H> Machine<P, H> {
         call.state = CallState::Done;
         self.queue_wake(id, WakeReason::TimedOut);
         self.release_tag(tag, range);
-        self.off_the_way();
+        self.finish_unsent();
     }
 
     /// The time of an owner has come that is awake and not in `send`: what it does now.
@@ -93,7 +93,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 let (_, tag) = self.calls.free(id.0);
                 self.leave_role(Muxer::Call(id.0));
                 self.release_tag(tag, range);
-                self.off_the_way();
+                self.finish_unsent();
             }
             CallState::AwaitingReply => self.mark_abandoned(id.0),
             CallState::Sending => {
@@ -132,7 +132,7 @@ impl<P: Protocol, H> Machine<P, H> {
             _ => return self.next_action(id, range),
         }
         self.muxer = Muxer::Polling(id.0);
-        if self.receive_proc.stays() {
+        if self.receive_proc.is_running() {
             // It came while this one was looking, and has nothing else to do.
             self.leave_role(Muxer::Polling(id.0));
         }

@@ -43,11 +43,11 @@ impl<P: Protocol, H> Machine<P, H> {
     ///
     /// # Errors
     /// The wake, when somebody waits already.
-    pub fn set_drain_waiter(&mut self, wake: H) -> Result<(), H> {
+    pub fn set_drain_waiter(&mut self, handle: H) -> Result<(), H> {
         match self.drain_waiter {
-            Some(_) => Err(wake),
+            Some(_) => Err(handle),
             None => {
-                self.drain_waiter = Some(wake);
+                self.drain_waiter = Some(handle);
                 Ok(())
             }
         }

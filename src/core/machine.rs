@@ -21,7 +21,7 @@ pub struct Machine<P: Protocol, H> {
     /// Sleeping callers that wait for a tag, first come first served. The muxer may wait for one too.
     pub(super) tag_waiters: CallList,
     /// Calls that have a tag and are not sent yet: no reply is to be expected for them.
-    pub(super) on_the_way: u32,
+    pub(super) tagged_unsent: u32,
     /// Calls with a request to send, first come first served.
     pub(super) send_queue: CallList,
     /// Those whose requests the sender is sending on their behalf.
@@ -35,16 +35,16 @@ pub struct Machine<P: Protocol, H> {
     /// Calls whose sleeping owners are to be woken.
     pub(super) wake_queue: WakeList,
     /// Some proc is to be woken.
-    pub(super) roused: bool,
-    pub(super) receive_proc: Proc<H>,
-    pub(super) send_proc: Proc<H>,
+    pub(super) proc_wake_queued: bool,
+    pub(super) receive_proc: ProcState<H>,
+    pub(super) send_proc: ProcState<H>,
     /// Tags that are held for replies to calls that have been given up.
     pub(super) abandoned: u32,
     /// Non-blocking calls that are over, and that nobody has come for.
     pub(super) finishable: u32,
     /// How often the connection has ended: a request whose sending began before the last time will
     /// not be answered.
-    pub(super) ends: u32,
+    pub(super) epoch: u32,
     /// The connection has been given up for good.
     pub(super) hung_up: bool,
     /// Wakes whoever waits until nobody is inside any more.
@@ -57,57 +57,57 @@ pub struct Machine<P: Protocol, H> {
 }
 
 /// A proc of muxprocs.
-pub(super) enum Proc<H> {
+pub(super) enum ProcState<H> {
     Absent,
     /// It runs; asleep when there is a wake.
     Present {
         asleep: Option<H>,
-        roused: bool,
+        wake_queued: bool,
         stop: bool,
     },
 }
 
-impl<H> Proc<H> {
+impl<H> ProcState<H> {
     /// One is wanted: answers whether there is none, and one has to be made.
-    pub fn starts(&mut self) -> bool {
-        if let Proc::Present { stop, .. } = self {
+    pub fn request_start(&mut self) -> bool {
+        if let ProcState::Present { stop, .. } = self {
             *stop = false;
             return false;
         }
-        *self = Proc::Present { asleep: None, roused: false, stop: false };
+        *self = ProcState::Present { asleep: None, wake_queued: false, stop: false };
         true
     }
 
     /// Whether it is there, and is not about to stop.
-    pub fn stays(&self) -> bool {
-        matches!(self, Proc::Present { stop: false, .. })
+    pub fn is_running(&self) -> bool {
+        matches!(self, ProcState::Present { stop: false, .. })
     }
 
     pub fn is_present(&self) -> bool {
-        matches!(self, Proc::Present { .. })
+        matches!(self, ProcState::Present { .. })
     }
 
-    pub fn set_asleep(&mut self, wake: H) {
-        if let Proc::Present { asleep, .. } = self {
-            *asleep = Some(wake);
+    pub fn set_asleep(&mut self, handle: H) {
+        if let ProcState::Present { asleep, .. } = self {
+            *asleep = Some(handle);
         }
     }
 
     /// Has it woken if it sleeps; answers whether it does.
-    pub fn rouse(&mut self) -> bool {
+    pub fn queue_wake(&mut self) -> bool {
         match self {
-            Proc::Present { asleep: Some(_), roused, .. } => {
-                *roused = true;
+            ProcState::Present { asleep: Some(_), wake_queued, .. } => {
+                *wake_queued = true;
                 true
             }
             _ => false,
         }
     }
 
-    pub fn wake(&mut self) -> Option<H> {
+    pub fn take_handle(&mut self) -> Option<H> {
         match self {
-            Proc::Present { asleep, roused: roused @ true, .. } => {
-                *roused = false;
+            ProcState::Present { asleep, wake_queued: wake_queued @ true, .. } => {
+                *wake_queued = false;
                 asleep.take()
             }
             _ => None,
@@ -130,7 +130,7 @@ pub struct Stats {
     /// Calls that failed: not sent, or the connection ended.
     pub errors: u64,
     /// Most tags taken at once.
-    pub most: usize,
+    pub max_outstanding: usize,
 }
 
 /// A call that has begun.
@@ -147,7 +147,7 @@ pub struct Begun {
 
 /// Why a call could not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum BeginError {
     /// `maxtag <= mintag`.
     EmptyRange,
     /// Every tag is taken, and the call is not one that waits; or all of them are held for calls
@@ -169,19 +169,19 @@ impl<P: Protocol, H> Machine<P, H> {
             muxer: Muxer::Unassigned,
             sender: Sender::Unassigned,
             tag_waiters: CallList::new(),
-            on_the_way: 0,
+            tagged_unsent: 0,
             send_queue: CallList::new(),
             proxy_sends: CallList::new(),
             reply_waiters: CallList::new(),
             timed_reply_waiters: CallList::new(),
             future_waiters: CallList::new(),
             wake_queue: WakeList::new(),
-            roused: false,
-            receive_proc: Proc::Absent,
-            send_proc: Proc::Absent,
+            proc_wake_queued: false,
+            receive_proc: ProcState::Absent,
+            send_proc: ProcState::Absent,
             abandoned: 0,
             finishable: 0,
-            ends: 0,
+            epoch: 0,
             hung_up: false,
             drain_waiter: None,
             pins: 0,
@@ -208,19 +208,19 @@ impl<P: Protocol, H> Machine<P, H> {
     /// # Errors
     /// Why it can not begin; nothing has changed then.
     #[inline(always)]
-    pub fn begin(&mut self, range: TagRange, watch: Option<P::Watch>) -> Result<Begun, Refused> {
+    pub fn begin(&mut self, range: TagRange, watch: Option<P::Watch>) -> Result<Begun, BeginError> {
         if self.hung_up {
-            return Err(Refused::HungUp);
+            return Err(BeginError::HungUp);
         }
         if range.is_empty() {
-            return Err(Refused::EmptyRange);
+            return Err(BeginError::EmptyRange);
         }
         let kind = watch.map_or(Kind::Blocking, Kind::NonBlocking);
         if !self.tag_waiters.is_empty() {
             // Those who wait come first, if a change of range has made tags free for them.
             self.grant_tags(range);
         }
-        let place = self.calls.reserve().ok_or(Refused::NoMemory)?;
+        let place = self.calls.reserve().ok_or(BeginError::NoMemory)?;
         let tag = if self.tag_waiters.is_empty() {
             self.tags.allocate(range, place)
         } else {
@@ -228,10 +228,10 @@ impl<P: Protocol, H> Machine<P, H> {
         };
         let tag = match tag {
             Ok(tag) => Some(tag),
-            Err(NoTag::EmptyRange) => return Err(Refused::EmptyRange),
-            Err(NoTag::NoMemory) => return Err(Refused::NoMemory),
+            Err(NoTag::EmptyRange) => return Err(BeginError::EmptyRange),
+            Err(NoTag::NoMemory) => return Err(BeginError::NoMemory),
             Err(NoTag::AllTaken) if watch.is_some() || self.all_tags_abandoned() => {
-                return Err(Refused::NoTag);
+                return Err(BeginError::NoTag);
             }
             Err(NoTag::AllTaken) => None,
         };
@@ -249,12 +249,12 @@ impl<P: Protocol, H> Machine<P, H> {
             call.tag = tag;
         }
         if tag.is_some() {
-            self.on_the_way += 1;
+            self.tagged_unsent += 1;
         } else {
             self.stats.tag_waits += 1;
         }
         self.stats.calls += 1;
-        self.stats.most = self.stats.most.max(self.tags.allocated());
+        self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
         Ok(Begun { id: CallId(id), tag, turn })
     }
 
@@ -272,7 +272,7 @@ impl<P: Protocol, H> Machine<P, H> {
         self.stats.orphans += u64::from(reply.is_some());
         self.release_tag(tag, range);
         if reply.is_none() {
-            self.off_the_way();
+            self.finish_unsent();
         }
         reply
     }
@@ -295,7 +295,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// server may want that to be read before it reads the others. (Should they all fail, who receives
     /// for that reason stays in `recv` until the next message, or the end.)
     pub(super) fn is_reply_due(&mut self) -> bool {
-        if self.tags.allocated() > self.on_the_way as usize {
+        if self.tags.allocated() > self.tagged_unsent as usize {
             return true;
         }
         if self.proxy_sends.is_empty() {
@@ -311,7 +311,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             sending >= 2 && open
         };
-        if let Some(own) = self.senders_own().and_then(|id| self.calls.get_mut(id)) {
+        if let Some(own) = self.sender_own_call().and_then(|id| self.calls.get_mut(id)) {
             is_due(own);
         }
         self.proxy_sends.rfind(&mut self.calls, is_due).is_some()
@@ -319,15 +319,15 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Whether the server has yet to take some of what is being sent, and may want to be read before. What it
     /// has answered it has taken.
-    pub(super) fn is_still_sent(&mut self) -> bool {
+    pub(super) fn is_send_pending(&mut self) -> bool {
         let is_open = |call: &Call<P, H>| !call.no_reply_expected && call.reply.is_none();
-        let own = self.senders_own().and_then(|id| self.calls.get_mut(id));
+        let own = self.sender_own_call().and_then(|id| self.calls.get_mut(id));
         own.is_some_and(|call| is_open(call))
             || self.proxy_sends.rfind(&mut self.calls, is_open).is_some()
     }
 
     /// The call whose owner has the turn, if it is its own request that it is sending.
-    fn senders_own(&mut self) -> Option<u32> {
+    fn sender_own_call(&mut self) -> Option<u32> {
         let Sender::Call(id) = self.sender else { return None };
         let sending = self.calls.get_mut(id).is_some_and(|call| call.state == CallState::Sending);
         sending.then_some(id)
@@ -335,8 +335,8 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Of several requests that are being sent at once, the first could not be; the others are still
     /// being sent. No reply is to be expected for it.
-    pub fn first_refused(&mut self) {
-        let first = self.senders_own().or_else(|| self.proxy_sends.head());
+    pub fn first_send_failed(&mut self) {
+        let first = self.sender_own_call().or_else(|| self.proxy_sends.head());
         if let Some(call) = first.and_then(|id| self.calls.get_mut(id)) {
             call.no_reply_expected = true;
         }
@@ -345,22 +345,22 @@ impl<P: Protocol, H> Machine<P, H> {
     /// As `is_reply_due`, of replies that somebody waits for or will collect: what one may hope for that has
     /// no tag. The others may never come.
     pub(super) fn is_useful_reply_due(&self) -> bool {
-        self.tags.allocated() > self.on_the_way as usize + self.abandoned as usize
+        self.tags.allocated() > self.tagged_unsent as usize + self.abandoned as usize
     }
 
     /// A call that was on its way is sent, or over. If nobody receives, one that waits for a tag may
     /// have to: replies free tags.
     #[inline]
-    pub(super) fn off_the_way(&mut self) {
-        debug_assert!(self.on_the_way > 0);
-        self.on_the_way -= 1;
+    pub(super) fn finish_unsent(&mut self) {
+        debug_assert!(self.tagged_unsent > 0);
+        self.tagged_unsent -= 1;
         if self.muxer == Muxer::Unassigned && !self.tag_waiters.is_empty() {
             self.hand_over();
         }
     }
 
     #[cfg(test)]
-    pub(crate) fn muxer_is_nobody(&self) -> bool {
+    pub(crate) fn is_role_unassigned(&self) -> bool {
         self.muxer == Muxer::Unassigned
     }
 
@@ -371,8 +371,8 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// How often the connection has ended. Whoever sends says how often it had when he began.
     #[must_use]
-    pub fn ends(&self) -> u32 {
-        self.ends
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// Whether whoever watches for calls that can finish has to be told otherwise than he was.

@@ -34,7 +34,7 @@ mod wake_queue;
 mod tests;
 
 pub use call::{CallId, Protocol, WakeBatch, Wakeup};
-pub use machine::{Begun, Machine, Refused, Stats};
+pub use machine::{BeginError, Begun, Machine, Stats};
 pub use nonblocking::CollectAction;
 pub use receiver::{Action, ReceiverGrant};
 pub use sender::{MAX_PROXY_SENDS, SendProcAction, SendTurn};

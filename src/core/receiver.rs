@@ -9,7 +9,7 @@
 //! With a receive proc, the proc keeps the role until the connection ends.
 
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
-use super::machine::{Machine, Proc};
+use super::machine::{Machine, ProcState};
 use super::sender::Sender;
 use super::slab::NONE;
 use super::tags::TagRange;
@@ -183,7 +183,7 @@ impl<P: Protocol, H> Machine<P, H> {
             CallState::Queued | CallState::Sending if self.muxer == me => {
                 // With its own reply there, it receives only when nobody else can, and for the sender's sake.
                 let keeps_role =
-                    call.reply.is_none() || (self.is_still_sent() && !self.has_other_receiver());
+                    call.reply.is_none() || (self.is_send_pending() && !self.has_other_receiver());
                 if keeps_role && self.is_reply_due() {
                     return Action::Receive;
                 }
@@ -237,7 +237,7 @@ impl<P: Protocol, H> Machine<P, H> {
         call.tag = None;
         if call.state == CallState::Sending {
             // The reply waits for the send to return; none is due any more.
-            self.on_the_way -= 1;
+            self.tagged_unsent -= 1;
         } else {
             call.state = CallState::Done;
             // The muxer looks for itself, and the owner of a non-blocking call comes to see.
@@ -278,7 +278,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// queue ends, and one that is being sent when its `send` returns; the procs stop. Whoever waits
     /// for a tag goes on: the program may have connected again.
     pub fn handle_disconnect(&mut self, range: TagRange) {
-        self.ends = self.ends.wrapping_add(1);
+        self.epoch = self.epoch.wrapping_add(1);
         if let Muxer::Polling(_) = self.muxer {
             self.muxer = Muxer::Unassigned;
         }
@@ -311,7 +311,7 @@ impl<P: Protocol, H> Machine<P, H> {
             call.request = None;
             let queued = call.state == CallState::Queued;
             if queued && !matches!(call.kind, Kind::Message) {
-                self.on_the_way -= 1;
+                self.tagged_unsent -= 1;
             }
             // The owner of a non-blocking call that is sent comes to see. The muxer looks for itself.
             let comes = matches!(call.kind, Kind::NonBlocking(_)) && !queued;
@@ -353,10 +353,10 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Both procs are to stop.
     pub fn stop_procs(&mut self) {
         for proc in [&mut self.receive_proc, &mut self.send_proc] {
-            if let Proc::Present { stop, .. } = proc {
+            if let ProcState::Present { stop, .. } = proc {
                 *stop = true;
             }
-            self.roused |= proc.rouse();
+            self.proc_wake_queued |= proc.queue_wake();
         }
     }
 
@@ -380,10 +380,10 @@ impl<P: Protocol, H> Machine<P, H> {
 
     #[cold]
     pub(super) fn hand_over(&mut self) {
-        if self.receive_proc.stays() {
+        if self.receive_proc.is_running() {
             // If it is awake, it is on its way.
             self.muxer = Muxer::Proc;
-            self.roused |= self.receive_proc.rouse();
+            self.proc_wake_queued |= self.receive_proc.queue_wake();
             return;
         }
         let reply_waiter = self.reply_waiters.pop_front(&mut self.calls);
@@ -412,7 +412,7 @@ impl<P: Protocol, H> Machine<P, H> {
             return None;
         }
         let awaiting_reply = self.fallback_awaiting_reply();
-        if awaiting_reply.is_some() || !self.is_still_sent() {
+        if awaiting_reply.is_some() || !self.is_send_pending() {
             return awaiting_reply;
         }
         self.proxy_sends.rfind(&mut self.calls, can_receive)
@@ -433,7 +433,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// A receive proc is wanted: true when there is none, and one is to be started. One that was
     /// to stop stays.
     pub fn request_receive_proc(&mut self) -> bool {
-        let first = self.receive_proc.starts();
+        let first = self.receive_proc.request_start();
         if first {
             // From now on callers leave receiving to it, though it is still on its way.
             if self.can_take_role(false) {
@@ -450,7 +450,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// The receive proc asks what to do.
     pub fn next_receive_proc_grant(&mut self) -> ReceiverGrant {
-        if self.hung_up || !self.receive_proc.stays() {
+        if self.hung_up || !self.receive_proc.is_running() {
             self.receive_proc_gone();
             return ReceiverGrant::Denied;
         }
@@ -462,7 +462,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// There is no receive proc any more, or it could not be started.
     pub fn receive_proc_gone(&mut self) {
-        self.receive_proc = Proc::Absent;
+        self.receive_proc = ProcState::Absent;
         if matches!(self.muxer, Muxer::Proc | Muxer::Unassigned) {
             self.muxer = Muxer::Unassigned;
             self.hand_over();
@@ -480,8 +480,8 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The receive proc sleeps, and can be woken with `wake`.
-    pub fn set_receive_proc_asleep(&mut self, wake: H) {
-        self.receive_proc.set_asleep(wake);
+    pub fn set_receive_proc_asleep(&mut self, handle: H) {
+        self.receive_proc.set_asleep(handle);
     }
 
     /// Somebody wants to receive one message by hand, for itself, and waits for the role (with
@@ -490,12 +490,15 @@ impl<P: Protocol, H> Machine<P, H> {
     ///
     /// # Errors
     /// No memory to wait.
-    pub fn begin_receive(&mut self, wait: bool) -> Result<(CallId, ReceiverGrant), super::Refused> {
+    pub fn begin_receive(
+        &mut self,
+        wait: bool,
+    ) -> Result<(CallId, ReceiverGrant), super::BeginError> {
         if self.hung_up {
-            return Err(super::Refused::HungUp);
+            return Err(super::BeginError::HungUp);
         }
         match self.muxer {
-            _ if self.receive_proc.stays() => Ok((CallId(NONE), ReceiverGrant::Denied)),
+            _ if self.receive_proc.is_running() => Ok((CallId(NONE), ReceiverGrant::Denied)),
             Muxer::Unassigned | Muxer::Polling(_) => {
                 self.muxer = Muxer::Transient;
                 Ok((CallId(NONE), ReceiverGrant::Granted))

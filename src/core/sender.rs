@@ -14,7 +14,7 @@
 //! nobody else has any use of it.
 
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
-use super::machine::{Machine, Proc};
+use super::machine::{Machine, ProcState};
 use super::receiver::{Action, Muxer};
 use super::tags::TagRange;
 
@@ -56,11 +56,11 @@ impl<P: Protocol, H> Machine<P, H> {
     ///
     /// # Errors
     /// No memory to queue it.
-    pub fn begin_message(&mut self) -> Result<CallId, super::Refused> {
+    pub fn begin_message(&mut self) -> Result<CallId, super::BeginError> {
         if self.hung_up {
-            return Err(super::Refused::HungUp);
+            return Err(super::BeginError::HungUp);
         }
-        self.calls.reserve().ok_or(super::Refused::NoMemory)?;
+        self.calls.reserve().ok_or(super::BeginError::NoMemory)?;
         Ok(CallId(self.calls.claim(Kind::Message, CallState::Tagged)))
     }
 
@@ -76,7 +76,7 @@ impl<P: Protocol, H> Machine<P, H> {
             let counted = !matches!(call.kind, Kind::Message);
             self.free_failed(id, range);
             if counted {
-                self.off_the_way();
+                self.finish_unsent();
             }
             return SendTurn::HungUp;
         }
@@ -89,7 +89,7 @@ impl<P: Protocol, H> Machine<P, H> {
         call.request = Some(request);
         self.send_queue.push_back(&mut self.calls, id.0);
         if self.sender == Sender::Proc {
-            self.roused |= self.send_proc.rouse();
+            self.proc_wake_queued |= self.send_proc.queue_wake();
         }
         SendTurn::Wait
     }
@@ -128,14 +128,14 @@ impl<P: Protocol, H> Machine<P, H> {
                 call.state = CallState::Done;
                 let tag = call.tag.take();
                 self.release_tag(tag, range);
-                self.off_the_way();
+                self.finish_unsent();
                 return self.next_proxy_send(id, false, range);
             }
             (Err(failure), kind) => {
                 self.free_failed(id, range);
                 self.pass_turn();
                 if !matches!(kind, Kind::Message) {
-                    self.off_the_way();
+                    self.finish_unsent();
                 }
                 return Action::Failed(failure);
             }
@@ -144,7 +144,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.pass_turn();
                 return Action::Pending;
             }
-            _ if sent_in_epoch != self.ends || self.hung_up => {
+            _ if sent_in_epoch != self.epoch || self.hung_up => {
                 self.free_failed(id, range);
                 Some(Action::Ended)
             }
@@ -155,7 +155,7 @@ impl<P: Protocol, H> Machine<P, H> {
             (Ok(()), Kind::Blocking) => {
                 call.state = CallState::AwaitingReply;
                 if !self.send_queue.is_empty() {
-                    self.off_the_way();
+                    self.finish_unsent();
                     return self.next_proxy_send(id, true, range);
                 }
                 None
@@ -164,7 +164,7 @@ impl<P: Protocol, H> Machine<P, H> {
         self.pass_turn();
         let action = action.unwrap_or_else(|| self.next_action(id, range));
         if !has_reply {
-            self.off_the_way();
+            self.finish_unsent();
         }
         action
     }
@@ -208,7 +208,7 @@ impl<P: Protocol, H> Machine<P, H> {
         };
         let other = match muxer {
             Some(muxer) => muxer,
-            None if !willing || self.send_proc.stays() => return None,
+            None if !willing || self.send_proc.is_running() => return None,
             // It would be late itself, or has what it came for.
             None if self.calls.get_mut(id.0)?.has_deadline => return None,
             None if self.calls.get_mut(id.0)?.state == CallState::Done => return None,
@@ -229,7 +229,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// that sleeps on: under the same conditions as when it helps, so it is not left alone with them.
     pub fn pop_for_batch(&mut self) -> Option<(CallId, P::Request)> {
         if self.muxer == Muxer::Unassigned
-            || (self.send_proc.stays() && self.sender != Sender::Proc)
+            || (self.send_proc.is_running() && self.sender != Sender::Proc)
         {
             return None;
         }
@@ -272,9 +272,9 @@ impl<P: Protocol, H> Machine<P, H> {
 
     #[cold]
     fn grant_turn(&mut self) {
-        if self.send_proc.stays() {
+        if self.send_proc.is_running() {
             self.sender = Sender::Proc;
-            self.roused |= self.send_proc.rouse();
+            self.proc_wake_queued |= self.send_proc.queue_wake();
             return;
         }
         // One that receives while it waits for its turn takes it when it comes back, unless another who
@@ -295,7 +295,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// A send proc is wanted: true when there is none, and one is to be started. One that was to
     /// stop stays.
     pub fn request_send_proc(&mut self) -> bool {
-        let first = self.send_proc.starts();
+        let first = self.send_proc.request_start();
         if first {
             // From now on callers leave sending to it, though it is still on its way.
             if self.sender == Sender::Unassigned {
@@ -308,7 +308,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// The send proc asks what to do.
     pub fn next_send_proc_action(&mut self) -> SendProcAction<P> {
         // One that comes after the hang-up has nobody left to stop it.
-        if self.hung_up || !self.send_proc.stays() {
+        if self.hung_up || !self.send_proc.is_running() {
             self.send_proc_gone();
             return SendProcAction::Stop;
         }
@@ -325,15 +325,15 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// There is no send proc any more, or it could not be started.
     pub fn send_proc_gone(&mut self) {
-        self.send_proc = Proc::Absent;
+        self.send_proc = ProcState::Absent;
         if self.sender == Sender::Proc {
             self.pass_turn();
         }
     }
 
     /// The send proc sleeps, and can be woken with `wake`.
-    pub fn set_send_proc_asleep(&mut self, wake: H) {
-        self.send_proc.set_asleep(wake);
+    pub fn set_send_proc_asleep(&mut self, handle: H) {
+        self.send_proc.set_asleep(handle);
     }
 
     /// The send proc's `send` of call `id` has returned, with `result`. When it `began`, the connection
@@ -348,10 +348,10 @@ impl<P: Protocol, H> Machine<P, H> {
         self.proxy_sends.remove(&mut self.calls, id.0);
         let Some(call) = self.calls.get_mut(id.0) else { return };
         let counted = !matches!(call.kind, Kind::Message) && call.reply.is_none();
-        let ended = sent_in_epoch != self.ends || self.hung_up;
+        let ended = sent_in_epoch != self.epoch || self.hung_up;
         self.settle_proxy_sent(id, result, ended, range);
         if counted {
-            self.off_the_way();
+            self.finish_unsent();
         }
     }
 
@@ -392,7 +392,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     self.mark_abandoned(id.0);
                     self.queue_wake(id.0, WakeReason::TimedOut);
                     self.fail_waiters_all_abandoned();
-                } else if self.can_take_role(has_deadline) && !self.receive_proc.stays() {
+                } else if self.can_take_role(has_deadline) && !self.receive_proc.is_running() {
                     // The muxer has gone: somebody has to receive.
                     self.muxer = Muxer::Call(id.0);
                     self.queue_wake(id.0, WakeReason::Receive);

@@ -53,13 +53,13 @@ impl<P: Protocol, H> Machine<P, H> {
                 Err(NoTag::AllTaken) => return self.fail_waiters_all_abandoned(),
                 Err(NoTag::NoMemory) => return self.fail_waiters_no_memory(),
             };
-            self.stats.most = self.stats.most.max(self.tags.allocated());
+            self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
             self.tag_waiters.remove(&mut self.calls, id);
             if let Some(call) = self.calls.get_mut(id) {
                 call.tag = tag;
                 call.state = state;
             }
-            self.on_the_way += u32::from(tag.is_some());
+            self.tagged_unsent += u32::from(tag.is_some());
             self.queue_wake(id, reason);
         }
     }
@@ -77,8 +77,8 @@ impl<P: Protocol, H> Machine<P, H> {
             Ok(tag) => {
                 call.tag = Some(tag);
                 call.state = CallState::Tagged;
-                self.on_the_way += 1;
-                self.stats.most = self.stats.most.max(self.tags.allocated());
+                self.tagged_unsent += 1;
+                self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
             }
             Err(NoTag::EmptyRange) => call.state = CallState::RangeEmpty,
             Err(NoTag::AllTaken | NoTag::NoMemory) => {}

@@ -13,9 +13,9 @@ impl<P: Protocol, H> Machine<P, H> {
     /// A sleeping owner can be woken with `wake`. For use straight after the method that told it
     /// to sleep, before the lock is released.
     #[inline]
-    pub fn set_asleep(&mut self, id: CallId, wake: H) {
+    pub fn set_asleep(&mut self, id: CallId, handle: H) {
         if let Some(call) = self.calls.get_mut(id.0) {
-            call.wake_handle = Some(wake);
+            call.wake_handle = Some(handle);
             call.timer_armed = call.has_deadline;
             debug_assert!(self.muxer != Muxer::Call(id.0), "who sleeps has not the role");
         }
@@ -25,7 +25,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// as long as there are [more](Wakes::more), [again](Machine::take_more_wakes).
     #[inline]
     pub fn take_wakes(&mut self) -> Option<WakeBatch<P, H>> {
-        if self.wake_queue.is_empty() && !self.roused && self.drain_waiter.is_none() {
+        if self.wake_queue.is_empty() && !self.proc_wake_queued && self.drain_waiter.is_none() {
             None
         } else {
             Some(self.collect_wakes())
@@ -41,10 +41,10 @@ impl<P: Protocol, H> Machine<P, H> {
     fn collect_wakes(&mut self) -> WakeBatch<P, H> {
         let mut wakeups = [const { None }; WAKE_BATCH];
         let mut places = wakeups.iter_mut();
-        if std::mem::take(&mut self.roused) {
+        if std::mem::take(&mut self.proc_wake_queued) {
             for proc in [&mut self.receive_proc, &mut self.send_proc] {
-                if let (Some(wake), Some(place)) = (proc.wake(), places.next()) {
-                    *place = Some((wake, Wakeup::Work));
+                if let (Some(handle), Some(place)) = (proc.take_handle(), places.next()) {
+                    *place = Some((handle, Wakeup::Work));
                 }
             }
         }
@@ -61,7 +61,9 @@ impl<P: Protocol, H> Machine<P, H> {
         let mut more = !self.wake_queue.is_empty();
         if !more && self.drain_waiter.is_some() && self.is_idle() {
             match wakeups.iter_mut().find(|place| place.is_none()) {
-                Some(place) => *place = self.drain_waiter.take().map(|wake| (wake, Wakeup::Work)),
+                Some(place) => {
+                    *place = self.drain_waiter.take().map(|handle| (handle, Wakeup::Work))
+                }
                 None => more = true,
             }
         }
@@ -93,7 +95,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
         };
         call.wake_queued = false;
-        let wake = call.wake_handle.take()?;
+        let handle = call.wake_handle.take()?;
         match call.wake_reason {
             // Its tag is held on, and its number with it.
             WakeReason::TimedOut if call.state == CallState::Abandoned => self.stats.errors += 1,
@@ -119,7 +121,7 @@ impl<P: Protocol, H> Machine<P, H> {
             | WakeReason::Receive
             | WakeReason::PollFuture => call.timer_armed = false,
         }
-        Some((wake, wakeup))
+        Some((handle, wakeup))
     }
 
     /// Has the sleeping owner of `id` told.

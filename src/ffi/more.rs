@@ -331,7 +331,7 @@ pub unsafe extern "C" fn muxstats(mux: *mut Mux, stats: *mut Muxstats) {
         let all = Muxstats {
             size: size as c_uint,
             outstanding: outstanding as c_uint,
-            most: now.most as c_uint,
+            most: now.max_outstanding as c_uint,
             unused: 0,
             calls: now.calls as c_ulong,
             orphans: now.orphans as c_ulong,

@@ -50,7 +50,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     Some(id) => state.handle_proxy_sent(id, result, began, self.range()),
                     None => {
                         if result.is_err() {
-                            state.first_refused();
+                            state.first_send_failed();
                         }
                         answer = result;
                     }

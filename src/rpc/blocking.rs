@@ -3,7 +3,7 @@
 //! A caller is in one place at a time: getting a tag, getting the turn to send, in `send`, in `recv`
 //! for all, or asleep. Wherever it sleeps, what it is told says where it goes on.
 
-use crate::core::{Action, Begun, CallId, MAX_PROXY_SENDS, Refused, SendTurn, Wakeup};
+use crate::core::{Action, BeginError, Begun, CallId, MAX_PROXY_SENDS, SendTurn, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
@@ -129,10 +129,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     fn begin_again<'a>(
         &'a self,
         state: State<'a, T, S>,
-        refused: Refused,
+        refused: BeginError,
         watch: Option<T::Watch>,
     ) -> Result<Locked<'a, T, S, Begun>, Error<T::Failure>> {
-        if refused != Refused::NoTag || !self.transport.can_try() {
+        if refused != BeginError::NoTag || !self.transport.can_try() {
             // Others may have got tags all the same.
             self.release(state);
             return Err(refused.into());

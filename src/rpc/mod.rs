@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::lock_api;
 
 use crate::core::tags::TagRange;
-use crate::core::{Machine, Protocol, Refused, WakeBatch, Wakeup};
+use crate::core::{BeginError, Machine, Protocol, WakeBatch, Wakeup};
 use crate::sched::native::Native;
 use crate::sched::ready_fd::ReadyFd;
 use crate::sched::shared::AtomicU32;
@@ -221,13 +221,13 @@ pub enum Error<F> {
     Busy,
 }
 
-impl<F> From<Refused> for Error<F> {
-    fn from(refused: Refused) -> Error<F> {
+impl<F> From<BeginError> for Error<F> {
+    fn from(refused: BeginError) -> Error<F> {
         match refused {
-            Refused::EmptyRange => Error::EmptyRange,
-            Refused::NoTag => Error::NoTag,
-            Refused::HungUp => Error::HungUp,
-            Refused::NoMemory => Error::NoMemory,
+            BeginError::EmptyRange => Error::EmptyRange,
+            BeginError::NoTag => Error::NoTag,
+            BeginError::HungUp => Error::HungUp,
+            BeginError::NoMemory => Error::NoMemory,
         }
     }
 }
@@ -330,7 +330,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// let mux = Mux::new(Echo::default());
     /// mux.rpc(request("hello")).unwrap();
-    /// assert_eq!((mux.stats().calls, mux.stats().most, mux.outstanding()), (1, 1, 0));
+    /// assert_eq!((mux.stats().calls, mux.stats().max_outstanding, mux.outstanding()), (1, 1, 0));
     /// ```
     pub fn stats(&self) -> Stats {
         self.state.lock().stats()
@@ -360,7 +360,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     pub fn hang_up(&self) {
         let mut state = self.state.lock();
         state.hang_up(self.range());
-        self.ends.store(state.ends(), Ordering::Release);
+        self.ends.store(state.epoch(), Ordering::Release);
         self.release(state);
     }
 
@@ -511,7 +511,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     fn end(&self) -> State<'_, T, S> {
         let mut state = self.state.lock();
         state.handle_disconnect(self.range());
-        self.ends.store(state.ends(), Ordering::Release);
+        self.ends.store(state.epoch(), Ordering::Release);
         state
     }
 

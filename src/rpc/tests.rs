@@ -263,7 +263,7 @@ fn a_task_is_not_forgotten_by_those_who_received_for_it() {
     std::thread::scope(|scope| {
         let caller = scope.spawn(|| mux.rpc((0, 1)));
         // Its reply comes with the next one's; until then the thread receives.
-        while mux.stats().calls < 1 || mux.state.lock().muxer_is_nobody() {
+        while mux.stats().calls < 1 || mux.state.lock().is_role_unassigned() {
             std::thread::yield_now();
         }
         let lost = mux.start((0, 777)).expect("a call");

@@ -4,7 +4,8 @@ use super::model::{Fate, Kind, Whose};
 use super::world::Numbers;
 use super::world::{Caller, Doing, What, Wire, World};
 use crate::core::{
-    Action, Begun, CallId, CollectAction, MAX_PROXY_SENDS, ReceiverGrant, Refused, SendTurn, Wakeup,
+    Action, BeginError, Begun, CallId, CollectAction, MAX_PROXY_SENDS, ReceiverGrant, SendTurn,
+    Wakeup,
 };
 
 impl World<'_> {
@@ -133,7 +134,7 @@ impl World<'_> {
                     }
                     Ok(_) => Doing::Done,
                     Err(why) => {
-                        assert!(why == Refused::HungUp && self.model.hung_up);
+                        assert!(why == BeginError::HungUp && self.model.hung_up);
                         Doing::Done
                     }
                 };
@@ -148,7 +149,7 @@ impl World<'_> {
         let next = self.model.calls.len() as u32;
         let watch = (kind == Kind::NonBlocking).then_some(next);
         let result = self.machine.begin(self.range, watch);
-        if let (Err(Refused::NoTag), true, false) = (&result, self.polls, again) {
+        if let (Err(BeginError::NoTag), true, false) = (&result, self.polls, again) {
             // It is inside, though it has no call.
             self.machine.pin();
             self.gathers();

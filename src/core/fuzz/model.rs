@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::Refused;
+use crate::core::BeginError;
 use crate::core::tags::TagRange;
 
 /// A call, or a message sent by hand: its request as well.
@@ -224,15 +224,15 @@ impl Model {
         self.calls.len() as Name - 1
     }
 
-    pub fn refused(&mut self, kind: Kind, range: TagRange, why: Refused) {
+    pub fn refused(&mut self, kind: Kind, range: TagRange, why: BeginError) {
         match why {
-            Refused::HungUp => assert!(self.hung_up),
-            Refused::EmptyRange => assert!(range.is_empty()),
-            Refused::NoTag => {
+            BeginError::HungUp => assert!(self.hung_up),
+            BeginError::EmptyRange => assert!(range.is_empty()),
+            BeginError::NoTag => {
                 self.no_tag_is_free(range);
                 assert!(kind == Kind::NonBlocking || self.all_held(), "it could have waited");
             }
-            Refused::NoMemory => panic!("there is memory"),
+            BeginError::NoMemory => panic!("there is memory"),
         }
     }
 

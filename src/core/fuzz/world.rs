@@ -7,7 +7,7 @@ use super::bytes::Bytes;
 use super::model::{Fate, Kind, Model, Name, Sleeps, Whose};
 use crate::core::tags::TagRange;
 use crate::core::{
-    Action, CallId, CollectAction, Machine, Protocol, ReceiverGrant, Refused, SendProcAction,
+    Action, BeginError, CallId, CollectAction, Machine, Protocol, ReceiverGrant, SendProcAction,
     WakeBatch, Wakeup,
 };
 
@@ -473,7 +473,7 @@ impl<'a> World<'a> {
         let asleep = self.sleepers();
         self.model.ended(self.due == 0, |name| asleep.contains(&name));
         self.machine.handle_disconnect(self.range);
-        assert_eq!(self.machine.ends(), self.model.ends);
+        assert_eq!(self.machine.epoch(), self.model.ends);
     }
 
     fn sleepers(&self) -> Vec<Name> {
@@ -697,7 +697,7 @@ impl<'a> World<'a> {
             assert!((known..=self.model.outstanding_at_most()).contains(&outstanding));
         }
         if self.model.most_is_known() {
-            assert_eq!(stats.most, counts.most, "most tags in use at once");
+            assert_eq!(stats.max_outstanding, counts.most, "most tags in use at once");
         }
     }
 
@@ -715,7 +715,7 @@ impl<'a> World<'a> {
         }
     }
 
-    pub fn refuses(&mut self, kind: Kind, why: Refused) {
+    pub fn refuses(&mut self, kind: Kind, why: BeginError) {
         self.model.refused(kind, self.range, why);
     }
 

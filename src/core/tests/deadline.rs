@@ -12,7 +12,7 @@ fn a_late_sleeper_is_told_and_its_tag_is_held_until_the_reply_comes() {
     bench.expire(b);
     assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
     assert_eq!(bench.machine.outstanding(), 2, "the server may answer yet");
-    assert_eq!(bench.begin(Some(0)), Err(Refused::NoTag));
+    assert_eq!(bench.begin(Some(0)), Err(BeginError::NoTag));
     assert_eq!(bench.deliver(tag, 7), Some(7), "an orphan");
     assert_eq!(bench.machine.outstanding(), 1);
     assert_eq!(bench.step(a), Action::Receive);
@@ -255,7 +255,7 @@ fn when_every_tag_is_held_by_late_calls_there_is_nothing_to_wait_for() {
     assert_eq!(bench.step(b), Action::Sleep);
     assert_eq!(bench.time_out(a), Action::TimedOut);
     assert_eq!(bench.woken(), [(b.0, Wakeup::AllTagsAbandoned)]);
-    assert_eq!(bench.begin(None), Err(Refused::NoTag));
+    assert_eq!(bench.begin(None), Err(BeginError::NoTag));
 }
 
 /// It came while the caller was looking, found the role taken, and sleeps.

@@ -134,7 +134,7 @@ fn a_tag_given_up_is_free_when_the_connection_ends() {
     let mut bench = Bench::with_tags(1);
     let (a, _) = bench.started_call(1);
     assert_eq!(bench.machine.abandon(a), None);
-    assert_eq!(bench.begin(Some(2)), Err(Refused::NoTag));
+    assert_eq!(bench.begin(Some(2)), Err(BeginError::NoTag));
     bench.end();
     assert!(bench.begin(Some(2)).is_ok());
 }
@@ -174,7 +174,7 @@ fn when_all_tags_are_held_there_is_nothing_to_wait_for() {
     bench.machine.abandon(b);
     bench.gather();
     assert_eq!(bench.woken(), [(waiting.0, Wakeup::AllTagsAbandoned)]);
-    assert_eq!(bench.begin(None), Err(Refused::NoTag));
+    assert_eq!(bench.begin(None), Err(BeginError::NoTag));
     // The one that receives gets the tag of a reply that comes after all.
     assert_eq!(bench.deliver(tag_a, 9), Some(9));
     assert_eq!(bench.step(muxer), Action::Tagged(tag_a));

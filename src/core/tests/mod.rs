@@ -10,7 +10,7 @@ mod tagging;
 
 use super::tags::TagRange;
 use super::{
-    Action, Begun, CallId, CollectAction, Machine, Protocol, ReceiverGrant, Refused, SendTurn,
+    Action, BeginError, Begun, CallId, CollectAction, Machine, Protocol, ReceiverGrant, SendTurn,
     Wakeup,
 };
 use super::{SendProcAction, WakeBatch};
@@ -98,7 +98,7 @@ impl Bench {
         std::mem::take(&mut self.woken)
     }
 
-    fn begin(&mut self, watch: Option<u32>) -> Result<Begun, Refused> {
+    fn begin(&mut self, watch: Option<u32>) -> Result<Begun, BeginError> {
         let begun = self.machine.begin(self.range, watch);
         self.gather();
         begun
@@ -119,7 +119,7 @@ impl Bench {
     }
 
     fn sent(&mut self, id: CallId, result: Result<(), i32>) -> Action<Numbers> {
-        self.sent_since(id, result, self.machine.ends())
+        self.sent_since(id, result, self.machine.epoch())
     }
 
     /// As `sent`, for a send that began when the connection had ended that often.
@@ -149,7 +149,7 @@ impl Bench {
 
     /// `id` has sent for `other`, and is willing to go on.
     fn helped(&mut self, id: CallId, other: CallId, result: Result<(), i32>) -> Action<Numbers> {
-        let began = self.machine.ends();
+        let began = self.machine.epoch();
         let step =
             self.machine.handle_proxy_sent_by_caller(id, true, other, result, began, self.range);
         if step == Action::Sleep {
@@ -255,7 +255,7 @@ impl Bench {
     }
 
     fn proc_sent(&mut self, id: CallId, result: Result<(), i32>) {
-        self.proc_sent_since(id, result, self.machine.ends());
+        self.proc_sent_since(id, result, self.machine.epoch());
     }
 
     fn proc_sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) {

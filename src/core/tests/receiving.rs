@@ -304,10 +304,10 @@ fn hanging_up_ends_everyone_and_refuses_the_rest() {
     bench.machine.hang_up(bench.range);
     bench.gather();
     assert_eq!(bench.woken(), [(d.0, Wakeup::Ended), (b.0, Wakeup::Ended)]);
-    assert_eq!(bench.begin(None), Err(Refused::HungUp));
-    assert_eq!(bench.begin(Some(1)), Err(Refused::HungUp));
-    assert_eq!(bench.machine.begin_message(), Err(Refused::HungUp));
-    assert_eq!(bench.machine.begin_receive(true), Err(Refused::HungUp));
+    assert_eq!(bench.begin(None), Err(BeginError::HungUp));
+    assert_eq!(bench.begin(Some(1)), Err(BeginError::HungUp));
+    assert_eq!(bench.machine.begin_message(), Err(BeginError::HungUp));
+    assert_eq!(bench.machine.begin_receive(true), Err(BeginError::HungUp));
     assert_eq!(bench.sent_since(c, Ok(()), 0), Action::Ended, "when its send returns");
     assert_eq!(bench.deliver(tag_a, 1), Some(1), "too late");
     assert_eq!(bench.step(a), Action::Ended, "when its recv returns");

@@ -365,7 +365,7 @@ fn a_stand_in_leaves_when_the_senders_own_has_been_answered_too() {
 #[test]
 fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
     let (mut bench, (a, _), b) = stand_in();
-    bench.machine.first_refused();
+    bench.machine.first_send_failed();
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Action::Sleep, "a has failed");
     bench.proc_sent(b.id, Ok(()));
@@ -378,7 +378,7 @@ fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
 fn a_stand_in_leaves_at_the_end_of_the_connection() {
     let (mut bench, (a, _), b) = stand_in();
     assert_eq!(bench.step(b.id), Action::Receive);
-    let began = bench.machine.ends();
+    let began = bench.machine.epoch();
     bench.end();
     assert_eq!(bench.step(b.id), Action::Sleep);
     bench.proc_sent_since(b.id, Ok(()), began);
@@ -396,7 +396,7 @@ fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
     assert_eq!(bench.step(muxer), Action::Reply(9));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Action::Receive);
-    bench.machine.first_refused();
+    bench.machine.first_send_failed();
     bench.deliver(tag_a, 1);
     bench.deliver(c.tag.unwrap(), 3);
     assert_eq!(bench.step(c.id), Action::Sleep, "b has failed");
@@ -582,7 +582,7 @@ fn a_stand_in_leaves_when_the_connection_has_ended() {
     assert_eq!(bench.step(muxer), Action::Reply(1));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Action::Receive, "they are being sent");
-    let began = bench.machine.ends();
+    let began = bench.machine.epoch();
     bench.end();
     assert_eq!(bench.step(c.id), Action::Sleep, "none of them will be answered");
     bench.proc_sent_since(b.id, Ok(()), began);

@@ -308,7 +308,7 @@ impl World {
             "tags are lost: {} taken, {} held, {} on the way, range {:?}",
             self.bench.machine.outstanding(),
             self.bench.machine.abandoned,
-            self.bench.machine.on_the_way,
+            self.bench.machine.tagged_unsent,
             self.bench.range
         );
     }
@@ -358,7 +358,7 @@ impl World {
             self.unsendable = true;
             return (Err(5), began);
         }
-        if began != self.bench.machine.ends() || self.wire.contains(&Wire::End) {
+        if began != self.bench.machine.epoch() || self.wire.contains(&Wire::End) {
             self.unsendable = true;
             return (Ok(()), began); // lost on the way
         }
@@ -390,7 +390,7 @@ impl World {
     fn gets_early(&mut self, request: u32) -> bool {
         let Some(&tag) = self.tag_of.get(&request) else { return false };
         let began = self.in_use[&request];
-        if began != self.bench.machine.ends()
+        if began != self.bench.machine.epoch()
             || self.wire.contains(&Wire::End)
             || self.early.contains(&request)
             || self.random(3) != 0
@@ -563,7 +563,7 @@ impl World {
         self.callers[at].before = self.callers[at].doing;
         self.callers[at].result = result;
         if result.0.is_err() && !self.callers[at].along.is_empty() {
-            self.bench.machine.first_refused();
+            self.bench.machine.first_send_failed();
         }
         self.has_sent(at, id)
     }
@@ -601,7 +601,7 @@ impl World {
         let mut along = Vec::new();
         while self.batches && along.len() < 3 {
             let Some((other, request)) = self.bench.machine.pop_for_batch() else { break };
-            assert_eq!(self.in_use.insert(request, self.bench.machine.ends()), None);
+            assert_eq!(self.in_use.insert(request, self.bench.machine.epoch()), None);
             along.push((other, request));
         }
         along.reverse();
@@ -703,14 +703,14 @@ impl World {
                 let step = self.bench.step(id);
                 self.steps(at, id, step)
             }
-            Err(Refused::NoTag | Refused::HungUp) => self.over(at, None),
-            Err(Refused::NoMemory) if self.scarce => self.over(at, None),
+            Err(BeginError::NoTag | BeginError::HungUp) => self.over(at, None),
+            Err(BeginError::NoMemory) if self.scarce => self.over(at, None),
             Err(error) => panic!("{error:?}"),
         }
     }
 
     fn goes_to_send(&mut self, at: usize, id: CallId, request: u32) -> Doing {
-        assert_eq!(self.in_use.insert(request, self.bench.machine.ends()), None);
+        assert_eq!(self.in_use.insert(request, self.bench.machine.epoch()), None);
         if self.callers[at].kind == Kind::Blocking {
             self.callers[at].along = self.takes_along();
         }
@@ -718,7 +718,7 @@ impl World {
     }
 
     fn helps(&mut self, at: usize, id: CallId, other: CallId, request: u32, helped: u32) -> Doing {
-        assert_eq!(self.in_use.insert(request, self.bench.machine.ends()), None);
+        assert_eq!(self.in_use.insert(request, self.bench.machine.epoch()), None);
         self.callers[at].along = self.takes_along();
         Doing::Help(id, other, request, helped)
     }
@@ -796,7 +796,7 @@ impl World {
         }
         self.send_proc = match self.bench.send_proc_work() {
             SendProcAction::Send(id, request) => {
-                assert_eq!(self.in_use.insert(request, self.bench.machine.ends()), None);
+                assert_eq!(self.in_use.insert(request, self.bench.machine.epoch()), None);
                 self.proc_along = self.takes_along();
                 ProcDoing::Sending(id, request)
             }

@@ -26,9 +26,9 @@ fn no_tag_outside_the_range_and_none_twice() {
 #[test]
 fn an_empty_range_is_an_error() {
     let mut bench = Bench::new(TagRange { min: 5, max: 5 });
-    assert_eq!(bench.begin(None), Err(Refused::EmptyRange));
+    assert_eq!(bench.begin(None), Err(BeginError::EmptyRange));
     bench.range = TagRange { min: 6, max: 5 };
-    assert_eq!(bench.begin(Some(1)), Err(Refused::EmptyRange));
+    assert_eq!(bench.begin(Some(1)), Err(BeginError::EmptyRange));
     assert_eq!(bench.machine.outstanding(), 0);
 }
 
@@ -151,12 +151,12 @@ fn tags_go_to_those_who_wait_in_order() {
     assert_eq!(bench.step(b.id), Action::Sleep);
     let c = bench.begin(None).unwrap();
     assert_eq!(bench.step(c.id), Action::Sleep);
-    assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag));
+    assert_eq!(bench.begin(Some(1)), Err(BeginError::NoTag));
     bench.deliver(tag, 1);
     assert_eq!(bench.step(a), Action::Reply(1));
     // Nobody receives while b, who will, is on its way.
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Tag(tag))]);
-    assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag), "b has it");
+    assert_eq!(bench.begin(Some(1)), Err(BeginError::NoTag), "b has it");
     assert_eq!(bench.machine.stats().tag_waits, 2);
 }
 
@@ -213,7 +213,7 @@ fn no_memory_for_a_tag_is_an_error_for_those_who_wait_when_nobody_has_one() {
     bench.deliver(tag, 1);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::NoMemory), (c.id.0, Wakeup::NoMemory)]);
     assert_eq!(bench.step(a), Action::Reply(1), "its reply is delivered all the same");
-    assert_eq!(bench.begin(None), Err(Refused::NoMemory));
+    assert_eq!(bench.begin(None), Err(BeginError::NoMemory));
     OUT_OF_MEMORY.set(false);
     assert_eq!(bench.call().tag, Some(100));
 }
@@ -230,7 +230,7 @@ fn no_memory_for_a_tag_is_an_error_for_the_muxer_too() {
     bench.deliver(0, 1);
     assert_eq!(bench.step(b.id), Action::NoMemory);
     OUT_OF_MEMORY.set(false);
-    assert!(bench.machine.muxer_is_nobody());
+    assert!(bench.machine.is_role_unassigned());
     assert_eq!(bench.can_finish(holder.id, true), CollectAction::Reply(1));
 }
 
@@ -288,7 +288,7 @@ fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {
     bench.deliver(0, 2);
     assert_eq!(bench.woken(), [(begun[1].0, Wakeup::Tag(0))]);
     assert_eq!(bench.step(begun[0]), Action::Reply(2));
-    assert_eq!(bench.begin(Some(1)), Err(Refused::NoTag));
+    assert_eq!(bench.begin(Some(1)), Err(BeginError::NoTag));
     assert_eq!(bench.queue(begun[1], 7), SendTurn::Granted(7));
     assert_eq!(bench.sent(begun[1], Err(5)), Action::Failed(5));
     assert_eq!(bench.woken(), [(begun[2].0, Wakeup::Tag(0))], "freed without a reply");
