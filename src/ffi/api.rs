@@ -217,7 +217,7 @@ pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
         let Some(inside) = (unsafe { callable(mux) }) else {
             return;
         };
-        if inside.send_proc_starts() {
+        if inside.claim_send_proc() {
             // SAFETY: the function takes a Mux, and this one stays.
             let started =
                 unsafe { inside.sched().start(ProcMain { main: send_main, arg: mux.cast() }) };
@@ -226,7 +226,7 @@ pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
                 return errors::tell_not_started(error.0);
             }
         }
-        if inside.receive_proc_starts() {
+        if inside.claim_receive_proc() {
             // SAFETY: as above.
             let started =
                 unsafe { inside.sched().start(ProcMain { main: receive_main, arg: mux.cast() }) };
@@ -240,10 +240,10 @@ pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
 
 unsafe extern "C" fn send_main(mux: *mut c_void) {
     // SAFETY: muxprocs gave it a Mux that muxinit has seen and that stays.
-    guard((), || unsafe { (*Mux::inside(mux.cast())).send_proc_runs() });
+    guard((), || unsafe { (*Mux::inside(mux.cast())).run_send_proc() });
 }
 
 unsafe extern "C" fn receive_main(mux: *mut c_void) {
     // SAFETY: as above.
-    guard((), || unsafe { (*Mux::inside(mux.cast())).receive_proc_runs() });
+    guard((), || unsafe { (*Mux::inside(mux.cast())).run_receive_proc() });
 }

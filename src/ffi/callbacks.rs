@@ -261,7 +261,7 @@ impl Transport for Callbacks {
             requests.iter_mut().next().map_or(Ok(()), |first| self.send(first))?;
             return Ok(NonZeroUsize::MIN);
         };
-        let first: *mut *mut c_void = requests.room().as_mut_ptr().cast();
+        let first: *mut *mut c_void = requests.slots().as_mut_ptr().cast();
         // SAFETY: the program's function, called as mux.h says, with as many pointers as it is told:
         // an Option<Message> is one. The turn to send is this caller's.
         let (sent, error) =
@@ -282,11 +282,11 @@ impl Transport for Callbacks {
             }
             return;
         };
-        let first: *mut *mut c_void = replies.room().as_mut_ptr().cast();
+        let first: *mut *mut c_void = replies.slots().as_mut_ptr().cast();
         // SAFETY: the program's function, called as mux.h says, with room for as many pointers as it
         // is told: an Option<Message> is one. The role is this caller's.
         let n = unsafe { recvv(self.mux, first, BATCH as c_int) };
-        replies.settle(usize::try_from(n).unwrap_or(0));
+        replies.compact(usize::try_from(n).unwrap_or(0));
     }
 
     fn arrived(&self, watch: Peek, reply: &Message) {

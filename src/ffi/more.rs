@@ -80,7 +80,7 @@ pub unsafe extern "C" fn muxfree(mux: *mut Mux) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
         let Some(inside) = (unsafe { inside(mux) }) else { return };
-        let gone = inside.retire(clock::after(PATIENCE), |peek| {
+        let gone = inside.shut_down(clock::after(PATIENCE), |peek| {
             // SAFETY: its call is not in the machine any more; its owner knows that it is gone.
             unsafe { libc::free(peek.0.as_ptr().cast()) }
         });
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn muxrpctimeout(
             errors::tell_invalid();
             return null_mut();
         };
-        match inside.rpc_before(Message(request), clock::after(ms.into())) {
+        match inside.rpc_deadline(Message(request), clock::after(ms.into())) {
             Ok(reply) => reply.0.as_ptr(),
             Err(error) => {
                 errors::tell(error);
@@ -259,7 +259,7 @@ pub unsafe extern "C" fn muxrpccancel(rpc: *mut Muxrpc) {
         // SAFETY: as above.
         let inside = unsafe { inside(mux) };
         if let (Some(inside), Some(id)) = (inside, id) {
-            inside.give_up(id);
+            inside.abandon(id);
         } else if id.is_some() {
             // Not from here, and errno says why: it goes on.
             return;

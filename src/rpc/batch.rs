@@ -22,13 +22,13 @@ pub const BATCH: usize = 16;
 #[derive(Debug)]
 pub struct Batch<M> {
     /// The first `len` are there.
-    room: [Option<M>; BATCH],
+    slots: [Option<M>; BATCH],
     len: usize,
 }
 
 impl<M> Default for Batch<M> {
     fn default() -> Batch<M> {
-        Batch { room: [const { None }; BATCH], len: 0 }
+        Batch { slots: [const { None }; BATCH], len: 0 }
     }
 }
 
@@ -60,9 +60,9 @@ impl<M> Batch<M> {
     /// # Errors
     /// The message, when there is no room.
     pub fn push(&mut self, message: M) -> Result<(), M> {
-        match self.room.get_mut(self.len) {
-            Some(place) => {
-                *place = Some(message);
+        match self.slots.get_mut(self.len) {
+            Some(slot) => {
+                *slot = Some(message);
                 self.len += 1;
                 Ok(())
             }
@@ -72,44 +72,44 @@ impl<M> Batch<M> {
 
     /// The messages, in order.
     pub fn iter(&self) -> impl Iterator<Item = &M> {
-        self.room.iter().flatten()
+        self.slots.iter().flatten()
     }
 
     /// The messages, in order, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut M> {
-        self.room.iter_mut().flatten()
+        self.slots.iter_mut().flatten()
     }
 
     /// Takes all of them out.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = M> {
         self.len = 0;
-        self.room.iter_mut().filter_map(Option::take)
+        self.slots.iter_mut().filter_map(Option::take)
     }
 
     /// Drops the first `n`.
     pub(crate) fn advance(&mut self, n: usize) {
         let n = n.min(self.len);
-        for at in 0..BATCH {
-            let message = self.room.get_mut(at + n).and_then(Option::take);
-            if let Some(place) = self.room.get_mut(at) {
-                *place = message;
+        for index in 0..BATCH {
+            let message = self.slots.get_mut(index + n).and_then(Option::take);
+            if let Some(slot) = self.slots.get_mut(index) {
+                *slot = message;
             }
         }
         self.len -= n;
     }
 
     /// The places, for C to read from or to write to.
-    pub(crate) fn room(&mut self) -> &mut [Option<M>; BATCH] {
-        &mut self.room
+    pub(crate) fn slots(&mut self) -> &mut [Option<M>; BATCH] {
+        &mut self.slots
     }
 
     /// Counts anew what C has written, the first `n` places of it; what is not there is passed over.
-    pub(crate) fn settle(&mut self, n: usize) {
+    pub(crate) fn compact(&mut self, n: usize) {
         self.len = 0;
-        for at in 0..BATCH.min(n) {
-            let message = self.room.get_mut(at).and_then(Option::take);
-            if let (Some(message), Some(place)) = (message, self.room.get_mut(self.len)) {
-                *place = Some(message);
+        for index in 0..BATCH.min(n) {
+            let message = self.slots.get_mut(index).and_then(Option::take);
+            if let (Some(message), Some(slot)) = (message, self.slots.get_mut(self.len)) {
+                *slot = Some(message);
                 self.len += 1;
             }
         }
@@ -146,9 +146,9 @@ mod tests {
     #[test]
     fn what_is_not_there_is_passed_over() {
         let mut batch = of([]);
-        batch.room()[1] = Some(5);
-        batch.room()[3] = Some(6);
-        batch.settle(1000);
+        batch.slots()[1] = Some(5);
+        batch.slots()[3] = Some(6);
+        batch.compact(1000);
         assert_eq!(batch.drain().collect::<Vec<_>>(), [5, 6]);
         assert!(batch.is_empty());
     }

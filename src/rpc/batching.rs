@@ -13,18 +13,18 @@ use super::{Mux, State, Transport};
 use std::sync::atomic::Ordering;
 
 impl<T: Transport, S: Sched> Mux<T, S> {
-    /// Sends `first`, for who has the turn, and (`along`) some of what others have left in the queue.
+    /// Sends `first`, for who has the turn, and (`with_queued`) some of what others have left in the queue.
     /// Answers what came of the first, and how often the connection had ended when it began.
     #[cold]
     pub(super) fn send_many(
         &self,
         first: T::Request,
-        along: bool,
+        with_queued: bool,
     ) -> (Result<(), T::Failure>, u32) {
         let mut batch = Batch::new();
         let mut owners: [Option<CallId>; BATCH] = [None; BATCH];
         let _ = batch.push(first);
-        if along {
+        if with_queued {
             let mut state = self.state.lock();
             for owner in owners.iter_mut().skip(1) {
                 let Some((id, request)) = state.pop_for_batch() else { break };
@@ -34,7 +34,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             self.release(state);
         }
         let mut owners = owners.into_iter();
-        let began = self.ends.load(Ordering::Acquire);
+        let epoch = self.epoch.load(Ordering::Acquire);
         let mut answer = Ok(());
         while !batch.is_empty() {
             let (done, mut failure) = match self.transport.send_many(&mut batch) {
@@ -47,7 +47,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             for owner in owners.by_ref().take(done) {
                 let result = failure.take().map_or(Ok(()), Err);
                 match owner {
-                    Some(id) => state.handle_proxy_sent(id, result, began, self.range()),
+                    Some(id) => state.handle_proxy_sent(id, result, epoch, self.range()),
                     None => {
                         if result.is_err() {
                             state.first_send_failed();
@@ -58,7 +58,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
             self.release(state);
         }
-        (answer, began)
+        (answer, epoch)
     }
 
     /// Receives what there is, waiting for one at least. The state is locked on return.
@@ -67,7 +67,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut batch = Batch::new();
         self.transport.recv_many(&mut batch);
         if batch.is_empty() {
-            return self.end();
+            return self.handle_disconnect();
         }
         let mut tags = [None; BATCH];
         for (tag, reply) in tags.iter_mut().zip(batch.iter()) {

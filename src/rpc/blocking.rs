@@ -8,14 +8,14 @@ use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
 use super::waiting::Waited;
-use super::{Error, Locked, Mux, Over, State, Transport};
+use super::{Error, Locked, Mux, State, Transport, TransportProtocol};
 
 /// How a call got the turn to send.
-pub(super) enum Turn<T: Transport> {
+pub(super) enum TurnResult<T: Transport> {
     /// It is this caller's; here is the request.
-    Mine(T::Request),
+    Granted(T::Request),
     /// Another has sent it, or will not, and this is what came of it.
-    Elsewhere(Waited<T>),
+    Resolved(Waited<T>),
 }
 
 /// What a call that is over answers.
@@ -55,11 +55,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
     /// ```
     pub fn rpc(&self, request: T::Request) -> Result<T::Reply, Error<T::Failure>> {
-        self.rpc_until(request, NEVER)
+        self.rpc_inner(request, NEVER)
     }
 
     #[inline(always)]
-    pub(super) fn rpc_until(
+    pub(super) fn rpc_inner(
         &self,
         mut request: T::Request,
         deadline: u64,
@@ -79,19 +79,19 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.put_tag(id, &mut request, tag)?;
         let is_late = || deadline != NEVER && clock::now() >= deadline;
         if !begun.turn && !is_late() {
-            match self.turn(id, request, deadline) {
-                Turn::Mine(mine) => request = mine,
-                Turn::Elsewhere(waited) => return outcome(waited),
+            match self.wait_for_turn(id, request, deadline) {
+                TurnResult::Granted(granted) => request = granted,
+                TurnResult::Resolved(waited) => return outcome(waited),
             }
         }
         if is_late() {
-            return Err(self.abandon(id, Error::TimedOut));
+            return Err(self.cancel_unsent(id, Error::TimedOut));
         }
-        let (result, began) = self.send(request, true);
+        let (result, epoch) = self.send(request, true);
         let mut state = self.state.lock();
-        let mut step = state.handle_sent(id, result, began, self.range());
+        let mut step = state.handle_sent(id, result, epoch, self.range());
         if let Action::ProxySend(..) = step {
-            (state, step) = self.help(state, id, step);
+            (state, step) = self.send_for_others(state, id, step);
         }
         if deadline != NEVER {
             return outcome(self.wait(state, id, step, deadline));
@@ -99,7 +99,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         if let Action::Sleep = step {
             let told = self.sleep(state, |core, wake| core.set_asleep(id, wake));
             return match told {
-                Wakeup::Receive => self.takes_over(id),
+                Wakeup::Receive => self.take_over_role(id),
                 told => outcome(Waited::Wakeup(told)),
             };
         }
@@ -141,7 +141,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut state = state;
         state.pin();
         self.release(state);
-        self.look();
+        self.receive_available();
         let mut state = self.state.lock();
         state.unpin();
         match state.begin(self.range(), watch) {
@@ -155,25 +155,25 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// Sends some of what others have left in the queue, with the turn that call `id` has.
     #[cold]
-    fn help<'a>(
+    fn send_for_others<'a>(
         &'a self,
         mut state: State<'a, T, S>,
         id: CallId,
-        mut step: Action<Over<T>>,
-    ) -> Locked<'a, T, S, Action<Over<T>>> {
-        let mut helped = 0;
+        mut step: Action<TransportProtocol<T>>,
+    ) -> Locked<'a, T, S, Action<TransportProtocol<T>>> {
+        let mut sent = 0;
         while let Action::ProxySend(other, request) = step {
             self.release(state);
-            let (result, began) = self.send(request, true);
-            helped += 1;
+            let (result, epoch) = self.send(request, true);
+            sent += 1;
             state = self.state.lock();
             let range = self.range();
             step = state.handle_proxy_sent_by_caller(
                 id,
-                helped < MAX_PROXY_SENDS,
+                sent < MAX_PROXY_SENDS,
                 other,
                 result,
-                began,
+                epoch,
                 range,
             );
         }
@@ -189,11 +189,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         tag: u32,
     ) -> Result<(), Error<T::Failure>> {
         let set = self.transport.set_tag(request, tag);
-        set.map_err(|failure| self.abandon(id, Error::Failed(failure)))
+        set.map_err(|failure| self.cancel_unsent(id, Error::Failed(failure)))
     }
 
     #[cold]
-    fn abandon(&self, id: CallId, error: Error<T::Failure>) -> Error<T::Failure> {
+    fn cancel_unsent(&self, id: CallId, error: Error<T::Failure>) -> Error<T::Failure> {
         let mut state = self.state.lock();
         let Some(orphan) = state.cancel_unsent(id, self.range()) else {
             self.release(state);
@@ -202,7 +202,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         state.pin();
         self.release(state);
         self.transport.orphan(orphan);
-        self.lingers_not();
+        self.unpin();
         error
     }
 
@@ -227,28 +227,33 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// Gets the turn to send, or has another send.
     #[cold]
-    pub(super) fn turn(&self, id: CallId, request: T::Request, deadline: u64) -> Turn<T> {
+    pub(super) fn wait_for_turn(
+        &self,
+        id: CallId,
+        request: T::Request,
+        deadline: u64,
+    ) -> TurnResult<T> {
         let mut state = self.state.lock();
         match state.request_turn(id, request, self.range()) {
             SendTurn::Granted(request) => {
                 self.release(state);
-                Turn::Mine(request)
+                TurnResult::Granted(request)
             }
             SendTurn::HungUp => {
                 self.release(state);
-                Turn::Elsewhere(Waited::Action(Action::Ended))
+                TurnResult::Resolved(Waited::Action(Action::Ended))
             }
             SendTurn::Wait => match self.wait(state, id, Action::Sleep, deadline) {
                 Waited::Action(Action::Turn(request)) | Waited::Wakeup(Wakeup::Turn(request)) => {
-                    Turn::Mine(request)
+                    TurnResult::Granted(request)
                 }
-                waited => Turn::Elsewhere(waited),
+                waited => TurnResult::Resolved(waited),
             },
         }
     }
 
     /// The muxer's role has come to this caller, whose call may be over by now.
-    fn takes_over(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
+    fn take_over_role(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
         let mut state = self.state.lock();
         let step = state.next_action(id, self.range());
         self.release(state);

@@ -4,12 +4,12 @@ use crate::core::{Action, ReceiverGrant, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 
-use super::blocking::Turn;
+use super::blocking::TurnResult;
 use super::waiting::Waited;
 use super::{Error, Mux, Polled, Transport};
 
 /// How many messages at most are looked for on behalf of a call that found no tag.
-const LOOKS: u32 = 64;
+const MAX_RECEIVED: u32 = 64;
 
 impl<T: Transport, S: Sched> Mux<T, S> {
     /// Sends `request` as it is, when its turn comes, and forgets it: a message that is no call, such as
@@ -28,17 +28,17 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// [`Error::Failed`], [`Error::NoMemory`], or [`Error::Ended`] if the connection ended first.
     pub fn send_message(&self, request: T::Request) -> Result<(), Error<T::Failure>> {
         let id = self.state.lock().begin_message()?;
-        let request = match self.turn(id, request, NEVER) {
-            Turn::Mine(request) => request,
-            Turn::Elsewhere(Waited::Wakeup(Wakeup::Sent)) => return Ok(()),
-            Turn::Elsewhere(Waited::Wakeup(Wakeup::Failed(failure))) => {
+        let request = match self.wait_for_turn(id, request, NEVER) {
+            TurnResult::Granted(request) => request,
+            TurnResult::Resolved(Waited::Wakeup(Wakeup::Sent)) => return Ok(()),
+            TurnResult::Resolved(Waited::Wakeup(Wakeup::Failed(failure))) => {
                 return Err(Error::Failed(failure));
             }
-            Turn::Elsewhere(_) => return Err(Error::Ended),
+            TurnResult::Resolved(_) => return Err(Error::Ended),
         };
-        let (result, began) = self.send(request, false);
+        let (result, epoch) = self.send(request, false);
         let mut state = self.state.lock();
-        let step = state.handle_sent(id, result, began, self.range());
+        let step = state.handle_sent(id, result, epoch, self.range());
         self.release(state);
         match step {
             Action::Failed(failure) => Err(Error::Failed(failure)),
@@ -47,23 +47,23 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// Takes what messages there are to their calls, without waiting, unless somebody receives.
-    pub(super) fn look(&self) {
+    pub(super) fn receive_available(&self) {
         let seat = self.state.lock().begin_receive(false);
         let Ok((id, ReceiverGrant::Granted)) = seat else { return };
-        let mut looks = 0;
+        let mut received = 0;
         let mut state = loop {
             match self.transport.try_recv() {
                 Polled::Message(reply) => {
-                    let state = self.deliver(reply);
-                    looks += 1;
+                    let state = self.dispatch_message(reply);
+                    received += 1;
                     // A server that never stops does not keep the caller here.
-                    if looks == LOOKS {
+                    if received == MAX_RECEIVED {
                         break state;
                     }
                     self.release(state);
                 }
                 Polled::Nothing => break self.state.lock(),
-                Polled::Ended => break self.end(),
+                Polled::Ended => break self.handle_disconnect(),
             }
         };
         state.end_receive(id);
@@ -98,7 +98,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             false => Polled::Ended,
         };
         let ended = matches!(polled, Polled::Ended) && can;
-        let mut state = if ended { self.end() } else { self.state.lock() };
+        let mut state = if ended { self.handle_disconnect() } else { self.state.lock() };
         state.end_receive(id);
         self.release(state);
         match polled {

@@ -14,7 +14,7 @@ mod blocking;
 mod messages;
 mod nonblocking;
 mod procs;
-mod retiring;
+mod shutdown;
 mod waiting;
 
 #[cfg(test)]
@@ -233,17 +233,17 @@ impl<F> From<BeginError> for Error<F> {
 }
 
 /// What the machine is told about the connection behind a transport.
-pub struct Over<T>(std::marker::PhantomData<T>);
+pub struct TransportProtocol<T>(std::marker::PhantomData<T>);
 
-impl<T: Transport> Protocol for Over<T> {
+impl<T: Transport> Protocol for TransportProtocol<T> {
     type Request = T::Request;
     type Reply = T::Reply;
     type Failure = T::Failure;
     type Watch = T::Watch;
 }
 
-type Wake<T, S> = WakeHandle<Wakeup<Over<T>>, <S as Sched>::Parker>;
-type Core<T, S> = Machine<Over<T>, Wake<T, S>>;
+type Wake<T, S> = WakeHandle<Wakeup<TransportProtocol<T>>, <S as Sched>::Parker>;
+type Core<T, S> = Machine<TransportProtocol<T>, Wake<T, S>>;
 /// What an event has answered, with the state still locked.
 type Locked<'a, T, S, A> = (State<'a, T, S>, A);
 type State<'a, T, S> = lock_api::MutexGuard<'a, <S as Sched>::Lock, Core<T, S>>;
@@ -277,10 +277,10 @@ pub struct Mux<T: Transport, S: Sched = Native> {
     sched: S,
     state: lock_api::Mutex<S::Lock, Core<T, S>>,
     /// How often the connection has ended, for whoever is about to send.
-    ends: AtomicU32,
+    epoch: AtomicU32,
     /// Readable while some non-blocking call can finish; there once it has been asked for. Its lock
     /// is taken before the state's, and held over its own system calls alone.
-    signal: lock_api::Mutex<S::Lock, Option<ReadyFd>>,
+    ready_fd: lock_api::Mutex<S::Lock, Option<ReadyFd>>,
     /// Wakers of the tasks that wait for non-blocking calls, by the calls' numbers.
     wakers: S::Wakers,
 }
@@ -299,8 +299,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[doc(hidden)]
     pub fn with_sched(transport: T, sched: S) -> Mux<T, S> {
         let state = lock_api::Mutex::new(Machine::new());
-        let signal = lock_api::Mutex::new(None);
-        Mux { transport, sched, state, ends: AtomicU32::new(0), signal, wakers: WakerStore::NONE }
+        let ready_fd = lock_api::Mutex::new(None);
+        Mux {
+            transport,
+            sched,
+            state,
+            epoch: AtomicU32::new(0),
+            ready_fd,
+            wakers: WakerStore::NONE,
+        }
     }
 
     /// The valid tags, now.
@@ -360,7 +367,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     pub fn hang_up(&self) {
         let mut state = self.state.lock();
         state.hang_up(self.range());
-        self.ends.store(state.epoch(), Ordering::Release);
+        self.epoch.store(state.epoch(), Ordering::Release);
         self.release(state);
     }
 
@@ -379,15 +386,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[inline(always)]
     fn release(&self, mut state: State<'_, T, S>) {
         let wakes = state.take_wakes();
-        let stale = state.ready_fd_is_stale();
-        if stale {
+        let ready_fd_is_stale = state.ready_fd_is_stale();
+        if ready_fd_is_stale {
             state.pin();
         }
         drop(state);
         // First, since a wake may switch to another coroutine.
-        if stale {
-            self.freshen_signal();
-            self.lingers_not();
+        if ready_fd_is_stale {
+            self.update_ready_fd();
+            self.unpin();
         }
         if let Some(wakes) = wakes {
             self.wake(wakes);
@@ -402,28 +409,28 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// The operating system's error number.
     pub fn poll_fd(&self) -> Result<i32, i32> {
         let fd = {
-            let mut signal = self.signal.lock();
-            match &*signal {
-                Some(signal) => signal.fd(),
-                None => signal.insert(ReadyFd::new()?).fd(),
+            let mut ready_fd = self.ready_fd.lock();
+            match &*ready_fd {
+                Some(ready_fd) => ready_fd.fd(),
+                None => ready_fd.insert(ReadyFd::new()?).fd(),
             }
         };
-        self.freshen_signal();
+        self.update_ready_fd();
         Ok(fd)
     }
 
     /// Brings the descriptor in line with the machine. Whoever comes later sees what is true then.
     #[cold]
-    fn freshen_signal(&self) {
-        let mut signal = self.signal.lock();
-        let raise = self.state.lock().report_ready(signal.is_some());
-        if let Some(signal) = &mut *signal {
-            signal.set(raise);
+    fn update_ready_fd(&self) {
+        let mut ready_fd = self.ready_fd.lock();
+        let ready = self.state.lock().report_ready(ready_fd.is_some());
+        if let Some(ready_fd) = &mut *ready_fd {
+            ready_fd.set(ready);
         }
     }
 
     #[cold]
-    fn lingers_not(&self) {
+    fn unpin(&self) {
         let mut state = self.state.lock();
         state.unpin();
         let wakes = state.take_wakes();
@@ -434,7 +441,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     #[cold]
-    fn wake(&self, mut wakes: WakeBatch<Over<T>, Wake<T, S>>) {
+    fn wake(&self, mut wakes: WakeBatch<TransportProtocol<T>, Wake<T, S>>) {
         loop {
             let more = wakes.more();
             for id in wakes.futures() {
@@ -462,7 +469,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         &self,
         mut state: State<'_, T, S>,
         publish: impl FnOnce(&mut Core<T, S>, Wake<T, S>),
-    ) -> Wakeup<Over<T>> {
+    ) -> Wakeup<TransportProtocol<T>> {
         let told = crate::sched::sleep(&self.sched, |handle| {
             publish(&mut state, handle);
             self.release(state);
@@ -472,13 +479,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// Takes one message to its call. The state is locked on return.
-    fn deliver(&self, reply: T::Reply) -> State<'_, T, S> {
-        self.deliver_here(reply)
+    fn dispatch_message(&self, reply: T::Reply) -> State<'_, T, S> {
+        self.dispatch_message_inline(reply)
     }
 
     /// The same, in the caller's own code: for the way that most calls go.
     #[inline(always)]
-    fn deliver_here(&self, reply: T::Reply) -> State<'_, T, S> {
+    fn dispatch_message_inline(&self, reply: T::Reply) -> State<'_, T, S> {
         let tag = self.transport.tag(&reply);
         let mut state = self.state.lock();
         let range = self.range();
@@ -502,28 +509,28 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             return self.receive_many();
         }
         match self.transport.recv() {
-            Some(reply) => self.deliver_here(reply),
-            None => self.end(),
+            Some(reply) => self.dispatch_message_inline(reply),
+            None => self.handle_disconnect(),
         }
     }
 
     /// The connection has ended. The state is locked on return.
-    fn end(&self) -> State<'_, T, S> {
+    fn handle_disconnect(&self) -> State<'_, T, S> {
         let mut state = self.state.lock();
         state.handle_disconnect(self.range());
-        self.ends.store(state.epoch(), Ordering::Release);
+        self.epoch.store(state.epoch(), Ordering::Release);
         state
     }
 
-    /// Sends a request, for who has the turn, and (`along`) perhaps some of what others have left in
+    /// Sends a request, for who has the turn, and (`with_queued`) perhaps some of what others have left in
     /// the queue, if the transport takes several at once. Answers how often the connection had ended
     /// when it began, too.
     #[inline]
-    fn send(&self, mut request: T::Request, along: bool) -> (Result<(), T::Failure>, u32) {
+    fn send(&self, mut request: T::Request, with_queued: bool) -> (Result<(), T::Failure>, u32) {
         if self.transport.can_send_many() {
-            return self.send_many(request, along);
+            return self.send_many(request, with_queued);
         }
-        let began = self.ends.load(Ordering::Acquire);
-        (self.transport.send(&mut request), began)
+        let epoch = self.epoch.load(Ordering::Acquire);
+        (self.transport.send(&mut request), epoch)
     }
 }

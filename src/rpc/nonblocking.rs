@@ -10,9 +10,9 @@ use crate::sched::clock::NEVER;
 use crate::sched::native::Native;
 use crate::sched::wakers::WakerStore;
 
-use super::blocking::Turn;
+use super::blocking::TurnResult;
 use super::waiting::Waited;
-use super::{Error, Mux, Over, Polled, Transport};
+use super::{Error, Mux, Polled, Transport, TransportProtocol};
 
 /// How a non-blocking call stands.
 ///
@@ -66,18 +66,18 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         tagged(id, tag);
         self.put_tag(id, &mut request, tag)?;
         if !begun.turn {
-            match self.turn(id, request, NEVER) {
-                Turn::Mine(mine) => request = mine,
-                Turn::Elsewhere(Waited::Wakeup(Wakeup::Sent)) => return Ok(id),
-                Turn::Elsewhere(Waited::Wakeup(Wakeup::Failed(failure))) => {
+            match self.wait_for_turn(id, request, NEVER) {
+                TurnResult::Granted(granted) => request = granted,
+                TurnResult::Resolved(Waited::Wakeup(Wakeup::Sent)) => return Ok(id),
+                TurnResult::Resolved(Waited::Wakeup(Wakeup::Failed(failure))) => {
                     return Err(Error::Failed(failure));
                 }
-                Turn::Elsewhere(_) => return Err(Error::Ended),
+                TurnResult::Resolved(_) => return Err(Error::Ended),
             }
         }
-        let (result, began) = self.send(request, false);
+        let (result, epoch) = self.send(request, false);
         let mut state = self.state.lock();
-        let step = state.handle_sent(id, result, began, self.range());
+        let step = state.handle_sent(id, result, epoch, self.range());
         self.release(state);
         match step {
             Action::Failed(failure) => Err(Error::Failed(failure)),
@@ -98,7 +98,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
             match self.transport.try_recv() {
                 Polled::Message(reply) => {
-                    state = self.deliver(reply);
+                    state = self.dispatch_message(reply);
                     finish = state.handle_polled(id);
                 }
                 Polled::Nothing => {
@@ -106,7 +106,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     finish = state.end_poll(id);
                 }
                 Polled::Ended => {
-                    state = self.end();
+                    state = self.handle_disconnect();
                     finish = state.end_poll(id);
                 }
             }
@@ -114,17 +114,19 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// The owner will not ask again. The call's tag stays out of use until its reply has come.
-    pub(crate) fn give_up(&self, id: CallId) {
+    pub(crate) fn abandon(&self, id: CallId) {
         let mut state = self.state.lock();
         let Some(reply) = state.abandon(id) else { return self.release(state) };
         state.pin();
         self.release(state);
         self.transport.orphan(reply);
-        self.lingers_not();
+        self.unpin();
     }
 }
 
-fn finished<T: Transport>(finish: CollectAction<Over<T>>) -> Finished<T::Reply, T::Failure> {
+fn finished<T: Transport>(
+    finish: CollectAction<TransportProtocol<T>>,
+) -> Finished<T::Reply, T::Failure> {
     match finish {
         CollectAction::Reply(reply) => Finished::Reply(reply),
         CollectAction::Pending | CollectAction::Poll => Finished::Pending,
@@ -237,7 +239,7 @@ impl<T: Transport, S: Sched> Call<'_, T, S> {
         if let Some(id) = self.id.take() {
             // First the waker: the number may be another's as soon as the call is given up.
             drop(self.mux.wakers.take(id.slot()));
-            self.mux.give_up(id);
+            self.mux.abandon(id);
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Receiver<'a, T: Transport, S: Sched = Native>(&'a Mux<T, S>);
 impl<T: Transport, S: Sched> Receiver<'_, T, S> {
     /// Receives for all until the connection ends.
     pub fn run(self) {
-        self.0.receive_proc_runs();
+        self.0.run_receive_proc();
         // It has said itself that it is gone.
         std::mem::forget(self);
     }
@@ -43,7 +43,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// A receive proc, for a thread that is about to run; `None` when there is one already. See
     /// [`Call`](crate::Call).
     pub fn receiver(&self) -> Option<Receiver<'_, T, S>> {
-        self.receive_proc_starts().then_some(Receiver(self))
+        self.claim_receive_proc().then_some(Receiver(self))
     }
 
     /// Receives for all until the connection ends. Returns at once when somebody does already.
@@ -64,28 +64,28 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// });
     /// ```
     pub fn receive_proc(&self) {
-        if self.receive_proc_starts() {
-            self.receive_proc_runs();
+        if self.claim_receive_proc() {
+            self.run_receive_proc();
         }
     }
 
     /// Whether a receive proc has to be started: then it is counted on from now on, and whoever is
-    /// answered true sees to it that [`receive_proc_runs`](Mux::receive_proc_runs) is called, or else
+    /// answered true sees to it that [`run_receive_proc`](Mux::run_receive_proc) is called, or else
     /// calls [`procs_failed`](Mux::procs_failed).
-    pub(crate) fn receive_proc_starts(&self) -> bool {
+    pub(crate) fn claim_receive_proc(&self) -> bool {
         let mut state = self.state.lock();
         let first = state.request_receive_proc();
         self.release(state);
         first
     }
 
-    /// As [`receive_proc_starts`](Mux::receive_proc_starts), for the send proc.
-    pub(crate) fn send_proc_starts(&self) -> bool {
+    /// As [`claim_receive_proc`](Mux::claim_receive_proc), for the send proc.
+    pub(crate) fn claim_send_proc(&self) -> bool {
         self.state.lock().request_send_proc()
     }
 
     /// The receive proc.
-    pub(crate) fn receive_proc_runs(&self) {
+    pub(crate) fn run_receive_proc(&self) {
         let mut state = self.state.lock();
         loop {
             match state.next_receive_proc_grant() {
@@ -110,20 +110,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// [`receive_proc`](Mux::receive_proc).
     pub fn send_proc(&self) {
         if self.state.lock().request_send_proc() {
-            self.send_proc_runs();
+            self.run_send_proc();
         }
     }
 
     /// The send proc.
-    pub(crate) fn send_proc_runs(&self) {
+    pub(crate) fn run_send_proc(&self) {
         let mut state = self.state.lock();
         loop {
             match state.next_send_proc_action() {
                 SendProcAction::Send(id, request) => {
                     self.release(state);
-                    let (result, began) = self.send(request, true);
+                    let (result, epoch) = self.send(request, true);
                     state = self.state.lock();
-                    state.handle_proxy_sent(id, result, began, self.range());
+                    state.handle_proxy_sent(id, result, epoch, self.range());
                 }
                 SendProcAction::Wait => {
                     let Wakeup::Work =

@@ -12,32 +12,32 @@ use crate::core::{Action, CallId, Wakeup};
 use crate::sched::clock::{self, NEVER};
 use crate::sched::{Sched, sleep_until};
 
-use super::{Error, Mux, Over, Polled, State, Transport};
+use super::{Error, Mux, Polled, State, Transport, TransportProtocol};
 
 /// The first nap, and the longest, in nanoseconds.
-const NAPS: (u64, u64) = (50_000, 5_000_000);
+const BACKOFF: (u64, u64) = (50_000, 5_000_000);
 
 /// What has ended a wait.
 pub(super) enum Waited<T: Transport> {
     /// The machine says it to one that is awake.
-    Action(Action<Over<T>>),
+    Action(Action<TransportProtocol<T>>),
     /// Another has.
-    Wakeup(Wakeup<Over<T>>),
+    Wakeup(Wakeup<TransportProtocol<T>>),
 }
 
 /// The scheduler's clock, until this is dropped.
-struct Clock<'a, S: Sched>(&'a S);
+struct TimerGuard<'a, S: Sched>(&'a S);
 
-impl<'a, S: Sched> Clock<'a, S> {
-    fn hold<F>(sched: &'a S) -> Result<Clock<'a, S>, Error<F>> {
+impl<'a, S: Sched> TimerGuard<'a, S> {
+    fn acquire<F>(sched: &'a S) -> Result<TimerGuard<'a, S>, Error<F>> {
         match sched.acquire_timer() {
-            Ok(()) => Ok(Clock(sched)),
-            Err(not_started) => Err(Error::NoClock(not_started.0)),
+            Ok(()) => Ok(TimerGuard(sched)),
+            Err(error) => Err(Error::NoClock(error.0)),
         }
     }
 }
 
-impl<S: Sched> Drop for Clock<'_, S> {
+impl<S: Sched> Drop for TimerGuard<'_, S> {
     fn drop(&mut self) {
         self.0.release_timer();
     }
@@ -74,20 +74,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         timeout: Duration,
     ) -> Result<T::Reply, Error<T::Failure>> {
         let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(NEVER);
-        self.rpc_before(request, clock::now().saturating_add(timeout))
+        self.rpc_deadline(request, clock::now().saturating_add(timeout))
     }
 
     /// As [`rpc_timeout`](Mux::rpc_timeout), by the clock; [`NEVER`] is as [`rpc`](Mux::rpc).
-    pub(crate) fn rpc_before(
+    pub(crate) fn rpc_deadline(
         &self,
         request: T::Request,
         deadline: u64,
     ) -> Result<T::Reply, Error<T::Failure>> {
-        let _clock = match deadline {
+        let _timer = match deadline {
             NEVER => None,
-            _ => Some(Clock::hold(&self.sched)?),
+            _ => Some(TimerGuard::acquire(&self.sched)?),
         };
-        self.rpc_until(request, deadline)
+        self.rpc_inner(request, deadline)
     }
 
     /// Goes on from `step`, receiving for all whenever it is this caller's to do, until the wait is
@@ -96,21 +96,21 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         &'a self,
         mut state: State<'a, T, S>,
         id: CallId,
-        mut step: Action<Over<T>>,
+        mut step: Action<TransportProtocol<T>>,
         deadline: u64,
     ) -> Waited<T> {
         let timed = deadline != NEVER;
-        let mut stays = false;
-        let mut nap = NAPS.0;
+        let mut must_stay = false;
+        let mut backoff = BACKOFF.0;
         loop {
             match step {
                 Action::Sleep => match self.sleep_for(state, id, deadline, None) {
                     Wakeup::Receive => state = self.state.lock(),
                     told => return Waited::Wakeup(told),
                 },
-                Action::Receive if timed && !stays && clock::now() >= deadline => {
+                Action::Receive if timed && !must_stay && clock::now() >= deadline => {
                     // If it has to stay all the same, it may as well receive.
-                    stays = true;
+                    must_stay = true;
                     step = state.handle_deadline_awake(id, self.range());
                     continue;
                 }
@@ -122,19 +122,19 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     self.release(state);
                     match self.transport.try_recv() {
                         Polled::Message(reply) => {
-                            nap = NAPS.0;
-                            state = self.deliver(reply);
+                            backoff = BACKOFF.0;
+                            state = self.dispatch_message(reply);
                         }
-                        Polled::Ended => state = self.end(),
+                        Polled::Ended => state = self.handle_disconnect(),
                         Polled::Nothing => {
                             state = self.state.lock();
                             step = state.begin_backoff(id, self.range());
                             let Action::Sleep = step else { continue };
-                            match self.sleep_for(state, id, deadline, Some(nap)) {
+                            match self.sleep_for(state, id, deadline, Some(backoff)) {
                                 Wakeup::Receive => state = self.state.lock(),
                                 told => return Waited::Wakeup(told),
                             }
-                            nap = NAPS.1.min(nap * 2);
+                            backoff = BACKOFF.1.min(backoff * 2);
                         }
                     }
                 }
@@ -143,7 +143,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     return Waited::Action(over);
                 }
             }
-            stays = false;
+            must_stay = false;
             step = state.next_action(id, self.range());
         }
     }
@@ -155,16 +155,16 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         mut state: State<'_, T, S>,
         id: CallId,
         deadline: u64,
-        nap: Option<u64>,
-    ) -> Wakeup<Over<T>> {
+        backoff: Option<u64>,
+    ) -> Wakeup<TransportProtocol<T>> {
         if deadline == NEVER {
             return self.sleep(state, |core, wake| core.set_asleep(id, wake));
         }
         let now = clock::now();
-        let first = match nap {
+        let first = match backoff {
             // One that is late, and has to stay, naps all the same.
-            Some(nap) if now >= deadline => now.saturating_add(nap),
-            Some(nap) => deadline.min(now.saturating_add(nap)),
+            Some(backoff) if now >= deadline => now.saturating_add(backoff),
+            Some(backoff) => deadline.min(now.saturating_add(backoff)),
             None => deadline,
         };
         let told = sleep_until(

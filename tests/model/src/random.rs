@@ -119,7 +119,7 @@ fn caller(world: &World, number: usize, jobs: &[(Does, Fate, u64)]) {
         let number = number * 100 + call * 10;
         match does {
             Does::Calls => world.rpc(number, fate),
-            Does::CallsBefore => world.rpc_before(number, fate, deadline),
+            Does::CallsBefore => world.rpc_deadline(number, fate, deadline),
             Does::Tells => world.message(number),
             Does::Starts => {
                 if let Some(call) = world.start(number, fate) {
@@ -175,7 +175,7 @@ pub fn mix() {
         Event::Nothing => {}
         Event::Ends | Event::EndsAndReopens => world.close(),
         Event::HangsUp => world.hang_up(),
-        Event::Releases => world.retire(),
+        Event::Releases => world.shut_down(),
     }
     for caller in callers {
         let _ = caller.join();

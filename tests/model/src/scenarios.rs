@@ -158,7 +158,7 @@ fn hang_up() {
 
 fn release() {
     let world = World::new(Plan::new(1));
-    among(&world, &[ONE, ONE], World::retire);
+    among(&world, &[ONE, ONE], World::shut_down);
     world.finish(Vec::new());
 }
 
@@ -231,7 +231,7 @@ fn given_up() {
 fn timed(plan: Plan) {
     let world = World::new(Plan { gives_up: true, ..plan });
     let clock = world.clock();
-    among(&world, &[ONE], |world| world.rpc_before(20, Answered, 10));
+    among(&world, &[ONE], |world| world.rpc_deadline(20, Answered, 10));
     crate::clock::stop();
     let _ = clock.join();
     world.finish(Vec::new());
@@ -258,7 +258,7 @@ fn late_while_sent() {
         world.rpc(20, Answered);
         world.rpc(21, Mute);
     });
-    let late = world.go(|world| world.rpc_before(30, Behind, 10));
+    let late = world.go(|world| world.rpc_deadline(30, Behind, 10));
     let _ = muxer.join();
     world.rpc(40, Answered);
     world.close();

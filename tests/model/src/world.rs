@@ -41,8 +41,8 @@ impl World {
     /// Both procs, as muxprocs starts them: counted on before they run.
     pub fn procs(self: &Arc<World>) -> Threads {
         let mut threads = self.send_proc();
-        if self.mux.receive_proc_starts() {
-            threads.push(self.go(|world| world.mux.receive_proc_runs()));
+        if self.mux.claim_receive_proc() {
+            threads.push(self.go(|world| world.mux.run_receive_proc()));
         }
         threads
     }
@@ -50,8 +50,8 @@ impl World {
     /// The send proc alone.
     pub fn send_proc(self: &Arc<World>) -> Threads {
         let mut threads = Vec::new();
-        if self.mux.send_proc_starts() {
-            threads.push(self.go(|world| world.mux.send_proc_runs()));
+        if self.mux.claim_send_proc() {
+            threads.push(self.go(|world| world.mux.run_send_proc()));
         }
         threads
     }
@@ -76,12 +76,12 @@ impl World {
     }
 
     /// A blocking call with a deadline.
-    pub fn rpc_before(&self, number: usize, fate: Fate, deadline: u64) {
+    pub fn rpc_deadline(&self, number: usize, fate: Fate, deadline: u64) {
         let frame = Frame::new(number, fate, true);
         say!("call {number} begins: {fate:?}, until {deadline}");
         // So that it can pass while nobody sleeps.
         clock::set(Timer { deadline, waiter: None });
-        let answer = self.mux.rpc_before(Request(frame.clone()), deadline);
+        let answer = self.mux.rpc_deadline(Request(frame.clone()), deadline);
         self.returned(&frame);
         if matches!(answer, Err(Error::TimedOut)) {
             assert!(clock::now() >= deadline, "late before its time");
@@ -172,7 +172,7 @@ impl World {
     }
 
     /// The program ends the Mux, with others perhaps inside.
-    pub fn retire(&self) {
+    pub fn shut_down(&self) {
         self.wire().ledger.of(|book| {
             book.closing = true;
             book.hung_up = true;
@@ -180,7 +180,7 @@ impl World {
         say!("the program releases the Mux");
         // Who is in `recv` leaves when the connection ends.
         self.wire().close();
-        let retired = self.mux.retire(NEVER, |()| {});
+        let retired = self.mux.shut_down(NEVER, |()| {});
         assert!(retired.is_ok(), "{retired:?}");
         self.wire().ledger.of(|book| book.retired = true);
         say!("it is released");
@@ -194,7 +194,7 @@ impl World {
             self.rpc(1_000_000, Fate::Answered);
         }
         if !retired {
-            self.retire();
+            self.shut_down();
         }
         for proc in procs {
             let _ = proc.join();

@@ -21,7 +21,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// # Errors
     /// [`Error::InUse`] when somebody is still inside; it is hung up then, and nothing else is done.
-    pub(crate) fn retire(
+    pub(crate) fn shut_down(
         &self,
         deadline: u64,
         mut uncollected: impl FnMut(T::Watch),
@@ -29,7 +29,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.hang_up();
         if !self.state.lock().is_idle() {
             self.sched.acquire_timer().map_err(|_| Error::InUse)?;
-            let left = self.wait_for_all_to_leave(deadline);
+            let left = self.drain(deadline);
             self.sched.release_timer();
             left?;
         }
@@ -46,12 +46,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let memory = self.state.lock().take_storage();
         drop(memory);
-        let signal = self.signal.lock().take();
-        drop(signal);
+        let ready_fd = self.ready_fd.lock().take();
+        drop(ready_fd);
         Ok(())
     }
 
-    fn wait_for_all_to_leave(&self, deadline: u64) -> Result<(), Error<T::Failure>> {
+    fn drain(&self, deadline: u64) -> Result<(), Error<T::Failure>> {
         let mut state = self.state.lock();
         let told = sleep_until(
             &self.sched,
