@@ -3,10 +3,10 @@
 use std::ffi::{c_int, c_void};
 use std::ptr::{NonNull, null_mut};
 
-use super::callbacks::{Callbacks, Form, Message, Peek};
-use super::entry::{Inside, callable, guard};
+use super::callbacks::{Callbacks, Message, MuxrpcWatch, NbrecvAbi};
+use super::entry::{InnerMux, checked_call, guard};
 use super::errors;
-use super::layout::{LongRpc, Mux, Muxrpc};
+use super::layout::{Mux, Muxrpc, MuxrpcRecord};
 use crate::rpc::{self, Finished};
 use crate::sched::dispatch::DispatchSched;
 use crate::sched::{ProcMain, Sched, custom};
@@ -21,20 +21,20 @@ use crate::sched::{ProcMain, Sched, custom};
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn muxinit(mux: *mut Mux) {
     // SAFETY: the caller's promise, passed on.
-    guard((), || unsafe { init(mux, Form::Header) });
+    guard((), || unsafe { init(mux, NbrecvAbi::Header) });
 }
 
 /// # Safety
 /// As for [`muxinit`].
-pub(super) unsafe fn init(mux: *mut Mux, form: Form) {
+pub(super) unsafe fn init(mux: *mut Mux, nbrecv_abi: NbrecvAbi) {
     if mux.is_null() {
-        return errors::tell_invalid();
+        return errors::set_invalid();
     }
     custom::forbid_install();
-    let inside = rpc::Mux::with_sched(Callbacks::new(mux, form), DispatchSched);
+    let inner = rpc::Mux::with_sched(Callbacks::new(mux, nbrecv_abi), DispatchSched);
     // SAFETY: the caller's promise, passed on.
-    if !unsafe { Mux::furnish(mux, inside) } {
-        errors::tell(rpc::Error::NoMemory);
+    if !unsafe { Mux::init_private(mux, inner) } {
+        errors::set_error(rpc::Error::NoMemory);
     }
 }
 
@@ -56,17 +56,17 @@ pub(super) unsafe fn init(mux: *mut Mux, form: Form) {
 pub unsafe extern "C" fn muxrpc(mux: *mut Mux, request: *mut c_void) -> *mut c_void {
     guard(null_mut(), || {
         // SAFETY: the caller's promise, passed on.
-        let Some(inside) = (unsafe { callable(mux) }) else {
+        let Some(inner) = (unsafe { checked_call(mux) }) else {
             return null_mut();
         };
         let Some(request) = NonNull::new(request) else {
-            errors::tell_invalid();
+            errors::set_invalid();
             return null_mut();
         };
-        match inside.rpc(Message(request)) {
+        match inner.rpc(Message(request)) {
             Ok(reply) => reply.0.as_ptr(),
             Err(error) => {
-                errors::tell(error);
+                errors::set_error(error);
                 null_mut()
             }
         }
@@ -85,27 +85,27 @@ pub unsafe extern "C" fn muxrpc(mux: *mut Mux, request: *mut c_void) -> *mut c_v
 pub unsafe extern "C" fn muxrpcstart(mux: *mut Mux, request: *mut c_void) -> *mut Muxrpc {
     guard(null_mut(), || {
         // SAFETY: the caller's promise, passed on.
-        let Some(inside) = (unsafe { callable(mux) }) else {
+        let Some(inner) = (unsafe { checked_call(mux) }) else {
             return null_mut();
         };
         let Some(request) = NonNull::new(request) else {
-            errors::tell_invalid();
+            errors::set_invalid();
             return null_mut();
         };
-        start(inside, mux, Message(request))
+        start(inner, mux, Message(request))
     })
 }
 
-fn start(inside: &Inside, mux: *mut Mux, request: Message) -> *mut Muxrpc {
+fn start(inner: &InnerMux, mux: *mut Mux, request: Message) -> *mut Muxrpc {
     // SAFETY: plain allocation.
-    let long: *mut LongRpc = unsafe { libc::malloc(size_of::<LongRpc>()) }.cast();
-    let Some(peek) = NonNull::new(long.cast::<Muxrpc>()) else {
-        errors::tell(rpc::Error::NoMemory);
+    let record: *mut MuxrpcRecord = unsafe { libc::malloc(size_of::<MuxrpcRecord>()) }.cast();
+    let Some(watch) = NonNull::new(record.cast::<Muxrpc>()) else {
+        errors::set_error(rpc::Error::NoMemory);
         return null_mut();
     };
     // SAFETY: just allocated, and nobody else's yet.
     unsafe {
-        long.write(LongRpc {
+        record.write(MuxrpcRecord {
             rpc: Muxrpc {
                 mux,
                 next: null_mut(),
@@ -120,19 +120,19 @@ fn start(inside: &Inside, mux: *mut Mux, request: Message) -> *mut Muxrpc {
             failed: None,
         });
     }
-    let result = inside.start_watched(request, Peek(peek), |id, tag| {
+    let result = inner.start_watched(request, MuxrpcWatch(watch), |id, tag| {
         // SAFETY: the request is not sent yet, so nobody else looks at the Muxrpc.
         unsafe {
-            (*long).id = Some(id);
-            (*long).rpc.tag = tag;
+            (*record).id = Some(id);
+            (*record).rpc.tag = tag;
         }
     });
     match result {
-        Ok(_) => peek.as_ptr(),
+        Ok(_) => watch.as_ptr(),
         Err(error) => {
             // SAFETY: the call is no longer in the machine, so this is the last pointer to it.
-            unsafe { libc::free(long.cast()) };
-            errors::tell(error);
+            unsafe { libc::free(record.cast()) };
+            errors::set_error(error);
             null_mut()
         }
     }
@@ -154,7 +154,7 @@ fn start(inside: &Inside, mux: *mut Mux, request: Message) -> *mut Muxrpc {
 pub unsafe extern "C" fn muxrpccanfinish(rpc: *mut Muxrpc, reply: *mut *mut c_void) -> c_int {
     guard(1, || {
         if rpc.is_null() || reply.is_null() {
-            errors::tell_invalid();
+            errors::set_invalid();
             if !reply.is_null() {
                 // SAFETY: the caller's promise.
                 unsafe { reply.write(null_mut()) };
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn muxrpccanfinish(rpc: *mut Muxrpc, reply: *mut *mut c_vo
             return c_int::from(rpc.is_null());
         }
         // SAFETY: the caller's promise, passed on.
-        let finished = unsafe { finish(rpc) };
+        let finished = unsafe { try_collect(rpc) };
         let message = match finished {
             Some(Finished::Reply(message)) => message.0.as_ptr(),
             _ => null_mut(),
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn muxrpccanfinish(rpc: *mut Muxrpc, reply: *mut *mut c_vo
         // SAFETY: the call is over, so this is the last pointer to it.
         unsafe { libc::free(rpc.cast()) };
         if let Some(Finished::Failed(error)) = finished {
-            errors::tell(error);
+            errors::set_error(error);
         }
         1
     })
@@ -184,18 +184,18 @@ pub unsafe extern "C" fn muxrpccanfinish(rpc: *mut Muxrpc, reply: *mut *mut c_vo
 ///
 /// # Safety
 /// `rpc` is a call that muxrpcstart has answered and that is not gone.
-pub(super) unsafe fn finish(rpc: *mut Muxrpc) -> Option<Finished<Message, c_int>> {
-    // SAFETY: a Muxrpc that is not gone is a LongRpc, its owner's, whose Mux is in use.
+pub(super) unsafe fn try_collect(rpc: *mut Muxrpc) -> Option<Finished<Message, c_int>> {
+    // SAFETY: a Muxrpc that is not gone is a MuxrpcRecord, its owner's, whose Mux is in use.
     unsafe {
-        let long: *mut LongRpc = rpc.cast();
-        let inside = super::entry::inside((*rpc).mux)?;
-        let Some(id) = (*long).id else {
-            return Some(Finished::Failed((*long).failed.unwrap_or(rpc::Error::Ended)));
+        let record: *mut MuxrpcRecord = rpc.cast();
+        let inner = super::entry::checked_caller((*rpc).mux)?;
+        let Some(id) = (*record).id else {
+            return Some(Finished::Failed((*record).failed.unwrap_or(rpc::Error::Ended)));
         };
-        let finished = inside.can_finish(id);
+        let finished = inner.can_finish(id);
         if let Finished::Failed(error) = finished {
-            (*long).id = None;
-            (*long).failed = Some(error);
+            (*record).id = None;
+            (*record).failed = Some(error);
         }
         Some(finished)
     }
@@ -214,25 +214,25 @@ pub(super) unsafe fn finish(rpc: *mut Muxrpc) -> Option<Finished<Message, c_int>
 pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
-        let Some(inside) = (unsafe { callable(mux) }) else {
+        let Some(inner) = (unsafe { checked_call(mux) }) else {
             return;
         };
-        if inside.claim_send_proc() {
+        if inner.claim_send_proc() {
             // SAFETY: the function takes a Mux, and this one stays.
             let started =
-                unsafe { inside.sched().start(ProcMain { main: send_main, arg: mux.cast() }) };
+                unsafe { inner.sched().start(ProcMain { main: send_main, arg: mux.cast() }) };
             if let Err(error) = started {
-                inside.procs_failed(false);
-                return errors::tell_not_started(error.0);
+                inner.procs_failed(false);
+                return errors::set_not_started(error.0);
             }
         }
-        if inside.claim_receive_proc() {
+        if inner.claim_receive_proc() {
             // SAFETY: as above.
             let started =
-                unsafe { inside.sched().start(ProcMain { main: receive_main, arg: mux.cast() }) };
+                unsafe { inner.sched().start(ProcMain { main: receive_main, arg: mux.cast() }) };
             if let Err(error) = started {
-                inside.procs_failed(true);
-                errors::tell_not_started(error.0);
+                inner.procs_failed(true);
+                errors::set_not_started(error.0);
             }
         }
     });
@@ -240,10 +240,10 @@ pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
 
 unsafe extern "C" fn send_main(mux: *mut c_void) {
     // SAFETY: muxprocs gave it a Mux that muxinit has seen and that stays.
-    guard((), || unsafe { (*Mux::inside(mux.cast())).run_send_proc() });
+    guard((), || unsafe { (*Mux::inner(mux.cast())).run_send_proc() });
 }
 
 unsafe extern "C" fn receive_main(mux: *mut c_void) {
     // SAFETY: as above.
-    guard((), || unsafe { (*Mux::inside(mux.cast())).run_receive_proc() });
+    guard((), || unsafe { (*Mux::inner(mux.cast())).run_receive_proc() });
 }

@@ -23,31 +23,31 @@ unsafe impl Send for Message {}
 
 /// A Muxrpc whose `p` shows that the reply is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peek(pub NonNull<Muxrpc>);
+pub struct MuxrpcWatch(pub NonNull<Muxrpc>);
 
 // SAFETY: used under the state lock while the call is in the machine, and its owner frees it only
 // after taking it out of there.
-unsafe impl Send for Peek {}
+unsafe impl Send for MuxrpcWatch {}
 
 /// Which of the two headers the program's source was compiled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum NbrecvAbi {
     /// plan9port's header: nbrecv answers an int.
     Header,
     /// The manual page: nbrecv answers the message.
-    Page,
+    Man3,
 }
 
 /// The five functions in a Mux.
 pub struct Callbacks {
     mux: *mut Mux,
-    form: Form,
+    nbrecv_abi: NbrecvAbi,
     /// The functions that are not in a Mux, once there are any; malloc's memory.
-    more: AtomicPtr<More>,
+    extra: AtomicPtr<ExtraCallbacks>,
 }
 
 /// Functions that plan9port's Mux has no fields for; each is nil, or of the type that is said.
-struct More {
+struct ExtraCallbacks {
     /// What disposes of orphans: an [`OrphanFn`].
     orphan: AtomicPtr<c_void>,
     /// A [`SendvFn`].
@@ -65,84 +65,88 @@ unsafe impl Send for Callbacks {}
 // SAFETY: as above; its fields are read as single words.
 unsafe impl Sync for Callbacks {}
 
-type HeaderNbrecv = unsafe extern "C" fn(*mut Mux, *mut *mut c_void) -> c_int;
-type PageNbrecv = unsafe extern "C" fn(*mut Mux) -> *mut c_void;
+type NbrecvHeader = unsafe extern "C" fn(*mut Mux, *mut *mut c_void) -> c_int;
+type NbrecvMan3 = unsafe extern "C" fn(*mut Mux) -> *mut c_void;
 
 impl Callbacks {
-    pub fn new(mux: *mut Mux, form: Form) -> Callbacks {
-        Callbacks { mux, form, more: AtomicPtr::new(null_mut()) }
+    pub fn new(mux: *mut Mux, nbrecv_abi: NbrecvAbi) -> Callbacks {
+        Callbacks { mux, nbrecv_abi, extra: AtomicPtr::new(null_mut()) }
     }
 
     /// Has orphans given to `orphan` from now on; false when there is no memory for that.
     pub fn set_orphan(&self, orphan: Option<OrphanFn>) -> bool {
-        let Some(more) = self.more_or_new() else { return false };
-        let place = orphan.map_or(null_mut(), |orphan| orphan as *mut c_void);
-        more.orphan.store(place, Ordering::Release);
+        let Some(extra) = self.extra_or_alloc() else { return false };
+        let pointer = orphan.map_or(null_mut(), |orphan| orphan as *mut c_void);
+        extra.orphan.store(pointer, Ordering::Release);
         true
     }
 
     /// Has several messages sent or received at once from now on; false when there is no memory for
     /// that.
     pub fn set_batch(&self, sendv: Option<SendvFn>, recvv: Option<RecvvFn>) -> bool {
-        let Some(more) = self.more_or_new() else { return false };
-        more.sendv.store(sendv.map_or(null_mut(), |sendv| sendv as *mut c_void), Ordering::Release);
-        more.recvv.store(recvv.map_or(null_mut(), |recvv| recvv as *mut c_void), Ordering::Release);
+        let Some(extra) = self.extra_or_alloc() else { return false };
+        extra
+            .sendv
+            .store(sendv.map_or(null_mut(), |sendv| sendv as *mut c_void), Ordering::Release);
+        extra
+            .recvv
+            .store(recvv.map_or(null_mut(), |recvv| recvv as *mut c_void), Ordering::Release);
         true
     }
 
     #[inline]
-    fn more(&self) -> Option<&More> {
-        // SAFETY: nil, or what `more_or_new` has stored, which stays until `forget`.
-        unsafe { self.more.load(Ordering::Acquire).as_ref() }
+    fn extra(&self) -> Option<&ExtraCallbacks> {
+        // SAFETY: nil, or what `extra_or_alloc` has stored, which stays until `free_extra`.
+        unsafe { self.extra.load(Ordering::Acquire).as_ref() }
     }
 
-    fn more_or_new(&self) -> Option<&More> {
-        if let Some(more) = self.more() {
-            return Some(more);
+    fn extra_or_alloc(&self) -> Option<&ExtraCallbacks> {
+        if let Some(extra) = self.extra() {
+            return Some(extra);
         }
-        // SAFETY: plain allocation, zeroed, which is a More of nils; if another was quicker, it is
+        // SAFETY: plain allocation, zeroed, which is a ExtraCallbacks of nils; if another was quicker, it is
         // freed by the one who knows of it.
         unsafe {
-            let new: *mut More = libc::calloc(1, size_of::<More>()).cast();
+            let new: *mut ExtraCallbacks = libc::calloc(1, size_of::<ExtraCallbacks>()).cast();
             if new.is_null() {
                 return None;
             }
             if self
-                .more
+                .extra
                 .compare_exchange(null_mut(), new, Ordering::AcqRel, Ordering::Acquire)
                 .is_err()
             {
                 libc::free(new.cast());
             }
         }
-        self.more()
+        self.extra()
     }
 
     /// Gives up the memory that it has.
     ///
     /// # Safety
     /// Nobody is using the Mux.
-    pub unsafe fn forget(&self) {
+    pub unsafe fn free_extra(&self) {
         // SAFETY: nil, or malloc's, and the last pointer to it.
-        unsafe { libc::free(self.more.swap(null_mut(), Ordering::AcqRel).cast()) }
+        unsafe { libc::free(self.extra.swap(null_mut(), Ordering::AcqRel).cast()) }
     }
 
     #[inline]
     fn sendv(&self) -> Option<SendvFn> {
-        let sendv = self.more()?.sendv.load(Ordering::Acquire);
+        let sendv = self.extra()?.sendv.load(Ordering::Acquire);
         // SAFETY: nil, or what `set_batch` has stored, which has that type.
         unsafe { std::mem::transmute::<*mut c_void, Option<SendvFn>>(sendv) }
     }
 
     #[inline]
     fn recvv(&self) -> Option<RecvvFn> {
-        let recvv = self.more()?.recvv.load(Ordering::Acquire);
+        let recvv = self.extra()?.recvv.load(Ordering::Acquire);
         // SAFETY: as above.
         unsafe { std::mem::transmute::<*mut c_void, Option<RecvvFn>>(recvv) }
     }
 
     /// Whether all functions are there that a call needs.
-    pub fn complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         // SAFETY: the Mux is there as long as it is in use (mux.h).
         unsafe {
             (*self.mux).send.is_some()
@@ -157,7 +161,7 @@ impl Transport for Callbacks {
     type Request = Message;
     type Reply = Message;
     type Failure = c_int;
-    type Watch = Peek;
+    type Watch = MuxrpcWatch;
 
     #[inline]
     fn range(&self) -> std::ops::Range<u32> {
@@ -176,7 +180,7 @@ impl Transport for Callbacks {
             return Err(libc::EINVAL);
         };
         // SAFETY: the program's function, called as mux.h says.
-        errors::cause(|| unsafe { settag(self.mux, request.0.as_ptr(), tag) })
+        errors::status(|| unsafe { settag(self.mux, request.0.as_ptr(), tag) })
     }
 
     #[inline]
@@ -195,7 +199,7 @@ impl Transport for Callbacks {
             return Err(libc::EINVAL);
         };
         // SAFETY: the program's function, called as mux.h says; the turn to send is this caller's.
-        errors::cause(|| unsafe { send(self.mux, request.0.as_ptr()) })
+        errors::status(|| unsafe { send(self.mux, request.0.as_ptr()) })
     }
 
     #[inline]
@@ -217,13 +221,13 @@ impl Transport for Callbacks {
             return Polled::Nothing;
         };
         let mut message = std::ptr::null_mut();
-        let there = match self.form {
+        let has_result = match self.nbrecv_abi {
             // SAFETY: the program's function, called as mux.h says; the role is this caller's.
-            Form::Header => unsafe { nbrecv(self.mux, &raw mut message) != 0 },
-            Form::Page => {
+            NbrecvAbi::Header => unsafe { nbrecv(self.mux, &raw mut message) != 0 },
+            NbrecvAbi::Man3 => {
                 // SAFETY: this Mux was initialised by a source compiled with MUX_MAN3, where the
                 // field has that type.
-                let nbrecv = unsafe { std::mem::transmute::<HeaderNbrecv, PageNbrecv>(nbrecv) };
+                let nbrecv = unsafe { std::mem::transmute::<NbrecvHeader, NbrecvMan3>(nbrecv) };
                 // SAFETY: as for the header's form.
                 message = unsafe { nbrecv(self.mux) };
                 false
@@ -231,7 +235,7 @@ impl Transport for Callbacks {
         };
         match NonNull::new(message) {
             Some(message) => Polled::Message(Message(message)),
-            None if there => Polled::Ended,
+            None if has_result => Polled::Ended,
             None => Polled::Nothing,
         }
     }
@@ -239,10 +243,10 @@ impl Transport for Callbacks {
     /// The library does not know how to free one: without the program's function it is leaked, as
     /// the manual page says.
     fn orphan(&self, message: Message) {
-        let Some(more) = self.more() else { return };
-        let place = more.orphan.load(Ordering::Acquire);
+        let Some(extra) = self.extra() else { return };
+        let pointer = extra.orphan.load(Ordering::Acquire);
         // SAFETY: only `set_orphan` stores here, and what it stores has that type, or is nil.
-        let orphan = unsafe { std::mem::transmute::<*mut c_void, Option<OrphanFn>>(place) };
+        let orphan = unsafe { std::mem::transmute::<*mut c_void, Option<OrphanFn>>(pointer) };
         if let Some(orphan) = orphan {
             // SAFETY: the program's function, called as mux.h says.
             unsafe { orphan(self.mux, message.0.as_ptr()) }
@@ -289,7 +293,7 @@ impl Transport for Callbacks {
         replies.compact(usize::try_from(n).unwrap_or(0));
     }
 
-    fn arrived(&self, watch: Peek, reply: &Message) {
+    fn arrived(&self, watch: MuxrpcWatch, reply: &Message) {
         // SAFETY: under the state lock a call's Muxrpc is there; its owner may be looking at `p`.
         unsafe {
             AtomicPtr::from_ptr(&raw mut (*watch.0.as_ptr()).p)

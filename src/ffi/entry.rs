@@ -11,32 +11,32 @@ use crate::rpc;
 use crate::sched::dispatch::DispatchSched;
 
 /// What is in the private part of a Mux.
-pub type Inside = rpc::Mux<Callbacks, DispatchSched>;
+pub type InnerMux = rpc::Mux<Callbacks, DispatchSched>;
 
 /// The private part of a Mux as it is used.
 #[repr(C)]
-struct Room {
+struct PrivateLayout {
     /// The Mux itself, by which one that muxinit has seen, and that has not been moved, is known.
     owner: *mut Mux,
-    held: Held,
+    storage: Storage,
 }
 
 /// The Rust Mux: in the private part where that is large enough (build.rs says where); elsewhere in a
 /// block of its own.
 #[cfg(not(mux_boxed))]
-type Held = std::mem::MaybeUninit<Inside>;
+type Storage = std::mem::MaybeUninit<InnerMux>;
 #[cfg(mux_boxed)]
-type Held = *mut Inside;
+type Storage = *mut InnerMux;
 
 const _: () = {
-    assert!(size_of::<Room>() <= size_of::<MuxPrivate>());
-    assert!(align_of::<Room>() <= align_of::<MuxPrivate>());
+    assert!(size_of::<PrivateLayout>() <= size_of::<MuxPrivate>());
+    assert!(align_of::<PrivateLayout>() <= align_of::<MuxPrivate>());
 };
 
 impl Mux {
     /// # Safety
     /// `mux` points to the memory of a Mux.
-    unsafe fn room(mux: *mut Mux) -> *mut Room {
+    unsafe fn private_layout(mux: *mut Mux) -> *mut PrivateLayout {
         // SAFETY: the caller's promise; only an address is made.
         unsafe { (&raw mut (*mux).private_).cast() }
     }
@@ -45,20 +45,20 @@ impl Mux {
     ///
     /// # Safety
     /// `mux` points to the memory of a Mux that nobody is using.
-    pub(super) unsafe fn furnish(mux: *mut Mux, inside: Inside) -> bool {
+    pub(super) unsafe fn init_private(mux: *mut Mux, inner: InnerMux) -> bool {
         // SAFETY: the private part is ours to fill, is as large and aligned (above), and what was in
         // it is garbage or idle.
         unsafe {
             #[cfg(mux_boxed)]
             {
-                let room = Mux::room(mux);
-                (*room).held = libc::malloc(size_of::<Inside>()).cast();
-                if (*room).held.is_null() {
-                    (*room).owner = std::ptr::null_mut();
+                let layout = Mux::private_layout(mux);
+                (*layout).storage = libc::malloc(size_of::<InnerMux>()).cast();
+                if (*layout).storage.is_null() {
+                    (*layout).owner = std::ptr::null_mut();
                     return false;
                 }
             }
-            Mux::inside(mux).write(inside);
+            Mux::inner(mux).write(inner);
             Mux::owner(mux).store(mux, Relaxed);
         }
         true
@@ -68,13 +68,13 @@ impl Mux {
     ///
     /// # Safety
     /// `mux` points to a Mux that muxinit has seen, and that nobody is using.
-    pub(super) unsafe fn vacate(mux: *mut Mux) {
+    pub(super) unsafe fn clear_private(mux: *mut Mux) {
         // SAFETY: the caller's promise. What is in the private part holds no memory any more; a block
         // of its own is freed.
         unsafe {
             Mux::owner(mux).store(std::ptr::null_mut(), Relaxed);
             #[cfg(mux_boxed)]
-            libc::free(Mux::inside(mux).cast());
+            libc::free(Mux::inner(mux).cast());
         }
     }
 
@@ -82,21 +82,21 @@ impl Mux {
     /// `mux` points to the memory of a Mux.
     unsafe fn owner<'a>(mux: *mut Mux) -> &'a AtomicPtr<Mux> {
         // SAFETY: the caller's promise; it is a pointer, whatever is in it.
-        unsafe { AtomicPtr::from_ptr(&raw mut (*Mux::room(mux)).owner) }
+        unsafe { AtomicPtr::from_ptr(&raw mut (*Mux::private_layout(mux)).owner) }
     }
 
     /// Where the Rust Mux is.
     ///
     /// # Safety
     /// `mux` points to a Mux that muxinit has seen.
-    pub(super) unsafe fn inside(mux: *mut Mux) -> *mut Inside {
+    pub(super) unsafe fn inner(mux: *mut Mux) -> *mut InnerMux {
         // SAFETY: the caller's promise.
         unsafe {
-            let held = &raw mut (*Mux::room(mux)).held;
+            let storage = &raw mut (*Mux::private_layout(mux)).storage;
             #[cfg(not(mux_boxed))]
-            return held.cast();
+            return storage.cast();
             #[cfg(mux_boxed)]
-            return held.read();
+            return storage.read();
         }
     }
 }
@@ -106,9 +106,9 @@ impl Mux {
 #[inline]
 pub fn guard<R>(failed: R, entry: impl FnOnce() -> R) -> R {
     match std::panic::catch_unwind(AssertUnwindSafe(entry)) {
-        Ok(answer) => answer,
+        Ok(result) => result,
         Err(_) => {
-            errors::tell_fault();
+            errors::set_fault();
             failed
         }
     }
@@ -119,49 +119,49 @@ pub fn guard<R>(failed: R, entry: impl FnOnce() -> R) -> R {
 /// # Safety
 /// `mux` is nil or points to a Mux.
 #[inline]
-pub unsafe fn reachable<'a>(mux: *mut Mux) -> Option<&'a Inside> {
+pub unsafe fn checked_mux<'a>(mux: *mut Mux) -> Option<&'a InnerMux> {
     if mux.is_null() {
-        errors::tell_invalid();
+        errors::set_invalid();
         return None;
     }
     // SAFETY: the caller's promise. A Mux that muxinit has not seen is told by a word that is read
     // as a number before anything else is believed.
     unsafe {
         if Mux::owner(mux).load(Relaxed) != mux {
-            errors::tell_invalid();
+            errors::set_invalid();
             return None;
         }
-        Some(&*Mux::inside(mux))
+        Some(&*Mux::inner(mux))
     }
 }
 
-/// As [`reachable`], for callers that may wait or wake: a thread that libthread did not make can do
+/// As [`checked_mux`], for callers that may wait or wake: a thread that libthread did not make can do
 /// neither.
 ///
 /// # Safety
-/// As for [`reachable`].
+/// As for [`checked_mux`].
 #[inline]
-pub unsafe fn inside<'a>(mux: *mut Mux) -> Option<&'a Inside> {
+pub unsafe fn checked_caller<'a>(mux: *mut Mux) -> Option<&'a InnerMux> {
     // SAFETY: the caller's promise, passed on.
-    let inside = unsafe { reachable(mux) }?;
+    let inner = unsafe { checked_mux(mux) }?;
     if DispatchSched::is_foreign_thread() {
-        errors::tell_stranger();
+        errors::set_foreign_thread_error();
         return None;
     }
-    Some(inside)
+    Some(inner)
 }
 
-/// As [`inside`], for calls: the functions that they need are there.
+/// As [`checked_caller`], for calls: the functions that they need are there.
 ///
 /// # Safety
-/// As for [`inside`].
+/// As for [`checked_caller`].
 #[inline(always)]
-pub unsafe fn callable<'a>(mux: *mut Mux) -> Option<&'a Inside> {
+pub unsafe fn checked_call<'a>(mux: *mut Mux) -> Option<&'a InnerMux> {
     // SAFETY: the caller's promise, passed on.
-    let inside = unsafe { inside(mux) }?;
-    if !inside.transport().complete() {
-        errors::tell_invalid();
+    let inner = unsafe { checked_caller(mux) }?;
+    if !inner.transport().is_complete() {
+        errors::set_invalid();
         return None;
     }
-    Some(inside)
+    Some(inner)
 }

@@ -15,17 +15,17 @@ fn set_errno(value: c_int) {
 /// Calls one of the program's functions whose answer below 0 is a failure, and finds out why it
 /// failed: what it left in errno, EIO if nothing.
 #[inline]
-pub fn cause(call: impl FnOnce() -> c_int) -> Result<(), c_int> {
+pub fn status(call: impl FnOnce() -> c_int) -> Result<(), c_int> {
     // SAFETY: the address of the calling thread's errno, good as long as the thread is; a coroutine
     // stays on its thread.
     let (errno, before) = unsafe {
         let errno = errno_ptr();
         (errno, errno.replace(0))
     };
-    let answer = call();
+    let result = call();
     // SAFETY: as above.
     unsafe {
-        match (answer < 0, errno.read()) {
+        match (result < 0, errno.read()) {
             (true, 0) => Err(libc::EIO),
             (true, why) => Err(why),
             (false, _) => {
@@ -38,23 +38,23 @@ pub fn cause(call: impl FnOnce() -> c_int) -> Result<(), c_int> {
 
 /// Calls one of the program's functions whose answer is how many, and finds out why when it is none.
 pub fn count(call: impl FnOnce() -> c_int) -> (c_int, c_int) {
-    // SAFETY: as in `cause`.
+    // SAFETY: as in `status`.
     unsafe {
         let errno = errno_ptr();
         let before = errno.replace(0);
-        let answer = call();
+        let result = call();
         let why = errno.read();
-        if answer > 0 {
+        if result > 0 {
             errno.write(before);
         }
-        (answer, if why == 0 { libc::EIO } else { why })
+        (result, if why == 0 { libc::EIO } else { why })
     }
 }
 
 /// What went wrong, for the caller to see: sets errno, and the error string of a program that has
 /// lib9's (which makes errno its own mark, so that %r prints the string).
 #[cold]
-pub fn tell(error: Error<c_int>) {
+pub fn set_error(error: Error<c_int>) {
     let (number, text): (c_int, &CStr) = match error {
         Error::Ended => (libc::ECONNRESET, c"mux: the connection has ended"),
         // lib9 expands %r to the cause: its own error string, or that of errno.
@@ -71,52 +71,52 @@ pub fn tell(error: Error<c_int>) {
         Error::InUse => (libc::EBUSY, c"mux: somebody is still in send or recv"),
         Error::Busy => (libc::EBUSY, c"mux: the receive proc has the connection"),
     };
-    say(number, text);
+    set(number, text);
 }
 
 /// The call was made with arguments that make no sense.
 #[cold]
-pub fn tell_invalid() {
-    say(libc::EINVAL, c"mux: bad argument");
+pub fn set_invalid() {
+    set(libc::EINVAL, c"mux: bad argument");
 }
 
 /// The caller is a thread that libthread did not make, in a program of libthread's.
 #[cold]
-pub fn tell_stranger() {
-    say(libc::EPERM, c"mux: the caller is not a thread of libthread");
+pub fn set_foreign_thread_error() {
+    set(libc::EPERM, c"mux: the caller is not a thread of libthread");
 }
 
 /// A scheduler comes too late.
 #[cold]
-pub fn tell_late() {
-    say(libc::EBUSY, c"mux: a scheduler is in use already");
+pub fn set_too_late() {
+    set(libc::EBUSY, c"mux: a scheduler is in use already");
 }
 
 /// A reply is not there yet, where the answer itself can not say so.
 #[cold]
-pub fn tell_pending() {
-    say(libc::EAGAIN, c"mux: no reply yet");
+pub fn set_pending() {
+    set(libc::EAGAIN, c"mux: no reply yet");
 }
 
 /// The operating system has refused something.
 #[cold]
-pub fn tell_os(number: c_int) {
-    say(number, c"mux: %r");
+pub fn set_os(number: c_int) {
+    set(number, c"mux: %r");
 }
 
 /// A fault in this library: the call can not be carried out.
 #[cold]
-pub fn tell_fault() {
-    say(libc::EFAULT, c"mux: internal fault");
+pub fn set_fault() {
+    set(libc::EFAULT, c"mux: internal fault");
 }
 
 /// A proc could not be started.
 #[cold]
-pub fn tell_not_started(number: c_int) {
-    say(number, c"mux: no proc could be started: %r");
+pub fn set_not_started(number: c_int) {
+    set(number, c"mux: no proc could be started: %r");
 }
 
-fn say(number: c_int, text: &CStr) {
+fn set(number: c_int, text: &CStr) {
     set_errno(number);
     if let Some(werrstr) = plan9::werrstr() {
         // SAFETY: lib9's function: a format, whose only verb takes no argument.

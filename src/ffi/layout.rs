@@ -74,7 +74,7 @@ pub struct Muxrpc {
 
 /// A Muxrpc as it is allocated: what follows the public part is not in the header.
 #[repr(C)]
-pub(super) struct LongRpc {
+pub(super) struct MuxrpcRecord {
     pub rpc: Muxrpc,
     /// Its number, once `muxrpcstart` has begun it, until it is over.
     pub id: Option<CallId>,
@@ -84,7 +84,7 @@ pub(super) struct LongRpc {
 
 /// The room that plan9port's private fields take, for its size alone.
 #[repr(C)]
-struct Shape {
+struct OriginalPrivate {
     locks: [QLock; 3],
     rendez: [Rendez; 2],
     queues: [*mut c_void; 2],
@@ -97,7 +97,7 @@ struct Shape {
 ///
 /// cbindgen:ignore
 #[repr(C)]
-pub struct MuxPrivate(UnsafeCell<MaybeUninit<Shape>>);
+pub struct MuxPrivate(UnsafeCell<MaybeUninit<OriginalPrivate>>);
 
 const _: () = {
     let word = size_of::<usize>();

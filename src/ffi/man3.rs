@@ -4,8 +4,8 @@
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-use super::api::{finish, init};
-use super::callbacks::Form;
+use super::api::{init, try_collect};
+use super::callbacks::NbrecvAbi;
 use super::entry::guard;
 use super::errors;
 use super::layout::{Mux, Muxrpc};
@@ -19,7 +19,7 @@ use crate::rpc::Finished;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _mux3init(mux: *mut Mux) {
     // SAFETY: the caller's promise, passed on.
-    guard((), || unsafe { init(mux, Form::Page) });
+    guard((), || unsafe { init(mux, NbrecvAbi::Man3) });
 }
 
 /// muxrpccanfinish for a source that defines MUX_MAN3. Answers the reply of rpc, which is the
@@ -35,19 +35,19 @@ pub unsafe extern "C" fn _mux3init(mux: *mut Mux) {
 pub unsafe extern "C" fn _mux3rpccanfinish(rpc: *mut Muxrpc) -> *mut c_void {
     guard(null_mut(), || {
         if rpc.is_null() {
-            errors::tell_invalid();
+            errors::set_invalid();
             return null_mut();
         }
         // SAFETY: the caller's promise, passed on.
-        match unsafe { finish(rpc) } {
+        match unsafe { try_collect(rpc) } {
             None => {}
             Some(Finished::Reply(message)) => {
                 // SAFETY: the call is over, so this is the last pointer to it.
                 unsafe { libc::free(rpc.cast()) };
                 return message.0.as_ptr();
             }
-            Some(Finished::Pending) => errors::tell_pending(),
-            Some(Finished::Failed(error)) => errors::tell(error),
+            Some(Finished::Pending) => errors::set_pending(),
+            Some(Finished::Failed(error)) => errors::set_error(error),
         }
         null_mut()
     })

@@ -5,9 +5,9 @@ use std::mem::offset_of;
 use std::ptr::{NonNull, null_mut};
 
 use super::callbacks::Message;
-use super::entry::{callable, guard, inside, reachable};
+use super::entry::{checked_call, checked_caller, checked_mux, guard};
 use super::errors;
-use super::layout::{LongRpc, Mux, Muxrpc};
+use super::layout::{Mux, Muxrpc, MuxrpcRecord};
 use crate::rpc::Error;
 use crate::sched::{clock, custom};
 
@@ -60,7 +60,7 @@ pub struct Muxsched {
 }
 
 /// How long muxfree waits for those inside, in milliseconds.
-const PATIENCE: i64 = 3000;
+const FREE_TIMEOUT_MS: i64 = 3000;
 
 /// Ends mux: as muxhangup, then waits until nobody is inside any more (callers, procs), and gives up all
 /// memory. Calls that have not been collected are gone, the Muxrpcs too, and so is one that muxrpcstart
@@ -79,18 +79,18 @@ const PATIENCE: i64 = 3000;
 pub unsafe extern "C" fn muxfree(mux: *mut Mux) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
-        let Some(inside) = (unsafe { inside(mux) }) else { return };
-        let gone = inside.shut_down(clock::after(PATIENCE), |peek| {
+        let Some(inner) = (unsafe { checked_caller(mux) }) else { return };
+        let result = inner.shut_down(clock::after(FREE_TIMEOUT_MS), |watch| {
             // SAFETY: its call is not in the machine any more; its owner knows that it is gone.
-            unsafe { libc::free(peek.0.as_ptr().cast()) }
+            unsafe { libc::free(watch.0.as_ptr().cast()) }
         });
-        match gone {
+        match result {
             // SAFETY: nobody is inside, and no call begins: the caller's promise.
             Ok(()) => unsafe {
-                inside.transport().forget();
-                Mux::vacate(mux);
+                inner.transport().free_extra();
+                Mux::clear_private(mux);
             },
-            Err(error) => errors::tell(error),
+            Err(error) => errors::set_error(error),
         }
     });
 }
@@ -118,15 +118,15 @@ pub unsafe extern "C" fn muxrpctimeout(
 ) -> *mut c_void {
     guard(null_mut(), || {
         // SAFETY: the caller's promise, passed on.
-        let Some(inside) = (unsafe { callable(mux) }) else { return null_mut() };
+        let Some(inner) = (unsafe { checked_call(mux) }) else { return null_mut() };
         let Some(request) = NonNull::new(request) else {
-            errors::tell_invalid();
+            errors::set_invalid();
             return null_mut();
         };
-        match inside.rpc_deadline(Message(request), clock::after(ms.into())) {
+        match inner.rpc_deadline(Message(request), clock::after(ms.into())) {
             Ok(reply) => reply.0.as_ptr(),
             Err(error) => {
-                errors::tell(error);
+                errors::set_error(error);
                 null_mut()
             }
         }
@@ -160,9 +160,9 @@ pub unsafe extern "C" fn muxsetbatch(
 ) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
-        let Some(inside) = (unsafe { reachable(mux) }) else { return };
-        if !inside.transport().set_batch(sendv, recvv) {
-            errors::tell(Error::NoMemory);
+        let Some(inner) = (unsafe { checked_mux(mux) }) else { return };
+        if !inner.transport().set_batch(sendv, recvv) {
+            errors::set_error(Error::NoMemory);
         }
     });
 }
@@ -179,18 +179,18 @@ pub unsafe extern "C" fn muxsetsched(sched: *mut Muxsched) -> c_int {
     guard(-1, || {
         // SAFETY: the caller's promise, passed on.
         let Some(table) = (unsafe { table(sched) }) else {
-            errors::tell_invalid();
+            errors::set_invalid();
             return -1;
         };
         // SAFETY: the caller's promise, passed on.
         match unsafe { custom::install(table) } {
             Ok(()) => 0,
             Err(custom::InstallError::TooLate) => {
-                errors::tell_late();
+                errors::set_too_late();
                 -1
             }
             Err(custom::InstallError::NoMemory) => {
-                errors::tell(Error::NoMemory);
+                errors::set_error(Error::NoMemory);
                 -1
             }
         }
@@ -207,20 +207,20 @@ unsafe fn table(sched: *mut Muxsched) -> Option<custom::CustomSched> {
     if size < offset_of!(Muxsched, start) {
         return None;
     }
-    let mut known =
+    let mut fields =
         Muxsched { size: 0, task: None, park: None, unpark: None, start: None, parkfor: None };
     // SAFETY: no more bytes than either side has; what is a pointer to a function there is one here.
     unsafe {
         // Whole fields alone.
-        let room = (size - size % size_of::<usize>()).min(size_of::<Muxsched>());
-        sched.cast::<u8>().copy_to_nonoverlapping((&raw mut known).cast(), room);
+        let length = (size - size % size_of::<usize>()).min(size_of::<Muxsched>());
+        sched.cast::<u8>().copy_to_nonoverlapping((&raw mut fields).cast(), length);
     }
     Some(custom::CustomSched {
-        task: known.task?,
-        park: known.park?,
-        unpark: known.unpark?,
-        start: known.start,
-        park_for: known.parkfor,
+        task: fields.task?,
+        park: fields.park?,
+        unpark: fields.unpark?,
+        start: fields.start,
+        park_for: fields.parkfor,
     })
 }
 
@@ -235,8 +235,8 @@ unsafe fn table(sched: *mut Muxsched) -> Option<custom::CustomSched> {
 pub unsafe extern "C" fn muxhangup(mux: *mut Mux) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
-        if let Some(inside) = unsafe { inside(mux) } {
-            inside.hang_up();
+        if let Some(inner) = unsafe { checked_caller(mux) } {
+            inner.hang_up();
         }
     });
 }
@@ -252,14 +252,14 @@ pub unsafe extern "C" fn muxhangup(mux: *mut Mux) {
 pub unsafe extern "C" fn muxrpccancel(rpc: *mut Muxrpc) {
     guard((), || {
         if rpc.is_null() {
-            return errors::tell_invalid();
+            return errors::set_invalid();
         }
-        // SAFETY: the caller's promise: a Muxrpc that is not gone is a LongRpc, whose Mux is in use.
-        let (mux, id) = unsafe { ((*rpc).mux, (*rpc.cast::<LongRpc>()).id) };
+        // SAFETY: the caller's promise: a Muxrpc that is not gone is a MuxrpcRecord, whose Mux is in use.
+        let (mux, id) = unsafe { ((*rpc).mux, (*rpc.cast::<MuxrpcRecord>()).id) };
         // SAFETY: as above.
-        let inside = unsafe { inside(mux) };
-        if let (Some(inside), Some(id)) = (inside, id) {
-            inside.abandon(id);
+        let inner = unsafe { checked_caller(mux) };
+        if let (Some(inner), Some(id)) = (inner, id) {
+            inner.abandon(id);
         } else if id.is_some() {
             // Not from here, and errno says why: it goes on.
             return;
@@ -282,9 +282,9 @@ pub unsafe extern "C" fn muxsetorphan(
 ) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
-        let Some(inside) = (unsafe { reachable(mux) }) else { return };
-        if !inside.transport().set_orphan(f) {
-            errors::tell(Error::NoMemory);
+        let Some(inner) = (unsafe { checked_mux(mux) }) else { return };
+        if !inner.transport().set_orphan(f) {
+            errors::set_error(Error::NoMemory);
         }
     });
 }
@@ -300,11 +300,11 @@ pub unsafe extern "C" fn muxsetorphan(
 pub unsafe extern "C" fn muxpollfd(mux: *mut Mux) -> c_int {
     guard(-1, || {
         // SAFETY: the caller's promise, passed on.
-        let Some(inside) = (unsafe { reachable(mux) }) else { return -1 };
-        match inside.poll_fd() {
+        let Some(inner) = (unsafe { checked_mux(mux) }) else { return -1 };
+        match inner.poll_fd() {
             Ok(fd) => fd,
             Err(error) => {
-                errors::tell_os(error);
+                errors::set_os(error);
                 -1
             }
         }
@@ -320,30 +320,30 @@ pub unsafe extern "C" fn muxpollfd(mux: *mut Mux) -> c_int {
 pub unsafe extern "C" fn muxstats(mux: *mut Mux, stats: *mut Muxstats) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
-        let Some(inside) = (unsafe { reachable(mux) }) else { return };
-        let Some(stats) = NonNull::new(stats) else { return errors::tell_invalid() };
+        let Some(inner) = (unsafe { checked_mux(mux) }) else { return };
+        let Some(stats) = NonNull::new(stats) else { return errors::set_invalid() };
         // SAFETY: the caller's promise: there is room for the first field, and it is set.
         let size = unsafe { (*stats.as_ptr()).size } as usize;
         if size < offset_of!(Muxstats, outstanding) {
-            return errors::tell_invalid();
+            return errors::set_invalid();
         }
-        let (now, outstanding) = inside.snapshot();
+        let (counters, outstanding) = inner.snapshot();
         let all = Muxstats {
             size: size as c_uint,
             outstanding: outstanding as c_uint,
-            most: now.max_outstanding as c_uint,
+            most: counters.max_outstanding as c_uint,
             unused: 0,
-            calls: now.calls as c_ulong,
-            orphans: now.orphans as c_ulong,
-            handovers: now.handovers as c_ulong,
-            tagwaits: now.tag_waits as c_ulong,
-            errors: now.errors as c_ulong,
+            calls: counters.calls as c_ulong,
+            orphans: counters.orphans as c_ulong,
+            handovers: counters.handovers as c_ulong,
+            tagwaits: counters.tag_waits as c_ulong,
+            errors: counters.errors as c_ulong,
         };
-        let room = size.min(size_of::<Muxstats>());
+        let length = size.min(size_of::<Muxstats>());
         // SAFETY: plain numbers, and no more bytes than either side has.
         unsafe {
             let from: *const u8 = (&raw const all).cast();
-            from.copy_to_nonoverlapping(stats.as_ptr().cast(), room);
+            from.copy_to_nonoverlapping(stats.as_ptr().cast(), length);
         }
     });
 }

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr::{NonNull, null_mut};
 
 use super::callbacks::Message;
-use super::entry::{callable, guard};
+use super::entry::{checked_call, guard};
 use super::errors;
 
 /// Sends request as it is, in turn with the calls. Answers 0, or -1 on error, errno as for muxrpc.
@@ -16,17 +16,17 @@ use super::errors;
 pub unsafe extern "C" fn _muxsend(mux: *mut super::layout::Mux, request: *mut c_void) -> c_int {
     guard(-1, || {
         // SAFETY: the caller's promise, passed on.
-        let Some(inside) = (unsafe { callable(mux) }) else {
+        let Some(inner) = (unsafe { checked_call(mux) }) else {
             return -1;
         };
         let Some(request) = NonNull::new(request) else {
-            errors::tell_invalid();
+            errors::set_invalid();
             return -1;
         };
-        match inside.send_message(Message(request)) {
+        match inner.send_message(Message(request)) {
             Ok(()) => 0,
             Err(error) => {
-                errors::tell(error);
+                errors::set_error(error);
                 -1
             }
         }
@@ -47,12 +47,13 @@ pub unsafe extern "C" fn _muxrecv(
 ) -> c_int {
     guard(1, || {
         // SAFETY: the caller's promise, passed on.
-        let received = unsafe { callable(mux) }.map(|inside| inside.receive_message(canblock != 0));
-        let (answer, message) = match received {
+        let received =
+            unsafe { checked_call(mux) }.map(|inner| inner.receive_message(canblock != 0));
+        let (result, message) = match received {
             Some(Ok(Some(message))) => (1, message.0.as_ptr()),
             Some(Ok(None)) => (0, null_mut()),
             Some(Err(error)) => {
-                errors::tell(error);
+                errors::set_error(error);
                 (1, null_mut())
             }
             None => (1, null_mut()),
@@ -61,7 +62,7 @@ pub unsafe extern "C" fn _muxrecv(
             // SAFETY: the caller's promise.
             unsafe { reply.write(message) };
         }
-        answer
+        result
     })
 }
 
@@ -74,8 +75,8 @@ pub unsafe extern "C" fn _muxrecv(
 pub unsafe extern "C" fn _muxsendproc(mux: *mut c_void) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
-        if let Some(inside) = unsafe { callable(mux.cast()) } {
-            inside.send_proc();
+        if let Some(inner) = unsafe { checked_call(mux.cast()) } {
+            inner.send_proc();
         }
     });
 }
@@ -89,8 +90,8 @@ pub unsafe extern "C" fn _muxsendproc(mux: *mut c_void) {
 pub unsafe extern "C" fn _muxrecvproc(mux: *mut c_void) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
-        if let Some(inside) = unsafe { callable(mux.cast()) } {
-            inside.receive_proc();
+        if let Some(inner) = unsafe { checked_call(mux.cast()) } {
+            inner.receive_proc();
         }
     });
 }

@@ -35,31 +35,31 @@ struct Item {
 /// One that waits for an item. It is told the item, or nil.
 struct Sleeper {
     next: *mut Sleeper,
-    wake: Option<WakeHandle<Wrapped, DispatchParker>>,
+    wake_handle: Option<WakeHandle<Pointer, DispatchParker>>,
 }
 
 /// A pointer on its way to another thread.
-struct Wrapped(*mut c_void);
+struct Pointer(*mut c_void);
 
 // SAFETY: to the queue it is a number.
-unsafe impl Send for Wrapped {}
+unsafe impl Send for Pointer {}
 
 impl Queue {
     /// Takes the one off the list that has waited for longest.
-    fn pop_sleeper(&mut self) -> Option<WakeHandle<Wrapped, DispatchParker>> {
-        let mut place = &raw mut self.sleepers;
+    fn pop_sleeper(&mut self) -> Option<WakeHandle<Pointer, DispatchParker>> {
+        let mut link = &raw mut self.sleepers;
         // SAFETY: the records are on the stacks of sleepers, who do not leave while they are listed;
         // the list is only touched under the queue's lock, which the caller holds.
         unsafe {
-            if (*place).is_null() {
+            if (*link).is_null() {
                 return None;
             }
-            while !(**place).next.is_null() {
-                place = &raw mut (**place).next;
+            while !(**link).next.is_null() {
+                link = &raw mut (**link).next;
             }
-            let oldest = *place;
-            *place = null_mut();
-            (*oldest).wake.take()
+            let oldest = *link;
+            *link = null_mut();
+            (*oldest).wake_handle.take()
         }
     }
 
@@ -89,7 +89,7 @@ pub extern "C" fn _muxqalloc() -> *mut Muxqueue {
         unsafe {
             let q: *mut Muxqueue = libc::malloc(size_of::<Muxqueue>()).cast();
             if q.is_null() {
-                errors::tell(Error::NoMemory);
+                errors::set_error(Error::NoMemory);
                 return q;
             }
             q.write(Muxqueue(lock_api::Mutex::new(Queue {
@@ -113,18 +113,18 @@ pub unsafe extern "C" fn _muxqsend(q: *mut Muxqueue, p: *mut c_void) -> c_int {
     guard(-1, || {
         // SAFETY: the caller's promise.
         let Some(q) = (unsafe { q.as_ref() }) else {
-            errors::tell_invalid();
+            errors::set_invalid();
             return -1;
         };
         let mut queue = q.0.lock();
         if queue.hungup {
             drop(queue);
-            errors::tell(Error::Ended);
+            errors::set_error(Error::Ended);
             return -1;
         }
         if let Some(sleeper) = queue.pop_sleeper() {
             drop(queue);
-            sleeper.wake(Wrapped(p));
+            sleeper.wake(Pointer(p));
             return 0;
         }
         // SAFETY: plain allocation; the item is in the list, under the lock, once it is whole.
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn _muxqsend(q: *mut Muxqueue, p: *mut c_void) -> c_int {
             let item: *mut Item = libc::malloc(size_of::<Item>()).cast();
             if item.is_null() {
                 drop(queue);
-                errors::tell(Error::NoMemory);
+                errors::set_error(Error::NoMemory);
                 return -1;
             }
             item.write(Item { next: null_mut(), p });
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn _muxqrecv(q: *mut Muxqueue) -> *mut c_void {
     guard(null_mut(), || {
         // SAFETY: the caller's promise.
         let Some(q) = (unsafe { q.as_ref() }) else {
-            errors::tell_invalid();
+            errors::set_invalid();
             return null_mut();
         };
         let mut queue = q.0.lock();
@@ -166,16 +166,16 @@ pub unsafe extern "C" fn _muxqrecv(q: *mut Muxqueue) -> *mut c_void {
         if queue.hungup {
             return null_mut();
         }
-        let mut me = Sleeper { next: queue.sleepers, wake: None };
+        let mut me = Sleeper { next: queue.sleepers, wake_handle: None };
         let record = &raw mut me;
-        let told = sleep(&DispatchSched, |wake| {
+        let received = sleep(&DispatchSched, |wake| {
             // SAFETY: the record is this frame's, which stays until the handle is used; others touch
             // it under the lock alone.
-            unsafe { (*record).wake = Some(wake) };
+            unsafe { (*record).wake_handle = Some(wake) };
             queue.sleepers = record;
             drop(queue);
         });
-        told.map_or(null_mut(), |wrapped| wrapped.0)
+        received.map_or(null_mut(), |pointer| pointer.0)
     })
 }
 
@@ -188,9 +188,9 @@ pub unsafe extern "C" fn _muxqrecv(q: *mut Muxqueue) -> *mut c_void {
 pub unsafe extern "C" fn _muxnbqrecv(q: *mut Muxqueue, p: *mut *mut c_void) -> c_int {
     guard(1, || {
         // SAFETY: the caller's promise.
-        let (answer, item) = match unsafe { q.as_ref() } {
+        let (result, item) = match unsafe { q.as_ref() } {
             None => {
-                errors::tell_invalid();
+                errors::set_invalid();
                 (1, null_mut())
             }
             Some(q) => {
@@ -205,7 +205,7 @@ pub unsafe extern "C" fn _muxnbqrecv(q: *mut Muxqueue, p: *mut *mut c_void) -> c
             // SAFETY: the caller's promise.
             unsafe { p.write(item) };
         }
-        answer
+        result
     })
 }
 
@@ -217,7 +217,7 @@ pub unsafe extern "C" fn _muxnbqrecv(q: *mut Muxqueue, p: *mut *mut c_void) -> c
 pub unsafe extern "C" fn _muxqhangup(q: *mut Muxqueue) {
     guard((), || {
         // SAFETY: the caller's promise.
-        let Some(q) = (unsafe { q.as_ref() }) else { return errors::tell_invalid() };
+        let Some(q) = (unsafe { q.as_ref() }) else { return errors::set_invalid() };
         let mut queue = q.0.lock();
         queue.hungup = true;
         let mut sleeper = std::mem::replace(&mut queue.sleepers, null_mut());
@@ -226,9 +226,9 @@ pub unsafe extern "C" fn _muxqhangup(q: *mut Muxqueue) {
         while !sleeper.is_null() {
             // SAFETY: off the list, so this thread's alone; its owner sleeps on until it is woken,
             // and nothing of it is used after that.
-            let (next, wake) = unsafe { ((*sleeper).next, (*sleeper).wake.take()) };
+            let (next, wake) = unsafe { ((*sleeper).next, (*sleeper).wake_handle.take()) };
             if let Some(wake) = wake {
-                wake.wake(Wrapped(null_mut()));
+                wake.wake(Pointer(null_mut()));
             }
             sleeper = next;
         }
