@@ -111,8 +111,6 @@ check-results: all
 	sh tests/size.sh $(B)
 	sh tests/docs.sh
 	sh tests/start.sh
-	sh tests/model-names.sh
-	sh tests/model.sh $(B) quick
 	sh tests/bench.sh $(B)
 	sh tests/instructions.sh $(B)
 	sh tests/manual.sh $(B)
@@ -138,7 +136,6 @@ long-sanitizers: lib
 	sh tests/sanitize.sh address $(B)
 	sh tests/sanitize.sh thread $(B)
 long-model:
-	sh tests/model.sh $(B)
 	CARGO='$(CARGO)' sh tests/model/run.sh long
 long-simulation:
 	MUX_STEPS=500000000 $(CARGO) test --locked --release -p ninepmux --lib --config profile.release.debug-assertions=true simulation

@@ -19,7 +19,7 @@ set -u
 
 llvm=$(rustc -vV 2>/dev/null | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 demo="diod nvim:neovim"
-check="$demo valgrind g++ mandoc pkg-config abidiff:abigail-tools socat tshark python3-venv spin"
+check="$demo valgrind g++ mandoc pkg-config abidiff:abigail-tools socat tshark python3-venv"
 long=$check
 # Packages that only Debian has by these names.
 if command -v apt-get >/dev/null; then
