@@ -32,7 +32,7 @@ use super::peers::{Peer, Peers};
 use super::signals;
 use super::stream::{Moved, Stream};
 use super::tell;
-use super::watch::{Source, Told, Watch};
+use super::watch::{Readiness, Source, Watch};
 use crate::engine::{ClientId, Config, End, Engine};
 
 /// What is read of the server at once.
@@ -101,7 +101,7 @@ pub struct Driver {
     now: Instant,
     buffer: Vec<u8>,
     // what a turn works off, kept for their memory
-    told: Vec<Told>,
+    told: Vec<Readiness>,
     reading: Vec<ClientId>,
 }
 
@@ -201,7 +201,7 @@ impl Driver {
             self.full = None;
             // Whoever would come now should find that there is nobody.
             for listener in self.listeners.drain(..) {
-                self.watch.forget(listener.fd());
+                self.watch.remove_fd(listener.fd());
             }
         }
         self.signalled > 1
@@ -262,7 +262,7 @@ impl Driver {
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
-    fn note(&mut self, told: Told) {
+    fn note(&mut self, told: Readiness) {
         let peer = match told.source {
             Source::Signals => return self.signal(),
             Source::Listener(n) => {
@@ -277,8 +277,8 @@ impl Driver {
         let Some(peer) = peer else {
             return;
         };
-        peer.readable |= told.readable || told.over;
-        peer.over |= told.over;
+        peer.readable |= told.readable || told.peer_closed;
+        peer.peer_closed |= told.peer_closed;
         let unblocked = told.writable && std::mem::take(&mut peer.blocked);
         if let Source::Client(n) = told.source
             && let Some((id, _)) = self.peers.numbered(n)
@@ -309,7 +309,7 @@ impl Driver {
         };
         match server.stream.read(&mut self.buffer) {
             Moved::Bytes(n) => {
-                server.readable = n == self.buffer.len() || server.over;
+                server.readable = n == self.buffer.len() || server.peer_closed;
                 self.engine.server_bytes(&self.buffer[..n]);
             }
             Moved::Blocked => server.readable = false,
@@ -355,7 +355,7 @@ impl Driver {
         };
         if !self.engine.wants_read(id) {
             // That it has gone counts, even if what it said before is not wanted now.
-            if peer.over {
+            if peer.peer_closed {
                 self.gone(id, &Went::By(None));
             }
             return;
@@ -364,7 +364,7 @@ impl Driver {
         match peer.stream.read(buffer) {
             Moved::Bytes(n) => {
                 // Less than there was room for is all there was; more comes with a change of its own.
-                peer.readable = n == buffer.len() || peer.over;
+                peer.readable = n == buffer.len() || peer.peer_closed;
                 let more = peer.readable;
                 self.engine.client_bytes(id, &self.buffer[..n]);
                 if more {
@@ -535,7 +535,7 @@ fn not_waited(error: &io::Error) -> String {
 /// Asks the system to tell when a peer can be written to again, or no longer.
 fn ask(watch: &Watch, source: Source, peer: &mut Peer) -> io::Result<()> {
     if peer.blocked != peer.asked {
-        watch.writing(source, &peer.stream, peer.blocked)?;
+        watch.set_write_interest(source, &peer.stream, peer.blocked)?;
         peer.asked = peer.blocked;
     }
     Ok(())

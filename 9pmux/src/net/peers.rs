@@ -14,7 +14,7 @@ pub struct Peer {
     /// The system was asked to tell that.
     pub asked: bool,
     /// It has closed its end, perhaps behind bytes that are not read yet.
-    pub over: bool,
+    pub peer_closed: bool,
     /// It is among those to be read next.
     pub listed: bool,
 }
@@ -22,7 +22,14 @@ pub struct Peer {
 impl Peer {
     pub fn new(stream: Stream) -> Peer {
         // What has come before it was watched is told when that begins.
-        Peer { stream, readable: false, blocked: false, asked: false, over: false, listed: false }
+        Peer {
+            stream,
+            readable: false,
+            blocked: false,
+            asked: false,
+            peer_closed: false,
+            listed: false,
+        }
     }
 }
 

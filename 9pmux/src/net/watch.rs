@@ -27,7 +27,7 @@ pub enum Source {
 }
 
 /// The low two bits of a token say which kind, the third whether it is only written to.
-const OUTPUT: usize = 4;
+const OUTPUT_ONLY: usize = 4;
 
 fn token(source: Source) -> usize {
     match source {
@@ -40,16 +40,16 @@ fn token(source: Source) -> usize {
 
 /// What has changed.
 #[derive(Clone, Copy, Debug)]
-pub struct Told {
+pub struct Readiness {
     pub source: Source,
     pub readable: bool,
     pub writable: bool,
     /// The peer has closed its end, though there may be bytes before that.
-    pub over: bool,
+    pub peer_closed: bool,
 }
 
-impl Told {
-    fn of(event: &Event) -> Told {
+impl Readiness {
+    fn from_event(event: &Event) -> Readiness {
         let Token(token) = event.token();
         let source = match token & 3 {
             0 => Source::Server,
@@ -58,12 +58,12 @@ impl Told {
             _ => Source::Client(token >> 3),
         };
         // Of one that is only written to, an error is for the next write to find.
-        let output = token & OUTPUT != 0;
-        Told {
+        let output = token & OUTPUT_ONLY != 0;
+        Readiness {
             source,
             readable: event.is_readable() && !output,
             writable: event.is_writable() || output,
-            over: (event.is_read_closed() || event.is_error()) && !output,
+            peer_closed: (event.is_read_closed() || event.is_error()) && !output,
         }
     }
 }
@@ -80,12 +80,15 @@ impl Watch {
     }
 
     /// Waits until something changes, or so long.
-    pub fn wait(&mut self, most: Option<Duration>) -> io::Result<impl Iterator<Item = Told>> {
-        match self.poll.poll(&mut self.events, most) {
+    pub fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> io::Result<impl Iterator<Item = Readiness>> {
+        match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             other => other?,
         }
-        Ok(self.events.iter().map(Told::of))
+        Ok(self.events.iter().map(Readiness::from_event))
     }
 
     /// Watches a descriptor for what can be read from it.
@@ -94,7 +97,7 @@ impl Watch {
     }
 
     /// Whether it is told when a stream can be written to. What can be written by then is told at once.
-    pub fn writing(&self, source: Source, stream: &Stream, on: bool) -> io::Result<()> {
+    pub fn set_write_interest(&self, source: Source, stream: &Stream, on: bool) -> io::Result<()> {
         let registry = self.poll.registry();
         let input = Token(token(source));
         match (stream.output(), on) {
@@ -105,9 +108,11 @@ impl Watch {
             (None, false) => {
                 registry.reregister(&mut SourceFd(&stream.input()), input, Interest::READABLE)
             }
-            (Some(fd), true) => {
-                registry.register(&mut SourceFd(&fd), Token(input.0 | OUTPUT), Interest::WRITABLE)
-            }
+            (Some(fd), true) => registry.register(
+                &mut SourceFd(&fd),
+                Token(input.0 | OUTPUT_ONLY),
+                Interest::WRITABLE,
+            ),
             (Some(fd), false) => registry.deregister(&mut SourceFd(&fd)),
         }
     }
@@ -123,7 +128,7 @@ impl Watch {
     }
 
     /// No longer watches this descriptor.
-    pub fn forget(&self, fd: RawFd) {
+    pub fn remove_fd(&self, fd: RawFd) {
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
     }
 }
