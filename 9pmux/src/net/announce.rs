@@ -68,7 +68,7 @@ impl Listener {
             Ok(socket) => {
                 let stream = Stream::socket(socket);
                 if let Address::Tcp(..) | Address::Fd(_) = self.address {
-                    stream.is_remote();
+                    stream.set_remote_options();
                 }
                 Came::Client(stream)
             }
@@ -118,11 +118,11 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Fai
         Address::Exec(_) => Err("only a server can be started".to_owned()),
         Address::Fd(_) | Address::Stdio => {
             let stream = claims.take(address).expect("it was claimed at the beginning");
-            let fine = if stream.listens() { Ok(()) } else { stream.check() };
-            match fine.and_then(|()| stream.unblock().map_err(|error| words(&error))) {
-                Ok(()) if stream.listens() => Ok((stream.into_fd(), None)),
+            let fine = if stream.is_listening() { Ok(()) } else { stream.check_usable() };
+            match fine.and_then(|()| stream.set_nonblocking().map_err(|error| words(&error))) {
+                Ok(()) if stream.is_listening() => Ok((stream.into_fd(), None)),
                 Ok(()) => {
-                    stream.is_remote();
+                    stream.set_remote_options();
                     return Ok(Announced::Client(stream));
                 }
                 Err(why) => Err(why),

@@ -45,12 +45,12 @@ pub fn dial(address: &Address, claims: &mut Claims, timeout: Duration) -> Result
         }
         Address::Fd(_) | Address::Stdio => {
             let stream = claims.take(address).expect("it was claimed at the beginning");
-            let fine = match stream.listens() {
+            let fine = match stream.is_listening() {
                 true => Err("it is a socket that listens, which only LISTEN can be".to_owned()),
-                false => stream.check(),
+                false => stream.check_usable(),
             };
             fine.map_err(|why| Failure::Reach(address.clone(), why))?;
-            stream.is_remote();
+            stream.set_remote_options();
             return finish(address, stream, None);
         }
     };
@@ -61,7 +61,7 @@ pub fn dial(address: &Address, claims: &mut Claims, timeout: Duration) -> Result
 }
 
 fn finish(address: &Address, stream: Stream, child: Option<Started>) -> Result<Dialled, Failure> {
-    stream.unblock().map_err(|error| Failure::Reach(address.clone(), words(&error)))?;
+    stream.set_nonblocking().map_err(|error| Failure::Reach(address.clone(), words(&error)))?;
     Ok(Dialled { stream, child })
 }
 
@@ -69,7 +69,7 @@ fn tcp(host: &str, port: u16, timeout: Duration) -> io::Result<Stream> {
     let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     let socket = any_of(&addresses, timeout, TcpStream::connect_timeout)?;
     let stream = Stream::socket(socket.into());
-    stream.is_remote();
+    stream.set_remote_options();
     Ok(stream)
 }
 

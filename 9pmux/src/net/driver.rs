@@ -30,7 +30,7 @@ use super::dial::Dialled;
 use super::failure::{Failure, words};
 use super::peers::{Peer, Peers};
 use super::signals;
-use super::stream::{Moved, Stream};
+use super::stream::{IoOutcome, Stream};
 use super::tell;
 use super::watch::{Readiness, Source, Watch};
 use crate::engine::{ClientId, Config, End, Engine};
@@ -308,12 +308,12 @@ impl Driver {
             return;
         };
         match server.stream.read(&mut self.buffer) {
-            Moved::Bytes(n) => {
+            IoOutcome::Bytes(n) => {
                 server.readable = n == self.buffer.len() || server.peer_closed;
                 self.engine.server_bytes(&self.buffer[..n]);
             }
-            Moved::Blocked => server.readable = false,
-            Moved::Over(why) => self.server_gone(why),
+            IoOutcome::WouldBlock => server.readable = false,
+            IoOutcome::Closed(why) => self.server_gone(why),
         }
     }
 
@@ -333,8 +333,8 @@ impl Driver {
                 return;
             };
             match server.stream.read(&mut self.buffer) {
-                Moved::Bytes(n) => self.engine.server_bytes(&self.buffer[..n]),
-                Moved::Blocked | Moved::Over(_) => break,
+                IoOutcome::Bytes(n) => self.engine.server_bytes(&self.buffer[..n]),
+                IoOutcome::WouldBlock | IoOutcome::Closed(_) => break,
             }
         }
         self.server_gone(why);
@@ -362,7 +362,7 @@ impl Driver {
         }
         let buffer = &mut self.buffer[..CLIENT_READ];
         match peer.stream.read(buffer) {
-            Moved::Bytes(n) => {
+            IoOutcome::Bytes(n) => {
                 // Less than there was room for is all there was; more comes with a change of its own.
                 peer.readable = n == buffer.len() || peer.peer_closed;
                 let more = peer.readable;
@@ -371,8 +371,8 @@ impl Driver {
                     self.peers.list(id);
                 }
             }
-            Moved::Blocked => peer.readable = false,
-            Moved::Over(why) => self.gone(id, &Went::By(why)),
+            IoOutcome::WouldBlock => peer.readable = false,
+            IoOutcome::Closed(why) => self.gone(id, &Went::By(why)),
         }
     }
 
@@ -439,7 +439,7 @@ impl Driver {
             self.engine.client_gone(id);
             return Err(error);
         }
-        info!("client {} has come: {}", id.index(), stream.peer());
+        info!("client {} has come: {}", id.index(), stream.describe_peer());
         self.peers.add(id, Peer::new(stream));
         Ok(())
     }
@@ -490,9 +490,9 @@ impl Driver {
         };
         while !server.blocked && !self.engine.server_output().is_empty() {
             match server.stream.write(self.engine.server_output()) {
-                Moved::Bytes(n) => self.engine.server_wrote(n),
-                Moved::Blocked => server.blocked = true,
-                Moved::Over(why) => return self.server_deaf(why),
+                IoOutcome::Bytes(n) => self.engine.server_wrote(n),
+                IoOutcome::WouldBlock => server.blocked = true,
+                IoOutcome::Closed(why) => return self.server_deaf(why),
             }
         }
         if let Err(error) = ask(&self.watch, Source::Server, server) {
@@ -507,9 +507,9 @@ impl Driver {
         };
         while !peer.blocked && !self.engine.output(id).is_empty() {
             match peer.stream.write(self.engine.output(id)) {
-                Moved::Bytes(n) => self.engine.client_wrote(id, n),
-                Moved::Blocked => peer.blocked = true,
-                Moved::Over(why) => return self.gone(id, &Went::By(why)),
+                IoOutcome::Bytes(n) => self.engine.client_wrote(id, n),
+                IoOutcome::WouldBlock => peer.blocked = true,
+                IoOutcome::Closed(why) => return self.gone(id, &Went::By(why)),
             }
         }
         if self.engine.is_closing(id) && self.engine.output(id).is_empty() {

@@ -17,13 +17,13 @@ pub struct Stream {
 }
 
 /// What came of a try to read or to write.
-pub enum Moved {
+pub enum IoOutcome {
     /// So many bytes.
     Bytes(usize),
     /// None now.
-    Blocked,
+    WouldBlock,
     /// None any more: it was closed, or there was this error.
-    Over(Option<Errno>),
+    Closed(Option<Errno>),
 }
 
 impl Stream {
@@ -38,7 +38,7 @@ impl Stream {
     }
 
     /// Has it never block, which holds for all who have the same open file.
-    pub fn unblock(&self) -> io::Result<()> {
+    pub fn set_nonblocking(&self) -> io::Result<()> {
         for fd in [self.input.as_fd(), self.output_fd()] {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
@@ -47,7 +47,7 @@ impl Stream {
 
     /// What a connection over a network wants, and another does not mind: small messages are not kept
     /// back for others, and a machine that has vanished is noticed some time.
-    pub fn is_remote(&self) {
+    pub fn set_remote_options(&self) {
         for fd in [self.input.as_fd(), self.output_fd()] {
             let _ = sockopt::set_tcp_nodelay(fd, true);
             let _ = sockopt::set_socket_keepalive(fd, true);
@@ -55,7 +55,7 @@ impl Stream {
     }
 
     /// Whether it is a socket that waits for clients.
-    pub fn listens(&self) -> bool {
+    pub fn is_listening(&self) -> bool {
         #[cfg(not(target_vendor = "apple"))]
         let listens = sockopt::socket_acceptconn(&self.input).unwrap_or(false);
         // It does not say so there: what has a name and no peer.
@@ -66,7 +66,7 @@ impl Stream {
     }
 
     /// Whether what is read and what is written goes through it, as far as the descriptors say.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check_usable(&self) -> Result<(), String> {
         // A line to another machine is one too, but one that passes on what comes as it comes.
         let typed = |fd| {
             rustix::termios::tcgetattr(fd)
@@ -115,15 +115,15 @@ impl Stream {
 
     /// Reads what there is, as much as fits.
     #[inline]
-    pub fn read(&self, buffer: &mut [u8]) -> Moved {
-        moved(retry_on_intr(|| rustix::io::read(&self.input, &mut *buffer)))
+    pub fn read(&self, buffer: &mut [u8]) -> IoOutcome {
+        io_outcome(retry_on_intr(|| rustix::io::read(&self.input, &mut *buffer)))
     }
 
     /// Writes as much as goes. That nobody reads it any more is an error here, and no signal: Rust's
     /// runtime has SIGPIPE ignored.
     #[inline]
-    pub fn write(&self, bytes: &[u8]) -> Moved {
-        moved(retry_on_intr(|| rustix::io::write(self.output_fd(), bytes)))
+    pub fn write(&self, bytes: &[u8]) -> IoOutcome {
+        io_outcome(retry_on_intr(|| rustix::io::write(self.output_fd(), bytes)))
     }
 
     /// Closes it, after all was written. What it has sent and nobody wants is taken first: a socket that
@@ -135,9 +135,9 @@ impl Stream {
     }
 
     /// Who is at the other end, for logs.
-    pub fn peer(&self) -> String {
+    pub fn describe_peer(&self) -> String {
         #[cfg(target_os = "linux")]
-        match caller(self.input.as_fd()) {
+        match peer_credentials(self.input.as_fd()) {
             Some(who) if who.pid > 0 => return format!("process {} of user {}", who.pid, who.uid),
             // one of a container has no number here
             Some(who) if who.uid != u32::MAX => return format!("a process of user {}", who.uid),
@@ -159,7 +159,7 @@ impl Stream {
 /// The process that has made the other end, if there is one. rustix can ask that too, but takes the number
 /// for one that is never 0, and it is for other sockets, and for processes that have none here.
 #[cfg(target_os = "linux")]
-fn caller(socket: BorrowedFd<'_>) -> Option<libc::ucred> {
+fn peer_credentials(socket: BorrowedFd<'_>) -> Option<libc::ucred> {
     let mut who = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut size = size_of_val(&who) as libc::socklen_t;
     // SAFETY: the system writes at most `size` bytes, which is what there is of `who`, of which any bytes
@@ -177,12 +177,12 @@ fn caller(socket: BorrowedFd<'_>) -> Option<libc::ucred> {
 }
 
 #[inline]
-fn moved(result: Result<usize, Errno>) -> Moved {
+fn io_outcome(result: Result<usize, Errno>) -> IoOutcome {
     match result {
-        Ok(0) | Err(Errno::PIPE | Errno::CONNRESET) => Moved::Over(None),
-        Ok(n) => Moved::Bytes(n),
-        Err(Errno::AGAIN) => Moved::Blocked,
-        Err(error) => Moved::Over(Some(error)),
+        Ok(0) | Err(Errno::PIPE | Errno::CONNRESET) => IoOutcome::Closed(None),
+        Ok(n) => IoOutcome::Bytes(n),
+        Err(Errno::AGAIN) => IoOutcome::WouldBlock,
+        Err(error) => IoOutcome::Closed(Some(error)),
     }
 }
 
@@ -195,17 +195,17 @@ mod tests {
     #[test]
     fn who_is_at_the_other_end_has_a_name() {
         let (_one, other) = UnixStream::pair().unwrap();
-        let name = Stream::socket(other.into()).peer();
+        let name = Stream::socket(other.into()).describe_peer();
         #[cfg(target_os = "linux")]
         assert!(name.starts_with(&format!("process {} of user ", std::process::id())), "{name}");
         assert!(!name.is_empty());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let stream = Stream::socket(listener.accept().unwrap().0.into());
-        assert_eq!(stream.peer(), client.local_addr().unwrap().to_string());
+        assert_eq!(stream.describe_peer(), client.local_addr().unwrap().to_string());
         let (input, output) = std::io::pipe().unwrap();
         let pair = Stream::pair(input.into(), output.into());
-        assert_eq!(pair.peer(), "descriptors that were handed in");
+        assert_eq!(pair.describe_peer(), "descriptors that were handed in");
     }
 
     #[test]
@@ -214,6 +214,6 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         // whatever the system says for others, it is not taken for a process
-        assert!(caller(client.as_fd()).is_none_or(|who| who.pid == 0));
+        assert!(peer_credentials(client.as_fd()).is_none_or(|who| who.pid == 0));
     }
 }
