@@ -38,15 +38,15 @@ pub struct Listener {
 }
 
 /// Who came.
-pub enum Came {
+pub enum AcceptOutcome {
     /// A client.
     Client(Stream),
     /// Nobody else.
-    Nobody,
+    WouldBlock,
     /// Somebody who has gone again.
-    Gone,
+    Aborted,
     /// Somebody waits, and can not be let in now: what is missing comes back when others go.
-    Full(Errno),
+    OutOfResources(Errno),
     /// Nobody can be let in.
     Failed(Errno),
 }
@@ -63,30 +63,32 @@ impl Listener {
     }
 
     /// Lets one in.
-    pub fn accept(&self) -> Came {
+    pub fn accept(&self) -> AcceptOutcome {
         match accept(&self.socket) {
             Ok(socket) => {
                 let stream = Stream::socket(socket);
                 if let Address::Tcp(..) | Address::Fd(_) = self.address {
                     stream.set_remote_options();
                 }
-                Came::Client(stream)
+                AcceptOutcome::Client(stream)
             }
-            Err(error) => Came::with(error),
+            Err(error) => AcceptOutcome::from_error(error),
         }
     }
 }
 
-impl Came {
+impl AcceptOutcome {
     /// What an error of accept means. Those after which the next in line is asked for at once are those by
     /// which one has left it, or this would turn for ever.
-    fn with(error: Errno) -> Came {
+    fn from_error(error: Errno) -> AcceptOutcome {
         match error {
-            Errno::AGAIN => Came::Nobody,
+            Errno::AGAIN => AcceptOutcome::WouldBlock,
             // It has gone again while it waited.
-            Errno::CONNABORTED | Errno::INTR | Errno::PROTO => Came::Gone,
-            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => Came::Full(error),
-            _ => Came::Failed(error),
+            Errno::CONNABORTED | Errno::INTR | Errno::PROTO => AcceptOutcome::Aborted,
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => {
+                AcceptOutcome::OutOfResources(error)
+            }
+            _ => AcceptOutcome::Failed(error),
         }
     }
 }
@@ -108,7 +110,7 @@ fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
 /// Announces an address.
 pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Failure> {
     let (socket, posted) = match address {
-        Address::Tcp(host, port) => tcp(host, *port)
+        Address::Tcp(host, port) => listen_tcp(host, *port)
             .map(|socket| (socket, None))
             .map_err(|error| format!("{}: choose another port or host", words(&error))),
         Address::Unix(path) => post::post(path).map(|(socket, posted)| (socket, Some(posted))),
@@ -143,20 +145,20 @@ fn local_port(socket: &OwnedFd) -> Option<u16> {
     SocketAddr::try_from(address).ok().map(|address| address.port())
 }
 
-fn tcp(host: &str, port: u16) -> io::Result<OwnedFd> {
+fn listen_tcp(host: &str, port: u16) -> io::Result<OwnedFd> {
     if host == "*" {
         // Both families by one socket; where there is no IPv6, the other alone.
         let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        return match listen_at(both) {
+        return match listen_on(both) {
             Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
-                Ok(listen_at((Ipv4Addr::UNSPECIFIED, port).into())?)
+                Ok(listen_on((Ipv4Addr::UNSPECIFIED, port).into())?)
             }
             other => Ok(other?),
         };
     }
     let mut last = io::Error::other("the host has no address");
     for address in (host, port).to_socket_addrs()? {
-        match listen_at(address) {
+        match listen_on(address) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error.into(),
         }
@@ -164,7 +166,7 @@ fn tcp(host: &str, port: u16) -> io::Result<OwnedFd> {
     Err(last)
 }
 
-fn listen_at(address: SocketAddr) -> Result<OwnedFd, Errno> {
+fn listen_on(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -190,10 +192,16 @@ mod tests {
     fn an_error_that_stays_is_not_asked_for_at_once() {
         // a rule that forbids it: nobody has left the line
         for error in [Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::OPNOTSUPP, Errno::NETDOWN] {
-            assert!(matches!(Came::with(error), Came::Failed(_)), "{error}");
+            assert!(
+                matches!(AcceptOutcome::from_error(error), AcceptOutcome::Failed(_)),
+                "{error}"
+            );
         }
-        assert!(matches!(Came::with(Errno::MFILE), Came::Full(_)));
-        assert!(matches!(Came::with(Errno::CONNABORTED), Came::Gone));
-        assert!(matches!(Came::with(Errno::AGAIN), Came::Nobody));
+        assert!(matches!(
+            AcceptOutcome::from_error(Errno::MFILE),
+            AcceptOutcome::OutOfResources(_)
+        ));
+        assert!(matches!(AcceptOutcome::from_error(Errno::CONNABORTED), AcceptOutcome::Aborted));
+        assert!(matches!(AcceptOutcome::from_error(Errno::AGAIN), AcceptOutcome::WouldBlock));
     }
 }

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use super::Order;
 use super::address::Address;
-use super::announce::{Announced, Came, Listener};
+use super::announce::{AcceptOutcome, Announced, Listener};
 use super::child::Started;
 use super::descriptors;
 use super::dial::Dialled;
@@ -389,7 +389,7 @@ impl Driver {
             while self.listeners[n].ready && room > 0 {
                 room -= 1;
                 match self.listeners[n].accept() {
-                    Came::Client(stream) => {
+                    AcceptOutcome::Client(stream) => {
                         self.first = n + 1;
                         if let Err(error) = self.connected(stream) {
                             self.complain(format_args!(
@@ -398,9 +398,9 @@ impl Driver {
                             ));
                         }
                     }
-                    Came::Gone => {}
-                    Came::Nobody => self.listeners[n].ready = false,
-                    Came::Full(error) => {
+                    AcceptOutcome::Aborted => {}
+                    AcceptOutcome::WouldBlock => self.listeners[n].ready = false,
+                    AcceptOutcome::OutOfResources(error) => {
                         self.complain(format_args!(
                             "no room for another client ({}): {} are served, others wait until one goes{}",
                             words(&error.into()),
@@ -410,7 +410,7 @@ impl Driver {
                         full = Some(self.now + FULL);
                         break;
                     }
-                    Came::Failed(error) => {
+                    AcceptOutcome::Failed(error) => {
                         self.complain(format_args!(
                             "a client can not be let in at {}: {}",
                             self.listeners[n].address(),
