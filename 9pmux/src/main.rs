@@ -25,7 +25,7 @@ fn main() -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => {
                     log::last(&failure);
-                    ExitCode::from(failure.status())
+                    ExitCode::from(failure.exit_status())
                 }
             }
         }

@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 
 use super::address::Address;
 use super::descriptors::Claims;
-use super::failure::{Failure, words};
+use super::failure::{Failure, error_text};
 use super::namespace;
 use super::post::{self, Posted};
 use super::stream::Stream;
@@ -112,7 +112,7 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Fai
     let (socket, posted) = match address {
         Address::Tcp(host, port) => listen_tcp(host, *port)
             .map(|socket| (socket, None))
-            .map_err(|error| format!("{}: choose another port or host", words(&error))),
+            .map_err(|error| format!("{}: choose another port or host", error_text(&error))),
         Address::Unix(path) => post::post(path).map(|(socket, posted)| (socket, Some(posted))),
         Address::Service(name) => namespace::directory()
             .and_then(|directory| post::post(&directory.join(name)))
@@ -121,7 +121,7 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Fai
         Address::Fd(_) | Address::Stdio => {
             let stream = claims.take(address).expect("it was claimed at the beginning");
             let fine = if stream.is_listening() { Ok(()) } else { stream.check_usable() };
-            match fine.and_then(|()| stream.set_nonblocking().map_err(|error| words(&error))) {
+            match fine.and_then(|()| stream.set_nonblocking().map_err(|error| error_text(&error))) {
                 Ok(()) if stream.is_listening() => Ok((stream.into_fd(), None)),
                 Ok(()) => {
                     stream.set_remote_options();

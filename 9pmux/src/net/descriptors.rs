@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Order;
 use super::address::Address;
-use super::failure::{Failure, words};
+use super::failure::{Failure, error_text};
 use super::stream::Stream;
 
 /// What was claimed, and by whom it has not been taken yet.
@@ -20,8 +20,8 @@ pub struct Claims(Vec<(Address, Stream)>);
 impl Claims {
     /// The stream of an address that has been claimed.
     pub fn take(&mut self, address: &Address) -> Option<Stream> {
-        let at = self.0.iter().position(|(claimed, _)| claimed == address)?;
-        Some(self.0.swap_remove(at).1)
+        let index = self.0.iter().position(|(claimed, _)| claimed == address)?;
+        Some(self.0.swap_remove(index).1)
     }
 }
 
@@ -29,7 +29,7 @@ impl Claims {
 pub fn claim(order: &Order) -> Result<Claims, Failure> {
     let mut numbers = Vec::new();
     let mut streams = Vec::new();
-    let mut one = |address: &Address| -> Result<(), String> {
+    let mut claim_one = |address: &Address| -> Result<(), String> {
         let used: &[RawFd] = match address {
             Address::Fd(n) => &[*n],
             Address::Stdio => &[0, 1],
@@ -39,26 +39,29 @@ pub fn claim(order: &Order) -> Result<Claims, Failure> {
             return Err(format!("descriptor {n} is named twice: each is one peer's"));
         }
         for n in used {
-            check(*n).map_err(|error| {
-                format!("descriptor {n}: {}: whoever starts 9pmux has to open it", words(&error))
+            check_open(*n).map_err(|error| {
+                format!(
+                    "descriptor {n}: {}: whoever starts 9pmux has to open it",
+                    error_text(&error)
+                )
             })?;
         }
         numbers.extend_from_slice(used);
         let stream = match address {
-            Address::Fd(n) => own(*n).map(Stream::socket),
-            _ => own(0).and_then(|input| Ok(Stream::pair(input, own(1)?))),
+            Address::Fd(n) => take_fd(*n).map(Stream::socket),
+            _ => take_fd(0).and_then(|input| Ok(Stream::pair(input, take_fd(1)?))),
         };
-        streams.push((address.clone(), stream.map_err(|error| words(&error))?));
+        streams.push((address.clone(), stream.map_err(|error| error_text(&error))?));
         Ok(())
     };
-    one(&order.server).map_err(|why| Failure::Reach(order.server.clone(), why))?;
+    claim_one(&order.server).map_err(|why| Failure::Connect(order.server.clone(), why))?;
     for address in &order.listen {
-        one(address).map_err(|why| Failure::Announce(address.clone(), why))?;
+        claim_one(address).map_err(|why| Failure::Announce(address.clone(), why))?;
     }
     Ok(Claims(streams))
 }
 
-fn check(n: RawFd) -> io::Result<()> {
+fn check_open(n: RawFd) -> io::Result<()> {
     // SAFETY: the number is looked at and not kept; one that is not open is what the call is for.
     let fd = unsafe { BorrowedFd::borrow_raw(n) };
     rustix::io::fcntl_getfd(fd)?;
@@ -66,7 +69,7 @@ fn check(n: RawFd) -> io::Result<()> {
 }
 
 /// Takes a descriptor away from its number, and out of what programs that are started here inherit.
-fn own(n: RawFd) -> io::Result<OwnedFd> {
+fn take_fd(n: RawFd) -> io::Result<OwnedFd> {
     if n > 2 {
         // SAFETY: it is open, it was handed in for this, and nobody here has claimed it before.
         let fd = unsafe { OwnedFd::from_raw_fd(n) };
@@ -97,7 +100,7 @@ pub fn raise_limit() {
 }
 
 /// What to do about an error that says that there are too many, for the end of a line.
-pub fn hint(error: Errno) -> String {
+pub fn limit_hint(error: Errno) -> String {
     match (error, getrlimit(Resource::Nofile).current) {
         (Errno::MFILE, Some(most)) => {
             format!("; the limit is {most} descriptors, raise it by ulimit -n")

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket, so
 use super::address::Address;
 use super::child::{self, Started};
 use super::descriptors::Claims;
-use super::failure::{Failure, words};
+use super::failure::{Failure, error_text};
 use super::namespace;
 use super::stream::Stream;
 
@@ -40,7 +40,7 @@ pub fn dial(address: &Address, claims: &mut Claims, timeout: Duration) -> Result
         Address::Exec(command) => {
             let (stream, child) = child::start(command)
                 .map(|(fd, child)| (Stream::socket(fd), Some(child)))
-                .map_err(|error| Failure::Reach(address.clone(), words(&error)))?;
+                .map_err(|error| Failure::Connect(address.clone(), error_text(&error)))?;
             return finish(address, stream, child);
         }
         Address::Fd(_) | Address::Stdio => {
@@ -49,19 +49,23 @@ pub fn dial(address: &Address, claims: &mut Claims, timeout: Duration) -> Result
                 true => Err("it is a socket that listens, which only LISTEN can be".to_owned()),
                 false => stream.check_usable(),
             };
-            fine.map_err(|why| Failure::Reach(address.clone(), why))?;
+            fine.map_err(|why| Failure::Connect(address.clone(), why))?;
             stream.set_remote_options();
             return finish(address, stream, None);
         }
     };
     match result {
         Ok(stream) => finish(address, stream, None),
-        Err(error) => Err(Failure::Reach(address.clone(), format!("{}: {hint}", words(&error)))),
+        Err(error) => {
+            Err(Failure::Connect(address.clone(), format!("{}: {hint}", error_text(&error))))
+        }
     }
 }
 
 fn finish(address: &Address, stream: Stream, child: Option<Started>) -> Result<Dialled, Failure> {
-    stream.set_nonblocking().map_err(|error| Failure::Reach(address.clone(), words(&error)))?;
+    stream
+        .set_nonblocking()
+        .map_err(|error| Failure::Connect(address.clone(), error_text(&error)))?;
     Ok(Dialled { stream, child })
 }
 

@@ -27,7 +27,7 @@ use super::announce::{AcceptOutcome, Announced, Listener};
 use super::child::Started;
 use super::descriptors;
 use super::dial::Dialled;
-use super::failure::{Failure, words};
+use super::failure::{Failure, error_text};
 use super::peers::{Peer, Peers};
 use super::signals;
 use super::stream::{IoOutcome, Stream};
@@ -70,7 +70,7 @@ impl Display for Went {
             Went::Away => f.write_str("it was sent away"),
             Went::By(None) => f.write_str("it has closed the connection"),
             Went::By(Some(error)) => {
-                write!(f, "its connection is broken ({})", words(&(*error).into()))
+                write!(f, "its connection is broken ({})", error_text(&(*error).into()))
             }
         }
     }
@@ -129,7 +129,7 @@ impl Driver {
             .map_err(Failure::system("waiting for signals"))?;
         watch
             .add(Source::Server, server.stream.input())
-            .map_err(|error| Failure::Reach(order.server.clone(), not_waited(&error)))?;
+            .map_err(|error| Failure::Connect(order.server.clone(), not_waited(&error)))?;
         let now = Instant::now();
         let mut driver = Driver {
             engine,
@@ -394,7 +394,7 @@ impl Driver {
                         if let Err(error) = self.connected(stream) {
                             self.complain(format_args!(
                                 "a client can not be waited for, and is sent away: {}",
-                                words(&error)
+                                error_text(&error)
                             ));
                         }
                     }
@@ -403,9 +403,9 @@ impl Driver {
                     AcceptOutcome::OutOfResources(error) => {
                         self.complain(format_args!(
                             "no room for another client ({}): {} are served, others wait until one goes{}",
-                            words(&error.into()),
+                            error_text(&error.into()),
                             self.peers.len(),
-                            descriptors::hint(error)
+                            descriptors::limit_hint(error)
                         ));
                         full = Some(self.now + FULL);
                         break;
@@ -414,7 +414,7 @@ impl Driver {
                         self.complain(format_args!(
                             "a client can not be let in at {}: {}",
                             self.listeners[n].address(),
-                            words(&error.into())
+                            error_text(&error.into())
                         ));
                         full = Some(self.now + FULL);
                         break;
@@ -528,7 +528,7 @@ impl Driver {
 fn not_waited(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::PERM) => "it is no connection: hand in a socket, or pipes".to_owned(),
-        _ => format!("it can not be waited for: {}", words(error)),
+        _ => format!("it can not be waited for: {}", error_text(error)),
     }
 }
 

@@ -13,7 +13,7 @@ pub enum Failure {
     /// The system refuses something that should always be possible.
     System(&'static str, io::Error),
     /// The server can not be reached.
-    Reach(Address, String),
+    Connect(Address, String),
     /// This address can not be announced.
     Announce(Address, String),
     /// The session with the server has ended, and perhaps the server, which was started here.
@@ -25,10 +25,10 @@ pub enum Failure {
 impl Failure {
     /// The exit status. 2 is for wrong arguments, and not given here.
     #[must_use]
-    pub fn status(&self) -> u8 {
+    pub fn exit_status(&self) -> u8 {
         match self {
             Failure::System(..) => 1,
-            Failure::Reach(..) => 3,
+            Failure::Connect(..) => 3,
             Failure::Announce(..) => 4,
             Failure::End(_, End::Gone | End::HungUp, _) | Failure::Lost(..) => 5,
             Failure::End(_, End::NoAnswer, _) => 6,
@@ -45,11 +45,11 @@ impl Failure {
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::System(what, error) => write!(f, "{what}: {}", words(error)),
-            Failure::Reach(server, why) => write!(f, "cannot reach the server {server}: {why}"),
+            Failure::System(what, error) => write!(f, "{what}: {}", error_text(error)),
+            Failure::Connect(server, why) => write!(f, "cannot reach the server {server}: {why}"),
             Failure::Announce(address, why) => write!(f, "cannot announce {address}: {why}"),
             Failure::Lost(server, error) => {
-                let why = words(error);
+                let why = error_text(error);
                 write!(f, "{server}: the connection is broken: {why}: mend that, then start 9pmux")
             }
             Failure::End(server, end, status) => {
@@ -71,10 +71,10 @@ impl Display for Failure {
 }
 
 /// What the system says, without the number it has for it.
-pub(super) fn words(error: &io::Error) -> String {
+pub(super) fn error_text(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" (os error ") {
-        Some((words, _)) => words.to_owned(),
+        Some((message, _)) => message.to_owned(),
         None => text,
     }
 }

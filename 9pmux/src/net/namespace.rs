@@ -5,12 +5,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use super::failure::words;
+use super::failure::error_text;
 
 /// The namespace directory: `$NAMESPACE`, or one of the user's in /tmp, made if it is not there.
 ///
 /// # Errors
-/// In words, if that in /tmp is somebody else's or open to others.
+/// In error_text, if that in /tmp is somebody else's or open to others.
 pub fn directory() -> Result<PathBuf, String> {
     if let Some(directory) = env::var_os("NAMESPACE").filter(|d| !d.is_empty()) {
         return Ok(directory.into());
@@ -19,9 +19,11 @@ pub fn directory() -> Result<PathBuf, String> {
     let directory = PathBuf::from(format!("/tmp/ns.{}.{}", user(), of_display(&display)));
     match own(&directory) {
         Ok(()) => Ok(directory),
-        Err(error) => {
-            Err(format!("{}: {}: choose another by $NAMESPACE", directory.display(), words(&error)))
-        }
+        Err(error) => Err(format!(
+            "{}: {}: choose another by $NAMESPACE",
+            directory.display(),
+            error_text(&error)
+        )),
     }
 }
 

@@ -19,8 +19,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
 
 use super::announce::BACKLOG;
-use super::descriptors::hint;
-use super::failure::words;
+use super::descriptors::limit_hint;
+use super::failure::error_text;
 
 /// How long another of us may be at it.
 const LOCK: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ impl Drop for Posted {
     }
 }
 
-/// Posts a socket that listens. An error is in words, with what to do.
+/// Posts a socket that listens. An error is in error_text, with what to do.
 pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -57,7 +57,7 @@ pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
     let lock = match fs::File::open(directory) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
         other => Some(other.map_err(|error| {
-            format!("{}: {}: choose a directory of yours", directory.display(), words(&error))
+            format!("{}: {}: choose a directory of yours", directory.display(), error_text(&error))
         })?),
     };
     let since = Instant::now();
@@ -75,8 +75,10 @@ pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
     complete(&draft, path).map_err(|error| match error {
         Errno::NAMETOOLONG => "the path is too long for a socket: choose a shorter one".to_owned(),
         Errno::EXIST => "somebody has just posted it: choose another name".to_owned(),
-        Errno::MFILE | Errno::NFILE => format!("{}{}", words(&error.into()), hint(error)),
-        _ => format!("{}: choose a directory of yours", words(&error.into())),
+        Errno::MFILE | Errno::NFILE => {
+            format!("{}{}", error_text(&error.into()), limit_hint(error))
+        }
+        _ => format!("{}: choose a directory of yours", error_text(&error.into())),
     })
 }
 
@@ -84,7 +86,7 @@ pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
 fn vacate(path: &Path) -> Result<(), String> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(words(&error)),
+        Err(error) => return Err(error_text(&error)),
         Ok(found) if !found.file_type().is_socket() => {
             return Err("there is a file of that name, which is no socket: choose another name, or remove it".to_owned());
         }
@@ -100,19 +102,21 @@ fn vacate(path: &Path) -> Result<(), String> {
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(|error| {
             format!(
                 "it was left behind, and can not be removed: {}: choose another name",
-                words(&error)
+                error_text(&error)
             )
         }),
         Err(Errno::NOENT) => Ok(()),
         Err(error @ (Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG)) => {
-            Err(format!("{}: choose another name", words(&error.into())))
+            Err(format!("{}: choose another name", error_text(&error.into())))
         }
         // One that takes its callers later, or another kind of them, is there too.
         Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS | Errno::PROTOTYPE) => {
             Err("it is in use by a program that runs: choose another name, or stop that one"
                 .to_owned())
         }
-        Err(error) => Err(format!("it can not be called: {}{}", words(&error.into()), hint(error))),
+        Err(error) => {
+            Err(format!("it can not be called: {}{}", error_text(&error.into()), limit_hint(error)))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{Shutdown, sockopt};
 
-use super::failure::words;
+use super::failure::error_text;
 
 /// A peer's descriptors; they never block.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Stream {
         match fine {
             Ok(true) => Ok(()),
             Ok(false) => Err("it can not be both read and written: hand in a socket".to_owned()),
-            Err(error) => Err(words(&error)),
+            Err(error) => Err(error_text(&error)),
         }
     }
 

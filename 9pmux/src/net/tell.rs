@@ -1,4 +1,4 @@
-//! Messages for the log, each in words, by the path it takes.
+//! Messages for the log, each in error_text, by the path it takes.
 
 use tracing::{debug, warn};
 
