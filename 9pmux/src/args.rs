@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 use ninepmux::engine::Config;
-use ninepmux::net::{Address, Order};
+use ninepmux::net::{Address, ServeOptions};
 use ninepmux::wire::Dialect;
 
 /// The exit status for wrong arguments. What else can go wrong has its own, in `net`.
@@ -133,8 +133,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 impl Serve {
     /// What is to be done.
-    pub fn order(self) -> Order {
-        Order {
+    pub fn options(self) -> ServeOptions {
+        ServeOptions {
             server: self.server,
             listen: self.listen,
             timeout: self.timeout,
@@ -176,22 +176,22 @@ mod tests {
         }
     }
 
-    fn parse(line: &str) -> Result<Order, clap::Error> {
+    fn parse(line: &str) -> Result<ServeOptions, clap::Error> {
         let args = Args::try_parse_from(format!("9pmux {line}").split(' '))?;
         let Command::Serve(serve) = args.command else { panic!("{line}") };
-        Ok(serve.order())
+        Ok(serve.options())
     }
 
     #[test]
     fn what_is_asked_for_is_ordered() {
         let limits = "--msize 8192 --max-fids 7 --max-bytes 300 --timeout 0.5";
-        let order = parse(&format!("serve --dialect 9P2000.L {limits} -vv a b -")).unwrap();
-        assert_eq!(order.listen, [Address::Service("b".into()), Address::Stdio]);
-        assert_eq!(order.config.dialect, Some(Dialect::L));
-        assert_eq!((order.config.msize, order.config.max_fids), (8192, 7));
-        assert_eq!(order.config.max_reply_bytes, 300);
-        assert_eq!(order.config.version_timeout, Duration::from_millis(500));
-        assert!(order.messages);
+        let options = parse(&format!("serve --dialect 9P2000.L {limits} -vv a b -")).unwrap();
+        assert_eq!(options.listen, [Address::Service("b".into()), Address::Stdio]);
+        assert_eq!(options.config.dialect, Some(Dialect::L));
+        assert_eq!((options.config.msize, options.config.max_fids), (8192, 7));
+        assert_eq!(options.config.max_reply_bytes, 300);
+        assert_eq!(options.config.version_timeout, Duration::from_millis(500));
+        assert!(options.messages);
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match args.command {
         Command::Serve(serve) => {
             log::begin(serve.verbose, serve.quiet);
-            match net::serve(serve.order()) {
+            match net::serve(serve.options()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => {
                     log::last(&failure);

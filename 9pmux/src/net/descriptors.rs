@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::Order;
+use super::ServeOptions;
 use super::address::Address;
 use super::failure::{Failure, error_text};
 use super::stream::Stream;
@@ -26,7 +26,7 @@ impl Claims {
 }
 
 /// Claims what the order names.
-pub fn claim(order: &Order) -> Result<Claims, Failure> {
+pub fn claim(options: &ServeOptions) -> Result<Claims, Failure> {
     let mut numbers = Vec::new();
     let mut streams = Vec::new();
     let mut claim_one = |address: &Address| -> Result<(), String> {
@@ -54,8 +54,8 @@ pub fn claim(order: &Order) -> Result<Claims, Failure> {
         streams.push((address.clone(), stream.map_err(|error| error_text(&error))?));
         Ok(())
     };
-    claim_one(&order.server).map_err(|why| Failure::Connect(order.server.clone(), why))?;
-    for address in &order.listen {
+    claim_one(&options.server).map_err(|why| Failure::Connect(options.server.clone(), why))?;
+    for address in &options.listen {
         claim_one(address).map_err(|why| Failure::Announce(address.clone(), why))?;
     }
     Ok(Claims(streams))

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
-use super::Order;
+use super::ServeOptions;
 use super::address::Address;
 use super::announce::{AcceptOutcome, Announced, Listener};
 use super::child::Started;
@@ -108,7 +108,7 @@ pub struct Driver {
 impl Driver {
     /// Takes everything over, and watches it.
     pub fn new(
-        order: &Order,
+        options: &ServeOptions,
         server: Dialled,
         announced: Vec<Announced>,
         signals: UnixStream,
@@ -116,12 +116,12 @@ impl Driver {
         let config = Config {
             // A number that nobody knows; it need not be better than that.
             seed: RandomState::new().build_hasher().finish(),
-            ..order.config.clone()
+            ..options.config.clone()
         };
         let mut engine = Engine::new(config);
         // It is called for each message, so only where somebody wants to know.
         if tracing::enabled!(tracing::Level::INFO) {
-            engine.set_tracer(Some(tell::tracer(order.messages)));
+            engine.set_tracer(Some(tell::tracer(options.messages)));
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
         watch
@@ -129,12 +129,12 @@ impl Driver {
             .map_err(Failure::system("waiting for signals"))?;
         watch
             .add(Source::Server, server.stream.input())
-            .map_err(|error| Failure::Connect(order.server.clone(), not_waited(&error)))?;
+            .map_err(|error| Failure::Connect(options.server.clone(), not_waited(&error)))?;
         let now = Instant::now();
         let mut driver = Driver {
             engine,
             watch,
-            server_address: order.server.clone(),
+            server_address: options.server.clone(),
             server: Some(Peer::new(server.stream)),
             lost: None,
             child: server.child,
@@ -152,7 +152,7 @@ impl Driver {
             told: Vec::new(),
             reading: Vec::new(),
         };
-        for (announced, address) in announced.into_iter().zip(&order.listen) {
+        for (announced, address) in announced.into_iter().zip(&options.listen) {
             driver
                 .add(announced)
                 .map_err(|error| Failure::Announce(address.clone(), not_waited(&error)))?;

@@ -46,7 +46,7 @@ use crate::engine::Config;
 
 /// What is to be done.
 #[derive(Debug)]
-pub struct Order {
+pub struct ServeOptions {
     /// Where the server is.
     pub server: Address,
     /// Where clients come.
@@ -63,15 +63,15 @@ pub struct Order {
 ///
 /// # Errors
 /// Whatever else ends it.
-pub fn serve(order: Order) -> Result<(), Failure> {
-    let mut claims = descriptors::claim(&order)?;
-    distinct(&order)?;
+pub fn serve(options: ServeOptions) -> Result<(), Failure> {
+    let mut claims = descriptors::claim(&options)?;
+    check_distinct(&options)?;
     // Before the server is waited for; but one that is started has SIGHUP ignored if we were told to.
-    let starts = matches!(order.server, Address::Exec(_));
+    let starts = matches!(options.server, Address::Exec(_));
     if !starts {
         signals::stay().map_err(Failure::system("signals"))?;
     }
-    let server = dial::dial(&order.server, &mut claims, order.timeout)?;
+    let server = dial::dial(&options.server, &mut claims, options.timeout)?;
     if starts {
         signals::stay().map_err(Failure::system("signals"))?;
     }
@@ -79,22 +79,22 @@ pub fn serve(order: Order) -> Result<(), Failure> {
     let signals = signals::catch().map_err(Failure::system("signals"))?;
     // Not before the server was started: it may be one that is troubled by a high limit.
     descriptors::raise_limit();
-    let announced = order
+    let announced = options
         .listen
         .iter()
         .map(|address| announce::announce(address, &mut claims))
         .collect::<Result<Vec<_>, _>>()?;
-    driver::Driver::new(&order, server, announced, signals)?.run()
+    driver::Driver::new(&options, server, announced, signals)?.run()
 }
 
 /// Sees that no address is there twice, which would be told as what else has it.
-fn distinct(order: &Order) -> Result<(), Failure> {
-    for (n, address) in order.listen.iter().enumerate() {
+fn check_distinct(options: &ServeOptions) -> Result<(), Failure> {
+    for (n, address) in options.listen.iter().enumerate() {
         let why = match address {
             // the system chooses another for each
             Address::Tcp(_, 0) => continue,
-            _ if *address == order.server => "it is where the server is: choose another name",
-            _ if order.listen[..n].contains(address) => "it is named twice",
+            _ if *address == options.server => "it is where the server is: choose another name",
+            _ if options.listen[..n].contains(address) => "it is named twice",
             _ => continue,
         };
         return Err(Failure::Announce(address.clone(), why.to_owned()));
