@@ -11,7 +11,7 @@ use super::address::Address;
 use super::descriptors::Claims;
 use super::failure::{Failure, error_text};
 use super::namespace;
-use super::post::{self, Posted};
+use super::post::{self, PostedSocket};
 use super::stream::Stream;
 
 /// How many may wait to be accepted; the system has its own bound.
@@ -32,7 +32,7 @@ pub struct Listener {
     socket: OwnedFd,
     address: Address,
     /// Its name in the file system, removed with it.
-    _posted: Option<Posted>,
+    _posted: Option<PostedSocket>,
     /// Somebody may wait.
     pub ready: bool,
 }

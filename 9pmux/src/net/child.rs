@@ -11,29 +11,29 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How long it may take to end by itself, once its connection is closed, and how long after a SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The program that was started.
-pub struct Started(Child);
+pub struct ChildServer(Child);
 
 /// Starts a program. The shell takes the command apart, as people expect.
-pub fn start(command: &str) -> io::Result<(OwnedFd, Started)> {
-    let (ours, its) = UnixStream::pair()?;
-    let its = OwnedFd::from(its);
+pub fn start(command: &str) -> io::Result<(OwnedFd, ChildServer)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let theirs = OwnedFd::from(theirs);
     let child = Command::new("/bin/sh")
         .args(["-c", command])
-        .stdin(Stdio::from(its.try_clone()?))
-        .stdout(Stdio::from(its))
+        .stdin(Stdio::from(theirs.try_clone()?))
+        .stdout(Stdio::from(theirs))
         // A terminal's interrupt is for us: it ends by the end of its connection.
         .process_group(0)
         .spawn()?;
-    Ok((ours.into(), Started(child)))
+    Ok((ours.into(), ChildServer(child)))
 }
 
-impl Started {
+impl ChildServer {
     /// Waits for its end, after the connection to it was closed; then makes it end, at once if `hurry`
     /// says so.
-    pub fn end(&mut self, mut hurry: impl FnMut() -> bool) -> Option<ExitStatus> {
+    pub fn shut_down(&mut self, mut hurry: impl FnMut() -> bool) -> Option<ExitStatus> {
         for signal in [None, Some(Signal::TERM), Some(Signal::KILL)] {
             match signal {
                 Some(Signal::TERM) if hurry() => continue,
@@ -47,7 +47,7 @@ impl Started {
                     Ok(status) => return status,
                     Err(_) => return None,
                 }
-                if since.elapsed() >= PATIENCE || signal != Some(Signal::KILL) && hurry() {
+                if since.elapsed() >= STEP_TIMEOUT || signal != Some(Signal::KILL) && hurry() {
                     break;
                 }
             }
@@ -56,8 +56,8 @@ impl Started {
     }
 }
 
-impl Drop for Started {
+impl Drop for ChildServer {
     fn drop(&mut self) {
-        self.end(|| false);
+        self.shut_down(|| false);
     }
 }

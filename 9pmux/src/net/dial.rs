@@ -9,32 +9,37 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket, sockopt};
 
 use super::address::Address;
-use super::child::{self, Started};
+use super::child::{self, ChildServer};
 use super::descriptors::Claims;
 use super::failure::{Failure, error_text};
 use super::namespace;
 use super::stream::Stream;
 
 /// A connection to the server.
-pub struct Dialled {
+pub struct ServerConnection {
     pub stream: Stream,
     /// If the server was started here.
-    pub child: Option<Started>,
+    pub child: Option<ChildServer>,
 }
 
 /// Reaches the server.
-pub fn dial(address: &Address, claims: &mut Claims, timeout: Duration) -> Result<Dialled, Failure> {
+pub fn dial(
+    address: &Address,
+    claims: &mut Claims,
+    timeout: Duration,
+) -> Result<ServerConnection, Failure> {
     let (result, hint) = match address {
-        Address::Tcp(host, port) => {
-            (tcp(host, *port, timeout), "see that it runs, and that host and port are right")
-        }
+        Address::Tcp(host, port) => (
+            connect_tcp(host, *port, timeout),
+            "see that it runs, and that host and port are right",
+        ),
         Address::Unix(path) => {
-            (unix(path, timeout), "see that it runs, and that the path is right")
+            (connect_unix(path, timeout), "see that it runs, and that the path is right")
         }
         Address::Service(name) => (
             namespace::directory()
                 .map_err(io::Error::other)
-                .and_then(|directory| unix(&directory.join(name), timeout)),
+                .and_then(|directory| connect_unix(&directory.join(name), timeout)),
             "see that it runs, and that $NAMESPACE is its namespace",
         ),
         Address::Exec(command) => {
@@ -62,16 +67,20 @@ pub fn dial(address: &Address, claims: &mut Claims, timeout: Duration) -> Result
     }
 }
 
-fn finish(address: &Address, stream: Stream, child: Option<Started>) -> Result<Dialled, Failure> {
+fn finish(
+    address: &Address,
+    stream: Stream,
+    child: Option<ChildServer>,
+) -> Result<ServerConnection, Failure> {
     stream
         .set_nonblocking()
         .map_err(|error| Failure::Connect(address.clone(), error_text(&error)))?;
-    Ok(Dialled { stream, child })
+    Ok(ServerConnection { stream, child })
 }
 
-fn tcp(host: &str, port: u16, timeout: Duration) -> io::Result<Stream> {
+fn connect_tcp(host: &str, port: u16, timeout: Duration) -> io::Result<Stream> {
     let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
-    let socket = any_of(&addresses, timeout, TcpStream::connect_timeout)?;
+    let socket = connect_first(&addresses, timeout, TcpStream::connect_timeout)?;
     let stream = Stream::socket(socket.into());
     stream.set_remote_options();
     Ok(stream)
@@ -79,10 +88,10 @@ fn tcp(host: &str, port: u16, timeout: Duration) -> io::Result<Stream> {
 
 /// The first of these that takes the call. One that says nothing, as one of another family does that leads
 /// nowhere, leaves the others their share of the time.
-fn any_of<T>(
+fn connect_first<T>(
     addresses: &[SocketAddr],
     timeout: Duration,
-    mut call: impl FnMut(&SocketAddr, Duration) -> io::Result<T>,
+    mut connect: impl FnMut(&SocketAddr, Duration) -> io::Result<T>,
 ) -> io::Result<T> {
     let until = Instant::now() + timeout;
     let mut last = io::Error::other("the host has no address");
@@ -90,15 +99,15 @@ fn any_of<T>(
         let left = until.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - n) as u32;
         // A timeout of nothing is not one.
-        match call(address, share.max(Duration::from_millis(1))) {
+        match connect(address, share.max(Duration::from_millis(1))) {
             Err(error) => last = error,
-            called => return called,
+            connected => return connected,
         }
     }
     Err(last)
 }
 
-fn unix(path: &Path, timeout: Duration) -> io::Result<Stream> {
+fn connect_unix(path: &Path, timeout: Duration) -> io::Result<Stream> {
     let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     // One that has more callers than it accepts lets the next one wait.
@@ -123,17 +132,17 @@ mod tests {
         let addresses = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let hour = Duration::from_secs(3600);
         let mut given = Vec::new();
-        let called = any_of(&addresses, 3 * hour, |address, time| {
+        let connected = connect_first(&addresses, 3 * hour, |address, time| {
             given.push(time);
             match address.port() {
                 3 => Ok("the third"),
                 _ => Err(io::ErrorKind::TimedOut.into()),
             }
         });
-        assert_eq!(called.unwrap(), "the third");
+        assert_eq!(connected.unwrap(), "the third");
         // a refusal takes no time, and what it leaves is the others'
         assert!(given[0] <= hour && given[1] > hour && given[2] > 2 * hour, "{given:?}");
-        let none = any_of(&[], hour, |_, _| Ok(()));
+        let none = connect_first(&[], hour, |_, _| Ok(()));
         assert!(none.unwrap_err().to_string().contains("no address"));
     }
 }

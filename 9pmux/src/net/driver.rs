@@ -24,9 +24,9 @@ use tracing::{info, warn};
 use super::ServeOptions;
 use super::address::Address;
 use super::announce::{AcceptOutcome, Announced, Listener};
-use super::child::Started;
+use super::child::ChildServer;
 use super::descriptors;
-use super::dial::Dialled;
+use super::dial::ServerConnection;
 use super::failure::{Failure, error_text};
 use super::peers::{Peer, Peers};
 use super::signals;
@@ -84,7 +84,7 @@ pub struct Driver {
     server: Option<Peer>,
     /// The error by which its connection has ended.
     lost: Option<Errno>,
-    child: Option<Started>,
+    child: Option<ChildServer>,
     listeners: Vec<Listener>,
     /// Which of them lets in first.
     first: usize,
@@ -109,7 +109,7 @@ impl Driver {
     /// Takes everything over, and watches it.
     pub fn new(
         options: &ServeOptions,
-        server: Dialled,
+        server: ServerConnection,
         announced: Vec<Announced>,
         signals: UnixStream,
     ) -> Result<Driver, Failure> {
@@ -218,8 +218,8 @@ impl Driver {
         // A server that was started here ends by that.
         self.server = None;
         let status = self.child.take().and_then(|mut child| {
-            child.end(|| {
-                self.signalled += signals::count(&mut self.signals);
+            child.shut_down(|| {
+                self.signalled += signals::take_count(&mut self.signals);
                 self.signalled > 1
             })
         });
@@ -291,7 +291,7 @@ impl Driver {
     }
 
     fn signal(&mut self) {
-        self.signalled += signals::count(&mut self.signals);
+        self.signalled += signals::take_count(&mut self.signals);
         if self.signalled > 0 && self.engine.ended().is_none() {
             info!("a signal ends it");
             self.engine.hang_up();

@@ -69,14 +69,14 @@ pub fn serve(options: ServeOptions) -> Result<(), Failure> {
     // Before the server is waited for; but one that is started has SIGHUP ignored if we were told to.
     let starts = matches!(options.server, Address::Exec(_));
     if !starts {
-        signals::stay().map_err(Failure::system("signals"))?;
+        signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
     let server = dial::dial(&options.server, &mut claims, options.timeout)?;
     if starts {
-        signals::stay().map_err(Failure::system("signals"))?;
+        signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
     // From here on a signal must find those who remove the sockets again.
-    let signals = signals::catch().map_err(Failure::system("signals"))?;
+    let signals = signals::subscribe().map_err(Failure::system("signals"))?;
     // Not before the server was started: it may be one that is troubled by a high limit.
     descriptors::raise_limit();
     let announced = options

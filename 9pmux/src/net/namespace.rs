@@ -16,8 +16,8 @@ pub fn directory() -> Result<PathBuf, String> {
         return Ok(directory.into());
     }
     let display = env::var("DISPLAY").unwrap_or_default();
-    let directory = PathBuf::from(format!("/tmp/ns.{}.{}", user(), of_display(&display)));
-    match own(&directory) {
+    let directory = PathBuf::from(format!("/tmp/ns.{}.{}", user_name(), display_suffix(&display)));
+    match ensure_private(&directory) {
         Ok(()) => Ok(directory),
         Err(error) => Err(format!(
             "{}: {}: choose another by $NAMESPACE",
@@ -28,7 +28,7 @@ pub fn directory() -> Result<PathBuf, String> {
 }
 
 /// In /tmp anybody may have made it first.
-fn own(directory: &Path) -> io::Result<()> {
+fn ensure_private(directory: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -47,7 +47,7 @@ fn own(directory: &Path) -> io::Result<()> {
 }
 
 /// The name in the list of users, as plan9port has it, whatever `$USER` says.
-fn user() -> String {
+fn user_name() -> String {
     // SAFETY: the entry is the C library's until the next such call, and is copied before any; there is
     // no other thread yet.
     let name = unsafe {
@@ -58,7 +58,7 @@ fn user() -> String {
 }
 
 /// The part that comes of the display: `:0.0` and `:0` are the same one, and a path has no place there.
-fn of_display(display: &str) -> String {
+fn display_suffix(display: &str) -> String {
     let display = if display.is_empty() { ":0" } else { display };
     let display = match display.rsplit_once(':') {
         Some((_, number)) if number.trim_start_matches(|c: char| c.is_ascii_digit()) == ".0" => {
@@ -85,7 +85,7 @@ mod tests {
             ("/tmp/launch/:0", "_tmp_launch_:0"),
             ("wayland.0", "wayland.0"),
         ] {
-            assert_eq!(of_display(display), name, "{display:?}");
+            assert_eq!(display_suffix(display), name, "{display:?}");
         }
     }
 }

@@ -23,11 +23,11 @@ use super::descriptors::limit_hint;
 use super::failure::error_text;
 
 /// How long another of us may be at it.
-const LOCK: Duration = Duration::from_secs(1);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The name of a socket of ours, as long as this is there.
 #[derive(Debug)]
-pub struct Posted {
+pub struct PostedSocket {
     path: PathBuf,
     identity: (u64, u64),
 }
@@ -37,7 +37,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-impl Drop for Posted {
+impl Drop for PostedSocket {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             let _ = fs::remove_file(&self.path);
@@ -46,7 +46,7 @@ impl Drop for Posted {
 }
 
 /// Posts a socket that listens. An error is in error_text, with what to do.
-pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
+pub fn post(path: &Path) -> Result<(OwnedFd, PostedSocket), String> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -63,16 +63,16 @@ pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
     let since = Instant::now();
     while lock.as_ref().is_some_and(|lock| {
         flock(lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
-    }) && since.elapsed() < LOCK
+    }) && since.elapsed() < LOCK_TIMEOUT
     {
         sleep(Duration::from_millis(5));
     }
     if SocketAddrUnix::new(path).is_err() {
         return Err("the path is too long for a socket: choose a shorter one".to_owned());
     }
-    vacate(path)?;
+    remove_stale(path)?;
     let draft = directory.join(format!(".9pmux.{}", process::id()));
-    complete(&draft, path).map_err(|error| match error {
+    create_socket(&draft, path).map_err(|error| match error {
         Errno::NAMETOOLONG => "the path is too long for a socket: choose a shorter one".to_owned(),
         Errno::EXIST => "somebody has just posted it: choose another name".to_owned(),
         Errno::MFILE | Errno::NFILE => {
@@ -83,7 +83,7 @@ pub fn post(path: &Path) -> Result<(OwnedFd, Posted), String> {
 }
 
 /// Sees that nobody has the name, or nobody any more.
-fn vacate(path: &Path) -> Result<(), String> {
+fn remove_stale(path: &Path) -> Result<(), String> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error_text(&error)),
@@ -92,13 +92,13 @@ fn vacate(path: &Path) -> Result<(), String> {
         }
         Ok(_) => {}
     }
-    let call = || {
+    let try_connect = || {
         let caller = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
         // One that is alive, and busy, should not keep us.
         rustix::io::ioctl_fionbio(&caller, true)?;
         connect(&caller, &SocketAddrUnix::new(path)?)
     };
-    match call() {
+    match try_connect() {
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(|error| {
             format!(
                 "it was left behind, and can not be removed: {}: choose another name",
@@ -120,7 +120,7 @@ fn vacate(path: &Path) -> Result<(), String> {
     }
 }
 
-fn complete(draft: &Path, path: &Path) -> Result<(OwnedFd, Posted), Errno> {
+fn create_socket(draft: &Path, path: &Path) -> Result<(OwnedFd, PostedSocket), Errno> {
     // Where that does not fit, though the path does, it has its name at once, and can be called a bit later.
     let draft = if SocketAddrUnix::new(draft).is_ok() { draft } else { path };
     if draft != path {
@@ -143,7 +143,7 @@ fn complete(draft: &Path, path: &Path) -> Result<(OwnedFd, Posted), Errno> {
         }
         let identity =
             identity(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        Ok(Posted { path: path.to_owned(), identity })
+        Ok(PostedSocket { path: path.to_owned(), identity })
     })();
     if draft != path || named.is_err() {
         let _ = fs::remove_file(draft);

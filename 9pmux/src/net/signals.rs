@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Where a byte comes for each signal that is to end the program.
-pub fn catch() -> io::Result<UnixStream> {
+pub fn subscribe() -> io::Result<UnixStream> {
     let (end, handler) = UnixStream::pair()?;
     end.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(SIGTERM, handler.try_clone()?)?;
@@ -18,14 +18,14 @@ pub fn catch() -> io::Result<UnixStream> {
 }
 
 /// From now on SIGHUP does nothing.
-pub fn stay() -> io::Result<()> {
+pub fn ignore_hangup() -> io::Result<()> {
     // Caught, and not ignored: programs that are started here would inherit that.
     signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
     Ok(())
 }
 
 /// How many have come since the last time.
-pub fn count(signals: &mut UnixStream) -> u32 {
+pub fn take_count(signals: &mut UnixStream) -> u32 {
     let (mut bytes, mut count) = ([0; 16], 0);
     while let Ok(n) = signals.read(&mut bytes)
         && n > 0
