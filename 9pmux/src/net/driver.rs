@@ -196,7 +196,7 @@ impl Driver {
         if self.ending.is_none() {
             self.ending = Some(self.now + GRACE);
             if let Some(server) = self.server.take() {
-                self.watch.remove(&server.stream, server.asked);
+                self.watch.remove(&server.stream, server.write_interest);
             }
             self.full = None;
             // Whoever would come now should find that there is nobody.
@@ -236,7 +236,7 @@ impl Driver {
 
     /// How long it may wait for something to happen.
     fn patience(&self) -> Option<Duration> {
-        let busy = self.peers.any_listed()
+        let busy = self.peers.has_queued_reads()
             || self.server.as_ref().is_some_and(|server| server.readable)
             || self.full.is_none() && self.listeners.iter().any(|listener| listener.ready);
         if busy { Some(Duration::ZERO) } else { self.left() }
@@ -272,21 +272,21 @@ impl Driver {
                 return;
             }
             Source::Server => self.server.as_mut(),
-            Source::Client(n) => self.peers.numbered(n).map(|(_, peer)| peer),
+            Source::Client(n) => self.peers.by_index(n).map(|(_, peer)| peer),
         };
         let Some(peer) = peer else {
             return;
         };
         peer.readable |= told.readable || told.peer_closed;
         peer.peer_closed |= told.peer_closed;
-        let unblocked = told.writable && std::mem::take(&mut peer.blocked);
+        let unblocked = told.writable && std::mem::take(&mut peer.write_blocked);
         if let Source::Client(n) = told.source
-            && let Some((id, _)) = self.peers.numbered(n)
+            && let Some((id, _)) = self.peers.by_index(n)
         {
             if unblocked {
                 self.attend(id);
             }
-            self.peers.list(id);
+            self.peers.queue_read(id);
         }
     }
 
@@ -320,7 +320,7 @@ impl Driver {
     fn server_gone(&mut self, why: Option<Errno>) {
         if let Some(server) = self.server.take() {
             self.lost = why;
-            self.watch.remove(&server.stream, server.asked);
+            self.watch.remove(&server.stream, server.write_interest);
             self.engine.server_gone();
         }
     }
@@ -342,7 +342,7 @@ impl Driver {
 
     fn read_clients(&mut self) {
         let mut reading = std::mem::take(&mut self.reading);
-        self.peers.take_listed(&mut reading);
+        self.peers.take_queued_reads(&mut reading);
         for id in reading.drain(..) {
             self.read_client(id);
         }
@@ -368,7 +368,7 @@ impl Driver {
                 let more = peer.readable;
                 self.engine.client_bytes(id, &self.buffer[..n]);
                 if more {
-                    self.peers.list(id);
+                    self.peers.queue_read(id);
                 }
             }
             IoOutcome::WouldBlock => peer.readable = false,
@@ -458,7 +458,7 @@ impl Driver {
                 had.requests
             );
         }
-        self.watch.remove(&peer.stream, peer.asked);
+        self.watch.remove(&peer.stream, peer.write_interest);
         peer.stream.close(&mut self.buffer);
         self.engine.client_gone(id);
         // There is room for another, perhaps at once.
@@ -475,7 +475,7 @@ impl Driver {
                 self.attend(id);
             }
             let done = match &self.server {
-                Some(server) => server.blocked || self.engine.server_output().is_empty(),
+                Some(server) => server.write_blocked || self.engine.server_output().is_empty(),
                 None => true,
             };
             if done {
@@ -488,10 +488,10 @@ impl Driver {
         let Some(server) = &mut self.server else {
             return;
         };
-        while !server.blocked && !self.engine.server_output().is_empty() {
+        while !server.write_blocked && !self.engine.server_output().is_empty() {
             match server.stream.write(self.engine.server_output()) {
                 IoOutcome::Bytes(n) => self.engine.server_wrote(n),
-                IoOutcome::WouldBlock => server.blocked = true,
+                IoOutcome::WouldBlock => server.write_blocked = true,
                 IoOutcome::Closed(why) => return self.server_deaf(why),
             }
         }
@@ -505,10 +505,10 @@ impl Driver {
         let Some(peer) = self.peers.get(id) else {
             return;
         };
-        while !peer.blocked && !self.engine.output(id).is_empty() {
+        while !peer.write_blocked && !self.engine.output(id).is_empty() {
             match peer.stream.write(self.engine.output(id)) {
                 IoOutcome::Bytes(n) => self.engine.client_wrote(id, n),
-                IoOutcome::WouldBlock => peer.blocked = true,
+                IoOutcome::WouldBlock => peer.write_blocked = true,
                 IoOutcome::Closed(why) => return self.gone(id, &Went::By(why)),
             }
         }
@@ -519,7 +519,7 @@ impl Driver {
             return self.gone(id, &Went::By(Errno::from_io_error(&error)));
         }
         if peer.readable {
-            self.peers.list(id);
+            self.peers.queue_read(id);
         }
     }
 }
@@ -534,9 +534,9 @@ fn not_waited(error: &io::Error) -> String {
 
 /// Asks the system to tell when a peer can be written to again, or no longer.
 fn ask(watch: &Watch, source: Source, peer: &mut Peer) -> io::Result<()> {
-    if peer.blocked != peer.asked {
-        watch.set_write_interest(source, &peer.stream, peer.blocked)?;
-        peer.asked = peer.blocked;
+    if peer.write_blocked != peer.write_interest {
+        watch.set_write_interest(source, &peer.stream, peer.write_blocked)?;
+        peer.write_interest = peer.write_blocked;
     }
     Ok(())
 }

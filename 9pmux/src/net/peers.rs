@@ -10,13 +10,13 @@ pub struct Peer {
     /// There may be something to read.
     pub readable: bool,
     /// It takes nothing now; the system tells when it does again.
-    pub blocked: bool,
+    pub write_blocked: bool,
     /// The system was asked to tell that.
-    pub asked: bool,
+    pub write_interest: bool,
     /// It has closed its end, perhaps behind bytes that are not read yet.
     pub peer_closed: bool,
     /// It is among those to be read next.
-    pub listed: bool,
+    pub read_queued: bool,
 }
 
 impl Peer {
@@ -25,10 +25,10 @@ impl Peer {
         Peer {
             stream,
             readable: false,
-            blocked: false,
-            asked: false,
+            write_blocked: false,
+            write_interest: false,
             peer_closed: false,
-            listed: false,
+            read_queued: false,
         }
     }
 }
@@ -36,10 +36,10 @@ impl Peer {
 /// The clients, by number.
 #[derive(Default)]
 pub struct Peers {
-    places: Vec<Option<(ClientId, Peer)>>,
+    slots: Vec<Option<(ClientId, Peer)>>,
     count: usize,
     /// Those to be read next.
-    next: Vec<ClientId>,
+    read_queue: Vec<ClientId>,
 }
 
 impl Peers {
@@ -48,16 +48,16 @@ impl Peers {
     }
 
     pub fn add(&mut self, id: ClientId, peer: Peer) {
-        if self.places.len() <= id.index() {
-            self.places.resize_with(id.index() + 1, || None);
+        if self.slots.len() <= id.index() {
+            self.slots.resize_with(id.index() + 1, || None);
         }
-        self.places[id.index()] = Some((id, peer));
+        self.slots[id.index()] = Some((id, peer));
         self.count += 1;
     }
 
     #[inline]
     pub fn get(&mut self, id: ClientId) -> Option<&mut Peer> {
-        match self.places.get_mut(id.index()) {
+        match self.slots.get_mut(id.index()) {
             Some(Some((found, peer))) if *found == id => Some(peer),
             _ => None,
         }
@@ -65,37 +65,37 @@ impl Peers {
 
     /// The client that has this number now.
     #[inline]
-    pub fn numbered(&mut self, index: usize) -> Option<(ClientId, &mut Peer)> {
-        self.places.get_mut(index)?.as_mut().map(|(id, peer)| (*id, peer))
+    pub fn by_index(&mut self, index: usize) -> Option<(ClientId, &mut Peer)> {
+        self.slots.get_mut(index)?.as_mut().map(|(id, peer)| (*id, peer))
     }
 
     pub fn remove(&mut self, id: ClientId) -> Option<Peer> {
         self.get(id)?;
         self.count -= 1;
-        self.places[id.index()].take().map(|(_, peer)| peer)
+        self.slots[id.index()].take().map(|(_, peer)| peer)
     }
 
     /// Has it looked at for something to read.
     #[inline]
-    pub fn list(&mut self, id: ClientId) {
+    pub fn queue_read(&mut self, id: ClientId) {
         if let Some(peer) = self.get(id)
-            && !std::mem::replace(&mut peer.listed, true)
+            && !std::mem::replace(&mut peer.read_queued, true)
         {
-            self.next.push(id);
+            self.read_queue.push(id);
         }
     }
 
     /// Whether there are some to be read.
-    pub fn any_listed(&self) -> bool {
-        !self.next.is_empty()
+    pub fn has_queued_reads(&self) -> bool {
+        !self.read_queue.is_empty()
     }
 
     /// Those to be read, into `ids`, which is empty and leaves its memory.
-    pub fn take_listed(&mut self, ids: &mut Vec<ClientId>) {
-        std::mem::swap(&mut self.next, ids);
+    pub fn take_queued_reads(&mut self, ids: &mut Vec<ClientId>) {
+        std::mem::swap(&mut self.read_queue, ids);
         for id in ids {
             if let Some(peer) = self.get(*id) {
-                peer.listed = false;
+                peer.read_queued = false;
             }
         }
     }
