@@ -39,37 +39,37 @@ use crate::engine::{ClientId, Config, End, Engine};
 const SERVER_READ: usize = 128 * 1024;
 
 /// So often, when it takes nothing any more: as much as a socket holds.
-const LAST_READS: usize = 64;
+const MAX_DRAIN_READS: usize = 64;
 
 /// And of a client, which the engine may have to keep.
 const CLIENT_READ: usize = 64 * 1024;
 
 /// So many are let in before those who are there get their turn.
-const ACCEPTED: usize = 64;
+const MAX_ACCEPTS: usize = 64;
 
 /// When the system has had no room for another client, it is asked again after this.
-const FULL: Duration = Duration::from_secs(1);
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
 /// And it is told no more often than this.
-const COMPLAINTS: Duration = Duration::from_secs(60);
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long clients may take their last replies.
-const GRACE: Duration = Duration::from_secs(2);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// Why a client has gone.
-enum Went {
+enum CloseReason {
     /// It was sent away.
-    Away,
+    ByUs,
     /// It has closed the connection, or that has ended by an error.
-    By(Option<Errno>),
+    ByPeer(Option<Errno>),
 }
 
-impl Display for Went {
+impl Display for CloseReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Went::Away => f.write_str("it was sent away"),
-            Went::By(None) => f.write_str("it has closed the connection"),
-            Went::By(Some(error)) => {
+            CloseReason::ByUs => f.write_str("it was sent away"),
+            CloseReason::ByPeer(None) => f.write_str("it has closed the connection"),
+            CloseReason::ByPeer(Some(error)) => {
                 write!(f, "its connection is broken ({})", error_text(&(*error).into()))
             }
         }
@@ -83,26 +83,26 @@ pub struct Driver {
     server_address: Address,
     server: Option<Peer>,
     /// The error by which its connection has ended.
-    lost: Option<Errno>,
+    server_error: Option<Errno>,
     child: Option<ChildServer>,
     listeners: Vec<Listener>,
     /// Which of them lets in first.
-    first: usize,
+    next_listener: usize,
     /// Until when nobody is let in, if there was no room.
-    full: Option<Instant>,
+    accept_paused_until: Option<Instant>,
     /// When that was last told.
-    complained: Cell<Option<Instant>>,
+    last_warning: Cell<Option<Instant>>,
     peers: Peers,
     signals: UnixStream,
-    signalled: u32,
+    signal_count: u32,
     /// Until when it is to end.
-    ending: Option<Instant>,
-    began: Instant,
+    end_by: Option<Instant>,
+    started: Instant,
     now: Instant,
     buffer: Vec<u8>,
     // what a turn works off, kept for their memory
-    told: Vec<Readiness>,
-    reading: Vec<ClientId>,
+    ready: Vec<Readiness>,
+    read_batch: Vec<ClientId>,
 }
 
 impl Driver {
@@ -129,40 +129,40 @@ impl Driver {
             .map_err(Failure::system("waiting for signals"))?;
         watch
             .add(Source::Server, server.stream.input())
-            .map_err(|error| Failure::Connect(options.server.clone(), not_waited(&error)))?;
+            .map_err(|error| Failure::Connect(options.server.clone(), poll_error_text(&error)))?;
         let now = Instant::now();
         let mut driver = Driver {
             engine,
             watch,
             server_address: options.server.clone(),
             server: Some(Peer::new(server.stream)),
-            lost: None,
+            server_error: None,
             child: server.child,
             listeners: Vec::new(),
-            first: 0,
-            full: None,
-            complained: Cell::new(None),
+            next_listener: 0,
+            accept_paused_until: None,
+            last_warning: Cell::new(None),
             peers: Peers::default(),
             signals,
-            signalled: 0,
-            ending: None,
-            began: now,
+            signal_count: 0,
+            end_by: None,
+            started: now,
             now,
             buffer: vec![0; SERVER_READ],
-            told: Vec::new(),
-            reading: Vec::new(),
+            ready: Vec::new(),
+            read_batch: Vec::new(),
         };
         for (announced, address) in announced.into_iter().zip(&options.listen) {
             driver
-                .add(announced)
-                .map_err(|error| Failure::Announce(address.clone(), not_waited(&error)))?;
+                .add_announced(announced)
+                .map_err(|error| Failure::Announce(address.clone(), poll_error_text(&error)))?;
         }
         Ok(driver)
     }
 
-    fn add(&mut self, announced: Announced) -> io::Result<()> {
+    fn add_announced(&mut self, announced: Announced) -> io::Result<()> {
         match announced {
-            Announced::Client(stream) => self.connected(stream),
+            Announced::Client(stream) => self.add_client(stream),
             Announced::Listener(listener) => {
                 self.watch.add(Source::Listener(self.listeners.len()), listener.fd())?;
                 info!("clients may come to {}", listener.address());
@@ -175,38 +175,38 @@ impl Driver {
     /// Turns, until it is over.
     pub fn run(mut self) -> Result<(), Failure> {
         loop {
-            self.look(self.patience())?;
-            self.engine.tick(self.now - self.began);
+            self.poll_events(self.poll_timeout())?;
+            self.engine.tick(self.now - self.started);
             self.read();
-            self.look(Some(Duration::ZERO))?;
+            self.poll_events(Some(Duration::ZERO))?;
             self.read();
             self.accept();
             self.write();
-            if self.is_over() {
+            if self.is_finished() {
                 return self.result();
             }
         }
     }
 
-    fn is_over(&mut self) -> bool {
+    fn is_finished(&mut self) -> bool {
         if self.engine.ended().is_none() {
             // With nobody there and no way for others to come, nothing can happen any more.
             return self.listeners.is_empty() && self.peers.len() == 0;
         }
-        if self.ending.is_none() {
-            self.ending = Some(self.now + GRACE);
+        if self.end_by.is_none() {
+            self.end_by = Some(self.now + SHUTDOWN_GRACE);
             if let Some(server) = self.server.take() {
                 self.watch.remove(&server.stream, server.write_interest);
             }
-            self.full = None;
+            self.accept_paused_until = None;
             // Whoever would come now should find that there is nobody.
             for listener in self.listeners.drain(..) {
                 self.watch.remove_fd(listener.fd());
             }
         }
-        self.signalled > 1
+        self.signal_count > 1
             || self.peers.len() == 0
-            || self.ending.is_some_and(|until| until <= self.now)
+            || self.end_by.is_some_and(|until| until <= self.now)
     }
 
     fn result(mut self) -> Result<(), Failure> {
@@ -219,11 +219,11 @@ impl Driver {
         self.server = None;
         let status = self.child.take().and_then(|mut child| {
             child.shut_down(|| {
-                self.signalled += signals::take_count(&mut self.signals);
-                self.signalled > 1
+                self.signal_count += signals::take_count(&mut self.signals);
+                self.signal_count > 1
             })
         });
-        match (self.engine.ended(), self.lost) {
+        match (self.engine.ended(), self.server_error) {
             (None | Some(End::HungUp), _) => Ok(()),
             (Some(End::Gone), Some(error)) => Err(Failure::Lost(self.server_address, error.into())),
             (Some(end), _) => {
@@ -235,35 +235,36 @@ impl Driver {
     }
 
     /// How long it may wait for something to happen.
-    fn patience(&self) -> Option<Duration> {
+    fn poll_timeout(&self) -> Option<Duration> {
         let busy = self.peers.has_queued_reads()
             || self.server.as_ref().is_some_and(|server| server.readable)
-            || self.full.is_none() && self.listeners.iter().any(|listener| listener.ready);
-        if busy { Some(Duration::ZERO) } else { self.left() }
+            || self.accept_paused_until.is_none()
+                && self.listeners.iter().any(|listener| listener.ready);
+        if busy { Some(Duration::ZERO) } else { self.time_to_deadline() }
     }
 
     /// Waits so long for something to happen, and notes what it was.
-    fn look(&mut self, most: Option<Duration>) -> Result<(), Failure> {
-        let told = self.watch.wait(most).map_err(Failure::system("waiting for input"))?;
-        self.told.extend(told);
+    fn poll_events(&mut self, timeout: Option<Duration>) -> Result<(), Failure> {
+        let readiness = self.watch.wait(timeout).map_err(Failure::system("waiting for input"))?;
+        self.ready.extend(readiness);
         self.now = Instant::now();
-        for n in 0..self.told.len() {
-            self.note(self.told[n]);
+        for n in 0..self.ready.len() {
+            self.dispatch(self.ready[n]);
         }
-        self.told.clear();
+        self.ready.clear();
         Ok(())
     }
 
     /// How long until something is to be done, though nothing comes.
-    fn left(&self) -> Option<Duration> {
-        let engine = self.engine.next_deadline().map(|deadline| self.began + deadline);
-        let next = engine.into_iter().chain(self.full).chain(self.ending).min()?;
+    fn time_to_deadline(&self) -> Option<Duration> {
+        let engine = self.engine.next_deadline().map(|deadline| self.started + deadline);
+        let next = engine.into_iter().chain(self.accept_paused_until).chain(self.end_by).min()?;
         // The system counts in milliseconds, and down: a bit later is not too early.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
-    fn note(&mut self, told: Readiness) {
-        let peer = match told.source {
+    fn dispatch(&mut self, readiness: Readiness) {
+        let peer = match readiness.source {
             Source::Signals => return self.signal(),
             Source::Listener(n) => {
                 if let Some(listener) = self.listeners.get_mut(n) {
@@ -277,22 +278,22 @@ impl Driver {
         let Some(peer) = peer else {
             return;
         };
-        peer.readable |= told.readable || told.peer_closed;
-        peer.peer_closed |= told.peer_closed;
-        let unblocked = told.writable && std::mem::take(&mut peer.write_blocked);
-        if let Source::Client(n) = told.source
+        peer.readable |= readiness.readable || readiness.peer_closed;
+        peer.peer_closed |= readiness.peer_closed;
+        let unblocked = readiness.writable && std::mem::take(&mut peer.write_blocked);
+        if let Source::Client(n) = readiness.source
             && let Some((id, _)) = self.peers.by_index(n)
         {
             if unblocked {
-                self.attend(id);
+                self.service_client(id);
             }
             self.peers.queue_read(id);
         }
     }
 
     fn signal(&mut self) {
-        self.signalled += signals::take_count(&mut self.signals);
-        if self.signalled > 0 && self.engine.ended().is_none() {
+        self.signal_count += signals::take_count(&mut self.signals);
+        if self.signal_count > 0 && self.engine.ended().is_none() {
             info!("a signal ends it");
             self.engine.hang_up();
         }
@@ -319,7 +320,7 @@ impl Driver {
 
     fn server_gone(&mut self, why: Option<Errno>) {
         if let Some(server) = self.server.take() {
-            self.lost = why;
+            self.server_error = why;
             self.watch.remove(&server.stream, server.write_interest);
             self.engine.server_gone();
         }
@@ -327,8 +328,8 @@ impl Driver {
 
     /// Nothing can be written to the server any more. What it has said counts even so, up to a bound: it
     /// could go on for ever.
-    fn server_deaf(&mut self, why: Option<Errno>) {
-        for _ in 0..LAST_READS {
+    fn drain_server(&mut self, why: Option<Errno>) {
+        for _ in 0..MAX_DRAIN_READS {
             let Some(server) = &self.server else {
                 return;
             };
@@ -341,12 +342,12 @@ impl Driver {
     }
 
     fn read_clients(&mut self) {
-        let mut reading = std::mem::take(&mut self.reading);
-        self.peers.take_queued_reads(&mut reading);
-        for id in reading.drain(..) {
+        let mut batch = std::mem::take(&mut self.read_batch);
+        self.peers.take_queued_reads(&mut batch);
+        for id in batch.drain(..) {
             self.read_client(id);
         }
-        self.reading = reading;
+        self.read_batch = batch;
     }
 
     fn read_client(&mut self, id: ClientId) {
@@ -356,7 +357,7 @@ impl Driver {
         if !self.engine.wants_read(id) {
             // That it has gone counts, even if what it said before is not wanted now.
             if peer.peer_closed {
-                self.gone(id, &Went::By(None));
+                self.disconnect_client(id, &CloseReason::ByPeer(None));
             }
             return;
         }
@@ -372,27 +373,27 @@ impl Driver {
                 }
             }
             IoOutcome::WouldBlock => peer.readable = false,
-            IoOutcome::Closed(why) => self.gone(id, &Went::By(why)),
+            IoOutcome::Closed(why) => self.disconnect_client(id, &CloseReason::ByPeer(why)),
         }
     }
 
     fn accept(&mut self) {
-        if self.full.is_some_and(|until| self.now < until) {
+        if self.accept_paused_until.is_some_and(|until| self.now < until) {
             return;
         }
-        let mut full = None;
+        let mut paused_until = None;
         // Where there is room for one at a time, it is not always the same address that gets it.
         let count = self.listeners.len();
-        let first = self.first;
+        let first = self.next_listener;
         for n in (0..count).map(|n| (first + n) % count) {
-            let mut room = ACCEPTED;
-            while self.listeners[n].ready && room > 0 {
-                room -= 1;
+            let mut budget = MAX_ACCEPTS;
+            while self.listeners[n].ready && budget > 0 {
+                budget -= 1;
                 match self.listeners[n].accept() {
                     AcceptOutcome::Client(stream) => {
-                        self.first = n + 1;
-                        if let Err(error) = self.connected(stream) {
-                            self.complain(format_args!(
+                        self.next_listener = n + 1;
+                        if let Err(error) = self.add_client(stream) {
+                            self.warn_rate_limited(format_args!(
                                 "a client can not be waited for, and is sent away: {}",
                                 error_text(&error)
                             ));
@@ -401,39 +402,39 @@ impl Driver {
                     AcceptOutcome::Aborted => {}
                     AcceptOutcome::WouldBlock => self.listeners[n].ready = false,
                     AcceptOutcome::OutOfResources(error) => {
-                        self.complain(format_args!(
+                        self.warn_rate_limited(format_args!(
                             "no room for another client ({}): {} are served, others wait until one goes{}",
                             error_text(&error.into()),
                             self.peers.len(),
                             descriptors::limit_hint(error)
                         ));
-                        full = Some(self.now + FULL);
+                        paused_until = Some(self.now + ACCEPT_RETRY);
                         break;
                     }
                     AcceptOutcome::Failed(error) => {
-                        self.complain(format_args!(
+                        self.warn_rate_limited(format_args!(
                             "a client can not be let in at {}: {}",
                             self.listeners[n].address(),
                             error_text(&error.into())
                         ));
-                        full = Some(self.now + FULL);
+                        paused_until = Some(self.now + ACCEPT_RETRY);
                         break;
                     }
                 }
             }
         }
-        self.full = full;
+        self.accept_paused_until = paused_until;
     }
 
     /// Warns of what a client may bring about, and not at its pace.
-    fn complain(&self, what: fmt::Arguments<'_>) {
-        if self.complained.get().is_none_or(|since| self.now - since >= COMPLAINTS) {
-            self.complained.set(Some(self.now));
+    fn warn_rate_limited(&self, what: fmt::Arguments<'_>) {
+        if self.last_warning.get().is_none_or(|since| self.now - since >= WARN_INTERVAL) {
+            self.last_warning.set(Some(self.now));
             warn!("{what}");
         }
     }
 
-    fn connected(&mut self, stream: Stream) -> io::Result<()> {
+    fn add_client(&mut self, stream: Stream) -> io::Result<()> {
         let id = self.engine.client_connected();
         if let Err(error) = self.watch.add(Source::Client(id.index()), stream.input()) {
             self.engine.client_gone(id);
@@ -445,7 +446,7 @@ impl Driver {
     }
 
     /// A client has gone, or is sent away.
-    fn gone(&mut self, id: ClientId, why: &Went) {
+    fn disconnect_client(&mut self, id: ClientId, why: &CloseReason) {
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
@@ -462,7 +463,7 @@ impl Driver {
         peer.stream.close(&mut self.buffer);
         self.engine.client_gone(id);
         // There is room for another, perhaps at once.
-        if let Some(until) = &mut self.full {
+        if let Some(until) = &mut self.accept_paused_until {
             *until = self.now;
         }
     }
@@ -472,7 +473,7 @@ impl Driver {
         loop {
             self.write_server();
             while let Some(id) = self.engine.next_changed() {
-                self.attend(id);
+                self.service_client(id);
             }
             let done = match &self.server {
                 Some(server) => server.write_blocked || self.engine.server_output().is_empty(),
@@ -492,16 +493,16 @@ impl Driver {
             match server.stream.write(self.engine.server_output()) {
                 IoOutcome::Bytes(n) => self.engine.server_wrote(n),
                 IoOutcome::WouldBlock => server.write_blocked = true,
-                IoOutcome::Closed(why) => return self.server_deaf(why),
+                IoOutcome::Closed(why) => return self.drain_server(why),
             }
         }
-        if let Err(error) = ask(&self.watch, Source::Server, server) {
+        if let Err(error) = update_write_interest(&self.watch, Source::Server, server) {
             self.server_gone(Errno::from_io_error(&error));
         }
     }
 
     /// Looks after a client that has something to be written, or may be read again, or is to be closed.
-    fn attend(&mut self, id: ClientId) {
+    fn service_client(&mut self, id: ClientId) {
         let Some(peer) = self.peers.get(id) else {
             return;
         };
@@ -509,14 +510,16 @@ impl Driver {
             match peer.stream.write(self.engine.output(id)) {
                 IoOutcome::Bytes(n) => self.engine.client_wrote(id, n),
                 IoOutcome::WouldBlock => peer.write_blocked = true,
-                IoOutcome::Closed(why) => return self.gone(id, &Went::By(why)),
+                IoOutcome::Closed(why) => {
+                    return self.disconnect_client(id, &CloseReason::ByPeer(why));
+                }
             }
         }
         if self.engine.is_closing(id) && self.engine.output(id).is_empty() {
-            return self.gone(id, &Went::Away);
+            return self.disconnect_client(id, &CloseReason::ByUs);
         }
-        if let Err(error) = ask(&self.watch, Source::Client(id.index()), peer) {
-            return self.gone(id, &Went::By(Errno::from_io_error(&error)));
+        if let Err(error) = update_write_interest(&self.watch, Source::Client(id.index()), peer) {
+            return self.disconnect_client(id, &CloseReason::ByPeer(Errno::from_io_error(&error)));
         }
         if peer.readable {
             self.peers.queue_read(id);
@@ -525,7 +528,7 @@ impl Driver {
 }
 
 /// Why the system does not tell when something comes, as it does not of files.
-fn not_waited(error: &io::Error) -> String {
+fn poll_error_text(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::PERM) => "it is no connection: hand in a socket, or pipes".to_owned(),
         _ => format!("it can not be waited for: {}", error_text(error)),
@@ -533,7 +536,7 @@ fn not_waited(error: &io::Error) -> String {
 }
 
 /// Asks the system to tell when a peer can be written to again, or no longer.
-fn ask(watch: &Watch, source: Source, peer: &mut Peer) -> io::Result<()> {
+fn update_write_interest(watch: &Watch, source: Source, peer: &mut Peer) -> io::Result<()> {
     if peer.write_blocked != peer.write_interest {
         watch.set_write_interest(source, &peer.stream, peer.write_blocked)?;
         peer.write_interest = peer.write_blocked;
