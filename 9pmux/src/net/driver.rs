@@ -31,7 +31,7 @@ use super::failure::{Failure, error_text};
 use super::peers::{Peer, Peers};
 use super::signals;
 use super::stream::{IoOutcome, Stream};
-use super::tell;
+use super::trace;
 use super::watch::{Readiness, Source, Watch};
 use crate::engine::{ClientId, Config, End, Engine};
 
@@ -121,7 +121,7 @@ impl Driver {
         let mut engine = Engine::new(config);
         // It is called for each message, so only where somebody wants to know.
         if tracing::enabled!(tracing::Level::INFO) {
-            engine.set_tracer(Some(tell::tracer(options.messages)));
+            engine.set_tracer(Some(trace::tracer(options.messages)));
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
         watch

@@ -10,7 +10,7 @@
 //! | `stream.rs`, `watch.rs` | one peer's bytes, and when it has or takes any |
 //! | `signals.rs` | SIGTERM and SIGINT as something that can be read |
 //! | `driver.rs`, `peers.rs` | the loop, and who is connected |
-//! | `tell.rs` | messages for the log, each in words |
+//! | `trace.rs` | messages for the log, each in words |
 //! | `failure.rs` | what can go wrong, with the exit status of each |
 //!
 //! One thread does it all. It waits once a turn, reads from each peer that has something into one buffer
@@ -34,7 +34,7 @@ mod peers;
 mod post;
 mod signals;
 mod stream;
-mod tell;
+mod trace;
 mod watch;
 
 pub use address::{Address, BadAddress};

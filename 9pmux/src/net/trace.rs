@@ -14,12 +14,12 @@ pub fn tracer(messages: bool) -> Tracer {
         Seen::Dropped(message) => {
             warn!("the server has sent what nobody asked for: {}", wire::show(dialect, message));
         }
-        seen if messages => tell(dialect, seen),
+        seen if messages => log_message(dialect, seen),
         _ => {}
     })
 }
 
-fn tell(dialect: Dialect, seen: Seen<'_>) {
+fn log_message(dialect: Dialect, seen: Seen<'_>) {
     match seen {
         Seen::FromClient(id, m) => debug!("client {} -> {}", id.index(), wire::show(dialect, m)),
         Seen::ToClient(id, m) => debug!("client {} <- {}", id.index(), wire::show(dialect, m)),
