@@ -282,20 +282,6 @@ int muxrpccanfinish(struct Muxrpc *rpc,
 void muxprocs(struct Mux *mux);
 
 /*
- * Ends mux: as muxhangup, then waits until nobody is inside any more (callers, procs), and gives up all
- * memory. Calls that have not been collected are gone, the Muxrpcs too, and so is one that muxrpcstart
- * answers meanwhile; their replies are disposed of as orphans. Afterwards the Mux may be freed, or given to muxinit again.
- *
- * Whoever is inside send or recv, the procs too, must be on its way out: shut the connection down
- * before. It waits for three seconds at most; if somebody is still inside then, it gives up nothing,
- * sets errno to EBUSY, and may be called again. EBUSY comes at once where it can not wait (the program's
- * scheduler has no parkfor, libthread could start no proc for the clock) and while another muxfree waits.
- * No call may begin while it runs, or after it. errno also: EINVAL, mux is nil, or not one that muxinit
- * has seen; EPERM, as for muxrpc.
- */
-void muxfree(struct Mux *mux);
-
-/*
  * As muxrpc, but waits for ms milliseconds at most: nil with ETIMEDOUT then. Less than 0 is for ever; with
  * 0 nothing is sent.
  * The tag stays out of use until the reply comes, which is an orphan then, or the connection ends;
@@ -312,6 +298,44 @@ void muxfree(struct Mux *mux);
 void *muxrpctimeout(struct Mux *mux,
 		    void *request,
 		    int ms);
+
+/*
+ * Gives a non-blocking call up: rpc is gone. Its tag stays out of use until its reply comes, which is
+ * an orphan then, or the connection ends; while all tags are so held, calls fail with EAGAIN. A reply
+ * that is there already is disposed of as an orphan. errno is EINVAL when rpc is nil, and EPERM as for
+ * muxrpc: the call goes on.
+ */
+void muxrpccancel(struct Muxrpc *rpc);
+
+/*
+ * Fails all outstanding calls now (ECONNRESET) and all later ones (ESHUTDOWN), from any thread,
+ * until muxinit is called again. Whoever is inside send or recv, the procs too, learns of it when
+ * that returns: shut the connection down as well. errno is EINVAL when mux is nil, or not one that muxinit
+ * has seen, and EPERM as for muxrpc.
+ */
+void muxhangup(struct Mux *mux);
+
+/*
+ * Ends mux: as muxhangup, then waits until nobody is inside any more (callers, procs), and gives up all
+ * memory. Calls that have not been collected are gone, the Muxrpcs too, and so is one that muxrpcstart
+ * answers meanwhile; their replies are disposed of as orphans. Afterwards the Mux may be freed, or given to muxinit again.
+ *
+ * Whoever is inside send or recv, the procs too, must be on its way out: shut the connection down
+ * before. It waits for three seconds at most; if somebody is still inside then, it gives up nothing,
+ * sets errno to EBUSY, and may be called again. EBUSY comes at once where it can not wait (the program's
+ * scheduler has no parkfor, libthread could start no proc for the clock) and while another muxfree waits.
+ * No call may begin while it runs, or after it. errno also: EINVAL, mux is nil, or not one that muxinit
+ * has seen; EPERM, as for muxrpc.
+ */
+void muxfree(struct Mux *mux);
+
+/*
+ * Has orphans given to f, which disposes of them: messages that belong to no call, and replies to calls
+ * that were given up. nil leaks them, as at first. f is called with no lock held, by whoever receives, by
+ * muxrpccancel and muxfree, and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
+ */
+void muxsetorphan(struct Mux *mux,
+		  void (*f)(struct Mux *mux, void *reply));
 
 /*
  * Has several messages sent or received at a time: by sendv rather than send, by recvv rather than recv.
@@ -338,30 +362,6 @@ void muxsetbatch(struct Mux *mux,
  * it comes too late; ENOMEM.
  */
 int muxsetsched(struct Muxsched *sched);
-
-/*
- * Fails all outstanding calls now (ECONNRESET) and all later ones (ESHUTDOWN), from any thread,
- * until muxinit is called again. Whoever is inside send or recv, the procs too, learns of it when
- * that returns: shut the connection down as well. errno is EINVAL when mux is nil, or not one that muxinit
- * has seen, and EPERM as for muxrpc.
- */
-void muxhangup(struct Mux *mux);
-
-/*
- * Gives a non-blocking call up: rpc is gone. Its tag stays out of use until its reply comes, which is
- * an orphan then, or the connection ends; while all tags are so held, calls fail with EAGAIN. A reply
- * that is there already is disposed of as an orphan. errno is EINVAL when rpc is nil, and EPERM as for
- * muxrpc: the call goes on.
- */
-void muxrpccancel(struct Muxrpc *rpc);
-
-/*
- * Has orphans given to f, which disposes of them: messages that belong to no call, and replies to calls
- * that were given up. nil leaks them, as at first. f is called with no lock held, by whoever receives, by
- * muxrpccancel and muxfree, and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
- */
-void muxsetorphan(struct Mux *mux,
-		  void (*f)(struct Mux *mux, void *reply));
 
 /*
  * A descriptor that select and poll find readable while some non-blocking call can finish: for event

@@ -8,7 +8,11 @@ fn header_is_what_the_source_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["layout", "api", "more", "man3", "private", "queue"] {
+    let files = [
+        "layout", "api", "timeout", "cancel", "free", "extra", "sched", "stats", "man3", "private",
+        "queue",
+    ];
+    for file in files {
         builder = builder.with_src(root.join("src/ffi").join(file).with_extension("rs"));
     }
     let mut made = Vec::new();

@@ -6,12 +6,17 @@
 
 mod api;
 mod callbacks;
+mod cancel;
 mod entry;
 mod errors;
+mod extra;
+mod free;
 mod layout;
 #[cfg(feature = "capi")]
 mod malloc;
 mod man3;
-mod more;
 mod private;
 mod queue;
+mod sched;
+mod stats;
+mod timeout;
