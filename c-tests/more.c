@@ -201,12 +201,12 @@ counters(int procs)
 	memset(&s, 0xA5, sizeof s);
 	s.size = sizeof s;
 	muxstats(&c->mux, &s);
-	tap_ok(s.calls == 10 && s.most == 1 && s.outstanding == 0 && s.errors == 0 && s.orphans == 0 && s.tagwaits == 0,
+	tap_ok(s.calls == 10 && s.maxoutstanding == 1 && s.outstanding == 0 && s.errors == 0 && s.orphans == 0 && s.tagwaits == 0,
 	    "%s: muxstats: 10 calls, one at a time", mode(procs));
 	memset(&s, 0xA5, sizeof s);
 	s.size = 2 * sizeof s.size;
 	muxstats(&c->mux, &s);
-	tap_ok(s.outstanding == 0 && s.most == 0xA5A5A5A5, "%s: no more than it has room for", mode(procs));
+	tap_ok(s.outstanding == 0 && s.maxoutstanding == 0xA5A5A5A5, "%s: no more than it has room for", mode(procs));
 	client_hangup(c);
 	server_join(server);
 }

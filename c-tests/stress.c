@@ -45,7 +45,7 @@ count(Work *w)
 
 	s.size = sizeof s;
 	muxstats(&w->c->mux, &s);
-	w->torn += s.outstanding > s.most || s.most > s.calls;
+	w->torn += s.outstanding > s.maxoutstanding || s.maxoutstanding > s.calls;
 }
 
 static void

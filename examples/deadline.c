@@ -168,7 +168,7 @@ main(int argc, char **argv)
 	if(verbose)
 		fprintf(stderr, "deadline: %" PRIu64 " bytes of %d file%s; %lu calls, %lu failed (%u late, and made again);"
 			" %lu orphans; %u tags in use at most, %u now\n",
-			bytes, nfile, nfile == 1 ? "" : "s", s.calls, s.errors, late, s.orphans, s.most, s.outstanding);
+			bytes, nfile, nfile == 1 ? "" : "s", s.calls, s.errors, late, s.orphans, s.maxoutstanding, s.outstanding);
 
 	/* nobody is in recv here; where somebody is, shutdown has him come back, and muxfree waits for that */
 	shutdown(conn.fd, SHUT_RDWR);

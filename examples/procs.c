@@ -193,7 +193,7 @@ main(int argc, char **argv)
 	muxstats(&conn.mux, &stats);
 	if(verbose)
 		fprintf(stderr, "procs: %" PRIu64 " bytes of %d file%s, %lu calls, at most %u outstanding\n",
-			bytes, nfile, nfile == 1 ? "" : "s", stats.calls, stats.most);
+			bytes, nfile, nfile == 1 ? "" : "s", stats.calls, stats.maxoutstanding);
 
 	/* shutdown has the procs come back from send and recv, and muxfree waits until they are gone */
 	shutdown(conn.fd, SHUT_RDWR);

@@ -199,7 +199,7 @@ typedef struct Muxstats {
 	/*
 	 * Most tags in use at once.
 	 */
-	unsigned int most;
+	unsigned int maxoutstanding;
 	/*
 	 * Not used.
 	 */

@@ -285,8 +285,8 @@ checkstats(int idle)
 	}
 	if (s.outstanding < held || s.outstanding > maybe)
 		fault("%u tags in use, but %u of %u", s.outstanding, held, maybe);
-	if (s.most < s.outstanding || s.calls > (unsigned long)w.ncall)
-		fault("most %u, calls %lu", s.most, s.calls);
+	if (s.maxoutstanding < s.outstanding || s.calls > (unsigned long)w.ncall)
+		fault("maxoutstanding %u, calls %lu", s.maxoutstanding, s.calls);
 	if (idle && s.calls != w.replies + w.cancelled + s.errors)
 		fault("%lu calls, but %u replies, %u cancelled, %lu errors", s.calls, w.replies, w.cancelled, s.errors);
 	if (idle && w.orphans == 2 && s.orphans != w.disposed)

@@ -16,7 +16,7 @@ pub struct Muxstats {
     /// Tags in use now, for calls and for replies to calls that were given up: cancelled, or too late.
     pub outstanding: c_uint,
     /// Most tags in use at once.
-    pub most: c_uint,
+    pub maxoutstanding: c_uint,
     /// Not used.
     pub unused: c_uint,
     /// Calls begun.
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn muxstats(mux: *mut Mux, stats: *mut Muxstats) {
         let all = Muxstats {
             size: size as c_uint,
             outstanding: outstanding as c_uint,
-            most: counters.max_outstanding as c_uint,
+            maxoutstanding: counters.max_outstanding as c_uint,
             unused: 0,
             calls: counters.calls as c_ulong,
             orphans: counters.orphans as c_ulong,
