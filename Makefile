@@ -109,7 +109,7 @@ demo:
 show-demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(NVIM_EXAMPLES:%=$(B)/%))
 	BUILD=$(B) sh examples/demo.sh
 
-# The only target that installs anything. FOR selects the tools: demo, check, long, bench or docs.
+# The only target that installs anything. FOR selects the tools: demo, check, long, bench or plots.
 FOR = check
 setup:
 	sh tools/setup.sh $(FOR)

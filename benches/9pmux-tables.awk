@@ -29,14 +29,14 @@ END {
 	n = split("9pmux straight socat 9pserve", side, " ")
 	printf "Measured on %s: %s, %s; %s; %s.\n", \
 		about["date"], about["processor"], about["memory"], about["system"], about["compilers"]
-	printf "Of %s, with a load of %s on the machine before: medians, and in brackets the least and the most.\n", \
+	printf "Medians of %s, with the least and the most in brackets; the load of the machine before was %s.\n", \
 		about["rounds"], about["load before"]
-	print "A ratio is of the two runs of a round, the median of all rounds; more than 1 is better for 9pmux."
-	print "\n### Messages a second\n"
+	print "A ratio is the median of the ratios of the rounds; more than 1 is better for 9pmux."
+	print "\n### Messages per second\n"
 	line = "| clients x requests |"; rule = "|---|"
 	for (s = 1; s <= n; s++)
 		if (side[s] in seen) {
-			line = line " " side[s] " |" (s > 1 ? " |" : "")
+			line = line " " side[s] " |" (s > 1 ? " ratio |" : "")
 			rule = rule "---|" (s > 1 ? "---|" : "")
 		}
 	print line
@@ -48,8 +48,8 @@ END {
 				line = line cell(loads[i], "rate", side[s]) (s > 1 ? cell(loads[i], "rate", "9pmux/" side[s]) : "")
 		print line
 	}
-	print "\n### Nanoseconds of a processor for each message, of what stands between\n"
-	print "| clients x requests | 9pmux | socat | |"
+	print "\n### Processor time in nanoseconds per message, of the process between clients and server\n"
+	print "| clients x requests | 9pmux | socat | ratio |"
 	print "|---|---|---|---|"
 	for (i = 1; i <= nload; i++)
 		print "| " loads[i] " |" cell(loads[i], "cost", "9pmux") cell(loads[i], "cost", "socat") \

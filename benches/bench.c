@@ -1,7 +1,7 @@
 /*
  * bench: what a call through a multiplexor costs, measured over libmux's public calls alone, so that it links
  * against any libmux.a, ours or a peer's. It runs one load once and prints its figures, a line each: name, unit,
- * value, tabs between. compare.sh runs it by turns with both and with the floors, and docs/performance.md says
+ * value, tabs between. compare.sh runs it by turns with both and with the floors, and docs/results.md says
  * what each load is; the loads are in loads.c.
  *
  *	bench [-fu] [-s seconds] [-n calls] load

@@ -43,11 +43,11 @@ function ratio(row, sides) {
 function table(title, loads, figures, more,   i, head, rule, line, row) {
 	printf "\n### %s\n\n", title
 	head = "| load |"; rule = "|---|"
-	if (more ~ /figure/) { head = head " |"; rule = rule "---|" }
+	if (more ~ /figure/) { head = head " figure |"; rule = rule "---|" }
 	head = head " " about["ours"] " |"; rule = rule "---|"
-	if (more ~ /slope/) { head = head " to 16 |"; rule = rule "---|" }
-	if ("peer" in seen) { head = head " " about["peer"] " | |"; rule = rule "---|---|" }
-	if (more ~ /floor/) { head = head " floor | |"; rule = rule "---|---|" }
+	if (more ~ /slope/) { head = head " relative to 16 |"; rule = rule "---|" }
+	if ("peer" in seen) { head = head " " about["peer"] " | ratio |"; rule = rule "---|---|" }
+	if (more ~ /floor/) { head = head " floor | ratio to floor |"; rule = rule "---|---|" }
 	if (more ~ /fairness/) { head = head " slowest/fastest |"; rule = rule "---|" }
 	print head
 	print rule
@@ -86,12 +86,12 @@ function fairness(row) {
 END {
 	printf "Measured on %s: %s, %s; %s; %s.\n", \
 		about["date"], about["processor"], about["memory"], about["system"], about["compilers"]
-	printf "Of %s, with a load of %s on the machine before: medians, and in brackets the least and the most.\n", \
+	printf "Medians of %s, with the least and the most in brackets; the load of the machine before was %s.\n", \
 		about["rounds"], about["load before"]
-	printf "A ratio is of the two runs of a round, the median of all rounds; more than 1 is better for %s.\n", about["ours"]
-	table("Calls a second", ".", "^rate$", "floor fairness")
-	table("Nanoseconds a call, in memory", "^mem-", "^cost$", "floor")
-	table("Nanoseconds a call, with so many outstanding", "^outstanding-", "^cost$", "slope")
-	table("Microseconds, the call of a caller who calls now and then", "^lone-", "^(p50|p99|p99.9)$", "figure floor")
+	printf "A ratio is the median of the ratios of the rounds; more than 1 is better for %s.\n", about["ours"]
+	table("Calls per second", ".", "^rate$", "floor fairness")
+	table("Nanoseconds per call, in memory", "^mem-", "^cost$", "floor")
+	table("Nanoseconds per call, by number of outstanding calls", "^outstanding-", "^cost$", "slope")
+	table("Latency in microseconds of a caller that pauses between calls", "^lone-", "^(p50|p99|p99.9)$", "figure floor")
 	table("Bytes of memory", "^memory-", "^(held|after .*)$", "figure")
 }

@@ -1,4 +1,4 @@
-# Benchmarks; docs/performance.md explains the loads and the figures.
+# Benchmarks; docs/results.md explains the loads and the figures.
 
 # make bench PEER=dir/libmux.a PEER_LIBS='libraries that it needs' measures another library in turns with ours. What
 # plan9port's libmux needs from libthread is emulated with plain threads, unless PEER_LIBS contains libthread.a and
@@ -52,7 +52,7 @@ bench-quick: $(b)/ours
 bench-rust:
 	$(CARGO) bench --locked --bench face
 
-# Plots and tables for docs/performance.md from the last results of make bench and make bench-9pmux.
+# Plots and tables for docs/results.md from the last results of make bench and make bench-9pmux.
 plots:
 	sh benches/page.sh $(RESULTS) results.tsv
 plots-9pmux:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # bench.sh BUILD: the benchmarks work, the library's and 9pmux's: each load runs, with its floor, and gives its figures,
 # and tables can be made of them; plots too, where there is a gnuplot. How fast anything is, is no test: the times are
-# far too short. And what docs/performance.md shows is of the results beside it.
+# far too short. And what docs/results.md shows is of the results beside it.
 set -eu
 
 build=${1:-build}
@@ -52,13 +52,13 @@ grep -q '^| 64x16r |.*[0-9]' "$work/tables" || fail "9pmux: 64x16r is in no tabl
 page() {
 	file=$1
 	shift
-	cp docs/performance.md "$work/page.md"
+	cp docs/results.md "$work/page.md"
 	sh benches/tables.sh "docs/plots/$file" "$work/page.md"
-	cmp -s docs/performance.md "$work/page.md" ||
-		fail "the tables in docs/performance.md are not of docs/plots/$file: make plots"
+	cmp -s docs/results.md "$work/page.md" ||
+		fail "the tables in docs/results.md are not of docs/plots/$file: make plots"
 	sed '/^[0-9].*rate/s/[0-9.]*$/7/' "docs/plots/$file" >"$work/others.tsv"
 	sh benches/tables.sh "$work/others.tsv" "$work/page.md"
-	! cmp -s docs/performance.md "$work/page.md" || fail "it does not see that the tables are of other results"
+	! cmp -s docs/results.md "$work/page.md" || fail "it does not see that the tables are of other results"
 	if command -v gnuplot >/dev/null; then
 		sh benches/plots.sh "docs/plots/$file" "$work/plots" 2>"$work/err" || { cat "$work/err" >&2; fail "no plots"; }
 	fi

@@ -3,7 +3,7 @@
 #
 # The C tests, the unit tests and the examples in the documentation run with rustc's counters, and once more
 # with what other systems would be given. Fails when src/core, src/sched, src/rpc or src/ffi has less than
-# 95 of 100 lines. What is not reached is in BUILD/coverage/missed; docs/assurance-sanitizers.md says why.
+# 95 of 100 lines. What is not reached is in BUILD/coverage/missed.
 #
 # It takes the clang and the llvm-cov of the LLVM that rustc has. RUSTC_BOOTSTRAP lets the stable rustc count
 # branches, and keep the programs that it makes of the documentation, which are options that are not stable.

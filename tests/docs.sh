@@ -1,9 +1,16 @@
 #!/bin/sh
-# docs.sh [TREE]: what the pages say is there is there. Every relative link in a page leads to a file; every
-# path of the tree that a page names in backticks exists, and every test, `file::function`, that docs/9pmux.md
-# names; each picture is of the .dot beside it, by the checksum that tools/draw.sh left in it.
+# docs.sh [TREE]: checks the pages of TREE (this one by default).
 #
-# Without TREE it looks at this one, and shows that it can fail at others.
+# * Every relative link leads to a file.
+# * Every path of the tree that a page names in backticks or in a block of code exists.
+# * Every test, `file::function`, that an internals page of 9pmux names exists.
+# * Every test that docs/differences.md names in the last column of a table exists.
+# * Every number before a mark <!-- const: FILE NAME --> is the value of that constant; in a manual page the mark is
+#   a comment (.\" const: FILE NAME) after the line that ends in the number.
+# * Every figure in the table of the README, except the ratios in its last column, is in docs/results.md.
+# * Every column of a table has a header.
+#
+# Without TREE it also checks that it can fail.
 set -eu
 
 LC_ALL=C
@@ -13,16 +20,16 @@ cd "${1:-$(dirname "$self")/..}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# in backticks, what begins with one of these is a path of the tree; with * or ? it stands for at least one
-dirs='9pmux abi benches c-tests debian docs examples fuzz include man src tests tools [.]ci'
-# but not these, which are plan9port's
+# Words that begin with one of these are paths of the tree. A path with * or ? must match at least one file.
+dirs='9pmux abi benches c-tests debian docs examples fuzz include make man src tests tools [.]ci'
+# paths of plan9port, not of this tree
 theirs=' src/libmux '
 
-# A paragraph is looked at as a whole, since what is in backticks may go on in the next line.
+# Paragraphs are examined as a whole, because a span in backticks may continue in the next line.
 
 # links PAGE: the targets of its links, outside of code
 links() {
-	awk 'function look() {
+	awk 'function examine() {
 			gsub(/`[^`]*`/, "`", text)
 			while (match(text, /\]\([^)]*\)/)) {
 				print substr(text, RSTART + 2, RLENGTH - 3)
@@ -30,12 +37,12 @@ links() {
 			}
 			text = ""
 		}
-		/^[ \t]*```/ { code = !code; look(); next }
+		/^[ \t]*```/ { code = !code; examine(); next }
 		code { next }
 		/^\[[^]]*\]: / { print $2; next }
-		/^[ \t]*$/ { look() }
+		/^[ \t]*$/ { examine() }
 		{ text = text " " $0 }
-		END { look() }' "$1"
+		END { examine() }' "$1"
 }
 
 # paths PAGE: the paths that it names in backticks or in blocks of code
@@ -49,34 +56,96 @@ paths() {
 					print w[i]
 				}
 		}
-		function look(   n, j, part) {
+		function examine(   n, j, part) {
 			n = split(text, part, /`/)
 			for (j = 2; j < n; j += 2)
 				words(part[j])
 			text = ""
 		}
-		/^[ \t]*```/ { code = !code; look(); next }
+		/^[ \t]*```/ { code = !code; examine(); next }
 		code { words($0); next }
-		/^[ \t]*$/ { look() }
+		/^[ \t]*$/ { examine() }
 		{ text = text " " $0 }
-		END { look() }' "$1"
+		END { examine() }' "$1"
 }
 
-# fault PAGE: what is wrong with it
+# constants PAGE: lines of number, file and name
+constants() {
+	case $1 in
+	*.md)
+		awk '{
+			while (match($0, /[0-9,]+ <!-- const: [^ ]+ [^ ]+ -->/)) {
+				split(substr($0, RSTART, RLENGTH), w, " ")
+				print w[1], w[4], w[5]
+				$0 = substr($0, RSTART + RLENGTH)
+			}
+			if (/<!-- const: /)
+				print "none", "mark-without-a-number", FNR
+		}' "$1" ;;
+	*)
+		awk '/^\.\\" const: / { print match(last, /[0-9,]+[ a-z]*$/) ? substr(last, RSTART) + 0 : "none", $3, $4 }
+			{ last = $0 }' "$1" ;;
+	esac
+}
+
+# value FILE NAME: of a Rust constant that is an integer, a product, or a Duration::from_...(integer)
+value() {
+	expr=$(sed -n "s/^ *\(pub\(([a-z]*)\)\{0,1\} \)\{0,1\}const $2: [A-Za-z0-9_]* = \(.*\);.*/\3/p" "$1" | head -n 1)
+	case $expr in
+	Duration::from_*\(*) expr=${expr#*\(} expr=${expr%\)} ;;
+	esac
+	expr=$(printf '%s' "$expr" | tr -d '_')
+	case $expr in
+	'' | *[!0-9\ *]*) echo unknown ;;
+	*) echo $((expr)) ;;
+	esac
+}
+
+# figures: the numbers in the table under the heading Figures of the README
+figures() {
+	awk '/^## / { inside = /^## Figures/ }
+		inside && /^\|/ {
+			gsub(/\|[^|]*\|$/, "|")
+			n = split($0, cell, /\|/)
+			for (i = 3; i <= n; i++)
+				if (match(cell[i], /[0-9][0-9,.]*/))
+					print substr(cell[i], RSTART, RLENGTH)
+		}' README.md
+}
+
+# headerless PAGE: the lines of tables with a column without a header
+headerless() {
+	awk '/^[ \t]*```/ { code = !code }
+		!code && /^\|[-:| ]+\|$/ && /-/ && last ~ /\| *\|/ { print FNR - 1 }
+		{ last = $0 }' "$1"
+}
+
+# fault WHAT: records it
 fault() { echo "docs: $*" >>"$work/faults"; }
 
 : >"$work/faults"
-npage=0 nlink=0 npath=0 npicture=0 ntest=0
-for page in *.md 9pmux/*.md docs/*.md docs/*/*.md; do
+npage=0 nlink=0 npath=0 ntest=0 nconst=0 nfigure=0
+for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8]; do
 	[ -f "$page" ] || continue
 	npage=$((npage + 1))
+	constants "$page" >"$work/constants"
+	while read -r number file name; do
+		nconst=$((nconst + 1))
+		number=$(echo "$number" | tr -d ,)
+		real=$(value "$file" "$name" 2>/dev/null)
+		[ "$number" = "$real" ] || fault "$page: $number, but $name in $file is $real"
+	done <"$work/constants"
+	case $page in *.md) ;; *) continue ;; esac
+	for line in $(headerless "$page"); do
+		fault "$page:$line: a table column without a header"
+	done
 	links "$page" >"$work/links"
 	while read -r link; do
 		case $link in
 		*://* | mailto:* | '#'*) continue ;;
 		esac
 		nlink=$((nlink + 1))
-		[ -e "$(dirname "$page")/${link%%#*}" ] || fault "$page: a link to $link, which is not there"
+		[ -e "$(dirname "$page")/${link%%#*}" ] || fault "$page: a link to $link, which does not exist"
 	done <"$work/links"
 	paths "$page" >"$work/paths"
 	while read -r path; do
@@ -85,72 +154,96 @@ for page in *.md 9pmux/*.md docs/*.md docs/*/*.md; do
 		esac
 		npath=$((npath + 1))
 		for found in $path; do break; done
-		[ -e "$found" ] || fault "$page: $path, which is not there"
+		[ -e "$found" ] || fault "$page: $path, which does not exist"
 	done <"$work/paths"
 	case $page in
-	*/9pmux.md) ;;
-	*) continue ;;
+	docs/internals/9pmux.md)
+		grep -o '`[a-z0-9_]*::[a-z0-9_]*`' "$page" | tr -d '`' | sort -u >"$work/tests"
+		while read -r name; do
+			ntest=$((ntest + 1))
+			grep -qs "^ *fn ${name#*::}()" "9pmux/src/engine/tests/${name%%::*}.rs" "9pmux/tests/${name%%::*}.rs" ||
+				fault "$page: the test $name, which does not exist"
+		done <"$work/tests" ;;
+	docs/differences.md)
+		awk '/^\|/ { if (!table) { table = 1; tests = /\| tests? \|$/; next } }
+			!/^\|/ { table = 0 }
+			table && tests && !/^\|-/ { n = split($0, cell, /\|/); print cell[n - 1] }' "$page" |
+			tr -s ', ' '\n\n' | grep -v '^$' | sort -u >"$work/tests"
+		while read -r name; do
+			ntest=$((ntest + 1))
+			case $name in
+			*/*) found=$name ;;
+			*) found="c-tests/$name.c" ;;
+			esac
+			for found in $found; do break; done
+			[ -e "$found" ] || fault "$page: the test $name, which does not exist"
+		done <"$work/tests" ;;
 	esac
-	grep -o '`[a-z0-9]*::[a-z0-9_]*`' "$page" | tr -d '`' | sort -u >"$work/tests"
-	while read -r name; do
-		ntest=$((ntest + 1))
-		grep -qs "^ *fn ${name#*::}()" "9pmux/src/engine/tests/${name%%::*}.rs" "9pmux/tests/${name%%::*}.rs" ||
-			fault "$page: the test $name, which is not there"
-	done <"$work/tests"
 done
-for dot in docs/*.dot; do
-	[ -f "$dot" ] || continue
-	npicture=$((npicture + 1))
-	svg=${dot%.dot}.svg
-	grep -qF -e "<!-- of $(basename "$dot"), cksum $(cksum <"$dot") -->" "$svg" 2>/dev/null ||
-		fault "$svg is not of $dot as it is: run tools/draw.sh"
-done
-for svg in docs/*.svg; do
-	[ ! -f "$svg" ] || [ -f "${svg%.svg}.dot" ] || fault "$svg has no .dot"
-done
+if [ -f docs/results.md ] && [ -f README.md ]; then
+	figures >"$work/figures"
+	while read -r figure; do
+		nfigure=$((nfigure + 1))
+		grep -qF -e " $figure " docs/results.md || grep -qF -e " ${figure}x " docs/results.md ||
+			awk -v f="$figure" '{ while (match($0, /[0-9.]+/)) {
+				v = substr($0, RSTART, RLENGTH)
+				if (v + 0 > 0 && f !~ /,/ && sprintf("%.0f", v) == f) found = 1
+				$0 = substr($0, RSTART + RLENGTH) } }
+				END { exit !found }' docs/results.md ||
+			fault "README.md: $figure, which is not in docs/results.md"
+	done <"$work/figures"
+fi
 
 if [ -s "$work/faults" ]; then
 	cat "$work/faults" >&2
 	exit 1
 fi
 [ $# -eq 0 ] || exit 0
-if [ $nlink -eq 0 ] || [ $npath -eq 0 ] || [ $npicture -eq 0 ] || [ $ntest -eq 0 ]; then
-	echo "docs: $npage pages, $nlink links, $npath paths, $npicture pictures, $ntest tests: it looks at nothing" >&2
-	exit 1
-fi
+for n in $nlink $npath $ntest $nconst $nfigure; do
+	[ "$n" -gt 0 ] || { echo "docs: $nlink links, $npath paths, $ntest tests, $nconst constants, $nfigure figures: it checks nothing" >&2; exit 1; }
+done
 
-# It must be able to fail: a tree that is right, then one thing in it wrong at a time.
+# It must be able to fail: a correct tree, then one fault at a time.
 tree=$work/tree
 n=0
-# good: such a tree
+# good: writes the correct tree
 good() {
 	rm -rf "$tree"
-	mkdir -p "$tree/docs" "$tree/src"
+	mkdir -p "$tree/docs/internals" "$tree/src" "$tree/man" "$tree/c-tests"
 	# shellcheck disable=SC2016 # the backticks are the page's
 	printf '%s\n' '# A page' '[`x`](docs/x.md#top) [web](https://example.org/none) `src/*.rs` `[y](none)`' \
-		'```' 'sh src/x.rs' '```' >"$tree/README.md"
-	echo '[back](../README.md)' >"$tree/docs/x.md"
-	echo x >"$tree/src/x.rs"
-	echo 'digraph { a }' >"$tree/docs/x.dot"
-	echo "<!-- of x.dot, cksum $(cksum <"$tree/docs/x.dot") -->" >"$tree/docs/x.svg"
+		'```' 'sh src/x.rs' '```' '## Figures' '' '| load | here | ratio |' '|---|---|---|' '| a | 1,500 | 2 |' >"$tree/README.md"
+	echo '| a | 1,500 (1,400–1,600) |' >"$tree/docs/results.md"
+	echo '[back](../README.md) 1,024 <!-- const: src/x.rs SIZE --> 2 <!-- const: src/x.rs LIMIT -->' >"$tree/docs/x.md"
+	printf '%s\n' 'pub const SIZE: usize = 1024;' 'const LIMIT: Duration = Duration::from_secs(2);' >"$tree/src/x.rs"
+	# shellcheck disable=SC1003 # a comment of a manual page
+	printf '%s\n' 'at most 1024' '.\" const: src/x.rs SIZE' >"$tree/man/x.3"
+	: >"$tree/c-tests/a.c"
+	printf '%s\n' '| name | test |' '|---|---|' '| x | a, c-tests/* |' >"$tree/docs/differences.md"
 }
 good
-sh "$self" "$tree" || { echo "docs: it finds fault where there is none" >&2; exit 1; }
+sh "$self" "$tree" || { echo "docs: finds a fault where there is none" >&2; exit 1; }
 while IFS='|' read -r name file line; do
 	good
-	printf '%b\n' "$line" >>"$tree/$file"
-	! sh "$self" "$tree" 2>/dev/null || { echo "docs: it does not see $name" >&2; exit 1; }
+	printf '%b\n' "$(echo "$line" | tr '^' '|')" >>"$tree/$file"
+	! sh "$self" "$tree" 2>/dev/null || { echo "docs: does not notice $name" >&2; exit 1; }
 	n=$((n + 1))
 done <<'!'
 a dead link|README.md|Text, and [a link](none.md).
 a dead link beside a live one|docs/x.md|[back](../README.md), [away](../docs/none.md#here)
 a dead link by reference|README.md|[name]: docs/none.md
-a path that is not there|docs/x.md|As `src/none.rs` says.
+a path that does not exist|docs/x.md|As `src/none.rs` says.
 a path in a command|README.md|Run `sh src/none.sh now`.
-a pattern that stands for nothing|README.md|All of `src/none*.rs`.
+a pattern without a match|README.md|All of `src/none*.rs`.
 a path in a block of code|README.md|```\n\tsrc/none.sh\n```
-a path behind a line break in backticks|README.md|Run `sh -x\nsrc/none.sh now`.
-a picture of another source|docs/x.dot|// changed
-a test that is not there|docs/9pmux.md|As `flushing::none_such` shows.
+a path after a line break in backticks|README.md|Run `sh -x\nsrc/none.sh now`.
+a test of 9pmux that does not exist|docs/internals/9pmux.md|As `flushing::none_such` shows.
+a test of a difference that does not exist|docs/differences.md|^ y ^ none_such ^
+another value of a constant|docs/x.md|1,025 <!-- const: src/x.rs SIZE -->
+a constant that does not exist|docs/x.md|1,024 <!-- const: src/x.rs NONE -->
+a mark without a number|docs/x.md|some <!-- const: src/x.rs SIZE -->
+another value in a manual page|man/x.3|at most 1025\n.\\\\" const: src/x.rs SIZE
+a figure that was not measured|README.md|^ b ^ 1,501 ^ 2 ^
+a column without a header|docs/x.md|\n^ a ^ ^\n^---^---^\n^ b ^ c ^
 !
-echo "docs: $nlink links, $npath paths, $ntest tests and $npicture picture in $npage pages are right; $n faults would have been seen"
+echo "docs: $nlink links, $npath paths, $ntest tests, $nconst constants and $nfigure figures in $npage pages are right; $n faults would have been noticed"

@@ -2,7 +2,7 @@
 # sanitize.sh KIND BUILD [quick]: the C tests, with the library and the tests built for a sanitizer.
 #
 # KIND is address (with leaks, and with stacks that are used after their function has returned) or thread;
-# quick leaves the shared library out, and for thread the coroutines. docs/assurance-sanitizers.md says what each can see.
+# quick leaves the shared library out, and for thread the coroutines. docs/internals/testing.md says what each can see.
 #
 # It takes the clang of the LLVM that rustc has, or a later one in SANITIZE_CC, since both sides share the
 # runtime; gcc's lacks functions that Rust's code calls. RUSTC_BOOTSTRAP lets the stable rustc take an option

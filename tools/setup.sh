@@ -11,7 +11,6 @@
 # long    the Debian package tools and lintian, llvm-cov
 # bench   socat
 # plots   gnuplot
-# docs    graphviz
 #
 # A tool named here as /file:package is optional: what needs it is left out and says so. The same holds
 # for the servers of the demonstration, because `make demo` ignores the status.
@@ -39,7 +38,6 @@ for group in ${*:-check}; do
 	long) tools="$tools $long" ;;
 	bench) tools="$tools socat" ;;
 	plots) tools="$tools gnuplot:gnuplot-nox" ;;
-	docs) tools="$tools dot:graphviz" ;;
 	*) tools="$tools $group" ;;
 	esac
 done

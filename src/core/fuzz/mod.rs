@@ -7,7 +7,7 @@
 //! up.
 //!
 //! * `bytes.rs`: the bytes, as choices.
-//! * `model.rs`: what must come of each event, by the rules of `docs/architecture.md` and `mux.h`, in
+//! * `model.rs`: what must come of each event, by the rules of `docs/internals/architecture.md` and `mux.h`, in
 //!   maps and lists that nobody made fast.
 //! * `world.rs`: callers, procs and a server around one machine, each obeying it as `src/rpc` does.
 //! * `caller.rs`: what a caller does next, by what the machine has told it.
