@@ -116,7 +116,7 @@ fn defaults() -> Config {
 }
 
 fn dialect(name: &str) -> Result<Dialect, String> {
-    Dialect::named(name.as_bytes()).ok_or_else(|| {
+    Dialect::from_name(name.as_bytes()).ok_or_else(|| {
         let names: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
         format!("one of {}", names.join(", "))
     })

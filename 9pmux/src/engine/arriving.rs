@@ -144,7 +144,7 @@ impl Engine {
         }
         match frame(bytes, most) {
             Frame::Message(n) => self.message(c, &bytes[..n], turn),
-            Frame::Part => Step::Part,
+            Frame::Incomplete => Step::Part,
             Frame::TooSmall => self.garbled(c),
             Frame::TooLarge(size) => {
                 self.refuse(c, tag(bytes), Refusal::TooLarge);

@@ -130,7 +130,7 @@ impl Engine {
         match client.waits {
             Waits::No if client.stage == Stage::Session => {
                 let next = frame(client.inbox.as_slice(), client.msize);
-                assert_eq!(next, Frame::Part, "client {c} waits for nothing");
+                assert_eq!(next, Frame::Incomplete, "client {c} waits for nothing");
             }
             Waits::Own => assert!(
                 matches!(client.stage, Stage::Asking { .. })

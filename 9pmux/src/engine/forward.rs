@@ -10,8 +10,8 @@ use super::refusal::Refusal;
 use super::requests::{Flush, Request};
 use super::root::Way;
 use crate::wire::{
-    DATA_HEADER, Does, HEADER, Malformed, NOFID, NOTAG, Places, check_request, kind, put_tag,
-    put_u32, tag, types, u32_at,
+    DATA_HEADER, FidUse, FieldOffsets, HEADER, Malformed, NOFID, NOTAG, check_request, kind,
+    put_tag, put_u32, tag, types, u32_at,
 };
 
 /// What a client's auth fids cost at the least and in all, in bytes of what they are for.
@@ -31,8 +31,8 @@ impl Engine {
     /// Sends a client's request on, answers it, or lets it wait.
     pub(super) fn forward(&mut self, c: u32, message: &[u8], turn: bool) -> Step {
         let its_tag = tag(message);
-        let places = match check_request(self.upstream.dialect, message) {
-            Ok(places) if kind(message) != types::TOPENFD => places,
+        let offsets = match check_request(self.upstream.dialect, message) {
+            Ok(offsets) if kind(message) != types::TOPENFD => offsets,
             Ok(_) | Err(Malformed::Type) => {
                 return self.refuse_message(c, message, Refusal::Unsupported);
             }
@@ -47,24 +47,24 @@ impl Engine {
         if client.tags.len() >= self.config.max_inflight {
             return Step::Waits(Waits::Own);
         }
-        let count = places.count.map_or(0, |at| u32_at(message, at as usize));
+        let count = offsets.count.map_or(0, |at| u32_at(message, at as usize));
         let count = count.min(client.msize - DATA_HEADER);
-        let room = places.message.reply_room(count).min(client.msize);
+        let room = offsets.message.max_reply_len(count).min(client.msize);
         let due = client.out.len() + client.promised + room as usize;
         if due > self.config.max_reply_bytes && !client.tags.is_empty() {
             return Step::Waits(Waits::Own);
         }
-        let plan = match self.plan(c, message, &places) {
+        let plan = match self.plan(c, message, &offsets) {
             Ok(plan) => plan,
             Err(why) => return self.refuse_message(c, message, why),
         };
         if !room_upstream {
             return Step::Waits(Waits::Turn);
         }
-        match self.way(c, message, &places) {
+        match self.way(c, message, &offsets) {
             Way::Straight => {
                 let took = self.took(c, message);
-                self.send(c, message, &places, plan, (count, room));
+                self.send(c, message, &offsets, plan, (count, room));
                 took
             }
             Way::WalkOf(root) => {
@@ -83,45 +83,46 @@ impl Engine {
         walk[4] = types::TWALK;
         put_tag(&mut walk, tag(message));
         walk[HEADER + 4..HEADER + 8].copy_from_slice(&message[HEADER..HEADER + 4]);
-        let places = check_request(self.upstream.dialect, &walk).expect("every dialect has it");
+        let offsets = check_request(self.upstream.dialect, &walk).expect("every dialect has it");
         let plan = Plan { fids: [root, NONE], new: Some(1), releases: NONE };
-        let up = self.send(c, &walk, &places, plan, (0, room));
+        let up = self.send(c, &walk, &offsets, plan, (0, room));
         self.requests.get(up).attaches = true;
     }
 
     /// Finds the fids of a request, and whether it may do to them what it would.
     #[inline]
-    fn plan(&mut self, c: u32, message: &[u8], places: &Places) -> Result<Plan, Refusal> {
+    fn plan(&mut self, c: u32, message: &[u8], offsets: &FieldOffsets) -> Result<Plan, Refusal> {
         let attaches = [types::TAUTH, types::TATTACH].contains(&kind(message));
-        if attaches && !allows(&self.config, self.upstream.dialect, names(message, places)) {
+        if attaches && !allows(&self.config, self.upstream.dialect, names(message, offsets)) {
             return Err(Refusal::NotAllowed);
         }
         let client = self.clients.get(c);
         let mut plan = Plan { fids: [NONE; 2], new: None, releases: NONE };
-        for (i, &(at, does)) in places.fids().iter().enumerate() {
+        for (i, &(at, fid_use)) in offsets.fids().iter().enumerate() {
             let name = u32_at(message, at as usize);
-            if does.is_none(name) {
+            if fid_use.is_no_fid(name) {
                 continue;
             }
             let known = client.fids.get(&name).copied();
-            match does {
-                Does::Uses | Does::ReleasesIfAnswered => {
+            match fid_use {
+                FidUse::Uses | FidUse::ReleasesOnSuccess => {
                     plan.fids[i] = known.ok_or(Refusal::UnknownFid)?;
                 }
-                Does::Releases => {
+                FidUse::Releases => {
                     plan.fids[i] = known.ok_or(Refusal::UnknownFid)?;
                     plan.releases = plan.fids[i];
                 }
-                Does::Proves => {
+                FidUse::Authenticates => {
                     plan.fids[i] = known.ok_or(Refusal::UnknownFid)?;
                     let auth = client.auths.iter().find(|auth| auth.fid == plan.fids[i]);
                     let auth = auth.ok_or(Refusal::NotAuth)?;
-                    if *auth.names != *names(message, places) {
+                    if *auth.names != *names(message, offsets) {
                         return Err(Refusal::OtherAuth);
                     }
                 }
-                Does::CreatesIfWalked if name == u32_at(message, places.fids[0].0 as usize) => {}
-                Does::Creates | Does::CreatesAuth | Does::CreatesIfWalked => {
+                FidUse::CreatesOnFullWalk
+                    if name == u32_at(message, offsets.fids[0].0 as usize) => {}
+                FidUse::Creates | FidUse::CreatesAuth | FidUse::CreatesOnFullWalk => {
                     if name == NOFID {
                         return Err(Refusal::BadFid);
                     }
@@ -133,7 +134,9 @@ impl Engine {
                     {
                         return Err(Refusal::TooManyFids);
                     }
-                    if does == Does::CreatesAuth && auth_cost(client, message, places) > AUTH_MOST {
+                    if fid_use == FidUse::CreatesAuth
+                        && auth_cost(client, message, offsets) > AUTH_MOST
+                    {
                         return Err(Refusal::TooManyAuth);
                     }
                     plan.new = Some(i);
@@ -148,7 +151,7 @@ impl Engine {
         &mut self,
         c: u32,
         message: &[u8],
-        places: &Places,
+        offsets: &FieldOffsets,
         plan: Plan,
         reply: (u32, u32),
     ) -> u16 {
@@ -157,12 +160,12 @@ impl Engine {
         let client = self.clients.get(c);
         let mut creates = NONE;
         if let Some(i) = plan.new {
-            let name = u32_at(message, places.fids[i].0 as usize);
+            let name = u32_at(message, offsets.fids[i].0 as usize);
             creates = self.fids.take(c, name);
             fids[i] = creates;
             client.fids.insert(name, creates);
-            if places.fids[i].1 == Does::CreatesAuth {
-                client.auths.push(Auth { fid: creates, names: names(message, places).into() });
+            if offsets.fids[i].1 == FidUse::CreatesAuth {
+                client.auths.push(Auth { fid: creates, names: names(message, offsets).into() });
             }
         }
         for fid in fids {
@@ -181,7 +184,7 @@ impl Engine {
             kind: kind(message),
             tag: tag(message),
             attaches: false,
-            names: places.names,
+            names: offsets.name_count,
             victim: NOTAG,
             flush: Flush::None,
             answered: false,
@@ -196,15 +199,15 @@ impl Engine {
         self.stats.forwarded += 1;
         self.ask(message, |message| {
             put_tag(message, up);
-            for (&(at, does), fid) in places.fids().iter().zip(fids) {
+            for (&(at, fid_use), fid) in offsets.fids().iter().zip(fids) {
                 if fid != NONE {
                     put_u32(message, at as usize, fid);
-                } else if does == Does::CreatesIfWalked {
+                } else if fid_use == FidUse::CreatesOnFullWalk {
                     // It is the first that moves.
                     put_u32(message, at as usize, fids[0]);
                 }
             }
-            if let Some(at) = places.count {
+            if let Some(at) = offsets.count {
                 put_u32(message, at as usize, count);
             }
         });
@@ -213,14 +216,14 @@ impl Engine {
 }
 
 /// For whom a Tauth or a Tattach is: all that comes after the fids and is known.
-pub(super) fn names<'a>(message: &'a [u8], places: &Places) -> &'a [u8] {
-    let (last, _) = places.fids[places.fid_count as usize - 1];
+pub(super) fn names<'a>(message: &'a [u8], offsets: &FieldOffsets) -> &'a [u8] {
+    let (last, _) = offsets.fids[offsets.fid_count as usize - 1];
     debug_assert!(last as usize >= HEADER);
-    &message[last as usize + 4..places.end as usize]
+    &message[last as usize + 4..offsets.end as usize]
 }
 
 /// What the client's auth fids would cost with one more.
-fn auth_cost(client: &Client, message: &[u8], places: &Places) -> usize {
+fn auth_cost(client: &Client, message: &[u8], offsets: &FieldOffsets) -> usize {
     let cost = |names: &[u8]| names.len().max(AUTH_LEAST);
-    client.auths.iter().map(|auth| cost(&auth.names)).sum::<usize>() + cost(names(message, places))
+    client.auths.iter().map(|auth| cost(&auth.names)).sum::<usize>() + cost(names(message, offsets))
 }

@@ -6,8 +6,8 @@ use super::refusal::Refusal;
 use super::requests::{Flush, Request};
 use super::{End, Engine, Seen};
 use crate::wire::{
-    Frame, HEADER, IO_HEADER, NOTAG, Reply, check_reply, frame, kind, put_tag, put_u32, tag, types,
-    u32_at,
+    Frame, HEADER, IO_HEADER, NOTAG, ReplyFields, check_reply, frame, kind, put_tag, put_u32, tag,
+    types, u32_at,
 };
 
 impl Engine {
@@ -46,7 +46,7 @@ impl Engine {
         loop {
             // Before the Rversion msize is what was offered.
             match frame(&bytes[at..], self.upstream.msize) {
-                Frame::Part => return Ok(at),
+                Frame::Incomplete => return Ok(at),
                 Frame::Message(n) => {
                     self.reply(&bytes[at..at + n])?;
                     at += n;
@@ -139,7 +139,7 @@ impl Engine {
     }
 
     #[inline]
-    fn deliver(&mut self, c: u32, request: &Request, message: &[u8], reply: Reply) {
+    fn deliver(&mut self, c: u32, request: &Request, message: &[u8], reply: ReplyFields) {
         let client = self.clients.get(c);
         client.tags.remove(&request.tag);
         client.promised -= request.room as usize;

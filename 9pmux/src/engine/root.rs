@@ -14,7 +14,7 @@ use super::fids::{Fate, NONE};
 use super::forward::names;
 use super::requests::Request;
 use super::{ClientId, Engine};
-use crate::wire::{HEADER, NOFID, Places, kind, put_tag, put_u32, tag, types, u32_at};
+use crate::wire::{FieldOffsets, HEADER, NOFID, kind, put_tag, put_u32, tag, types, u32_at};
 
 /// The root that all have part in.
 #[derive(Default)]
@@ -42,14 +42,14 @@ pub enum Way {
 
 impl Engine {
     /// How a Tattach goes on, whose fids are known to be well, and for which there is room upstream.
-    pub(super) fn way(&mut self, c: u32, message: &[u8], places: &Places) -> Way {
+    pub(super) fn way(&mut self, c: u32, message: &[u8], offsets: &FieldOffsets) -> Way {
         if !self.config.attach_once
             || kind(message) != types::TATTACH
             || u32_at(message, HEADER + 4) != NOFID
         {
             return Way::Straight;
         }
-        let asked_for = names(message, places);
+        let asked_for = names(message, offsets);
         match &mut self.upstream.root {
             Root::Live { fid, names, .. } if **names == *asked_for => Way::WalkOf(*fid),
             Root::Refused { names, error } if **names == *asked_for => {

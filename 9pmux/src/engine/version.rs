@@ -43,7 +43,7 @@ impl Engine {
         let Ok((msize, name)) = wire::version(message) else {
             return Err(End::garbled("an Rversion that does not fit its size"));
         };
-        let agreed = Dialect::named(name).filter(|d| Offer::Dialect(offer).allows(*d));
+        let agreed = Dialect::from_name(name).filter(|d| Offer::Dialect(offer).allows(*d));
         // Who chose the dialect wants that one, and no less.
         let agreed = agreed.filter(|d| self.config.dialect.is_none_or(|chosen| chosen == *d));
         match agreed {
@@ -167,7 +167,7 @@ impl Engine {
 pub(super) fn asked_version(message: &[u8]) -> Result<(u32, Offer), Refusal> {
     match wire::version(message) {
         Ok((msize, _)) if msize < LEAST_MSIZE => Err(Refusal::SmallMsize),
-        Ok((msize, version)) => Ok((msize, Offer::of(version))),
+        Ok((msize, version)) => Ok((msize, Offer::parse(version))),
         Err(_) => Err(Refusal::Malformed),
     }
 }

@@ -30,7 +30,7 @@ impl Dialect {
 
     /// The one of exactly this name.
     #[must_use]
-    pub fn named(name: &[u8]) -> Option<Dialect> {
+    pub fn from_name(name: &[u8]) -> Option<Dialect> {
         Dialect::ALL.into_iter().find(|d| d.name().as_bytes() == name)
     }
 
@@ -43,7 +43,7 @@ impl Dialect {
         }
     }
 
-    pub(super) const fn set(self) -> Dialects {
+    pub(super) const fn as_set(self) -> Dialects {
         Dialects(1 << self as u8)
     }
 }
@@ -60,8 +60,8 @@ pub enum Offer {
 impl Offer {
     /// Of the version's bytes. After `9P2000.` anything that is not known is `9P2000`.
     #[must_use]
-    pub fn of(version: &[u8]) -> Offer {
-        match Dialect::named(version) {
+    pub fn parse(version: &[u8]) -> Offer {
+        match Dialect::from_name(version) {
             Some(dialect) => Offer::Dialect(dialect),
             None if version.starts_with(b"9P2000.") => Offer::Dialect(Dialect::Plain),
             None => Offer::Unknown,
@@ -91,7 +91,7 @@ impl Dialects {
 
     /// Whether `dialect` is one of them.
     #[must_use]
-    pub const fn has(self, dialect: Dialect) -> bool {
-        self.0 & dialect.set().0 != 0
+    pub const fn contains(self, dialect: Dialect) -> bool {
+        self.0 & dialect.as_set().0 != 0
     }
 }

@@ -6,7 +6,7 @@ use super::HEADER;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// Not all of a message yet.
-    Part,
+    Incomplete,
     /// A message of this many bytes, all there.
     Message(usize),
     /// A message that says that it is shorter than its header: no other can be found after it.
@@ -15,19 +15,19 @@ pub enum Frame {
     TooLarge(u32),
 }
 
-/// Looks for a message of at most `most` bytes.
+/// Looks for a message of at most `max` bytes.
 #[inline]
 #[must_use]
-pub fn frame(bytes: &[u8], most: u32) -> Frame {
+pub fn frame(bytes: &[u8], max: u32) -> Frame {
     let Some(size) = bytes.first_chunk().map(|size| u32::from_le_bytes(*size)) else {
-        return Frame::Part;
+        return Frame::Incomplete;
     };
     if (size as usize) < HEADER {
         Frame::TooSmall
-    } else if size > most {
-        if bytes.len() < HEADER { Frame::Part } else { Frame::TooLarge(size) }
+    } else if size > max {
+        if bytes.len() < HEADER { Frame::Incomplete } else { Frame::TooLarge(size) }
     } else if bytes.len() < size as usize {
-        Frame::Part
+        Frame::Incomplete
     } else {
         Frame::Message(size as usize)
     }

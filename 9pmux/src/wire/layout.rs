@@ -4,7 +4,7 @@
 //! held against the size, once, and the places of what may be patched come out.
 
 use super::dialect::Dialect;
-use super::table::{Does, Field, Kind, MAX_NAMES, Message, message};
+use super::table::{FidUse, Field, FieldKind, MAX_NAMES, Message, message};
 use super::{HEADER, NOFID, u16_at, u32_at};
 
 /// A message that can not be what it says it is.
@@ -20,33 +20,33 @@ pub enum Malformed {
 
 /// What a T-message has to be changed at, as places in it, the header counted.
 #[derive(Clone, Copy, Debug)]
-pub struct Places {
+pub struct FieldOffsets {
     /// Its row.
     pub message: &'static Message,
     /// Its fids; the first `fid_count` are there.
-    pub fids: [(u32, Does); 2],
+    pub fids: [(u32, FidUse); 2],
     /// How many fids.
     pub fid_count: u8,
     /// How many names are to be walked.
-    pub names: u16,
+    pub name_count: u16,
     /// Where the count is that its reply may have.
     pub count: Option<u32>,
     /// Where what is known of it ends.
     pub end: u32,
 }
 
-impl Places {
+impl FieldOffsets {
     /// The places of its fids, with what happens to them.
     #[inline]
     #[must_use]
-    pub fn fids(&self) -> &[(u32, Does)] {
+    pub fn fids(&self) -> &[(u32, FidUse)] {
         &self.fids[..self.fid_count as usize]
     }
 }
 
 /// What matters in an R-message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reply {
+pub struct ReplyFields {
     /// How many names were walked.
     pub walked: u16,
     /// Where the iounit is.
@@ -58,28 +58,28 @@ pub struct Reply {
 /// # Errors
 /// In what it does not fit.
 #[inline]
-pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<Places, Malformed> {
+pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<FieldOffsets, Malformed> {
     let kind = bytes[4];
     let row = message(dialect, kind).filter(|row| row.number == kind).ok_or(Malformed::Type)?;
     let fields = row.request.ok_or(Malformed::Type)?;
-    let mut places = Places {
+    let mut offsets = FieldOffsets {
         message: row,
-        fids: [(0, Does::Uses); 2],
+        fids: [(0, FidUse::Uses); 2],
         fid_count: 0,
-        names: 0,
+        name_count: 0,
         count: None,
         end: 0,
     };
-    places.end = each_field(fields, dialect, bytes, |field, at, _| match field.kind {
-        Kind::Fid(does) => {
-            places.fids[places.fid_count as usize] = (at as u32, does);
-            places.fid_count += 1;
+    offsets.end = for_each_field(fields, dialect, bytes, |field, at, _| match field.kind {
+        FieldKind::Fid(fid_use) => {
+            offsets.fids[offsets.fid_count as usize] = (at as u32, fid_use);
+            offsets.fid_count += 1;
         }
-        Kind::Count => places.count = Some(at as u32),
-        Kind::Names => places.names = u16_at(bytes, at),
+        FieldKind::Count => offsets.count = Some(at as u32),
+        FieldKind::Names => offsets.name_count = u16_at(bytes, at),
         _ => {}
     })? as u32;
-    Ok(places)
+    Ok(offsets)
 }
 
 /// Looks an R-message over that is all there.
@@ -87,13 +87,13 @@ pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<Places, Malformed
 /// # Errors
 /// In what it does not fit.
 #[inline]
-pub fn check_reply(dialect: Dialect, bytes: &[u8]) -> Result<Reply, Malformed> {
+pub fn check_reply(dialect: Dialect, bytes: &[u8]) -> Result<ReplyFields, Malformed> {
     let kind = bytes[4];
     let row = message(dialect, kind).filter(|row| row.number != kind).ok_or(Malformed::Type)?;
-    let mut reply = Reply::default();
-    each_field(row.reply, dialect, bytes, |field, at, _| match field.kind {
-        Kind::Iounit => reply.iounit = Some(at as u32),
-        Kind::Qids => reply.walked = u16_at(bytes, at),
+    let mut reply = ReplyFields::default();
+    for_each_field(row.reply, dialect, bytes, |field, at, _| match field.kind {
+        FieldKind::Iounit => reply.iounit = Some(at as u32),
+        FieldKind::Qids => reply.walked = u16_at(bytes, at),
         _ => {}
     })?;
     Ok(reply)
@@ -106,8 +106,8 @@ pub fn check_reply(dialect: Dialect, bytes: &[u8]) -> Result<Reply, Malformed> {
 pub fn version(bytes: &[u8]) -> Result<(u32, &[u8]), Malformed> {
     let row = message(Dialect::Plain, super::types::TVERSION).ok_or(Malformed::Type)?;
     let (mut msize, mut name) = (0, &bytes[..0]);
-    each_field(row.reply, Dialect::Plain, bytes, |field, at, length| match field.kind {
-        Kind::String => name = &bytes[at + 2..at + length],
+    for_each_field(row.reply, Dialect::Plain, bytes, |field, at, length| match field.kind {
+        FieldKind::String => name = &bytes[at + 2..at + length],
         _ => msize = u32_at(bytes, at),
     })?;
     Ok((msize, name))
@@ -115,59 +115,59 @@ pub fn version(bytes: &[u8]) -> Result<(u32, &[u8]), Malformed> {
 
 /// Calls `see` with each field, its place and its length, in order, and answers where the last ends.
 #[inline]
-pub(super) fn each_field(
+pub(super) fn for_each_field(
     fields: &'static [Field],
     dialect: Dialect,
     bytes: &[u8],
-    mut see: impl FnMut(&Field, usize, usize),
+    mut visit: impl FnMut(&Field, usize, usize),
 ) -> Result<usize, Malformed> {
     let mut at = HEADER;
     for field in fields {
-        if !field.dialects.has(dialect) {
+        if !field.dialects.contains(dialect) {
             continue;
         }
         let rest = &bytes[at..];
         let length = match field.kind {
-            Kind::U8 => 1,
-            Kind::U16 | Kind::Oldtag => 2,
-            Kind::U32 | Kind::Count | Kind::Iounit | Kind::Fid(_) => 4,
-            Kind::U64 => 8,
-            Kind::OldU32 if rest.is_empty() => continue,
-            Kind::OldU32 => 4,
-            Kind::Qid => 13,
-            Kind::Bytes(n) => n as usize,
-            Kind::String | Kind::Stat => counted(rest, 1)?,
-            Kind::Qids => counted(rest, 13)?,
+            FieldKind::U8 => 1,
+            FieldKind::U16 | FieldKind::Oldtag => 2,
+            FieldKind::U32 | FieldKind::Count | FieldKind::Iounit | FieldKind::Fid(_) => 4,
+            FieldKind::U64 => 8,
+            FieldKind::OptionalU32 if rest.is_empty() => continue,
+            FieldKind::OptionalU32 => 4,
+            FieldKind::Qid => 13,
+            FieldKind::Bytes(n) => n as usize,
+            FieldKind::String | FieldKind::Stat => counted_len(rest, 1)?,
+            FieldKind::Qids => counted_len(rest, 13)?,
             // As much as there may be does not fit where addresses have 32 bits.
-            Kind::Data => (number(rest)? as usize).saturating_add(4),
-            Kind::Names => names(rest)?,
+            FieldKind::Data => (data_len(rest)? as usize).saturating_add(4),
+            FieldKind::Names => names_len(rest)?,
         };
         if rest.len() < length {
             return Err(Malformed::Size);
         }
-        see(field, at, length);
+        visit(field, at, length);
         at += length;
     }
     Ok(at)
 }
 
-fn number(rest: &[u8]) -> Result<u32, Malformed> {
+fn data_len(rest: &[u8]) -> Result<u32, Malformed> {
     if rest.len() < 4 { Err(Malformed::Size) } else { Ok(u32_at(rest, 0)) }
 }
 
 /// The length of `n[2]` and that many things of `each` bytes.
-fn counted(rest: &[u8], each: usize) -> Result<usize, Malformed> {
+fn counted_len(rest: &[u8], each: usize) -> Result<usize, Malformed> {
     if rest.len() < 2 { Err(Malformed::Size) } else { Ok(2 + u16_at(rest, 0) as usize * each) }
 }
 
-fn names(rest: &[u8]) -> Result<usize, Malformed> {
-    let count = counted(rest, 1)? - 2;
+fn names_len(rest: &[u8]) -> Result<usize, Malformed> {
+    let count = counted_len(rest, 1)? - 2;
     if count > MAX_NAMES as usize {
         return Err(Malformed::Names);
     }
     let mut length = 2;
     for _ in 0..count {
-        length += counted(rest.get(length..).unwrap_or_default(), 1)?;
+        length += counted_len(rest.get(length..).unwrap_or_default(), 1)?;
     }
     Ok(length)
 }
@@ -176,30 +176,34 @@ impl Message {
     /// How many bytes a reply of this kind may well have, to a request that asked for `count` bytes of
     /// data: the most there can be, but that a name, a stat or an error can be 64 KiB and never is.
     #[must_use]
-    pub fn reply_room(&self, count: u32) -> u32 {
-        let mut most = HEADER as u32;
+    pub fn max_reply_len(&self, count: u32) -> u32 {
+        let mut max = HEADER as u32;
         for field in self.reply {
-            most = most.saturating_add(match field.kind {
-                Kind::U8 => 1,
-                Kind::U16 | Kind::Oldtag => 2,
-                Kind::U64 => 8,
-                Kind::Qid => 13,
-                Kind::Bytes(n) => n as u32,
-                Kind::String | Kind::Stat | Kind::Names => 1024,
-                Kind::Qids => 2 + 13 * MAX_NAMES as u32,
-                Kind::Data => count.saturating_add(4),
-                Kind::U32 | Kind::OldU32 | Kind::Count | Kind::Iounit | Kind::Fid(_) => 4,
+            max = max.saturating_add(match field.kind {
+                FieldKind::U8 => 1,
+                FieldKind::U16 | FieldKind::Oldtag => 2,
+                FieldKind::U64 => 8,
+                FieldKind::Qid => 13,
+                FieldKind::Bytes(n) => n as u32,
+                FieldKind::String | FieldKind::Stat | FieldKind::Names => 1024,
+                FieldKind::Qids => 2 + 13 * MAX_NAMES as u32,
+                FieldKind::Data => count.saturating_add(4),
+                FieldKind::U32
+                | FieldKind::OptionalU32
+                | FieldKind::Count
+                | FieldKind::Iounit
+                | FieldKind::Fid(_) => 4,
             });
         }
-        most.max(256)
+        max.max(256)
     }
 }
 
-impl Does {
+impl FidUse {
     /// Whether `fid` stands for none here.
     #[inline]
     #[must_use]
-    pub fn is_none(self, fid: u32) -> bool {
-        fid == NOFID && self == Does::Proves
+    pub fn is_no_fid(self, fid: u32) -> bool {
+        fid == NOFID && self == FidUse::Authenticates
     }
 }

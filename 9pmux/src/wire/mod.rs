@@ -20,9 +20,9 @@ mod tests;
 
 pub use dialect::{Dialect, Dialects, Offer, UNKNOWN};
 pub use frame::{Frame, frame, kind, put_tag, put_u32, tag, u16_at, u32_at};
-pub use layout::{Malformed, Places, Reply, check_reply, check_request, version};
+pub use layout::{FieldOffsets, Malformed, ReplyFields, check_reply, check_request, version};
 pub use show::{Show, show};
-pub use table::{Does, Field, Kind, MAX_NAMES, Message, TABLE, message};
+pub use table::{FidUse, Field, FieldKind, MAX_NAMES, MESSAGES, Message, message};
 
 /// `size[4] type[1] tag[2]`.
 pub const HEADER: usize = 7;

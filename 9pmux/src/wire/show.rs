@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::dialect::Dialect;
-use super::layout::each_field;
-use super::table::{Field, Kind, message};
+use super::layout::for_each_field;
+use super::table::{Field, FieldKind, message};
 use super::{HEADER, NOFID, NOTAG, kind, tag, u16_at, u32_at};
 
 /// A message that can be written.
@@ -42,7 +42,7 @@ impl Display for Show<'_> {
         };
         let mut result = Ok(());
         let mut end = HEADER;
-        let whole = each_field(fields, self.dialect, self.bytes, |field, at, length| {
+        let whole = for_each_field(fields, self.dialect, self.bytes, |field, at, length| {
             end = at + length;
             if result.is_ok() {
                 result = write_field(f, field, &self.bytes[at..end]);
@@ -61,16 +61,20 @@ impl Display for Show<'_> {
 fn write_field(f: &mut Formatter<'_>, field: &Field, value: &[u8]) -> fmt::Result {
     write!(f, " {} ", field.name)?;
     match field.kind {
-        Kind::U8 => write!(f, "{}", value[0]),
-        Kind::U16 | Kind::Oldtag => write!(f, "{}", u16_at(value, 0)),
-        Kind::Fid(_) if u32_at(value, 0) == NOFID => f.write_str("NOFID"),
-        Kind::U32 | Kind::OldU32 | Kind::Count | Kind::Iounit | Kind::Fid(_) => {
+        FieldKind::U8 => write!(f, "{}", value[0]),
+        FieldKind::U16 | FieldKind::Oldtag => write!(f, "{}", u16_at(value, 0)),
+        FieldKind::Fid(_) if u32_at(value, 0) == NOFID => f.write_str("NOFID"),
+        FieldKind::U32
+        | FieldKind::OptionalU32
+        | FieldKind::Count
+        | FieldKind::Iounit
+        | FieldKind::Fid(_) => {
             write!(f, "{}", u32_at(value, 0))
         }
-        Kind::U64 => write!(f, "{}", u64_at(value, 0)),
-        Kind::Qid => write_qid(f, value),
-        Kind::String => write_string(f, &value[2..]),
-        Kind::Names => {
+        FieldKind::U64 => write!(f, "{}", u64_at(value, 0)),
+        FieldKind::Qid => write_qid(f, value),
+        FieldKind::String => write_string(f, &value[2..]),
+        FieldKind::Names => {
             let mut at = 2;
             f.write_char('[')?;
             while at < value.len() {
@@ -81,7 +85,7 @@ fn write_field(f: &mut Formatter<'_>, field: &Field, value: &[u8]) -> fmt::Resul
             }
             f.write_char(']')
         }
-        Kind::Qids => {
+        FieldKind::Qids => {
             f.write_char('[')?;
             for (i, qid) in value[2..].chunks(13).enumerate() {
                 f.write_str(if i > 0 { " " } else { "" })?;
@@ -89,9 +93,9 @@ fn write_field(f: &mut Formatter<'_>, field: &Field, value: &[u8]) -> fmt::Resul
             }
             f.write_char(']')
         }
-        Kind::Data => write!(f, "({} bytes)", value.len() - 4),
-        Kind::Stat => write!(f, "({} bytes)", value.len() - 2),
-        Kind::Bytes(n) => write!(f, "({n} bytes)"),
+        FieldKind::Data => write!(f, "({} bytes)", value.len() - 4),
+        FieldKind::Stat => write!(f, "({} bytes)", value.len() - 2),
+        FieldKind::Bytes(n) => write!(f, "({n} bytes)"),
     }
 }
 

@@ -11,27 +11,27 @@ use super::dialect::{Dialect, Dialects};
 
 /// What a message does to a fid that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Does {
+pub enum FidUse {
     /// It must exist, and goes on existing.
     Uses,
     /// It must be an auth fid, or [`NOFID`](super::NOFID) says that there is none.
-    Proves,
+    Authenticates,
     /// It comes to exist, if the answer is no error.
     Creates,
     /// It comes to exist, an auth fid, if the answer is no error.
     CreatesAuth,
     /// It comes to exist if the answer says that all names were walked. The same as the fid before it,
     /// it is no new one: that one moves.
-    CreatesIfWalked,
+    CreatesOnFullWalk,
     /// It is gone, whatever the answer.
     Releases,
     /// It is gone if the answer is no error.
-    ReleasesIfAnswered,
+    ReleasesOnSuccess,
 }
 
 /// What a field is, and so how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldKind {
     /// One byte.
     U8,
     /// Two.
@@ -41,7 +41,7 @@ pub enum Kind {
     /// Eight.
     U64,
     /// Four that old clients leave out.
-    OldU32,
+    OptionalU32,
     /// What the server calls a file: type, version and path, 13 bytes.
     Qid,
     /// `n[2]` and as many bytes, which may be any.
@@ -63,7 +63,7 @@ pub enum Kind {
     /// How much the server would have read or written at once.
     Iounit,
     /// A fid.
-    Fid(Does),
+    Fid(FidUse),
 }
 
 /// More names than these no Twalk may have.
@@ -75,7 +75,7 @@ pub struct Field {
     /// What the manual calls it.
     pub name: &'static str,
     /// What it is.
-    pub kind: Kind,
+    pub kind: FieldKind,
     /// In which dialects it is there.
     pub dialects: Dialects,
 }
@@ -95,12 +95,12 @@ pub struct Message {
     pub reply: &'static [Field],
 }
 
-const fn field(name: &'static str, kind: Kind) -> Field {
+const fn field(name: &'static str, kind: FieldKind) -> Field {
     Field { name, kind, dialects: Dialects::ALL }
 }
 
-const fn fid(name: &'static str, does: Does) -> Field {
-    field(name, Kind::Fid(does))
+const fn fid(name: &'static str, fid_use: FidUse) -> Field {
+    field(name, FieldKind::Fid(fid_use))
 }
 
 const fn only(dialects: Dialects, field: Field) -> Field {
@@ -121,11 +121,11 @@ const fn error(number: u8, name: &'static str, d: Dialects, reply: &'static [Fie
     Message { number, name, dialects: d, request: None, reply }
 }
 
-use Does::*;
-use Kind::*;
+use FidUse::*;
+use FieldKind::*;
 
-const BOTH: Dialects = Dialects::ALL;
-const OLD: Dialects = Dialects::PLAIN_U;
+const ALL: Dialects = Dialects::ALL;
+const PLAIN_U: Dialects = Dialects::PLAIN_U;
 const L: Dialects = Dialects::L;
 
 const FID: Field = fid("fid", Uses);
@@ -141,7 +141,7 @@ const OPENED: &[Field] = &[QID, field("iounit", Iounit)];
 
 /// All of them.
 #[rustfmt::skip] // a row is a line
-pub const TABLE: &[Message] = &[
+pub const MESSAGES: &[Message] = &[
     error(6, "lerror", L, &[field("ecode", U32)]),
     row(8, "statfs", L, &[FID], &[field("statfs", Bytes(60))]),
     row(12, "lopen", L, &[FID, field("flags", U32)], OPENED),
@@ -156,7 +156,7 @@ pub const TABLE: &[Message] = &[
     row(30, "xattrwalk", L, &[FID, fid("newfid", Creates), NAME], &[field("size", U64)]),
     row(32, "xattrcreate", L, &[FID, NAME, field("attr_size", U64), field("flags", U32)], &[]),
     row(40, "readdir", L, &[FID, OFFSET, COUNT], &[DATA]),
-    row(50, "fsync", L, &[FID, field("datasync", OldU32)], &[]),
+    row(50, "fsync", L, &[FID, field("datasync", OptionalU32)], &[]),
     row(52, "lock", L, &[FID, field("type", U8), field("flags", U32), field("start", U64), field("length", U64),
         field("proc_id", U32), field("client_id", String)], &[field("status", U8)]),
     row(54, "getlock", L, &[FID, field("type", U8), field("start", U64), field("length", U64), field("proc_id", U32),
@@ -167,26 +167,26 @@ pub const TABLE: &[Message] = &[
     row(74, "renameat", L, &[fid("olddirfid", Uses), field("oldname", String), fid("newdirfid", Uses),
         field("newname", String)], &[]),
     row(76, "unlinkat", L, &[fid("dirfid", Uses), NAME, field("flags", U32)], &[]),
-    row(98, "openfd", OLD, &[fid("fid", ReleasesIfAnswered), field("mode", U8)],
+    row(98, "openfd", PLAIN_U, &[fid("fid", ReleasesOnSuccess), field("mode", U8)],
         &[QID, field("iounit", Iounit), field("unixfd", U32)]),
-    row(100, "version", BOTH, &[field("msize", U32), field("version", String)],
+    row(100, "version", ALL, &[field("msize", U32), field("version", String)],
         &[field("msize", U32), field("version", String)]),
-    row(102, "auth", BOTH, &[fid("afid", CreatesAuth), field("uname", String), field("aname", String), N_UNAME],
+    row(102, "auth", ALL, &[fid("afid", CreatesAuth), field("uname", String), field("aname", String), N_UNAME],
         &[field("aqid", Qid)]),
-    row(104, "attach", BOTH, &[fid("fid", Creates), fid("afid", Proves), field("uname", String),
+    row(104, "attach", ALL, &[fid("fid", Creates), fid("afid", Authenticates), field("uname", String),
         field("aname", String), N_UNAME], &[QID]),
-    error(106, "error", OLD, &[field("ename", String), only(Dialects::U, field("errno", U32))]),
-    row(108, "flush", BOTH, &[field("oldtag", Oldtag)], &[]),
-    row(110, "walk", BOTH, &[FID, fid("newfid", CreatesIfWalked), field("wname", Names)], &[field("wqid", Qids)]),
-    row(112, "open", OLD, &[FID, field("mode", U8)], OPENED),
-    row(114, "create", OLD, &[FID, NAME, field("perm", U32), field("mode", U8),
+    error(106, "error", PLAIN_U, &[field("ename", String), only(Dialects::U, field("errno", U32))]),
+    row(108, "flush", ALL, &[field("oldtag", Oldtag)], &[]),
+    row(110, "walk", ALL, &[FID, fid("newfid", CreatesOnFullWalk), field("wname", Names)], &[field("wqid", Qids)]),
+    row(112, "open", PLAIN_U, &[FID, field("mode", U8)], OPENED),
+    row(114, "create", PLAIN_U, &[FID, NAME, field("perm", U32), field("mode", U8),
         only(Dialects::U, field("extension", String))], OPENED),
-    row(116, "read", BOTH, &[FID, OFFSET, COUNT], &[DATA]),
-    row(118, "write", BOTH, &[FID, OFFSET, DATA], &[field("count", U32)]),
-    row(120, "clunk", BOTH, &[fid("fid", Releases)], &[]),
-    row(122, "remove", BOTH, &[fid("fid", Releases)], &[]),
-    row(124, "stat", OLD, &[FID], &[field("stat", Stat)]),
-    row(126, "wstat", OLD, &[FID, field("stat", Stat)], &[]),
+    row(116, "read", ALL, &[FID, OFFSET, COUNT], &[DATA]),
+    row(118, "write", ALL, &[FID, OFFSET, DATA], &[field("count", U32)]),
+    row(120, "clunk", ALL, &[fid("fid", Releases)], &[]),
+    row(122, "remove", ALL, &[fid("fid", Releases)], &[]),
+    row(124, "stat", PLAIN_U, &[FID], &[field("stat", Stat)]),
+    row(126, "wstat", PLAIN_U, &[FID, field("stat", Stat)], &[]),
 ];
 
 /// Where a type's row is in the table.
@@ -196,10 +196,10 @@ static ROWS: [u8; 256] = rows();
 const fn rows() -> [u8; 256] {
     let mut rows = [NONE; 256];
     let mut i = 0;
-    while i < TABLE.len() {
-        assert!(TABLE[i].number % 2 == 0 && rows[TABLE[i].number as usize] == NONE);
-        rows[TABLE[i].number as usize] = i as u8;
-        rows[TABLE[i].number as usize + 1] = i as u8;
+    while i < MESSAGES.len() {
+        assert!(MESSAGES[i].number % 2 == 0 && rows[MESSAGES[i].number as usize] == NONE);
+        rows[MESSAGES[i].number as usize] = i as u8;
+        rows[MESSAGES[i].number as usize + 1] = i as u8;
         i += 1;
     }
     rows
@@ -209,6 +209,6 @@ const fn rows() -> [u8; 256] {
 #[inline]
 #[must_use]
 pub fn message(dialect: Dialect, kind: u8) -> Option<&'static Message> {
-    let row = TABLE.get(ROWS[kind as usize] as usize)?;
-    row.dialects.has(dialect).then_some(row)
+    let row = MESSAGES.get(ROWS[kind as usize] as usize)?;
+    row.dialects.contains(dialect).then_some(row)
 }

@@ -12,13 +12,13 @@ fn bytes(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {
 fn where_a_message_ends() {
     let message = bytes(120, 5, &[1, 0, 0, 0]);
     for length in 0..message.len() {
-        assert_eq!(frame(&message[..length], 11), Frame::Part);
+        assert_eq!(frame(&message[..length], 11), Frame::Incomplete);
     }
     assert_eq!(frame(&message, 11), Frame::Message(11));
     assert_eq!(frame(&[&message[..], b"next"].concat(), 11), Frame::Message(11));
     assert_eq!(frame(&message, 10), Frame::TooLarge(11));
     assert_eq!(frame(&message[..7], 10), Frame::TooLarge(11));
-    assert_eq!(frame(&message[..6], 10), Frame::Part, "its tag is not there yet");
+    assert_eq!(frame(&message[..6], 10), Frame::Incomplete, "its tag is not there yet");
     for size in 0..7u32 {
         assert_eq!(frame(&size.to_le_bytes(), 10), Frame::TooSmall);
     }
@@ -28,13 +28,13 @@ fn where_a_message_ends() {
 /// The places of fids, counted from after the header, as manuals and other implementations have them.
 #[test]
 fn the_table_is_the_manuals() {
-    use Does::*;
-    type Row = (&'static str, u8, &'static [(u32, Does)]);
+    use FidUse::*;
+    type Row = (&'static str, u8, &'static [(u32, FidUse)]);
     let all: &[Row] = &[
         ("ul.", 102, &[(0, CreatesAuth)]),
-        ("ul.", 104, &[(0, Creates), (4, Proves)]),
+        ("ul.", 104, &[(0, Creates), (4, Authenticates)]),
         ("ul.", 108, &[]),
-        ("ul.", 110, &[(0, Uses), (4, CreatesIfWalked)]),
+        ("ul.", 110, &[(0, Uses), (4, CreatesOnFullWalk)]),
         ("u.", 112, &[(0, Uses)]),
         ("u.", 114, &[(0, Uses)]),
         ("ul.", 116, &[(0, Uses)]),
@@ -43,7 +43,7 @@ fn the_table_is_the_manuals() {
         ("ul.", 122, &[(0, Releases)]),
         ("u.", 124, &[(0, Uses)]),
         ("u.", 126, &[(0, Uses)]),
-        ("u.", 98, &[(0, ReleasesIfAnswered)]),
+        ("u.", 98, &[(0, ReleasesOnSuccess)]),
         ("l", 8, &[(0, Uses)]),
         ("l", 12, &[(0, Uses)]),
         ("l", 14, &[(0, Uses)]),
@@ -70,8 +70,8 @@ fn the_table_is_the_manuals() {
             let message = bytes(kind, 1, &[0; 200]);
             let expected = all.iter().find(|row| row.1 == kind && row.0.contains(letter));
             match (check_request(dialect, &message), expected) {
-                (Ok(places), Some((_, _, fids))) => {
-                    let found: Vec<_> = places.fids().iter().map(|f| (f.0 - 7, f.1)).collect();
+                (Ok(offsets), Some((_, _, fids))) => {
+                    let found: Vec<_> = offsets.fids().iter().map(|f| (f.0 - 7, f.1)).collect();
                     assert_eq!(found, *fids, "type {kind}");
                     known += 1;
                 }
@@ -137,7 +137,7 @@ fn each_message_is_as_long_as_manuals_have_it() {
             assert!(*reply == 0 || !fits(reply - 1), "R of {kind}");
         }
         let in_table =
-            TABLE.iter().filter(|row| row.dialects.has(dialect) && row.request.is_some());
+            MESSAGES.iter().filter(|row| row.dialects.contains(dialect) && row.request.is_some());
         assert_eq!(in_table.count(), known);
     }
 }
@@ -149,8 +149,8 @@ fn the_fid_behind_a_name_is_where_the_name_ends() {
         body.extend(length.to_le_bytes());
         body.extend(vec![b'x'; length as usize]);
         body.extend([2, 0, 0, 0, 1, 0, b'y']);
-        let places = check_request(Dialect::L, &bytes(74, 1, &body)).unwrap();
-        assert_eq!(places.fids()[1], (7 + 6 + u32::from(length), Does::Uses));
+        let offsets = check_request(Dialect::L, &bytes(74, 1, &body)).unwrap();
+        assert_eq!(offsets.fids()[1], (7 + 6 + u32::from(length), FidUse::Uses));
         // Each byte less is one too few.
         for less in 0..body.len() {
             let checked = check_request(Dialect::L, &bytes(74, 1, &body[..less]));
@@ -213,10 +213,10 @@ fn no_bytes_make_it_panic() {
             (0..length).map(|_| if next() % 3 > 0 { next() % 4 } else { next() }).collect();
         let message = bytes(next(), 1, &body);
         for dialect in Dialect::ALL {
-            if let Ok(places) = check_request(dialect, &message) {
-                assert!(places.fids().iter().all(|fid| fid.0 as usize + 4 <= message.len()));
-                assert!(places.count.is_none_or(|at| at as usize + 4 <= message.len()));
-                assert!(places.end as usize <= message.len());
+            if let Ok(offsets) = check_request(dialect, &message) {
+                assert!(offsets.fids().iter().all(|fid| fid.0 as usize + 4 <= message.len()));
+                assert!(offsets.count.is_none_or(|at| at as usize + 4 <= message.len()));
+                assert!(offsets.end as usize <= message.len());
             }
             let _ = check_reply(dialect, &message);
             assert!(!show(dialect, &message).to_string().contains(['\n', '\0']));

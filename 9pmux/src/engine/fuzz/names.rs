@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::wire::{Dialect, Does, NOFID, check_request, types, u32_at};
+use crate::wire::{Dialect, FidUse, NOFID, check_request, types, u32_at};
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
@@ -57,24 +57,28 @@ impl Names {
 
     /// A request is sent.
     pub fn sent(&mut self, dialect: Dialect, message: &[u8]) -> Intent {
-        let Ok(places) = check_request(dialect, message) else {
+        let Ok(offsets) = check_request(dialect, message) else {
             return Intent::default();
         };
         let fid = |at: u32| u32_at(message, at as usize);
         let mut intent = Intent { never: false, sure: true, change: None };
         let mut change = None;
-        for &(at, does) in places.fids() {
+        for &(at, fid_use) in offsets.fids() {
             let fid_here = fid(at);
-            let moves = does == Does::CreatesIfWalked && fid_here == fid(places.fids()[0].0);
-            if moves || does.is_none(fid_here) {
+            let moves =
+                fid_use == FidUse::CreatesOnFullWalk && fid_here == fid(offsets.fids()[0].0);
+            if moves || fid_use.is_no_fid(fid_here) {
                 continue;
             }
             let state = self.state(fid_here);
-            let creates = matches!(does, Does::Creates | Does::CreatesAuth | Does::CreatesIfWalked);
+            let creates = matches!(
+                fid_use,
+                FidUse::Creates | FidUse::CreatesAuth | FidUse::CreatesOnFullWalk
+            );
             let fits = if creates { State::Absent } else { State::Live };
             intent.never |= fid_here == NOFID || (state != fits && state != State::Unknown);
             intent.sure &= fid_here != NOFID && state == fits;
-            if creates || does == Does::Releases {
+            if creates || fid_use == FidUse::Releases {
                 change = Some((fid_here, creates, state));
             }
         }
@@ -114,8 +118,8 @@ pub fn became(dialect: Dialect, request: &[u8], reply: &[u8], server: bool) -> B
         return if server { Became::Failed } else { Became::Nothing };
     }
     // A walk that has not got to its end has failed.
-    let partly = check_request(dialect, request).is_ok_and(|places| {
-        request[4] == types::TWALK && crate::wire::u16_at(reply, 7) < places.names
+    let partly = check_request(dialect, request).is_ok_and(|offsets| {
+        request[4] == types::TWALK && crate::wire::u16_at(reply, 7) < offsets.name_count
     });
     if partly { Became::Failed } else { Became::Done }
 }

@@ -359,7 +359,7 @@ impl Peer {
         assert_eq!(tag(&asked.message), tag(message));
         let (most, offer) = version_of(&asked.message).expect("it was well formed");
         let (msize, name) = version_of(message).expect("an Rversion that is well formed");
-        let offer = Offer::of(offer);
+        let offer = Offer::parse(offer);
         assert!(msize <= most && msize >= 256);
         if name == UNKNOWN.as_bytes() {
             // One that was chosen, or is settled, and asked for, is not refused.
@@ -367,7 +367,7 @@ impl Peer {
             assert!(!settled, "unknown");
             (self.stage, self.msize) = (Stage::New, 256);
         } else {
-            let dialect = Dialect::named(name).expect("a version that there is");
+            let dialect = Dialect::from_name(name).expect("a version that there is");
             self.dialect = Some(dialect);
             assert!(offer.allows(dialect) && view.dialect.is_none_or(|d| d == dialect));
             (self.stage, self.msize) = (Stage::Session, msize);
@@ -463,11 +463,11 @@ fn version_of(message: &[u8]) -> Option<(u32, &[u8])> {
 
 /// What of a request reaches the server as it was: all but its tag, its fids and a count.
 pub fn essence(dialect: Dialect, message: &[u8]) -> Option<Vec<u8>> {
-    let places = check_request(dialect, message).ok()?;
+    let offsets = check_request(dialect, message).ok()?;
     let mut essence = message.to_vec();
     put_tag(&mut essence, 0);
-    places.fids().iter().for_each(|(at, _)| put_u32(&mut essence, *at as usize, 0));
-    if let Some(at) = places.count {
+    offsets.fids().iter().for_each(|(at, _)| put_u32(&mut essence, *at as usize, 0));
+    if let Some(at) = offsets.count {
         put_u32(&mut essence, at as usize, 0);
     }
     Some(essence)

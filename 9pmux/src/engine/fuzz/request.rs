@@ -3,7 +3,7 @@
 //! these it is known again on its way.
 
 use super::bytes::Bytes;
-use crate::wire::{Dialect, NOFID, NOTAG, TABLE, types};
+use crate::wire::{Dialect, MESSAGES, NOFID, NOTAG, types};
 
 /// A message of this kind.
 pub fn framed(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {
@@ -51,7 +51,7 @@ pub fn request(bytes: &mut Bytes<'_>, dialect: Dialect, mark: [u8; 3]) -> Vec<u8
         14 if dialect == Dialect::L => [20, 30, 70, 74][bytes.below(4)],
         // What nobody has heard of, too.
         _ if what >= 240 => bytes.next(),
-        _ => TABLE[bytes.below(TABLE.len())].number,
+        _ => MESSAGES[bytes.below(MESSAGES.len())].number,
     };
     let mut body = Vec::new();
     match kind {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::peer::{Peer, essence, stamp};
 use super::request::{framed, version};
 use crate::wire::{
-    Dialect, Does, HEADER, Places, check_reply, check_request, kind, put_tag, put_u32, show, tag,
-    types, u16_at, u32_at,
+    Dialect, FidUse, FieldOffsets, HEADER, check_reply, check_request, kind, put_tag, put_u32,
+    show, tag, types, u16_at, u32_at,
 };
 
 /// A request, and where it ends in all that the server is asked.
@@ -84,7 +84,7 @@ impl Server {
 
     fn sees(&mut self, message: &[u8], dialect: Dialect, peers: &[Peer]) {
         let shown = || format!("{}", show(dialect, message));
-        let places = check_request(dialect, message).expect("what is malformed");
+        let offsets = check_request(dialect, message).expect("what is malformed");
         let in_use = self.asked.iter().any(|asked| tag(&asked.message) == tag(message));
         assert!(tag(message) != 0xFFFF && (self.wild || !in_use), "the tag of {}", shown());
         if kind(message) == types::TFLUSH {
@@ -97,7 +97,7 @@ impl Server {
             peer.asked().filter(like).map(move |asked| (peer, asked))
         });
         let found = asked.find(|(peer, asked)| {
-            essence(dialect, asked) == essence_of && self.fits(message, asked, peer, &places)
+            essence(dialect, asked) == essence_of && self.fits(message, asked, peer, &offsets)
         });
         let Some((peer, asked)) = found else {
             let ours = kind(message) == types::TCLUNK && message.len() == HEADER + 4;
@@ -105,50 +105,50 @@ impl Server {
             assert!(self.owners.contains_key(&u32_at(message, HEADER)), "{}", shown());
             return;
         };
-        if let Some(at) = places.count {
+        if let Some(at) = offsets.count {
             assert!(u32_at(message, at as usize) + 11 <= peer.msize, "{}", shown());
         }
-        if let Some((at, fid)) = self.created(message, &places) {
+        if let Some((at, fid)) = self.created(message, &offsets) {
             assert!(fid < 200, "fid {fid} is not low");
             let there = self.fids.contains(&fid);
             assert!(self.wild || !there, "fid {fid} is there: {}", shown());
             self.owners.insert(fid, (peer.number, peer.sessions, u32_at(asked, at)));
             if kind(message) == types::TAUTH {
-                self.auths.insert(fid, names(message, &places).to_vec());
+                self.auths.insert(fid, names(message, &offsets).to_vec());
             }
         }
     }
 
     /// The fid that a request creates, and where it is said.
-    fn created(&self, message: &[u8], places: &Places) -> Option<(usize, u32)> {
+    fn created(&self, message: &[u8], offsets: &FieldOffsets) -> Option<(usize, u32)> {
         let fid = |at: u32| u32_at(message, at as usize);
-        let first = fid(places.fids().first()?.0);
-        let new = |(at, does): &&(u32, Does)| match does {
-            Does::Creates | Does::CreatesAuth => true,
-            Does::CreatesIfWalked => fid(*at) != first,
+        let first = fid(offsets.fids().first()?.0);
+        let new = |(at, fid_use): &&(u32, FidUse)| match fid_use {
+            FidUse::Creates | FidUse::CreatesAuth => true,
+            FidUse::CreatesOnFullWalk => fid(*at) != first,
             _ => false,
         };
-        places.fids().iter().find(new).map(|(at, _)| (*at as usize, fid(*at)))
+        offsets.fids().iter().find(new).map(|(at, _)| (*at as usize, fid(*at)))
     }
 
     /// Whether the fids of a request are those that this client has asked for.
-    fn fits(&self, message: &[u8], asked: &[u8], peer: &Peer, places: &Places) -> bool {
-        let new = self.created(message, places).map(|(at, _)| at as u32);
-        places.fids().iter().all(|&(at, does)| {
+    fn fits(&self, message: &[u8], asked: &[u8], peer: &Peer, offsets: &FieldOffsets) -> bool {
+        let new = self.created(message, offsets).map(|(at, _)| at as u32);
+        offsets.fids().iter().all(|&(at, fid_use)| {
             let (fid, name) = (u32_at(message, at as usize), u32_at(asked, at as usize));
-            if does.is_none(name) {
-                return does.is_none(fid);
+            if fid_use.is_no_fid(name) {
+                return fid_use.is_no_fid(fid);
             }
-            let first = places.fids[0].0 as usize;
-            if does == Does::CreatesIfWalked && name == u32_at(asked, first) {
+            let first = offsets.fids[0].0 as usize;
+            if fid_use == FidUse::CreatesOnFullWalk && name == u32_at(asked, first) {
                 return fid == u32_at(message, first);
             }
             if new == Some(at) {
                 return true;
             }
             let owner = Some(&(peer.number, peer.sessions, name));
-            let proves = does != Does::Proves
-                || self.auths.get(&fid).is_some_and(|made| made == names(message, places));
+            let proves = fid_use != FidUse::Authenticates
+                || self.auths.get(&fid).is_some_and(|made| made == names(message, offsets));
             self.owners.get(&fid) == owner && proves
         })
     }
@@ -176,7 +176,7 @@ impl Server {
                     return self.answer(0, how, Some(dialect));
                 }
                 self.asked.remove(n);
-                let reply = self.does(&request, how, dialect);
+                let reply = self.fid_use(&request, how, dialect);
                 self.output.extend(reply);
             }
             _ => {}
@@ -216,7 +216,7 @@ impl Server {
                 .any(|asked| fids(dialect, &asked.message).iter().any(|fid| mine.contains(fid)));
             let moves = kind(&victim) == types::TWALK && mine[0] == mine[1];
             if turn && !moves && kind(&victim) != types::TFLUSH && how & 8 != 0 {
-                let reply = self.does(&victim, how, dialect);
+                let reply = self.fid_use(&victim, how, dialect);
                 if how & 16 != 0 {
                     self.output.extend(reply);
                 }
@@ -227,17 +227,17 @@ impl Server {
         self.output.extend(framed(types::RFLUSH, tag(request), &[]));
     }
 
-    /// Does what it is asked, and answers the reply.
-    fn does(&mut self, request: &[u8], how: u8, dialect: Dialect) -> Vec<u8> {
-        let places = check_request(dialect, request).expect("it was looked at before");
+    /// FidUse what it is asked, and answers the reply.
+    fn fid_use(&mut self, request: &[u8], how: u8, dialect: Dialect) -> Vec<u8> {
+        let offsets = check_request(dialect, request).expect("it was looked at before");
         let (its_kind, mine) = (kind(request), fids(dialect, request));
-        let new = self.created(request, &places).map(|(_, fid)| fid);
+        let new = self.created(request, &offsets).map(|(_, fid)| fid);
         let mut there = true;
-        for (&(_, does), fid) in places.fids().iter().zip(&mine) {
-            match does {
-                Does::Releases => there = self.fids.remove(fid),
+        for (&(_, fid_use), fid) in offsets.fids().iter().zip(&mine) {
+            match fid_use {
+                FidUse::Releases => there = self.fids.remove(fid),
                 _ if new == Some(*fid) => {}
-                _ => there &= does.is_none(*fid) || self.fids.contains(fid),
+                _ => there &= fid_use.is_no_fid(*fid) || self.fids.contains(fid),
             }
         }
         let mut reply = vec![0; HEADER];
@@ -251,8 +251,8 @@ impl Server {
             reply[4] = dialect.error_type();
         } else {
             reply[4] = its_kind + 1;
-            let partly = how & 2 != 0 && places.names > 0;
-            self.fill(&mut reply, request, how, &places);
+            let partly = how & 2 != 0 && offsets.name_count > 0;
+            self.fill(&mut reply, request, how, &offsets);
             if let Some(fid) = new.filter(|_| !partly) {
                 // What it has said at random it has not done.
                 assert!(self.fids.insert(fid) || self.wild, "fid {fid} is there already");
@@ -272,17 +272,17 @@ impl Server {
     }
 
     /// What a good reply says.
-    fn fill(&self, reply: &mut Vec<u8>, request: &[u8], how: u8, places: &Places) {
+    fn fill(&self, reply: &mut Vec<u8>, request: &[u8], how: u8, offsets: &FieldOffsets) {
         let room = self.msize as usize - HEADER - 8;
         match kind(request) {
             types::TWALK => {
-                let walked = places.names - u16::from(how & 2 != 0 && places.names > 0);
+                let walked = offsets.name_count - u16::from(how & 2 != 0 && offsets.name_count > 0);
                 reply.extend(walked.to_le_bytes());
                 reply.resize(reply.len() + 13 * walked as usize, 0);
             }
             // Tread, Treaddir.
             116 | 40 => {
-                let count = places.count.map_or(0, |at| u32_at(request, at as usize));
+                let count = offsets.count.map_or(0, |at| u32_at(request, at as usize));
                 let count = count.min(u32::from(how) * 4);
                 reply.extend(count.to_le_bytes());
                 reply.resize(reply.len() + count as usize, 9);
@@ -305,15 +305,15 @@ impl Server {
 
 /// The fids of a request.
 fn fids(dialect: Dialect, request: &[u8]) -> Vec<u32> {
-    let Ok(places) = check_request(dialect, request) else {
+    let Ok(offsets) = check_request(dialect, request) else {
         return Vec::new();
     };
-    let fids = places.fids().iter().map(|fid| u32_at(request, fid.0 as usize));
+    let fids = offsets.fids().iter().map(|fid| u32_at(request, fid.0 as usize));
     fids.filter(|fid| *fid != u32::MAX).collect()
 }
 
 /// For whom a Tauth or a Tattach is.
-fn names<'a>(message: &'a [u8], places: &Places) -> &'a [u8] {
-    let last = places.fids()[places.fids().len() - 1].0 as usize;
-    &message[last + 4..places.end as usize]
+fn names<'a>(message: &'a [u8], offsets: &FieldOffsets) -> &'a [u8] {
+    let last = offsets.fids()[offsets.fids().len() - 1].0 as usize;
+    &message[last + 4..offsets.end as usize]
 }

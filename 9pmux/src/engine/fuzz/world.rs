@@ -7,7 +7,7 @@ use super::peer::{Peer, View};
 use super::request::{any_version, framed, request};
 use super::server::Server;
 use crate::engine::{Config, End, Engine, Seen};
-use crate::wire::{Dialect, TABLE, show, tag};
+use crate::wire::{Dialect, MESSAGES, show, tag};
 
 const MSIZE: u32 = 600;
 const CLIENTS: usize = 4;
@@ -270,7 +270,7 @@ impl<'a> World<'a> {
             12 if self.bytes.next() == 7 => self.gone(),
             // A message that answers nothing.
             13 if self.settled.is_some() && self.server.output.is_empty() => {
-                self.engine.server_bytes(&framed(TABLE[0].number + 1, 60_000, &[0; 4]));
+                self.engine.server_bytes(&framed(MESSAGES[0].number + 1, 60_000, &[0; 4]));
             }
             _ => {}
         }

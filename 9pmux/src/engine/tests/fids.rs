@@ -342,8 +342,8 @@ fn auth_fids_cost_bounded_memory() {
 fn every_place_of_a_fid_is_patched_and_nothing_else() {
     // Names with NUL, and bytes that nobody knows, behind every message.
     for dialect in Dialect::ALL {
-        for row in crate::wire::TABLE {
-            let Some(fields) = row.request.filter(|_| row.dialects.has(dialect)) else {
+        for row in crate::wire::MESSAGES {
+            let Some(fields) = row.request.filter(|_| row.dialects.contains(dialect)) else {
                 continue;
             };
             if [98, 100, 108].contains(&row.number) {
@@ -355,24 +355,24 @@ fn every_place_of_a_fid_is_patched_and_nothing_else() {
             let first = bench.attach(id, 1000);
             let second = bench.attach(id, 1001);
             let mut message = made(row.number, 0x1234);
-            let mut places = Vec::new();
-            for field in fields.iter().filter(|field| field.dialects.has(dialect)) {
-                use crate::wire::{Does::*, Kind::*};
+            let mut offsets = Vec::new();
+            for field in fields.iter().filter(|field| field.dialects.contains(dialect)) {
+                use crate::wire::{FidUse::*, FieldKind::*};
                 let at = message.clone().done().len();
                 message = match field.kind {
-                    Fid(Creates | CreatesAuth | CreatesIfWalked) => {
-                        places.push((at, u32::MAX));
+                    Fid(Creates | CreatesAuth | CreatesOnFullWalk) => {
+                        offsets.push((at, u32::MAX));
                         message.u32(2000)
                     }
-                    Fid(Proves) => message.u32(NOFID),
+                    Fid(Authenticates) => message.u32(NOFID),
                     Fid(_) => {
-                        let n = places.len();
-                        places.push((at, [first, second][n]));
+                        let n = offsets.len();
+                        offsets.push((at, [first, second][n]));
                         message.u32([1000, 1001][n])
                     }
                     U8 => message.u8(0x5A),
                     U16 | Oldtag => message.u16(0x5A5A),
-                    U32 | OldU32 | Iounit => message.u32(0x5A5A_5A5A),
+                    U32 | OptionalU32 | Iounit => message.u32(0x5A5A_5A5A),
                     Count => message.u32(100),
                     U64 => message.u64(0x5A5A_5A5A_5A5A_5A5A),
                     Qid | Qids => unreachable!(),
@@ -386,7 +386,7 @@ fn every_place_of_a_fid_is_patched_and_nothing_else() {
             let message = message.raw(b"\0more\xFF").done();
             let mut expected = message.clone();
             let request = bench.asks(id, &message);
-            for (at, fid) in places {
+            for (at, fid) in offsets {
                 let fid = if fid == u32::MAX { u32_at(&request, at) } else { fid };
                 assert!(fid < 10);
                 crate::wire::put_u32(&mut expected, at, fid);

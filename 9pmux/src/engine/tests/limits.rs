@@ -138,10 +138,10 @@ fn types_that_the_dialect_does_not_have_are_refused() {
 
 #[test]
 fn a_message_that_does_not_fit_its_size_is_refused() {
-    use crate::wire::Kind::*;
+    use crate::wire::FieldKind::*;
     for dialect in Dialect::ALL {
-        for row in crate::wire::TABLE {
-            let Some(fields) = row.request.filter(|_| row.dialects.has(dialect)) else {
+        for row in crate::wire::MESSAGES {
+            let Some(fields) = row.request.filter(|_| row.dialects.contains(dialect)) else {
                 continue;
             };
             if [98, 100].contains(&row.number) {
@@ -149,11 +149,11 @@ fn a_message_that_does_not_fit_its_size_is_refused() {
             }
             let mut message = made(row.number, 9);
             let mut least = 0;
-            for field in fields.iter().filter(|field| field.dialects.has(dialect)) {
+            for field in fields.iter().filter(|field| field.dialects.contains(dialect)) {
                 message = match field.kind {
                     U8 => message.u8(0),
                     U16 | Oldtag => message.u16(77),
-                    U32 | OldU32 | Iounit | Count => message.u32(0),
+                    U32 | OptionalU32 | Iounit | Count => message.u32(0),
                     Fid(_) => message.u32(0),
                     U64 => message.u64(0),
                     String | Stat => message.str("abc"),
@@ -162,7 +162,7 @@ fn a_message_that_does_not_fit_its_size_is_refused() {
                     Bytes(n) => message.raw(&vec![0; n as usize]),
                     Qid | Qids => unreachable!(),
                 };
-                if field.kind != OldU32 {
+                if field.kind != OptionalU32 {
                     least = message.clone().done().len();
                 }
             }

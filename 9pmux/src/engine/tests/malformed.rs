@@ -6,8 +6,8 @@ use super::bench::{Bench, MSIZE};
 use super::made::*;
 use crate::engine::{ClientId, Config, Engine};
 use crate::wire::{
-    Dialect, Does, Field, HEADER, Kind, Message, NOFID, TABLE, kind, message, put_tag, put_u32,
-    show, tag, u32_at,
+    Dialect, FidUse, Field, FieldKind, HEADER, MESSAGES, Message, NOFID, kind, message, put_tag,
+    put_u32, show, tag, u32_at,
 };
 
 const TAG: u16 = 9;
@@ -17,23 +17,27 @@ const TAG: u16 = 9;
 fn whole(dialect: Dialect, number: u8, fields: &[Field]) -> (Vec<u8>, usize) {
     let mut message = made(number, TAG);
     let mut least = HEADER;
-    for field in fields.iter().filter(|field| field.dialects.has(dialect)) {
+    for field in fields.iter().filter(|field| field.dialects.contains(dialect)) {
         message = match field.kind {
-            Kind::U8 => message.u8(0),
-            Kind::U16 | Kind::Oldtag => message.u16(77),
-            Kind::U32 | Kind::OldU32 | Kind::Count | Kind::Iounit => message.u32(0),
-            Kind::U64 => message.u64(0),
-            Kind::Fid(Does::Proves) => message.u32(NOFID),
-            Kind::Fid(Does::Creates | Does::CreatesAuth | Does::CreatesIfWalked) => message.u32(5),
-            Kind::Fid(_) => message.u32(0),
-            Kind::String | Kind::Stat => message.str("abc"),
-            Kind::Names => message.u16(2).str("abc").str("de"),
-            Kind::Qids => message.u16(2).qid(1, 2).qid(3, 4),
-            Kind::Qid => message.qid(1, 2),
-            Kind::Data => message.u32(3).raw(b"abc"),
-            Kind::Bytes(n) => message.raw(&vec![0; n as usize]),
+            FieldKind::U8 => message.u8(0),
+            FieldKind::U16 | FieldKind::Oldtag => message.u16(77),
+            FieldKind::U32 | FieldKind::OptionalU32 | FieldKind::Count | FieldKind::Iounit => {
+                message.u32(0)
+            }
+            FieldKind::U64 => message.u64(0),
+            FieldKind::Fid(FidUse::Authenticates) => message.u32(NOFID),
+            FieldKind::Fid(FidUse::Creates | FidUse::CreatesAuth | FidUse::CreatesOnFullWalk) => {
+                message.u32(5)
+            }
+            FieldKind::Fid(_) => message.u32(0),
+            FieldKind::String | FieldKind::Stat => message.str("abc"),
+            FieldKind::Names => message.u16(2).str("abc").str("de"),
+            FieldKind::Qids => message.u16(2).qid(1, 2).qid(3, 4),
+            FieldKind::Qid => message.qid(1, 2),
+            FieldKind::Data => message.u32(3).raw(b"abc"),
+            FieldKind::Bytes(n) => message.raw(&vec![0; n as usize]),
         };
-        if field.kind != Kind::OldU32 {
+        if field.kind != FieldKind::OptionalU32 {
             least = message.clone().done().len();
         }
     }
@@ -50,7 +54,7 @@ fn cut_short(message: &[u8], least: usize) -> impl Iterator<Item = Vec<u8>> {
 }
 
 fn rows(dialect: Dialect) -> impl Iterator<Item = &'static Message> {
-    TABLE.iter().filter(move |row| row.dialects.has(dialect))
+    MESSAGES.iter().filter(move |row| row.dialects.contains(dialect))
 }
 
 /// What a client may send that is no request: each message, and why it is refused in a session. Where

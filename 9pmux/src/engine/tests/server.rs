@@ -117,7 +117,7 @@ impl Server {
         }
     }
 
-    /// Does one thing that waits, or sends one reply.
+    /// FidUse one thing that waits, or sends one reply.
     pub fn step(&mut self, random: &mut Random) {
         self.take();
         if !self.ready.is_empty() && random.one_in(2) {

@@ -57,7 +57,7 @@ fn what_a_client_offers_is_agreed_to_or_unknown() {
         ("9P2000.L", "9P2000.u", "unknown"),
         ("9P2000.L", "9P2000.L.Google.7", "unknown"),
     ] {
-        let dialect = Dialect::named(upstream.as_bytes()).unwrap();
+        let dialect = Dialect::from_name(upstream.as_bytes()).unwrap();
         let mut bench = Bench::new(dialect);
         let id = bench.engine.client_connected();
         bench.say(id, &version(1000, offer));
