@@ -6,9 +6,9 @@
 use std::collections::hash_map::Entry;
 
 use super::Engine;
-use super::arriving::Step;
 use super::clients::{Flushing, Waits};
 use super::fids::{Fate, NONE, Owner};
+use super::inbox::Progress;
 use super::refusal::Refusal;
 use super::requests::Flush;
 use crate::wire::{HEADER, check_request, tag, u16_at};
@@ -27,12 +27,12 @@ pub enum Happened {
 }
 
 impl Engine {
-    /// A client's Tflush. What it flushes is upstream, or nowhere: [`look_ahead`](Engine::look_ahead)
+    /// A client's Tflush. What it flushes is upstream, or nowhere: [`process_out_of_order`](Engine::process_out_of_order)
     /// has looked among those that wait.
-    pub(super) fn flush(&mut self, c: u32, message: &[u8]) -> Step {
+    pub(super) fn flush(&mut self, c: u32, message: &[u8]) -> Progress {
         let its_tag = tag(message);
         if check_request(self.upstream.dialect, message).is_err() {
-            return self.refuse_message(c, message, Refusal::Malformed);
+            return self.reject_message(c, message, Refusal::Malformed);
         }
         let oldtag = u16_at(message, HEADER);
         let client = self.clients.get(c);
@@ -41,17 +41,17 @@ impl Engine {
         let flushing = client.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
         let victim = client.tags.get(&oldtag).copied().or(flushing.map(|f| f.victim));
         let Some(victim) = victim.filter(|_| oldtag != its_tag) else {
-            let took = self.took(c, message);
+            let consumed = self.consume_message(c, message);
             self.answer_flush(c, its_tag);
-            return took;
+            return consumed;
         };
         if client.flushes.len() >= self.config.max_inflight.min(FLUSHES) {
-            return Step::Waits(Waits::Own);
+            return Progress::Blocked(Waits::Own);
         }
         client.flushes.push(Flushing { tag: its_tag, oldtag, victim });
-        let took = self.took(c, message);
+        let consumed = self.consume_message(c, message);
         self.flush_request(victim);
-        took
+        consumed
     }
 
     /// Has a request upstream flushed, if it is not yet.

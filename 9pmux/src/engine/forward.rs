@@ -2,9 +2,9 @@
 //! patched in the server's output. Until all is known to be well nothing has changed.
 
 use super::Engine;
-use super::arriving::Step;
 use super::clients::{Auth, Client, Waits};
 use super::fids::{NONE, Owner};
+use super::inbox::Progress;
 use super::policy::allows;
 use super::refusal::Refusal;
 use super::requests::{Flush, Request};
@@ -29,48 +29,48 @@ struct Plan {
 
 impl Engine {
     /// Sends a client's request on, answers it, or lets it wait.
-    pub(super) fn forward(&mut self, c: u32, message: &[u8], turn: bool) -> Step {
+    pub(super) fn forward(&mut self, c: u32, message: &[u8], has_turn: bool) -> Progress {
         let its_tag = tag(message);
         let offsets = match check_request(self.upstream.dialect, message) {
             Ok(offsets) if kind(message) != types::TOPENFD => offsets,
             Ok(_) | Err(Malformed::Type) => {
-                return self.refuse_message(c, message, Refusal::Unsupported);
+                return self.reject_message(c, message, Refusal::Unsupported);
             }
-            Err(_) => return self.refuse_message(c, message, Refusal::Malformed),
+            Err(_) => return self.reject_message(c, message, Refusal::Malformed),
         };
-        let others_wait = !turn && !self.ring.is_empty();
+        let others_wait = !has_turn && !self.ring.is_empty();
         let room_upstream = self.has_room() && self.has_tag() && !others_wait;
         let client = self.clients.get(c);
         if client.tags.contains_key(&its_tag) || client.flushes.iter().any(|f| f.tag == its_tag) {
-            return self.refuse_message(c, message, Refusal::DuplicateTag);
+            return self.reject_message(c, message, Refusal::DuplicateTag);
         }
         if client.tags.len() >= self.config.max_inflight {
-            return Step::Waits(Waits::Own);
+            return Progress::Blocked(Waits::Own);
         }
         let count = offsets.count.map_or(0, |at| u32_at(message, at as usize));
         let count = count.min(client.msize - DATA_HEADER);
         let room = offsets.message.max_reply_len(count).min(client.msize);
         let due = client.out.len() + client.promised + room as usize;
         if due > self.config.max_reply_bytes && !client.tags.is_empty() {
-            return Step::Waits(Waits::Own);
+            return Progress::Blocked(Waits::Own);
         }
         let plan = match self.plan(c, message, &offsets) {
             Ok(plan) => plan,
-            Err(why) => return self.refuse_message(c, message, why),
+            Err(why) => return self.reject_message(c, message, why),
         };
         if !room_upstream {
-            return Step::Waits(Waits::Turn);
+            return Progress::Blocked(Waits::Turn);
         }
         match self.way(c, message, &offsets) {
             Way::Straight => {
-                let took = self.took(c, message);
+                let consumed = self.consume_message(c, message);
                 self.send(c, message, &offsets, plan, (count, room));
-                took
+                consumed
             }
             Way::WalkOf(root) => {
-                let took = self.took(c, message);
+                let consumed = self.consume_message(c, message);
                 self.attach_by_walk(c, message, root, room);
-                took
+                consumed
             }
             Way::Step(step) => step,
         }

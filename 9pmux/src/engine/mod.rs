@@ -69,14 +69,13 @@
 //!
 //! # Where it is
 //!
-//! A client's bytes come in by `arriving.rs`; a request goes on by `forward.rs`, in the order of `turns.rs`;
+//! A client's bytes come in by `inbox.rs`; a request goes on by `forward.rs`, in the order of `turns.rs`;
 //! a reply comes back by `reply.rs`. `flush.rs`, `version.rs`, `cleanup.rs` and `end.rs` are what else can
 //! happen, `root.rs` and `policy.rs` what can be chosen. Beneath are `clients.rs`, `requests.rs`, `fids.rs`
 //! and `upstream.rs` (what each of these is), `numbers.rs` (the lowest free fid), `mix.rs`, `buffer.rs` and
 //! `refusal.rs`.
 #![forbid(unsafe_code)]
 
-mod arriving;
 mod buffer;
 mod cleanup;
 mod clients;
@@ -85,6 +84,7 @@ mod end;
 mod fids;
 mod flush;
 mod forward;
+mod inbox;
 mod mix;
 mod numbers;
 mod policy;
@@ -236,7 +236,7 @@ impl Engine {
     /// whom it should not read keeps that much more.
     pub fn client_bytes(&mut self, id: ClientId, bytes: &[u8]) {
         if let Some(c) = self.clients.find(id) {
-            self.arrive(c, bytes);
+            self.handle_client_bytes(c, bytes);
             self.take_turns();
         }
     }

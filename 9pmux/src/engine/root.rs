@@ -8,10 +8,10 @@
 //! the front of his inbox, where a flush and an end find it; an error is everybody's, and the next to
 //! attach tries again. Other names go on as they came: there is one root, so that nobody can take more.
 
-use super::arriving::Step;
 use super::clients::Waits;
 use super::fids::{Fate, NONE};
 use super::forward::names;
+use super::inbox::Progress;
 use super::requests::Request;
 use super::{ClientId, Engine};
 use crate::wire::{FieldOffsets, HEADER, NOFID, kind, put_tag, put_u32, tag, types, u32_at};
@@ -37,7 +37,7 @@ pub enum Way {
     /// As a walk of this fid.
     WalkOf(u32),
     /// Not now, or it is answered.
-    Step(Step),
+    Step(Progress),
 }
 
 impl Engine {
@@ -54,20 +54,20 @@ impl Engine {
             Root::Live { fid, names, .. } if **names == *asked_for => Way::WalkOf(*fid),
             Root::Refused { names, error } if **names == *asked_for => {
                 let error = error.clone();
-                let took = self.took(c, message);
+                let consumed = self.consume_message(c, message);
                 self.pass_on(c, tag(message), &error, |_| ());
-                Way::Step(took)
+                Way::Step(consumed)
             }
             Root::Asked { names, waiting, .. } if **names == *asked_for => {
                 let id = self.clients.id(c);
                 if !std::mem::replace(&mut self.clients.get(c).waits_for_root, true) {
                     waiting.push(id);
                 }
-                Way::Step(Step::Waits(Waits::Own))
+                Way::Step(Progress::Blocked(Waits::Own))
             }
             Root::Nobodys => {
                 self.ask_for_root(c, message, asked_for);
-                Way::Step(Step::Waits(Waits::Own))
+                Way::Step(Progress::Blocked(Waits::Own))
             }
             _ => Way::Straight,
         }

@@ -1,9 +1,9 @@
 //! Whose messages go to the server next: a few of each client that has any, round and round.
 
 use super::Engine;
-use super::arriving::Step;
 use super::clients::Waits;
 use super::fids::Fate;
+use super::inbox::Progress;
 use super::requests::{Flush, Request};
 use crate::wire::{self, HEADER, types};
 
@@ -49,8 +49,8 @@ impl Engine {
     fn take_turn(&mut self, c: u32) {
         let (mut messages, mut bytes) = (0, 0);
         loop {
-            match self.work_off_one(c) {
-                Step::Took(n) => {
+            match self.process_first_message(c) {
+                Progress::Consumed(n) => {
                     self.clients.get(c).waits = Waits::No;
                     messages += 1;
                     bytes += n;
@@ -59,10 +59,10 @@ impl Engine {
                         continue;
                     }
                     // On to the next that needs a turn, which may be at once, if nobody else waits for one.
-                    self.work_off(c);
+                    self.process_inbox(c);
                 }
-                Step::Waits(waits) => self.wait(c, waits),
-                Step::Part | Step::Closed => {
+                Progress::Blocked(waits) => self.block(c, waits),
+                Progress::Incomplete | Progress::Closed => {
                     self.clients.get(c).waits = Waits::No;
                     self.mark(c);
                 }
@@ -83,12 +83,12 @@ impl Engine {
         let client = self.clients.get(c);
         if client.waits == Waits::Own {
             client.waits = Waits::No;
-            self.work_off(c);
+            self.process_inbox(c);
         }
         // It may be read again, also if there was only a part of a message, and nothing has been taken.
         self.mark(c);
         // Its turn may be far: what need not wait for that, as a flush, goes on at once.
-        self.look_ahead(c);
+        self.process_out_of_order(c);
     }
 
     /// To the end of the ring, unless it is in there.

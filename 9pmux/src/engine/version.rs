@@ -1,7 +1,7 @@
 //! Tversion: ours to the server, once, and the clients' to us, each for itself.
 
-use super::arriving::Step;
 use super::clients::Stage;
+use super::inbox::Progress;
 use super::refusal::Refusal;
 use super::upstream::Agreed;
 use super::{End, Engine};
@@ -105,13 +105,13 @@ impl Engine {
     }
 
     /// A client's Tversion: what it had before is flushed and clunked first.
-    pub(super) fn begin_session(&mut self, c: u32, message: &[u8]) -> Step {
+    pub(super) fn begin_session(&mut self, c: u32, message: &[u8]) -> Progress {
         let its_tag = tag(message);
         let (msize, offer) = match asked_version(message) {
             Ok(asked) => asked,
-            Err(why) => return self.refuse_message(c, message, why),
+            Err(why) => return self.reject_message(c, message, why),
         };
-        let took = self.took(c, message);
+        let consumed = self.consume_message(c, message);
         let left = self.clean_up(c);
         let id = self.clients.id(c);
         self.clients.get(c).stage = Stage::Asking { tag: its_tag, msize, offer };
@@ -122,7 +122,7 @@ impl Engine {
             }
             None => self.greet(c),
         }
-        took
+        consumed
     }
 
     /// Answers a client's Tversion, if the server's version is known or does not matter.

@@ -16,27 +16,27 @@ use super::{Engine, Seen};
 use crate::wire::{self, Dialect, Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
 
 /// Before there is an msize, no message is larger.
-const BEFORE_VERSION: u32 = 8192;
+const MAX_MESSAGE_BEFORE_VERSION: u32 = 8192;
 
 /// A larger message than this is not passed over: its sender speaks something else.
-const PASSED_OVER: u32 = 16 * 1024 * 1024;
+const MAX_SKIPPED_MESSAGE: u32 = 16 * 1024 * 1024;
 
 /// What became of the message at the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Progress {
     /// It is dealt with, this many bytes.
-    Took(usize),
+    Consumed(usize),
     /// It is not all there.
-    Part,
+    Incomplete,
     /// It waits.
-    Waits(Waits),
+    Blocked(Waits),
     /// The client is closing.
     Closed,
 }
 
 impl Engine {
     /// Takes what a client has sent.
-    pub(super) fn arrive(&mut self, c: u32, bytes: &[u8]) {
+    pub(super) fn handle_client_bytes(&mut self, c: u32, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let client = self.clients.get(c);
@@ -47,12 +47,12 @@ impl Engine {
                 self.pool.lend(&mut client.inbox);
                 client.inbox.append(rest);
                 self.mark(c);
-                self.look_ahead(c);
+                self.process_out_of_order(c);
                 return;
             }
             if client.inbox.is_empty() {
                 // Straight out of the driver's buffer; what is left is a part, or waits.
-                rest = &rest[self.steps(c, rest)..];
+                rest = &rest[self.process_messages(c, rest)..];
                 let client = self.clients.get(c);
                 if client.waits == Waits::No && !rest.is_empty() {
                     self.pool.lend(&mut client.inbox);
@@ -68,133 +68,133 @@ impl Engine {
                 let n = n.saturating_sub(part.len()).clamp(1, rest.len());
                 client.inbox.append(&rest[..n]);
                 rest = &rest[n..];
-                self.work_off(c);
+                self.process_inbox(c);
             }
         }
     }
 
     /// Deals with as much of the inbox as can be.
-    pub(super) fn work_off(&mut self, c: u32) {
+    pub(super) fn process_inbox(&mut self, c: u32) {
         let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
-        let n = self.steps(c, inbox.as_slice());
+        let n = self.process_messages(c, inbox.as_slice());
         inbox.consume(n);
         self.pool.take_back(&mut inbox);
-        self.put_back(c, inbox, n);
+        self.restore_inbox(c, inbox, n);
     }
 
     /// Deals with the first message of the inbox, whose turn it is.
-    pub(super) fn work_off_one(&mut self, c: u32) -> Step {
+    pub(super) fn process_first_message(&mut self, c: u32) -> Progress {
         let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
-        let step = self.step(c, inbox.as_slice(), true);
-        let n = if let Step::Took(n) = step { n } else { 0 };
+        let step = self.process_message(c, inbox.as_slice(), true);
+        let n = if let Progress::Consumed(n) = step { n } else { 0 };
         inbox.consume(n);
         self.pool.take_back(&mut inbox);
-        self.put_back(c, inbox, n);
+        self.restore_inbox(c, inbox, n);
         step
     }
 
-    fn put_back(&mut self, c: u32, inbox: Buffer, gone: usize) {
+    fn restore_inbox(&mut self, c: u32, inbox: Buffer, consumed: usize) {
         let client = self.clients.get(c);
-        client.scanned = client.scanned.saturating_sub(gone);
+        client.scanned = client.scanned.saturating_sub(consumed);
         if client.stage != Stage::Closing {
             client.inbox = inbox;
         }
-        if gone > 0 {
+        if consumed > 0 {
             self.mark(c);
         }
     }
 
     /// Deals with the messages at the front of `bytes`, while that is possible, and answers how many
     /// bytes that was.
-    fn steps(&mut self, c: u32, bytes: &[u8]) -> usize {
+    fn process_messages(&mut self, c: u32, bytes: &[u8]) -> usize {
         let mut at = 0;
         loop {
-            match self.step(c, &bytes[at..], false) {
-                Step::Took(n) => at += n,
-                Step::Part => return at,
-                Step::Waits(waits) => {
-                    self.wait(c, waits);
+            match self.process_message(c, &bytes[at..], false) {
+                Progress::Consumed(n) => at += n,
+                Progress::Incomplete => return at,
+                Progress::Blocked(waits) => {
+                    self.block(c, waits);
                     return at;
                 }
-                Step::Closed => return bytes.len(),
+                Progress::Closed => return bytes.len(),
             }
         }
     }
 
     /// Deals with the message at the front of `bytes`. It is this client's turn, or nobody's.
     #[inline]
-    fn step(&mut self, c: u32, bytes: &[u8], turn: bool) -> Step {
+    fn process_message(&mut self, c: u32, bytes: &[u8], has_turn: bool) -> Progress {
         if bytes.is_empty() {
-            return Step::Part;
+            return Progress::Incomplete;
         }
         let client = self.clients.get(c);
         if client.skip > 0 {
             let n = bytes.len().min(client.skip as usize);
             client.skip -= n as u32;
-            return Step::Took(n);
+            return Progress::Consumed(n);
         }
         let most = match client.stage {
             Stage::Session => client.msize,
-            Stage::New => BEFORE_VERSION,
-            Stage::Asking { .. } => return Step::Waits(Waits::Own),
-            Stage::Closing => return Step::Closed,
+            Stage::New => MAX_MESSAGE_BEFORE_VERSION,
+            Stage::Asking { .. } => return Progress::Blocked(Waits::Own),
+            Stage::Closing => return Progress::Closed,
         };
         if client.out.len() >= self.config.max_reply_bytes {
-            return Step::Waits(Waits::Own);
+            return Progress::Blocked(Waits::Own);
         }
         match frame(bytes, most) {
-            Frame::Message(n) => self.message(c, &bytes[..n], turn),
-            Frame::Incomplete => Step::Part,
-            Frame::TooSmall => self.garbled(c),
+            Frame::Message(n) => self.dispatch_message(c, &bytes[..n], has_turn),
+            Frame::Incomplete => Progress::Incomplete,
+            Frame::TooSmall => self.close_garbled(c),
             Frame::TooLarge(size) => {
                 self.refuse(c, tag(bytes), Refusal::TooLarge);
-                if size > PASSED_OVER {
-                    return self.garbled(c);
+                if size > MAX_SKIPPED_MESSAGE {
+                    return self.close_garbled(c);
                 }
                 let n = bytes.len().min(size as usize);
                 self.clients.get(c).skip = size - n as u32;
-                Step::Took(n)
+                Progress::Consumed(n)
             }
         }
     }
 
     #[inline]
-    fn message(&mut self, c: u32, message: &[u8], turn: bool) -> Step {
+    fn dispatch_message(&mut self, c: u32, message: &[u8], has_turn: bool) -> Progress {
         let stage = self.clients.get(c).stage;
         match kind(message) {
             types::TVERSION => self.begin_session(c, message),
             types::TFLUSH => self.flush(c, message),
-            _ if stage == Stage::New => self.refuse_message(c, message, Refusal::NoVersion),
-            _ => self.forward(c, message, turn),
+            _ if stage == Stage::New => self.reject_message(c, message, Refusal::NoVersion),
+            _ => self.forward(c, message, has_turn),
         }
     }
 
     /// A message that does not wait any more is about to be dealt with.
     #[inline]
-    pub(super) fn took(&mut self, c: u32, message: &[u8]) -> Step {
+    pub(super) fn consume_message(&mut self, c: u32, message: &[u8]) -> Progress {
         self.clients.get(c).messages += 1;
         if self.tracer.is_some() {
             self.trace(Seen::FromClient(self.clients.id(c), message));
         }
-        Step::Took(message.len())
+        Progress::Consumed(message.len())
     }
 
     /// Answers a message with an error of our own.
-    pub(super) fn refuse_message(&mut self, c: u32, message: &[u8], why: Refusal) -> Step {
-        let took = self.took(c, message);
+    pub(super) fn reject_message(&mut self, c: u32, message: &[u8], why: Refusal) -> Progress {
+        let consumed = self.consume_message(c, message);
         self.refuse(c, tag(message), why);
-        took
+        consumed
     }
 
     /// No message can be found any more.
-    fn garbled(&mut self, c: u32) -> Step {
+    fn close_garbled(&mut self, c: u32) -> Progress {
         self.trace(Seen::Garbled(self.clients.id(c)));
-        self.close(c);
-        Step::Closed
+        self.close_client(c);
+        Progress::Closed
     }
 
     /// Ends a client, as soon as it has what is in its output.
-    pub(super) fn close(&mut self, c: u32) {
+    pub(super) fn close_client(&mut self, c: u32) {
         self.clean_up(c);
         let client = self.clients.get(c);
         client.stage = Stage::Closing;
@@ -203,7 +203,7 @@ impl Engine {
     }
 
     /// The first message of the inbox, or what is about to become it, waits.
-    pub(super) fn wait(&mut self, c: u32, waits: Waits) {
+    pub(super) fn block(&mut self, c: u32, waits: Waits) {
         self.clients.get(c).waits = waits;
         if waits == Waits::Turn {
             self.line_up(c);
@@ -212,33 +212,33 @@ impl Engine {
     }
 
     /// Looks at the messages that have come behind others that wait, for those that do not.
-    pub(super) fn look_ahead(&mut self, c: u32) {
+    pub(super) fn process_out_of_order(&mut self, c: u32) {
         loop {
             let client = self.clients.get(c);
             let waits = client.waits != Waits::No && client.scanned < client.inbox.len();
-            if !waits || !self.take_ahead(c) {
+            if !waits || !self.take_out_of_order(c) {
                 return;
             }
             // The first message may be another one, or there may be none.
             let client = self.clients.get(c);
             if client.waits == Waits::Own {
                 client.waits = Waits::No;
-                self.work_off(c);
+                self.process_inbox(c);
             }
         }
     }
 
     /// Takes those out that need not wait; answers whether there were any.
-    fn take_ahead(&mut self, c: u32) -> bool {
+    fn take_out_of_order(&mut self, c: u32) -> bool {
         let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
         // What is left of a message that was too large waits for nothing.
         let client = self.clients.get(c);
-        let passed = inbox.len().min(client.skip as usize);
-        client.skip -= passed as u32;
-        inbox.consume(passed);
-        let mut at = client.scanned.saturating_sub(passed);
-        let mut held = Held::new(self.upstream.dialect, *client.tags.hasher());
-        let (mut taken, mut begins) = (Vec::new(), None);
+        let skipped = inbox.len().min(client.skip as usize);
+        client.skip -= skipped as u32;
+        inbox.consume(skipped);
+        let mut at = client.scanned.saturating_sub(skipped);
+        let mut queued = QueuedMessages::new(self.upstream.dialect, *client.tags.hasher());
+        let (mut removed, mut tversion_at) = (Vec::new(), None);
         let bytes = inbox.as_slice();
         loop {
             let client = self.clients.get(c);
@@ -260,40 +260,40 @@ impl Engine {
             let message = &bytes[at..at + n];
             match kind(message) {
                 types::TVERSION if asked_version(message).is_ok() => {
-                    begins = Some(at);
+                    tversion_at = Some(at);
                     break;
                 }
                 types::TFLUSH if check_request(self.upstream.dialect, message).is_ok() => {
                     let oldtag = u16_at(message, HEADER);
                     let elsewhere = oldtag == tag(message) || client.tags.contains_key(&oldtag);
-                    let victim = if elsewhere { None } else { held.take(&bytes[..at], oldtag) };
+                    let victim = if elsewhere { None } else { queued.take(&bytes[..at], oldtag) };
                     if victim.is_some() {
-                        self.took(c, message);
+                        self.consume_message(c, message);
                         self.answer_flush(c, tag(message));
-                    } else if self.flush(c, message) != Step::Took(n) {
+                    } else if self.flush(c, message) != Progress::Consumed(n) {
                         break;
                     }
-                    taken.extend(victim);
-                    taken.push((at, n));
+                    removed.extend(victim);
+                    removed.push((at, n));
                     at += n;
                 }
                 _ => at += n,
             }
         }
-        let changed = begins.is_some() || !taken.is_empty();
-        let at = match begins {
+        let changed = tversion_at.is_some() || !removed.is_empty();
+        let at = match tversion_at {
             Some(before) => {
                 inbox.consume(before);
                 0
             }
-            None => at - inbox.remove(&mut taken),
+            None => at - inbox.remove(&mut removed),
         };
         let client = self.clients.get(c);
         client.inbox = inbox;
         client.scanned = at;
-        if begins.is_some() {
+        if tversion_at.is_some() {
             client.waits = Waits::No;
-            self.work_off(c);
+            self.process_inbox(c);
         }
         changed
     }
@@ -301,35 +301,41 @@ impl Engine {
 
 /// So many flushes are looked up by going through all that waits. If more come at once, that is put in
 /// order first: to fill an inbox with flushes should cost the others nothing.
-const LOOKED_UP: usize = 8;
+const MAX_LINEAR_LOOKUPS: usize = 8;
 
 /// The messages of an inbox that a flush may name: those that are whole and wait, and have not been taken.
-struct Held {
+struct QueuedMessages {
     dialect: Dialect,
-    looked_up: usize,
+    lookups: usize,
     taken: Vec<usize>,
     /// Where in the inbox each tag is, of the part up to `end`.
     by_tag: HashMap<u16, usize, Mix>,
     end: usize,
 }
 
-impl Held {
-    fn new(dialect: Dialect, mix: Mix) -> Held {
-        Held { dialect, looked_up: 0, taken: Vec::new(), by_tag: HashMap::with_hasher(mix), end: 0 }
+impl QueuedMessages {
+    fn new(dialect: Dialect, mix: Mix) -> QueuedMessages {
+        QueuedMessages {
+            dialect,
+            lookups: 0,
+            taken: Vec::new(),
+            by_tag: HashMap::with_hasher(mix),
+            end: 0,
+        }
     }
 
     /// Takes the message with this tag out of `bytes`, in which all messages are whole, and answers its
     /// place and its length.
     fn take(&mut self, bytes: &[u8], tag: u16) -> Option<(usize, usize)> {
-        self.looked_up += 1;
-        let at = if self.looked_up <= LOOKED_UP {
-            let found = messages(bytes, 0).find(|at| self.may_take(bytes, *at, tag))?;
+        self.lookups += 1;
+        let at = if self.lookups <= MAX_LINEAR_LOOKUPS {
+            let found = messages(bytes, 0).find(|at| self.may_flush(bytes, *at, tag))?;
             self.taken.push(found);
             found
         } else {
             for at in messages(bytes, self.end) {
                 let its_tag = wire::tag(&bytes[at..]);
-                if self.may_take(bytes, at, its_tag) {
+                if self.may_flush(bytes, at, its_tag) {
                     self.by_tag.entry(its_tag).or_insert(at);
                 }
             }
@@ -340,7 +346,7 @@ impl Held {
     }
 
     /// Whether a flush may name the message that is there, which is whole.
-    fn may_take(&self, bytes: &[u8], at: usize, tag: u16) -> bool {
+    fn may_flush(&self, bytes: &[u8], at: usize, tag: u16) -> bool {
         let message = &bytes[at..at + wire::u32_at(bytes, at) as usize];
         // A Tflush that is well formed has been dealt with before; another waits, to be told so.
         let dealt_with =
