@@ -17,7 +17,7 @@ fn message(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {
 }
 
 fn drain(engine: &mut Engine) {
-    while let Some(id) = engine.next_changed() {
+    while let Some(id) = engine.next_dirty() {
         let n = black_box(engine.output(id)).len();
         engine.client_wrote(id, n);
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
-use super::clients::{Stage, Waits};
+use super::clients::{Blocked, ClientState};
 use super::fids::{Fate, NONE, Owner};
 use super::requests::Flush;
 use super::root::Root;
@@ -77,7 +77,7 @@ impl Engine {
                     names += 1;
                     assert_eq!(self.clients.get(c).fids.get(&record.name), Some(&number));
                 }
-                Owner::Client(c) => assert_ne!(self.clients.get(c).stage, Stage::Closing),
+                Owner::Client(c) => assert_ne!(self.clients.get(c).state, ClientState::Closing),
                 Owner::Cleanup(g) => *left.entry(g).or_default() += 1,
                 Owner::Nobody => {}
             }
@@ -96,11 +96,11 @@ impl Engine {
             Root::Asked { waiting, .. } => waiting.clone(),
             _ => Vec::new(),
         };
-        for c in self.clients.indices() {
-            let listed = waiting.iter().filter(|id| self.clients.find(**id) == Some(c)).count();
+        for c in self.clients.connected() {
+            let listed = waiting.iter().filter(|id| self.clients.index_of(**id) == Some(c)).count();
             assert_eq!(
                 listed,
-                usize::from(self.clients.get(c).waits_for_root),
+                usize::from(self.clients.get(c).waits_for_attach),
                 "who waits for the root"
             );
             names -= self.clients.get(c).fids.len();
@@ -108,42 +108,48 @@ impl Engine {
         }
         assert_eq!(names, 0);
         assert!(
-            self.ring.is_empty() || !self.has_room() || !self.has_tag(),
+            self.ready_queue.is_empty() || !self.has_room() || !self.has_tag(),
             "clients wait for their turn, and there is room"
         );
     }
 
-    fn audit_client(&mut self, c: u32, promised: usize) {
+    fn audit_client(&mut self, c: u32, reply_bytes_reserved: usize) {
         let id = self.clients.id(c);
-        let in_ring = self.ring.iter().filter(|other| **other == id).count();
+        let in_ready_queue = self.ready_queue.iter().filter(|other| **other == id).count();
         let most = self.config.max_reply_bytes;
         let client = self.clients.get(c);
-        assert_eq!(client.promised, promised);
-        if client.stage != Stage::Session {
+        assert_eq!(client.reply_bytes_reserved, reply_bytes_reserved);
+        if client.state != ClientState::Session {
             assert!(client.tags.is_empty() && client.fids.is_empty() && client.flushes.is_empty());
         }
-        if client.stage == Stage::Closing {
+        if client.state == ClientState::Closing {
             return;
         }
-        assert_eq!(in_ring, usize::from(client.in_ring), "client {c} in the ring");
-        assert!(client.in_ring || client.waits != Waits::Turn, "client {c} has no turn");
-        match client.waits {
-            Waits::No if client.stage == Stage::Session => {
+        assert_eq!(in_ready_queue, usize::from(client.in_ready_queue), "client {c} in the ring");
+        assert!(
+            client.in_ready_queue || client.blocked != Blocked::OnUpstream,
+            "client {c} has no turn"
+        );
+        match client.blocked {
+            Blocked::No if client.state == ClientState::Session => {
                 let next = frame(client.inbox.as_slice(), client.msize);
                 assert_eq!(next, Frame::Incomplete, "client {c} waits for nothing");
             }
-            Waits::Own => assert!(
-                matches!(client.stage, Stage::Asking { .. })
+            Blocked::OnSelf => assert!(
+                matches!(client.state, ClientState::AwaitingVersion { .. })
                     || !client.tags.is_empty()
                     || !client.flushes.is_empty()
-                    || client.waits_for_root
+                    || client.waits_for_attach
                     || client.out.len() >= most,
                 "client {c} waits for ever"
             ),
             _ => {}
         }
         assert!(client.tags.len() <= self.config.max_inflight);
-        assert!(client.promised <= most || client.tags.len() <= 1, "client {c} may get too much");
+        assert!(
+            client.reply_bytes_reserved <= most || client.tags.len() <= 1,
+            "client {c} may get too much"
+        );
         assert!(
             !client.out.is_empty() || client.out.capacity() == 0,
             "an idle client has a buffer"

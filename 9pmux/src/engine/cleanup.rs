@@ -92,7 +92,7 @@ impl Engine {
     /// Takes from a client all that it has upstream. Answers what is left of it, if anything.
     pub(super) fn clean_up(&mut self, c: u32) -> Option<u32> {
         let client = self.clients.get(c);
-        client.promised = 0;
+        client.reply_bytes_reserved = 0;
         client.auths = Vec::new();
         let flushes = std::mem::take(&mut client.flushes);
         let mix = *client.tags.hasher();
@@ -158,7 +158,7 @@ impl Engine {
     }
 
     fn greet_again(&mut self, client: Option<ClientId>) {
-        if let Some(c) = client.and_then(|id| self.clients.find(id)) {
+        if let Some(c) = client.and_then(|id| self.clients.index_of(id)) {
             self.greet(c);
         }
     }

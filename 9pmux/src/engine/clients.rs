@@ -9,11 +9,11 @@ use crate::wire::Offer;
 
 /// Where a client is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum ClientState {
     /// It has no version yet.
     New,
     /// It has asked for one.
-    Asking { tag: u16, msize: u32, offer: Offer },
+    AwaitingVersion { tag: u16, msize: u32, offer: Offer },
     /// It has one.
     Session,
     /// It gets what is in its output, and then its end.
@@ -22,18 +22,18 @@ pub enum Stage {
 
 /// What the messages in its inbox wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
+pub enum Blocked {
     /// Nothing: there is not even a whole one.
     No,
     /// For something of its own: a reply, room in its output, its Rversion.
-    Own,
+    OnSelf,
     /// For its turn.
-    Turn,
+    OnUpstream,
 }
 
 /// A client's Tflush that is not answered.
 #[derive(Clone, Copy, Debug)]
-pub struct Flushing {
+pub struct ClientFlush {
     pub tag: u16,
     pub oldtag: u16,
     /// The tag upstream of what it flushes.
@@ -41,23 +41,23 @@ pub struct Flushing {
 }
 
 /// For whom an auth fid was made: the bytes of uname and aname, and the number where there is one.
-pub struct Auth {
+pub struct AuthFid {
     pub fid: u32,
     pub names: Box<[u8]>,
 }
 
 pub struct Client {
-    pub stage: Stage,
-    pub waits: Waits,
+    pub state: ClientState,
+    pub blocked: Blocked,
     /// It is in the ring of those that wait for their turn, perhaps for nothing any more.
-    pub in_ring: bool,
+    pub in_ready_queue: bool,
     /// It is in the list of those that wait for the root; see `root.rs`.
-    pub waits_for_root: bool,
+    pub waits_for_attach: bool,
     /// It is in the list of those that have changed.
-    pub changed: bool,
+    pub dirty: bool,
     pub msize: u32,
     /// So much of a message that was too large is still to come.
-    pub skip: u32,
+    pub bytes_to_skip: u32,
     /// The messages that wait, and the beginning of the next.
     pub inbox: Buffer,
     /// How much of that has been looked at for what can not wait.
@@ -66,10 +66,10 @@ pub struct Client {
     /// Its requests upstream, by its own tags.
     pub tags: HashMap<u16, u16, Mix>,
     pub fids: HashMap<u32, u32, Mix>,
-    pub flushes: Vec<Flushing>,
-    pub auths: Vec<Auth>,
+    pub flushes: Vec<ClientFlush>,
+    pub auths: Vec<AuthFid>,
     /// How many bytes the replies to its requests may have.
-    pub promised: usize,
+    pub reply_bytes_reserved: usize,
     /// How many messages it has sent.
     pub messages: u64,
 }
@@ -77,13 +77,13 @@ pub struct Client {
 impl Client {
     fn new(mix: Mix) -> Client {
         Client {
-            stage: Stage::New,
-            waits: Waits::No,
-            in_ring: false,
-            waits_for_root: false,
-            changed: false,
+            state: ClientState::New,
+            blocked: Blocked::No,
+            in_ready_queue: false,
+            waits_for_attach: false,
+            dirty: false,
             msize: 0,
-            skip: 0,
+            bytes_to_skip: 0,
             inbox: Buffer::default(),
             scanned: 0,
             out: Buffer::default(),
@@ -91,20 +91,20 @@ impl Client {
             fids: HashMap::with_hasher(mix),
             flushes: Vec::new(),
             auths: Vec::new(),
-            promised: 0,
+            reply_bytes_reserved: 0,
             messages: 0,
         }
     }
 
     /// A fid is gone: a table that was much larger once gives up what it does not need.
-    pub fn shed_fids(&mut self) {
+    pub fn shrink_fids(&mut self) {
         if self.fids.capacity() > 64 && self.fids.len() < self.fids.capacity() / 8 {
             self.fids.shrink_to(self.fids.len() * 2);
         }
     }
 
     /// No flush is open.
-    pub fn shed_flushes(&mut self) {
+    pub fn shrink_flushes(&mut self) {
         if self.flushes.is_empty() && self.flushes.capacity() > 8 {
             self.flushes = Vec::new();
         }
@@ -113,83 +113,82 @@ impl Client {
 
 /// All that are connected, in places that are used again.
 pub struct Clients {
-    places: Vec<Place>,
-    vacant: Vec<u32>,
+    slots: Vec<Slot>,
+    free_slots: Vec<u32>,
     mix: Mix,
 }
 
-struct Place {
-    round: u32,
+struct Slot {
+    generation: u32,
     client: Option<Client>,
 }
 
 impl Clients {
     pub fn new(mix: Mix) -> Clients {
-        Clients { places: Vec::new(), vacant: Vec::new(), mix }
+        Clients { slots: Vec::new(), free_slots: Vec::new(), mix }
     }
 
     pub fn len(&self) -> usize {
-        self.places.len() - self.vacant.len()
+        self.slots.len() - self.free_slots.len()
     }
 
     pub fn add(&mut self) -> ClientId {
         let client = Some(Client::new(self.mix));
-        match self.vacant.pop() {
+        match self.free_slots.pop() {
             Some(index) => {
-                let place = &mut self.places[index as usize];
-                place.client = client;
-                ClientId { index, round: place.round }
+                let slot = &mut self.slots[index as usize];
+                slot.client = client;
+                ClientId { index, generation: slot.generation }
             }
             None => {
-                self.places.push(Place { round: 0, client });
-                ClientId { index: self.places.len() as u32 - 1, round: 0 }
+                self.slots.push(Slot { generation: 0, client });
+                ClientId { index: self.slots.len() as u32 - 1, generation: 0 }
             }
         }
     }
 
     pub fn remove(&mut self, id: ClientId) -> Option<Client> {
-        let place = self.places.get_mut(id.index as usize).filter(|p| p.round == id.round)?;
-        let client = place.client.take()?;
-        place.round = place.round.wrapping_add(1);
-        self.vacant.push(id.index);
+        let slot =
+            self.slots.get_mut(id.index as usize).filter(|p| p.generation == id.generation)?;
+        let client = slot.client.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free_slots.push(id.index);
         Some(client)
     }
 
     /// The place of a client that is still there.
     #[inline]
-    pub fn find(&self, id: ClientId) -> Option<u32> {
-        let place = self.places.get(id.index as usize)?;
-        (place.round == id.round && place.client.is_some()).then_some(id.index)
+    pub fn index_of(&self, id: ClientId) -> Option<u32> {
+        let slot = self.slots.get(id.index as usize)?;
+        (slot.generation == id.generation && slot.client.is_some()).then_some(id.index)
     }
 
     /// The client in a place that is known to be taken.
     #[inline]
     pub fn get(&mut self, index: u32) -> &mut Client {
-        self.places[index as usize].client.as_mut().expect("a place is named while it is taken")
+        self.slots[index as usize].client.as_mut().expect("a place is named while it is taken")
     }
 
-    pub fn look(&self, id: ClientId) -> Option<&Client> {
-        self.places.get(id.index as usize).filter(|p| p.round == id.round)?.client.as_ref()
+    pub fn get_if_connected(&self, id: ClientId) -> Option<&Client> {
+        self.slots.get(id.index as usize).filter(|p| p.generation == id.generation)?.client.as_ref()
     }
 
     pub fn id(&self, index: u32) -> ClientId {
-        ClientId { index, round: self.places[index as usize].round }
+        ClientId { index, generation: self.slots[index as usize].generation }
     }
 
     /// Puts a client into a queue in which it is not. Those in there that have gone are left where they are,
     /// but not more of them than clients: however many come and go before it is worked off, it is short.
     #[inline]
-    pub fn queue(&self, queue: &mut VecDeque<ClientId>, index: u32) {
+    pub fn enqueue(&self, queue: &mut VecDeque<ClientId>, index: u32) {
         if queue.len() > 2 * self.len() + 16 {
-            queue.retain(|id| self.find(*id).is_some());
+            queue.retain(|id| self.index_of(*id).is_some());
         }
         queue.push_back(self.id(index));
     }
 
     /// The places that are taken.
-    pub fn indices(&self) -> Vec<u32> {
-        (0..self.places.len() as u32)
-            .filter(|i| self.places[*i as usize].client.is_some())
-            .collect()
+    pub fn connected(&self) -> Vec<u32> {
+        (0..self.slots.len() as u32).filter(|i| self.slots[*i as usize].client.is_some()).collect()
     }
 }

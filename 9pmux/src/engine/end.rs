@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::Engine;
-use super::clients::{Stage, Waits};
+use super::clients::{Blocked, ClientState};
 use super::fids::Fids;
 use super::refusal::Refusal;
 use super::requests::Requests;
@@ -51,8 +51,8 @@ impl Engine {
         if self.ended().is_some() {
             return;
         }
-        for c in self.clients.indices() {
-            if self.clients.get(c).stage != Stage::Closing {
+        for c in self.clients.connected() {
+            if self.clients.get(c).state != ClientState::Closing {
                 self.end_client(c);
             }
         }
@@ -61,22 +61,22 @@ impl Engine {
         self.requests = Requests::new(self.config.max_inflight_all);
         self.fids = Fids::default();
         self.cleanups.clear();
-        self.ring.clear();
-        self.greeting.clear();
+        self.ready_queue.clear();
+        self.version_waiters.clear();
     }
 
     fn end_client(&mut self, c: u32) {
         let client = self.clients.get(c);
-        let stage = std::mem::replace(&mut client.stage, Stage::Closing);
+        let state = std::mem::replace(&mut client.state, ClientState::Closing);
         let mut asked: Vec<u16> = client.tags.drain().map(|(tag, _)| tag).collect();
         client.fids = std::collections::HashMap::with_hasher(*client.tags.hasher());
-        client.promised = 0;
+        client.reply_bytes_reserved = 0;
         client.auths = Vec::new();
-        client.waits = Waits::No;
-        client.waits_for_root = false;
+        client.blocked = Blocked::No;
+        client.waits_for_attach = false;
         let flushes = std::mem::take(&mut client.flushes);
         let inbox = std::mem::take(&mut client.inbox);
-        let passed = inbox.len().min(client.skip as usize);
+        let passed = inbox.len().min(client.bytes_to_skip as usize);
         asked.sort_unstable();
         for tag in asked {
             self.refuse(c, tag, Refusal::ServerGone);
@@ -84,7 +84,7 @@ impl Engine {
         for flushing in flushes {
             self.answer_flush(c, flushing.tag);
         }
-        if let Stage::Asking { tag, .. } = stage {
+        if let ClientState::AwaitingVersion { tag, .. } = state {
             self.refuse(c, tag, Refusal::ServerGone);
         }
         let mut waiting = &inbox.as_slice()[passed..];
@@ -95,6 +95,6 @@ impl Engine {
             }
             waiting = &waiting[n..];
         }
-        self.mark(c);
+        self.mark_dirty(c);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::hash_map::Entry;
 
 use super::Engine;
-use super::clients::{Flushing, Waits};
+use super::clients::{Blocked, ClientFlush};
 use super::fids::{Fate, NONE, Owner};
 use super::inbox::Progress;
 use super::refusal::Refusal;
@@ -46,9 +46,9 @@ impl Engine {
             return consumed;
         };
         if client.flushes.len() >= self.config.max_inflight.min(FLUSHES) {
-            return Progress::Blocked(Waits::Own);
+            return Progress::Blocked(Blocked::OnSelf);
         }
-        client.flushes.push(Flushing { tag: its_tag, oldtag, victim });
+        client.flushes.push(ClientFlush { tag: its_tag, oldtag, victim });
         let consumed = self.consume_message(c, message);
         self.flush_request(victim);
         consumed
@@ -75,7 +75,7 @@ impl Engine {
             if let Owner::Client(c) = request.owner {
                 let client = self.clients.get(c);
                 client.tags.remove(&request.tag);
-                client.promised -= request.room as usize;
+                client.reply_bytes_reserved -= request.room as usize;
             }
         }
         if let Owner::Client(c) = request.owner {
@@ -84,7 +84,7 @@ impl Engine {
                 let flushing = self.clients.get(c).flushes.remove(i);
                 self.answer_flush(c, flushing.tag);
             }
-            self.clients.get(c).shed_flushes();
+            self.clients.get(c).shrink_flushes();
             self.go_on(c);
         }
         self.end_request(victim);
@@ -112,7 +112,7 @@ impl Engine {
                 let name = record.name;
                 let client = self.clients.get(c);
                 client.fids.remove(&name);
-                client.shed_fids();
+                client.shrink_fids();
             }
         }
     }

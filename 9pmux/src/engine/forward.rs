@@ -2,7 +2,7 @@
 //! patched in the server's output. Until all is known to be well nothing has changed.
 
 use super::Engine;
-use super::clients::{Auth, Client, Waits};
+use super::clients::{AuthFid, Blocked, Client};
 use super::fids::{NONE, Owner};
 use super::inbox::Progress;
 use super::policy::allows;
@@ -38,28 +38,28 @@ impl Engine {
             }
             Err(_) => return self.reject_message(c, message, Refusal::Malformed),
         };
-        let others_wait = !has_turn && !self.ring.is_empty();
+        let others_wait = !has_turn && !self.ready_queue.is_empty();
         let room_upstream = self.has_room() && self.has_tag() && !others_wait;
         let client = self.clients.get(c);
         if client.tags.contains_key(&its_tag) || client.flushes.iter().any(|f| f.tag == its_tag) {
             return self.reject_message(c, message, Refusal::DuplicateTag);
         }
         if client.tags.len() >= self.config.max_inflight {
-            return Progress::Blocked(Waits::Own);
+            return Progress::Blocked(Blocked::OnSelf);
         }
         let count = offsets.count.map_or(0, |at| u32_at(message, at as usize));
         let count = count.min(client.msize - DATA_HEADER);
         let room = offsets.message.max_reply_len(count).min(client.msize);
-        let due = client.out.len() + client.promised + room as usize;
+        let due = client.out.len() + client.reply_bytes_reserved + room as usize;
         if due > self.config.max_reply_bytes && !client.tags.is_empty() {
-            return Progress::Blocked(Waits::Own);
+            return Progress::Blocked(Blocked::OnSelf);
         }
         let plan = match self.plan(c, message, &offsets) {
             Ok(plan) => plan,
             Err(why) => return self.reject_message(c, message, why),
         };
         if !room_upstream {
-            return Progress::Blocked(Waits::Turn);
+            return Progress::Blocked(Blocked::OnUpstream);
         }
         match self.way(c, message, &offsets) {
             Way::Straight => {
@@ -165,7 +165,7 @@ impl Engine {
             fids[i] = creates;
             client.fids.insert(name, creates);
             if offsets.fids[i].1 == FidUse::CreatesAuth {
-                client.auths.push(Auth { fid: creates, names: names(message, offsets).into() });
+                client.auths.push(AuthFid { fid: creates, names: names(message, offsets).into() });
             }
         }
         for fid in fids {
@@ -177,7 +177,7 @@ impl Engine {
             let record = self.fids.get(plan.releases);
             record.named = false;
             client.fids.remove(&record.name);
-            client.shed_fids();
+            client.shrink_fids();
         }
         let request = Request {
             owner: Owner::Client(c),
@@ -195,7 +195,7 @@ impl Engine {
         };
         let up = self.requests.take(request).expect("there is a tag, since others are kept");
         client.tags.insert(request.tag, up);
-        client.promised += room as usize;
+        client.reply_bytes_reserved += room as usize;
         self.stats.forwarded += 1;
         self.ask(message, |message| {
             put_tag(message, up);

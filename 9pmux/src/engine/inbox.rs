@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::buffer::Buffer;
-use super::clients::{Stage, Waits};
+use super::clients::{Blocked, ClientState};
 use super::mix::Mix;
 use super::refusal::Refusal;
 use super::version::asked_version;
@@ -29,7 +29,7 @@ pub enum Progress {
     /// It is not all there.
     Incomplete,
     /// It waits.
-    Blocked(Waits),
+    Blocked(Blocked),
     /// The client is closing.
     Closed,
 }
@@ -40,13 +40,13 @@ impl Engine {
         let mut rest = bytes;
         while !rest.is_empty() {
             let client = self.clients.get(c);
-            if client.stage == Stage::Closing {
+            if client.state == ClientState::Closing {
                 return;
             }
-            if client.waits != Waits::No {
+            if client.blocked != Blocked::No {
                 self.pool.lend(&mut client.inbox);
                 client.inbox.append(rest);
-                self.mark(c);
+                self.mark_dirty(c);
                 self.process_out_of_order(c);
                 return;
             }
@@ -54,7 +54,7 @@ impl Engine {
                 // Straight out of the driver's buffer; what is left is a part, or waits.
                 rest = &rest[self.process_messages(c, rest)..];
                 let client = self.clients.get(c);
-                if client.waits == Waits::No && !rest.is_empty() {
+                if client.blocked == Blocked::No && !rest.is_empty() {
                     self.pool.lend(&mut client.inbox);
                     client.inbox.append(rest);
                     return;
@@ -96,11 +96,11 @@ impl Engine {
     fn restore_inbox(&mut self, c: u32, inbox: Buffer, consumed: usize) {
         let client = self.clients.get(c);
         client.scanned = client.scanned.saturating_sub(consumed);
-        if client.stage != Stage::Closing {
+        if client.state != ClientState::Closing {
             client.inbox = inbox;
         }
         if consumed > 0 {
-            self.mark(c);
+            self.mark_dirty(c);
         }
     }
 
@@ -112,8 +112,8 @@ impl Engine {
             match self.process_message(c, &bytes[at..], false) {
                 Progress::Consumed(n) => at += n,
                 Progress::Incomplete => return at,
-                Progress::Blocked(waits) => {
-                    self.block(c, waits);
+                Progress::Blocked(blocked) => {
+                    self.block(c, blocked);
                     return at;
                 }
                 Progress::Closed => return bytes.len(),
@@ -128,19 +128,19 @@ impl Engine {
             return Progress::Incomplete;
         }
         let client = self.clients.get(c);
-        if client.skip > 0 {
-            let n = bytes.len().min(client.skip as usize);
-            client.skip -= n as u32;
+        if client.bytes_to_skip > 0 {
+            let n = bytes.len().min(client.bytes_to_skip as usize);
+            client.bytes_to_skip -= n as u32;
             return Progress::Consumed(n);
         }
-        let most = match client.stage {
-            Stage::Session => client.msize,
-            Stage::New => MAX_MESSAGE_BEFORE_VERSION,
-            Stage::Asking { .. } => return Progress::Blocked(Waits::Own),
-            Stage::Closing => return Progress::Closed,
+        let most = match client.state {
+            ClientState::Session => client.msize,
+            ClientState::New => MAX_MESSAGE_BEFORE_VERSION,
+            ClientState::AwaitingVersion { .. } => return Progress::Blocked(Blocked::OnSelf),
+            ClientState::Closing => return Progress::Closed,
         };
         if client.out.len() >= self.config.max_reply_bytes {
-            return Progress::Blocked(Waits::Own);
+            return Progress::Blocked(Blocked::OnSelf);
         }
         match frame(bytes, most) {
             Frame::Message(n) => self.dispatch_message(c, &bytes[..n], has_turn),
@@ -152,7 +152,7 @@ impl Engine {
                     return self.close_garbled(c);
                 }
                 let n = bytes.len().min(size as usize);
-                self.clients.get(c).skip = size - n as u32;
+                self.clients.get(c).bytes_to_skip = size - n as u32;
                 Progress::Consumed(n)
             }
         }
@@ -160,11 +160,11 @@ impl Engine {
 
     #[inline]
     fn dispatch_message(&mut self, c: u32, message: &[u8], has_turn: bool) -> Progress {
-        let stage = self.clients.get(c).stage;
+        let state = self.clients.get(c).state;
         match kind(message) {
             types::TVERSION => self.begin_session(c, message),
             types::TFLUSH => self.flush(c, message),
-            _ if stage == Stage::New => self.reject_message(c, message, Refusal::NoVersion),
+            _ if state == ClientState::New => self.reject_message(c, message, Refusal::NoVersion),
             _ => self.forward(c, message, has_turn),
         }
     }
@@ -197,32 +197,32 @@ impl Engine {
     pub(super) fn close_client(&mut self, c: u32) {
         self.clean_up(c);
         let client = self.clients.get(c);
-        client.stage = Stage::Closing;
+        client.state = ClientState::Closing;
         client.inbox = Buffer::default();
-        self.mark(c);
+        self.mark_dirty(c);
     }
 
     /// The first message of the inbox, or what is about to become it, waits.
-    pub(super) fn block(&mut self, c: u32, waits: Waits) {
-        self.clients.get(c).waits = waits;
-        if waits == Waits::Turn {
+    pub(super) fn block(&mut self, c: u32, blocked: Blocked) {
+        self.clients.get(c).blocked = blocked;
+        if blocked == Blocked::OnUpstream {
             self.line_up(c);
         }
-        self.mark(c);
+        self.mark_dirty(c);
     }
 
     /// Looks at the messages that have come behind others that wait, for those that do not.
     pub(super) fn process_out_of_order(&mut self, c: u32) {
         loop {
             let client = self.clients.get(c);
-            let waits = client.waits != Waits::No && client.scanned < client.inbox.len();
-            if !waits || !self.take_out_of_order(c) {
+            let blocked = client.blocked != Blocked::No && client.scanned < client.inbox.len();
+            if !blocked || !self.take_out_of_order(c) {
                 return;
             }
             // The first message may be another one, or there may be none.
             let client = self.clients.get(c);
-            if client.waits == Waits::Own {
-                client.waits = Waits::No;
+            if client.blocked == Blocked::OnSelf {
+                client.blocked = Blocked::No;
                 self.process_inbox(c);
             }
         }
@@ -233,8 +233,8 @@ impl Engine {
         let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
         // What is left of a message that was too large waits for nothing.
         let client = self.clients.get(c);
-        let skipped = inbox.len().min(client.skip as usize);
-        client.skip -= skipped as u32;
+        let skipped = inbox.len().min(client.bytes_to_skip as usize);
+        client.bytes_to_skip -= skipped as u32;
         inbox.consume(skipped);
         let mut at = client.scanned.saturating_sub(skipped);
         let mut queued = QueuedMessages::new(self.upstream.dialect, *client.tags.hasher());
@@ -242,8 +242,8 @@ impl Engine {
         let bytes = inbox.as_slice();
         loop {
             let client = self.clients.get(c);
-            if client.stage != Stage::Session
-                || client.skip > 0
+            if client.state != ClientState::Session
+                || client.bytes_to_skip > 0
                 || client.out.len() >= self.config.max_reply_bytes
             {
                 break;
@@ -280,7 +280,7 @@ impl Engine {
                 _ => at += n,
             }
         }
-        let changed = tversion_at.is_some() || !removed.is_empty();
+        let any = tversion_at.is_some() || !removed.is_empty();
         let at = match tversion_at {
             Some(before) => {
                 inbox.consume(before);
@@ -292,10 +292,10 @@ impl Engine {
         client.inbox = inbox;
         client.scanned = at;
         if tversion_at.is_some() {
-            client.waits = Waits::No;
+            client.blocked = Blocked::No;
             self.process_inbox(c);
         }
-        changed
+        any
     }
 }
 

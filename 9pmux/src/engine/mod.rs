@@ -10,7 +10,7 @@
 //!    of a connection is [`client_gone`](Engine::client_gone) or [`server_gone`](Engine::server_gone);
 //! 3. writes [`server_output`](Engine::server_output) once, and says how much of it went
 //!    ([`server_wrote`](Engine::server_wrote));
-//! 4. goes through [`next_changed`](Engine::next_changed): writes each one's [`output`](Engine::output) once
+//! 4. goes through [`next_dirty`](Engine::next_dirty): writes each one's [`output`](Engine::output) once
 //!    ([`client_wrote`](Engine::client_wrote)), asks anew whether it wants to be read, and closes it when
 //!    [`is_closing`](Engine::is_closing) and all is written;
 //! 5. stops when [`ended`](Engine::ended) and the clients' last output is written, or was given up.
@@ -28,7 +28,7 @@
 //! let n = asked.len();
 //! engine.server_wrote(n);
 //! engine.server_bytes(b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
-//! assert_eq!(engine.next_changed(), Some(client));
+//! assert_eq!(engine.next_dirty(), Some(client));
 //! assert_eq!(engine.output(client), b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
 //! ```
 //!
@@ -113,7 +113,7 @@ use std::time::Duration;
 
 use buffer::Pool;
 use cleanup::Cleanups;
-use clients::{Clients, Stage, Waits};
+use clients::{Blocked, ClientState, Clients};
 use fids::Fids;
 use mix::Mix;
 use refusal::Refusal;
@@ -127,7 +127,7 @@ use crate::wire::{self, Dialect, HEADER, types};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId {
     index: u32,
-    round: u32,
+    generation: u32,
 }
 
 impl ClientId {
@@ -148,10 +148,10 @@ pub struct Engine {
     fids: Fids,
     cleanups: Cleanups,
     /// Clients with messages that wait for their turn, in order.
-    ring: VecDeque<ClientId>,
+    ready_queue: VecDeque<ClientId>,
     /// Clients whose Tversion waits for the server's.
-    greeting: VecDeque<ClientId>,
-    changed: VecDeque<ClientId>,
+    version_waiters: VecDeque<ClientId>,
+    dirty: VecDeque<ClientId>,
     pool: Pool,
     stats: Stats,
     tracer: Option<Tracer>,
@@ -190,9 +190,9 @@ impl Engine {
             requests: Requests::new(config.max_inflight_all),
             fids: Fids::default(),
             cleanups: Cleanups::default(),
-            ring: VecDeque::new(),
-            greeting: VecDeque::new(),
-            changed: VecDeque::new(),
+            ready_queue: VecDeque::new(),
+            version_waiters: VecDeque::new(),
+            dirty: VecDeque::new(),
             pool: Pool::default(),
             stats: Stats::default(),
             tracer: None,
@@ -226,8 +226,8 @@ impl Engine {
     pub fn client_connected(&mut self) -> ClientId {
         let id = self.clients.add();
         if self.ended().is_some() {
-            self.clients.get(id.index).stage = Stage::Closing;
-            self.mark(id.index);
+            self.clients.get(id.index).state = ClientState::Closing;
+            self.mark_dirty(id.index);
         }
         id
     }
@@ -235,7 +235,7 @@ impl Engine {
     /// It has sent these bytes, cut anywhere. All of them are taken; who hands over large pieces of one
     /// whom it should not read keeps that much more.
     pub fn client_bytes(&mut self, id: ClientId, bytes: &[u8]) {
-        if let Some(c) = self.clients.find(id) {
+        if let Some(c) = self.clients.index_of(id) {
             self.handle_client_bytes(c, bytes);
             self.take_turns();
         }
@@ -244,7 +244,7 @@ impl Engine {
     /// It has closed its end or can not be written to, or it was closing and has been closed. What it
     /// had is flushed and clunked; the id is nobody's from now on.
     pub fn client_gone(&mut self, id: ClientId) {
-        if let Some(c) = self.clients.find(id) {
+        if let Some(c) = self.clients.index_of(id) {
             self.clean_up(c);
             self.clients.remove(id);
             self.take_turns();
@@ -254,14 +254,14 @@ impl Engine {
     /// Whether more bytes of this client are welcome. That it goes must be noticed even so.
     #[must_use]
     pub fn wants_read(&self, id: ClientId) -> bool {
-        self.clients.look(id).is_some_and(|client| {
+        self.clients.get_if_connected(id).is_some_and(|client| {
             // Behind one large request that waits may come the flush of one that it waits for.
             let full = client.tags.len() >= self.config.max_inflight;
             let least = if full { client.msize as usize } else { 0 };
             let most = self.config.max_held_bytes.max(least);
-            match client.stage {
-                Stage::Closing => false,
-                _ => client.waits == Waits::No || client.inbox.len() < most,
+            match client.state {
+                ClientState::Closing => false,
+                _ => client.blocked == Blocked::No || client.inbox.len() < most,
             }
         })
     }
@@ -269,12 +269,12 @@ impl Engine {
     /// What is to be written to this client.
     #[must_use]
     pub fn output(&self, id: ClientId) -> &[u8] {
-        self.clients.look(id).map_or(&[], |client| client.out.as_slice())
+        self.clients.get_if_connected(id).map_or(&[], |client| client.out.as_slice())
     }
 
     /// The first `n` bytes of its output were written.
     pub fn client_wrote(&mut self, id: ClientId, n: usize) {
-        if let Some(c) = self.clients.find(id) {
+        if let Some(c) = self.clients.index_of(id) {
             let client = self.clients.get(c);
             client.out.consume(n);
             self.pool.take_back(&mut client.out);
@@ -286,15 +286,15 @@ impl Engine {
     /// Whether its connection is to be closed as soon as its output is written.
     #[must_use]
     pub fn is_closing(&self, id: ClientId) -> bool {
-        self.clients.look(id).is_some_and(|client| client.stage == Stage::Closing)
+        self.clients.get_if_connected(id).is_some_and(|client| client.state == ClientState::Closing)
     }
 
     /// A client whose output, wish to be read or closing may have changed since it was last named here.
-    pub fn next_changed(&mut self) -> Option<ClientId> {
+    pub fn next_dirty(&mut self) -> Option<ClientId> {
         loop {
-            let id = self.changed.pop_front()?;
-            if let Some(c) = self.clients.find(id) {
-                self.clients.get(c).changed = false;
+            let id = self.dirty.pop_front()?;
+            if let Some(c) = self.clients.index_of(id) {
+                self.clients.get(c).dirty = false;
                 return Some(id);
             }
         }
@@ -349,11 +349,11 @@ impl Engine {
 
     /// The output or the state of this client has changed.
     #[inline]
-    fn mark(&mut self, c: u32) {
+    fn mark_dirty(&mut self, c: u32) {
         let client = self.clients.get(c);
-        if !client.changed {
-            client.changed = true;
-            self.changed.push_back(self.clients.id(c));
+        if !client.dirty {
+            client.dirty = true;
+            self.dirty.push_back(self.clients.id(c));
         }
     }
 
@@ -368,7 +368,7 @@ impl Engine {
         if let Some(tracer) = &mut self.tracer {
             tracer(self.upstream.dialect, Seen::ToClient(id, message));
         }
-        self.mark(c);
+        self.mark_dirty(c);
     }
 
     /// Adds a message to the server's output.

@@ -91,9 +91,9 @@ mod tests {
         let mut numbers = Numbers::default();
         let mut taken = BTreeSet::new();
         let mut random = 1u64;
-        for round in 0..200_000u64 {
+        for generation in 0..200_000u64 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let grow = (round / 20_000) % 2 == 0;
+            let grow = (generation / 20_000) % 2 == 0;
             if (random >> 33) % 8 < if grow { 6 } else { 2 } {
                 let n = numbers.take();
                 assert!(taken.insert(n), "{n} is taken twice");

@@ -142,7 +142,7 @@ impl Engine {
     fn deliver(&mut self, c: u32, request: &Request, message: &[u8], reply: ReplyFields) {
         let client = self.clients.get(c);
         client.tags.remove(&request.tag);
-        client.promised -= request.room as usize;
+        client.reply_bytes_reserved -= request.room as usize;
         let msize = client.msize;
         if request.attaches && kind(message) == types::RWALK {
             self.tell_attached(c, request.tag);

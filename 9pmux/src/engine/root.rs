@@ -8,7 +8,7 @@
 //! the front of his inbox, where a flush and an end find it; an error is everybody's, and the next to
 //! attach tries again. Other names go on as they came: there is one root, so that nobody can take more.
 
-use super::clients::Waits;
+use super::clients::Blocked;
 use super::fids::{Fate, NONE};
 use super::forward::names;
 use super::inbox::Progress;
@@ -60,14 +60,14 @@ impl Engine {
             }
             Root::Asked { names, waiting, .. } if **names == *asked_for => {
                 let id = self.clients.id(c);
-                if !std::mem::replace(&mut self.clients.get(c).waits_for_root, true) {
+                if !std::mem::replace(&mut self.clients.get(c).waits_for_attach, true) {
                     waiting.push(id);
                 }
-                Way::Step(Progress::Blocked(Waits::Own))
+                Way::Step(Progress::Blocked(Blocked::OnSelf))
             }
             Root::Nobodys => {
                 self.ask_for_root(c, message, asked_for);
-                Way::Step(Progress::Blocked(Waits::Own))
+                Way::Step(Progress::Blocked(Blocked::OnSelf))
             }
             _ => Way::Straight,
         }
@@ -83,7 +83,7 @@ impl Engine {
             put_tag(message, up);
             put_u32(message, HEADER, fid);
         });
-        self.clients.get(c).waits_for_root = true;
+        self.clients.get(c).waits_for_attach = true;
         let waiting = vec![self.clients.id(c)];
         self.upstream.root = Root::Asked { fid, names: names.into(), waiting };
     }
@@ -99,8 +99,8 @@ impl Engine {
             _ => Root::Refused { names, error: message.to_vec() },
         };
         for id in waiting {
-            if let Some(c) = self.clients.find(id) {
-                self.clients.get(c).waits_for_root = false;
+            if let Some(c) = self.clients.index_of(id) {
+                self.clients.get(c).waits_for_attach = false;
                 self.try_again(c);
             }
         }

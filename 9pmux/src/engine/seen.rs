@@ -1,6 +1,6 @@
 //! What can be seen from outside: counters, and each message for those who want to log it.
 
-use super::{ClientId, Engine, Stage};
+use super::{ClientId, ClientState, Engine};
 use crate::wire::Dialect;
 
 /// What has happened so far, and what there is.
@@ -89,9 +89,9 @@ impl Engine {
     /// What this client has, if it is there.
     #[must_use]
     pub fn client_info(&self, id: ClientId) -> Option<ClientInfo> {
-        let client = self.clients.look(id)?;
+        let client = self.clients.get_if_connected(id)?;
         Some(ClientInfo {
-            session: client.stage == Stage::Session,
+            session: client.state == ClientState::Session,
             msize: client.msize,
             messages: client.messages,
             requests: client.tags.len(),

@@ -1,7 +1,7 @@
 //! Whose messages go to the server next: a few of each client that has any, round and round.
 
 use super::Engine;
-use super::clients::Waits;
+use super::clients::Blocked;
 use super::fids::Fate;
 use super::inbox::Progress;
 use super::requests::{Flush, Request};
@@ -35,11 +35,11 @@ impl Engine {
         if !self.upstream.flushes.is_empty() || !self.upstream.clunks.is_empty() {
             self.do_chores();
         }
-        while !self.ring.is_empty() && self.has_room() && self.has_tag() {
-            let next = self.ring.pop_front().and_then(|id| self.clients.find(id));
+        while !self.ready_queue.is_empty() && self.has_room() && self.has_tag() {
+            let next = self.ready_queue.pop_front().and_then(|id| self.clients.index_of(id));
             if let Some(c) = next {
-                self.clients.get(c).in_ring = false;
-                if self.clients.get(c).waits == Waits::Turn {
+                self.clients.get(c).in_ready_queue = false;
+                if self.clients.get(c).blocked == Blocked::OnUpstream {
                     self.take_turn(c);
                 }
             }
@@ -51,7 +51,7 @@ impl Engine {
         loop {
             match self.process_first_message(c) {
                 Progress::Consumed(n) => {
-                    self.clients.get(c).waits = Waits::No;
+                    self.clients.get(c).blocked = Blocked::No;
                     messages += 1;
                     bytes += n;
                     let more = messages < TOGETHER && bytes < TOGETHER_BYTES;
@@ -61,10 +61,10 @@ impl Engine {
                     // On to the next that needs a turn, which may be at once, if nobody else waits for one.
                     self.process_inbox(c);
                 }
-                Progress::Blocked(waits) => self.block(c, waits),
+                Progress::Blocked(blocked) => self.block(c, blocked),
                 Progress::Incomplete | Progress::Closed => {
-                    self.clients.get(c).waits = Waits::No;
-                    self.mark(c);
+                    self.clients.get(c).blocked = Blocked::No;
+                    self.mark_dirty(c);
                 }
             }
             return;
@@ -74,19 +74,19 @@ impl Engine {
     /// Something that a client has waited for may be there.
     #[inline]
     pub(super) fn go_on(&mut self, c: u32) {
-        if self.clients.get(c).waits != Waits::No {
+        if self.clients.get(c).blocked != Blocked::No {
             self.try_again(c);
         }
     }
 
     pub(super) fn try_again(&mut self, c: u32) {
         let client = self.clients.get(c);
-        if client.waits == Waits::Own {
-            client.waits = Waits::No;
+        if client.blocked == Blocked::OnSelf {
+            client.blocked = Blocked::No;
             self.process_inbox(c);
         }
         // It may be read again, also if there was only a part of a message, and nothing has been taken.
-        self.mark(c);
+        self.mark_dirty(c);
         // Its turn may be far: what need not wait for that, as a flush, goes on at once.
         self.process_out_of_order(c);
     }
@@ -94,8 +94,8 @@ impl Engine {
     /// To the end of the ring, unless it is in there.
     pub(super) fn line_up(&mut self, c: u32) {
         let client = self.clients.get(c);
-        if !std::mem::replace(&mut client.in_ring, true) {
-            self.clients.queue(&mut self.ring, c);
+        if !std::mem::replace(&mut client.in_ready_queue, true) {
+            self.clients.enqueue(&mut self.ready_queue, c);
         }
     }
 
@@ -113,7 +113,8 @@ impl Engine {
             }
         }
         // While clients wait for their turn, no more than what they can not have.
-        let most = if self.ring.is_empty() { CLUNKING } else { CLUNKING.min(self.requests.kept()) };
+        let most =
+            if self.ready_queue.is_empty() { CLUNKING } else { CLUNKING.min(self.requests.kept()) };
         while self.upstream.clunking < most {
             let Some(&fid) = self.upstream.clunks.front() else {
                 return;

@@ -1,6 +1,6 @@
 //! Tversion: ours to the server, once, and the clients' to us, each for itself.
 
-use super::clients::Stage;
+use super::clients::ClientState;
 use super::inbox::Progress;
 use super::refusal::Refusal;
 use super::upstream::Agreed;
@@ -83,11 +83,11 @@ impl Engine {
     /// Goes on with those who have waited for the server's version. Without one, those who asked for
     /// `refused` are told so.
     fn greet_all(&mut self, refused: Option<Dialect>) {
-        for id in std::mem::take(&mut self.greeting) {
-            let Some(c) = self.clients.find(id) else {
+        for id in std::mem::take(&mut self.version_waiters) {
+            let Some(c) = self.clients.index_of(id) else {
                 continue;
             };
-            if let Stage::Asking { offer, .. } = self.clients.get(c).stage {
+            if let ClientState::AwaitingVersion { offer, .. } = self.clients.get(c).state {
                 if refused.is_some_and(|dialect| offer == Offer::Dialect(dialect)) {
                     self.answer_version(c, None);
                 } else {
@@ -114,7 +114,7 @@ impl Engine {
         let consumed = self.consume_message(c, message);
         let left = self.clean_up(c);
         let id = self.clients.id(c);
-        self.clients.get(c).stage = Stage::Asking { tag: its_tag, msize, offer };
+        self.clients.get(c).state = ClientState::AwaitingVersion { tag: its_tag, msize, offer };
         match left {
             Some(g) => {
                 let late = self.now.saturating_add(self.config.cleanup_timeout);
@@ -127,7 +127,7 @@ impl Engine {
 
     /// Answers a client's Tversion, if the server's version is known or does not matter.
     pub(super) fn greet(&mut self, c: u32) {
-        let Stage::Asking { offer, .. } = self.clients.get(c).stage else {
+        let ClientState::AwaitingVersion { offer, .. } = self.clients.get(c).state else {
             return;
         };
         match (&self.upstream.agreed, offer) {
@@ -141,7 +141,7 @@ impl Engine {
                 if matches!(agreed, Agreed::Nothing) {
                     self.ask_version(dialect);
                 }
-                self.clients.queue(&mut self.greeting, c);
+                self.clients.enqueue(&mut self.version_waiters, c);
             }
         }
     }
@@ -152,11 +152,11 @@ impl Engine {
             _ => self.config.msize,
         };
         let client = self.clients.get(c);
-        let Stage::Asking { tag, msize, .. } = client.stage else {
+        let ClientState::AwaitingVersion { tag, msize, .. } = client.state else {
             return;
         };
         client.msize = msize.min(most);
-        client.stage = if dialect.is_some() { Stage::Session } else { Stage::New };
+        client.state = if dialect.is_some() { ClientState::Session } else { ClientState::New };
         let mut message = version_message(client.msize, dialect.map_or(UNKNOWN, Dialect::name));
         self.answer(c, types::RVERSION, tag, &mut message);
         self.go_on(c);

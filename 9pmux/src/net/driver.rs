@@ -472,7 +472,7 @@ impl Driver {
     fn write(&mut self) {
         loop {
             self.write_server();
-            while let Some(id) = self.engine.next_changed() {
+            while let Some(id) = self.engine.next_dirty() {
                 self.service_client(id);
             }
             let done = match &self.server {

@@ -129,7 +129,7 @@ impl<'a> World<'a> {
         self.turn();
         assert!(self.peers.is_empty());
         let id = self.engine.client_connected();
-        assert!(self.engine.is_closing(id) && self.engine.next_changed() == Some(id));
+        assert!(self.engine.is_closing(id) && self.engine.next_dirty() == Some(id));
         assert!(self.engine.server_output().is_empty());
     }
 
@@ -340,7 +340,7 @@ impl<'a> World<'a> {
         self.settled = self.settled.or(self.engine.dialect());
         let over = self.engine.ended().is_some();
         let mut named = Vec::new();
-        while let Some(id) = self.engine.next_changed() {
+        while let Some(id) = self.engine.next_dirty() {
             assert!(!named.contains(&id), "a client is named twice");
             named.push(id);
         }

@@ -37,7 +37,7 @@ fn everybody_is_told_when_the_server_goes() {
         assert_eq!(bench.engine.stats().clients, 0);
         let late = bench.engine.client_connected();
         assert!(bench.engine.is_closing(late));
-        assert_eq!(bench.engine.next_changed(), Some(late));
+        assert_eq!(bench.engine.next_dirty(), Some(late));
         bench.server(&made(117, 0).u32(0).done());
         assert!(bench.upstream().is_empty());
     }

@@ -378,13 +378,21 @@ fn clients_that_come_and_go_leave_nothing_that_grows() {
         engine.client_bytes(id, &version(8192, "9P2000"));
         engine.client_bytes(id, &attach(Dialect::Plain, 1, 0, !0, "u", "a"));
         engine.client_gone(id);
-        while engine.next_changed().is_some() {}
+        while engine.next_dirty().is_some() {}
         let id = silent.client_connected();
         silent.client_bytes(id, &version(8192, "9P2000"));
         silent.client_gone(id);
     }
-    assert!(bench.engine.ring.len() < 100, "{} wait for their turn", bench.engine.ring.len());
-    assert!(silent.greeting.len() < 100, "{} wait for a version", silent.greeting.len());
+    assert!(
+        bench.engine.ready_queue.len() < 100,
+        "{} wait for their turn",
+        bench.engine.ready_queue.len()
+    );
+    assert!(
+        silent.version_waiters.len() < 100,
+        "{} wait for a version",
+        silent.version_waiters.len()
+    );
     bench.engine.audit();
     let info = bench.engine.stats();
     assert_eq!((info.clients, info.requests, info.fids, info.left_behind), (1, 1, 1, 0));
@@ -439,13 +447,13 @@ fn who_has_changed_is_named_once() {
     let mut bench = Bench::new(Dialect::Plain);
     let one = bench.client();
     let two = bench.client();
-    while bench.engine.next_changed().is_some() {}
+    while bench.engine.next_dirty().is_some() {}
     bench.say(one, &flush(1, 2));
     bench.say(one, &flush(1, 2));
     bench.say(two, &flush(1, 2));
-    assert_eq!(bench.engine.next_changed(), Some(one));
+    assert_eq!(bench.engine.next_dirty(), Some(one));
     bench.gone(two);
-    assert_eq!(bench.engine.next_changed(), None);
+    assert_eq!(bench.engine.next_dirty(), None);
 }
 
 #[test]
@@ -458,10 +466,10 @@ fn who_may_be_read_again_is_named_though_it_has_half_a_message_only() {
     let large = made(118, 5).raw(&[1; 200]).done();
     bench.say(id, &large[..150]);
     assert!(!bench.engine.wants_read(id));
-    while bench.engine.next_changed().is_some() {}
+    while bench.engine.next_dirty().is_some() {}
     bench.engine.client_wrote(id, 200);
     assert!(bench.engine.wants_read(id));
-    assert_eq!(bench.engine.next_changed(), Some(id));
+    assert_eq!(bench.engine.next_dirty(), Some(id));
 }
 
 #[test]

@@ -377,7 +377,7 @@ fn of_the_server_it_ends_the_session_and_everybody_is_told() {
                 bench.server(&bad);
                 let end = bench.engine.ended().map(ToString::to_string).unwrap_or_default();
                 assert!(end.contains(words), "{shown}: '{end}'");
-                for c in bench.engine.clients.indices() {
+                for c in bench.engine.clients.connected() {
                     let id = bench.engine.clients.id(c);
                     assert!(bench.engine.is_closing(id), "{shown}");
                     for told in bench.hears(id) {

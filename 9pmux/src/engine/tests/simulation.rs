@@ -178,9 +178,12 @@ impl World {
         }
         assert!(self.engine.server_output().len() <= 1000 + 2048 + 200 * 11);
         // Those who have gone do not stay in the queues.
-        assert!(self.engine.ring.len() + self.engine.greeting.len() <= 2 * (2 * CLIENTS + 18));
+        assert!(
+            self.engine.ready_queue.len() + self.engine.version_waiters.len()
+                <= 2 * (2 * CLIENTS + 18)
+        );
         let mut changed = 0;
-        while self.engine.next_changed().is_some() {
+        while self.engine.next_dirty().is_some() {
             changed += 1;
         }
         assert!(changed <= self.clients.len() + 1);
