@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use super::clients::{Blocked, ClientState};
-use super::fids::{Fate, NONE, Owner};
-use super::requests::Flush;
+use super::fids::{FidState, NO_FID, Owner};
+use super::requests::FlushState;
 use super::root::Root;
 use crate::wire::{Frame, NOTAG, frame, types};
 
@@ -18,37 +18,44 @@ impl Engine {
         let mut rooms: BTreeMap<u32, usize> = BTreeMap::new();
         let mut clunking = 0;
         let requests: Vec<_> = self.requests.iter().map(|(tag, r)| (tag, *r)).collect();
-        assert_eq!(requests.len(), self.requests.taken());
+        assert_eq!(requests.len(), self.requests.len());
         for (tag, request) in &requests {
             assert_ne!(*tag, NOTAG);
-            for fid in request.fids.into_iter().filter(|fid| *fid != NONE) {
+            for fid in request.fids.into_iter().filter(|fid| *fid != NO_FID) {
                 *users.entry(fid).or_default() += 1;
             }
             match request.owner {
-                Owner::Client(c) if !request.answered => {
+                Owner::Client(c) if !request.replied => {
                     assert_eq!(self.clients.get(c).tags.get(&request.tag), Some(tag));
-                    *rooms.entry(c).or_default() += request.room as usize;
+                    *rooms.entry(c).or_default() += request.max_reply_len as usize;
                 }
                 Owner::Client(c) => {
-                    assert!(self.clients.get(c).flushes.iter().any(|f| f.victim == *tag));
+                    assert!(self.clients.get(c).flushes.iter().any(|f| f.flush_target == *tag));
                 }
                 Owner::Cleanup(g) => *left.entry(g).or_default() += 1,
-                Owner::Nobody if request.kind == types::TFLUSH => {
-                    assert!(flushed.insert(request.victim), "{} is flushed twice", request.victim);
+                Owner::Internal if request.kind == types::TFLUSH => {
+                    assert!(
+                        flushed.insert(request.flush_target),
+                        "{} is flushed twice",
+                        request.flush_target
+                    );
                 }
-                Owner::Nobody if request.kind == types::TATTACH => {
+                Owner::Internal if request.kind == types::TATTACH => {
                     let fid = request.fids[0];
                     assert!(
                         matches!(&self.upstream.root, Root::Asked { fid: root, .. } if *root == fid)
                     );
                 }
-                Owner::Nobody => clunking += 1,
+                Owner::Internal => clunking += 1,
             }
-            assert!(!request.answered || request.flush != Flush::None, "{tag} is kept for nothing");
+            assert!(
+                !request.replied || request.flush != FlushState::None,
+                "{tag} is kept for nothing"
+            );
         }
         for (tag, request) in &requests {
-            assert_eq!(request.flush == Flush::Sent, flushed.contains(tag), "flush of {tag}");
-            assert!(request.flush != Flush::Due || self.upstream.flushes.contains(tag));
+            assert_eq!(request.flush == FlushState::Sent, flushed.contains(tag), "flush of {tag}");
+            assert!(request.flush != FlushState::Due || self.upstream.flushes.contains(tag));
         }
         assert_eq!(clunking, self.upstream.clunking);
 
@@ -59,31 +66,35 @@ impl Engine {
         for (number, record) in self.fids.records().to_vec().into_iter().enumerate() {
             let number = number as u32;
             let used = users.remove(&number).unwrap_or(0);
-            if !self.fids.is_taken(number) {
+            if !self.fids.is_allocated(number) {
                 assert_eq!(used, 0, "a request mentions fid {number}, which is free");
                 continue;
             }
             taken += 1;
-            assert_eq!(record.users, used, "users of fid {number}");
+            assert_eq!(record.references, used, "users of fid {number}");
             assert!(
-                record.named || used > 0 || clunks.contains(&number),
+                record.bound || used > 0 || clunks.contains(&number),
                 "fid {number} is lost: {record:?}"
             );
-            let clunked = used == 0 && matches!(record.fate, Fate::Live | Fate::Doubtful);
+            let clunked = used == 0 && matches!(record.state, FidState::Live | FidState::Uncertain);
             assert!(!clunks.contains(&number) || clunked);
-            assert!(!record.named || record.fate == Fate::Pending || record.fate == Fate::Live);
+            assert!(
+                !record.bound
+                    || record.state == FidState::Pending
+                    || record.state == FidState::Live
+            );
             match record.owner {
-                Owner::Client(c) if record.named => {
+                Owner::Client(c) if record.bound => {
                     names += 1;
-                    assert_eq!(self.clients.get(c).fids.get(&record.name), Some(&number));
+                    assert_eq!(self.clients.get(c).fids.get(&record.client_fid), Some(&number));
                 }
                 Owner::Client(c) => assert_ne!(self.clients.get(c).state, ClientState::Closing),
                 Owner::Cleanup(g) => *left.entry(g).or_default() += 1,
-                Owner::Nobody => {}
+                Owner::Internal => {}
             }
         }
         assert!(users.is_empty());
-        assert_eq!(taken, self.fids.taken());
+        assert_eq!(taken, self.fids.len());
 
         let all: usize = left.values().sum();
         assert_eq!(all, self.cleanups.left());

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::fids::{NONE, Owner};
+use super::fids::{NO_FID, Owner};
 use super::{ClientId, Engine};
 
 /// What is left of one session.
@@ -103,11 +103,11 @@ impl Engine {
         }
         let g = self.cleanups.begin();
         for &fid in fids.values() {
-            self.fids.get(fid).named = false;
+            self.fids.get(fid).bound = false;
             self.inherit(g, fid);
         }
         // Those that are answered and wait for an Rflush have no tag of the client's any more.
-        for up in tags.into_values().chain(flushes.into_iter().map(|f| f.victim)) {
+        for up in tags.into_values().chain(flushes.into_iter().map(|f| f.flush_target)) {
             let request = self.requests.get(up);
             if request.owner == Owner::Cleanup(g) {
                 continue;
@@ -115,13 +115,13 @@ impl Engine {
             request.owner = Owner::Cleanup(g);
             let mentioned = request.fids;
             self.cleanups.count(g);
-            for fid in mentioned.into_iter().filter(|fid| *fid != NONE) {
+            for fid in mentioned.into_iter().filter(|fid| *fid != NO_FID) {
                 self.inherit(g, fid);
             }
             self.flush_request(up);
         }
         for fid in fids.into_values() {
-            self.let_go(fid);
+            self.release_if_unused(fid);
         }
         Some(g)
     }

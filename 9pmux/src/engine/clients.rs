@@ -37,7 +37,7 @@ pub struct ClientFlush {
     pub tag: u16,
     pub oldtag: u16,
     /// The tag upstream of what it flushes.
-    pub victim: u16,
+    pub flush_target: u16,
 }
 
 /// For whom an auth fid was made: the bytes of uname and aname, and the number where there is one.

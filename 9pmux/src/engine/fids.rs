@@ -1,13 +1,13 @@
 //! Fids upstream: whose they are, and whether they exist. See the table in `mod.rs`.
 
-use super::numbers::Numbers;
+use super::number_pool::NumberPool;
 use crate::wire::NOFID;
 
 /// Whose something upstream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// Ours: nobody waits for what becomes of it.
-    Nobody,
+    Internal,
     /// The client's in that place.
     Client(u32),
     /// What is left of a client, or of an earlier session of one.
@@ -16,49 +16,54 @@ pub enum Owner {
 
 /// Whether a fid exists at the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum FidState {
     Pending,
     Live,
     /// The request that was to create it has been flushed, and some servers do what they no longer
     /// answer; or it is there, and its client can not be told. Its client does not have it.
-    Doubtful,
-    Dead,
+    Uncertain,
+    Absent,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Fid {
     pub owner: Owner,
     /// What the client calls it.
-    pub name: u32,
+    pub client_fid: u32,
     /// How many requests upstream mention it.
-    pub users: u32,
-    pub fate: Fate,
+    pub references: u32,
+    pub state: FidState,
     /// Whether the client has it, or we keep it.
-    pub named: bool,
+    pub bound: bool,
 }
 
 /// All that are taken, by number.
 #[derive(Default)]
 pub struct Fids {
-    numbers: Numbers,
+    pool: NumberPool,
     records: Vec<Fid>,
 }
 
 /// No fid upstream.
-pub const NONE: u32 = NOFID;
+pub const NO_FID: u32 = NOFID;
 
 impl Fids {
-    pub fn taken(&self) -> usize {
-        self.numbers.taken()
+    pub fn len(&self) -> usize {
+        self.pool.allocated()
     }
 
     /// A number for the fid that its client calls `name`, to be created. The caller has seen to it that
     /// there are fewer than there may be.
-    pub fn take(&mut self, client: u32, name: u32) -> u32 {
-        let number = self.numbers.take();
-        debug_assert!(number != NONE);
-        let fid =
-            Fid { owner: Owner::Client(client), name, users: 0, fate: Fate::Pending, named: true };
+    pub fn allocate(&mut self, client: u32, client_fid: u32) -> u32 {
+        let number = self.pool.allocate();
+        debug_assert!(number != NO_FID);
+        let fid = Fid {
+            owner: Owner::Client(client),
+            client_fid,
+            references: 0,
+            state: FidState::Pending,
+            bound: true,
+        };
         match self.records.get_mut(number as usize) {
             Some(record) => *record = fid,
             // The lowest free number is at most one more than the highest ever taken.
@@ -68,9 +73,9 @@ impl Fids {
     }
 
     /// A number for a fid of ours, to be created, and kept.
-    pub fn take_ours(&mut self) -> u32 {
-        let number = self.take(0, NONE);
-        self.get(number).owner = Owner::Nobody;
+    pub fn allocate_internal(&mut self) -> u32 {
+        let number = self.allocate(0, NO_FID);
+        self.get(number).owner = Owner::Internal;
         number
     }
 
@@ -79,15 +84,15 @@ impl Fids {
         &mut self.records[number as usize]
     }
 
-    pub fn give_back(&mut self, number: u32) {
-        self.numbers.give_back(number);
-        self.records[number as usize].owner = Owner::Nobody;
-        self.records[number as usize].fate = Fate::Dead;
+    pub fn free(&mut self, number: u32) {
+        self.pool.free(number);
+        self.records[number as usize].owner = Owner::Internal;
+        self.records[number as usize].state = FidState::Absent;
     }
 
     #[cfg(any(test, mux_fuzz))]
-    pub fn is_taken(&self, number: u32) -> bool {
-        self.numbers.is_taken(number)
+    pub fn is_allocated(&self, number: u32) -> bool {
+        self.pool.is_allocated(number)
     }
 
     #[cfg(any(test, mux_fuzz))]

@@ -3,11 +3,11 @@
 
 use super::Engine;
 use super::clients::{AuthFid, Blocked, Client};
-use super::fids::{NONE, Owner};
+use super::fids::{NO_FID, Owner};
 use super::inbox::Progress;
 use super::policy::allows;
 use super::refusal::Refusal;
-use super::requests::{Flush, Request};
+use super::requests::{FlushState, UpstreamRequest};
 use super::root::Way;
 use crate::wire::{
     DATA_HEADER, FidUse, FieldOffsets, HEADER, Malformed, NOFID, NOTAG, check_request, kind,
@@ -49,8 +49,8 @@ impl Engine {
         }
         let count = offsets.count.map_or(0, |at| u32_at(message, at as usize));
         let count = count.min(client.msize - DATA_HEADER);
-        let room = offsets.message.max_reply_len(count).min(client.msize);
-        let due = client.out.len() + client.reply_bytes_reserved + room as usize;
+        let max_reply_len = offsets.message.max_reply_len(count).min(client.msize);
+        let due = client.out.len() + client.reply_bytes_reserved + max_reply_len as usize;
         if due > self.config.max_reply_bytes && !client.tags.is_empty() {
             return Progress::Blocked(Blocked::OnSelf);
         }
@@ -64,12 +64,12 @@ impl Engine {
         match self.way(c, message, &offsets) {
             Way::Straight => {
                 let consumed = self.consume_message(c, message);
-                self.send(c, message, &offsets, plan, (count, room));
+                self.send(c, message, &offsets, plan, (count, max_reply_len));
                 consumed
             }
             Way::WalkOf(root) => {
                 let consumed = self.consume_message(c, message);
-                self.attach_by_walk(c, message, root, room);
+                self.attach_by_walk(c, message, root, max_reply_len);
                 consumed
             }
             Way::Step(step) => step,
@@ -77,16 +77,16 @@ impl Engine {
     }
 
     /// A client's Tattach, whose fid is known to be well, as a walk of the root to that fid.
-    fn attach_by_walk(&mut self, c: u32, message: &[u8], root: u32, room: u32) {
+    fn attach_by_walk(&mut self, c: u32, message: &[u8], root: u32, max_reply_len: u32) {
         let mut walk = [0; HEADER + 10];
         put_u32(&mut walk, 0, HEADER as u32 + 10);
         walk[4] = types::TWALK;
         put_tag(&mut walk, tag(message));
         walk[HEADER + 4..HEADER + 8].copy_from_slice(&message[HEADER..HEADER + 4]);
         let offsets = check_request(self.upstream.dialect, &walk).expect("every dialect has it");
-        let plan = Plan { fids: [root, NONE], new: Some(1), releases: NONE };
-        let up = self.send(c, &walk, &offsets, plan, (0, room));
-        self.requests.get(up).attaches = true;
+        let plan = Plan { fids: [root, NO_FID], new: Some(1), releases: NO_FID };
+        let up = self.send(c, &walk, &offsets, plan, (0, max_reply_len));
+        self.requests.get(up).attach_by_walk = true;
     }
 
     /// Finds the fids of a request, and whether it may do to them what it would.
@@ -97,7 +97,7 @@ impl Engine {
             return Err(Refusal::NotAllowed);
         }
         let client = self.clients.get(c);
-        let mut plan = Plan { fids: [NONE; 2], new: None, releases: NONE };
+        let mut plan = Plan { fids: [NO_FID; 2], new: None, releases: NO_FID };
         for (i, &(at, fid_use)) in offsets.fids().iter().enumerate() {
             let name = u32_at(message, at as usize);
             if fid_use.is_no_fid(name) {
@@ -130,7 +130,7 @@ impl Engine {
                         return Err(Refusal::FidInUse);
                     }
                     if client.fids.len() >= self.config.max_fids
-                        || self.fids.taken() >= self.config.max_fids_all
+                        || self.fids.len() >= self.config.max_fids_all
                     {
                         return Err(Refusal::TooManyFids);
                     }
@@ -155,13 +155,13 @@ impl Engine {
         plan: Plan,
         reply: (u32, u32),
     ) -> u16 {
-        let (count, room) = reply;
+        let (count, max_reply_len) = reply;
         let mut fids = plan.fids;
         let client = self.clients.get(c);
-        let mut creates = NONE;
+        let mut creates = NO_FID;
         if let Some(i) = plan.new {
             let name = u32_at(message, offsets.fids[i].0 as usize);
-            creates = self.fids.take(c, name);
+            creates = self.fids.allocate(c, name);
             fids[i] = creates;
             client.fids.insert(name, creates);
             if offsets.fids[i].1 == FidUse::CreatesAuth {
@@ -169,38 +169,38 @@ impl Engine {
             }
         }
         for fid in fids {
-            if fid != NONE {
-                self.fids.get(fid).users += 1;
+            if fid != NO_FID {
+                self.fids.get(fid).references += 1;
             }
         }
-        if plan.releases != NONE {
+        if plan.releases != NO_FID {
             let record = self.fids.get(plan.releases);
-            record.named = false;
-            client.fids.remove(&record.name);
+            record.bound = false;
+            client.fids.remove(&record.client_fid);
             client.shrink_fids();
         }
-        let request = Request {
+        let request = UpstreamRequest {
             owner: Owner::Client(c),
             kind: kind(message),
             tag: tag(message),
-            attaches: false,
-            names: offsets.name_count,
-            victim: NOTAG,
-            flush: Flush::None,
-            answered: false,
+            attach_by_walk: false,
+            name_count: offsets.name_count,
+            flush_target: NOTAG,
+            flush: FlushState::None,
+            replied: false,
             fids,
             creates,
             releases: plan.releases,
-            room,
+            max_reply_len,
         };
-        let up = self.requests.take(request).expect("there is a tag, since others are kept");
+        let up = self.requests.allocate(request).expect("there is a tag, since others are kept");
         client.tags.insert(request.tag, up);
-        client.reply_bytes_reserved += room as usize;
+        client.reply_bytes_reserved += max_reply_len as usize;
         self.stats.forwarded += 1;
         self.ask(message, |message| {
             put_tag(message, up);
             for (&(at, fid_use), fid) in offsets.fids().iter().zip(fids) {
-                if fid != NONE {
+                if fid != NO_FID {
                     put_u32(message, at as usize, fid);
                 } else if fid_use == FidUse::CreatesOnFullWalk {
                     // It is the first that moves.

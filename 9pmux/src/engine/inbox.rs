@@ -163,7 +163,7 @@ impl Engine {
         let state = self.clients.get(c).state;
         match kind(message) {
             types::TVERSION => self.begin_session(c, message),
-            types::TFLUSH => self.flush(c, message),
+            types::TFLUSH => self.handle_tflush(c, message),
             _ if state == ClientState::New => self.reject_message(c, message, Refusal::NoVersion),
             _ => self.forward(c, message, has_turn),
         }
@@ -266,14 +266,15 @@ impl Engine {
                 types::TFLUSH if check_request(self.upstream.dialect, message).is_ok() => {
                     let oldtag = u16_at(message, HEADER);
                     let elsewhere = oldtag == tag(message) || client.tags.contains_key(&oldtag);
-                    let victim = if elsewhere { None } else { queued.take(&bytes[..at], oldtag) };
-                    if victim.is_some() {
+                    let flush_target =
+                        if elsewhere { None } else { queued.take(&bytes[..at], oldtag) };
+                    if flush_target.is_some() {
                         self.consume_message(c, message);
                         self.answer_flush(c, tag(message));
-                    } else if self.flush(c, message) != Progress::Consumed(n) {
+                    } else if self.handle_tflush(c, message) != Progress::Consumed(n) {
                         break;
                     }
-                    removed.extend(victim);
+                    removed.extend(flush_target);
                     removed.push((at, n));
                     at += n;
                 }

@@ -72,7 +72,7 @@
 //! A client's bytes come in by `inbox.rs`; a request goes on by `forward.rs`, in the order of `turns.rs`;
 //! a reply comes back by `reply.rs`. `flush.rs`, `version.rs`, `cleanup.rs` and `end.rs` are what else can
 //! happen, `root.rs` and `policy.rs` what can be chosen. Beneath are `clients.rs`, `requests.rs`, `fids.rs`
-//! and `upstream.rs` (what each of these is), `numbers.rs` (the lowest free fid), `mix.rs`, `buffer.rs` and
+//! and `upstream.rs` (what each of these is), `number_pool.rs` (the lowest free fid), `mix.rs`, `buffer.rs` and
 //! `refusal.rs`.
 #![forbid(unsafe_code)]
 
@@ -86,7 +86,7 @@ mod flush;
 mod forward;
 mod inbox;
 mod mix;
-mod numbers;
+mod number_pool;
 mod policy;
 mod refusal;
 mod reply;

@@ -9,7 +9,7 @@ use super::config::Config;
 use crate::wire::{Dialect, u16_at, u32_at};
 
 /// No number of a user.
-const NONE: u32 = u32::MAX;
+const NO_NUMBER: u32 = u32::MAX;
 
 /// Whether somebody may attach of whom `names` says: uname, aname, and in some dialects the number.
 pub fn allows(config: &Config, dialect: Dialect, names: &[u8]) -> bool {
@@ -18,13 +18,13 @@ pub fn allows(config: &Config, dialect: Dialect, names: &[u8]) -> bool {
     }
     let (uname, rest) = string(names);
     let (aname, rest) = string(rest);
-    let number = if dialect == Dialect::Plain { NONE } else { u32_at(rest, 0) };
+    let number = if dialect == Dialect::Plain { NO_NUMBER } else { u32_at(rest, 0) };
     let listed = |list: &[String], name: &[u8]| {
         list.is_empty() || list.iter().any(|allowed| allowed.as_bytes() == name)
     };
     // A name may be missing where there is a number.
-    let by_name = uname.is_empty() && number != NONE || listed(&config.unames, uname);
-    let by_number = number == NONE || listed(&config.unames, number.to_string().as_bytes());
+    let by_name = uname.is_empty() && number != NO_NUMBER || listed(&config.unames, uname);
+    let by_number = number == NO_NUMBER || listed(&config.unames, number.to_string().as_bytes());
     by_name && by_number && listed(&config.anames, aname)
 }
 
@@ -78,7 +78,7 @@ mod tests {
                 ("glenda", "mai", false),
                 ("glenda", "main/", false),
             ] {
-                let allowed = allows(&config, dialect, &names(dialect, uname, aname, NONE));
+                let allowed = allows(&config, dialect, &names(dialect, uname, aname, NO_NUMBER));
                 assert_eq!(allowed, may, "{uname:?} {aname:?}");
             }
         }
@@ -90,12 +90,12 @@ mod tests {
         for dialect in [Dialect::U, Dialect::L] {
             for (uname, number, may) in [
                 ("glenda", 1000, true),
-                ("glenda", NONE, true),
+                ("glenda", NO_NUMBER, true),
                 ("", 1000, true),
                 ("glenda", 0, false),
                 ("", 0, false),
                 ("root", 1000, false),
-                ("", NONE, false),
+                ("", NO_NUMBER, false),
             ] {
                 let allowed = allows(&config, dialect, &names(dialect, uname, "", number));
                 assert_eq!(allowed, may, "{uname:?} {number}");

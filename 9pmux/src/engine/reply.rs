@@ -1,9 +1,9 @@
 //! The server's bytes: cut into messages, each taken to the request that it answers.
 
-use super::fids::{Fate, NONE, Owner};
-use super::flush::Happened;
+use super::fids::{FidState, NO_FID, Owner};
+use super::flush::ReplyOutcome;
 use super::refusal::Refusal;
-use super::requests::{Flush, Request};
+use super::requests::{FlushState, UpstreamRequest};
 use super::{End, Engine, Seen};
 use crate::wire::{
     Frame, HEADER, IO_HEADER, NOTAG, ReplyFields, check_reply, frame, kind, put_tag, put_u32, tag,
@@ -72,7 +72,7 @@ impl Engine {
             return self.version_answered(message);
         }
         let request = match self.requests.find(up) {
-            Some(request) if !request.answered => *request,
+            Some(request) if !request.replied => *request,
             _ => {
                 self.stats.dropped += 1;
                 self.trace(Seen::Dropped(message));
@@ -94,30 +94,30 @@ impl Engine {
             )));
         };
         if request.kind == types::TFLUSH {
-            self.requests.give_back(up);
-            self.flushed(request.victim);
+            self.requests.free(up);
+            self.handle_rflush(request.flush_target);
             return Ok(());
         }
-        if reply.walked > request.names {
+        if reply.walked > request.name_count {
             return Err(End::garbled("an Rwalk of more names than were walked"));
         }
-        let happened = match failed {
-            true => Happened::Failed,
-            false if request.kind == types::TWALK && reply.walked < request.names => {
-                Happened::Partly
+        let outcome = match failed {
+            true => ReplyOutcome::Error,
+            false if request.kind == types::TWALK && reply.walked < request.name_count => {
+                ReplyOutcome::PartialWalk
             }
-            false => Happened::Done,
+            false => ReplyOutcome::Success,
         };
-        self.settle_fids(&request, happened);
+        self.settle_fids(&request, outcome);
         if let Owner::Client(c) = request.owner {
             self.deliver(c, &request, message, reply);
         }
-        if request.flush == Flush::None {
+        if request.flush == FlushState::None {
             self.end_request(up);
         } else {
-            self.requests.get(up).answered = true;
+            self.requests.get(up).replied = true;
         }
-        if request.kind == types::TATTACH && request.owner == Owner::Nobody {
+        if request.kind == types::TATTACH && request.owner == Owner::Internal {
             self.root_answered(message, failed);
         }
         Ok(())
@@ -125,32 +125,34 @@ impl Engine {
 
     /// What the answer says of the fids that were to be created or released.
     #[inline]
-    fn settle_fids(&mut self, request: &Request, happened: Happened) {
-        if request.creates != NONE {
-            if happened == Happened::Done {
-                self.fids.get(request.creates).fate = Fate::Live;
+    fn settle_fids(&mut self, request: &UpstreamRequest, outcome: ReplyOutcome) {
+        if request.creates != NO_FID {
+            if outcome == ReplyOutcome::Success {
+                self.fids.get(request.creates).state = FidState::Live;
             } else {
-                self.never_was(request.creates);
+                self.mark_not_created(request.creates);
             }
         }
-        if request.releases != NONE {
-            self.fids.get(request.releases).fate = Fate::Dead;
+        if request.releases != NO_FID {
+            self.fids.get(request.releases).state = FidState::Absent;
         }
     }
 
     #[inline]
-    fn deliver(&mut self, c: u32, request: &Request, message: &[u8], reply: ReplyFields) {
+    fn deliver(&mut self, c: u32, request: &UpstreamRequest, message: &[u8], reply: ReplyFields) {
         let client = self.clients.get(c);
         client.tags.remove(&request.tag);
-        client.reply_bytes_reserved -= request.room as usize;
+        client.reply_bytes_reserved -= request.max_reply_len as usize;
         let msize = client.msize;
-        if request.attaches && kind(message) == types::RWALK {
+        if request.attach_by_walk && kind(message) == types::RWALK {
             self.tell_attached(c, request.tag);
         } else {
             let fits = message.len() <= msize as usize;
-            if !fits && request.creates != NONE && self.fids.get(request.creates).fate == Fate::Live
+            if !fits
+                && request.creates != NO_FID
+                && self.fids.get(request.creates).state == FidState::Live
             {
-                self.doubt(request.creates);
+                self.mark_uncertain(request.creates);
             }
             self.pass_on(c, request.tag, message, |message| {
                 if let Some(at) = reply.iounit {
@@ -188,14 +190,15 @@ impl Engine {
     #[inline]
     pub(super) fn end_request(&mut self, up: u16) {
         let request = *self.requests.get(up);
-        self.requests.give_back(up);
-        if request.kind == types::TCLUNK && request.owner == Owner::Nobody && request.tag == NOTAG {
+        self.requests.free(up);
+        if request.kind == types::TCLUNK && request.owner == Owner::Internal && request.tag == NOTAG
+        {
             self.upstream.clunking -= 1;
         }
         for fid in request.fids {
-            if fid != NONE {
-                self.fids.get(fid).users -= 1;
-                self.let_go(fid);
+            if fid != NO_FID {
+                self.fids.get(fid).references -= 1;
+                self.release_if_unused(fid);
             }
         }
         if let Owner::Cleanup(g) = request.owner {

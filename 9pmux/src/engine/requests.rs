@@ -2,18 +2,19 @@
 
 use mux::tags::{NoTag, TagPool, TagRange};
 
-use super::fids::{NONE, Owner};
+use super::fids::{NO_FID, Owner};
 use crate::wire::NOTAG;
 
 /// Of so many requests' tags one is kept for flushes and clunks, which set others free.
-const KEPT: usize = 64;
+const REQUESTS_PER_RESERVED_TAG: usize = 64;
 
 /// The most requests of clients that there can be, with the tags that are kept.
-const MOST: usize = NOTAG as usize / (KEPT + 1) * KEPT;
+const MAX_REQUESTS: usize =
+    NOTAG as usize / (REQUESTS_PER_RESERVED_TAG + 1) * REQUESTS_PER_RESERVED_TAG;
 
 /// What became of the wish to flush a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flush {
+pub enum FlushState {
     None,
     /// There was no tag for it.
     Due,
@@ -21,21 +22,21 @@ pub enum Flush {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Request {
+pub struct UpstreamRequest {
     pub owner: Owner,
     /// The type of its T-message.
     pub kind: u8,
     /// Its client's tag.
     pub tag: u16,
     /// It is a walk, and its client has asked to attach; see `root.rs`.
-    pub attaches: bool,
+    pub attach_by_walk: bool,
     /// How many names are walked.
-    pub names: u16,
+    pub name_count: u16,
     /// The request that it flushes, if it is a flush.
-    pub victim: u16,
-    pub flush: Flush,
+    pub flush_target: u16,
+    pub flush: FlushState,
     /// Its reply has come, and its flush is not answered.
-    pub answered: bool,
+    pub replied: bool,
     /// The fids upstream that it mentions.
     pub fids: [u32; 2],
     /// Which of them it creates; [`NONE`] for none.
@@ -43,25 +44,25 @@ pub struct Request {
     /// Which of them it releases.
     pub releases: u32,
     /// How much of its client's output its reply may need.
-    pub room: u32,
+    pub max_reply_len: u32,
 }
 
-impl Request {
+impl UpstreamRequest {
     /// One of ours, of that type.
-    pub fn ours(kind: u8) -> Request {
-        Request {
-            owner: Owner::Nobody,
+    pub fn internal(kind: u8) -> UpstreamRequest {
+        UpstreamRequest {
+            owner: Owner::Internal,
             kind,
             tag: NOTAG,
-            attaches: false,
-            names: 0,
-            victim: NOTAG,
-            flush: Flush::None,
-            answered: false,
-            fids: [NONE; 2],
-            creates: NONE,
-            releases: NONE,
-            room: 0,
+            attach_by_walk: false,
+            name_count: 0,
+            flush_target: NOTAG,
+            flush: FlushState::None,
+            replied: false,
+            fids: [NO_FID; 2],
+            creates: NO_FID,
+            releases: NO_FID,
+            max_reply_len: 0,
         }
     }
 }
@@ -71,35 +72,35 @@ pub struct Requests {
     tags: TagPool,
     range: TagRange,
     /// How many a client's request may find there.
-    most: usize,
+    max: usize,
     /// How many more tags there are.
-    kept: usize,
-    by_tag: Vec<Request>,
+    reserved: usize,
+    by_tag: Vec<UpstreamRequest>,
 }
 
 impl Requests {
     /// None, and at most so many of clients.
-    pub fn new(most: usize) -> Requests {
-        let most = most.clamp(1, MOST);
-        let kept = most.div_ceil(KEPT);
-        let range = TagRange { min: 0, max: (most + kept) as u32 };
-        Requests { tags: TagPool::new(), range, most, kept, by_tag: Vec::new() }
+    pub fn new(max: usize) -> Requests {
+        let max = max.clamp(1, MAX_REQUESTS);
+        let reserved = max.div_ceil(REQUESTS_PER_RESERVED_TAG);
+        let range = TagRange { min: 0, max: (max + reserved) as u32 };
+        Requests { tags: TagPool::new(), range, max, reserved, by_tag: Vec::new() }
     }
 
-    pub fn taken(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.tags.allocated()
     }
 
     /// How many tags are kept.
-    pub fn kept(&self) -> usize {
-        self.kept
+    pub fn reserved(&self) -> usize {
+        self.reserved
     }
 
     /// Whether a client's request may have a tag, when so many are clunks of ours. Those that could have
     /// the tags that are kept do not count, or who goes could leave so many that nobody else has a turn.
     #[inline]
     pub fn has_tag(&self, clunks: usize) -> bool {
-        self.tags.allocated() < self.most + clunks.min(self.kept)
+        self.tags.allocated() < self.max + clunks.min(self.reserved)
     }
 
     /// A tag for `request`.
@@ -107,10 +108,10 @@ impl Requests {
     /// # Errors
     /// There is none.
     #[inline]
-    pub fn take(&mut self, request: Request) -> Result<u16, NoTag> {
+    pub fn allocate(&mut self, request: UpstreamRequest) -> Result<u16, NoTag> {
         let tag = self.tags.allocate(self.range, u32::from(request.kind))? as u16;
         match self.by_tag.get_mut(tag as usize) {
-            Some(place) => *place = request,
+            Some(slot) => *slot = request,
             // Tags are handed out from the low end upward.
             None => self.by_tag.push(request),
         }
@@ -119,24 +120,24 @@ impl Requests {
 
     /// The request of that tag, if it is upstream.
     #[inline]
-    pub fn find(&self, tag: u16) -> Option<&Request> {
+    pub fn find(&self, tag: u16) -> Option<&UpstreamRequest> {
         self.tags.owner(u32::from(tag))?;
         self.by_tag.get(tag as usize)
     }
 
     /// The request of a tag that is taken.
     #[inline]
-    pub fn get(&mut self, tag: u16) -> &mut Request {
+    pub fn get(&mut self, tag: u16) -> &mut UpstreamRequest {
         &mut self.by_tag[tag as usize]
     }
 
     #[inline]
-    pub fn give_back(&mut self, tag: u16) {
+    pub fn free(&mut self, tag: u16) {
         self.tags.free(u32::from(tag));
     }
 
     #[cfg(any(test, mux_fuzz))]
-    pub fn iter(&self) -> impl Iterator<Item = (u16, &Request)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u16, &UpstreamRequest)> {
         (0..self.by_tag.len() as u16).filter_map(|tag| Some((tag, self.find(tag)?)))
     }
 }

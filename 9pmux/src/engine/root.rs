@@ -9,10 +9,10 @@
 //! attach tries again. Other names go on as they came: there is one root, so that nobody can take more.
 
 use super::clients::Blocked;
-use super::fids::{Fate, NONE};
+use super::fids::{FidState, NO_FID};
 use super::forward::names;
 use super::inbox::Progress;
-use super::requests::Request;
+use super::requests::UpstreamRequest;
 use super::{ClientId, Engine};
 use crate::wire::{FieldOffsets, HEADER, NOFID, kind, put_tag, put_u32, tag, types, u32_at};
 
@@ -75,10 +75,14 @@ impl Engine {
 
     /// Sends our own Tattach, for this client and whoever comes meanwhile.
     fn ask_for_root(&mut self, c: u32, message: &[u8], names: &[u8]) {
-        let fid = self.fids.take_ours();
-        let request = Request { fids: [fid, NONE], creates: fid, ..Request::ours(types::TATTACH) };
-        let up = self.requests.take(request).expect("there is a tag, since there is room");
-        self.fids.get(fid).users += 1;
+        let fid = self.fids.allocate_internal();
+        let request = UpstreamRequest {
+            fids: [fid, NO_FID],
+            creates: fid,
+            ..UpstreamRequest::internal(types::TATTACH)
+        };
+        let up = self.requests.allocate(request).expect("there is a tag, since there is room");
+        self.fids.get(fid).references += 1;
         self.ask(message, |message| {
             put_tag(message, up);
             put_u32(message, HEADER, fid);
@@ -93,7 +97,7 @@ impl Engine {
         let Root::Asked { fid, names, waiting } = std::mem::take(&mut self.upstream.root) else {
             return;
         };
-        debug_assert!(failed || self.fids.get(fid).fate == Fate::Live);
+        debug_assert!(failed || self.fids.get(fid).state == FidState::Live);
         self.upstream.root = match message[HEADER..].first_chunk() {
             Some(qid) if !failed => Root::Live { fid, names, qid: *qid },
             _ => Root::Refused { names, error: message.to_vec() },

@@ -78,8 +78,8 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         Stats {
             clients: self.clients.len(),
-            requests: self.requests.taken(),
-            fids: self.fids.taken(),
+            requests: self.requests.len(),
+            fids: self.fids.len(),
             left_behind: self.cleanups.left(),
             spare_bytes: self.pool.bytes(),
             ..self.stats

@@ -2,9 +2,9 @@
 
 use super::Engine;
 use super::clients::Blocked;
-use super::fids::Fate;
+use super::fids::FidState;
 use super::inbox::Progress;
-use super::requests::{Flush, Request};
+use super::requests::{FlushState, UpstreamRequest};
 use crate::wire::{self, HEADER, types};
 
 /// So many clunks of ours are upstream at once: those who go on should not stand behind all that a
@@ -101,34 +101,40 @@ impl Engine {
 
     /// Sends the flushes and clunks that are due.
     fn do_chores(&mut self) {
-        while let Some(&victim) = self.upstream.flushes.front() {
-            if self.requests.get(victim).answered {
+        while let Some(&flush_target) = self.upstream.flushes.front() {
+            if self.requests.get(flush_target).replied {
                 // Its reply has come before there was a tag: there is nothing to flush.
                 self.upstream.flushes.pop_front();
-                self.flushed(victim);
-            } else if self.send_flush(victim) {
+                self.handle_rflush(flush_target);
+            } else if self.send_flush(flush_target) {
                 self.upstream.flushes.pop_front();
             } else {
                 return;
             }
         }
         // While clients wait for their turn, no more than what they can not have.
-        let most =
-            if self.ready_queue.is_empty() { CLUNKING } else { CLUNKING.min(self.requests.kept()) };
+        let most = if self.ready_queue.is_empty() {
+            CLUNKING
+        } else {
+            CLUNKING.min(self.requests.reserved())
+        };
         while self.upstream.clunking < most {
             let Some(&fid) = self.upstream.clunks.front() else {
                 return;
             };
-            let request =
-                Request { fids: [fid, u32::MAX], releases: fid, ..Request::ours(types::TCLUNK) };
-            let Ok(tag) = self.requests.take(request) else {
+            let request = UpstreamRequest {
+                fids: [fid, u32::MAX],
+                releases: fid,
+                ..UpstreamRequest::internal(types::TCLUNK)
+            };
+            let Ok(tag) = self.requests.allocate(request) else {
                 return;
             };
             self.upstream.clunks.pop_front();
             self.upstream.clunking += 1;
-            debug_assert!(self.fids.get(fid).users == 0);
-            debug_assert!(matches!(self.fids.get(fid).fate, Fate::Live | Fate::Doubtful));
-            self.fids.get(fid).users += 1;
+            debug_assert!(self.fids.get(fid).references == 0);
+            debug_assert!(matches!(self.fids.get(fid).state, FidState::Live | FidState::Uncertain));
+            self.fids.get(fid).references += 1;
             let mut message = [0; HEADER + 4];
             wire::put_u32(&mut message, HEADER, fid);
             self.send_ours(types::TCLUNK, tag, &mut message);
@@ -136,14 +142,14 @@ impl Engine {
     }
 
     /// Sends a Tflush of this request; there may be no tag for it.
-    pub(super) fn send_flush(&mut self, victim: u16) -> bool {
-        let request = Request { victim, ..Request::ours(types::TFLUSH) };
-        let Ok(tag) = self.requests.take(request) else {
+    pub(super) fn send_flush(&mut self, flush_target: u16) -> bool {
+        let request = UpstreamRequest { flush_target, ..UpstreamRequest::internal(types::TFLUSH) };
+        let Ok(tag) = self.requests.allocate(request) else {
             return false;
         };
-        self.requests.get(victim).flush = Flush::Sent;
+        self.requests.get(flush_target).flush = FlushState::Sent;
         let mut message = [0; HEADER + 2];
-        message[HEADER..].copy_from_slice(&victim.to_le_bytes());
+        message[HEADER..].copy_from_slice(&flush_target.to_le_bytes());
         self.send_ours(types::TFLUSH, tag, &mut message);
         true
     }

@@ -6,20 +6,20 @@
 
 /// Numbers from 0 up, taken or free.
 #[derive(Default)]
-pub struct Numbers {
+pub struct NumberPool {
     /// The numbers' own bits first; the last level is one word.
     levels: Vec<Vec<u64>>,
-    taken: usize,
+    allocated: usize,
 }
 
-impl Numbers {
+impl NumberPool {
     /// How many are taken.
-    pub fn taken(&self) -> usize {
-        self.taken
+    pub fn allocated(&self) -> usize {
+        self.allocated
     }
 
     /// Takes the lowest that is free.
-    pub fn take(&mut self) -> u32 {
+    pub fn allocate(&mut self) -> u32 {
         if self.levels.last().is_none_or(|top| top[0] == u64::MAX) {
             // One level more; all beneath its first bit is full.
             self.levels.push(vec![u64::from(!self.levels.is_empty())]);
@@ -39,12 +39,12 @@ impl Numbers {
             }
             at /= 64;
         }
-        self.taken += 1;
+        self.allocated += 1;
         number
     }
 
     /// Gives one back that is taken.
-    pub fn give_back(&mut self, number: u32) {
+    pub fn free(&mut self, number: u32) {
         let mut at = number as usize;
         for level in &mut self.levels {
             let was_full = level[at / 64] == u64::MAX;
@@ -54,12 +54,12 @@ impl Numbers {
             }
             at /= 64;
         }
-        self.taken -= 1;
+        self.allocated -= 1;
     }
 
     /// Whether somebody has it.
     #[cfg(any(test, mux_fuzz))]
-    pub fn is_taken(&self, number: u32) -> bool {
+    pub fn is_allocated(&self, number: u32) -> bool {
         let at = number as usize;
         let word = self.levels.first().and_then(|level| level.get(at / 64));
         word.is_some_and(|word| word >> (at % 64) & 1 == 1)
@@ -73,36 +73,36 @@ mod tests {
 
     #[test]
     fn the_lowest_free_one_is_next() {
-        let mut numbers = Numbers::default();
+        let mut numbers = NumberPool::default();
         for n in 0..300_000 {
-            assert_eq!(numbers.take(), n);
+            assert_eq!(numbers.allocate(), n);
         }
         for n in [299_999, 4096, 70, 64, 63, 0] {
-            numbers.give_back(n);
+            numbers.free(n);
         }
         for n in [0, 63, 64, 70, 4096, 299_999, 300_000] {
-            assert_eq!(numbers.take(), n);
+            assert_eq!(numbers.allocate(), n);
         }
-        assert_eq!(numbers.taken(), 300_001);
+        assert_eq!(numbers.allocated(), 300_001);
     }
 
     #[test]
     fn as_a_set_would_have_it() {
-        let mut numbers = Numbers::default();
+        let mut numbers = NumberPool::default();
         let mut taken = BTreeSet::new();
         let mut random = 1u64;
         for generation in 0..200_000u64 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let grow = (generation / 20_000) % 2 == 0;
             if (random >> 33) % 8 < if grow { 6 } else { 2 } {
-                let n = numbers.take();
+                let n = numbers.allocate();
                 assert!(taken.insert(n), "{n} is taken twice");
                 assert!(n as usize <= taken.len());
             } else if let Some(&n) = taken.range((random >> 40) as u32 % 6000..).next() {
                 taken.remove(&n);
-                numbers.give_back(n);
+                numbers.free(n);
             }
-            assert_eq!(numbers.taken(), taken.len());
+            assert_eq!(numbers.allocated(), taken.len());
         }
     }
 }
