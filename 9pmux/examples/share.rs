@@ -95,7 +95,7 @@ fn run(clients: usize, inflight: u16, body: usize) -> (f64, usize) {
         ns => ns,
     };
     let rate = count as f64 * 1e9 / elapsed as f64;
-    assert_eq!(engine.stats().refused, 0);
+    assert_eq!(engine.stats().local_errors, 0);
     (rate, engine.stats().spare_bytes)
 }
 
@@ -166,7 +166,7 @@ fn fids(live: u32) -> f64 {
         asks(&mut engine, 110, &walk(fid));
         asks(&mut engine, 120, &fid.to_le_bytes());
     }
-    assert_eq!(engine.stats().refused, 0);
+    assert_eq!(engine.stats().local_errors, 0);
     (on_cpu() - cpu) as f64 / f64::from(PAIRS)
 }
 

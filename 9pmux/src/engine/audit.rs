@@ -6,7 +6,7 @@ use super::Engine;
 use super::clients::{Blocked, ClientState};
 use super::fids::{FidState, NO_FID, Owner};
 use super::requests::FlushState;
-use super::root::Root;
+use super::shared_attach::SharedAttach;
 use crate::wire::{Frame, NOTAG, frame, types};
 
 impl Engine {
@@ -43,7 +43,7 @@ impl Engine {
                 Owner::Internal if request.kind == types::TATTACH => {
                     let fid = request.fids[0];
                     assert!(
-                        matches!(&self.upstream.root, Root::Asked { fid: root, .. } if *root == fid)
+                        matches!(&self.upstream.shared_attach, SharedAttach::Pending { fid: root, .. } if *root == fid)
                     );
                 }
                 Owner::Internal => clunking += 1,
@@ -55,12 +55,18 @@ impl Engine {
         }
         for (tag, request) in &requests {
             assert_eq!(request.flush == FlushState::Sent, flushed.contains(tag), "flush of {tag}");
-            assert!(request.flush != FlushState::Due || self.upstream.flushes.contains(tag));
+            assert!(
+                request.flush != FlushState::Due || self.upstream.deferred_flushes.contains(tag)
+            );
         }
-        assert_eq!(clunking, self.upstream.clunking);
+        assert_eq!(clunking, self.upstream.internal_clunks);
 
-        let clunks: BTreeSet<u32> = self.upstream.clunks.iter().copied().collect();
-        assert_eq!(clunks.len(), self.upstream.clunks.len(), "a fid is to be clunked twice");
+        let clunks: BTreeSet<u32> = self.upstream.deferred_clunks.iter().copied().collect();
+        assert_eq!(
+            clunks.len(),
+            self.upstream.deferred_clunks.len(),
+            "a fid is to be clunked twice"
+        );
         let mut names = 0;
         let mut taken = 0;
         for (number, record) in self.fids.records().to_vec().into_iter().enumerate() {
@@ -97,14 +103,14 @@ impl Engine {
         assert_eq!(taken, self.fids.len());
 
         let all: usize = left.values().sum();
-        assert_eq!(all, self.cleanups.left());
-        for (g, counted) in self.cleanups.left_of().into_iter().enumerate() {
+        assert_eq!(all, self.cleanups.remaining());
+        for (g, counted) in self.cleanups.remaining_of().into_iter().enumerate() {
             assert_eq!(counted, left.get(&(g as u32)).copied().unwrap_or(0), "cleanup {g}");
         }
         self.cleanups.audit();
 
-        let waiting = match &self.upstream.root {
-            Root::Asked { waiting, .. } => waiting.clone(),
+        let waiting = match &self.upstream.shared_attach {
+            SharedAttach::Pending { waiters, .. } => waiters.clone(),
             _ => Vec::new(),
         };
         for c in self.clients.connected() {
@@ -119,7 +125,7 @@ impl Engine {
         }
         assert_eq!(names, 0);
         assert!(
-            self.ready_queue.is_empty() || !self.has_room() || !self.has_tag(),
+            self.ready_queue.is_empty() || !self.output_has_room() || !self.has_tag(),
             "clients wait for their turn, and there is room"
         );
     }

@@ -71,7 +71,7 @@ impl Buffer {
         for (i, (at, n)) in pieces.iter().enumerate() {
             let from = self.head + at + n;
             let end = pieces.get(i + 1).map_or(self.bytes.len(), |next| self.head + next.0);
-            super::effort(end - from);
+            super::count_work(end - from);
             self.bytes.copy_within(from..end, to);
             to += end - from;
         }
@@ -89,9 +89,9 @@ pub struct Pool {
 }
 
 /// A larger one is not kept: it was for one large message.
-const LARGEST: usize = 256 * 1024;
+const MAX_POOLED_BUFFER: usize = 256 * 1024;
 /// More than this is not kept in all.
-const MOST: usize = 8 * 1024 * 1024;
+const MAX_POOLED_BYTES: usize = 8 * 1024 * 1024;
 
 impl Pool {
     /// Lends memory to a buffer that has none.
@@ -111,7 +111,7 @@ impl Pool {
         if buffer.is_empty() && buffer.capacity() > 0 {
             let mut bytes = std::mem::take(buffer).bytes;
             let capacity = bytes.capacity();
-            if capacity <= LARGEST && self.bytes + capacity <= MOST {
+            if capacity <= MAX_POOLED_BUFFER && self.bytes + capacity <= MAX_POOLED_BYTES {
                 bytes.clear();
                 self.bytes += capacity;
                 self.spare.push(bytes);

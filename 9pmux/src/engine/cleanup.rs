@@ -9,62 +9,62 @@ use super::{ClientId, Engine};
 
 /// What is left of one session.
 struct Cleanup {
-    left: usize,
+    remaining: usize,
     /// The client whose new session waits for this, and until when.
-    waits: Option<(Duration, ClientId)>,
+    waiter: Option<(Duration, ClientId)>,
 }
 
 /// All that are not done.
 #[derive(Default)]
 pub struct Cleanups {
-    places: Vec<Cleanup>,
-    vacant: Vec<u32>,
+    slots: Vec<Cleanup>,
+    free_slots: Vec<u32>,
     /// Those that a new session waits for, by when that is late.
-    waiting: BTreeSet<(Duration, u32)>,
-    left: usize,
+    by_deadline: BTreeSet<(Duration, u32)>,
+    remaining: usize,
 }
 
 impl Cleanups {
     /// How many requests and fids there are.
-    pub fn left(&self) -> usize {
-        self.left
+    pub fn remaining(&self) -> usize {
+        self.remaining
     }
 
-    fn begin(&mut self) -> u32 {
-        let cleanup = Cleanup { left: 0, waits: None };
-        match self.vacant.pop() {
+    fn allocate(&mut self) -> u32 {
+        let cleanup = Cleanup { remaining: 0, waiter: None };
+        match self.free_slots.pop() {
             Some(g) => {
-                self.places[g as usize] = cleanup;
+                self.slots[g as usize] = cleanup;
                 g
             }
             None => {
-                self.places.push(cleanup);
-                self.places.len() as u32 - 1
+                self.slots.push(cleanup);
+                self.slots.len() as u32 - 1
             }
         }
     }
 
-    fn count(&mut self, g: u32) {
-        self.places[g as usize].left += 1;
-        self.left += 1;
+    fn add_one(&mut self, g: u32) {
+        self.slots[g as usize].remaining += 1;
+        self.remaining += 1;
     }
 
     /// Has the client told when this is done, or `late`.
-    pub fn tell(&mut self, g: u32, client: ClientId, late: Duration) {
-        self.places[g as usize].waits = Some((late, client));
-        self.waiting.insert((late, g));
+    pub fn set_waiter(&mut self, g: u32, client: ClientId, deadline: Duration) {
+        self.slots[g as usize].waiter = Some((deadline, client));
+        self.by_deadline.insert((deadline, g));
     }
 
     /// The client that waits for this, which it does no longer.
-    fn told(&mut self, g: u32) -> Option<ClientId> {
-        let (late, client) = self.places[g as usize].waits.take()?;
-        self.waiting.remove(&(late, g));
+    fn take_waiter(&mut self, g: u32) -> Option<ClientId> {
+        let (deadline, client) = self.slots[g as usize].waiter.take()?;
+        self.by_deadline.remove(&(deadline, g));
         Some(client)
     }
 
     /// The earliest time that one is late.
     pub fn deadline(&self) -> Option<Duration> {
-        self.waiting.first().map(|waiting| waiting.0)
+        self.by_deadline.first().map(|waiting| waiting.0)
     }
 
     pub fn clear(&mut self) {
@@ -72,25 +72,25 @@ impl Cleanups {
     }
 
     #[cfg(any(test, mux_fuzz))]
-    pub fn left_of(&self) -> Vec<usize> {
-        self.places.iter().map(|cleanup| cleanup.left).collect()
+    pub fn remaining_of(&self) -> Vec<usize> {
+        self.slots.iter().map(|cleanup| cleanup.remaining).collect()
     }
 
     #[cfg(any(test, mux_fuzz))]
     pub fn audit(&self) {
-        let waits = |g: u32| self.places[g as usize].waits.map(|waits| (waits.0, g));
-        assert!(self.waiting.iter().all(|waiting| waits(waiting.1) == Some(*waiting)));
-        let waiting = self.places.iter().filter(|cleanup| cleanup.waits.is_some());
-        assert_eq!(waiting.count(), self.waiting.len());
-        for g in &self.vacant {
-            assert!(self.places[*g as usize].left == 0 && waits(*g).is_none());
+        let key = |g: u32| self.slots[g as usize].waiter.map(|waits| (waits.0, g));
+        assert!(self.by_deadline.iter().all(|waiting| key(waiting.1) == Some(*waiting)));
+        let waiting = self.slots.iter().filter(|cleanup| cleanup.waiter.is_some());
+        assert_eq!(waiting.count(), self.by_deadline.len());
+        for g in &self.free_slots {
+            assert!(self.slots[*g as usize].remaining == 0 && key(*g).is_none());
         }
     }
 }
 
 impl Engine {
     /// Takes from a client all that it has upstream. Answers what is left of it, if anything.
-    pub(super) fn clean_up(&mut self, c: u32) -> Option<u32> {
+    pub(super) fn begin_cleanup(&mut self, c: u32) -> Option<u32> {
         let client = self.clients.get(c);
         client.reply_bytes_reserved = 0;
         client.auths = Vec::new();
@@ -101,10 +101,10 @@ impl Engine {
         if tags.is_empty() && fids.is_empty() && flushes.is_empty() {
             return None;
         }
-        let g = self.cleanups.begin();
+        let g = self.cleanups.allocate();
         for &fid in fids.values() {
             self.fids.get(fid).bound = false;
-            self.inherit(g, fid);
+            self.transfer_to_cleanup(g, fid);
         }
         // Those that are answered and wait for an Rflush have no tag of the client's any more.
         for up in tags.into_values().chain(flushes.into_iter().map(|f| f.flush_target)) {
@@ -114,9 +114,9 @@ impl Engine {
             }
             request.owner = Owner::Cleanup(g);
             let mentioned = request.fids;
-            self.cleanups.count(g);
+            self.cleanups.add_one(g);
             for fid in mentioned.into_iter().filter(|fid| *fid != NO_FID) {
-                self.inherit(g, fid);
+                self.transfer_to_cleanup(g, fid);
             }
             self.flush_request(up);
         }
@@ -126,40 +126,40 @@ impl Engine {
         Some(g)
     }
 
-    fn inherit(&mut self, g: u32, fid: u32) {
+    fn transfer_to_cleanup(&mut self, g: u32, fid: u32) {
         let record = self.fids.get(fid);
         if let Owner::Client(_) = record.owner {
             record.owner = Owner::Cleanup(g);
-            self.cleanups.count(g);
+            self.cleanups.add_one(g);
         }
     }
 
     /// One request or fid less.
-    pub(super) fn cleaned(&mut self, g: u32) {
-        self.cleanups.left -= 1;
-        let cleanup = &mut self.cleanups.places[g as usize];
-        cleanup.left -= 1;
-        if cleanup.left == 0 {
-            let client = self.cleanups.told(g);
-            self.cleanups.vacant.push(g);
-            self.greet_again(client);
+    pub(super) fn cleanup_progress(&mut self, g: u32) {
+        self.cleanups.remaining -= 1;
+        let cleanup = &mut self.cleanups.slots[g as usize];
+        cleanup.remaining -= 1;
+        if cleanup.remaining == 0 {
+            let client = self.cleanups.take_waiter(g);
+            self.cleanups.free_slots.push(g);
+            self.resume_version_waiter(client);
         }
     }
 
     /// New sessions that have waited long enough begin.
-    pub(super) fn late_cleanups(&mut self) {
-        while let Some(&(late, g)) = self.cleanups.waiting.first() {
-            if late > self.now {
+    pub(super) fn expire_cleanups(&mut self) {
+        while let Some(&(deadline, g)) = self.cleanups.by_deadline.first() {
+            if deadline > self.now {
                 return;
             }
-            let client = self.cleanups.told(g);
-            self.greet_again(client);
+            let client = self.cleanups.take_waiter(g);
+            self.resume_version_waiter(client);
         }
     }
 
-    fn greet_again(&mut self, client: Option<ClientId>) {
+    fn resume_version_waiter(&mut self, client: Option<ClientId>) {
         if let Some(c) = client.and_then(|id| self.clients.index_of(id)) {
-            self.greet(c);
+            self.complete_version(c);
         }
     }
 }

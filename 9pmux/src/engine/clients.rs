@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::ClientId;
 use super::buffer::Buffer;
-use super::mix::Mix;
+use super::hasher::SeededState;
 use crate::wire::Offer;
 
 /// Where a client is in its life.
@@ -51,7 +51,7 @@ pub struct Client {
     pub blocked: Blocked,
     /// It is in the ring of those that wait for their turn, perhaps for nothing any more.
     pub in_ready_queue: bool,
-    /// It is in the list of those that wait for the root; see `root.rs`.
+    /// It is in the list of those that wait for the root; see `shared_attach.rs`.
     pub waits_for_attach: bool,
     /// It is in the list of those that have changed.
     pub dirty: bool,
@@ -64,8 +64,8 @@ pub struct Client {
     pub scanned: usize,
     pub out: Buffer,
     /// Its requests upstream, by its own tags.
-    pub tags: HashMap<u16, u16, Mix>,
-    pub fids: HashMap<u32, u32, Mix>,
+    pub tags: HashMap<u16, u16, SeededState>,
+    pub fids: HashMap<u32, u32, SeededState>,
     pub flushes: Vec<ClientFlush>,
     pub auths: Vec<AuthFid>,
     /// How many bytes the replies to its requests may have.
@@ -75,7 +75,7 @@ pub struct Client {
 }
 
 impl Client {
-    fn new(mix: Mix) -> Client {
+    fn new(mix: SeededState) -> Client {
         Client {
             state: ClientState::New,
             blocked: Blocked::No,
@@ -115,7 +115,7 @@ impl Client {
 pub struct Clients {
     slots: Vec<Slot>,
     free_slots: Vec<u32>,
-    mix: Mix,
+    mix: SeededState,
 }
 
 struct Slot {
@@ -124,7 +124,7 @@ struct Slot {
 }
 
 impl Clients {
-    pub fn new(mix: Mix) -> Clients {
+    pub fn new(mix: SeededState) -> Clients {
         Clients { slots: Vec::new(), free_slots: Vec::new(), mix }
     }
 

@@ -34,7 +34,7 @@ pub struct Config {
     pub max_reply_bytes: usize,
     /// From how many bytes of requests that wait on a client is not read; while it has as many at the
     /// server as it may, that is its msize at the least. One more read comes on top.
-    pub max_held_bytes: usize,
+    pub max_inbox_bytes: usize,
     /// From how many bytes on that the server has not taken yet, requests wait for their turn.
     pub max_server_bytes: usize,
     /// How long the server may take to answer our Tversion.
@@ -58,7 +58,7 @@ impl Default for Config {
             max_fids: 65_536,
             max_fids_all: 1 << 22,
             max_reply_bytes: 1 << 20,
-            max_held_bytes: 16 * 1024,
+            max_inbox_bytes: 16 * 1024,
             max_server_bytes: 1 << 20,
             version_timeout: Duration::from_secs(10),
             cleanup_timeout: Duration::from_secs(10),

@@ -9,7 +9,7 @@ use super::Engine;
 use super::clients::{Blocked, ClientFlush};
 use super::fids::{FidState, NO_FID, Owner};
 use super::inbox::Progress;
-use super::refusal::Refusal;
+use super::local_error::LocalError;
 use super::requests::FlushState;
 use crate::wire::{HEADER, check_request, tag, u16_at};
 
@@ -32,7 +32,7 @@ impl Engine {
     pub(super) fn handle_tflush(&mut self, c: u32, message: &[u8]) -> Progress {
         let its_tag = tag(message);
         if check_request(self.upstream.dialect, message).is_err() {
-            return self.reject_message(c, message, Refusal::Malformed);
+            return self.reject_message(c, message, LocalError::Malformed);
         }
         let oldtag = u16_at(message, HEADER);
         let client = self.clients.get(c);
@@ -42,7 +42,7 @@ impl Engine {
         let flush_target = client.tags.get(&oldtag).copied().or(flushing.map(|f| f.flush_target));
         let Some(flush_target) = flush_target.filter(|_| oldtag != its_tag) else {
             let consumed = self.consume_message(c, message);
-            self.answer_flush(c, its_tag);
+            self.push_rflush(c, its_tag);
             return consumed;
         };
         if client.flushes.len() >= self.config.max_inflight.min(MAX_CLIENT_FLUSHES) {
@@ -60,7 +60,7 @@ impl Engine {
             && !self.send_flush(flush_target)
         {
             self.requests.get(flush_target).flush = FlushState::Due;
-            self.upstream.flushes.push_back(flush_target);
+            self.upstream.deferred_flushes.push_back(flush_target);
         }
     }
 
@@ -85,12 +85,12 @@ impl Engine {
                 self.clients.get(c).flushes.iter().position(|f| f.flush_target == flush_target)
             {
                 let flushing = self.clients.get(c).flushes.remove(i);
-                self.answer_flush(c, flushing.tag);
+                self.push_rflush(c, flushing.tag);
             }
             self.clients.get(c).shrink_flushes();
-            self.go_on(c);
+            self.unblock(c);
         }
-        self.end_request(flush_target);
+        self.finish_request(flush_target);
     }
 
     /// A fid that was to be created has not been.
@@ -146,11 +146,11 @@ impl Engine {
             if let Owner::Client(_) = owner {
                 record.owner = Owner::Internal;
             }
-            self.upstream.clunks.push_back(fid);
+            self.upstream.deferred_clunks.push_back(fid);
         } else {
             self.fids.free(fid);
             if let Owner::Cleanup(g) = owner {
-                self.cleaned(g);
+                self.cleanup_progress(g);
             }
         }
         if let Owner::Client(c) = owner {

@@ -5,18 +5,18 @@ use super::Engine;
 use super::clients::{AuthFid, Blocked, Client};
 use super::fids::{NO_FID, Owner};
 use super::inbox::Progress;
-use super::policy::allows;
-use super::refusal::Refusal;
+use super::local_error::LocalError;
+use super::policy::is_attach_allowed;
 use super::requests::{FlushState, UpstreamRequest};
-use super::root::Way;
+use super::shared_attach::AttachRoute;
 use crate::wire::{
     DATA_HEADER, FidUse, FieldOffsets, HEADER, Malformed, NOFID, NOTAG, check_request, kind,
     put_tag, put_u32, tag, types, u32_at,
 };
 
 /// What a client's auth fids cost at the least and in all, in bytes of what they are for.
-const AUTH_LEAST: usize = 64;
-const AUTH_MOST: usize = 64 * 1024;
+const MIN_AUTH_COST: usize = 64;
+const MAX_AUTH_COST: usize = 64 * 1024;
 
 /// What happens to the fids of a request, once it goes.
 struct Plan {
@@ -34,15 +34,15 @@ impl Engine {
         let offsets = match check_request(self.upstream.dialect, message) {
             Ok(offsets) if kind(message) != types::TOPENFD => offsets,
             Ok(_) | Err(Malformed::Type) => {
-                return self.reject_message(c, message, Refusal::Unsupported);
+                return self.reject_message(c, message, LocalError::Unsupported);
             }
-            Err(_) => return self.reject_message(c, message, Refusal::Malformed),
+            Err(_) => return self.reject_message(c, message, LocalError::Malformed),
         };
         let others_wait = !has_turn && !self.ready_queue.is_empty();
-        let room_upstream = self.has_room() && self.has_tag() && !others_wait;
+        let has_capacity = self.output_has_room() && self.has_tag() && !others_wait;
         let client = self.clients.get(c);
         if client.tags.contains_key(&its_tag) || client.flushes.iter().any(|f| f.tag == its_tag) {
-            return self.reject_message(c, message, Refusal::DuplicateTag);
+            return self.reject_message(c, message, LocalError::DuplicateTag);
         }
         if client.tags.len() >= self.config.max_inflight {
             return Progress::Blocked(Blocked::OnSelf);
@@ -58,21 +58,21 @@ impl Engine {
             Ok(plan) => plan,
             Err(why) => return self.reject_message(c, message, why),
         };
-        if !room_upstream {
+        if !has_capacity {
             return Progress::Blocked(Blocked::OnUpstream);
         }
-        match self.way(c, message, &offsets) {
-            Way::Straight => {
+        match self.route_attach(c, message, &offsets) {
+            AttachRoute::Forward => {
                 let consumed = self.consume_message(c, message);
                 self.send(c, message, &offsets, plan, (count, max_reply_len));
                 consumed
             }
-            Way::WalkOf(root) => {
+            AttachRoute::ByWalk(root) => {
                 let consumed = self.consume_message(c, message);
                 self.attach_by_walk(c, message, root, max_reply_len);
                 consumed
             }
-            Way::Step(step) => step,
+            AttachRoute::Handled(step) => step,
         }
     }
 
@@ -91,10 +91,12 @@ impl Engine {
 
     /// Finds the fids of a request, and whether it may do to them what it would.
     #[inline]
-    fn plan(&mut self, c: u32, message: &[u8], offsets: &FieldOffsets) -> Result<Plan, Refusal> {
+    fn plan(&mut self, c: u32, message: &[u8], offsets: &FieldOffsets) -> Result<Plan, LocalError> {
         let attaches = [types::TAUTH, types::TATTACH].contains(&kind(message));
-        if attaches && !allows(&self.config, self.upstream.dialect, names(message, offsets)) {
-            return Err(Refusal::NotAllowed);
+        if attaches
+            && !is_attach_allowed(&self.config, self.upstream.dialect, names(message, offsets))
+        {
+            return Err(LocalError::NotAllowed);
         }
         let client = self.clients.get(c);
         let mut plan = Plan { fids: [NO_FID; 2], new: None, releases: NO_FID };
@@ -106,38 +108,38 @@ impl Engine {
             let known = client.fids.get(&name).copied();
             match fid_use {
                 FidUse::Uses | FidUse::ReleasesOnSuccess => {
-                    plan.fids[i] = known.ok_or(Refusal::UnknownFid)?;
+                    plan.fids[i] = known.ok_or(LocalError::UnknownFid)?;
                 }
                 FidUse::Releases => {
-                    plan.fids[i] = known.ok_or(Refusal::UnknownFid)?;
+                    plan.fids[i] = known.ok_or(LocalError::UnknownFid)?;
                     plan.releases = plan.fids[i];
                 }
                 FidUse::Authenticates => {
-                    plan.fids[i] = known.ok_or(Refusal::UnknownFid)?;
+                    plan.fids[i] = known.ok_or(LocalError::UnknownFid)?;
                     let auth = client.auths.iter().find(|auth| auth.fid == plan.fids[i]);
-                    let auth = auth.ok_or(Refusal::NotAuth)?;
+                    let auth = auth.ok_or(LocalError::NotAuth)?;
                     if *auth.names != *names(message, offsets) {
-                        return Err(Refusal::OtherAuth);
+                        return Err(LocalError::OtherAuth);
                     }
                 }
                 FidUse::CreatesOnFullWalk
                     if name == u32_at(message, offsets.fids[0].0 as usize) => {}
                 FidUse::Creates | FidUse::CreatesAuth | FidUse::CreatesOnFullWalk => {
                     if name == NOFID {
-                        return Err(Refusal::BadFid);
+                        return Err(LocalError::BadFid);
                     }
                     if known.is_some() {
-                        return Err(Refusal::FidInUse);
+                        return Err(LocalError::FidInUse);
                     }
                     if client.fids.len() >= self.config.max_fids
                         || self.fids.len() >= self.config.max_fids_all
                     {
-                        return Err(Refusal::TooManyFids);
+                        return Err(LocalError::TooManyFids);
                     }
                     if fid_use == FidUse::CreatesAuth
-                        && auth_cost(client, message, offsets) > AUTH_MOST
+                        && auth_cost(client, message, offsets) > MAX_AUTH_COST
                     {
-                        return Err(Refusal::TooManyAuth);
+                        return Err(LocalError::TooManyAuth);
                     }
                     plan.new = Some(i);
                 }
@@ -197,7 +199,7 @@ impl Engine {
         client.tags.insert(request.tag, up);
         client.reply_bytes_reserved += max_reply_len as usize;
         self.stats.forwarded += 1;
-        self.ask(message, |message| {
+        self.push_to_server(message, |message| {
             put_tag(message, up);
             for (&(at, fid_use), fid) in offsets.fids().iter().zip(fids) {
                 if fid != NO_FID {
@@ -224,6 +226,6 @@ pub(super) fn names<'a>(message: &'a [u8], offsets: &FieldOffsets) -> &'a [u8] {
 
 /// What the client's auth fids would cost with one more.
 fn auth_cost(client: &Client, message: &[u8], offsets: &FieldOffsets) -> usize {
-    let cost = |names: &[u8]| names.len().max(AUTH_LEAST);
+    let cost = |names: &[u8]| names.len().max(MIN_AUTH_COST);
     client.auths.iter().map(|auth| cost(&auth.names)).sum::<usize>() + cost(names(message, offsets))
 }

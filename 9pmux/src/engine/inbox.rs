@@ -9,10 +9,10 @@ use std::collections::HashMap;
 
 use super::buffer::Buffer;
 use super::clients::{Blocked, ClientState};
-use super::mix::Mix;
-use super::refusal::Refusal;
-use super::version::asked_version;
-use super::{Engine, Seen};
+use super::hasher::SeededState;
+use super::local_error::LocalError;
+use super::version::parse_tversion;
+use super::{Engine, TraceEvent};
 use crate::wire::{self, Dialect, Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
 
 /// Before there is an msize, no message is larger.
@@ -147,7 +147,7 @@ impl Engine {
             Frame::Incomplete => Progress::Incomplete,
             Frame::TooSmall => self.close_garbled(c),
             Frame::TooLarge(size) => {
-                self.refuse(c, tag(bytes), Refusal::TooLarge);
+                self.push_error(c, tag(bytes), LocalError::TooLarge);
                 if size > MAX_SKIPPED_MESSAGE {
                     return self.close_garbled(c);
                 }
@@ -162,9 +162,11 @@ impl Engine {
     fn dispatch_message(&mut self, c: u32, message: &[u8], has_turn: bool) -> Progress {
         let state = self.clients.get(c).state;
         match kind(message) {
-            types::TVERSION => self.begin_session(c, message),
+            types::TVERSION => self.handle_tversion(c, message),
             types::TFLUSH => self.handle_tflush(c, message),
-            _ if state == ClientState::New => self.reject_message(c, message, Refusal::NoVersion),
+            _ if state == ClientState::New => {
+                self.reject_message(c, message, LocalError::NoVersion)
+            }
             _ => self.forward(c, message, has_turn),
         }
     }
@@ -174,28 +176,28 @@ impl Engine {
     pub(super) fn consume_message(&mut self, c: u32, message: &[u8]) -> Progress {
         self.clients.get(c).messages += 1;
         if self.tracer.is_some() {
-            self.trace(Seen::FromClient(self.clients.id(c), message));
+            self.trace(TraceEvent::FromClient(self.clients.id(c), message));
         }
         Progress::Consumed(message.len())
     }
 
     /// Answers a message with an error of our own.
-    pub(super) fn reject_message(&mut self, c: u32, message: &[u8], why: Refusal) -> Progress {
+    pub(super) fn reject_message(&mut self, c: u32, message: &[u8], why: LocalError) -> Progress {
         let consumed = self.consume_message(c, message);
-        self.refuse(c, tag(message), why);
+        self.push_error(c, tag(message), why);
         consumed
     }
 
     /// No message can be found any more.
     fn close_garbled(&mut self, c: u32) -> Progress {
-        self.trace(Seen::Garbled(self.clients.id(c)));
+        self.trace(TraceEvent::Garbled(self.clients.id(c)));
         self.close_client(c);
         Progress::Closed
     }
 
     /// Ends a client, as soon as it has what is in its output.
     pub(super) fn close_client(&mut self, c: u32) {
-        self.clean_up(c);
+        self.begin_cleanup(c);
         let client = self.clients.get(c);
         client.state = ClientState::Closing;
         client.inbox = Buffer::default();
@@ -206,7 +208,7 @@ impl Engine {
     pub(super) fn block(&mut self, c: u32, blocked: Blocked) {
         self.clients.get(c).blocked = blocked;
         if blocked == Blocked::OnUpstream {
-            self.line_up(c);
+            self.enqueue_ready(c);
         }
         self.mark_dirty(c);
     }
@@ -259,7 +261,7 @@ impl Engine {
             };
             let message = &bytes[at..at + n];
             match kind(message) {
-                types::TVERSION if asked_version(message).is_ok() => {
+                types::TVERSION if parse_tversion(message).is_ok() => {
                     tversion_at = Some(at);
                     break;
                 }
@@ -270,7 +272,7 @@ impl Engine {
                         if elsewhere { None } else { queued.take(&bytes[..at], oldtag) };
                     if flush_target.is_some() {
                         self.consume_message(c, message);
-                        self.answer_flush(c, tag(message));
+                        self.push_rflush(c, tag(message));
                     } else if self.handle_tflush(c, message) != Progress::Consumed(n) {
                         break;
                     }
@@ -310,12 +312,12 @@ struct QueuedMessages {
     lookups: usize,
     taken: Vec<usize>,
     /// Where in the inbox each tag is, of the part up to `end`.
-    by_tag: HashMap<u16, usize, Mix>,
+    by_tag: HashMap<u16, usize, SeededState>,
     end: usize,
 }
 
 impl QueuedMessages {
-    fn new(dialect: Dialect, mix: Mix) -> QueuedMessages {
+    fn new(dialect: Dialect, mix: SeededState) -> QueuedMessages {
         QueuedMessages {
             dialect,
             lookups: 0,
@@ -359,7 +361,7 @@ impl QueuedMessages {
 /// The places of messages, from `at` on.
 fn messages(bytes: &[u8], mut at: usize) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        super::effort(1);
+        super::count_work(1);
         let Frame::Message(n) = frame(&bytes[at..], u32::MAX) else {
             return None;
         };

@@ -13,7 +13,7 @@
 //! 4. goes through [`next_dirty`](Engine::next_dirty): writes each one's [`output`](Engine::output) once
 //!    ([`client_wrote`](Engine::client_wrote)), asks anew whether it wants to be read, and closes it when
 //!    [`is_closing`](Engine::is_closing) and all is written;
-//! 5. stops when [`ended`](Engine::ended) and the clients' last output is written, or was given up.
+//! 5. stops when [`end_reason`](Engine::end_reason) and the clients' last output is written, or was given up.
 //!
 //! Buffers are lent to a client only while there is something in them, so an idle one has none.
 //!
@@ -59,7 +59,7 @@
 //! and is clunked by ourselves if it is live or doubtful. All that may happen in between follows from this: a
 //! Tclunk that is flushed leaves its fid live, to be named again or clunked; a Twalk that is answered
 //! after its client has died leaves a live fid without a name; a fid whose clunk is never answered is
-//! never used again. One fid may be ours and stay (`root.rs`).
+//! never used again. One fid may be ours and stay (`shared_attach.rs`).
 //!
 //! A **cleanup** is what is left of a client, or of a client's earlier session: it counts the requests
 //! and fids that are not free yet. A new session begins when that is none, or late. A client that goes
@@ -69,11 +69,11 @@
 //!
 //! # Where it is
 //!
-//! A client's bytes come in by `inbox.rs`; a request goes on by `forward.rs`, in the order of `turns.rs`;
+//! A client's bytes come in by `inbox.rs`; a request goes on by `forward.rs`, in the order of `scheduler.rs`;
 //! a reply comes back by `reply.rs`. `flush.rs`, `version.rs`, `cleanup.rs` and `end.rs` are what else can
-//! happen, `root.rs` and `policy.rs` what can be chosen. Beneath are `clients.rs`, `requests.rs`, `fids.rs`
-//! and `upstream.rs` (what each of these is), `number_pool.rs` (the lowest free fid), `mix.rs`, `buffer.rs` and
-//! `refusal.rs`.
+//! happen, `shared_attach.rs` and `policy.rs` what can be chosen. Beneath are `clients.rs`, `requests.rs`, `fids.rs`
+//! and `upstream.rs` (what each of these is), `number_pool.rs` (the lowest free fid), `hasher.rs`, `buffer.rs` and
+//! `local_error.rs`.
 #![forbid(unsafe_code)]
 
 mod buffer;
@@ -84,16 +84,16 @@ mod end;
 mod fids;
 mod flush;
 mod forward;
+mod hasher;
 mod inbox;
-mod mix;
+mod local_error;
 mod number_pool;
 mod policy;
-mod refusal;
 mod reply;
 mod requests;
-mod root;
-mod seen;
-mod turns;
+mod scheduler;
+mod shared_attach;
+mod stats;
 mod upstream;
 mod version;
 
@@ -105,8 +105,8 @@ pub mod fuzz;
 mod tests;
 
 pub use config::Config;
-pub use end::End;
-pub use seen::{ClientInfo, Seen, Stats, Tracer};
+pub use end::EndReason;
+pub use stats::{ClientInfo, Stats, TraceEvent, Tracer};
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -115,8 +115,8 @@ use buffer::Pool;
 use cleanup::Cleanups;
 use clients::{Blocked, ClientState, Clients};
 use fids::Fids;
-use mix::Mix;
-use refusal::Refusal;
+use hasher::SeededState;
+use local_error::LocalError;
 use requests::Requests;
 use upstream::Upstream;
 
@@ -160,14 +160,14 @@ pub struct Engine {
 #[cfg(test)]
 thread_local! {
     /// How many bytes were moved and places looked at, for tests of what a client can make us do.
-    static EFFORT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    static WORK: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Counts what a client makes us do beyond looking at its message once.
 #[inline(always)]
-fn effort(_n: usize) {
+fn count_work(_n: usize) {
     #[cfg(test)]
-    EFFORT.set(EFFORT.get() + _n);
+    WORK.set(WORK.get() + _n);
 }
 
 impl Engine {
@@ -177,7 +177,7 @@ impl Engine {
         let config = Config {
             max_inflight: config.max_inflight.max(1),
             max_reply_bytes: config.max_reply_bytes.max(1),
-            max_held_bytes: config.max_held_bytes.max(1),
+            max_inbox_bytes: config.max_inbox_bytes.max(1),
             max_server_bytes: config.max_server_bytes.max(1),
             // So that none is NOFID.
             max_fids_all: config.max_fids_all.min(u32::MAX as usize),
@@ -186,7 +186,7 @@ impl Engine {
         let mut engine = Engine {
             now: Duration::ZERO,
             upstream: Upstream::default(),
-            clients: Clients::new(Mix::new(config.seed)),
+            clients: Clients::new(SeededState::new(config.seed)),
             requests: Requests::new(config.max_inflight_all),
             fids: Fids::default(),
             cleanups: Cleanups::default(),
@@ -200,7 +200,7 @@ impl Engine {
         };
         engine.upstream.msize = engine.config.msize;
         if let Some(dialect) = engine.config.dialect {
-            engine.ask_version(dialect);
+            engine.send_version(dialect);
         }
         engine
     }
@@ -209,9 +209,9 @@ impl Engine {
     /// happen by then has happened.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
-        self.late_version();
-        self.late_cleanups();
-        self.take_turns();
+        self.expire_version();
+        self.expire_cleanups();
+        self.run_ready();
     }
 
     /// When [`tick`](Engine::tick) should be called at the latest, if nothing else happens.
@@ -225,7 +225,7 @@ impl Engine {
     /// A client has connected.
     pub fn client_connected(&mut self) -> ClientId {
         let id = self.clients.add();
-        if self.ended().is_some() {
+        if self.end_reason().is_some() {
             self.clients.get(id.index).state = ClientState::Closing;
             self.mark_dirty(id.index);
         }
@@ -237,7 +237,7 @@ impl Engine {
     pub fn client_bytes(&mut self, id: ClientId, bytes: &[u8]) {
         if let Some(c) = self.clients.index_of(id) {
             self.handle_client_bytes(c, bytes);
-            self.take_turns();
+            self.run_ready();
         }
     }
 
@@ -245,9 +245,9 @@ impl Engine {
     /// had is flushed and clunked; the id is nobody's from now on.
     pub fn client_gone(&mut self, id: ClientId) {
         if let Some(c) = self.clients.index_of(id) {
-            self.clean_up(c);
+            self.begin_cleanup(c);
             self.clients.remove(id);
-            self.take_turns();
+            self.run_ready();
         }
     }
 
@@ -258,7 +258,7 @@ impl Engine {
             // Behind one large request that waits may come the flush of one that it waits for.
             let full = client.tags.len() >= self.config.max_inflight;
             let least = if full { client.msize as usize } else { 0 };
-            let most = self.config.max_held_bytes.max(least);
+            let most = self.config.max_inbox_bytes.max(least);
             match client.state {
                 ClientState::Closing => false,
                 _ => client.blocked == Blocked::No || client.inbox.len() < most,
@@ -278,8 +278,8 @@ impl Engine {
             let client = self.clients.get(c);
             client.out.consume(n);
             self.pool.take_back(&mut client.out);
-            self.go_on(c);
-            self.take_turns();
+            self.unblock(c);
+            self.run_ready();
         }
     }
 
@@ -302,13 +302,13 @@ impl Engine {
 
     /// The server has sent these bytes, cut anywhere.
     pub fn server_bytes(&mut self, bytes: &[u8]) {
-        if self.ended().is_some() {
+        if self.end_reason().is_some() {
             return;
         }
-        if let Err(end) = self.replies(bytes) {
-            self.end(end);
+        if let Err(end) = self.process_server_bytes(bytes) {
+            self.handle_end(end);
         }
-        self.take_turns();
+        self.run_ready();
     }
 
     /// What is to be written to the server.
@@ -321,30 +321,30 @@ impl Engine {
     pub fn server_wrote(&mut self, n: usize) {
         self.upstream.out.consume(n);
         self.pool.take_back(&mut self.upstream.out);
-        self.take_turns();
+        self.run_ready();
     }
 
     /// The server has closed its end, or can not be written to.
     pub fn server_gone(&mut self) {
-        self.end(End::Gone);
+        self.handle_end(EndReason::ServerClosed);
     }
 
     /// The session is to end, though the server is there: everybody is told, as if it were not.
     pub fn hang_up(&mut self) {
-        self.end(End::HungUp);
+        self.handle_end(EndReason::HungUp);
     }
 
     /// Why the session with the server is over, if it is. Clients have their errors in their outputs
     /// then, and are closing.
     #[must_use]
-    pub fn ended(&self) -> Option<&End> {
-        self.upstream.end()
+    pub fn end_reason(&self) -> Option<&EndReason> {
+        self.upstream.end_reason()
     }
 
     /// The dialect that is spoken, once that is settled.
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
-        self.upstream.settled()
+        self.upstream.ready_dialect()
     }
 
     /// The output or the state of this client has changed.
@@ -359,32 +359,32 @@ impl Engine {
 
     /// Adds a message to this client's output.
     #[inline]
-    fn tell(&mut self, c: u32, message: &[u8], patch: impl FnOnce(&mut [u8])) {
+    fn push_to_client(&mut self, c: u32, message: &[u8], patch: impl FnOnce(&mut [u8])) {
         let id = self.clients.id(c);
         let client = self.clients.get(c);
         self.pool.lend(&mut client.out);
         let message = client.out.append(message);
         patch(message);
         if let Some(tracer) = &mut self.tracer {
-            tracer(self.upstream.dialect, Seen::ToClient(id, message));
+            tracer(self.upstream.dialect, TraceEvent::ToClient(id, message));
         }
         self.mark_dirty(c);
     }
 
     /// Adds a message to the server's output.
     #[inline]
-    fn ask(&mut self, message: &[u8], patch: impl FnOnce(&mut [u8])) {
+    fn push_to_server(&mut self, message: &[u8], patch: impl FnOnce(&mut [u8])) {
         self.pool.lend(&mut self.upstream.out);
         let message = self.upstream.out.append(message);
         patch(message);
         if let Some(tracer) = &mut self.tracer {
-            tracer(self.upstream.dialect, Seen::ToServer(message));
+            tracer(self.upstream.dialect, TraceEvent::ToServer(message));
         }
     }
 
     /// Answers a request with an error of our own.
-    fn refuse(&mut self, c: u32, tag: u16, why: Refusal) {
-        self.stats.refused += 1;
+    fn push_error(&mut self, c: u32, tag: u16, why: LocalError) {
+        self.stats.local_errors += 1;
         let dialect = self.upstream.dialect;
         let ename = why.ename().as_bytes();
         let mut message = [0; 64];
@@ -398,20 +398,20 @@ impl Engine {
             wire::put_u32(&mut message, at, why.errno());
             at += 4;
         }
-        self.answer(c, dialect.error_type(), tag, &mut message[..at]);
+        self.push_reply(c, dialect.error_type(), tag, &mut message[..at]);
     }
 
     /// Answers with a message of our own; `message` has room for the header.
-    fn answer(&mut self, c: u32, kind: u8, tag: u16, message: &mut [u8]) {
+    fn push_reply(&mut self, c: u32, kind: u8, tag: u16, message: &mut [u8]) {
         let size = message.len() as u32;
         wire::put_u32(message, 0, size);
         message[4] = kind;
         wire::put_tag(message, tag);
-        self.tell(c, message, |_| ());
+        self.push_to_client(c, message, |_| ());
     }
 
     /// Answers a Tflush.
-    fn answer_flush(&mut self, c: u32, tag: u16) {
-        self.answer(c, types::RFLUSH, tag, &mut [0; HEADER]);
+    fn push_rflush(&mut self, c: u32, tag: u16) {
+        self.push_reply(c, types::RFLUSH, tag, &mut [0; HEADER]);
     }
 }

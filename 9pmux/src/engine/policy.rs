@@ -12,7 +12,7 @@ use crate::wire::{Dialect, u16_at, u32_at};
 const NO_NUMBER: u32 = u32::MAX;
 
 /// Whether somebody may attach of whom `names` says: uname, aname, and in some dialects the number.
-pub fn allows(config: &Config, dialect: Dialect, names: &[u8]) -> bool {
+pub fn is_attach_allowed(config: &Config, dialect: Dialect, names: &[u8]) -> bool {
     if config.unames.is_empty() && config.anames.is_empty() {
         return true;
     }
@@ -56,7 +56,11 @@ mod tests {
     #[test]
     fn without_lists_everybody_may() {
         for dialect in Dialect::ALL {
-            assert!(allows(&Config::default(), dialect, &names(dialect, "anybody", "", 0)));
+            assert!(is_attach_allowed(
+                &Config::default(),
+                dialect,
+                &names(dialect, "anybody", "", 0)
+            ));
         }
     }
 
@@ -78,7 +82,8 @@ mod tests {
                 ("glenda", "mai", false),
                 ("glenda", "main/", false),
             ] {
-                let allowed = allows(&config, dialect, &names(dialect, uname, aname, NO_NUMBER));
+                let allowed =
+                    is_attach_allowed(&config, dialect, &names(dialect, uname, aname, NO_NUMBER));
                 assert_eq!(allowed, may, "{uname:?} {aname:?}");
             }
         }
@@ -97,7 +102,8 @@ mod tests {
                 ("root", 1000, false),
                 ("", NO_NUMBER, false),
             ] {
-                let allowed = allows(&config, dialect, &names(dialect, uname, "", number));
+                let allowed =
+                    is_attach_allowed(&config, dialect, &names(dialect, uname, "", number));
                 assert_eq!(allowed, may, "{uname:?} {number}");
             }
         }

@@ -2,9 +2,9 @@
 
 use super::fids::{FidState, NO_FID, Owner};
 use super::flush::ReplyOutcome;
-use super::refusal::Refusal;
+use super::local_error::LocalError;
 use super::requests::{FlushState, UpstreamRequest};
-use super::{End, Engine, Seen};
+use super::{EndReason, Engine, TraceEvent};
 use crate::wire::{
     Frame, HEADER, IO_HEADER, NOTAG, ReplyFields, check_reply, frame, kind, put_tag, put_u32, tag,
     types, u32_at,
@@ -12,11 +12,11 @@ use crate::wire::{
 
 impl Engine {
     /// Takes what the server has sent.
-    pub(super) fn replies(&mut self, bytes: &[u8]) -> Result<(), End> {
+    pub(super) fn process_server_bytes(&mut self, bytes: &[u8]) -> Result<(), EndReason> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if self.upstream.inbox.is_empty() {
-                rest = &rest[self.each_reply(rest)?..];
+                rest = &rest[self.process_replies(rest)?..];
                 if !rest.is_empty() {
                     self.pool.lend(&mut self.upstream.inbox);
                     self.upstream.inbox.append(rest);
@@ -32,7 +32,7 @@ impl Engine {
             self.upstream.inbox.append(&rest[..n]);
             rest = &rest[n..];
             let mut inbox = std::mem::take(&mut self.upstream.inbox);
-            let n = self.each_reply(inbox.as_slice())?;
+            let n = self.process_replies(inbox.as_slice())?;
             inbox.consume(n);
             self.pool.take_back(&mut inbox);
             self.upstream.inbox = inbox;
@@ -41,20 +41,22 @@ impl Engine {
     }
 
     /// Deals with all messages that are whole, and answers how many bytes that was.
-    fn each_reply(&mut self, bytes: &[u8]) -> Result<usize, End> {
+    fn process_replies(&mut self, bytes: &[u8]) -> Result<usize, EndReason> {
         let mut at = 0;
         loop {
             // Before the Rversion msize is what was offered.
             match frame(&bytes[at..], self.upstream.msize) {
                 Frame::Incomplete => return Ok(at),
                 Frame::Message(n) => {
-                    self.reply(&bytes[at..at + n])?;
+                    self.handle_reply(&bytes[at..at + n])?;
                     at += n;
                 }
-                Frame::TooSmall => return Err(End::garbled("a message shorter than its header")),
+                Frame::TooSmall => {
+                    return Err(EndReason::garbled("a message shorter than its header"));
+                }
                 Frame::TooLarge(size) => {
                     let most = self.upstream.msize;
-                    return Err(End::garbled(format!(
+                    return Err(EndReason::garbled(format!(
                         "a message of {size} bytes, msize is {most}"
                     )));
                 }
@@ -63,19 +65,19 @@ impl Engine {
     }
 
     #[inline]
-    fn reply(&mut self, message: &[u8]) -> Result<(), End> {
+    fn handle_reply(&mut self, message: &[u8]) -> Result<(), EndReason> {
         if self.tracer.is_some() {
-            self.trace(Seen::FromServer(message));
+            self.trace(TraceEvent::FromServer(message));
         }
         let up = tag(message);
         if up == NOTAG && self.upstream.deadline().is_some() {
-            return self.version_answered(message);
+            return self.handle_rversion(message);
         }
         let request = match self.requests.find(up) {
             Some(request) if !request.replied => *request,
             _ => {
                 self.stats.dropped += 1;
-                self.trace(Seen::Dropped(message));
+                self.trace(TraceEvent::Dropped(message));
                 return Ok(());
             }
         };
@@ -83,13 +85,13 @@ impl Engine {
         let answer = kind(message);
         let failed = answer == dialect.error_type();
         if !failed && answer != request.kind + 1 {
-            return Err(End::garbled(format!(
+            return Err(EndReason::garbled(format!(
                 "a message of type {answer} in answer to one of type {}",
                 request.kind
             )));
         }
         let Ok(reply) = check_reply(dialect, message) else {
-            return Err(End::garbled(format!(
+            return Err(EndReason::garbled(format!(
                 "a message of type {answer} that does not fit its size"
             )));
         };
@@ -99,7 +101,7 @@ impl Engine {
             return Ok(());
         }
         if reply.walked > request.name_count {
-            return Err(End::garbled("an Rwalk of more names than were walked"));
+            return Err(EndReason::garbled("an Rwalk of more names than were walked"));
         }
         let outcome = match failed {
             true => ReplyOutcome::Error,
@@ -108,24 +110,24 @@ impl Engine {
             }
             false => ReplyOutcome::Success,
         };
-        self.settle_fids(&request, outcome);
+        self.apply_to_fids(&request, outcome);
         if let Owner::Client(c) = request.owner {
-            self.deliver(c, &request, message, reply);
+            self.deliver_reply(c, &request, message, reply);
         }
         if request.flush == FlushState::None {
-            self.end_request(up);
+            self.finish_request(up);
         } else {
             self.requests.get(up).replied = true;
         }
         if request.kind == types::TATTACH && request.owner == Owner::Internal {
-            self.root_answered(message, failed);
+            self.handle_shared_attach_reply(message, failed);
         }
         Ok(())
     }
 
     /// What the answer says of the fids that were to be created or released.
     #[inline]
-    fn settle_fids(&mut self, request: &UpstreamRequest, outcome: ReplyOutcome) {
+    fn apply_to_fids(&mut self, request: &UpstreamRequest, outcome: ReplyOutcome) {
         if request.creates != NO_FID {
             if outcome == ReplyOutcome::Success {
                 self.fids.get(request.creates).state = FidState::Live;
@@ -139,13 +141,19 @@ impl Engine {
     }
 
     #[inline]
-    fn deliver(&mut self, c: u32, request: &UpstreamRequest, message: &[u8], reply: ReplyFields) {
+    fn deliver_reply(
+        &mut self,
+        c: u32,
+        request: &UpstreamRequest,
+        message: &[u8],
+        reply: ReplyFields,
+    ) {
         let client = self.clients.get(c);
         client.tags.remove(&request.tag);
         client.reply_bytes_reserved -= request.max_reply_len as usize;
         let msize = client.msize;
         if request.attach_by_walk && kind(message) == types::RWALK {
-            self.tell_attached(c, request.tag);
+            self.push_rattach(c, request.tag);
         } else {
             let fits = message.len() <= msize as usize;
             if !fits
@@ -154,7 +162,7 @@ impl Engine {
             {
                 self.mark_uncertain(request.creates);
             }
-            self.pass_on(c, request.tag, message, |message| {
+            self.forward_reply(c, request.tag, message, |message| {
                 if let Some(at) = reply.iounit {
                     let most = msize - IO_HEADER;
                     if u32_at(message, at as usize) > most {
@@ -163,12 +171,12 @@ impl Engine {
                 }
             });
         }
-        self.go_on(c);
+        self.unblock(c);
     }
 
     /// Tells a client what the server has said, if that fits its msize.
     #[inline]
-    pub(super) fn pass_on(
+    pub(super) fn forward_reply(
         &mut self,
         c: u32,
         its_tag: u16,
@@ -176,10 +184,10 @@ impl Engine {
         patch: impl FnOnce(&mut [u8]),
     ) {
         if message.len() > self.clients.get(c).msize as usize {
-            self.refuse(c, its_tag, Refusal::ReplyTooLarge);
+            self.push_error(c, its_tag, LocalError::ReplyTooLarge);
         } else {
             self.stats.replied += 1;
-            self.tell(c, message, |message| {
+            self.push_to_client(c, message, |message| {
                 put_tag(message, its_tag);
                 patch(message);
             });
@@ -188,12 +196,12 @@ impl Engine {
 
     /// The request is over: its tag is free, and its fids are mentioned once less.
     #[inline]
-    pub(super) fn end_request(&mut self, up: u16) {
+    pub(super) fn finish_request(&mut self, up: u16) {
         let request = *self.requests.get(up);
         self.requests.free(up);
         if request.kind == types::TCLUNK && request.owner == Owner::Internal && request.tag == NOTAG
         {
-            self.upstream.clunking -= 1;
+            self.upstream.internal_clunks -= 1;
         }
         for fid in request.fids {
             if fid != NO_FID {
@@ -202,7 +210,7 @@ impl Engine {
             }
         }
         if let Owner::Cleanup(g) = request.owner {
-            self.cleaned(g);
+            self.cleanup_progress(g);
         }
     }
 }

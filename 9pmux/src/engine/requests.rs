@@ -28,7 +28,7 @@ pub struct UpstreamRequest {
     pub kind: u8,
     /// Its client's tag.
     pub tag: u16,
-    /// It is a walk, and its client has asked to attach; see `root.rs`.
+    /// It is a walk, and its client has asked to attach; see `shared_attach.rs`.
     pub attach_by_walk: bool,
     /// How many names are walked.
     pub name_count: u16,

@@ -4,25 +4,25 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::buffer::Buffer;
-use super::end::End;
-use super::root::Root;
+use super::end::EndReason;
+use super::shared_attach::SharedAttach;
 use crate::wire::Dialect;
 
 /// What has been agreed.
-pub enum Agreed {
+pub enum UpstreamState {
     /// Nothing: no client has asked for a version yet.
-    Nothing,
+    NoVersion,
     /// A Tversion is upstream.
-    Asked {
+    AwaitingVersion {
         offer: Dialect,
         deadline: Duration,
     },
-    Settled,
-    Ended(End),
+    Ready,
+    Ended(EndReason),
 }
 
 pub struct Upstream {
-    pub agreed: Agreed,
+    pub state: UpstreamState,
     /// What is spoken, or, before that is settled, what errors are put in.
     pub dialect: Dialect,
     pub msize: u32,
@@ -30,45 +30,45 @@ pub struct Upstream {
     pub inbox: Buffer,
     pub out: Buffer,
     /// Requests to be flushed, and fids to be clunked, as soon as there are tags for that.
-    pub flushes: VecDeque<u16>,
-    pub clunks: VecDeque<u32>,
+    pub deferred_flushes: VecDeque<u16>,
+    pub deferred_clunks: VecDeque<u32>,
     /// How many of our own clunks are upstream.
-    pub clunking: usize,
-    pub root: Root,
+    pub internal_clunks: usize,
+    pub shared_attach: SharedAttach,
 }
 
 impl Default for Upstream {
     fn default() -> Upstream {
         Upstream {
-            agreed: Agreed::Nothing,
+            state: UpstreamState::NoVersion,
             dialect: Dialect::Plain,
             msize: 0,
             inbox: Buffer::default(),
             out: Buffer::default(),
-            flushes: VecDeque::new(),
-            clunks: VecDeque::new(),
-            clunking: 0,
-            root: Root::default(),
+            deferred_flushes: VecDeque::new(),
+            deferred_clunks: VecDeque::new(),
+            internal_clunks: 0,
+            shared_attach: SharedAttach::default(),
         }
     }
 }
 
 impl Upstream {
     pub fn deadline(&self) -> Option<Duration> {
-        match self.agreed {
-            Agreed::Asked { deadline, .. } => Some(deadline),
+        match self.state {
+            UpstreamState::AwaitingVersion { deadline, .. } => Some(deadline),
             _ => None,
         }
     }
 
-    pub fn end(&self) -> Option<&End> {
-        match &self.agreed {
-            Agreed::Ended(end) => Some(end),
+    pub fn end_reason(&self) -> Option<&EndReason> {
+        match &self.state {
+            UpstreamState::Ended(end) => Some(end),
             _ => None,
         }
     }
 
-    pub fn settled(&self) -> Option<Dialect> {
-        matches!(self.agreed, Agreed::Settled).then_some(self.dialect)
+    pub fn ready_dialect(&self) -> Option<Dialect> {
+        matches!(self.state, UpstreamState::Ready).then_some(self.dialect)
     }
 }

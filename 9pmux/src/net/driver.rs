@@ -33,7 +33,7 @@ use super::signals;
 use super::stream::{IoOutcome, Stream};
 use super::trace;
 use super::watch::{Readiness, Source, Watch};
-use crate::engine::{ClientId, Config, End, Engine};
+use crate::engine::{ClientId, Config, EndReason, Engine};
 
 /// What is read of the server at once.
 const SERVER_READ: usize = 128 * 1024;
@@ -189,7 +189,7 @@ impl Driver {
     }
 
     fn is_finished(&mut self) -> bool {
-        if self.engine.ended().is_none() {
+        if self.engine.end_reason().is_none() {
             // With nobody there and no way for others to come, nothing can happen any more.
             return self.listeners.is_empty() && self.peers.len() == 0;
         }
@@ -213,7 +213,7 @@ impl Driver {
         let stats = self.engine.stats();
         info!(
             "{} requests went to the server and {} replies came back; {} were refused here",
-            stats.forwarded, stats.replied, stats.refused
+            stats.forwarded, stats.replied, stats.local_errors
         );
         // A server that was started here ends by that.
         self.server = None;
@@ -223,12 +223,14 @@ impl Driver {
                 self.signal_count > 1
             })
         });
-        match (self.engine.ended(), self.server_error) {
-            (None | Some(End::HungUp), _) => Ok(()),
-            (Some(End::Gone), Some(error)) => Err(Failure::Lost(self.server_address, error.into())),
+        match (self.engine.end_reason(), self.server_error) {
+            (None | Some(EndReason::HungUp), _) => Ok(()),
+            (Some(EndReason::ServerClosed), Some(error)) => {
+                Err(Failure::Lost(self.server_address, error.into()))
+            }
             (Some(end), _) => {
                 // Otherwise it was made to end.
-                let status = status.filter(|_| *end == End::Gone);
+                let status = status.filter(|_| *end == EndReason::ServerClosed);
                 Err(Failure::End(self.server_address, end.clone(), status))
             }
         }
@@ -293,7 +295,7 @@ impl Driver {
 
     fn signal(&mut self) {
         self.signal_count += signals::take_count(&mut self.signals);
-        if self.signal_count > 0 && self.engine.ended().is_none() {
+        if self.signal_count > 0 && self.engine.end_reason().is_none() {
             info!("a signal ends it");
             self.engine.hang_up();
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitStatus;
 
 use super::address::Address;
-use crate::engine::End;
+use crate::engine::EndReason;
 
 /// Why nothing is served, or no longer.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub enum Failure {
     /// This address can not be announced.
     Announce(Address, String),
     /// The session with the server has ended, and perhaps the server, which was started here.
-    End(Address, End, Option<ExitStatus>),
+    End(Address, EndReason, Option<ExitStatus>),
     /// The connection to the server has ended by an error.
     Lost(Address, io::Error),
 }
@@ -30,10 +30,12 @@ impl Failure {
             Failure::System(..) => 1,
             Failure::Connect(..) => 3,
             Failure::Announce(..) => 4,
-            Failure::End(_, End::Gone | End::HungUp, _) | Failure::Lost(..) => 5,
-            Failure::End(_, End::NoAnswer, _) => 6,
-            Failure::End(_, End::NoVersion(_), _) => 7,
-            Failure::End(_, End::Garbled(_), _) => 8,
+            Failure::End(_, EndReason::ServerClosed | EndReason::HungUp, _) | Failure::Lost(..) => {
+                5
+            }
+            Failure::End(_, EndReason::VersionTimeout, _) => 6,
+            Failure::End(_, EndReason::NoCommonVersion(_), _) => 7,
+            Failure::End(_, EndReason::Garbled(_), _) => 8,
         }
     }
 
@@ -58,12 +60,14 @@ impl Display for Failure {
                     return write!(f, ", ended with {status}: see what it says");
                 }
                 f.write_str(match end {
-                    End::Gone | End::HungUp => ": start it again, then 9pmux",
-                    End::NoAnswer => ": see that it speaks 9P, or give it longer with --timeout",
-                    End::NoVersion(_) => {
+                    EndReason::ServerClosed | EndReason::HungUp => ": start it again, then 9pmux",
+                    EndReason::VersionTimeout => {
+                        ": see that it speaks 9P, or give it longer with --timeout"
+                    }
+                    EndReason::NoCommonVersion(_) => {
                         ": choose one that it speaks with --dialect, or another --msize"
                     }
-                    End::Garbled(_) => ": see that it speaks the --dialect",
+                    EndReason::Garbled(_) => ": see that it speaks the --dialect",
                 })
             }
         }

@@ -2,16 +2,16 @@
 
 use tracing::{debug, warn};
 
-use crate::engine::{Seen, Tracer};
+use crate::engine::{TraceEvent, Tracer};
 use crate::wire::{self, Dialect};
 
 /// Tells what is wrong, and with `messages` each message.
 pub fn tracer(messages: bool) -> Tracer {
     Box::new(move |dialect, seen| match seen {
-        Seen::Garbled(id) => {
+        TraceEvent::Garbled(id) => {
             warn!("client {} is closed: it has sent a message that has no end", id.index());
         }
-        Seen::Dropped(message) => {
+        TraceEvent::Dropped(message) => {
             warn!("the server has sent what nobody asked for: {}", wire::show(dialect, message));
         }
         seen if messages => log_message(dialect, seen),
@@ -19,12 +19,16 @@ pub fn tracer(messages: bool) -> Tracer {
     })
 }
 
-fn log_message(dialect: Dialect, seen: Seen<'_>) {
+fn log_message(dialect: Dialect, seen: TraceEvent<'_>) {
     match seen {
-        Seen::FromClient(id, m) => debug!("client {} -> {}", id.index(), wire::show(dialect, m)),
-        Seen::ToClient(id, m) => debug!("client {} <- {}", id.index(), wire::show(dialect, m)),
-        Seen::ToServer(m) => debug!("server <- {}", wire::show(dialect, m)),
-        Seen::FromServer(m) => debug!("server -> {}", wire::show(dialect, m)),
-        Seen::Dropped(_) | Seen::Garbled(_) => {}
+        TraceEvent::FromClient(id, m) => {
+            debug!("client {} -> {}", id.index(), wire::show(dialect, m))
+        }
+        TraceEvent::ToClient(id, m) => {
+            debug!("client {} <- {}", id.index(), wire::show(dialect, m))
+        }
+        TraceEvent::ToServer(m) => debug!("server <- {}", wire::show(dialect, m)),
+        TraceEvent::FromServer(m) => debug!("server -> {}", wire::show(dialect, m)),
+        TraceEvent::Dropped(_) | TraceEvent::Garbled(_) => {}
     }
 }

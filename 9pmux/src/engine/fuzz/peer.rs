@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::names::{Became, Intent, Names, became};
-use crate::engine::refusal::Refusal;
+use crate::engine::local_error::LocalError;
 use crate::engine::{ClientId, Config};
 use crate::wire::{
     Dialect, HEADER, IO_HEADER, Malformed, Offer, UNKNOWN, check_request, kind, put_tag, put_u32,
@@ -236,10 +236,10 @@ impl Peer {
             self.flushed(&same, view);
         } else if error {
             // Some have the same number.
-            let why: Vec<Refusal> =
-                Refusal::ALL.into_iter().filter(|why| is_refusal(message, *why)).collect();
+            let why: Vec<LocalError> =
+                LocalError::ALL.into_iter().filter(|why| is_local_error(message, *why)).collect();
             assert!(view.wild || !why.is_empty(), "the error of another: {}", shown());
-            if view.over && why.contains(&Refusal::ServerGone) {
+            if view.over && why.contains(&LocalError::ServerGone) {
                 self.over(view);
             }
             self.refused(its_tag, &why, view);
@@ -297,7 +297,7 @@ impl Peer {
         }
     }
 
-    fn refused(&mut self, its_tag: u16, why: &[Refusal], view: &View<'_>) {
+    fn refused(&mut self, its_tag: u16, why: &[LocalError], view: &View<'_>) {
         let may: Vec<usize> = (0..self.asked.len())
             .filter(|i| tag(&self.asked[*i].message) == its_tag && !self.asked[*i].must_go_well())
             .collect();
@@ -307,7 +307,7 @@ impl Peer {
             let dialect = self.dialect.or(view.dialect).unwrap_or(Dialect::Plain);
             let well = why.iter().any(|why| reasonable(&asked, *why, dialect, view.over));
             assert!(view.wild || well, "{why:?} is told of {:?}", asked.message);
-            let fids = [Refusal::UnknownFid, Refusal::BadFid, Refusal::FidInUse];
+            let fids = [LocalError::UnknownFid, LocalError::BadFid, LocalError::FidInUse];
             let of_fids = !why.is_empty() && why.iter().all(|why| fids.contains(why));
             assert!(view.wild || !of_fids || !asked.intent.sure, "{why:?} of {:?}", asked.message);
             // A server may have said it.
@@ -412,37 +412,37 @@ impl Peer {
 }
 
 /// Whether a message may be answered by this error.
-fn reasonable(asked: &Asked, why: Refusal, dialect: Dialect, over: bool) -> bool {
+fn reasonable(asked: &Asked, why: LocalError, dialect: Dialect, over: bool) -> bool {
     let its_kind = kind(&asked.message);
     let read = || check_request(dialect, &asked.message);
     if asked.too_large {
-        return why == Refusal::TooLarge || (over && why == Refusal::ServerGone);
+        return why == LocalError::TooLarge || (over && why == LocalError::ServerGone);
     }
     match why {
-        Refusal::TooLarge => false,
-        Refusal::ServerGone => over,
-        Refusal::NoVersion => asked.early,
-        Refusal::SmallMsize => its_kind == types::TVERSION,
-        Refusal::Unsupported => {
+        LocalError::TooLarge => false,
+        LocalError::ServerGone => over,
+        LocalError::NoVersion => asked.early,
+        LocalError::SmallMsize => its_kind == types::TVERSION,
+        LocalError::Unsupported => {
             its_kind == types::TOPENFD || read().is_err_and(|e| e == Malformed::Type)
         }
-        Refusal::Malformed => read().is_err_and(|e| e != Malformed::Type),
-        Refusal::NotAuth | Refusal::OtherAuth => its_kind == types::TATTACH,
-        Refusal::TooManyAuth => its_kind == types::TAUTH,
-        Refusal::NotAllowed => [types::TAUTH, types::TATTACH].contains(&its_kind),
-        Refusal::FidInUse | Refusal::BadFid | Refusal::TooManyFids => {
+        LocalError::Malformed => read().is_err_and(|e| e != Malformed::Type),
+        LocalError::NotAuth | LocalError::OtherAuth => its_kind == types::TATTACH,
+        LocalError::TooManyAuth => its_kind == types::TAUTH,
+        LocalError::NotAllowed => [types::TAUTH, types::TATTACH].contains(&its_kind),
+        LocalError::FidInUse | LocalError::BadFid | LocalError::TooManyFids => {
             [types::TAUTH, types::TATTACH, types::TWALK, 30].contains(&its_kind)
         }
-        Refusal::UnknownFid => its_kind != types::TAUTH,
+        LocalError::UnknownFid => its_kind != types::TAUTH,
         // Treaddir, Tread, Tstat, Treadlink.
-        Refusal::ReplyTooLarge => [40, 116, 124, 22].contains(&its_kind),
+        LocalError::ReplyTooLarge => [40, 116, 124, 22].contains(&its_kind),
         // Of which there is another, or was.
-        Refusal::DuplicateTag => true,
+        LocalError::DuplicateTag => true,
     }
 }
 
 /// Whether this is that error, in the form of any dialect.
-fn is_refusal(message: &[u8], why: Refusal) -> bool {
+fn is_local_error(message: &[u8], why: LocalError) -> bool {
     let (rest, errno) = (&message[HEADER..], why.errno().to_le_bytes());
     if kind(message) == types::RLERROR {
         return rest == errno;

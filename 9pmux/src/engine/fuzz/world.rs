@@ -6,7 +6,7 @@ use super::bytes::Bytes;
 use super::peer::{Peer, View};
 use super::request::{any_version, framed, request};
 use super::server::Server;
-use crate::engine::{Config, End, Engine, Seen};
+use crate::engine::{Config, EndReason, Engine, TraceEvent};
 use crate::wire::{Dialect, MESSAGES, show, tag};
 
 const MSIZE: u32 = 600;
@@ -43,7 +43,7 @@ impl<'a> World<'a> {
             max_inflight: if first & 8 == 0 { 2 } else { 20 },
             max_inflight_all: if first & 16 == 0 { 4 } else { 1000 },
             max_reply_bytes: if first & 32 == 0 { 700 } else { 10_000 },
-            max_held_bytes: 100,
+            max_inbox_bytes: 100,
             max_server_bytes: if first & 64 == 0 { 20 } else { 10_000 },
             max_fids: if second & 1 == 0 { 6 } else { 3 },
             max_fids_all: if second & 2 == 0 { 1000 } else { 7 },
@@ -57,7 +57,7 @@ impl<'a> World<'a> {
             engine.set_tracer(Some(Box::new(|dialect, seen| println!("{}", line(dialect, seen)))));
         } else if second & 48 == 48 {
             // Whatever can come can be logged.
-            let log = |dialect, seen: Seen<'_>| assert!(!line(dialect, seen).is_empty());
+            let log = |dialect, seen: TraceEvent<'_>| assert!(!line(dialect, seen).is_empty());
             engine.set_tracer(Some(Box::new(log)));
         }
         World {
@@ -79,20 +79,20 @@ impl<'a> World<'a> {
 
     pub fn run(mut self) {
         self.turn();
-        while !self.bytes.is_empty() && self.engine.ended().is_none() {
+        while !self.bytes.is_empty() && self.engine.end_reason().is_none() {
             self.event();
             self.turn();
         }
         let gone = self.ending & 4 == 0 || self.server.wild;
-        if !self.server.wild && self.engine.ended().is_none() {
+        if !self.server.wild && self.engine.end_reason().is_none() {
             self.quiet();
             self.peers.iter().for_each(|peer| peer.all_told(false));
         }
-        if self.engine.ended().is_none() && gone {
+        if self.engine.end_reason().is_none() && gone {
             self.gone();
             self.turn();
         }
-        match self.engine.ended() {
+        match self.engine.end_reason() {
             Some(end) => {
                 let end = end.clone();
                 self.ended(&end);
@@ -109,17 +109,19 @@ impl<'a> World<'a> {
         }
         self.quiet();
         let stats = self.engine.stats();
-        assert_eq!((stats.clients, stats.requests, stats.fids, stats.left_behind), (0, 0, 0, 0));
+        assert_eq!((stats.clients, stats.requests, stats.fids, stats.in_cleanup), (0, 0, 0, 0));
         assert_eq!(self.server.fids(), 0, "fids are left at the server");
     }
 
     /// The session is over: everybody is told, and that all.
-    fn ended(&mut self, end: &End) {
+    fn ended(&mut self, end: &EndReason) {
         assert!(!end.to_string().is_empty());
         match end {
-            End::NoVersion(_) => assert!(self.server.wild || self.server.refuses),
-            End::Garbled(_) => assert!(self.server.wild, "a good answer ends it: {end}"),
-            End::Gone | End::HungUp | End::NoAnswer => assert!(self.may_end),
+            EndReason::NoCommonVersion(_) => assert!(self.server.wild || self.server.refuses),
+            EndReason::Garbled(_) => assert!(self.server.wild, "a good answer ends it: {end}"),
+            EndReason::ServerClosed | EndReason::HungUp | EndReason::VersionTimeout => {
+                assert!(self.may_end)
+            }
         }
         for peer in &mut self.peers {
             assert!(self.engine.is_closing(peer.id), "a client is left");
@@ -154,7 +156,7 @@ impl<'a> World<'a> {
                 self.turn();
                 i += 1;
             }
-            if self.engine.ended().is_some() {
+            if self.engine.end_reason().is_some() {
                 return;
             }
             if self.server.waiting() > 0 || !self.server.output.is_empty() {
@@ -324,7 +326,7 @@ impl<'a> World<'a> {
                 self.client_reads(i, usize::MAX);
             } else if let Some(i) = closes {
                 let peer = self.peers.swap_remove(i);
-                assert!(peer.garbled || self.engine.ended().is_some(), "closed for nothing");
+                assert!(peer.garbled || self.engine.end_reason().is_some(), "closed for nothing");
                 self.engine.client_gone(peer.id);
             } else if !self.blocked && !self.engine.server_output().is_empty() {
                 self.server_reads(usize::MAX);
@@ -338,7 +340,7 @@ impl<'a> World<'a> {
     /// Looks at all that there is to be seen from outside.
     fn look(&mut self) {
         self.settled = self.settled.or(self.engine.dialect());
-        let over = self.engine.ended().is_some();
+        let over = self.engine.end_reason().is_some();
         let mut named = Vec::new();
         while let Some(id) = self.engine.next_dirty() {
             assert!(!named.contains(&id), "a client is named twice");
@@ -369,13 +371,13 @@ impl<'a> World<'a> {
 }
 
 /// One line of what happens.
-fn line(dialect: Dialect, seen: Seen<'_>) -> String {
+fn line(dialect: Dialect, seen: TraceEvent<'_>) -> String {
     match seen {
-        Seen::FromClient(id, m) => format!("{} asks {}", id.index(), show(dialect, m)),
-        Seen::ToClient(id, m) => format!("{} is told {}", id.index(), show(dialect, m)),
-        Seen::FromServer(m) => format!("server says {}", show(dialect, m)),
-        Seen::ToServer(m) => format!("server is asked {}", show(dialect, m)),
-        Seen::Dropped(m) => format!("dropped: {}", show(dialect, m)),
-        Seen::Garbled(id) => format!("{} is garbled", id.index()),
+        TraceEvent::FromClient(id, m) => format!("{} asks {}", id.index(), show(dialect, m)),
+        TraceEvent::ToClient(id, m) => format!("{} is told {}", id.index(), show(dialect, m)),
+        TraceEvent::FromServer(m) => format!("server says {}", show(dialect, m)),
+        TraceEvent::ToServer(m) => format!("server is asked {}", show(dialect, m)),
+        TraceEvent::Dropped(m) => format!("dropped: {}", show(dialect, m)),
+        TraceEvent::Garbled(id) => format!("{} is garbled", id.index()),
     }
 }

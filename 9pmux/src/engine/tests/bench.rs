@@ -112,12 +112,12 @@ impl Bench {
 
     /// This is answered by the multiplexor, and the server never sees it.
     #[track_caller]
-    pub fn refused(&mut self, id: ClientId, message: &[u8], why: super::Refusal) {
+    pub fn refused(&mut self, id: ClientId, message: &[u8], why: super::LocalError) {
         self.say(id, message);
         assert!(self.upstream().is_empty());
         let answer = self.told(id);
         let (asked, answered) = (show(self.dialect, message), show(self.dialect, &answer));
-        assert!(is_refusal(self.dialect, &answer, why), "{asked}: {answered}");
+        assert!(is_local_error(self.dialect, &answer, why), "{asked}: {answered}");
         assert_eq!(tag(&answer), tag(message));
     }
 

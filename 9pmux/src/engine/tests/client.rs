@@ -5,7 +5,7 @@
 //! not guess, but clunks it before it uses the number again.
 
 use super::made::*;
-use crate::engine::refusal::Refusal;
+use crate::engine::local_error::LocalError;
 use crate::wire::{Dialect, HEADER, NOFID, kind, show, tag, u16_at, u32_at};
 
 /// What the client knows of one of its fids.
@@ -26,7 +26,7 @@ enum Expect {
     /// The server's, whatever it is.
     Server,
     /// This error of the multiplexor's.
-    Refusal(Refusal),
+    LocalError(LocalError),
     /// One or the other.
     Any,
 }
@@ -190,7 +190,7 @@ impl Client {
             Stage::Asking | Stage::Bad => {}
             Stage::New if random.one_in(8) => {
                 let tag = self.tag(random);
-                let early = Expect::Refusal(Refusal::NoVersion);
+                let early = Expect::LocalError(LocalError::NoVersion);
                 self.send(of_fid(120, tag, 0), early, 0, None);
             }
             Stage::New => self.ask_version(random),
@@ -266,7 +266,7 @@ impl Client {
                 if made_for == aname {
                     self.send(message, Expect::Server, id, Some((fid, Fid::Live(id))));
                 } else {
-                    self.send(message, Expect::Refusal(Refusal::OtherAuth), 0, None);
+                    self.send(message, Expect::LocalError(LocalError::OtherAuth), 0, None);
                 }
             }
             _ => {
@@ -435,39 +435,40 @@ impl Client {
         let (message, why) = match (random.below(11), absent, live) {
             (0 | 1, Some(fid), _) => {
                 let message = made(*random.pick(kinds), tag).u32(fid).raw(&[0; 12]).done();
-                (message, Refusal::UnknownFid)
+                (message, LocalError::UnknownFid)
             }
-            (2, _, Some((fid, _))) => (walk(tag, fid, NOFID, &[]), Refusal::BadFid),
+            (2, _, Some((fid, _))) => (walk(tag, fid, NOFID, &[]), LocalError::BadFid),
             (3, _, Some((fid, _))) => {
                 let Some((other, _)) = self.live(random).filter(|other| other.0 != fid) else {
                     return;
                 };
-                (walk(tag, other, fid, &[]), Refusal::FidInUse)
+                (walk(tag, other, fid, &[]), LocalError::FidInUse)
             }
             (4, Some(fid), Some((afid, _))) => {
                 let message = attach(self.dialect, tag, fid, afid, &self.uname(), "a0");
-                (message, Refusal::NotAuth)
+                (message, LocalError::NotAuth)
             }
-            (5, ..) => {
-                (made(*random.pick(&[0, 1, 106, 117, 150, 255]), tag).done(), Refusal::Unsupported)
-            }
+            (5, ..) => (
+                made(*random.pick(&[0, 1, 106, 117, 150, 255]), tag).done(),
+                LocalError::Unsupported,
+            ),
             (6, _, Some((fid, _))) => {
                 let names = ["n"; 17];
-                (walk(tag, fid, 3, &names), Refusal::Malformed)
+                (walk(tag, fid, 3, &names), LocalError::Malformed)
             }
             (7, _, Some((fid, _))) => {
                 let message = made(110, tag).u32(fid).u32(3).u16(2).str("a").u16(9).u8(0).done();
-                (message, Refusal::Malformed)
+                (message, LocalError::Malformed)
             }
             (8, _, Some((fid, _))) => {
                 let size = self.msize as usize + 1 + random.below(3000);
                 let message = made(118, tag).u32(fid).raw(&vec![1; size - 11]).done();
-                (message, Refusal::TooLarge)
+                (message, LocalError::TooLarge)
             }
             (10, ..) if random.one_in(2) => {
-                (made(100, tag).u32(255).str(self.dialect.name()).done(), Refusal::SmallMsize)
+                (made(100, tag).u32(255).str(self.dialect.name()).done(), LocalError::SmallMsize)
             }
-            (10, ..) => (made(100, tag).u32(4096).u16(9).str("9P").done(), Refusal::Malformed),
+            (10, ..) => (made(100, tag).u32(4096).u16(9).str("9P").done(), LocalError::Malformed),
             (9, _, Some((fid, id))) => {
                 // Twice the same tag: one of them may be refused.
                 let message = self.a_use(fid, tag, random);
@@ -478,7 +479,7 @@ impl Client {
             }
             _ => return,
         };
-        self.send(message, Expect::Refusal(why), 0, None);
+        self.send(message, Expect::LocalError(why), 0, None);
     }
 
     /// Sends what nobody can read on from.
@@ -505,7 +506,7 @@ impl Client {
 
     fn told(&mut self, message: &[u8]) {
         assert!(self.stage != Stage::Session || message.len() <= self.msize as usize);
-        if self.stage == Stage::Bad && is_refusal(self.dialect, message, Refusal::TooLarge) {
+        if self.stage == Stage::Bad && is_local_error(self.dialect, message, LocalError::TooLarge) {
             return; // "GET "
         }
         let mut same =
@@ -514,7 +515,7 @@ impl Client {
             panic!("{} is told what it has not asked: {}", self.name, show(self.dialect, message));
         };
         self.answered += 1;
-        let refused_twice = is_refusal(self.dialect, message, Refusal::DuplicateTag);
+        let refused_twice = is_local_error(self.dialect, message, LocalError::DuplicateTag);
         let asked = self.asked.remove(second.filter(|_| refused_twice).unwrap_or(first));
         self.check(&asked, message, second.is_some() || refused_twice);
         match kind(&asked.message) {
@@ -530,10 +531,10 @@ impl Client {
         // Before the server's dialect is known errors are of that which it was asked for.
         let early = self.stage != Stage::Session;
         let ours = |why| {
-            let of = |dialect: &Dialect| is_refusal(*dialect, message, why);
+            let of = |dialect: &Dialect| is_local_error(*dialect, message, why);
             of(&self.dialect) || (early && Dialect::ALL.iter().any(of))
         };
-        let gone = ours(Refusal::ServerGone);
+        let gone = ours(LocalError::ServerGone);
         let request = kind(&asked.message);
         if request == 108 {
             assert_eq!(kind(message), 109, "{}", shown());
@@ -542,9 +543,9 @@ impl Client {
         if gone || twice {
             return;
         }
-        if let Expect::Refusal(why) = asked.expect {
+        if let Expect::LocalError(why) = asked.expect {
             // There may be a second reason.
-            assert!(ours(why) || (request == 104 && ours(Refusal::TooManyFids)), "{}", shown());
+            assert!(ours(why) || (request == 104 && ours(LocalError::TooManyFids)), "{}", shown());
             return;
         }
         if is_error(message) {
@@ -552,9 +553,9 @@ impl Client {
             // What the client knows to be there is there, if the server has done nothing in secret.
             let unknown = self.sloppy && message == &no_fid(self.dialect, tag(message))[..];
             let creates = [102, 104, 110, 30].contains(&request);
-            let many = creates && is_refusal(self.dialect, message, Refusal::TooManyFids);
+            let many = creates && is_local_error(self.dialect, message, LocalError::TooManyFids);
             let large = [110, 124].contains(&request)
-                && is_refusal(self.dialect, message, Refusal::ReplyTooLarge);
+                && is_local_error(self.dialect, message, LocalError::ReplyTooLarge);
             assert!(
                 servers || unknown || many || large || asked.expect == Expect::Any,
                 "{}",

@@ -1,9 +1,9 @@
 //! What the server should not say, and what becomes of everybody when it goes.
 
-use super::Refusal::*;
+use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
-use crate::engine::{Config, End};
+use crate::engine::{Config, EndReason};
 use crate::wire::{Dialect, tag};
 
 #[test]
@@ -25,15 +25,15 @@ fn everybody_is_told_when_the_server_goes() {
         assert_eq!(tags, [1, 2, 4, 3], "what waits too, and not half a message");
         for message in &told {
             let is_flush = message == &made(109, 4).done();
-            assert!(is_flush || is_refusal(dialect, message, ServerGone));
+            assert!(is_flush || is_local_error(dialect, message, ServerGone));
         }
-        assert!(is_refusal(dialect, &bench.told(again), ServerGone));
+        assert!(is_local_error(dialect, &bench.told(again), ServerGone));
         for id in [one, idle, new, again] {
             assert!(bench.engine.is_closing(id) && !bench.engine.wants_read(id));
             assert!(bench.hears(id).is_empty());
             bench.gone(id);
         }
-        assert_eq!(bench.engine.ended(), Some(&End::Gone));
+        assert_eq!(bench.engine.end_reason(), Some(&EndReason::ServerClosed));
         assert_eq!(bench.engine.stats().clients, 0);
         let late = bench.engine.client_connected();
         assert!(bench.engine.is_closing(late));
@@ -49,9 +49,9 @@ fn hanging_up_is_the_same() {
     let (id, _) = bench.attached();
     bench.asks(id, &read(1, 0, 0, 9));
     bench.engine.hang_up();
-    assert!(is_refusal(Dialect::Plain, &bench.told(id), ServerGone));
+    assert!(is_local_error(Dialect::Plain, &bench.told(id), ServerGone));
     bench.engine.server_gone();
-    assert_eq!(bench.engine.ended(), Some(&End::HungUp));
+    assert_eq!(bench.engine.end_reason(), Some(&EndReason::HungUp));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_reply_to_nothing_is_dropped_and_counted() {
             bench.server(&message);
         }
         assert!(bench.hears(id).is_empty());
-        assert_eq!((bench.engine.stats().dropped, bench.engine.ended()), (5, None));
+        assert_eq!((bench.engine.stats().dropped, bench.engine.end_reason()), (5, None));
         let reply = made(117, tag(&request)).u32(0).done();
         bench.server(&[&reply[..], &reply[..]].concat());
         assert_eq!(bench.hears(id).len(), 1, "and the second time too");
@@ -105,9 +105,9 @@ fn what_is_not_9p_ends_the_session() {
             for byte in bad {
                 bench.server(&[byte]);
             }
-            let end = bench.engine.ended().expect("it is over").to_string();
+            let end = bench.engine.end_reason().expect("it is over").to_string();
             assert!(end.contains(words), "{end}, not {words}");
-            assert!(is_refusal(dialect, &bench.told(id), ServerGone));
+            assert!(is_local_error(dialect, &bench.told(id), ServerGone));
             assert!(bench.engine.is_closing(id));
         }
     }
@@ -119,7 +119,7 @@ fn more_names_walked_than_there_were_end_it_too() {
     let (id, _) = bench.attached();
     let request = bench.asks(id, &walk(1, 0, 5, &["x"]));
     bench.server(&rwalk(tag(&request), 2));
-    assert!(matches!(bench.engine.ended(), Some(End::Garbled(_))));
+    assert!(matches!(bench.engine.end_reason(), Some(EndReason::Garbled(_))));
 }
 
 #[test]
@@ -129,14 +129,14 @@ fn more_data_than_was_asked_for_is_an_error_if_it_does_not_fit() {
     bench.attach(id, 0);
     let request = bench.asks(id, &read(1, 0, 0, 9));
     bench.server(&made(117, tag(&request)).u32(290).raw(&[1; 290]).done());
-    assert!(is_refusal(Dialect::Plain, &bench.told(id), ReplyTooLarge));
+    assert!(is_local_error(Dialect::Plain, &bench.told(id), ReplyTooLarge));
 }
 
 #[test]
 fn a_log_has_each_message_once_and_in_order() {
     use std::sync::{Arc, Mutex};
 
-    use crate::engine::Seen;
+    use crate::engine::TraceEvent;
     use crate::wire::show;
 
     let config = Config { max_inflight: 1, ..Config::default() };
@@ -146,12 +146,12 @@ fn a_log_has_each_message_once_and_in_order() {
     let told = log.clone();
     bench.engine.set_tracer(Some(Box::new(move |dialect, seen| {
         let (who, message) = match seen {
-            Seen::FromClient(_, message) => ("->", message),
-            Seen::ToServer(message) => ("   ->", message),
-            Seen::FromServer(message) => ("   <-", message),
-            Seen::ToClient(_, message) => ("<-", message),
-            Seen::Dropped(_) => ("dropped", &[][..]),
-            Seen::Garbled(_) => ("garbled", &[][..]),
+            TraceEvent::FromClient(_, message) => ("->", message),
+            TraceEvent::ToServer(message) => ("   ->", message),
+            TraceEvent::FromServer(message) => ("   <-", message),
+            TraceEvent::ToClient(_, message) => ("<-", message),
+            TraceEvent::Dropped(_) => ("dropped", &[][..]),
+            TraceEvent::Garbled(_) => ("garbled", &[][..]),
         };
         told.lock().unwrap().push(format!("{who} {}", show(dialect, message)));
     })));

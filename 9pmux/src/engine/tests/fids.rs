@@ -1,6 +1,6 @@
 //! Fids, tags and auth fids.
 
-use super::Refusal::*;
+use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
 use crate::engine::Config;
@@ -114,7 +114,7 @@ fn what_is_created_by_a_reply_that_does_not_fit_is_not_there() {
     bench.attach(id, 0);
     let request = bench.asks(id, &walk(2, 0, 9, &[]));
     bench.server(&made(111, tag(&request)).u16(0).raw(&[7; 300]).done());
-    assert!(is_refusal(Dialect::Plain, &bench.told(id), ReplyTooLarge));
+    assert!(is_local_error(Dialect::Plain, &bench.told(id), ReplyTooLarge));
     let clunk = bench.asked();
     assert_eq!((kind(&clunk), u32_at(&clunk, FID)), (120, u32_at(&request, NEWFID)));
     bench.refused(id, &read(3, 9, 0, 1), UnknownFid);
@@ -264,7 +264,7 @@ fn a_hundred_thousand_fids_and_all_clunked_when_their_client_goes() {
     }
     assert!(clunked.into_iter().all(|clunked| clunked));
     assert!(rounds <= 100, "{rounds} round trips");
-    assert_eq!((bench.engine.stats().fids, bench.engine.stats().left_behind), (0, 0));
+    assert_eq!((bench.engine.stats().fids, bench.engine.stats().in_cleanup), (0, 0));
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn auth_fids_cost_bounded_memory() {
         bench.say(id, &auth(Dialect::Plain, 2, fid, "u", &aname));
         let Some(request) = bench.upstream().pop() else {
             assert!((7..9).contains(&fid));
-            assert!(is_refusal(Dialect::Plain, &bench.told(id), TooManyAuth));
+            assert!(is_local_error(Dialect::Plain, &bench.told(id), TooManyAuth));
             return;
         };
         bench.server(&made(103, tag(&request)).qid(0, 0).done());

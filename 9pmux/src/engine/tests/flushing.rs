@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Refusal::*;
+use super::LocalError::*;
 use super::bench::Bench;
 use super::made::*;
 use crate::engine::{ClientId, Config};
@@ -181,7 +181,7 @@ fn first_is_read(bench: &mut Bench) {
 
 #[test]
 fn so_many_flushes_are_open_at_once_and_the_rest_wait() {
-    let config = Config { max_inflight: 2000, max_held_bytes: 1 << 20, ..Config::default() };
+    let config = Config { max_inflight: 2000, max_inbox_bytes: 1 << 20, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();
     let reads: Vec<u8> = (0..600).flat_map(|n| read(n, 0, 0, 1)).collect();
@@ -265,7 +265,7 @@ fn a_tversion_that_is_refused_ends_nothing_that_waits() {
         let told = bench.hears(id);
         assert_eq!(tag(&told[0]), 11);
         assert_eq!(kind(&bench.asked()), 116, "what stood before it goes on");
-        assert!(is_refusal(Dialect::Plain, &told[1], why), "and it has its turn after that");
+        assert!(is_local_error(Dialect::Plain, &told[1], why), "and it has its turn after that");
     }
 }
 
@@ -361,14 +361,14 @@ fn a_second_tversion_does_not_wait_for_ever() {
     assert_eq!(bench.told(id), rversion(4096, "9P2000"));
     assert_eq!(bench.engine.next_deadline(), None);
     // What has become of these nobody knows: they stay out of use.
-    assert_eq!(bench.engine.stats().left_behind, 2);
+    assert_eq!(bench.engine.stats().in_cleanup, 2);
     assert_ne!(bench.attach(id, 0), root);
     // Until it is known.
     bench.server(&made(117, tag(&request)).u32(0).done());
     bench.done(&flushed);
     let clunk = bench.asked();
     bench.done(&clunk);
-    assert_eq!(bench.engine.stats().left_behind, 0);
+    assert_eq!(bench.engine.stats().in_cleanup, 0);
     assert!(bench.hears(id).is_empty());
 }
 
@@ -396,7 +396,7 @@ fn a_place_for_what_is_left_is_used_again_with_a_time_of_its_own() {
     assert_eq!(bench.engine.next_deadline(), Some(Duration::from_secs(13)));
     bench.engine.tick(Duration::from_secs(13));
     assert_eq!(bench.told(three), rversion(8192, "9P2000"));
-    assert_eq!((bench.engine.next_deadline(), bench.engine.stats().left_behind), (None, 2));
+    assert_eq!((bench.engine.next_deadline(), bench.engine.stats().in_cleanup), (None, 2));
 }
 
 #[test]
@@ -439,11 +439,11 @@ fn a_fid_whose_clunk_is_not_answered_is_not_used_again() {
     bench.gone(id);
     let clunk = bench.asked();
     bench.engine.tick(Duration::from_secs(1_000_000));
-    assert_eq!(bench.engine.stats().left_behind, 1);
+    assert_eq!(bench.engine.stats().in_cleanup, 1);
     let (_, other) = bench.attached();
     assert_ne!(fid, other);
     bench.failed(&clunk);
-    assert_eq!(bench.engine.stats().left_behind, 0);
+    assert_eq!(bench.engine.stats().in_cleanup, 0);
     assert_eq!(bench.attached().1, fid);
 }
 
@@ -465,7 +465,7 @@ fn a_place_that_is_used_again_is_another_client() {
 /// What is upstream may be answered only when it is flushed: a flush that is not looked at is the end.
 #[test]
 fn a_flush_is_noticed_behind_very_much_that_waits() {
-    let (mut bench, id) = full(Config { max_held_bytes: 1 << 20, ..Config::default() });
+    let (mut bench, id) = full(Config { max_inbox_bytes: 1 << 20, ..Config::default() });
     let many: Vec<u8> = (0..3000).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
     bench.say(id, &many);
     for (tag, oldtag) in [(50, 3099), (51, 9999), (52, 100), (53, 1500)] {
@@ -506,7 +506,7 @@ fn a_flush_is_noticed_behind_very_much_that_waits() {
 #[test]
 fn to_fill_an_inbox_with_flushes_costs_little() {
     const MANY: usize = 10_000;
-    let config = Config { max_held_bytes: 1 << 30, max_reply_bytes: 1 << 30, ..Config::default() };
+    let config = Config { max_inbox_bytes: 1 << 30, max_reply_bytes: 1 << 30, ..Config::default() };
     let reads: Vec<u8> = (0..MANY as u16).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
     let flushes = |oldtag: fn(u16) -> u16| -> Vec<u8> {
         (0..MANY as u16).flat_map(|n| flush(99, oldtag(n))).collect()
@@ -525,12 +525,12 @@ fn to_fill_an_inbox_with_flushes_costs_little() {
     ] {
         let (mut bench, id) = full(config.clone());
         bench.say(id, &read(13, 0, 0, 1));
-        let before = crate::engine::EFFORT.get();
+        let before = crate::engine::WORK.get();
         bench.engine.client_bytes(id, &bytes);
-        let effort = crate::engine::EFFORT.get() - before;
+        let effort = crate::engine::WORK.get() - before;
         assert!(effort < 20 * bytes.len(), "{effort} for {} bytes", bytes.len());
         assert_eq!(bench.hears(id).len(), MANY);
-        let held = bench.engine.client_info(id).unwrap().held - 23;
+        let held = bench.engine.client_info(id).unwrap().queued - 23;
         assert!(held == left || left == 1, "{held} bytes wait");
     }
 }
@@ -538,7 +538,7 @@ fn to_fill_an_inbox_with_flushes_costs_little() {
 /// What is upstream may wait for the flush that is not read.
 #[test]
 fn one_large_request_that_waits_does_not_keep_a_flush_from_being_read() {
-    let (mut bench, id) = full(Config { max_held_bytes: 100, ..Config::default() });
+    let (mut bench, id) = full(Config { max_inbox_bytes: 100, ..Config::default() });
     let write = |tag| made(118, tag).u32(0).u64(0).u32(5000).raw(&[7; 5000]).done();
     bench.say(id, &write(13));
     assert!(bench.engine.wants_read(id));
@@ -568,7 +568,7 @@ fn a_version_that_is_none_ends_nothing() {
         bench.done(&flushed);
         let told = bench.hears(id);
         assert_eq!((told.len(), &told[0]), (2, &rflush(14)));
-        assert!(is_refusal(Dialect::Plain, &told[1], why));
+        assert!(is_local_error(Dialect::Plain, &told[1], why));
         assert_eq!(kind(&bench.asked()), 116);
     }
 }

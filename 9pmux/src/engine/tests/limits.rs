@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Refusal::*;
+use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
 use crate::engine::{ClientId, Config};
@@ -69,7 +69,7 @@ fn a_reply_that_does_not_fit_is_an_error() {
             crate::wire::put_tag(&mut reply, tag(&request));
             bench.server(&reply);
             let told = bench.told(id);
-            assert_eq!(is_refusal(dialect, &told, ReplyTooLarge), !fits);
+            assert_eq!(is_local_error(dialect, &told, ReplyTooLarge), !fits);
             assert!(told.len() <= msize as usize);
         }
     }
@@ -90,7 +90,7 @@ fn a_message_that_is_too_large_is_passed_over() {
             let message = write(1000 - 22);
             bench.say(id, &message[..cut]);
             bench.say(id, &message[cut..]);
-            assert!(is_refusal(dialect, &bench.told(id), TooLarge));
+            assert!(is_local_error(dialect, &bench.told(id), TooLarge));
             assert!(bench.upstream().is_empty());
         }
         bench.asks(id, &read(6, 0, 0, 1));
@@ -128,7 +128,7 @@ fn types_that_the_dialect_does_not_have_are_refused() {
             } else {
                 bench.say(id, &message);
                 let told = bench.hears(id);
-                assert!(told.iter().all(|m| !is_refusal(dialect, m, Unsupported)));
+                assert!(told.iter().all(|m| !is_local_error(dialect, m, Unsupported)));
             }
             bench.say(id, &read(10, 0, 0, 1));
             assert!(!bench.engine.is_closing(id));
@@ -189,7 +189,7 @@ fn a_message_that_does_not_fit_its_size_is_refused() {
 
 #[test]
 fn so_many_requests_at_once_and_the_rest_wait() {
-    let config = Config { max_inflight: 3, max_held_bytes: 40, ..Config::default() };
+    let config = Config { max_inflight: 3, max_inbox_bytes: 40, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let id = attached(&mut bench, 256);
     let (other, _) = bench.attached();
@@ -214,7 +214,7 @@ fn so_many_requests_at_once_and_the_rest_wait() {
 
 #[test]
 fn who_does_not_read_is_not_read_and_costs_so_much() {
-    let config = Config { max_reply_bytes: 3000, max_held_bytes: 500, ..Config::default() };
+    let config = Config { max_reply_bytes: 3000, max_inbox_bytes: 500, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (slow, _) = bench.attached();
     let (other, _) = bench.attached();
@@ -234,7 +234,7 @@ fn who_does_not_read_is_not_read_and_costs_so_much() {
         }
         let info = bench.engine.client_info(slow).unwrap();
         most = most.max(info.output);
-        assert!(info.held < 600);
+        assert!(info.queued < 600);
     }
     assert!((2000..4100).contains(&most), "{most} bytes wait");
     assert!(!bench.engine.wants_read(slow));
@@ -247,7 +247,7 @@ fn who_does_not_read_is_not_read_and_costs_so_much() {
         }
     }
     let info = bench.engine.client_info(slow).unwrap();
-    assert_eq!((info.held, info.output, info.requests), (0, 0, 0));
+    assert_eq!((info.queued, info.output, info.requests), (0, 0, 0));
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn clients_that_come_and_go_leave_nothing_that_grows() {
     );
     bench.engine.audit();
     let info = bench.engine.stats();
-    assert_eq!((info.clients, info.requests, info.fids, info.left_behind), (1, 1, 1, 0));
+    assert_eq!((info.clients, info.requests, info.fids, info.in_cleanup), (1, 1, 1, 0));
 }
 
 #[test]
@@ -404,7 +404,7 @@ fn a_limit_of_nothing_lets_one_at_a_time_through() {
         max_inflight: 0,
         max_inflight_all: 0,
         max_reply_bytes: 0,
-        max_held_bytes: 0,
+        max_inbox_bytes: 0,
         max_server_bytes: 0,
         version_timeout: Duration::MAX,
         cleanup_timeout: Duration::MAX,
@@ -458,7 +458,7 @@ fn who_has_changed_is_named_once() {
 
 #[test]
 fn who_may_be_read_again_is_named_though_it_has_half_a_message_only() {
-    let config = Config { max_reply_bytes: 700, max_held_bytes: 100, ..Config::default() };
+    let config = Config { max_reply_bytes: 700, max_inbox_bytes: 100, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();
     let request = bench.asks(id, &read(1, 0, 0, 800));
@@ -486,7 +486,7 @@ fn what_is_left_of_a_large_message_waits_for_nothing() {
     let second = bench.asked();
     assert_eq!(kind(&second), 116);
     // Nobody has a turn before that is answered, but this needs none, nor does a flush behind it.
-    assert!(is_refusal(Dialect::Plain, &bench.told(id), TooLarge));
+    assert!(is_local_error(Dialect::Plain, &bench.told(id), TooLarge));
     bench.say(id, &large[500..]);
     bench.say(id, &flush(6, 77));
     assert_eq!(bench.told(id), made(109, 6).done());

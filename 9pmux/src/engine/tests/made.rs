@@ -1,6 +1,6 @@
 //! Messages made by hand, and random numbers.
 
-use crate::engine::refusal::Refusal;
+use crate::engine::local_error::LocalError;
 use crate::wire::{Dialect, HEADER, kind, put_u32, tag, u16_at, u32_at};
 
 /// A message that is being made.
@@ -129,7 +129,7 @@ pub fn no_fid(dialect: Dialect, tag: u16) -> Vec<u8> {
 }
 
 /// Whether this is our error, in the dialect's form.
-pub fn is_refusal(dialect: Dialect, message: &[u8], why: Refusal) -> bool {
+pub fn is_local_error(dialect: Dialect, message: &[u8], why: LocalError) -> bool {
     let errno = why.errno();
     let expected = match dialect {
         Dialect::Plain => made(107, tag(message)).str(why.ename()).done(),

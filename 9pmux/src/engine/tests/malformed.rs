@@ -1,7 +1,7 @@
 //! Each kind of malformed message, in each state, by each dialect: a client's costs that client an error or
 //! its connection, and another client nothing; the server's ends the session with its reason, everybody told.
 
-use super::Refusal::{self, *};
+use super::LocalError::{self, *};
 use super::bench::{Bench, MSIZE};
 use super::made::*;
 use crate::engine::{ClientId, Config, Engine};
@@ -59,7 +59,7 @@ fn rows(dialect: Dialect) -> impl Iterator<Item = &'static Message> {
 
 /// What a client may send that is no request: each message, and why it is refused in a session. Where
 /// there is no reason, no other message can be found after it.
-fn bad_requests(dialect: Dialect) -> Vec<(Vec<u8>, Option<Refusal>)> {
+fn bad_requests(dialect: Dialect) -> Vec<(Vec<u8>, Option<LocalError>)> {
     let mut bad = Vec::new();
     for row in rows(dialect) {
         let Some(fields) = row.request else { continue };
@@ -227,7 +227,7 @@ impl Place {
         let mut told = self.bench.hears(self.id);
         if state == State::Deaf {
             told.extend(self.bench.hears(self.id));
-            told.retain(|m| !is_refusal(self.bench.dialect, m, UnknownFid));
+            told.retain(|m| !is_local_error(self.bench.dialect, m, UnknownFid));
         }
         told.retain(|m| ![101, 117].contains(&kind(m)));
         told
@@ -279,7 +279,7 @@ fn of_a_client_it_costs_that_client_an_error_or_its_connection() {
                     }
                     (_, Some(why)) => {
                         assert_eq!(told.len(), 1, "{}", shown());
-                        let refused = is_refusal(place.bench.dialect, &told[0], why);
+                        let refused = is_local_error(place.bench.dialect, &told[0], why);
                         assert!(refused && tag(&told[0]) == TAG, "{} {why:?}", shown());
                         assert!(!place.bench.engine.is_closing(place.id), "{}", shown());
                         assert!(place.bench.engine.wants_read(place.id), "{}", shown());
@@ -290,7 +290,11 @@ fn of_a_client_it_costs_that_client_an_error_or_its_connection() {
                     (_, None) => {
                         let large = message.len() >= HEADER;
                         assert_eq!(told.len(), usize::from(large), "{}", shown());
-                        assert!(told.iter().all(|m| is_refusal(place.bench.dialect, m, TooLarge)));
+                        assert!(told.iter().all(|m| is_local_error(
+                            place.bench.dialect,
+                            m,
+                            TooLarge
+                        )));
                         assert!(place.bench.engine.is_closing(place.id), "{}", shown());
                         assert!(!place.bench.engine.wants_read(place.id));
                     }
@@ -375,13 +379,13 @@ fn of_the_server_it_ends_the_session_and_everybody_is_told() {
                 put_tag(&mut bad, tag(&request));
                 let shown = format!("{how:?}: {}", show(dialect, &bad));
                 bench.server(&bad);
-                let end = bench.engine.ended().map(ToString::to_string).unwrap_or_default();
+                let end = bench.engine.end_reason().map(ToString::to_string).unwrap_or_default();
                 assert!(end.contains(words), "{shown}: '{end}'");
                 for c in bench.engine.clients.connected() {
                     let id = bench.engine.clients.id(c);
                     assert!(bench.engine.is_closing(id), "{shown}");
                     for told in bench.hears(id) {
-                        assert!(kind(&told) == 109 || is_refusal(dialect, &told, ServerGone));
+                        assert!(kind(&told) == 109 || is_local_error(dialect, &told, ServerGone));
                         assert!(id != other || tag(&told) == 3, "{shown}");
                     }
                 }
@@ -412,7 +416,7 @@ fn an_unknown_tag_is_dropped_in_every_state() {
                 let dropped = place.bench.engine.stats().dropped;
                 let over = state == State::Over;
                 assert_eq!(dropped, if over { 0 } else { many }, "{state:?} R{}", row.name);
-                assert_eq!(place.bench.engine.ended().is_some(), over);
+                assert_eq!(place.bench.engine.end_reason().is_some(), over);
                 let told_by_it = place.bench.hears(place.id);
                 assert!(told_by_it.is_empty() || !told.is_empty() && state == State::Deaf);
             }
@@ -441,9 +445,9 @@ fn what_is_no_rversion_ends_it_before_it_has_begun() {
             let mut place = Place::new(dialect, State::Asking);
             let new = place.bench.engine.client_connected();
             place.bench.server(&bad);
-            let end = place.bench.engine.ended().map(ToString::to_string).unwrap_or_default();
+            let end = place.bench.engine.end_reason().map(ToString::to_string).unwrap_or_default();
             assert!(!end.is_empty(), "{} is taken", show(dialect, &bad));
-            assert!(is_refusal(dialect, &place.bench.told(place.id), ServerGone));
+            assert!(is_local_error(dialect, &place.bench.told(place.id), ServerGone));
             assert!(place.bench.engine.is_closing(place.id) && place.bench.engine.is_closing(new));
         }
     }

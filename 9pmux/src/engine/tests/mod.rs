@@ -1,4 +1,4 @@
-use super::refusal::Refusal;
+use super::local_error::LocalError;
 
 mod bench;
 mod client;

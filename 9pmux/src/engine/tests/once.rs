@@ -1,6 +1,6 @@
 //! One attach for all.
 
-use super::Refusal::*;
+use super::LocalError::*;
 use super::bench::Bench;
 use super::made::*;
 use crate::engine::{ClientId, Config};
@@ -73,7 +73,7 @@ fn those_who_ask_meanwhile_wait_for_the_same_answer() {
     let told = bench.hears(ids[1]);
     assert_eq!(told[0], made(109, 3).done());
     // the read behind it goes on, and has no fid
-    assert!(told.len() == 2 && is_refusal(dialect, &told[1], UnknownFid));
+    assert!(told.len() == 2 && is_local_error(dialect, &told[1], UnknownFid));
     bench.gone(ids[2]);
     bench.say(ids[3], &version(500, "9P2000"));
     assert_eq!(kind(&bench.told(ids[3])), 101);
@@ -116,7 +116,7 @@ fn an_error_that_does_not_fit_is_another_error() {
     bench.say(large, &tattach(dialect, 1, 0));
     let ename = "x".repeat(250);
     bench.server(&error(dialect, tag(&request), &ename));
-    assert!(is_refusal(dialect, &bench.told(small), ReplyTooLarge));
+    assert!(is_local_error(dialect, &bench.told(small), ReplyTooLarge));
     assert_eq!(bench.told(large), error(dialect, 1, &ename));
 }
 
@@ -176,7 +176,7 @@ fn the_end_of_the_server_is_told_to_those_who_wait() {
     bench.engine.server_gone();
     bench.engine.audit();
     for id in ids {
-        assert!(is_refusal(dialect, &bench.told(id), ServerGone));
+        assert!(is_local_error(dialect, &bench.told(id), ServerGone));
         assert!(bench.engine.is_closing(id));
     }
 }

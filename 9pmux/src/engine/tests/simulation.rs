@@ -43,7 +43,7 @@ impl World {
             max_fids: 4 + random.below(12),
             max_fids_all: 40,
             max_reply_bytes: 300 + random.below(4000),
-            max_held_bytes: 1 + random.below(1500),
+            max_inbox_bytes: 1 + random.below(1500),
             max_server_bytes: 1 + random.below(1000),
             seed,
             ..Config::default()
@@ -174,7 +174,7 @@ impl World {
             let info = self.engine.client_info(*id).expect("it is connected");
             assert!(info.output <= most, "{} bytes wait for {}", info.output, client.name);
             // What it may hold, a part of a message, and one piece on top.
-            assert!(info.held <= 1500 + 2048 + CHUNK, "{} bytes of {}", info.held, client.name);
+            assert!(info.queued <= 1500 + 2048 + CHUNK, "{} bytes of {}", info.queued, client.name);
         }
         assert!(self.engine.server_output().len() <= 1000 + 2048 + 200 * 11);
         // Those who have gone do not stay in the queues.
@@ -233,7 +233,7 @@ impl World {
         }
         self.drain();
         let stats = self.engine.stats();
-        assert_eq!((stats.requests, stats.left_behind), (0, 0));
+        assert_eq!((stats.requests, stats.in_cleanup), (0, 0));
         assert!(stats.fids == 0 || (stats.fids == 1 && self.server.once), "{} fids", stats.fids);
         assert_eq!(self.server.fids(), stats.fids, "fids are left at the server");
         assert!(self.server.largest < 40 + 4, "fid {} is not low", self.server.largest);
@@ -252,7 +252,7 @@ impl World {
             bytes.extend([0; 9]);
             self.engine.server_bytes(&bytes);
         }
-        assert!(self.engine.ended().is_some());
+        assert!(self.engine.end_reason().is_some());
         for (i, delivered) in delivered.into_iter().enumerate() {
             let (id, client) = &mut self.clients[i];
             assert!(self.engine.is_closing(*id));

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Refusal::*;
+use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
-use crate::engine::{Config, End, Engine};
+use crate::engine::{Config, EndReason, Engine};
 use crate::wire::{Dialect, show};
 
 fn undecided() -> Bench {
@@ -90,7 +90,7 @@ fn before_a_version_there_is_nothing_else() {
     assert_eq!(asked, version(8192, "9P2000"));
     let told = bench.hears(id);
     assert_eq!(told[0], made(101, 7).u32(8192).str("9P2000").done());
-    assert!(is_refusal(Dialect::Plain, &told[1], UnknownFid));
+    assert!(is_local_error(Dialect::Plain, &told[1], UnknownFid));
 }
 
 #[test]
@@ -157,9 +157,9 @@ fn a_server_without_a_version_ends_it() {
         bench.upstream();
         bench.say(id, &version(8192, "9P2000.u"));
         bench.server(&answer);
-        let end = bench.engine.ended().expect("it is over").to_string();
+        let end = bench.engine.end_reason().expect("it is over").to_string();
         assert!(end.contains(words), "{end}: {}", show(u, &answer));
-        assert!(is_refusal(u, &bench.told(id), ServerGone));
+        assert!(is_local_error(u, &bench.told(id), ServerGone));
         assert!(bench.engine.is_closing(id));
     }
     // Nobody has chosen: less is enough, another is not.
@@ -167,7 +167,7 @@ fn a_server_without_a_version_ends_it() {
     let id = bench.engine.client_connected();
     bench.asks(id, &version(8192, "9P2000"));
     bench.server(&rversion(8192, "9P2000.u"));
-    assert!(matches!(bench.engine.ended(), Some(End::NoVersion(_))));
+    assert!(matches!(bench.engine.end_reason(), Some(EndReason::NoCommonVersion(_))));
 }
 
 #[test]
@@ -179,10 +179,10 @@ fn a_server_that_does_not_answer_tversion_is_given_up() {
     bench.asks(id, &version(8192, "9P2000"));
     assert_eq!(bench.engine.next_deadline(), Some(Duration::from_secs(15)));
     bench.engine.tick(Duration::from_millis(14_999));
-    assert_eq!(bench.engine.ended(), None);
+    assert_eq!(bench.engine.end_reason(), None);
     bench.engine.tick(Duration::from_secs(15));
-    assert_eq!(bench.engine.ended(), Some(&End::NoAnswer));
-    assert!(is_refusal(Dialect::Plain, &bench.told(id), ServerGone));
+    assert_eq!(bench.engine.end_reason(), Some(&EndReason::VersionTimeout));
+    assert!(is_local_error(Dialect::Plain, &bench.told(id), ServerGone));
     assert!(bench.engine.is_closing(id));
     assert_eq!(bench.engine.next_deadline(), None);
 }

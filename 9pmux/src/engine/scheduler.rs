@@ -9,44 +9,44 @@ use crate::wire::{self, HEADER, types};
 
 /// So many clunks of ours are upstream at once: those who go on should not stand behind all that a
 /// large client leaves.
-const CLUNKING: usize = 1024;
+const MAX_INTERNAL_CLUNKS: usize = 1024;
 
 /// A turn is so many messages, or bytes: their replies come together too, and are written to the client
 /// by one call. With a single message a turn, ten thousand clients that wait cost a call for each.
-const TOGETHER: usize = 16;
-const TOGETHER_BYTES: usize = 4096;
+const MAX_TURN_MESSAGES: usize = 16;
+const MAX_TURN_BYTES: usize = 4096;
 
 impl Engine {
     /// Whether the server's output has room for a client's request.
     #[inline]
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn output_has_room(&self) -> bool {
         self.upstream.out.len() < self.config.max_server_bytes
     }
 
     /// Whether there is a tag for a client's request.
     #[inline]
     pub(super) fn has_tag(&self) -> bool {
-        self.requests.has_tag(self.upstream.clunking)
+        self.requests.has_tag(self.upstream.internal_clunks)
     }
 
     /// Lets clients that wait for their turn go on, while there is room.
     #[inline]
-    pub(super) fn take_turns(&mut self) {
-        if !self.upstream.flushes.is_empty() || !self.upstream.clunks.is_empty() {
-            self.do_chores();
+    pub(super) fn run_ready(&mut self) {
+        if !self.upstream.deferred_flushes.is_empty() || !self.upstream.deferred_clunks.is_empty() {
+            self.send_deferred();
         }
-        while !self.ready_queue.is_empty() && self.has_room() && self.has_tag() {
+        while !self.ready_queue.is_empty() && self.output_has_room() && self.has_tag() {
             let next = self.ready_queue.pop_front().and_then(|id| self.clients.index_of(id));
             if let Some(c) = next {
                 self.clients.get(c).in_ready_queue = false;
                 if self.clients.get(c).blocked == Blocked::OnUpstream {
-                    self.take_turn(c);
+                    self.run_client(c);
                 }
             }
         }
     }
 
-    fn take_turn(&mut self, c: u32) {
+    fn run_client(&mut self, c: u32) {
         let (mut messages, mut bytes) = (0, 0);
         loop {
             match self.process_first_message(c) {
@@ -54,8 +54,8 @@ impl Engine {
                     self.clients.get(c).blocked = Blocked::No;
                     messages += 1;
                     bytes += n;
-                    let more = messages < TOGETHER && bytes < TOGETHER_BYTES;
-                    if more && self.has_room() && self.has_tag() {
+                    let more = messages < MAX_TURN_MESSAGES && bytes < MAX_TURN_BYTES;
+                    if more && self.output_has_room() && self.has_tag() {
                         continue;
                     }
                     // On to the next that needs a turn, which may be at once, if nobody else waits for one.
@@ -73,13 +73,13 @@ impl Engine {
 
     /// Something that a client has waited for may be there.
     #[inline]
-    pub(super) fn go_on(&mut self, c: u32) {
+    pub(super) fn unblock(&mut self, c: u32) {
         if self.clients.get(c).blocked != Blocked::No {
-            self.try_again(c);
+            self.retry_blocked(c);
         }
     }
 
-    pub(super) fn try_again(&mut self, c: u32) {
+    pub(super) fn retry_blocked(&mut self, c: u32) {
         let client = self.clients.get(c);
         if client.blocked == Blocked::OnSelf {
             client.blocked = Blocked::No;
@@ -92,7 +92,7 @@ impl Engine {
     }
 
     /// To the end of the ring, unless it is in there.
-    pub(super) fn line_up(&mut self, c: u32) {
+    pub(super) fn enqueue_ready(&mut self, c: u32) {
         let client = self.clients.get(c);
         if !std::mem::replace(&mut client.in_ready_queue, true) {
             self.clients.enqueue(&mut self.ready_queue, c);
@@ -100,26 +100,26 @@ impl Engine {
     }
 
     /// Sends the flushes and clunks that are due.
-    fn do_chores(&mut self) {
-        while let Some(&flush_target) = self.upstream.flushes.front() {
+    fn send_deferred(&mut self) {
+        while let Some(&flush_target) = self.upstream.deferred_flushes.front() {
             if self.requests.get(flush_target).replied {
                 // Its reply has come before there was a tag: there is nothing to flush.
-                self.upstream.flushes.pop_front();
+                self.upstream.deferred_flushes.pop_front();
                 self.handle_rflush(flush_target);
             } else if self.send_flush(flush_target) {
-                self.upstream.flushes.pop_front();
+                self.upstream.deferred_flushes.pop_front();
             } else {
                 return;
             }
         }
         // While clients wait for their turn, no more than what they can not have.
         let most = if self.ready_queue.is_empty() {
-            CLUNKING
+            MAX_INTERNAL_CLUNKS
         } else {
-            CLUNKING.min(self.requests.reserved())
+            MAX_INTERNAL_CLUNKS.min(self.requests.reserved())
         };
-        while self.upstream.clunking < most {
-            let Some(&fid) = self.upstream.clunks.front() else {
+        while self.upstream.internal_clunks < most {
+            let Some(&fid) = self.upstream.deferred_clunks.front() else {
                 return;
             };
             let request = UpstreamRequest {
@@ -130,14 +130,14 @@ impl Engine {
             let Ok(tag) = self.requests.allocate(request) else {
                 return;
             };
-            self.upstream.clunks.pop_front();
-            self.upstream.clunking += 1;
+            self.upstream.deferred_clunks.pop_front();
+            self.upstream.internal_clunks += 1;
             debug_assert!(self.fids.get(fid).references == 0);
             debug_assert!(matches!(self.fids.get(fid).state, FidState::Live | FidState::Uncertain));
             self.fids.get(fid).references += 1;
             let mut message = [0; HEADER + 4];
             wire::put_u32(&mut message, HEADER, fid);
-            self.send_ours(types::TCLUNK, tag, &mut message);
+            self.send_internal(types::TCLUNK, tag, &mut message);
         }
     }
 
@@ -150,16 +150,16 @@ impl Engine {
         self.requests.get(flush_target).flush = FlushState::Sent;
         let mut message = [0; HEADER + 2];
         message[HEADER..].copy_from_slice(&flush_target.to_le_bytes());
-        self.send_ours(types::TFLUSH, tag, &mut message);
+        self.send_internal(types::TFLUSH, tag, &mut message);
         true
     }
 
     /// Sends a request of ours; `message` has room for the header.
-    pub(super) fn send_ours(&mut self, kind: u8, tag: u16, message: &mut [u8]) {
+    pub(super) fn send_internal(&mut self, kind: u8, tag: u16, message: &mut [u8]) {
         let size = message.len() as u32;
         wire::put_u32(message, 0, size);
         message[4] = kind;
         wire::put_tag(message, tag);
-        self.ask(message, |_| ());
+        self.push_to_server(message, |_| ());
     }
 }

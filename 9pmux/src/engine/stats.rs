@@ -11,7 +11,7 @@ pub struct Stats {
     /// Replies that went on to clients.
     pub replied: u64,
     /// Requests that were answered here, by an error.
-    pub refused: u64,
+    pub local_errors: u64,
     /// Messages of the server that belonged to no request.
     pub dropped: u64,
     /// Clients.
@@ -21,7 +21,7 @@ pub struct Stats {
     /// Fids taken upstream.
     pub fids: usize,
     /// Requests and fids of those of them whose clients have gone or have begun anew.
-    pub left_behind: usize,
+    pub in_cleanup: usize,
     /// Bytes of memory that are kept for buffers.
     pub spare_bytes: usize,
 }
@@ -40,7 +40,7 @@ pub struct ClientInfo {
     /// Its fids.
     pub fids: usize,
     /// Bytes of requests that wait, or are not whole yet.
-    pub held: usize,
+    pub queued: usize,
     /// Bytes that it has not taken yet.
     pub output: usize,
     /// Bytes of memory of its buffers.
@@ -49,7 +49,7 @@ pub struct ClientInfo {
 
 /// A message, for whoever logs them.
 #[derive(Clone, Copy, Debug)]
-pub enum Seen<'a> {
+pub enum TraceEvent<'a> {
     /// As the client sent it.
     FromClient(ClientId, &'a [u8]),
     /// As the client gets it.
@@ -65,7 +65,7 @@ pub enum Seen<'a> {
 }
 
 /// Is told each message, and in which dialect to read it.
-pub type Tracer = Box<dyn FnMut(Dialect, Seen<'_>) + Send>;
+pub type Tracer = Box<dyn FnMut(Dialect, TraceEvent<'_>) + Send>;
 
 impl Engine {
     /// Has each message told, or no longer.
@@ -80,7 +80,7 @@ impl Engine {
             clients: self.clients.len(),
             requests: self.requests.len(),
             fids: self.fids.len(),
-            left_behind: self.cleanups.left(),
+            in_cleanup: self.cleanups.remaining(),
             spare_bytes: self.pool.bytes(),
             ..self.stats
         }
@@ -96,14 +96,14 @@ impl Engine {
             messages: client.messages,
             requests: client.tags.len(),
             fids: client.fids.len(),
-            held: client.inbox.len(),
+            queued: client.inbox.len(),
             output: client.out.len(),
             memory: client.inbox.capacity() + client.out.capacity(),
         })
     }
 
     #[inline]
-    pub(super) fn trace(&mut self, seen: Seen<'_>) {
+    pub(super) fn trace(&mut self, seen: TraceEvent<'_>) {
         if let Some(tracer) = &mut self.tracer {
             tracer(self.upstream.dialect, seen);
         }

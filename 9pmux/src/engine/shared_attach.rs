@@ -18,12 +18,12 @@ use crate::wire::{FieldOffsets, HEADER, NOFID, kind, put_tag, put_u32, tag, type
 
 /// The root that all have part in.
 #[derive(Default)]
-pub enum Root {
+pub enum SharedAttach {
     /// Nobody has attached.
     #[default]
-    Nobodys,
+    Unattached,
     /// Our Tattach is upstream.
-    Asked { fid: u32, names: Box<[u8]>, waiting: Vec<ClientId> },
+    Pending { fid: u32, names: Box<[u8]>, waiters: Vec<ClientId> },
     /// The server has answered it with this qid.
     Live { fid: u32, names: Box<[u8]>, qid: [u8; 13] },
     /// It has refused it so, and those who waited are being told.
@@ -31,50 +31,57 @@ pub enum Root {
 }
 
 /// How a client's request goes on.
-pub enum Way {
+pub enum AttachRoute {
     /// As it came.
-    Straight,
+    Forward,
     /// As a walk of this fid.
-    WalkOf(u32),
+    ByWalk(u32),
     /// Not now, or it is answered.
-    Step(Progress),
+    Handled(Progress),
 }
 
 impl Engine {
     /// How a Tattach goes on, whose fids are known to be well, and for which there is room upstream.
-    pub(super) fn way(&mut self, c: u32, message: &[u8], offsets: &FieldOffsets) -> Way {
+    pub(super) fn route_attach(
+        &mut self,
+        c: u32,
+        message: &[u8],
+        offsets: &FieldOffsets,
+    ) -> AttachRoute {
         if !self.config.attach_once
             || kind(message) != types::TATTACH
             || u32_at(message, HEADER + 4) != NOFID
         {
-            return Way::Straight;
+            return AttachRoute::Forward;
         }
-        let asked_for = names(message, offsets);
-        match &mut self.upstream.root {
-            Root::Live { fid, names, .. } if **names == *asked_for => Way::WalkOf(*fid),
-            Root::Refused { names, error } if **names == *asked_for => {
+        let wanted = names(message, offsets);
+        match &mut self.upstream.shared_attach {
+            SharedAttach::Live { fid, names, .. } if **names == *wanted => {
+                AttachRoute::ByWalk(*fid)
+            }
+            SharedAttach::Refused { names, error } if **names == *wanted => {
                 let error = error.clone();
                 let consumed = self.consume_message(c, message);
-                self.pass_on(c, tag(message), &error, |_| ());
-                Way::Step(consumed)
+                self.forward_reply(c, tag(message), &error, |_| ());
+                AttachRoute::Handled(consumed)
             }
-            Root::Asked { names, waiting, .. } if **names == *asked_for => {
+            SharedAttach::Pending { names, waiters, .. } if **names == *wanted => {
                 let id = self.clients.id(c);
                 if !std::mem::replace(&mut self.clients.get(c).waits_for_attach, true) {
-                    waiting.push(id);
+                    waiters.push(id);
                 }
-                Way::Step(Progress::Blocked(Blocked::OnSelf))
+                AttachRoute::Handled(Progress::Blocked(Blocked::OnSelf))
             }
-            Root::Nobodys => {
-                self.ask_for_root(c, message, asked_for);
-                Way::Step(Progress::Blocked(Blocked::OnSelf))
+            SharedAttach::Unattached => {
+                self.send_shared_attach(c, message, wanted);
+                AttachRoute::Handled(Progress::Blocked(Blocked::OnSelf))
             }
-            _ => Way::Straight,
+            _ => AttachRoute::Forward,
         }
     }
 
     /// Sends our own Tattach, for this client and whoever comes meanwhile.
-    fn ask_for_root(&mut self, c: u32, message: &[u8], names: &[u8]) {
+    fn send_shared_attach(&mut self, c: u32, message: &[u8], names: &[u8]) {
         let fid = self.fids.allocate_internal();
         let request = UpstreamRequest {
             fids: [fid, NO_FID],
@@ -83,43 +90,45 @@ impl Engine {
         };
         let up = self.requests.allocate(request).expect("there is a tag, since there is room");
         self.fids.get(fid).references += 1;
-        self.ask(message, |message| {
+        self.push_to_server(message, |message| {
             put_tag(message, up);
             put_u32(message, HEADER, fid);
         });
         self.clients.get(c).waits_for_attach = true;
-        let waiting = vec![self.clients.id(c)];
-        self.upstream.root = Root::Asked { fid, names: names.into(), waiting };
+        let waiters = vec![self.clients.id(c)];
+        self.upstream.shared_attach = SharedAttach::Pending { fid, names: names.into(), waiters };
     }
 
     /// The server has answered that.
-    pub(super) fn root_answered(&mut self, message: &[u8], failed: bool) {
-        let Root::Asked { fid, names, waiting } = std::mem::take(&mut self.upstream.root) else {
+    pub(super) fn handle_shared_attach_reply(&mut self, message: &[u8], failed: bool) {
+        let SharedAttach::Pending { fid, names, waiters } =
+            std::mem::take(&mut self.upstream.shared_attach)
+        else {
             return;
         };
         debug_assert!(failed || self.fids.get(fid).state == FidState::Live);
-        self.upstream.root = match message[HEADER..].first_chunk() {
-            Some(qid) if !failed => Root::Live { fid, names, qid: *qid },
-            _ => Root::Refused { names, error: message.to_vec() },
+        self.upstream.shared_attach = match message[HEADER..].first_chunk() {
+            Some(qid) if !failed => SharedAttach::Live { fid, names, qid: *qid },
+            _ => SharedAttach::Refused { names, error: message.to_vec() },
         };
-        for id in waiting {
+        for id in waiters {
             if let Some(c) = self.clients.index_of(id) {
                 self.clients.get(c).waits_for_attach = false;
-                self.try_again(c);
+                self.retry_blocked(c);
             }
         }
-        if let Root::Refused { .. } = self.upstream.root {
-            self.upstream.root = Root::Nobodys;
+        if let SharedAttach::Refused { .. } = self.upstream.shared_attach {
+            self.upstream.shared_attach = SharedAttach::Unattached;
         }
     }
 
     /// The walk that a client's Tattach has become is done.
-    pub(super) fn tell_attached(&mut self, c: u32, its_tag: u16) {
-        if let Root::Live { qid, .. } = self.upstream.root {
+    pub(super) fn push_rattach(&mut self, c: u32, its_tag: u16) {
+        if let SharedAttach::Live { qid, .. } = self.upstream.shared_attach {
             let mut message = [0; HEADER + 13];
             message[HEADER..].copy_from_slice(&qid);
             self.stats.replied += 1;
-            self.answer(c, types::RATTACH, its_tag, &mut message);
+            self.push_reply(c, types::RATTACH, its_tag, &mut message);
         }
     }
 }

@@ -5,30 +5,32 @@ use std::hash::{BuildHasher, Hasher};
 
 /// A factor, odd.
 #[derive(Clone, Copy)]
-pub struct Mix(u64);
+pub struct SeededState(u64);
 
-impl Mix {
-    pub fn new(seed: u64) -> Mix {
+impl SeededState {
+    pub fn new(seed: u64) -> SeededState {
         // Far from small numbers, for seeds that are.
-        Mix(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(0xD1B5_4A32_D192_ED03) | 1)
+        SeededState(
+            seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(0xD1B5_4A32_D192_ED03) | 1,
+        )
     }
 }
 
-impl BuildHasher for Mix {
-    type Hasher = Mixing;
+impl BuildHasher for SeededState {
+    type Hasher = SeededHasher;
 
     #[inline]
-    fn build_hasher(&self) -> Mixing {
-        Mixing { factor: self.0, hash: 0 }
+    fn build_hasher(&self) -> SeededHasher {
+        SeededHasher { factor: self.0, hash: 0 }
     }
 }
 
-pub struct Mixing {
+pub struct SeededHasher {
     factor: u64,
     hash: u64,
 }
 
-impl Mixing {
+impl SeededHasher {
     #[inline]
     fn add(&mut self, n: u64) {
         let product = (self.hash ^ n).wrapping_mul(self.factor);
@@ -36,7 +38,7 @@ impl Mixing {
     }
 }
 
-impl Hasher for Mixing {
+impl Hasher for SeededHasher {
     #[inline]
     fn finish(&self) -> u64 {
         self.hash

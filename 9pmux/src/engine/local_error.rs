@@ -1,0 +1,80 @@
+//! What is answered here and not by the server, in words and in Linux's numbers.
+
+/// Why a request does not reach the server, or its reply not the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalError {
+    NoVersion,
+    SmallMsize,
+    Unsupported,
+    Malformed,
+    TooLarge,
+    DuplicateTag,
+    UnknownFid,
+    FidInUse,
+    BadFid,
+    TooManyFids,
+    NotAuth,
+    OtherAuth,
+    TooManyAuth,
+    NotAllowed,
+    ReplyTooLarge,
+    ServerGone,
+}
+
+impl LocalError {
+    #[cfg(any(test, mux_fuzz))]
+    pub const ALL: [LocalError; 16] = [
+        LocalError::NoVersion,
+        LocalError::SmallMsize,
+        LocalError::Unsupported,
+        LocalError::Malformed,
+        LocalError::TooLarge,
+        LocalError::DuplicateTag,
+        LocalError::UnknownFid,
+        LocalError::FidInUse,
+        LocalError::BadFid,
+        LocalError::TooManyFids,
+        LocalError::NotAuth,
+        LocalError::OtherAuth,
+        LocalError::TooManyAuth,
+        LocalError::NotAllowed,
+        LocalError::ReplyTooLarge,
+        LocalError::ServerGone,
+    ];
+
+    pub fn ename(self) -> &'static str {
+        match self {
+            LocalError::NoVersion => "no version negotiated",
+            LocalError::SmallMsize => "msize too small",
+            LocalError::Unsupported => "unknown message type",
+            LocalError::Malformed => "malformed message",
+            LocalError::TooLarge => "message larger than msize",
+            LocalError::DuplicateTag => "duplicate tag",
+            LocalError::UnknownFid => "unknown fid",
+            LocalError::FidInUse => "fid in use",
+            LocalError::BadFid => "NOFID is no fid",
+            LocalError::TooManyFids => "too many fids",
+            LocalError::NotAuth => "afid is no auth fid",
+            LocalError::OtherAuth => "afid is for another uname or aname",
+            LocalError::TooManyAuth => "too many auth fids",
+            LocalError::NotAllowed => "this user or tree is not allowed here",
+            LocalError::ReplyTooLarge => "reply larger than msize",
+            LocalError::ServerGone => "connection to the server lost",
+        }
+    }
+
+    pub fn errno(self) -> u32 {
+        match self {
+            LocalError::NoVersion | LocalError::Malformed => 71, // EPROTO
+            LocalError::SmallMsize | LocalError::DuplicateTag => 22, // EINVAL
+            LocalError::Unsupported => 95,                       // EOPNOTSUPP
+            LocalError::TooLarge => 90,                          // EMSGSIZE
+            LocalError::UnknownFid | LocalError::BadFid => 9,    // EBADF
+            LocalError::FidInUse => 17,                          // EEXIST
+            LocalError::TooManyFids | LocalError::TooManyAuth => 24, // EMFILE
+            LocalError::NotAuth | LocalError::OtherAuth | LocalError::NotAllowed => 13, // EACCES
+            LocalError::ReplyTooLarge => 75,                     // EOVERFLOW
+            LocalError::ServerGone => 5,                         // EIO
+        }
+    }
+}
