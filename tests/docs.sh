@@ -7,7 +7,7 @@
 # * Every test that docs/differences.md names in the last column of a table exists.
 # * Every number before a mark <!-- const: FILE NAME --> is the value of that constant; in a manual page the mark is
 #   a comment (.\" const: FILE NAME) after the line that ends in the number.
-# * Every figure in the table of the README, except the ratios in its last column, is in docs/results.md.
+# * Every figure in the table of the README, except the ratios in its last column, is in docs/plots/*.txt.
 # * Every column of a table has a header.
 #
 # Without TREE it also checks that it can fail.
@@ -180,17 +180,19 @@ for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8];
 		done <"$work/tests" ;;
 	esac
 done
-if [ -f docs/results.md ] && [ -f README.md ]; then
+if [ -f README.md ]; then
 	figures >"$work/figures"
 	while read -r figure; do
 		nfigure=$((nfigure + 1))
-		grep -qF -e " $figure " docs/results.md || grep -qF -e " ${figure}x " docs/results.md ||
-			awk -v f="$figure" '{ while (match($0, /[0-9.]+/)) {
-				v = substr($0, RSTART, RLENGTH)
-				if (v + 0 > 0 && f !~ /,/ && sprintf("%.0f", v) == f) found = 1
-				$0 = substr($0, RSTART + RLENGTH) } }
-				END { exit !found }' docs/results.md ||
-			fault "README.md: $figure, which is not in docs/results.md"
+		# a figure of the tables, or one of them rounded to an integer
+		awk -v f="$figure" '{
+				gsub(/[^0-9.,]+/, " ")
+				n = split($0, w, " ")
+				for (i = 1; i <= n; i++)
+					if (w[i] == f || w[i] ~ /^[0-9]+[.][0-9]+$/ && sprintf("%.0f", w[i]) == f)
+						found = 1
+			}
+			END { exit !found }' docs/plots/*.txt || fault "README.md: $figure, which was not measured"
 	done <"$work/figures"
 fi
 
@@ -209,11 +211,11 @@ n=0
 # good: writes the correct tree
 good() {
 	rm -rf "$tree"
-	mkdir -p "$tree/docs/internals" "$tree/src" "$tree/man" "$tree/c-tests"
+	mkdir -p "$tree/docs/internals" "$tree/docs/plots" "$tree/src" "$tree/man" "$tree/c-tests"
 	# shellcheck disable=SC2016 # the backticks are the page's
 	printf '%s\n' '# A page' '[`x`](docs/x.md#top) [web](https://example.org/none) `src/*.rs` `[y](none)`' \
 		'```' 'sh src/x.rs' '```' '## Figures' '' '| load | here | ratio |' '|---|---|---|' '| a | 1,500 | 2 |' >"$tree/README.md"
-	echo '| a | 1,500 (1,400–1,600) |' >"$tree/docs/results.md"
+	echo '| a | 1,500 (1,400–1,600) |' >"$tree/docs/plots/x.txt"
 	echo '[back](../README.md) 1,024 <!-- const: src/x.rs SIZE --> 2 <!-- const: src/x.rs LIMIT -->' >"$tree/docs/x.md"
 	printf '%s\n' 'pub const SIZE: usize = 1024;' 'const LIMIT: Duration = Duration::from_secs(2);' >"$tree/src/x.rs"
 	# shellcheck disable=SC1003 # a comment of a manual page
