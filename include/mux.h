@@ -1,8 +1,10 @@
 /*
  * mux.h: many callers, tagged requests and replies, one connection.  See mux(3).
  *
- * The interface of plan9port's libmux, to the byte: programs written for that compile, and their
- * objects link, against this.  Made from the library's source; do not edit.
+ * The interface of plan9port's libmux, with the same names and layouts: programs and object files made for
+ * that library work with this one.  The functions that plan9port does not have come after muxprocs.
+ *
+ * Generated from the library's source (make header).  Do not edit.
  */
 #ifndef _MUX_H_
 #define _MUX_H_ 1
@@ -19,8 +21,8 @@ AUTOLIB(mux)
 #endif
 
 /*
- * What plan9port's private fields take, so that a Mux has its size: three QLocks, two Rendez, and
- * the rest.  What is in it is the library's.
+ * The private part of a Mux, which belongs to the library.  It has the size and the alignment of
+ * plan9port's private fields: three QLocks, two Rendez, and others.
  */
 typedef struct MuxPrivate {
 	struct {
@@ -42,9 +44,16 @@ typedef struct MuxPrivate {
 } MuxPrivate;
 
 /*
- * nbrecv has two forms: that of plan9port's header, and, in a source that defines MUX_MAN3 before
- * it includes this, that of plan9port's manual page.  They may be linked into one program, each Mux
- * going by the source that calls muxinit on it.
+ * The type of nbrecv, which receives a message without blocking.  There are two forms.
+ *
+ * In the form of plan9port's header, it returns 0 if no complete message has arrived.  Otherwise it
+ * returns 1 and stores the message in *reply, or NULL at the end of the connection.
+ *
+ * In the form of plan9port's manual page, it returns the message, or NULL if no complete message has
+ * arrived.  A source file selects this form by defining MUX_MAN3 before it includes this header.
+ *
+ * Both forms may be linked into one program.  A Mux has the form of the source file that calls
+ * muxinit on it.
  */
 struct Mux;
 #ifdef MUX_MAN3
@@ -54,18 +63,27 @@ typedef int (*MuxNbrecv)(struct Mux *mux, void **reply);
 #endif
 
 /*
- * A queue of pointers. Made by _muxqalloc, ended with free(3) when it is empty.
+ * A queue of pointers. _muxqalloc allocates it, and the program frees it with free(3) when it
+ * is empty. Any number of threads may use it at once.
  */
 typedef struct Muxqueue Muxqueue;
 
 /*
- * A multiplexor on one connection.
+ * A multiplexor: many callers share one connection.
  *
- * The caller owns it, usually inside a structure of its own, and fills the fields above private_
- * before the first call (before or after muxinit); the library reads them at each use, so they may
- * change between calls. It must not be moved or copied once muxinit has seen it. Any number of
- * threads may use it. The callbacks must not throw or longjmp out, nor call the library on the
- * same Mux.
+ * The program allocates a Mux, often inside a structure of its own, sets the fields above
+ * private_, and calls muxinit. The fields may be set before or after muxinit. The library
+ * reads a field each time that it needs it, so the program may change a field between calls.
+ *
+ * Lifetime: a Mux must not be moved or copied after muxinit, and must stay valid until muxfree
+ * has succeeded, or until no call is outstanding and no proc runs.
+ *
+ * Threads: every function of the library may be called on the same Mux by any number of
+ * threads at once, except muxinit and muxfree.
+ *
+ * Callbacks: the functions below are called without any lock held. They must return normally:
+ * they must not throw an exception or call longjmp. They must not call the library on the same
+ * Mux.
  */
 typedef struct Mux {
 	/*
@@ -73,69 +91,76 @@ typedef struct Mux {
 	 */
 	unsigned int mintag;
 	/*
-	 * One more than the highest valid tag.
+	 * The highest valid tag plus 1.
 	 */
 	unsigned int maxtag;
 	/*
-	 * Sends a message that has its tag; less than 0 is a failure of that call alone. May block. One
-	 * at a time is called.
+	 * Sends a request, which has its tag. May block. A negative return value fails this call
+	 * only. At most one call of send (or sendv) runs at a time.
 	 */
 	int (*send)(struct Mux *mux, void *request);
 	/*
-	 * Waits for a message; nil is the end of the connection. One at a time of recv and nbrecv is
-	 * called.
+	 * Waits for the next message and returns it. Returns NULL at the end of the connection. At
+	 * most one call of recv, nbrecv or recvv runs at a time.
 	 */
 	void *(*recv)(struct Mux *mux);
 	/*
-	 * Looks for a message without waiting: for muxrpccanfinish, for deadlines, and for a call that finds
-	 * no tag free. May be nil, for programs without an event loop and without deadlines.
+	 * As recv, but must not block. Called by muxrpccanfinish; for a caller with a deadline
+	 * that is the muxer; and for a new call that finds no free tag. May be NULL in a program
+	 * without non-blocking calls and deadlines.
 	 */
 	MuxNbrecv nbrecv;
 	/*
-	 * The tag in a message. Any number at once are called.
+	 * Returns the tag of a message. Several threads may call it at once.
 	 */
 	int (*gettag)(struct Mux *mux, void *reply);
 	/*
-	 * Puts a tag into a message; less than 0 is a failure of that call. Any number at once are
-	 * called.
+	 * Stores a tag in a request. A negative return value fails this call only. Several threads
+	 * may call it at once.
 	 */
 	int (*settag)(struct Mux *mux, void *request, unsigned int tag);
 	/*
-	 * The caller's own.
+	 * Belongs to the program. The library does not use it.
 	 */
 	void *aux;
 	/*
-	 * The library's own.
+	 * Belongs to the library.
 	 */
 	MuxPrivate private_;
 } Mux;
 
 /*
- * A non-blocking call, from muxrpcstart until muxrpccanfinish answers 1. One thread's.
+ * A non-blocking call.
+ *
+ * Ownership: muxrpcstart returns it. It is valid until muxrpccanfinish returns 1, or until
+ * muxrpccancel or muxfree frees it. The program must not free it.
+ *
+ * Threads: a Muxrpc may be used by one thread at a time.
  */
 typedef struct Muxrpc {
 	/*
-	 * Its Mux.
+	 * The Mux of the call.
 	 */
 	struct Mux *mux;
 	/*
-	 * The library's own.
+	 * Belongs to the library.
 	 */
 	struct Muxrpc *next;
 	/*
-	 * The library's own.
+	 * Belongs to the library.
 	 */
 	struct Muxrpc *prev;
 	/*
-	 * The library's own.
+	 * Belongs to the library.
 	 */
 	void *r[3];
 	/*
-	 * Its tag, which may be another call's by the time that the reply is there.
+	 * The tag of the call. Once the reply has arrived, the tag may belong to another call.
 	 */
 	unsigned int tag;
 	/*
-	 * The reply, once it is there; to look at, not to take: that is for muxrpccanfinish.
+	 * Not NULL once the reply has arrived. The program may test it, and must obtain the reply
+	 * from muxrpccanfinish.
 	 */
 	void *p;
 	/*
@@ -149,43 +174,50 @@ typedef struct Muxrpc {
 } Muxrpc;
 
 /*
- * A program's own scheduler, for muxsetsched: how its tasks sleep and wake. The caller sets size to
- * sizeof(Muxsched). park, parkfor and task are called by the task that they are about, unpark by any.
- * task is called with a lock of the library's held: it may not switch tasks, and has no reason to. Nor may a
- * signal handler, while a task is inside the library: tasks switch in park, parkfor and the program's functions.
+ * A scheduler of the program, for muxsetsched: functions by which its tasks sleep and wake.
+ *
+ * Lifetime: muxsetsched copies the table. The functions must stay valid until the program
+ * ends.
+ *
+ * Threads: park, parkfor and task are called on the calling task only; unpark may be called
+ * from any task. task is called with a lock of the library held, and must not switch tasks.
+ * While a task is inside the library, tasks must be switched only in park, parkfor and the
+ * callbacks of a Mux; in particular, a signal handler must not switch tasks.
  */
 typedef struct Muxsched {
 	/*
-	 * sizeof(Muxsched), set by the caller.
+	 * sizeof(Muxsched), set by the program.
 	 */
 	unsigned int size;
 	/*
-	 * The calling task, as the others get it.
+	 * Returns the calling task, in the form in which the other functions receive it.
 	 */
 	void *(*task)(void);
 	/*
-	 * Sleeps the calling task until unpark is called for it; returns at once if that has happened since
-	 * it last slept. Returning too early does no harm.
+	 * Puts the calling task to sleep until unpark is called for it. Returns at once if unpark
+	 * has been called since the task last slept. May return early.
 	 */
 	void (*park)(void *task);
 	/*
-	 * Wakes a task, now or when it next sleeps. It may have gone on by itself just then, and even have
-	 * ended: what task answered stays good for this call.
+	 * Wakes a task, now or when it next sleeps. The task may have resumed by itself, and may
+	 * even have ended: what task has returned must stay valid for this call.
 	 */
 	void (*unpark)(void *task);
 	/*
-	 * Starts a task that runs body(arg); less than 0 when it can not. nil: muxprocs fails with ENOSYS.
+	 * Starts a task that calls body(arg). Returns a negative value if it cannot. If start is
+	 * NULL, muxprocs fails with ENOSYS.
 	 */
 	int (*start)(void (*body)(void*), void *arg);
 	/*
-	 * As park, but for ms milliseconds at most; what it answers is not looked at. nil: muxrpctimeout
-	 * fails with EOPNOTSUPP.
+	 * As park, but sleeps for at most ms milliseconds. The return value is ignored. If parkfor
+	 * is NULL, muxrpctimeout fails with EOPNOTSUPP.
 	 */
 	int (*parkfor)(void *task, int ms);
 } Muxsched;
 
 /*
- * How a Mux is doing. The caller sets size to the size of what it has room for.
+ * Counters of a Mux, for muxstats. It belongs to the caller, who must set size. Later versions
+ * may add fields at the end.
  */
 typedef struct Muxstats {
 	/*
@@ -193,11 +225,11 @@ typedef struct Muxstats {
 	 */
 	unsigned int size;
 	/*
-	 * Tags in use now, for calls and for replies to calls that were given up: cancelled, or too late.
+	 * Tags in use now, by calls and by abandoned calls.
 	 */
 	unsigned int outstanding;
 	/*
-	 * Most tags in use at once.
+	 * Highest number of tags in use at once.
 	 */
 	unsigned int maxoutstanding;
 	/*
@@ -209,11 +241,11 @@ typedef struct Muxstats {
 	 */
 	unsigned long calls;
 	/*
-	 * Messages that belonged to no call, or to one given up.
+	 * Messages received that belonged to no call, or to an abandoned call.
 	 */
 	unsigned long orphans;
 	/*
-	 * Times that the muxer's role went from one caller to another.
+	 * Number of times that the role of the muxer passed from one caller to another.
 	 */
 	unsigned long handovers;
 	/*
@@ -221,232 +253,342 @@ typedef struct Muxstats {
 	 */
 	unsigned long tagwaits;
 	/*
-	 * Calls begun that ended without a reply, other than by muxrpccancel.
+	 * Calls begun that ended without a reply, except those ended by muxrpccancel.
 	 */
 	unsigned long errors;
 } Muxstats;
 
 /*
- * Makes mux ready for use. The fields above private_ may be filled before or after. A Mux on which
- * no call is outstanding and no proc runs may be initialised again: counters, the hang-up, and what
- * muxsetorphan and muxsetbatch have set begin anew. errno is EINVAL when mux is nil, and, elsewhere than on
- * 64-bit Linux, ENOMEM when there is no memory: calls then fail with EINVAL.
+ * Initialises the private part of mux, whatever it contains, and leaves the other fields
+ * unchanged.
+ *
+ * Must not be called while a call is outstanding on mux or a proc runs. A second muxinit
+ * resets the counters, the hang-up, and the functions set by muxsetorphan and muxsetbatch.
+ * Unless muxfree was called before, the memory that the Mux had allocated is leaked.
+ *
+ * errno on failure:
+ * - EINVAL: mux is NULL.
+ * - ENOMEM: no memory, which cannot happen on 64-bit Linux. Calls then fail with EINVAL.
  */
 void muxinit(struct Mux *mux);
 
 /*
- * Sends request and waits for its reply, which it answers: the caller's from then on.
+ * Sends request and waits for its reply.
  *
- * The request stays the caller's, and is no longer used when muxrpc returns. While it waits, the
- * caller may find itself in recv, on behalf of all. When all tags are in use it waits for one.
+ * If all tags are in use, it first waits for a free tag. If no other thread receives, the
+ * caller receives messages for all callers until its own reply arrives.
  *
- * Answers nil on error. errno: ECONNRESET, the connection has ended; what send or settag has left
- * there (EIO if nothing), it has failed; EAGAIN, all tags are held for replies to calls given up;
- * ESHUTDOWN, muxhangup was called; ENOMEM, no memory for the call; EINVAL, a nil mux, request
- * or function, a Mux without muxinit, or maxtag not above mintag; EPERM, a thread that libthread
- * did not make, in a program of libthread's. Where the program has lib9, its error string says the
- * same, and errno is lib9's mark.
+ * Returns the reply, which then belongs to the caller. Returns NULL on error and sets errno.
+ * The request remains the caller's, and the library does not use it after muxrpc has returned.
+ * May be called by any number of threads at once.
+ *
+ * errno on failure:
+ * - ECONNRESET: the connection has ended.
+ * - ESHUTDOWN: muxhangup has been called.
+ * - EAGAIN: every tag belongs to an abandoned call.
+ * - ENOMEM: no memory for the call.
+ * - EINVAL: mux or request is NULL, send, recv, settag or gettag is NULL, muxinit has not been
+ *   called, or maxtag is not greater than mintag.
+ * - EPERM: the program uses libthread, and the calling thread was not created by it.
+ * - the value that send or settag has left in errno, or EIO if it has left none: the callback
+ *   has returned a negative value.
+ *
+ * In a program with lib9, the error string describes the failure, and errno has the value by
+ * which lib9 marks that.
  */
 void *muxrpc(struct Mux *mux, void *request);
 
 /*
- * Sends request without waiting for its reply, and answers the call, to be given to
- * muxrpccanfinish until that answers 1.
+ * Sends request without waiting for its reply.
  *
- * The request stays the caller's, and is no longer used when muxrpcstart returns. Answers nil on
- * error, errno as for muxrpc, and EAGAIN when all tags are in use.
+ * Returns when the request has been sent, so it may block as long as send does. Returns a
+ * Muxrpc, which must be passed to muxrpccanfinish until that returns 1, or to muxrpccancel.
+ * Returns NULL on error and sets errno. The request remains the caller's, and the library does
+ * not use it after muxrpcstart has returned. May be called by any number of threads at once.
+ *
+ * errno on failure: as for muxrpc, and EAGAIN if all tags are in use.
  */
 struct Muxrpc *muxrpcstart(struct Mux *mux, void *request);
 
 /*
- * Whether the call rpc can finish. Answers 1 and stores its reply, which is the caller's from then
- * on; 1 and stores nil when there will be none; 0 and stores nil when it is still pending, which
- * includes that somebody else is receiving just now. When it answers 1, rpc is gone.
+ * Collects the result of a non-blocking call, without waiting.
  *
- * Unless somebody receives already, takes what nbrecv has, for whatever calls it is. errno after 1
- * with nil: ECONNRESET, the connection has ended; EOPNOTSUPP, nobody receives, there are no procs
- * and no nbrecv, so it could never finish; EINVAL, rpc is nil. errno after 0 is of no account but for
- * EINVAL, reply is nil, and EPERM, as for muxrpc: the call goes on.
+ * Returns 1 and stores the reply in *reply if it has arrived; the reply then belongs to the
+ * caller. Returns 1 and stores NULL if there will be no reply, and sets errno. Returns 0 and
+ * stores NULL if the call is still pending. When it returns 1, it has freed rpc, which must
+ * not be used again.
+ *
+ * If no other thread is receiving, it calls nbrecv until this reply has arrived or no message
+ * is available, and delivers each message to the call to which it belongs. rpc may be used by
+ * one thread at a time.
+ *
+ * errno after 1 with NULL:
+ * - ECONNRESET: the connection has ended.
+ * - EOPNOTSUPP: there is no nbrecv, and no thread or proc receives, so that the call could
+ *   never finish.
+ * - EINVAL: rpc is NULL.
+ *
+ * errno after 0, when rpc has not been examined and the call continues:
+ * - EINVAL: reply is NULL.
+ * - EPERM: as for muxrpc.
+ *
+ * Any other value of errno after 0 has no meaning.
  */
-int muxrpccanfinish(struct Muxrpc *rpc,
-		    void **reply);
+int muxrpccanfinish(struct Muxrpc *rpc, void **reply);
 
 /*
- * Starts two procs, one in which recv runs and one in which send runs, until the connection ends;
- * then the Mux works as before. Does nothing when they run already. Under libthread they are its
- * procs, under muxsetsched its tasks; otherwise detached threads, which take no signals. If they can not
- * be started, errno says why, and the Mux works as before: ENOSYS, the program's scheduler has no start;
- * EAGAIN or ENOMEM, it can start no more, or the system can not; EINVAL and EPERM as for muxrpc. After
- * muxhangup they leave at once.
+ * Starts two procs: one calls recv for all callers, the other one calls send.
+ *
+ * The procs end when the connection ends, and at once after muxhangup. The Mux then works as
+ * if muxprocs had not been called. If both procs are running, muxprocs does nothing. The procs
+ * are threads of libthread in a program of libthread, tasks of the program's scheduler after
+ * muxsetsched, and otherwise detached POSIX threads that block all signals except those that a
+ * fault raises. The Mux must stay valid until both procs have ended: muxfree waits for them.
+ *
+ * errno on failure, after which the Mux is unchanged:
+ * - ENOSYS: the program's scheduler has no start.
+ * - EAGAIN or ENOMEM: the system or the scheduler cannot start another thread.
+ * - EINVAL and EPERM: as for muxrpc.
  */
 void muxprocs(struct Mux *mux);
 
 /*
- * As muxrpc, but waits for ms milliseconds at most: nil with ETIMEDOUT then. Less than 0 is for ever; with
- * 0 nothing is sent.
- * The tag stays out of use until the reply comes, which is an orphan then, or the connection ends;
- * while all tags are so held, calls fail with EAGAIN.
+ * As muxrpc, but waits for at most ms milliseconds. A negative ms means no limit. If ms is 0,
+ * nothing is sent.
  *
- * How soon it answers: at once when the time has come, with procs, or while another caller receives. A
- * caller that finds itself receiving for all looks for messages by nbrecv and sleeps in between, for 5
- * milliseconds at most. Without nbrecv it is in recv, and answers when the next message comes, whosever
- * that is; callers of muxrpc go before it there. And it does not answer while its request is in send.
+ * A call whose request has been sent when its deadline passes is abandoned: its tag stays out
+ * of use until the reply arrives, which is then an orphan, or until the connection ends.
  *
- * errno also: EOPNOTSUPP, the program's scheduler has no parkfor; EAGAIN, libthread could start no proc
- * for the clock.
+ * When the deadline has passed, muxrpctimeout returns
+ * - at once, if a proc or another thread receives, or if the caller waits for a tag or for its
+ *   turn to send;
+ * - at once, if the caller is the muxer and there is an nbrecv; the caller then polls, and
+ *   sleeps for at most 5 milliseconds between two polls;
+ * - after the next message, if the caller is the muxer without an nbrecv, which happens only
+ *   if no proc and no caller of muxrpc can receive instead;
+ * - after send has returned, if the request is being sent.
+ *
+ * errno on failure: as for muxrpc, and
+ * - ETIMEDOUT: the deadline has passed.
+ * - EOPNOTSUPP: the program's scheduler has no parkfor.
+ * - EAGAIN: every tag belongs to an abandoned call, or libthread cannot start the proc that
+ *   keeps the time.
  */
-void *muxrpctimeout(struct Mux *mux,
-		    void *request,
-		    int ms);
+void *muxrpctimeout(struct Mux *mux, void *request, int ms);
 
 /*
- * Gives a non-blocking call up: rpc is gone. Its tag stays out of use until its reply comes, which is
- * an orphan then, or the connection ends; while all tags are so held, calls fail with EAGAIN. A reply
- * that is there already is disposed of as an orphan. errno is EINVAL when rpc is nil, and EPERM as for
- * muxrpc: the call goes on.
+ * Abandons a non-blocking call and frees rpc, which must not be used again.
+ *
+ * The server is not informed. The tag stays out of use until the reply arrives, which is then
+ * an orphan, or until the connection ends. While every tag belongs to an abandoned call, calls
+ * fail with EAGAIN. A reply that has already arrived is treated as an orphan at once. rpc may
+ * be used by one thread at a time.
+ *
+ * errno on failure:
+ * - EINVAL: rpc is NULL.
+ * - EPERM: as for muxrpc; the call continues, and rpc has not been freed.
  */
 void muxrpccancel(struct Muxrpc *rpc);
 
 /*
- * Fails all outstanding calls now (ECONNRESET) and all later ones (ESHUTDOWN), from any thread,
- * until muxinit is called again. Whoever is inside send or recv, the procs too, learns of it when
- * that returns: shut the connection down as well. errno is EINVAL when mux is nil, or not one that muxinit
- * has seen, and EPERM as for muxrpc.
+ * Fails all outstanding calls now, with ECONNRESET, and all later calls, with ESHUTDOWN, until
+ * muxinit is called again.
+ *
+ * A thread or proc that is inside send or recv is not interrupted, and leaves when that
+ * function returns. The program should therefore also shut down the connection, for example
+ * with shutdown(2). May be called by any thread at any time.
+ *
+ * errno on failure:
+ * - EINVAL: mux is NULL, or muxinit has not been called.
+ * - EPERM: as for muxrpc.
  */
 void muxhangup(struct Mux *mux);
 
 /*
- * Ends mux: as muxhangup, then waits until nobody is inside any more (callers, procs), and gives up all
- * memory. Calls that have not been collected are gone, the Muxrpcs too, and so is one that muxrpcstart
- * answers meanwhile; their replies are disposed of as orphans. Afterwards the Mux may be freed, or given to muxinit again.
+ * Hangs up as muxhangup, waits until no caller and no proc is inside the library, and frees
+ * all memory of the Mux and the descriptor of muxpollfd.
  *
- * Whoever is inside send or recv, the procs too, must be on its way out: shut the connection down
- * before. It waits for three seconds at most; if somebody is still inside then, it gives up nothing,
- * sets errno to EBUSY, and may be called again. EBUSY comes at once where it can not wait (the program's
- * scheduler has no parkfor, libthread could start no proc for the clock) and while another muxfree waits.
- * No call may begin while it runs, or after it. errno also: EINVAL, mux is nil, or not one that muxinit
- * has seen; EPERM, as for muxrpc.
+ * Before muxfree, the program must shut down the connection, so that threads and procs return
+ * from send and recv. No call may begin while muxfree runs, or after it. Frees every Muxrpc
+ * that has not been collected with muxrpccanfinish, including one returned by a muxrpcstart
+ * that runs concurrently; replies that have not been collected become orphans. Afterwards the
+ * memory of mux may be freed, or initialised again by muxinit.
+ *
+ * Waits for at most three seconds. If muxfree fails, nothing has been freed except that mux is
+ * hung up, and muxfree may be called again.
+ *
+ * errno on failure:
+ * - EBUSY: a caller or proc is still inside the library; muxfree cannot wait, because the
+ *   program's scheduler has no parkfor or libthread cannot start a proc; or another muxfree is
+ *   waiting.
+ * - EINVAL: mux is NULL, or muxinit has not been called.
+ * - EPERM: as for muxrpc.
  */
 void muxfree(struct Mux *mux);
 
 /*
- * Has orphans given to f, which disposes of them: messages that belong to no call, and replies to calls
- * that were given up. nil leaks them, as at first. f is called with no lock held, by whoever receives, by
- * muxrpccancel and muxfree, and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
+ * Makes the library call f with each orphan: a message that belongs to no outstanding call, or
+ * the reply to an abandoned call. f then owns the message.
+ *
+ * If f is NULL, which is the initial state, orphans are leaked. f is called without any lock
+ * held, by the thread or proc that has received the message, by muxrpccancel and by muxfree,
+ * and by several threads at once. It must not call the library on the same Mux.
+ *
+ * errno on failure:
+ * - EINVAL: mux is NULL, or muxinit has not been called.
+ * - ENOMEM: no memory to store f.
  */
-void muxsetorphan(struct Mux *mux,
-		  void (*f)(struct Mux *mux, void *reply));
+void muxsetorphan(struct Mux *mux, void (*f)(struct Mux *mux, void *reply));
 
 /*
- * Has several messages sent or received at a time: by sendv rather than send, by recvv rather than recv.
- * Either may be nil; both are looked at for each use. send and recv are needed all the same.
+ * Makes the library send several messages at once by sendv instead of send, and receive
+ * several messages at once by recvv instead of recv. Either function may be NULL, which is the
+ * initial state of both. send and recv must be set nevertheless. nbrecv is called as before.
  *
- * sendv gets the requests that are to go out now, in order, 16 at most: the caller's own and those that
- * have queued up meanwhile. It answers how many it has sent, from the first on; it is called again for
- * the others. Less than 1 is a failure of the first alone, errno as for send. recvv waits for a message,
- * stores what there is, no more than max, and answers how many; less than 1 is the end of the connection.
- * Answers that are too large count as the largest allowed. A nil among the messages is passed over; nothing
- * but that is the end of the connection too. A message by hand is received by recv, and nbrecv is called as
- * ever.
+ * sendv is called with n requests in order, at most 16: the request whose turn it is to be
+ * sent and those that have queued up behind it. It returns the number of requests that it has
+ * sent, counted from the first one. The others are passed to it again. If it returns a value
+ * less than 1, the first request fails with errno as for send, and the others are passed to it
+ * again.
  *
- * errno is EINVAL when mux is nil, ENOMEM when there is no memory for the functions.
+ * recvv waits for a message, stores it and the other messages that are available, at most max,
+ * and returns their number. A value less than 1 is the end of the connection. NULL entries are
+ * skipped; a batch of nothing else is the end of the connection. A value greater than n or max
+ * is treated as n or max.
+ *
+ * errno on failure:
+ * - EINVAL: mux is NULL, or muxinit has not been called.
+ * - ENOMEM: no memory to store the functions.
  */
 void muxsetbatch(struct Mux *mux,
 		 int (*sendv)(struct Mux *mux, void **request, int n),
 		 int (*recvv)(struct Mux *mux, void **reply, int max));
 
 /*
- * Has the program's own scheduler, rather than the system's threads or libthread, sleep and wake the
- * callers of every Mux. To be called once, before the first muxinit; the table is copied. Answers 0, or -1
- * on error, errno: EINVAL, sched is nil, its size is too small or task, park or unpark is nil; EBUSY,
- * it comes too late; ENOMEM.
+ * Installs a scheduler of the program, by which the callers of every Mux sleep and wake,
+ * instead of the threads of the system or of libthread.
+ *
+ * Must be called at most once, before the first muxinit. The table is copied. Returns 0.
+ * Returns -1 on error and sets errno.
+ *
+ * errno on failure:
+ * - EINVAL: sched is NULL, its size is too small, or task, park or unpark is NULL.
+ * - EBUSY: muxinit or muxsetsched has been called before.
+ * - ENOMEM: no memory for the copy.
  */
 int muxsetsched(struct Muxsched *sched);
 
 /*
- * A descriptor that select and poll find readable while some non-blocking call can finish: for event
- * loops under muxprocs, or where other threads receive (nobody receives for the descriptor's sake).
- * It is made on first use, always the same, and the library's: neither read nor close it. -1 on
- * error, errno as eventfd(2), and EINVAL when mux is nil, or not one that muxinit has seen.
+ * Returns a file descriptor that poll(2) and select(2) report as readable while some
+ * non-blocking call can finish.
+ *
+ * It is for event loops in programs that use muxprocs or in which other threads receive; the
+ * descriptor does not make the library receive. It is created by the first call and belongs to
+ * the library until muxfree: the program must not read or close it. May be called by any
+ * thread. Returns -1 on error and sets errno.
+ *
+ * errno on failure:
+ * - EINVAL: mux is NULL, or muxinit has not been called.
+ * - the errors of eventfd(2), or of pipe(2) on systems without it.
  */
 int muxpollfd(struct Mux *mux);
 
 /*
- * Stores in stats how mux is doing, as much as stats->size has room for. EINVAL when mux or stats is
- * nil, or has no room for its first field.
+ * Stores the counters of mux in stats.
+ *
+ * The caller must set stats->size; at most that many bytes are stored. May be called by any
+ * thread.
+ *
+ * errno on failure:
+ * - EINVAL: mux or stats is NULL, muxinit has not been called, or stats->size is too small for
+ *   the first field.
  */
-void muxstats(struct Mux *mux,
-	      struct Muxstats *stats);
+void muxstats(struct Mux *mux, struct Muxstats *stats);
 
 /*
- * The library's version, as "1.0.0".
+ * Returns the version of the library, for example "1.0.0". The string is constant.
  */
 const char *muxversion(void);
 
 /*
- * muxinit for a source that defines MUX_MAN3: nbrecv answers the message, or nil when there is
- * none.
+ * muxinit for a source that defines MUX_MAN3, in which nbrecv returns the message, or NULL if
+ * no complete message has arrived.
  */
 void _mux3init(struct Mux *mux);
 
 /*
- * muxrpccanfinish for a source that defines MUX_MAN3. Answers the reply of rpc, which is the
- * caller's from then on, and rpc is gone; or nil.
+ * muxrpccanfinish for a source that defines MUX_MAN3.
  *
- * errno after nil: EAGAIN, it is still pending; otherwise there will be no reply, for the reasons
- * that muxrpccanfinish gives. rpc is not gone then, so that a program that goes by nil alone may
- * ask again, and gets the same answer.
+ * Returns the reply of rpc, which then belongs to the caller, and frees rpc. Returns NULL if
+ * there is no reply, sets errno, and does not free rpc. The program may call it again, and
+ * should free rpc with muxrpccancel.
+ *
+ * errno after NULL:
+ * - EAGAIN: the call is still pending.
+ * - any other value: there will be no reply, for the reasons given at muxrpccanfinish.
  */
 void *_mux3rpccanfinish(struct Muxrpc *rpc);
 
 /*
- * Sends request as it is, in turn with the calls. Answers 0, or -1 on error, errno as for muxrpc.
+ * Sends a message that is not a call, unchanged, when it is its turn. Returns 0. Returns -1 on
+ * error and sets errno as muxrpc does.
  */
 int _muxsend(struct Mux *mux, void *request);
 
 /*
- * Receives one message by hand, whosever it is: waiting for it (canblock), or looking with nbrecv.
- * Answers 1 and stores it; 1 and stores nil on error (ECONNRESET, the connection has ended; EBUSY,
- * the procs have it; EOPNOTSUPP, no nbrecv); 0 and stores nil when there is none yet.
+ * Receives one message, whichever call it belongs to: by recv if canblock is not 0, otherwise
+ * by nbrecv.
+ *
+ * Returns 1 and stores the message. Returns 1, stores NULL and sets errno on error. Returns 0
+ * and stores NULL if no message has arrived.
+ *
+ * errno after 1 with NULL:
+ * - ECONNRESET: the connection has ended.
+ * - EBUSY: the receive proc receives all messages.
+ * - EOPNOTSUPP: canblock is 0 and there is no nbrecv.
+ * - EINVAL, ENOMEM and EPERM: as for muxrpc.
  */
 int _muxrecv(struct Mux *mux, int canblock, void **reply);
 
 /*
- * The send proc of muxprocs, for a program that starts it itself: sends for all until the
- * connection ends.
+ * The send proc of muxprocs, for a program that starts it itself. Sends for all callers until
+ * the connection ends.
  */
 void _muxsendproc(void *mux);
 
 /*
- * The receive proc of muxprocs, for a program that starts it itself: receives for all until the
- * connection ends.
+ * The receive proc of muxprocs, for a program that starts it itself. Receives for all callers
+ * until the connection ends.
  */
 void _muxrecvproc(void *mux);
 
 /*
- * Makes a queue; nil and ENOMEM when there is no memory. free(3) ends it.
+ * Allocates a queue. Returns NULL and sets errno to ENOMEM if there is no memory. The program
+ * must free the queue with free(3).
  */
 struct Muxqueue *_muxqalloc(void);
 
 /*
- * Puts p at the end of the queue. Answers 0, or -1 when the queue is hung up (ECONNRESET) or there
- * is no memory (ENOMEM).
+ * Appends p to the queue. Returns 0. Returns -1 on error and sets errno: ECONNRESET if the
+ * queue has been hung up, ENOMEM if there is no memory, EINVAL if q is NULL.
  */
 int _muxqsend(struct Muxqueue *q, void *p);
 
 /*
- * Takes the first of the queue, waiting for one; nil when the queue is hung up and empty.
+ * Removes the first item of the queue and returns it, after waiting for one if necessary.
+ * Returns NULL if the queue has been hung up and is empty.
  */
 void *_muxqrecv(struct Muxqueue *q);
 
 /*
- * Takes the first of the queue, if there is one: answers 1 and stores it. Without one it stores
- * nil, and answers 1 when the queue is hung up, else 0.
+ * Removes the first item of the queue without waiting. Returns 1 and stores the item if there
+ * is one. Otherwise stores NULL, and returns 1 if the queue has been hung up, 0 if not.
  */
 int _muxnbqrecv(struct Muxqueue *q, void **p);
 
 /*
- * Hangs the queue up: nothing more goes in, and those who wait for an item get nil.
+ * Hangs up the queue: no item can be appended any more, and threads that wait for an item
+ * receive NULL.
  */
 void _muxqhangup(struct Muxqueue *q);
 

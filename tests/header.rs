@@ -1,10 +1,10 @@
-//! `include/mux.h` is what the library's source says. With `MUX_WRITE_HEADER` set, it is written
-//! instead of compared (`make header`).
+//! `include/mux.h` is the header that is generated from the library's source. If `MUX_WRITE_HEADER` is
+//! set, the test writes the header instead of comparing it (`make header`).
 
 use std::path::Path;
 
 #[test]
-fn header_is_what_the_source_says() {
+fn header_is_generated_from_the_source() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
     let mut builder = cbindgen::Builder::new().with_config(config);
@@ -24,10 +24,10 @@ fn header_is_what_the_source_says() {
         return;
     }
     let committed = std::fs::read_to_string(&path).expect("include/mux.h");
-    assert!(committed == made, "include/mux.h is not what the source says: run `make header`");
+    assert!(committed == made, "include/mux.h differs from the source: run `make header`");
 }
 
-/// The comments as C programmers write them, without what they say to Rust programmers alone.
+/// Converts the comments to C's form, without their sections for Rust programmers.
 fn in_c(made: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
     let mut skipping = false;

@@ -1,4 +1,4 @@
-//! The five functions of mux(3), in the form of plan9port's header.
+//! The five functions of plan9port's libmux, in the form of its header.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::{NonNull, null_mut};
@@ -11,19 +11,27 @@ use crate::rpc::{self, Finished};
 use crate::sched::dispatch::DispatchSched;
 use crate::sched::{ProcMain, Sched, custom};
 
-/// Makes mux ready for use. The fields above private_ may be filled before or after. A Mux on which
-/// no call is outstanding and no proc runs may be initialised again: counters, the hang-up, and what
-/// muxsetorphan and muxsetbatch have set begin anew. errno is EINVAL when mux is nil, and, elsewhere than on
-/// 64-bit Linux, ENOMEM when there is no memory: calls then fail with EINVAL.
+/// Initialises the private part of mux, whatever it contains, and leaves the other fields
+/// unchanged.
+///
+/// Must not be called while a call is outstanding on mux or a proc runs. A second muxinit
+/// resets the counters, the hang-up, and the functions set by muxsetorphan and muxsetbatch.
+/// Unless muxfree was called before, the memory that the Mux had allocated is leaked.
+///
+/// errno on failure:
+/// - EINVAL: mux is NULL.
+/// - ENOMEM: no memory, which cannot happen on 64-bit Linux. Calls then fail with EINVAL.
 ///
 /// # Safety
-/// `mux` is nil or points to memory of a Mux's size that nobody is using.
+/// `mux` is NULL or points to the memory of a Mux that no thread uses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn muxinit(mux: *mut Mux) {
     // SAFETY: the caller's promise, passed on.
     guard((), || unsafe { init(mux, NbrecvAbi::Header) });
 }
 
+/// Initialises `mux` for a source that has the given form of nbrecv.
+///
 /// # Safety
 /// As for [`muxinit`].
 pub(super) unsafe fn init(mux: *mut Mux, nbrecv_abi: NbrecvAbi) {
@@ -38,20 +46,32 @@ pub(super) unsafe fn init(mux: *mut Mux, nbrecv_abi: NbrecvAbi) {
     }
 }
 
-/// Sends request and waits for its reply, which it answers: the caller's from then on.
+/// Sends request and waits for its reply.
 ///
-/// The request stays the caller's, and is no longer used when muxrpc returns. While it waits, the
-/// caller may find itself in recv, on behalf of all. When all tags are in use it waits for one.
+/// If all tags are in use, it first waits for a free tag. If no other thread receives, the
+/// caller receives messages for all callers until its own reply arrives.
 ///
-/// Answers nil on error. errno: ECONNRESET, the connection has ended; what send or settag has left
-/// there (EIO if nothing), it has failed; EAGAIN, all tags are held for replies to calls given up;
-/// ESHUTDOWN, muxhangup was called; ENOMEM, no memory for the call; EINVAL, a nil mux, request
-/// or function, a Mux without muxinit, or maxtag not above mintag; EPERM, a thread that libthread
-/// did not make, in a program of libthread's. Where the program has lib9, its error string says the
-/// same, and errno is lib9's mark.
+/// Returns the reply, which then belongs to the caller. Returns NULL on error and sets errno.
+/// The request remains the caller's, and the library does not use it after muxrpc has returned.
+/// May be called by any number of threads at once.
+///
+/// errno on failure:
+/// - ECONNRESET: the connection has ended.
+/// - ESHUTDOWN: muxhangup has been called.
+/// - EAGAIN: every tag belongs to an abandoned call.
+/// - ENOMEM: no memory for the call.
+/// - EINVAL: mux or request is NULL, send, recv, settag or gettag is NULL, muxinit has not been
+///   called, or maxtag is not greater than mintag.
+/// - EPERM: the program uses libthread, and the calling thread was not created by it.
+/// - the value that send or settag has left in errno, or EIO if it has left none: the callback
+///   has returned a negative value.
+///
+/// In a program with lib9, the error string describes the failure, and errno has the value by
+/// which lib9 marks that.
 ///
 /// # Safety
-/// `mux` is nil or points to a Mux; `request` is what the Mux's own functions expect.
+/// `mux` is NULL or points to a Mux; `request` is a message that the callbacks of the Mux
+/// accept.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn muxrpc(mux: *mut Mux, request: *mut c_void) -> *mut c_void {
     guard(null_mut(), || {
@@ -73,11 +93,14 @@ pub unsafe extern "C" fn muxrpc(mux: *mut Mux, request: *mut c_void) -> *mut c_v
     })
 }
 
-/// Sends request without waiting for its reply, and answers the call, to be given to
-/// muxrpccanfinish until that answers 1.
+/// Sends request without waiting for its reply.
 ///
-/// The request stays the caller's, and is no longer used when muxrpcstart returns. Answers nil on
-/// error, errno as for muxrpc, and EAGAIN when all tags are in use.
+/// Returns when the request has been sent, so it may block as long as send does. Returns a
+/// Muxrpc, which must be passed to muxrpccanfinish until that returns 1, or to muxrpccancel.
+/// Returns NULL on error and sets errno. The request remains the caller's, and the library does
+/// not use it after muxrpcstart has returned. May be called by any number of threads at once.
+///
+/// errno on failure: as for muxrpc, and EAGAIN if all tags are in use.
 ///
 /// # Safety
 /// As for [`muxrpc`].
@@ -103,7 +126,7 @@ fn start(inner: &InnerMux, mux: *mut Mux, request: Message) -> *mut Muxrpc {
         errors::set_error(rpc::Error::NoMemory);
         return null_mut();
     };
-    // SAFETY: just allocated, and nobody else's yet.
+    // SAFETY: just allocated and not shared yet.
     unsafe {
         record.write(MuxrpcRecord {
             rpc: Muxrpc {
@@ -121,7 +144,7 @@ fn start(inner: &InnerMux, mux: *mut Mux, request: Message) -> *mut Muxrpc {
         });
     }
     let result = inner.start_watched(request, MuxrpcWatch(watch), |id, tag| {
-        // SAFETY: the request is not sent yet, so nobody else looks at the Muxrpc.
+        // SAFETY: the request has not been sent, so no other thread uses the Muxrpc.
         unsafe {
             (*record).id = Some(id);
             (*record).rpc.tag = tag;
@@ -130,7 +153,7 @@ fn start(inner: &InnerMux, mux: *mut Mux, request: Message) -> *mut Muxrpc {
     match result {
         Ok(_) => watch.as_ptr(),
         Err(error) => {
-            // SAFETY: the call is no longer in the machine, so this is the last pointer to it.
+            // SAFETY: the call has left the machine, so this is the last pointer to the record.
             unsafe { libc::free(record.cast()) };
             errors::set_error(error);
             null_mut()
@@ -138,18 +161,32 @@ fn start(inner: &InnerMux, mux: *mut Mux, request: Message) -> *mut Muxrpc {
     }
 }
 
-/// Whether the call rpc can finish. Answers 1 and stores its reply, which is the caller's from then
-/// on; 1 and stores nil when there will be none; 0 and stores nil when it is still pending, which
-/// includes that somebody else is receiving just now. When it answers 1, rpc is gone.
+/// Collects the result of a non-blocking call, without waiting.
 ///
-/// Unless somebody receives already, takes what nbrecv has, for whatever calls it is. errno after 1
-/// with nil: ECONNRESET, the connection has ended; EOPNOTSUPP, nobody receives, there are no procs
-/// and no nbrecv, so it could never finish; EINVAL, rpc is nil. errno after 0 is of no account but for
-/// EINVAL, reply is nil, and EPERM, as for muxrpc: the call goes on.
+/// Returns 1 and stores the reply in *reply if it has arrived; the reply then belongs to the
+/// caller. Returns 1 and stores NULL if there will be no reply, and sets errno. Returns 0 and
+/// stores NULL if the call is still pending. When it returns 1, it has freed rpc, which must
+/// not be used again.
+///
+/// If no other thread is receiving, it calls nbrecv until this reply has arrived or no message
+/// is available, and delivers each message to the call to which it belongs. rpc may be used by
+/// one thread at a time.
+///
+/// errno after 1 with NULL:
+/// - ECONNRESET: the connection has ended.
+/// - EOPNOTSUPP: there is no nbrecv, and no thread or proc receives, so that the call could
+///   never finish.
+/// - EINVAL: rpc is NULL.
+///
+/// errno after 0, when rpc has not been examined and the call continues:
+/// - EINVAL: reply is NULL.
+/// - EPERM: as for muxrpc.
+///
+/// Any other value of errno after 0 has no meaning.
 ///
 /// # Safety
-/// `rpc` is nil or a call that muxrpcstart has answered and that is not gone; `reply` is nil or
-/// points to where the reply goes.
+/// `rpc` is NULL, or was returned by muxrpcstart and has not been freed; `reply` is NULL or
+/// points to a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn muxrpccanfinish(rpc: *mut Muxrpc, reply: *mut *mut c_void) -> c_int {
     guard(1, || {
@@ -159,7 +196,7 @@ pub unsafe extern "C" fn muxrpccanfinish(rpc: *mut Muxrpc, reply: *mut *mut c_vo
                 // SAFETY: the caller's promise.
                 unsafe { reply.write(null_mut()) };
             }
-            // Without a place for the reply the call goes on: nothing is lost.
+            // The call continues if there is no place for its reply.
             return c_int::from(rpc.is_null());
         }
         // SAFETY: the caller's promise, passed on.
@@ -171,7 +208,7 @@ pub unsafe extern "C" fn muxrpccanfinish(rpc: *mut Muxrpc, reply: *mut *mut c_vo
         // SAFETY: the caller's promise.
         unsafe { reply.write(message) };
         let Some(Finished::Reply(_) | Finished::Failed(_)) = finished else { return 0 };
-        // SAFETY: the call is over, so this is the last pointer to it.
+        // SAFETY: the call has ended, so this is the last pointer to the record.
         unsafe { libc::free(rpc.cast()) };
         if let Some(Finished::Failed(error)) = finished {
             errors::set_error(error);
@@ -180,12 +217,14 @@ pub unsafe extern "C" fn muxrpccanfinish(rpc: *mut Muxrpc, reply: *mut *mut c_vo
     })
 }
 
-/// How the call `rpc` stands; `None`, and errno, when this caller can not know.
+/// The result of the call `rpc`. Returns `None` and sets errno if this caller must not wait or
+/// wake.
 ///
 /// # Safety
-/// `rpc` is a call that muxrpcstart has answered and that is not gone.
+/// `rpc` was returned by muxrpcstart and has not been freed.
 pub(super) unsafe fn try_collect(rpc: *mut Muxrpc) -> Option<Finished<Message, c_int>> {
-    // SAFETY: a Muxrpc that is not gone is a MuxrpcRecord, its owner's, whose Mux is in use.
+    // SAFETY: a Muxrpc that has not been freed is a MuxrpcRecord that its owner alone uses, and its
+    // Mux is valid.
     unsafe {
         let record: *mut MuxrpcRecord = rpc.cast();
         let inner = super::entry::checked_caller((*rpc).mux)?;
@@ -201,15 +240,21 @@ pub(super) unsafe fn try_collect(rpc: *mut Muxrpc) -> Option<Finished<Message, c
     }
 }
 
-/// Starts two procs, one in which recv runs and one in which send runs, until the connection ends;
-/// then the Mux works as before. Does nothing when they run already. Under libthread they are its
-/// procs, under muxsetsched its tasks; otherwise detached threads, which take no signals. If they can not
-/// be started, errno says why, and the Mux works as before: ENOSYS, the program's scheduler has no start;
-/// EAGAIN or ENOMEM, it can start no more, or the system can not; EINVAL and EPERM as for muxrpc. After
-/// muxhangup they leave at once.
+/// Starts two procs: one calls recv for all callers, the other one calls send.
+///
+/// The procs end when the connection ends, and at once after muxhangup. The Mux then works as
+/// if muxprocs had not been called. If both procs are running, muxprocs does nothing. The procs
+/// are threads of libthread in a program of libthread, tasks of the program's scheduler after
+/// muxsetsched, and otherwise detached POSIX threads that block all signals except those that a
+/// fault raises. The Mux must stay valid until both procs have ended: muxfree waits for them.
+///
+/// errno on failure, after which the Mux is unchanged:
+/// - ENOSYS: the program's scheduler has no start.
+/// - EAGAIN or ENOMEM: the system or the scheduler cannot start another thread.
+/// - EINVAL and EPERM: as for muxrpc.
 ///
 /// # Safety
-/// `mux` is nil or points to a Mux, which stays until both have ended.
+/// `mux` is NULL or points to a Mux, which stays valid until both procs have ended.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
     guard((), || {
@@ -218,7 +263,7 @@ pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
             return;
         };
         if inner.claim_send_proc() {
-            // SAFETY: the function takes a Mux, and this one stays.
+            // SAFETY: `send_main` expects a Mux, and the caller keeps this one valid.
             let started =
                 unsafe { inner.sched().start(ProcMain { main: send_main, arg: mux.cast() }) };
             if let Err(error) = started {
@@ -239,7 +284,7 @@ pub unsafe extern "C" fn muxprocs(mux: *mut Mux) {
 }
 
 unsafe extern "C" fn send_main(mux: *mut c_void) {
-    // SAFETY: muxprocs gave it a Mux that muxinit has seen and that stays.
+    // SAFETY: muxprocs passed an initialised Mux that stays valid until the procs have ended.
     guard((), || unsafe { (*Mux::inner(mux.cast())).run_send_proc() });
 }
 

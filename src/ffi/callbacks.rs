@@ -1,8 +1,8 @@
-//! C functions as a transport.
+//! C functions as a [`Transport`].
 //!
-//! The public fields are read at each use, as single words, since the program may change them at any
-//! time. errno is set to 0 before send and settag, to tell whether they say why they fail, and is
-//! the program's again when they do not.
+//! The public fields of a Mux are read at each use, as single words, because the program may change
+//! them at any time. errno is set to 0 before send and settag, so that a value which they leave
+//! there is known to be theirs, and is restored if they succeed.
 
 use std::ffi::{c_int, c_void};
 use std::num::NonZeroUsize;
@@ -13,42 +13,44 @@ use super::errors;
 use super::layout::{Mux, Muxrpc};
 use crate::rpc::{BATCH, Batch, Polled, Transport};
 
-/// A message: the program's, and only ever handed back to it.
+/// A message of the program. The library only passes it back to the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Message(pub NonNull<c_void>);
 
-// SAFETY: to the library it is a number; the program expects its callbacks in any thread.
+// SAFETY: the library does not dereference a message, and the program accepts its callbacks in any
+// thread.
 unsafe impl Send for Message {}
 
-/// A Muxrpc whose `p` shows that the reply is there.
+/// A Muxrpc whose field `p` shows the program that the reply has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MuxrpcWatch(pub NonNull<Muxrpc>);
 
-// SAFETY: used under the state lock while the call is in the machine, and its owner frees it only
-// after taking it out of there.
+// SAFETY: used under the state lock while the call is in the machine. The owner frees the Muxrpc only
+// after it has removed the call from the machine.
 unsafe impl Send for MuxrpcWatch {}
 
-/// Which of the two headers the program's source was compiled with.
+/// The form of nbrecv in the header with which the program was compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NbrecvAbi {
-    /// plan9port's header: nbrecv answers an int.
+    /// plan9port's header: nbrecv returns an int.
     Header,
-    /// The manual page: nbrecv answers the message.
+    /// plan9port's manual page: nbrecv returns the message.
     Man3,
 }
 
-/// The five functions in a Mux.
+/// The callbacks of a Mux.
 pub struct Callbacks {
     mux: *mut Mux,
     nbrecv_abi: NbrecvAbi,
-    /// The functions that are not in a Mux, once there are any; malloc's memory.
+    /// The callbacks that have no field in a Mux, in memory of malloc, or NULL if none has been
+    /// set.
     extra: AtomicPtr<ExtraCallbacks>,
 }
 
-/// Functions that plan9port's Mux has no fields for; each is nil, or of the type that is said.
+/// Callbacks for which plan9port's Mux has no fields. Each is NULL or has the type named here.
 struct ExtraCallbacks {
-    /// What disposes of orphans: an [`OrphanFn`].
+    /// Disposes of orphans: an [`OrphanFn`].
     orphan: AtomicPtr<c_void>,
     /// A [`SendvFn`].
     sendv: AtomicPtr<c_void>,
@@ -60,9 +62,9 @@ type OrphanFn = unsafe extern "C" fn(*mut Mux, *mut c_void);
 type SendvFn = unsafe extern "C" fn(*mut Mux, *mut *mut c_void, c_int) -> c_int;
 type RecvvFn = unsafe extern "C" fn(*mut Mux, *mut *mut c_void, c_int) -> c_int;
 
-// SAFETY: contract of mux.h: the Mux stays in its place, and its functions are for any thread.
+// SAFETY: by the contract of mux.h, the Mux does not move and its callbacks accept any thread.
 unsafe impl Send for Callbacks {}
-// SAFETY: as above; its fields are read as single words.
+// SAFETY: as above; the fields are read as single words.
 unsafe impl Sync for Callbacks {}
 
 type NbrecvHeader = unsafe extern "C" fn(*mut Mux, *mut *mut c_void) -> c_int;
@@ -73,7 +75,7 @@ impl Callbacks {
         Callbacks { mux, nbrecv_abi, extra: AtomicPtr::new(null_mut()) }
     }
 
-    /// Has orphans given to `orphan` from now on; false when there is no memory for that.
+    /// Makes the library pass orphans to `orphan`. Returns false if there is no memory.
     pub fn set_orphan(&self, orphan: Option<OrphanFn>) -> bool {
         let Some(extra) = self.extra_or_alloc() else { return false };
         let pointer = orphan.map_or(null_mut(), |orphan| orphan as *mut c_void);
@@ -81,8 +83,8 @@ impl Callbacks {
         true
     }
 
-    /// Has several messages sent or received at once from now on; false when there is no memory for
-    /// that.
+    /// Makes the library send and receive several messages at once. Returns false if there is
+    /// no memory.
     pub fn set_batch(&self, sendv: Option<SendvFn>, recvv: Option<RecvvFn>) -> bool {
         let Some(extra) = self.extra_or_alloc() else { return false };
         extra
@@ -96,7 +98,7 @@ impl Callbacks {
 
     #[inline]
     fn extra(&self) -> Option<&ExtraCallbacks> {
-        // SAFETY: nil, or what `extra_or_alloc` has stored, which stays until `free_extra`.
+        // SAFETY: NULL, or stored by `extra_or_alloc` and valid until `free_extra`.
         unsafe { self.extra.load(Ordering::Acquire).as_ref() }
     }
 
@@ -104,8 +106,8 @@ impl Callbacks {
         if let Some(extra) = self.extra() {
             return Some(extra);
         }
-        // SAFETY: plain allocation, zeroed, which is a ExtraCallbacks of nils; if another was quicker, it is
-        // freed by the one who knows of it.
+        // SAFETY: plain allocation, zeroed, which is an ExtraCallbacks of NULLs. The memory is freed here if another thread
+        // has stored its own first.
         unsafe {
             let new: *mut ExtraCallbacks = libc::calloc(1, size_of::<ExtraCallbacks>()).cast();
             if new.is_null() {
@@ -122,19 +124,19 @@ impl Callbacks {
         self.extra()
     }
 
-    /// Gives up the memory that it has.
+    /// Frees the memory of the extra callbacks.
     ///
     /// # Safety
-    /// Nobody is using the Mux.
+    /// No thread uses the Mux.
     pub unsafe fn free_extra(&self) {
-        // SAFETY: nil, or malloc's, and the last pointer to it.
+        // SAFETY: NULL, or the last pointer to memory of malloc.
         unsafe { libc::free(self.extra.swap(null_mut(), Ordering::AcqRel).cast()) }
     }
 
     #[inline]
     fn sendv(&self) -> Option<SendvFn> {
         let sendv = self.extra()?.sendv.load(Ordering::Acquire);
-        // SAFETY: nil, or what `set_batch` has stored, which has that type.
+        // SAFETY: NULL, or stored by `set_batch` with that type.
         unsafe { std::mem::transmute::<*mut c_void, Option<SendvFn>>(sendv) }
     }
 
@@ -145,9 +147,9 @@ impl Callbacks {
         unsafe { std::mem::transmute::<*mut c_void, Option<RecvvFn>>(recvv) }
     }
 
-    /// Whether all functions are there that a call needs.
+    /// Returns true if all callbacks that a call needs are set.
     pub fn is_complete(&self) -> bool {
-        // SAFETY: the Mux is there as long as it is in use (mux.h).
+        // SAFETY: the Mux is valid while it is in use (mux.h).
         unsafe {
             (*self.mux).send.is_some()
                 && (*self.mux).recv.is_some()
@@ -198,7 +200,7 @@ impl Transport for Callbacks {
         let Some(send) = (unsafe { (*self.mux).send }) else {
             return Err(libc::EINVAL);
         };
-        // SAFETY: the program's function, called as mux.h says; the turn to send is this caller's.
+        // SAFETY: the program's function, called as mux.h says; this caller has the turn to send.
         errors::status(|| unsafe { send(self.mux, request.0.as_ptr()) })
     }
 
@@ -206,7 +208,7 @@ impl Transport for Callbacks {
     fn recv(&self) -> Option<Message> {
         // SAFETY: as above.
         let recv = unsafe { (*self.mux).recv }?;
-        // SAFETY: the program's function, called as mux.h says; the role is this caller's.
+        // SAFETY: the program's function, called as mux.h says; this caller has the receiver role.
         NonNull::new(unsafe { recv(self.mux) }).map(Message)
     }
 
@@ -222,13 +224,13 @@ impl Transport for Callbacks {
         };
         let mut message = std::ptr::null_mut();
         let has_result = match self.nbrecv_abi {
-            // SAFETY: the program's function, called as mux.h says; the role is this caller's.
+            // SAFETY: the program's function, called as mux.h says; this caller has the receiver role.
             NbrecvAbi::Header => unsafe { nbrecv(self.mux, &raw mut message) != 0 },
             NbrecvAbi::Man3 => {
                 // SAFETY: this Mux was initialised by a source compiled with MUX_MAN3, where the
                 // field has that type.
                 let nbrecv = unsafe { std::mem::transmute::<NbrecvHeader, NbrecvMan3>(nbrecv) };
-                // SAFETY: as for the header's form.
+                // SAFETY: as for the form of the header.
                 message = unsafe { nbrecv(self.mux) };
                 false
             }
@@ -240,7 +242,7 @@ impl Transport for Callbacks {
         }
     }
 
-    /// The library does not know how to free one: without the program's function it is leaked, as
+    /// The library cannot free a message. Without an orphan function the message is leaked, as
     /// the manual page says.
     fn orphan(&self, message: Message) {
         let Some(extra) = self.extra() else { return };
@@ -261,7 +263,7 @@ impl Transport for Callbacks {
     fn send_many(&self, requests: &mut Batch<Message>) -> Result<NonZeroUsize, c_int> {
         let n = requests.len();
         let Some(sendv) = self.sendv() else {
-            // The program has just taken it away.
+            // The program has reset sendv since `can_send_many` was called.
             requests.iter_mut().next().map_or(Ok(()), |first| self.send(first))?;
             return Ok(NonZeroUsize::MIN);
         };
@@ -280,7 +282,7 @@ impl Transport for Callbacks {
 
     fn recv_many(&self, replies: &mut Batch<Message>) {
         let Some(recvv) = self.recvv() else {
-            // As above.
+            // The program has reset recvv since `can_recv_many` was called.
             if let Some(reply) = self.recv() {
                 let _ = replies.push(reply);
             }
@@ -294,7 +296,7 @@ impl Transport for Callbacks {
     }
 
     fn arrived(&self, watch: MuxrpcWatch, reply: &Message) {
-        // SAFETY: under the state lock a call's Muxrpc is there; its owner may be looking at `p`.
+        // SAFETY: the Muxrpc of a call is valid under the state lock. Its owner may read `p` meanwhile.
         unsafe {
             AtomicPtr::from_ptr(&raw mut (*watch.0.as_ptr()).p)
                 .store(reply.0.as_ptr(), Ordering::Release)

@@ -1,4 +1,4 @@
-//! What every entry point does first: see whether it was given a Mux, and keep faults inside.
+//! What every entry point does first: check the Mux that it was given, and contain panics.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicPtr;
@@ -10,19 +10,20 @@ use super::layout::{Mux, MuxPrivate};
 use crate::rpc;
 use crate::sched::dispatch::DispatchSched;
 
-/// What is in the private part of a Mux.
+/// The Rust Mux behind a C Mux.
 pub type InnerMux = rpc::Mux<Callbacks, DispatchSched>;
 
-/// The private part of a Mux as it is used.
+/// The layout that this library gives to the private part of a Mux.
 #[repr(C)]
 struct PrivateLayout {
-    /// The Mux itself, by which one that muxinit has seen, and that has not been moved, is known.
+    /// The address of the Mux itself, by which an initialised Mux that has not been moved is
+    /// recognised.
     owner: *mut Mux,
     storage: Storage,
 }
 
-/// The Rust Mux: in the private part where that is large enough (build.rs says where); elsewhere in a
-/// block of its own.
+/// The Rust Mux: in the private part itself where that is large enough (see build.rs),
+/// elsewhere in a block of its own.
 #[cfg(not(mux_boxed))]
 type Storage = std::mem::MaybeUninit<InnerMux>;
 #[cfg(mux_boxed)]
@@ -41,13 +42,13 @@ impl Mux {
         unsafe { (&raw mut (*mux).private_).cast() }
     }
 
-    /// Makes it ready for use; false when there is no memory.
+    /// Initialises the private part. Returns false if there is no memory.
     ///
     /// # Safety
-    /// `mux` points to the memory of a Mux that nobody is using.
+    /// `mux` points to the memory of a Mux that no thread uses.
     pub(super) unsafe fn init_private(mux: *mut Mux, inner: InnerMux) -> bool {
-        // SAFETY: the private part is ours to fill, is as large and aligned (above), and what was in
-        // it is garbage or idle.
+        // SAFETY: the private part belongs to the library, and is large enough and aligned (see
+        // above). Its former content is garbage or not in use.
         unsafe {
             #[cfg(mux_boxed)]
             {
@@ -64,13 +65,12 @@ impl Mux {
         true
     }
 
-    /// Ends it: nobody who looks at it from now on finds a Mux.
+    /// Marks the Mux as not initialised, and frees a separate block.
     ///
     /// # Safety
-    /// `mux` points to a Mux that muxinit has seen, and that nobody is using.
+    /// `mux` points to an initialised Mux that no thread uses.
     pub(super) unsafe fn clear_private(mux: *mut Mux) {
-        // SAFETY: the caller's promise. What is in the private part holds no memory any more; a block
-        // of its own is freed.
+        // SAFETY: the caller's promise. The Rust Mux owns no memory any more; a separate block is freed.
         unsafe {
             Mux::owner(mux).store(std::ptr::null_mut(), Relaxed);
             #[cfg(mux_boxed)]
@@ -81,14 +81,14 @@ impl Mux {
     /// # Safety
     /// `mux` points to the memory of a Mux.
     unsafe fn owner<'a>(mux: *mut Mux) -> &'a AtomicPtr<Mux> {
-        // SAFETY: the caller's promise; it is a pointer, whatever is in it.
+        // SAFETY: the caller's promise; any bit pattern is a valid pointer value.
         unsafe { AtomicPtr::from_ptr(&raw mut (*Mux::private_layout(mux)).owner) }
     }
 
-    /// Where the Rust Mux is.
+    /// The Rust Mux.
     ///
     /// # Safety
-    /// `mux` points to a Mux that muxinit has seen.
+    /// `mux` points to an initialised Mux.
     pub(super) unsafe fn inner(mux: *mut Mux) -> *mut InnerMux {
         // SAFETY: the caller's promise.
         unsafe {
@@ -101,8 +101,8 @@ impl Mux {
     }
 }
 
-/// Runs an entry point; a panic (a fault in this library) becomes `failed` and EFAULT, and does not
-/// reach C.
+/// Runs an entry point. A panic, which is a fault in this library, does not reach C: errno is
+/// set to EFAULT, and `failed` is returned.
 #[inline]
 pub fn guard<R>(failed: R, entry: impl FnOnce() -> R) -> R {
     match std::panic::catch_unwind(AssertUnwindSafe(entry)) {
@@ -114,18 +114,18 @@ pub fn guard<R>(failed: R, entry: impl FnOnce() -> R) -> R {
     }
 }
 
-/// The Rust side of `mux`, if it is one that muxinit has seen. Otherwise says why not.
+/// The Rust Mux of `mux` if it has been initialised. Otherwise returns `None` and sets errno.
 ///
 /// # Safety
-/// `mux` is nil or points to a Mux.
+/// `mux` is NULL or points to a Mux.
 #[inline]
 pub unsafe fn checked_mux<'a>(mux: *mut Mux) -> Option<&'a InnerMux> {
     if mux.is_null() {
         errors::set_invalid();
         return None;
     }
-    // SAFETY: the caller's promise. A Mux that muxinit has not seen is told by a word that is read
-    // as a number before anything else is believed.
+    // SAFETY: the caller's promise. The owner word is read before the rest of the private part is
+    // trusted, so that a Mux that has not been initialised is recognised.
     unsafe {
         if Mux::owner(mux).load(Relaxed) != mux {
             errors::set_invalid();
@@ -135,8 +135,8 @@ pub unsafe fn checked_mux<'a>(mux: *mut Mux) -> Option<&'a InnerMux> {
     }
 }
 
-/// As [`checked_mux`], for callers that may wait or wake: a thread that libthread did not make can do
-/// neither.
+/// As [`checked_mux`], for callers that may sleep or wake other callers, which a foreign thread
+/// cannot do.
 ///
 /// # Safety
 /// As for [`checked_mux`].
@@ -151,7 +151,7 @@ pub unsafe fn checked_caller<'a>(mux: *mut Mux) -> Option<&'a InnerMux> {
     Some(inner)
 }
 
-/// As [`checked_caller`], for calls: the functions that they need are there.
+/// As [`checked_caller`], for calls: checks also that all callbacks are set.
 ///
 /// # Safety
 /// As for [`checked_caller`].

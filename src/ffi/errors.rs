@@ -1,4 +1,4 @@
-//! Errors in C's terms: errno, and lib9's error string where the program has one.
+//! Errors in C's terms: errno, and lib9's error string if the program has lib9.
 
 use std::ffi::{CStr, c_int};
 
@@ -12,11 +12,11 @@ fn set_errno(value: c_int) {
     unsafe { *errno_ptr() = value }
 }
 
-/// Calls one of the program's functions whose answer below 0 is a failure, and finds out why it
-/// failed: what it left in errno, EIO if nothing.
+/// Calls a callback that returns a negative value on failure. The error is the errno that the
+/// callback has left, or EIO if it has left none.
 #[inline]
 pub fn status(call: impl FnOnce() -> c_int) -> Result<(), c_int> {
-    // SAFETY: the address of the calling thread's errno, good as long as the thread is; a coroutine
+    // SAFETY: the address of the calling thread's errno is valid as long as the thread; a coroutine
     // stays on its thread.
     let (errno, before) = unsafe {
         let errno = errno_ptr();
@@ -36,7 +36,8 @@ pub fn status(call: impl FnOnce() -> c_int) -> Result<(), c_int> {
     }
 }
 
-/// Calls one of the program's functions whose answer is how many, and finds out why when it is none.
+/// Calls a callback that returns a number of messages. Returns that number, and the errno of a
+/// failure.
 pub fn count(call: impl FnOnce() -> c_int) -> (c_int, c_int) {
     // SAFETY: as in `status`.
     unsafe {
@@ -51,8 +52,8 @@ pub fn count(call: impl FnOnce() -> c_int) -> (c_int, c_int) {
     }
 }
 
-/// What went wrong, for the caller to see: sets errno, and the error string of a program that has
-/// lib9's (which makes errno its own mark, so that %r prints the string).
+/// Sets errno for `error`, and the error string in a program with lib9. lib9 then sets errno to
+/// a value of its own, by which `%r` prints the string.
 #[cold]
 pub fn set_error(error: Error<c_int>) {
     let (number, text): (c_int, &CStr) = match error {
@@ -63,48 +64,48 @@ pub fn set_error(error: Error<c_int>) {
         Error::HungUp => (libc::ESHUTDOWN, c"mux: the connection has been hung up"),
         Error::EmptyRange => (libc::EINVAL, c"mux: maxtag is not above mintag"),
         Error::NoMemory => (libc::ENOMEM, c"mux: out of memory"),
-        Error::TimedOut => (libc::ETIMEDOUT, c"mux: the call took too long"),
-        Error::NoClock(number) => (number, c"mux: no deadline can be kept: %r"),
+        Error::TimedOut => (libc::ETIMEDOUT, c"mux: the call timed out"),
+        Error::NoClock(number) => (number, c"mux: the scheduler has no timer: %r"),
         Error::Stuck => {
-            (libc::EOPNOTSUPP, c"mux: the call can not finish: no nbrecv, and nobody receives")
+            (libc::EOPNOTSUPP, c"mux: the call cannot finish: no nbrecv, and no caller receives")
         }
-        Error::InUse => (libc::EBUSY, c"mux: somebody is still in send or recv"),
-        Error::Busy => (libc::EBUSY, c"mux: the receive proc has the connection"),
+        Error::InUse => (libc::EBUSY, c"mux: a caller is still in send or recv"),
+        Error::Busy => (libc::EBUSY, c"mux: the receive proc receives all messages"),
     };
     set(number, text);
 }
 
-/// The call was made with arguments that make no sense.
+/// Invalid arguments.
 #[cold]
 pub fn set_invalid() {
     set(libc::EINVAL, c"mux: bad argument");
 }
 
-/// The caller is a thread that libthread did not make, in a program of libthread's.
+/// The caller is a foreign thread in a program of libthread.
 #[cold]
 pub fn set_foreign_thread_error() {
     set(libc::EPERM, c"mux: the caller is not a thread of libthread");
 }
 
-/// A scheduler comes too late.
+/// A scheduler can no longer be installed.
 #[cold]
 pub fn set_too_late() {
     set(libc::EBUSY, c"mux: a scheduler is in use already");
 }
 
-/// A reply is not there yet, where the answer itself can not say so.
+/// The reply has not arrived, for a function whose return value cannot express that.
 #[cold]
 pub fn set_pending() {
     set(libc::EAGAIN, c"mux: no reply yet");
 }
 
-/// The operating system has refused something.
+/// An error of the operating system.
 #[cold]
 pub fn set_os(number: c_int) {
     set(number, c"mux: %r");
 }
 
-/// A fault in this library: the call can not be carried out.
+/// A fault in this library.
 #[cold]
 pub fn set_fault() {
     set(libc::EFAULT, c"mux: internal fault");

@@ -1,4 +1,4 @@
-//! Callbacks that plan9port's Mux has no fields for: muxsetorphan and muxsetbatch.
+//! Callbacks for which plan9port's Mux has no fields: muxsetorphan and muxsetbatch.
 
 use std::ffi::{c_int, c_void};
 
@@ -7,12 +7,19 @@ use super::errors;
 use super::layout::Mux;
 use crate::rpc::Error;
 
-/// Has orphans given to f, which disposes of them: messages that belong to no call, and replies to calls
-/// that were given up. nil leaks them, as at first. f is called with no lock held, by whoever receives, by
-/// muxrpccancel and muxfree, and by any number at once. errno is EINVAL when mux is nil, ENOMEM when there is no memory for f.
+/// Makes the library call f with each orphan: a message that belongs to no outstanding call, or
+/// the reply to an abandoned call. f then owns the message.
+///
+/// If f is NULL, which is the initial state, orphans are leaked. f is called without any lock
+/// held, by the thread or proc that has received the message, by muxrpccancel and by muxfree,
+/// and by several threads at once. It must not call the library on the same Mux.
+///
+/// errno on failure:
+/// - EINVAL: mux is NULL, or muxinit has not been called.
+/// - ENOMEM: no memory to store f.
 ///
 /// # Safety
-/// `mux` is nil or points to a Mux.
+/// `mux` is NULL or points to a Mux.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn muxsetorphan(
     mux: *mut Mux,
@@ -27,21 +34,27 @@ pub unsafe extern "C" fn muxsetorphan(
     });
 }
 
-/// Has several messages sent or received at a time: by sendv rather than send, by recvv rather than recv.
-/// Either may be nil; both are looked at for each use. send and recv are needed all the same.
+/// Makes the library send several messages at once by sendv instead of send, and receive
+/// several messages at once by recvv instead of recv. Either function may be NULL, which is the
+/// initial state of both. send and recv must be set nevertheless. nbrecv is called as before.
 ///
-/// sendv gets the requests that are to go out now, in order, 16 at most: the caller's own and those that
-/// have queued up meanwhile. It answers how many it has sent, from the first on; it is called again for
-/// the others. Less than 1 is a failure of the first alone, errno as for send. recvv waits for a message,
-/// stores what there is, no more than max, and answers how many; less than 1 is the end of the connection.
-/// Answers that are too large count as the largest allowed. A nil among the messages is passed over; nothing
-/// but that is the end of the connection too. A message by hand is received by recv, and nbrecv is called as
-/// ever.
+/// sendv is called with n requests in order, at most 16: the request whose turn it is to be
+/// sent and those that have queued up behind it. It returns the number of requests that it has
+/// sent, counted from the first one. The others are passed to it again. If it returns a value
+/// less than 1, the first request fails with errno as for send, and the others are passed to it
+/// again.
 ///
-/// errno is EINVAL when mux is nil, ENOMEM when there is no memory for the functions.
+/// recvv waits for a message, stores it and the other messages that are available, at most max,
+/// and returns their number. A value less than 1 is the end of the connection. NULL entries are
+/// skipped; a batch of nothing else is the end of the connection. A value greater than n or max
+/// is treated as n or max.
+///
+/// errno on failure:
+/// - EINVAL: mux is NULL, or muxinit has not been called.
+/// - ENOMEM: no memory to store the functions.
 ///
 /// # Safety
-/// `mux` is nil or points to a Mux; the functions are what is said here.
+/// `mux` is NULL or points to a Mux; the functions are as described here.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn muxsetbatch(
     mux: *mut Mux,

@@ -5,13 +5,19 @@ use super::errors;
 use super::layout::Mux;
 use crate::sched::clock;
 
-/// Fails all outstanding calls now (ECONNRESET) and all later ones (ESHUTDOWN), from any thread,
-/// until muxinit is called again. Whoever is inside send or recv, the procs too, learns of it when
-/// that returns: shut the connection down as well. errno is EINVAL when mux is nil, or not one that muxinit
-/// has seen, and EPERM as for muxrpc.
+/// Fails all outstanding calls now, with ECONNRESET, and all later calls, with ESHUTDOWN, until
+/// muxinit is called again.
+///
+/// A thread or proc that is inside send or recv is not interrupted, and leaves when that
+/// function returns. The program should therefore also shut down the connection, for example
+/// with shutdown(2). May be called by any thread at any time.
+///
+/// errno on failure:
+/// - EINVAL: mux is NULL, or muxinit has not been called.
+/// - EPERM: as for muxrpc.
 ///
 /// # Safety
-/// `mux` is nil or points to a Mux.
+/// `mux` is NULL or points to a Mux.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn muxhangup(mux: *mut Mux) {
     guard((), || {
@@ -22,33 +28,41 @@ pub unsafe extern "C" fn muxhangup(mux: *mut Mux) {
     });
 }
 
-/// How long muxfree waits for those inside, in milliseconds.
+/// How long muxfree waits for the callers and procs inside the library, in milliseconds.
 const FREE_TIMEOUT_MS: i64 = 3000;
 
-/// Ends mux: as muxhangup, then waits until nobody is inside any more (callers, procs), and gives up all
-/// memory. Calls that have not been collected are gone, the Muxrpcs too, and so is one that muxrpcstart
-/// answers meanwhile; their replies are disposed of as orphans. Afterwards the Mux may be freed, or given to muxinit again.
+/// Hangs up as muxhangup, waits until no caller and no proc is inside the library, and frees
+/// all memory of the Mux and the descriptor of muxpollfd.
 ///
-/// Whoever is inside send or recv, the procs too, must be on its way out: shut the connection down
-/// before. It waits for three seconds at most; if somebody is still inside then, it gives up nothing,
-/// sets errno to EBUSY, and may be called again. EBUSY comes at once where it can not wait (the program's
-/// scheduler has no parkfor, libthread could start no proc for the clock) and while another muxfree waits.
-/// No call may begin while it runs, or after it. errno also: EINVAL, mux is nil, or not one that muxinit
-/// has seen; EPERM, as for muxrpc.
+/// Before muxfree, the program must shut down the connection, so that threads and procs return
+/// from send and recv. No call may begin while muxfree runs, or after it. Frees every Muxrpc
+/// that has not been collected with muxrpccanfinish, including one returned by a muxrpcstart
+/// that runs concurrently; replies that have not been collected become orphans. Afterwards the
+/// memory of mux may be freed, or initialised again by muxinit.
+///
+/// Waits for at most three seconds. If muxfree fails, nothing has been freed except that mux is
+/// hung up, and muxfree may be called again.
+///
+/// errno on failure:
+/// - EBUSY: a caller or proc is still inside the library; muxfree cannot wait, because the
+///   program's scheduler has no parkfor or libthread cannot start a proc; or another muxfree is
+///   waiting.
+/// - EINVAL: mux is NULL, or muxinit has not been called.
+/// - EPERM: as for muxrpc.
 ///
 /// # Safety
-/// `mux` is nil or points to a Mux.
+/// `mux` is NULL or points to a Mux.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn muxfree(mux: *mut Mux) {
     guard((), || {
         // SAFETY: the caller's promise, passed on.
         let Some(inner) = (unsafe { checked_caller(mux) }) else { return };
         let result = inner.shut_down(clock::after(FREE_TIMEOUT_MS), |watch| {
-            // SAFETY: its call is not in the machine any more; its owner knows that it is gone.
+            // SAFETY: the call has left the machine, and its owner must not use the Muxrpc any more.
             unsafe { libc::free(watch.0.as_ptr().cast()) }
         });
         match result {
-            // SAFETY: nobody is inside, and no call begins: the caller's promise.
+            // SAFETY: no caller is inside, and the caller of muxfree ensures that no call begins.
             Ok(()) => unsafe {
                 inner.transport().free_extra();
                 Mux::clear_private(mux);

@@ -1,9 +1,9 @@
-//! Mux and Muxrpc as C has them.
+//! Mux and Muxrpc as C programs see them.
 //!
-//! Callers hold a Mux by value, read a Muxrpc, and are relinked without being compiled anew, so
-//! every size and offset is that of plan9port's header. What was its private part is ours to fill:
-//! the whole Rust Mux lives there (entry.rs), so that a Mux that is simply dropped leaks nothing but
-//! its tables.
+//! A C program allocates a Mux itself, reads the fields of a Muxrpc, and may be linked again
+//! without being recompiled. Every size and offset must therefore be that of plan9port's header.
+//! The private part of a Mux contains the whole Rust Mux (entry.rs), so that a Mux that the program
+//! forgets leaks only its tables.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_uint, c_void};
@@ -13,58 +13,73 @@ use crate::core::CallId;
 use crate::rpc::Error;
 use crate::sched::plan9::{QLock, Rendez};
 
-/// Looks for a message without waiting: answers 0 when there is none yet; otherwise 1, and stores
-/// the message, or nil at the end of the connection.
+/// Receives a message without blocking. Returns 0 if no complete message has arrived. Otherwise
+/// returns 1 and stores the message, or NULL at the end of the connection.
 pub type MuxNbrecv = Option<unsafe extern "C" fn(mux: *mut Mux, reply: *mut *mut c_void) -> c_int>;
 
-/// A multiplexor on one connection.
+/// A multiplexor: many callers share one connection.
 ///
-/// The caller owns it, usually inside a structure of its own, and fills the fields above private_
-/// before the first call (before or after muxinit); the library reads them at each use, so they may
-/// change between calls. It must not be moved or copied once muxinit has seen it. Any number of
-/// threads may use it. The callbacks must not throw or longjmp out, nor call the library on the
-/// same Mux.
+/// The program allocates a Mux, often inside a structure of its own, sets the fields above
+/// private_, and calls muxinit. The fields may be set before or after muxinit. The library
+/// reads a field each time that it needs it, so the program may change a field between calls.
+///
+/// Lifetime: a Mux must not be moved or copied after muxinit, and must stay valid until muxfree
+/// has succeeded, or until no call is outstanding and no proc runs.
+///
+/// Threads: every function of the library may be called on the same Mux by any number of
+/// threads at once, except muxinit and muxfree.
+///
+/// Callbacks: the functions below are called without any lock held. They must return normally:
+/// they must not throw an exception or call longjmp. They must not call the library on the same
+/// Mux.
 #[repr(C)]
 pub struct Mux {
     /// The lowest valid tag.
     pub mintag: c_uint,
-    /// One more than the highest valid tag.
+    /// The highest valid tag plus 1.
     pub maxtag: c_uint,
-    /// Sends a message that has its tag; less than 0 is a failure of that call alone. May block. One
-    /// at a time is called.
+    /// Sends a request, which has its tag. May block. A negative return value fails this call
+    /// only. At most one call of send (or sendv) runs at a time.
     pub send: Option<unsafe extern "C" fn(mux: *mut Mux, request: *mut c_void) -> c_int>,
-    /// Waits for a message; nil is the end of the connection. One at a time of recv and nbrecv is
-    /// called.
+    /// Waits for the next message and returns it. Returns NULL at the end of the connection. At
+    /// most one call of recv, nbrecv or recvv runs at a time.
     pub recv: Option<unsafe extern "C" fn(mux: *mut Mux) -> *mut c_void>,
-    /// Looks for a message without waiting: for muxrpccanfinish, for deadlines, and for a call that finds
-    /// no tag free. May be nil, for programs without an event loop and without deadlines.
+    /// As recv, but must not block. Called by muxrpccanfinish; for a caller with a deadline
+    /// that is the muxer; and for a new call that finds no free tag. May be NULL in a program
+    /// without non-blocking calls and deadlines.
     pub nbrecv: MuxNbrecv,
-    /// The tag in a message. Any number at once are called.
+    /// Returns the tag of a message. Several threads may call it at once.
     pub gettag: Option<unsafe extern "C" fn(mux: *mut Mux, reply: *mut c_void) -> c_int>,
-    /// Puts a tag into a message; less than 0 is a failure of that call. Any number at once are
-    /// called.
+    /// Stores a tag in a request. A negative return value fails this call only. Several threads
+    /// may call it at once.
     pub settag:
         Option<unsafe extern "C" fn(mux: *mut Mux, request: *mut c_void, tag: c_uint) -> c_int>,
-    /// The caller's own.
+    /// Belongs to the program. The library does not use it.
     pub aux: *mut c_void,
-    /// The library's own.
+    /// Belongs to the library.
     pub private_: MuxPrivate,
 }
 
-/// A non-blocking call, from muxrpcstart until muxrpccanfinish answers 1. One thread's.
+/// A non-blocking call.
+///
+/// Ownership: muxrpcstart returns it. It is valid until muxrpccanfinish returns 1, or until
+/// muxrpccancel or muxfree frees it. The program must not free it.
+///
+/// Threads: a Muxrpc may be used by one thread at a time.
 #[repr(C)]
 pub struct Muxrpc {
-    /// Its Mux.
+    /// The Mux of the call.
     pub mux: *mut Mux,
-    /// The library's own.
+    /// Belongs to the library.
     pub next: *mut Muxrpc,
-    /// The library's own.
+    /// Belongs to the library.
     pub prev: *mut Muxrpc,
-    /// The library's own.
+    /// Belongs to the library.
     pub r: [*mut c_void; 3],
-    /// Its tag, which may be another call's by the time that the reply is there.
+    /// The tag of the call. Once the reply has arrived, the tag may belong to another call.
     pub tag: c_uint,
-    /// The reply, once it is there; to look at, not to take: that is for muxrpccanfinish.
+    /// Not NULL once the reply has arrived. The program may test it, and must obtain the reply
+    /// from muxrpccanfinish.
     pub p: *mut c_void,
     /// Always 1.
     pub waiting: c_int,
@@ -72,17 +87,17 @@ pub struct Muxrpc {
     pub r#async: c_int,
 }
 
-/// A Muxrpc as it is allocated: what follows the public part is not in the header.
+/// A Muxrpc as the library allocates it. The fields after `rpc` are not in the header.
 #[repr(C)]
 pub(super) struct MuxrpcRecord {
     pub rpc: Muxrpc,
-    /// Its number, once `muxrpcstart` has begun it, until it is over.
+    /// The call, from the moment that `muxrpcstart` has begun it until it has ended.
     pub id: Option<CallId>,
-    /// Why there will be no reply, for one that has been told and asks again.
+    /// The error of a call that ended without a reply, for a program that asks again.
     pub failed: Option<Error<c_int>>,
 }
 
-/// The room that plan9port's private fields take, for its size alone.
+/// The private fields of plan9port's Mux. Only their total size is used.
 #[repr(C)]
 struct OriginalPrivate {
     locks: [QLock; 3],
@@ -93,7 +108,7 @@ struct OriginalPrivate {
     sleep: Muxrpc,
 }
 
-/// The library's part of a Mux.
+/// The private part of a Mux.
 ///
 /// cbindgen:ignore
 #[repr(C)]

@@ -1,14 +1,14 @@
-//! Memory for the C libraries: malloc, and nothing of Rust's standard library.
+//! An allocator for the C libraries: malloc, and nothing from Rust's standard library.
 //!
-//! With this, and since no function here can panic, the object that holds the library refers to C
-//! alone, and a program that links it grows by that object, not by Rust's runtime. It is a feature
-//! because a Rust program chooses its own allocator.
+//! The object that contains the library then refers to C functions only, because no function in it
+//! can panic either. A program that links it grows by that object and not by Rust's runtime. This
+//! is a feature because a Rust program chooses its own allocator.
 
 use std::alloc::{GlobalAlloc, Layout};
 
 struct Malloc;
 
-/// What malloc aligns to on every system that plan9port runs on.
+/// The alignment that malloc guarantees on every system on which plan9port runs.
 const ALIGNED: usize = 2 * size_of::<usize>();
 
 // SAFETY: malloc's contract is GlobalAlloc's, for alignments that malloc gives; for others it is
@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Malloc {
     }
 }
 
-/// As parking_lot asks for its table: cache lines.
+/// For larger alignments: parking_lot aligns its table to cache lines.
 #[cold]
 fn aligned(layout: Layout) -> *mut u8 {
     let mut memory = std::ptr::null_mut();
@@ -52,7 +52,7 @@ fn aligned(layout: Layout) -> *mut u8 {
     }
 }
 
-/// realloc would forget the alignment.
+/// realloc does not preserve a larger alignment.
 ///
 /// # Safety
 /// As for [`GlobalAlloc::realloc`].

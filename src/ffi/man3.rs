@@ -1,5 +1,5 @@
-//! The form that the manual page mux(3) gives to nbrecv and muxrpccanfinish, for sources that define
-//! MUX_MAN3 before they include the header, which gives them these functions under the plain names.
+//! The forms of nbrecv and muxrpccanfinish in plan9port's manual page mux(3). A source that defines
+//! MUX_MAN3 before it includes the header gets these functions under the plain names.
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -11,8 +11,8 @@ use super::errors;
 use super::layout::{Mux, Muxrpc};
 use crate::rpc::Finished;
 
-/// muxinit for a source that defines MUX_MAN3: nbrecv answers the message, or nil when there is
-/// none.
+/// muxinit for a source that defines MUX_MAN3, in which nbrecv returns the message, or NULL if
+/// no complete message has arrived.
 ///
 /// # Safety
 /// As for muxinit.
@@ -22,15 +22,18 @@ pub unsafe extern "C" fn _mux3init(mux: *mut Mux) {
     guard((), || unsafe { init(mux, NbrecvAbi::Man3) });
 }
 
-/// muxrpccanfinish for a source that defines MUX_MAN3. Answers the reply of rpc, which is the
-/// caller's from then on, and rpc is gone; or nil.
+/// muxrpccanfinish for a source that defines MUX_MAN3.
 ///
-/// errno after nil: EAGAIN, it is still pending; otherwise there will be no reply, for the reasons
-/// that muxrpccanfinish gives. rpc is not gone then, so that a program that goes by nil alone may
-/// ask again, and gets the same answer.
+/// Returns the reply of rpc, which then belongs to the caller, and frees rpc. Returns NULL if
+/// there is no reply, sets errno, and does not free rpc. The program may call it again, and
+/// should free rpc with muxrpccancel.
+///
+/// errno after NULL:
+/// - EAGAIN: the call is still pending.
+/// - any other value: there will be no reply, for the reasons given at muxrpccanfinish.
 ///
 /// # Safety
-/// `rpc` is nil or a call that muxrpcstart has answered and that is not gone.
+/// `rpc` is NULL, or was returned by muxrpcstart and has not been freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _mux3rpccanfinish(rpc: *mut Muxrpc) -> *mut c_void {
     guard(null_mut(), || {
@@ -42,7 +45,7 @@ pub unsafe extern "C" fn _mux3rpccanfinish(rpc: *mut Muxrpc) -> *mut c_void {
         match unsafe { try_collect(rpc) } {
             None => {}
             Some(Finished::Reply(message)) => {
-                // SAFETY: the call is over, so this is the last pointer to it.
+                // SAFETY: the call has ended, so this is the last pointer to the record.
                 unsafe { libc::free(rpc.cast()) };
                 return message.0.as_ptr();
             }

@@ -1,8 +1,9 @@
-//! The C face: plan9port's libmux to the byte. It holds whatever is odd for historical reasons
-//! (layouts, nil, 1 and 0, errno, two forms of one function) and nothing else: each entry point
-//! checks what it was given, calls the Rust face, and says the answer in C's terms.
+//! The C interface: plan9port's libmux with the same names, layouts and meanings. This module
+//! contains everything that has historical reasons: layouts, NULL, 1 and 0, errno, and two forms of
+//! one function. Each entry point validates its arguments, calls one function of the Rust API, and
+//! converts the result to C's terms.
 //!
-//! `include/mux.h` is generated from these files, comments included.
+//! `include/mux.h` is generated from these files, comments included (`make header`).
 
 mod api;
 mod callbacks;

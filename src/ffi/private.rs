@@ -1,5 +1,5 @@
-//! The functions that plan9port's header declares as private, and that programs can link with all
-//! the same: messages by hand, and the procs as functions.
+//! Functions that plan9port's header declares as private, and that programs can link nevertheless:
+//! single messages, and the procs as functions.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::{NonNull, null_mut};
@@ -8,7 +8,8 @@ use super::callbacks::Message;
 use super::entry::{checked_call, guard};
 use super::errors;
 
-/// Sends request as it is, in turn with the calls. Answers 0, or -1 on error, errno as for muxrpc.
+/// Sends a message that is not a call, unchanged, when it is its turn. Returns 0. Returns -1 on
+/// error and sets errno as muxrpc does.
 ///
 /// # Safety
 /// As for muxrpc.
@@ -33,12 +34,20 @@ pub unsafe extern "C" fn _muxsend(mux: *mut super::layout::Mux, request: *mut c_
     })
 }
 
-/// Receives one message by hand, whosever it is: waiting for it (canblock), or looking with nbrecv.
-/// Answers 1 and stores it; 1 and stores nil on error (ECONNRESET, the connection has ended; EBUSY,
-/// the procs have it; EOPNOTSUPP, no nbrecv); 0 and stores nil when there is none yet.
+/// Receives one message, whichever call it belongs to: by recv if canblock is not 0, otherwise
+/// by nbrecv.
+///
+/// Returns 1 and stores the message. Returns 1, stores NULL and sets errno on error. Returns 0
+/// and stores NULL if no message has arrived.
+///
+/// errno after 1 with NULL:
+/// - ECONNRESET: the connection has ended.
+/// - EBUSY: the receive proc receives all messages.
+/// - EOPNOTSUPP: canblock is 0 and there is no nbrecv.
+/// - EINVAL, ENOMEM and EPERM: as for muxrpc.
 ///
 /// # Safety
-/// As for muxrpc; `reply` is nil or points to where the message goes.
+/// As for muxrpc; `reply` is NULL or points to a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _muxrecv(
     mux: *mut super::layout::Mux,
@@ -66,11 +75,11 @@ pub unsafe extern "C" fn _muxrecv(
     })
 }
 
-/// The send proc of muxprocs, for a program that starts it itself: sends for all until the
-/// connection ends.
+/// The send proc of muxprocs, for a program that starts it itself. Sends for all callers until
+/// the connection ends.
 ///
 /// # Safety
-/// `mux` is nil or points to a Mux, which stays until this returns.
+/// `mux` is NULL or points to a Mux, which stays valid until this returns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _muxsendproc(mux: *mut c_void) {
     guard((), || {
@@ -81,8 +90,8 @@ pub unsafe extern "C" fn _muxsendproc(mux: *mut c_void) {
     });
 }
 
-/// The receive proc of muxprocs, for a program that starts it itself: receives for all until the
-/// connection ends.
+/// The receive proc of muxprocs, for a program that starts it itself. Receives for all callers
+/// until the connection ends.
 ///
 /// # Safety
 /// As for _muxsendproc.

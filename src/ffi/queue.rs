@@ -1,9 +1,10 @@
-//! The queue of pointers that plan9port's header declares as private. The library has no use for
-//! it; a program that links it gets one that works.
+//! The queue of pointers that plan9port's header declares as private. The library does not use it.
+//! A program that links it gets one that works.
 //!
-//! Whoever made a queue ends it with free(3), so it is one block of memory and holds nothing that
-//! would have to be released, once it is empty and nobody sleeps on it. A sleeper's record is on
-//! its own stack: it stays until somebody takes it off the list and wakes it.
+//! The program ends a queue with free(3). A queue is therefore one block of memory, which owns no
+//! other resource when it is empty and no thread sleeps on it. The record of a sleeper is on the
+//! sleeper's stack, and stays there until another thread has removed it from the list and has woken
+//! the sleeper.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
@@ -17,7 +18,8 @@ use crate::sched::dispatch::{DispatchParker, DispatchSched};
 use crate::sched::native::LastLock;
 use crate::sched::{WakeHandle, sleep};
 
-/// A queue of pointers. Made by _muxqalloc, ended with free(3) when it is empty.
+/// A queue of pointers. _muxqalloc allocates it, and the program frees it with free(3) when it
+/// is empty. Any number of threads may use it at once.
 pub struct Muxqueue(lock_api::Mutex<LastLock, Queue>);
 
 struct Queue {
@@ -32,24 +34,24 @@ struct Item {
     p: *mut c_void,
 }
 
-/// One that waits for an item. It is told the item, or nil.
+/// A thread that waits for an item. It is woken with the item, or with NULL.
 struct Sleeper {
     next: *mut Sleeper,
     wake_handle: Option<WakeHandle<Pointer, DispatchParker>>,
 }
 
-/// A pointer on its way to another thread.
+/// A pointer that is passed to another thread.
 struct Pointer(*mut c_void);
 
-// SAFETY: to the queue it is a number.
+// SAFETY: the queue does not dereference it.
 unsafe impl Send for Pointer {}
 
 impl Queue {
-    /// Takes the one off the list that has waited for longest.
+    /// Removes the sleeper that has waited longest.
     fn pop_sleeper(&mut self) -> Option<WakeHandle<Pointer, DispatchParker>> {
         let mut link = &raw mut self.sleepers;
-        // SAFETY: the records are on the stacks of sleepers, who do not leave while they are listed;
-        // the list is only touched under the queue's lock, which the caller holds.
+        // SAFETY: the records are on the stacks of sleepers, which do not return while they are in
+        // the list. The list is accessed under the queue's lock, which the caller holds.
         unsafe {
             if (*link).is_null() {
                 return None;
@@ -68,7 +70,7 @@ impl Queue {
             return None;
         }
         let item = self.first;
-        // SAFETY: an item in the list, allocated by _muxqsend, taken off under the lock.
+        // SAFETY: the item was allocated by _muxqsend, and is removed under the lock.
         unsafe {
             self.first = (*item).next;
             if self.first.is_null() {
@@ -81,7 +83,8 @@ impl Queue {
     }
 }
 
-/// Makes a queue; nil and ENOMEM when there is no memory. free(3) ends it.
+/// Allocates a queue. Returns NULL and sets errno to ENOMEM if there is no memory. The program
+/// must free the queue with free(3).
 #[unsafe(no_mangle)]
 pub extern "C" fn _muxqalloc() -> *mut Muxqueue {
     guard(null_mut(), || {
@@ -103,11 +106,11 @@ pub extern "C" fn _muxqalloc() -> *mut Muxqueue {
     })
 }
 
-/// Puts p at the end of the queue. Answers 0, or -1 when the queue is hung up (ECONNRESET) or there
-/// is no memory (ENOMEM).
+/// Appends p to the queue. Returns 0. Returns -1 on error and sets errno: ECONNRESET if the
+/// queue has been hung up, ENOMEM if there is no memory, EINVAL if q is NULL.
 ///
 /// # Safety
-/// `q` is nil or a queue.
+/// `q` is NULL or points to a queue.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _muxqsend(q: *mut Muxqueue, p: *mut c_void) -> c_int {
     guard(-1, || {
@@ -127,7 +130,7 @@ pub unsafe extern "C" fn _muxqsend(q: *mut Muxqueue, p: *mut c_void) -> c_int {
             sleeper.wake(Pointer(p));
             return 0;
         }
-        // SAFETY: plain allocation; the item is in the list, under the lock, once it is whole.
+        // SAFETY: plain allocation; the item is written before it is linked, under the lock.
         unsafe {
             let item: *mut Item = libc::malloc(size_of::<Item>()).cast();
             if item.is_null() {
@@ -147,10 +150,11 @@ pub unsafe extern "C" fn _muxqsend(q: *mut Muxqueue, p: *mut c_void) -> c_int {
     })
 }
 
-/// Takes the first of the queue, waiting for one; nil when the queue is hung up and empty.
+/// Removes the first item of the queue and returns it, after waiting for one if necessary.
+/// Returns NULL if the queue has been hung up and is empty.
 ///
 /// # Safety
-/// `q` is nil or a queue.
+/// `q` is NULL or points to a queue.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _muxqrecv(q: *mut Muxqueue) -> *mut c_void {
     guard(null_mut(), || {
@@ -169,8 +173,8 @@ pub unsafe extern "C" fn _muxqrecv(q: *mut Muxqueue) -> *mut c_void {
         let mut me = Sleeper { next: queue.sleepers, wake_handle: None };
         let record = &raw mut me;
         let received = sleep(&DispatchSched, |wake| {
-            // SAFETY: the record is this frame's, which stays until the handle is used; others touch
-            // it under the lock alone.
+            // SAFETY: the record is in this frame, which stays until the handle has been used. Other
+            // threads access it only under the lock.
             unsafe { (*record).wake_handle = Some(wake) };
             queue.sleepers = record;
             drop(queue);
@@ -179,11 +183,11 @@ pub unsafe extern "C" fn _muxqrecv(q: *mut Muxqueue) -> *mut c_void {
     })
 }
 
-/// Takes the first of the queue, if there is one: answers 1 and stores it. Without one it stores
-/// nil, and answers 1 when the queue is hung up, else 0.
+/// Removes the first item of the queue without waiting. Returns 1 and stores the item if there
+/// is one. Otherwise stores NULL, and returns 1 if the queue has been hung up, 0 if not.
 ///
 /// # Safety
-/// `q` is nil or a queue; `p` is nil or points to where the pointer goes.
+/// `q` is NULL or points to a queue; `p` is NULL or points to a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _muxnbqrecv(q: *mut Muxqueue, p: *mut *mut c_void) -> c_int {
     guard(1, || {
@@ -209,10 +213,11 @@ pub unsafe extern "C" fn _muxnbqrecv(q: *mut Muxqueue, p: *mut *mut c_void) -> c
     })
 }
 
-/// Hangs the queue up: nothing more goes in, and those who wait for an item get nil.
+/// Hangs up the queue: no item can be appended any more, and threads that wait for an item
+/// receive NULL.
 ///
 /// # Safety
-/// `q` is nil or a queue.
+/// `q` is NULL or points to a queue.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _muxqhangup(q: *mut Muxqueue) {
     guard((), || {
@@ -222,10 +227,10 @@ pub unsafe extern "C" fn _muxqhangup(q: *mut Muxqueue) {
         queue.hungup = true;
         let mut sleeper = std::mem::replace(&mut queue.sleepers, null_mut());
         drop(queue);
-        // The last of them to wake may free the queue.
+        // Once the last sleeper has been woken, the queue may be freed.
         while !sleeper.is_null() {
-            // SAFETY: off the list, so this thread's alone; its owner sleeps on until it is woken,
-            // and nothing of it is used after that.
+            // SAFETY: the record has left the list, so that only this thread uses it. Its owner
+            // sleeps until it is woken, and the record is not used after that.
             let (next, wake) = unsafe { ((*sleeper).next, (*sleeper).wake_handle.take()) };
             if let Some(wake) = wake {
                 wake.wake(Pointer(null_mut()));

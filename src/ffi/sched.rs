@@ -1,4 +1,4 @@
-//! A scheduler of the program's own: Muxsched and muxsetsched.
+//! A scheduler of the program: Muxsched and muxsetsched.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::mem::offset_of;
@@ -8,38 +8,51 @@ use super::errors;
 use crate::rpc::Error;
 use crate::sched::custom;
 
-/// A program's own scheduler, for muxsetsched: how its tasks sleep and wake. The caller sets size to
-/// sizeof(Muxsched). park, parkfor and task are called by the task that they are about, unpark by any.
-/// task is called with a lock of the library's held: it may not switch tasks, and has no reason to. Nor may a
-/// signal handler, while a task is inside the library: tasks switch in park, parkfor and the program's functions.
+/// A scheduler of the program, for muxsetsched: functions by which its tasks sleep and wake.
+///
+/// Lifetime: muxsetsched copies the table. The functions must stay valid until the program
+/// ends.
+///
+/// Threads: park, parkfor and task are called on the calling task only; unpark may be called
+/// from any task. task is called with a lock of the library held, and must not switch tasks.
+/// While a task is inside the library, tasks must be switched only in park, parkfor and the
+/// callbacks of a Mux; in particular, a signal handler must not switch tasks.
 #[repr(C)]
 pub struct Muxsched {
-    /// sizeof(Muxsched), set by the caller.
+    /// sizeof(Muxsched), set by the program.
     pub size: c_uint,
-    /// The calling task, as the others get it.
+    /// Returns the calling task, in the form in which the other functions receive it.
     pub task: Option<unsafe extern "C" fn() -> *mut c_void>,
-    /// Sleeps the calling task until unpark is called for it; returns at once if that has happened since
-    /// it last slept. Returning too early does no harm.
+    /// Puts the calling task to sleep until unpark is called for it. Returns at once if unpark
+    /// has been called since the task last slept. May return early.
     pub park: Option<unsafe extern "C" fn(task: *mut c_void)>,
-    /// Wakes a task, now or when it next sleeps. It may have gone on by itself just then, and even have
-    /// ended: what task answered stays good for this call.
+    /// Wakes a task, now or when it next sleeps. The task may have resumed by itself, and may
+    /// even have ended: what task has returned must stay valid for this call.
     pub unpark: Option<unsafe extern "C" fn(task: *mut c_void)>,
-    /// Starts a task that runs body(arg); less than 0 when it can not. nil: muxprocs fails with ENOSYS.
+    /// Starts a task that calls body(arg). Returns a negative value if it cannot. If start is
+    /// NULL, muxprocs fails with ENOSYS.
     pub start: Option<
         unsafe extern "C" fn(body: unsafe extern "C" fn(*mut c_void), arg: *mut c_void) -> c_int,
     >,
-    /// As park, but for ms milliseconds at most; what it answers is not looked at. nil: muxrpctimeout
-    /// fails with EOPNOTSUPP.
+    /// As park, but sleeps for at most ms milliseconds. The return value is ignored. If parkfor
+    /// is NULL, muxrpctimeout fails with EOPNOTSUPP.
     pub parkfor: Option<unsafe extern "C" fn(task: *mut c_void, ms: c_int) -> c_int>,
 }
 
-/// Has the program's own scheduler, rather than the system's threads or libthread, sleep and wake the
-/// callers of every Mux. To be called once, before the first muxinit; the table is copied. Answers 0, or -1
-/// on error, errno: EINVAL, sched is nil, its size is too small or task, park or unpark is nil; EBUSY,
-/// it comes too late; ENOMEM.
+/// Installs a scheduler of the program, by which the callers of every Mux sleep and wake,
+/// instead of the threads of the system or of libthread.
+///
+/// Must be called at most once, before the first muxinit. The table is copied. Returns 0.
+/// Returns -1 on error and sets errno.
+///
+/// errno on failure:
+/// - EINVAL: sched is NULL, its size is too small, or task, park or unpark is NULL.
+/// - EBUSY: muxinit or muxsetsched has been called before.
+/// - ENOMEM: no memory for the copy.
 ///
 /// # Safety
-/// `sched` is nil or points to as many bytes as its size says; its functions do what is said there.
+/// `sched` is NULL or points to as many bytes as its size says; its functions are as described
+/// there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn muxsetsched(sched: *mut Muxsched) -> c_int {
     guard(-1, || {
@@ -63,21 +76,21 @@ pub unsafe extern "C" fn muxsetsched(sched: *mut Muxsched) -> c_int {
     })
 }
 
-/// The table in `sched`, if it is one that can be used.
+/// Returns the table in `sched` if it is usable.
 ///
 /// # Safety
 /// As for [`muxsetsched`].
 unsafe fn table(sched: *mut Muxsched) -> Option<custom::CustomSched> {
-    // SAFETY: the caller's promise: there is room for the first field, and it is set.
+    // SAFETY: the caller's promise: the first field is present and set.
     let size = unsafe { sched.as_ref()?.size } as usize;
     if size < offset_of!(Muxsched, start) {
         return None;
     }
     let mut fields =
         Muxsched { size: 0, task: None, park: None, unpark: None, start: None, parkfor: None };
-    // SAFETY: no more bytes than either side has; what is a pointer to a function there is one here.
+    // SAFETY: copies at most as many bytes as either side has; both have the same fields.
     unsafe {
-        // Whole fields alone.
+        // Whole fields only.
         let length = (size - size % size_of::<usize>()).min(size_of::<Muxsched>());
         sched.cast::<u8>().copy_to_nonoverlapping((&raw mut fields).cast(), length);
     }

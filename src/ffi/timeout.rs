@@ -9,18 +9,26 @@ use super::errors;
 use super::layout::Mux;
 use crate::sched::clock;
 
-/// As muxrpc, but waits for ms milliseconds at most: nil with ETIMEDOUT then. Less than 0 is for ever; with
-/// 0 nothing is sent.
-/// The tag stays out of use until the reply comes, which is an orphan then, or the connection ends;
-/// while all tags are so held, calls fail with EAGAIN.
+/// As muxrpc, but waits for at most ms milliseconds. A negative ms means no limit. If ms is 0,
+/// nothing is sent.
 ///
-/// How soon it answers: at once when the time has come, with procs, or while another caller receives. A
-/// caller that finds itself receiving for all looks for messages by nbrecv and sleeps in between, for 5
-/// milliseconds at most. Without nbrecv it is in recv, and answers when the next message comes, whosever
-/// that is; callers of muxrpc go before it there. And it does not answer while its request is in send.
+/// A call whose request has been sent when its deadline passes is abandoned: its tag stays out
+/// of use until the reply arrives, which is then an orphan, or until the connection ends.
 ///
-/// errno also: EOPNOTSUPP, the program's scheduler has no parkfor; EAGAIN, libthread could start no proc
-/// for the clock.
+/// When the deadline has passed, muxrpctimeout returns
+/// - at once, if a proc or another thread receives, or if the caller waits for a tag or for its
+///   turn to send;
+/// - at once, if the caller is the muxer and there is an nbrecv; the caller then polls, and
+///   sleeps for at most 5 milliseconds between two polls;
+/// - after the next message, if the caller is the muxer without an nbrecv, which happens only
+///   if no proc and no caller of muxrpc can receive instead;
+/// - after send has returned, if the request is being sent.
+///
+/// errno on failure: as for muxrpc, and
+/// - ETIMEDOUT: the deadline has passed.
+/// - EOPNOTSUPP: the program's scheduler has no parkfor.
+/// - EAGAIN: every tag belongs to an abandoned call, or libthread cannot start the proc that
+///   keeps the time.
 ///
 /// # Safety
 /// As for muxrpc.
