@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use support::client::Client;
 use support::program::{NINEPMUX, Program, Signal, serve, serve_within};
 use support::stub::Stub;
-use support::{Place, unix, wait_for};
+use support::{Place, pipe, unix, wait_for};
 
 const SYSTEM: i32 = 1;
 const USAGE: i32 = 2;
@@ -66,7 +66,7 @@ fn what_was_asked_for_can_not_be_written() {
         command.args(args).stdout(full);
         refuses(command, SYSTEM, "No space left");
         // that nobody wants it is no mistake
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = pipe();
         let mut command = Command::new(NINEPMUX);
         command.args(args).stdout(writer);
         drop(reader);
@@ -172,7 +172,7 @@ fn what_is_handed_in_and_is_no_connection() {
         command.stdin(file());
         refuses(command, status, "hand in");
         let mut command = serve(&args);
-        command.stdin(std::io::pipe().unwrap().0);
+        command.stdin(pipe().0);
         refuses(command, status, "hand in");
         let mut command = serve(&args);
         command.stdin(terminal());

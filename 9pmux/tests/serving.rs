@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -15,7 +15,7 @@ use std::thread;
 use support::client::{Client, NOFID, read};
 use support::program::{NINEPMUX, Program, Signal, serve};
 use support::stub::{self, BIG, HELLO, Stub, big};
-use support::{Place, body, message, string, unix, wait_for};
+use support::{Place, body, message, pipe, string, unix, wait_for};
 
 fn reads_everything(client: &mut Client) {
     client.open(1, "hello");
@@ -97,8 +97,8 @@ fn the_server_may_be_on_standard_input_and_output() {
 #[test]
 fn two_pipes_are_as_good_as_a_socket() {
     let stub = Stub::new();
-    let (mut to_client, output) = io::pipe().unwrap();
-    let (input, mut from_client) = io::pipe().unwrap();
+    let (mut to_client, output) = pipe();
+    let (input, mut from_client) = pipe();
     let mut command = serve(&[&stub.address(), "-"]);
     command.stdin(Stdio::from(OwnedFd::from(input))).stdout(Stdio::from(OwnedFd::from(output)));
     let program = Program::start(command);
@@ -214,7 +214,7 @@ fn clients_come_by_tcp_too() {
 fn nobody_need_read_what_it_says() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
-    let (reader, writer) = io::pipe().unwrap();
+    let (reader, writer) = pipe();
     let mut command = serve(&["-vv", &stub.address(), &unix(&socket)]);
     let mut child = command.stderr(Stdio::from(OwnedFd::from(writer))).spawn().unwrap();
     drop((reader, command));

@@ -35,6 +35,9 @@ pub struct CustomSched {
 }
 
 /// The program's table, from [`install`] on; never freed, since a caller may be looking.
+// An atomic static that is stored in one place and loaded in another must be `#[used]`. LLVM 19 (Rust
+// 1.85) reduces such a static to a flag, and then crashes on the atomic load of one bit.
+#[used]
 static INSTALLED: AtomicPtr<CustomSched> = AtomicPtr::new(std::ptr::null_mut());
 
 const UNDECIDED: u8 = 0;

@@ -283,9 +283,10 @@ impl Driver {
         peer.readable |= readiness.readable || readiness.peer_closed;
         peer.peer_closed |= readiness.peer_closed;
         let unblocked = readiness.writable && std::mem::take(&mut peer.write_blocked);
-        if let Source::Client(n) = readiness.source
-            && let Some((id, _)) = self.peers.by_index(n)
-        {
+        let Source::Client(n) = readiness.source else {
+            return;
+        };
+        if let Some((id, _)) = self.peers.by_index(n) {
             if unblocked {
                 self.service_client(id);
             }

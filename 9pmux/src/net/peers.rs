@@ -78,9 +78,10 @@ impl Peers {
     /// Has it looked at for something to read.
     #[inline]
     pub fn queue_read(&mut self, id: ClientId) {
-        if let Some(peer) = self.get(id)
-            && !std::mem::replace(&mut peer.read_queued, true)
-        {
+        let Some(peer) = self.get(id) else {
+            return;
+        };
+        if !std::mem::replace(&mut peer.read_queued, true) {
             self.read_queue.push(id);
         }
     }

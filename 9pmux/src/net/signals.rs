@@ -27,10 +27,10 @@ pub fn ignore_hangup() -> io::Result<()> {
 /// How many have come since the last time.
 pub fn take_count(signals: &mut UnixStream) -> u32 {
     let (mut bytes, mut count) = ([0; 16], 0);
-    while let Ok(n) = signals.read(&mut bytes)
-        && n > 0
-    {
-        count += n as u32;
+    loop {
+        match signals.read(&mut bytes) {
+            Ok(n) if n > 0 => count += n as u32,
+            _ => return count,
+        }
     }
-    count
 }

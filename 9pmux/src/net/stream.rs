@@ -203,8 +203,8 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let stream = Stream::socket(listener.accept().unwrap().0.into());
         assert_eq!(stream.describe_peer(), client.local_addr().unwrap().to_string());
-        let (input, output) = std::io::pipe().unwrap();
-        let pair = Stream::pair(input.into(), output.into());
+        let (input, output) = rustix::pipe::pipe().unwrap();
+        let pair = Stream::pair(input, output);
         assert_eq!(pair.describe_peer(), "descriptors that were handed in");
     }
 

@@ -8,6 +8,7 @@ pub mod client;
 pub mod program;
 pub mod stub;
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,12 @@ impl Place {
 /// The address of a socket.
 pub fn unix(path: &Path) -> String {
     format!("unix!{}", path.display())
+}
+
+/// The two ends of a pipe: what is written to the second can be read from the first.
+pub fn pipe() -> (File, File) {
+    let (input, output) = rustix::pipe::pipe().unwrap();
+    (input.into(), output.into())
 }
 
 /// A message.

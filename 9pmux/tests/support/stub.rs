@@ -69,9 +69,10 @@ impl Stub {
             let mut session =
                 Session { input, output, counts, fids: HashMap::new(), held: Vec::new() };
             for _ in 0..2 {
-                if let Some(got) = read_message(&mut stream)?
-                    && let Ok(Some(reply)) = session.answer(&got)
-                {
+                let Some(got) = read_message(&mut stream)? else {
+                    continue;
+                };
+                if let Ok(Some(reply)) = session.answer(&got) {
                     session.output.write_all(&message(got.kind + 1, got.tag, &reply))?;
                 }
             }

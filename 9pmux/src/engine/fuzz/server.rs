@@ -146,10 +146,10 @@ impl Server {
             if new == Some(at) {
                 return true;
             }
-            let owner = Some(&(peer.number, peer.sessions, name));
+            let owner = (peer.number, peer.sessions, name);
             let proves = fid_use != FidUse::Authenticates
                 || self.auths.get(&fid).is_some_and(|made| made == names(message, offsets));
-            self.owners.get(&fid) == owner && proves
+            self.owners.get(&fid) == Some(&owner) && proves
         })
     }
 
