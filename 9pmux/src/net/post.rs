@@ -1,20 +1,25 @@
-//! A socket in the file system: posted under a name, and removed again.
+//! Sockets in the file system: made under a name, and removed again.
 //!
-//! A name is left behind by whoever was killed. It is taken over if nobody listens there any more, which
-//! is asked by calling it: ECONNREFUSED says so, and everything else means somebody. Between that
-//! question and the new socket, another of us might do the same, so it is done under a lock of the
-//! directory, which goes with its descriptor and leaves nothing behind. The socket gets its name when it
-//! is complete (mode 0600, and listening), so that whoever sees it can call it.
+//! A program that is killed leaves its socket behind. Such a socket is replaced if connecting to it fails
+//! with ECONNREFUSED; with any other result it is in use. Between that check and the creation of the new
+//! socket a second 9pmux might do the same, so both happen under a lock of the directory. The lock belongs
+//! to a descriptor: it ends with the process and leaves no file behind. The socket is made under a draft
+//! name with mode 0600 and gets its own name when it listens, so a program that sees it can connect.
+//!
+//! The mode is never set by name: in a directory that other users can write to, a name may have become a
+//! link to another file.
 
+use std::collections::hash_map::RandomState;
+use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use std::{fs, process};
 
-use rustix::fs::{FlockOperation, Mode, chmod, flock};
+use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
 
@@ -22,17 +27,24 @@ use super::announce::BACKLOG;
 use super::descriptors::limit_hint;
 use super::failure::error_text;
 
-/// How long another of us may be at it.
+/// How long to wait for another 9pmux that holds the lock of the directory.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The name of a socket of ours, as long as this is there.
+/// The error if the name has been taken between the check and the creation of the socket.
+const JUST_MADE: &str = "another program has just made it: choose another name";
+
+/// How many draft names are tried before posting fails.
+const MAX_DRAFTS: usize = 16;
+
+/// The name of a socket that this process has made. Dropping it removes the name.
 #[derive(Debug)]
 pub struct PostedSocket {
     path: PathBuf,
     identity: (u64, u64),
 }
 
-/// The device and the inode: a name can become somebody else's, these two do not while it is open.
+/// The device and the inode. A name may come to mean another file; these two stay with the socket while it
+/// is open.
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
@@ -45,41 +57,61 @@ impl Drop for PostedSocket {
     }
 }
 
-/// Posts a socket that listens. An error is in error_text, with what to do.
+/// Makes a listening socket under the name `path`. The error text says what to do.
 pub fn post(path: &Path) -> Result<(OwnedFd, PostedSocket), String> {
+    let random = || RandomState::new().build_hasher().finish();
+    post_with(path, (0..MAX_DRAFTS).map(|_| format!(".9pmux.{:08x}", random() as u32)))
+}
+
+/// As [`post`], with these draft names, which are tried in turn.
+fn post_with(
+    path: &Path,
+    drafts: impl Iterator<Item = String>,
+) -> Result<(OwnedFd, PostedSocket), String> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // Not waited for long: in a directory of everybody's, anybody could hold it for ever. Without it, as
-    // where one may make files and not look, only two that take over the same name at the same moment are
-    // in danger.
-    let lock = match fs::File::open(directory) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
-        other => Some(other.map_err(|error| {
-            format!("{}: {}: choose a directory of yours", directory.display(), error_text(&error))
-        })?),
-    };
-    let since = Instant::now();
-    while lock.as_ref().is_some_and(|lock| {
-        flock(lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
-    }) && since.elapsed() < LOCK_TIMEOUT
-    {
-        sleep(Duration::from_millis(5));
-    }
+    let _lock = lock(directory)?;
     if SocketAddrUnix::new(path).is_err() {
         return Err("the path is too long for a socket: choose a shorter one".to_owned());
     }
     remove_stale(path)?;
-    let draft = directory.join(format!(".9pmux.{}", process::id()));
-    create_socket(&draft, path).map_err(|error| match error {
+    let (socket, draft) = bind_draft(directory, path, drafts)?;
+    publish(&socket, &draft, path).map(|posted| (socket, posted)).map_err(|error| match error {
+        Errno::EXIST => JUST_MADE.to_owned(),
+        _ => in_directory(error),
+    })
+}
+
+/// Locks the directory, if it may be opened. The wait is bounded: in a directory of all users, any of them
+/// could hold the lock for ever. Without the lock, only two processes that replace the same stale socket
+/// at the same moment can disturb each other.
+fn lock(directory: &Path) -> Result<Option<fs::File>, String> {
+    let file = match fs::File::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+        other => other.map_err(|error| {
+            format!("{}: {}: choose a directory of yours", directory.display(), error_text(&error))
+        })?,
+    };
+    let since = Instant::now();
+    while flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+        && since.elapsed() < LOCK_TIMEOUT
+    {
+        sleep(Duration::from_millis(5));
+    }
+    Ok(Some(file))
+}
+
+/// The text for an error of a call that makes a file in the directory.
+fn in_directory(error: Errno) -> String {
+    match error {
         Errno::NAMETOOLONG => "the path is too long for a socket: choose a shorter one".to_owned(),
-        Errno::EXIST => "somebody has just posted it: choose another name".to_owned(),
         Errno::MFILE | Errno::NFILE => {
             format!("{}{}", error_text(&error.into()), limit_hint(error))
         }
         _ => format!("{}: choose a directory of yours", error_text(&error.into())),
-    })
+    }
 }
 
 /// Sees that nobody has the name, or nobody any more.
@@ -120,35 +152,73 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     }
 }
 
-fn create_socket(draft: &Path, path: &Path) -> Result<(OwnedFd, PostedSocket), Errno> {
-    // Where that does not fit, though the path does, it has its name at once, and can be called a bit later.
-    let draft = if SocketAddrUnix::new(draft).is_ok() { draft } else { path };
-    if draft != path {
-        // One of ours with this process's number that was killed right here.
-        let _ = fs::remove_file(draft);
+/// Makes a socket and binds it to the first of the draft names that is free. Where a draft name makes the
+/// path too long for a socket, though `path` is not, the socket is bound to `path` itself; a program may
+/// then see it shortly before it listens.
+fn bind_draft(
+    directory: &Path,
+    path: &Path,
+    drafts: impl Iterator<Item = String>,
+) -> Result<(OwnedFd, PathBuf), String> {
+    let mut taken = None;
+    for name in drafts {
+        let draft = match directory.join(name) {
+            draft if SocketAddrUnix::new(&draft).is_ok() => draft,
+            _ => path.to_owned(),
+        };
+        match bind_private(&draft) {
+            Ok(socket) => return Ok((socket, draft)),
+            Err(Errno::ADDRINUSE) if draft == path => return Err(JUST_MADE.to_owned()),
+            Err(Errno::ADDRINUSE) => taken = Some(draft),
+            Err(error) => return Err(in_directory(error)),
+        }
     }
+    let draft = taken.unwrap_or_else(|| path.to_owned());
+    Err(format!(
+        "the temporary name {} is taken: remove that file, or choose a directory of yours",
+        draft.display()
+    ))
+}
+
+/// Makes a socket that is bound to this name with mode 0600 from the beginning.
+fn bind_private(path: &Path) -> Result<OwnedFd, Errno> {
     let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
-    bind(&socket, &SocketAddrUnix::new(draft)?).map_err(|error| match error {
-        Errno::ADDRINUSE => Errno::EXIST,
-        other => other,
-    })?;
-    let named = (|| {
-        chmod(draft, Mode::RUSR | Mode::WUSR)?;
-        listen(&socket, BACKLOG)?;
+    let address = SocketAddrUnix::new(path)?;
+    // Linux gives the file the mode of the socket. Other systems have the umask alone, which is the whole
+    // process's.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        bind(&socket, &address)?;
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let old = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let bound = bind(&socket, &address);
+        rustix::process::umask(old);
+        bound?;
+    }
+    Ok(socket)
+}
+
+/// Starts to listen and gives the socket its name. The draft name is removed.
+fn publish(socket: &OwnedFd, draft: &Path, path: &Path) -> Result<PostedSocket, Errno> {
+    let published = (|| {
+        listen(socket, BACKLOG)?;
         if draft != path {
-            // A link, and not a new name, which would replace what has come there meanwhile.
+            // A link fails if the name exists by now; a rename would replace that file.
             rustix::fs::link(draft, path)?;
         }
         let identity =
             identity(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         Ok(PostedSocket { path: path.to_owned(), identity })
     })();
-    if draft != path || named.is_err() {
+    if draft != path || published.is_err() {
         let _ = fs::remove_file(draft);
     }
-    Ok((socket, named?))
+    published
 }
 
 #[cfg(test)]
@@ -180,6 +250,45 @@ mod tests {
         fs::write(&path, "something").unwrap();
         assert!(post(&path).unwrap_err().contains("no socket"));
         assert_eq!(fs::read(&path).unwrap(), b"something");
+    }
+
+    #[test]
+    fn draft_names_that_are_taken_are_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        // cannot be removed, as a file of another user in a sticky directory cannot
+        fs::create_dir_all(directory.path().join("taken/kept")).unwrap();
+        let drafts = ["taken", "free"].map(str::to_owned);
+        post_with(&path, drafts.into_iter()).unwrap();
+        let error = post_with(&path, ["taken".to_owned()].into_iter()).unwrap_err();
+        assert!(error.contains("the temporary name") && error.contains("/taken"), "{error}");
+        assert!(directory.path().join("taken/kept").exists());
+    }
+
+    /// A thread replaces the draft by a link as soon as the draft exists.
+    #[test]
+    fn posting_never_changes_the_mode_of_another_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, draft) = (directory.path().join("s"), directory.path().join("draft"));
+        let other = directory.path().join("other");
+        fs::write(&other, "").unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o644)).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    if fs::rename(&draft, directory.path().join("moved")).is_ok() {
+                        let _ = std::os::unix::fs::symlink(&other, &draft);
+                    }
+                }
+            });
+            for _ in 0..500 {
+                let _ = fs::remove_file(&draft);
+                drop(post_with(&path, ["draft".to_owned()].into_iter()));
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o644);
     }
 
     #[test]
