@@ -177,6 +177,33 @@ fn a_tcp_connection_that_is_handed_in_is_not_slow() {
     }
 }
 
+/// A descriptor that the test keeps, and that 9pmux gets as its standard input and output.
+#[test]
+fn descriptors_that_are_handed_in_block_again_when_9pmux_has_ended() {
+    use rustix::fs::{OFlags, fcntl_getfl};
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = unix(&place.path("s"));
+    for args in
+        [[&stub.address(), "-"], [&stub.address(), "fd!0"], ["-", &socket], ["fd!0", &socket]]
+    {
+        let (_peer, handed) = UnixStream::pair().unwrap();
+        let blocks = || !fcntl_getfl(&handed).unwrap().contains(OFlags::NONBLOCK);
+        assert!(blocks());
+        let mut command = serve(&args);
+        command.stdin(OwnedFd::from(handed.try_clone().unwrap()));
+        command.stdout(OwnedFd::from(handed.try_clone().unwrap()));
+        let program = Program::start(command);
+        wait_for("9pmux has made it non-blocking", || !blocks());
+        if args[1] == socket {
+            // from then on it handles signals
+            program.wait_socket(&place.path("s"));
+        }
+        program.signal(Signal::TERM);
+        assert!(program.end().0.success(), "{args:?}");
+        assert!(blocks(), "{args:?}");
+    }
+}
+
 #[test]
 fn services_have_bare_names() {
     let (stub, place) = (Stub::new(), Place::new());

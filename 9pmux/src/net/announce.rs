@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 use super::address::Address;
 use super::descriptors::Claims;
 use super::failure::{Failure, error_text};
+use super::fd::Fd;
 use super::namespace;
 use super::post::{self, PostedSocket};
 use super::stream::Stream;
@@ -29,7 +30,7 @@ pub enum Announced {
 /// A socket that listens.
 #[derive(Debug)]
 pub struct Listener {
-    socket: OwnedFd,
+    socket: Fd,
     address: Address,
     /// Its name in the file system, removed with it.
     _posted: Option<PostedSocket>,
@@ -94,13 +95,13 @@ impl AcceptOutcome {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+fn accept(socket: &Fd) -> Result<OwnedFd, Errno> {
     use rustix::net::SocketFlags;
     rustix::net::accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+fn accept(socket: &Fd) -> Result<OwnedFd, Errno> {
     let socket = rustix::net::accept(socket)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
@@ -111,15 +112,17 @@ fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
 pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Failure> {
     let (socket, posted) = match address {
         Address::Tcp(host, port) => listen_tcp(host, *port)
-            .map(|socket| (socket, None))
+            .map(|socket| (Fd::from(socket), None))
             .map_err(|error| format!("{}: choose another port or host", error_text(&error))),
-        Address::Unix(path) => post::post(path).map(|(socket, posted)| (socket, Some(posted))),
+        Address::Unix(path) => {
+            post::post(path).map(|(socket, posted)| (socket.into(), Some(posted)))
+        }
         Address::Service(name) => namespace::directory()
             .and_then(|directory| post::post(&directory.join(name)))
-            .map(|(socket, posted)| (socket, Some(posted))),
+            .map(|(socket, posted)| (socket.into(), Some(posted))),
         Address::Exec(_) => Err("only a server can be started".to_owned()),
         Address::Fd(_) | Address::Stdio => {
-            let stream = claims.take(address).expect("it was claimed at the beginning");
+            let mut stream = claims.take(address).expect("it was claimed at the beginning");
             let fine = if stream.is_listening() { Ok(()) } else { stream.check_usable() };
             match fine.and_then(|()| stream.set_nonblocking().map_err(|error| error_text(&error))) {
                 Ok(()) if stream.is_listening() => Ok((stream.into_fd(), None)),
@@ -140,7 +143,7 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Fai
     Ok(Announced::Listener(Listener { socket, address, _posted: posted, ready: true }))
 }
 
-fn local_port(socket: &OwnedFd) -> Option<u16> {
+fn local_port(socket: &Fd) -> Option<u16> {
     let address = rustix::net::getsockname(socket).ok()?;
     SocketAddr::try_from(address).ok().map(|address| address.port())
 }

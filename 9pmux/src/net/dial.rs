@@ -69,7 +69,7 @@ pub fn dial(
 
 fn finish(
     address: &Address,
-    stream: Stream,
+    mut stream: Stream,
     child: Option<ChildServer>,
 ) -> Result<ServerConnection, Failure> {
     stream

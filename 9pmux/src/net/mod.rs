@@ -7,6 +7,7 @@
 //! | `descriptors.rs` | descriptors that were handed in: each is claimed once, before any is opened |
 //! | `dial.rs`, `child.rs` | the way to the server: connected to, handed in, or started |
 //! | `announce.rs`, `post.rs` | where clients come: sockets, and their names in the file system |
+//! | `fd.rs` | a descriptor that gets its mode back when it is closed |
 //! | `stream.rs`, `watch.rs` | one peer's bytes, and when it has or takes any |
 //! | `signals.rs` | SIGTERM and SIGINT as something that can be read |
 //! | `driver.rs`, `peers.rs` | the loop, and who is connected |
@@ -29,6 +30,7 @@ mod descriptors;
 mod dial;
 mod driver;
 mod failure;
+mod fd;
 mod namespace;
 mod peers;
 mod post;

@@ -7,13 +7,14 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{Shutdown, sockopt};
 
 use super::failure::error_text;
+use super::fd::Fd;
 
 /// A peer's descriptors; they never block.
 #[derive(Debug)]
 pub struct Stream {
-    input: OwnedFd,
+    input: Fd,
     /// Where writing is not to the same.
-    output: Option<OwnedFd>,
+    output: Option<Fd>,
 }
 
 /// What came of a try to read or to write.
@@ -29,20 +30,21 @@ pub enum IoOutcome {
 impl Stream {
     /// Both ways through one descriptor.
     pub fn socket(fd: OwnedFd) -> Stream {
-        Stream { input: fd, output: None }
+        Stream { input: fd.into(), output: None }
     }
 
     /// One for each way.
     pub fn pair(input: OwnedFd, output: OwnedFd) -> Stream {
-        Stream { input, output: Some(output) }
+        Stream { input: input.into(), output: Some(output.into()) }
     }
 
-    /// Has it never block, which holds for all who have the same open file.
-    pub fn set_nonblocking(&self) -> io::Result<()> {
-        for fd in [self.input.as_fd(), self.output_fd()] {
-            rustix::io::ioctl_fionbio(fd, true)?;
-        }
-        Ok(())
+    /// Makes reads and writes return `WouldBlock` instead of blocking. The mode holds for every process that
+    /// shares the open file; it is restored when the stream is dropped.
+    pub fn set_nonblocking(&mut self) -> io::Result<()> {
+        let input = self.input.is_blocking()?;
+        let output = self.output.as_ref().map_or(Ok(false), Fd::is_blocking)?;
+        self.input.set_nonblocking(input)?;
+        self.output.as_mut().map_or(Ok(()), |fd| fd.set_nonblocking(output))
     }
 
     /// What a connection over a network wants, and another does not mind: small messages are not kept
@@ -105,7 +107,7 @@ impl Stream {
     }
 
     /// The descriptor itself, of a stream that has one.
-    pub fn into_fd(self) -> OwnedFd {
+    pub fn into_fd(self) -> Fd {
         self.input
     }
 
