@@ -118,6 +118,27 @@ fn a_namespace_that_others_may_enter() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
+/// Another user could replace a socket there, of the server or of 9pmux.
+#[test]
+fn a_namespace_that_others_may_write_to_is_refused() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let namespace = place.path("namespace");
+    std::fs::create_dir(&namespace).unwrap();
+    let service = |args: &[&str]| {
+        let mut command = serve(args);
+        command.env("NAMESPACE", &namespace);
+        command
+    };
+    for mode in [0o777, 0o1777, 0o770] {
+        std::fs::set_permissions(&namespace, PermissionsExt::from_mode(mode)).unwrap();
+        refuses(service(&[&stub.address(), "s"]), ANNOUNCE, "other users may write to it");
+        refuses(service(&["s", &unix(&place.path("t"))]), REACH, "other users may write to it");
+    }
+    std::fs::set_permissions(&namespace, PermissionsExt::from_mode(0o755)).unwrap();
+    let program = Program::start(service(&[&stub.address(), "s"]));
+    program.wait_socket(&namespace.join("s"));
+}
+
 #[test]
 fn a_socket_that_can_not_be() {
     let (stub, place) = (Stub::new(), Place::new());

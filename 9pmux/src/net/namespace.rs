@@ -13,7 +13,17 @@ use super::failure::error_text;
 /// In error_text, if that in /tmp is somebody else's or open to others.
 pub fn directory() -> Result<PathBuf, String> {
     if let Some(directory) = env::var_os("NAMESPACE").filter(|d| !d.is_empty()) {
-        return Ok(directory.into());
+        let directory = PathBuf::from(directory);
+        // A directory that does not exist is reported when the socket in it is used.
+        let shared = fs::metadata(&directory)
+            .is_ok_and(|found| found.is_dir() && found.permissions().mode() & 0o022 != 0);
+        return match shared {
+            true => Err(format!(
+                "{}: other users may write to it: make its mode 0700, or choose another by $NAMESPACE",
+                directory.display()
+            )),
+            false => Ok(directory),
+        };
     }
     let display = env::var("DISPLAY").unwrap_or_default();
     let directory = PathBuf::from(format!("/tmp/ns.{}.{}", user_name(), display_suffix(&display)));
