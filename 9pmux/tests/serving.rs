@@ -68,6 +68,26 @@ fn a_server_that_was_started_is_named_with_its_status_when_it_ends() {
     assert!(said[0].contains("exit status: 3"), "{said:?}");
 }
 
+/// The shell ends at once; a process that it has started keeps the connection.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_shell_of_a_server_leaves_no_zombie() {
+    let place = Place::new();
+    let (socket, shell) = (place.path("s"), place.path("shell"));
+    let server = format!(
+        "exec!exec 3<&0; cat <&3 >/dev/null & echo $$ >{0}.new; mv {0}.new {0}",
+        shell.display()
+    );
+    let mut program = Program::serving(&server, &socket, &[]);
+    wait_for("the shell has run", || shell.exists());
+    let shell = std::fs::read_to_string(&shell).unwrap();
+    let process = std::path::PathBuf::from(format!("/proc/{}", shell.trim()));
+    wait_for("the shell's status is collected", || !process.exists());
+    assert!(program.runs());
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+}
+
 #[test]
 fn a_server_that_is_started_ignores_what_whoever_started_9pmux_ignores() {
     let place = Place::new();

@@ -1,7 +1,7 @@
-//! A server that is started here: `exec!command`, with a socket for its standard input and output.
+//! A server that is started here: `exec!command`, with a socket as its standard input and output.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,39 +10,61 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How long it may take to end by itself, once its connection is closed, and how long after a SIGTERM.
+use super::signals;
+
+/// How long the program may take to end by itself after its connection is closed, and again after SIGTERM.
 const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The program that was started.
-pub struct ChildServer(Child);
+pub struct ChildServer {
+    child: Child,
+    /// Receives a byte for each SIGCHLD.
+    notices: UnixStream,
+}
 
-/// Starts a program. The shell takes the command apart, as people expect.
+/// Starts a command by the shell. Returns our end of the connection to it.
 pub fn start(command: &str) -> io::Result<(OwnedFd, ChildServer)> {
+    // Before the start, so that no notice is missed.
+    let notices = signals::subscribe_child()?;
     let (ours, theirs) = UnixStream::pair()?;
     let theirs = OwnedFd::from(theirs);
     let child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::from(theirs.try_clone()?))
         .stdout(Stdio::from(theirs))
-        // A terminal's interrupt is for us: it ends by the end of its connection.
+        // In a group of its own it does not receive a terminal's interrupt, which is for 9pmux. It ends when
+        // its connection ends.
         .process_group(0)
         .spawn()?;
-    Ok((ours.into(), ChildServer(child)))
+    Ok((ours.into(), ChildServer { child, notices }))
 }
 
 impl ChildServer {
-    /// Waits for its end, after the connection to it was closed; then makes it end, at once if `hurry`
-    /// says so.
+    /// The descriptor that is readable when the program may have ended.
+    pub fn notice_fd(&self) -> RawFd {
+        self.notices.as_raw_fd()
+    }
+
+    /// Collects the status of the program if it has ended, while a process that it has started may still
+    /// hold the connection. Without this call the program would stay a zombie for that time.
+    pub fn reap(&mut self) {
+        signals::take_count(&mut self.notices);
+        // The status is kept, and returned by `shut_down`.
+        let _ = self.child.try_wait();
+    }
+
+    /// Waits for the end of the program, whose connection must have been closed; then sends SIGTERM, and
+    /// after that SIGKILL. While `hurry` returns true, SIGKILL is sent without a wait.
     pub fn shut_down(&mut self, mut hurry: impl FnMut() -> bool) -> Option<ExitStatus> {
         for signal in [None, Some(Signal::TERM), Some(Signal::KILL)] {
             match signal {
                 Some(Signal::TERM) if hurry() => continue,
-                Some(signal) => drop(kill_process_group(Pid::from_child(&self.0), signal)),
+                Some(signal) => drop(kill_process_group(Pid::from_child(&self.child), signal)),
                 None => {}
             }
             let since = Instant::now();
             loop {
-                match self.0.try_wait() {
+                match self.child.try_wait() {
                     Ok(None) => sleep(Duration::from_millis(5)),
                     Ok(status) => return status,
                     Err(_) => return None,

@@ -130,6 +130,11 @@ impl Driver {
         watch
             .add(Source::Server, server.stream.input())
             .map_err(|error| Failure::Connect(options.server.clone(), poll_error_text(&error)))?;
+        if let Some(child) = &server.child {
+            watch
+                .add(Source::Child, child.notice_fd())
+                .map_err(Failure::system("waiting for the server's end"))?;
+        }
         let now = Instant::now();
         let mut driver = Driver {
             engine,
@@ -268,6 +273,7 @@ impl Driver {
     fn dispatch(&mut self, readiness: Readiness) {
         let peer = match readiness.source {
             Source::Signals => return self.signal(),
+            Source::Child => return self.child.iter_mut().for_each(ChildServer::reap),
             Source::Listener(n) => {
                 if let Some(listener) = self.listeners.get_mut(n) {
                     listener.ready = true;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 /// Where a byte comes for each signal that is to end the program.
 pub fn subscribe() -> io::Result<UnixStream> {
@@ -14,6 +14,14 @@ pub fn subscribe() -> io::Result<UnixStream> {
     end.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(SIGTERM, handler.try_clone()?)?;
     signal_hook::low_level::pipe::register(SIGINT, handler)?;
+    Ok(end)
+}
+
+/// Returns a stream that receives a byte for each SIGCHLD.
+pub fn subscribe_child() -> io::Result<UnixStream> {
+    let (end, handler) = UnixStream::pair()?;
+    end.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(SIGCHLD, handler)?;
     Ok(end)
 }
 

@@ -20,6 +20,8 @@ pub enum Source {
     Server,
     /// A signal has come.
     Signals,
+    /// The program that was started as the server may have ended.
+    Child,
     /// The listener of this number.
     Listener(usize),
     /// The client of this number.
@@ -33,6 +35,7 @@ fn token(source: Source) -> usize {
     match source {
         Source::Server => 0,
         Source::Signals => 1,
+        Source::Child => 1 << 3 | 1,
         Source::Listener(n) => n << 3 | 2,
         Source::Client(n) => n << 3 | 3,
     }
@@ -53,7 +56,8 @@ impl Readiness {
         let Token(token) = event.token();
         let source = match token & 3 {
             0 => Source::Server,
-            1 => Source::Signals,
+            1 if token >> 3 == 0 => Source::Signals,
+            1 => Source::Child,
             2 => Source::Listener(token >> 3),
             _ => Source::Client(token >> 3),
         };
