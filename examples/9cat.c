@@ -1,9 +1,9 @@
 /*
- * 9cat - write files of a 9P server to the standard output, read by several readers at once.
+ * 9cat - write files of a 9P server to the standard output; several readers read them at once.
  *
- * All readers make their calls on one connection, by muxrpc, as if each had it to itself: that is what
- * libmux is for. A reader takes a ticket for the next piece of a file, reads it, waits until all pieces
- * before it are written, and writes it. client.h holds what libmux wants to know about 9P.
+ * All readers make their calls by muxrpc on one connection, as if each reader had a connection of its own. A
+ * reader draws a ticket for the next piece of a file, reads the piece, waits until all earlier pieces have
+ * been written, and writes it. client.h contains the functions that libmux calls.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -16,33 +16,33 @@ typedef struct File File;
 struct File {
 	const char *name;
 	uint64_t length;
-	uint64_t first;		/* the ticket of its first piece */
-	atomic_int failed;	/* a line about it has been printed */
+	uint64_t first;		/* ticket of its first piece */
+	atomic_int failed;	/* its error has been printed */
 };
 
 static Conn conn;
 static File *file;
 static unsigned nfile;
 static unsigned nreader = 8;
-static unsigned piece;		/* bytes of a file to a ticket: one read's worth */
+static unsigned piece;		/* bytes of a file for each ticket: one read */
 static uint64_t nticket;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t next;		/* the ticket that is taken next */
-static uint64_t written;	/* tickets whose pieces are written */
-static pthread_cond_t turn[Maxreaders];	/* to wait for the turn of ticket t: turn[t % nreader] */
+static uint64_t next;		/* next ticket to be drawn */
+static uint64_t written;	/* tickets whose pieces have been written */
+static pthread_cond_t turn[Maxreaders];	/* ticket t waits on turn[t % nreader] */
 static uint64_t bytes;
 static int status;
 
 static void
 die(const char *what, const char *why)
 {
-	pthread_mutex_lock(&lock);	/* kept: no other thread has anything to add */
+	pthread_mutex_lock(&lock);	/* never released: no other thread prints */
 	fprintf(stderr, "9cat: %s: %s\n", what, why);
 	_exit(1);
 }
 
-/* print why the file could not be read, once for each file; the other files are still read */
+/* print the error once for each file; the other files are still read */
 static void
 complain(File *f)
 {
@@ -56,7 +56,7 @@ complain(File *f)
 	pthread_mutex_unlock(&lock);
 }
 
-/* the next ticket, or n and above when all n are gone */
+/* draw the next ticket; n or more if all n have been drawn */
 static uint64_t
 take(void)
 {
@@ -68,7 +68,7 @@ take(void)
 	return t;
 }
 
-/* first round: can each file be read, and how long is it? */
+/* first round: check that each file can be read, and get its length */
 static void *
 measure(void *v)
 {
@@ -89,7 +89,7 @@ measure(void *v)
 	return NULL;
 }
 
-/* read until n bytes are there or the file ends, however little the server gives at a time */
+/* read until n bytes have been read or the file ends; the server may return less at a time */
 static int
 readall(unsigned fid, int iounit, uint64_t offset, unsigned char *buf, unsigned n)
 {
@@ -139,8 +139,8 @@ passturn(uint64_t t)
 }
 
 /*
- * Read and write piece number t-f->first of f. The last piece has no end but the file's own: a file may
- * have grown since it was measured, or say that it has no length at all.
+ * Read and write piece number t-f->first of f. The last piece ends with the file, which may have grown since
+ * the first round, or report a length of 0.
  */
 static void
 copy(File *f, uint64_t t, unsigned fid, int iounit, unsigned char *buf)
@@ -164,7 +164,7 @@ copy(File *f, uint64_t t, unsigned fid, int iounit, unsigned char *buf)
 		die(f->name, "became shorter while it was read");
 }
 
-/* second round: read the pieces. The file stays open for as long as this reader's tickets are for it */
+/* second round: read the pieces. The file stays open while the tickets of this reader belong to it */
 static void *
 reader(void *v)
 {
@@ -207,7 +207,7 @@ reader(void *v)
 	return NULL;
 }
 
-/* have all readers run f, each with a fid of its own, and wait for them */
+/* run f in all readers, each with a fid of its own, and wait for them */
 static void
 inparallel(void *(*f)(void*))
 {

@@ -1,9 +1,9 @@
 /*
- * 9p.h - the bytes of 9P messages, and dialling. Nothing here knows about libmux.
+ * 9p.h - the format of 9P messages, and dialling. Nothing here depends on libmux.
  *
- * A message is size[4] type[1] tag[2], then what its type says, little-endian throughout.
- * Two dialects are spoken: 9P2000, and Linux's 9P2000.L, which opens files with another message
- * and answers an error with a number where 9P2000 has a sentence.
+ * A message is size[4] type[1] tag[2], followed by the fields of its type, all little-endian.
+ * There are two dialects: 9P2000, and 9P2000.L of Linux, which opens files with another message and reports
+ * an error as a number where 9P2000 has a text.
  */
 #ifndef NINEP_H
 #define NINEP_H 1
@@ -42,10 +42,10 @@ enum {
 #define NOFID 0xFFFFFFFFu
 #define NOUID 0xFFFFFFFFu
 
-/* A request being put together. It fits on a stack: every request made here is short. */
+/* A request under construction. All requests here are short enough for the stack. */
 typedef struct Msg Msg;
 struct Msg {
-	size_t n;	/* more than sizeof b: it did not fit */
+	size_t n;	/* more than sizeof b if it did not fit */
 	unsigned char b[8192];
 };
 
@@ -93,9 +93,9 @@ static inline void
 begin(Msg *m, int type)
 {
 	m->n = 0;
-	put(m, 4, 0);		/* the size: known at the end */
+	put(m, 4, 0);		/* the size is set at the end */
 	put(m, 1, type);
-	put(m, 2, NOTAG);	/* the tag: libmux chooses it */
+	put(m, 2, NOTAG);	/* libmux chooses the tag */
 }
 
 /* write the size; -1 if the message did not fit */
@@ -108,7 +108,7 @@ finish(Msg *m)
 	return 0;
 }
 
-/* connect to an address in Plan 9's form: tcp!host!port, net!host!port, unix!path; -1 and a reason */
+/* connect to a dial string: tcp!host!port, net!host!port, unix!path; returns -1 and stores a reason on error */
 static inline int
 dial(const char *addr, const char **why)
 {

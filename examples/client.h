@@ -1,9 +1,9 @@
 /*
- * client.h - one 9P connection that any number of callers share, on libmux.
+ * client.h - one 9P connection that any number of callers share by libmux.
  *
- * The first half is all that libmux asks of a program: five functions that know what a message
- * looks like and how it is sent and received. The second half makes 9P calls with them.
- * Every function of the second half answers -1 (or NULL) for an error; fserror() then says what happened.
+ * The first half contains the five functions that libmux calls. They know the format of a message, and how
+ * messages are sent and received. The second half makes 9P calls.
+ * Each function of the second half returns -1 or NULL on error; fserror() then returns the reason.
  */
 #ifndef CLIENT_H
 #define CLIENT_H 1
@@ -22,21 +22,21 @@ typedef struct Conn Conn;
 struct Conn {
 	Mux mux;
 	int fd;
-	unsigned msize;			/* longest message, as agreed with the server */
-	int dotl;			/* 9P2000.L was agreed, not 9P2000 */
+	unsigned msize;			/* maximum message size, negotiated with the server */
+	int dotl;			/* the dialect is 9P2000.L, not 9P2000 */
 
-	unsigned char size[4];		/* the message being received: its size, */
-	unsigned char *msg;		/* its memory once the size is known, */
-	unsigned have;			/* and how many bytes of it are here */
+	unsigned char size[4];		/* the message being received: its size; */
+	unsigned char *msg;		/* its memory, once the size is known; */
+	unsigned have;			/* bytes that have been received */
 
-	atomic_int lost;		/* a call had no reply: the connection is of no more use */
+	atomic_int lost;		/* a call got no reply: the connection is not usable any more */
 
-	atomic_uint calls;		/* how many calls were made */
-	atomic_uint outstanding;	/* how many are waiting for their reply just now */
-	atomic_uint most;		/* the most that ever did */
+	atomic_uint calls;		/* calls made */
+	atomic_uint outstanding;	/* calls that wait for their reply */
+	atomic_uint most;		/* highest value of outstanding */
 };
 
-/* ---- what libmux calls ---- */
+/* ---- functions that libmux calls ---- */
 
 static inline int
 connsettag(Mux *mux, void *msg, unsigned tag)
@@ -53,7 +53,7 @@ conngettag(Mux *mux, void *msg)
 	return (int)get((unsigned char*)msg+5, 2);
 }
 
-/* libmux lets one caller in at a time, so a message is never mixed with another */
+/* libmux calls this once at a time, so messages are not interleaved */
 static inline int
 connsend(Mux *mux, void *msg)
 {
@@ -73,8 +73,8 @@ connsend(Mux *mux, void *msg)
 }
 
 /*
- * Take what there is of the next message: 1 when it is whole, 0 when more must come first (only with
- * MSG_DONTWAIT), -1 at the end of the connection. What has come so far stays in c between two tries.
+ * Receive the next message: 1 if it is complete, 0 if more has to arrive first (only with MSG_DONTWAIT), -1 at
+ * the end of the connection. An incomplete message stays in c until the next call.
  */
 static inline int
 receive(Conn *c, int flags, void **msg)
@@ -100,13 +100,13 @@ receive(Conn *c, int flags, void **msg)
 			break;
 		want = (unsigned)get(c->size, 4);
 		if(want < Header || want > c->msize)
-			return -1;	/* this is not 9P: no telling where the next message begins */
+			return -1;	/* not 9P: the next message cannot be found */
 		c->msg = malloc(want);
 		if(c->msg == NULL)
 			return -1;
 		memcpy(c->msg, c->size, 4);
 	}
-	*msg = c->msg;	/* the caller of muxrpc frees it */
+	*msg = c->msg;	/* freed by the caller of muxrpc */
 	c->msg = NULL;
 	c->have = 0;
 	return 1;
@@ -121,7 +121,7 @@ connrecv(Mux *mux)
 	return msg;
 }
 
-/* 0: no whole message yet. 1: *msg is one, or is NULL at the end of the connection */
+/* 0: no complete message yet. 1: *msg is a message, or NULL at the end of the connection */
 static inline int
 connnbrecv(Mux *mux, void **msg)
 {
@@ -131,7 +131,7 @@ connnbrecv(Mux *mux, void **msg)
 
 /* ---- calls ---- */
 
-/* each thread has a reason of its own, as with errno */
+/* one reason for each thread, as with errno */
 static inline char *
 fserror(void)
 {
@@ -146,7 +146,7 @@ fail(const char *why)
 	snprintf(fserror(), 256, "%s", why);
 }
 
-/* answer the reply if it is the expected one and has at least min bytes after its header; else free it */
+/* return the reply if it has the expected type and at least min bytes after its header; otherwise free it */
 static inline unsigned char *
 checkreply(unsigned char *r, int type, unsigned min)
 {
@@ -164,12 +164,12 @@ checkreply(unsigned char *r, int type, unsigned min)
 	else if(r[4] == Rerror && n >= 2 && n-2 >= get(r+Header, 2))
 		snprintf(fserror(), 256, "%.*s", (int)get(r+Header, 2), (char*)r+Header+2);
 	else
-		fail("the server's reply makes no sense");
+		fail("the reply of the server is malformed");
 	free(r);
 	return NULL;
 }
 
-/* make a call: one request, one reply. All of 9P goes through here, and libmux does the waiting */
+/* make a call: one request, one reply. All blocking calls are made here */
 static inline unsigned char *
 call(Conn *c, Msg *m, int type, unsigned min)
 {
@@ -192,7 +192,7 @@ call(Conn *c, Msg *m, int type, unsigned min)
 	return checkreply(r, type, min);
 }
 
-/* offer a version: 1 if the server speaks it, 0 if it wants another, -1 for an error */
+/* offer a version: 1 if the server accepts it, 0 if it offers another one, -1 on error */
 static inline int
 offer(Conn *c, const char *version)
 {
@@ -204,7 +204,7 @@ offer(Conn *c, const char *version)
 	begin(&m, Tversion);
 	put(&m, 4, c->msize);
 	putstr(&m, version, strlen(version));
-	/* This call alone is tagged NOTAG: make that the whole range of tags for as long as it takes. */
+	/* Only this call has the tag NOTAG: make it the only tag of the range during the call. */
 	c->mux.mintag = NOTAG;
 	c->mux.maxtag = NOTAG+1;
 	r = call(c, &m, Rversion, 6);
@@ -221,8 +221,8 @@ offer(Conn *c, const char *version)
 }
 
 /*
- * Dial, and agree on a version: 9P2000.L if the server has it, else 9P2000. msize is the longest message
- * we want, which bounds what one read can bring; the server may want shorter ones.
+ * Dial, and negotiate a version: 9P2000.L if the server supports it, else 9P2000. msize is the maximum message
+ * size, and limits the size of a read; the server may reduce it.
  */
 static inline int
 fsdial(Conn *c, const char *addr, unsigned msize)
@@ -254,13 +254,13 @@ fsdial(Conn *c, const char *addr, unsigned msize)
 			fail("the server speaks neither 9P2000.L nor 9P2000");
 	}
 	if(ok == 1 && c->msize <= 2*IOheader){
-		fail("the server wants messages too short to be of use");
+		fail("the msize of the server is too small");
 		ok = 0;
 	}
 	return ok == 1 ? 0 : -1;
 }
 
-/* have fid stand for the root of the tree called aname, as user uname; NULL is the user who runs us */
+/* attach fid to the root of the tree aname as user uname; NULL is the user of this process */
 static inline int
 fsattach(Conn *c, unsigned fid, const char *uname, const char *aname)
 {
@@ -296,7 +296,7 @@ fsclunk(Conn *c, unsigned fid)
 	return r != NULL ? 0 : -1;
 }
 
-/* have newfid stand for the file of that path below fid; at most sixteen names fit one message */
+/* walk newfid to a path below fid; one message has at most sixteen names */
 static inline int
 fswalk(Conn *c, unsigned fid, unsigned newfid, const char *path)
 {
@@ -325,7 +325,7 @@ fswalk(Conn *c, unsigned fid, unsigned newfid, const char *path)
 			from = newfid;
 			continue;
 		}
-		if(r != NULL){		/* the walk went part of the way, which moves nothing */
+		if(r != NULL){		/* a partial walk: newfid does not exist */
 			free(r);
 			fail("file does not exist");
 		}
@@ -341,7 +341,7 @@ fswalk(Conn *c, unsigned fid, unsigned newfid, const char *path)
 	return 0;
 }
 
-/* open for reading; the answer is the most bytes that one read may ask for */
+/* open for reading; returns the maximum number of bytes of one read */
 static inline int
 fsopen(Conn *c, unsigned fid)
 {
@@ -368,7 +368,7 @@ fsopen(Conn *c, unsigned fid)
 	return (int)iounit;
 }
 
-/* the length that the server gives the file; 0 is also what a file has whose contents are made up as it is read */
+/* the length of a file; 0 is also the length of a file whose contents are generated on reading */
 static inline int
 fslength(Conn *c, unsigned fid, uint64_t *length)
 {
@@ -378,7 +378,7 @@ fslength(Conn *c, unsigned fid, uint64_t *length)
 	begin(&m, c->dotl ? Tgetattr : Tstat);
 	put(&m, 4, fid);
 	if(c->dotl)
-		put(&m, 8, 0x200);	/* the size, please */
+		put(&m, 8, 0x200);	/* only the size is requested */
 	r = call(c, &m, c->dotl ? Rgetattr : Rstat, c->dotl ? 57 : 43);
 	if(r == NULL)
 		return -1;
@@ -396,20 +396,20 @@ readmsg(Msg *m, unsigned fid, uint64_t offset, unsigned count)
 	put(m, 4, count);
 }
 
-/* bytes that an Rread brought, which begin at Header+4; -1 if it claims more than it holds or was asked for */
+/* number of bytes in an Rread, which begin at Header+4; -1 if it exceeds the message or the request */
 static inline int
 readcount(const unsigned char *r, unsigned asked)
 {
 	unsigned n = (unsigned)get(r+Header, 4);
 
 	if(n > asked || n > get(r, 4)-Header-4){
-		fail("the server's reply makes no sense");
+		fail("the reply of the server is malformed");
 		return -1;
 	}
 	return (int)n;
 }
 
-/* read once: as much as the server gives, at most count; 0 is the end of the file */
+/* read once: at most count bytes, possibly less; 0 is the end of the file */
 static inline int
 fsread(Conn *c, unsigned fid, uint64_t offset, void *buf, unsigned count)
 {

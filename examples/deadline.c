@@ -1,10 +1,9 @@
 /*
- * deadline - write files of a 9P server to the standard output, waiting for no read longer than so many
- * milliseconds.
+ * deadline - write files of a 9P server to the standard output, with a deadline for each read.
  *
- * A read whose reply is late is given up, by muxrpctimeout, and made anew with more time; when the late reply
- * comes it is an orphan, which the function of muxsetorphan frees. At last a read is begun that nobody wants:
- * muxrpccancel gives it up at our end, a Tflush at the server's. In the end muxfree gives everything back.
+ * If a read misses its deadline, muxrpctimeout abandons it, and it is repeated with more time. The late reply
+ * is an orphan, which the function of muxsetorphan frees. At the end one more read is started and cancelled:
+ * muxrpccancel abandons it here, and a Tflush at the server. Then muxfree releases all memory.
  */
 #include <inttypes.h>
 #include "client.h"
@@ -12,8 +11,8 @@
 enum { Root = 0, Msize = 8192 + IOheader, Patience = 60000 };
 
 static Conn conn;
-static int ms = 100;		/* what a read gets at first */
-static unsigned late;		/* reads that did not meet that */
+static int ms = 100;		/* deadline of the first attempt */
+static unsigned late;		/* reads that missed it */
 static uint64_t bytes;
 
 static void
@@ -23,7 +22,7 @@ die(const char *what, const char *why)
 	exit(1);
 }
 
-/* libmux knows of no way to free a message, so without this one an orphan would be leaked */
+/* libmux cannot free a message, so without this function orphans would be leaked */
 static void
 dispose(Mux *mux, void *reply)
 {
@@ -41,8 +40,8 @@ stats(void)
 }
 
 /*
- * As fsread, but in good time. A late read may be made again as it is: it changes nothing at the server. Each
- * try is a call of its own, with a tag of its own, so a late reply is not taken for that of the next.
+ * As fsread, with a deadline. A read can be repeated because it changes nothing at the server. Each attempt is
+ * a call with a tag of its own, so that a late reply is not delivered to the next attempt.
  */
 static int
 readsoon(unsigned fid, uint64_t offset, unsigned char *buf, unsigned count)
@@ -70,8 +69,8 @@ readsoon(unsigned fid, uint64_t offset, unsigned char *buf, unsigned count)
 }
 
 /*
- * The server is still busy with what we have given up, and so with the fid, which it is not to be told to
- * forget meanwhile. Each call here takes in what comes before its own reply.
+ * The server may still work on abandoned reads, so the fid must not be clunked yet. Each call here also
+ * receives the messages that arrive before its own reply.
  */
 static void
 settle(unsigned fid)
@@ -103,9 +102,9 @@ copy(const char *name, unsigned fid)
 }
 
 /*
- * Begin to read, and think better of it. The server learns of that by a Tflush: once it has answered that it
- * has done with the read, whose reply has come before, or will never; then the fid may go. If it will never,
- * the tag stays out of use as long as the connection lasts: libmux does not know that it was flushed.
+ * Start a read, and cancel it. A Tflush informs the server. After the Rflush the server has finished with the
+ * read, so the fid may be clunked: the reply arrived before the Rflush, or will never arrive. In that case
+ * the tag stays out of use until the connection ends, because libmux does not know about the flush.
  */
 static void
 changemind(const char *name, unsigned fid)
@@ -123,7 +122,7 @@ changemind(const char *name, unsigned fid)
 	if(rpc == NULL)
 		die(name, strerror(errno));
 	tag = rpc->tag;
-	muxrpccancel(rpc);		/* which frees it */
+	muxrpccancel(rpc);		/* frees rpc */
 	begin(&m, Tflush);
 	put(&m, 2, tag);
 	r = call(&conn, &m, Rflush, 0);
@@ -166,11 +165,11 @@ main(int argc, char **argv)
 
 	s = stats();
 	if(verbose)
-		fprintf(stderr, "deadline: %" PRIu64 " bytes of %d file%s; %lu calls, %lu failed (%u late, and made again);"
+		fprintf(stderr, "deadline: %" PRIu64 " bytes of %d file%s; %lu calls, %lu failed (%u late, and repeated);"
 			" %lu orphans; %u tags in use at most, %u now\n",
 			bytes, nfile, nfile == 1 ? "" : "s", s.calls, s.errors, late, s.orphans, s.maxoutstanding, s.outstanding);
 
-	/* nobody is in recv here; where somebody is, shutdown has him come back, and muxfree waits for that */
+	/* no thread is in recv here; otherwise shutdown would make it return, and muxfree would wait for that */
 	shutdown(conn.fd, SHUT_RDWR);
 	errno = 0;
 	muxfree(&conn.mux);

@@ -1,10 +1,10 @@
 /*
- * procs - write files of a 9P server to the standard output, reading ahead, from a loop that waits for the
- * server and for whoever reads its output alike.
+ * procs - write files of a 9P server to the standard output, and read ahead, in one loop that waits for the
+ * server and for the output.
  *
- * muxprocs has two threads of libmux's own do all sending and receiving. So replies are taken in however
- * long the output is held up, and the loop needs neither nbrecv nor the connection's descriptor: it polls
- * that of muxpollfd, which is readable while some call can finish. Compare select-loop.c.
+ * muxprocs starts two threads that do all sending and receiving. Replies are therefore received while the
+ * output blocks, and the loop needs neither nbrecv nor the descriptor of the connection: it polls that of
+ * muxpollfd, which is readable while some call can finish. Compare select-loop.c.
  */
 #include <inttypes.h>
 #include <limits.h>
@@ -15,22 +15,22 @@ enum { Root = 0, Msize = 8192 + IOheader, Maxreads = 1024 };
 
 typedef struct Read Read;
 struct Read {
-	Muxrpc *rpc;		/* while it is under way */
-	unsigned char *reply;	/* once that is here */
+	Muxrpc *rpc;		/* the pending read, or NULL */
+	unsigned char *reply;	/* its reply, or NULL */
 	uint64_t offset;
-	int written;		/* bytes of the reply that are */
+	int written;		/* bytes of the reply that have been written */
 };
 
 typedef struct File File;
 struct File {
 	const char *name;
 	unsigned fid;
-	unsigned iounit;	/* bytes that each read asks for */
-	uint64_t first, next;	/* reads first to next-1 are begun: number i is ring[i%nread] */
-	unsigned window;	/* how many to have begun */
-	uint64_t offset;	/* where the next read begins */
-	uint64_t written;	/* bytes of the file that are */
-	int ended;		/* and there are no more */
+	unsigned iounit;	/* bytes that each read requests */
+	uint64_t first, next;	/* reads first to next-1 have been started; number i is ring[i%nread] */
+	unsigned window;	/* how many reads to start ahead */
+	uint64_t offset;	/* of the next read */
+	uint64_t written;	/* bytes of the file that have been written */
+	int ended;		/* the end of the file has been read */
 };
 
 static Conn conn;
@@ -64,7 +64,7 @@ readahead(File *f)
 	}
 }
 
-/* take the replies that are here. They are looked at when it is their turn to be written */
+/* collect the replies that have arrived; they are checked when they are written */
 static void
 collect(File *f)
 {
@@ -83,7 +83,7 @@ collect(File *f)
 	}
 }
 
-/* write some of the reply whose turn it is, r's: 1 when no more is to be written of it, 0 when there is */
+/* write a part of the reply of r: 1 if it has been written completely, 0 if not */
 static int
 output(File *f, Read *r)
 {
@@ -92,14 +92,14 @@ output(File *f, Read *r)
 	int n;
 
 	if(f->ended || r->offset != f->written - (uint64_t)r->written)
-		return 1;	/* read ahead in vain: see below */
+		return 1;	/* read past the end of the file: see below */
 	if(checkreply(r->reply, Rread, 4) == NULL || (n = readcount(r->reply, f->iounit)) < 0)
 		die(f->name, fserror());
 	if(n == 0){
 		f->ended = 1;
 		return 1;
 	}
-	left = (size_t)(n - r->written);	/* of which a pipe that poll finds writable takes PIPE_BUF without waiting */
+	left = (size_t)(n - r->written);	/* a pipe that is writable accepts PIPE_BUF bytes without blocking */
 	k = write(1, r->reply+Header+4+r->written, left < PIPE_BUF ? left : PIPE_BUF);
 	if(k < 0 && errno != EINTR && errno != EAGAIN)
 		die("standard output", strerror(errno));
@@ -111,7 +111,7 @@ output(File *f, Read *r)
 		return 0;
 	if(n == (int)f->iounit)
 		f->window = 2*f->window < nread ? 2*f->window : nread;
-	else{			/* most likely the end; else the reads ahead have left a gap */
+	else{			/* probably the end of the file; otherwise the reads ahead have left a gap */
 		f->window = 1;
 		f->offset = f->written;
 	}
@@ -121,14 +121,14 @@ output(File *f, Read *r)
 static void
 copy(File *f)
 {
-	/* the server's side, and the output's */
+	/* the server, and the output */
 	struct pollfd pfd[2] = { { .fd = muxpollfd(&conn.mux), .events = POLLIN }, { .events = POLLOUT } };
 	int iounit;
 	Read *r;
 
 	if(pfd[0].fd < 0)
 		die("muxpollfd", strerror(errno));
-	/* setting up is not worth a loop: these calls wait for their replies in muxrpc */
+	/* setting up needs no loop: these calls wait for their replies in muxrpc */
 	if(fswalk(&conn, Root, f->fid, f->name) < 0 || (iounit = fsopen(&conn, f->fid)) < 0)
 		die(f->name, fserror());
 	f->iounit = (unsigned)iounit;
@@ -136,7 +136,7 @@ copy(File *f)
 	while(!f->ended || f->first < f->next){
 		readahead(f);
 		r = &ring[f->first%nread];
-		pfd[1].fd = r->reply != NULL ? 1 : -1;	/* poll passes over -1 */
+		pfd[1].fd = r->reply != NULL ? 1 : -1;	/* poll ignores -1 */
 		pfd[0].revents = pfd[1].revents = 0;
 		poll(pfd, 2, -1);
 		if(pfd[0].revents)
@@ -177,7 +177,7 @@ main(int argc, char **argv)
 		die(argv[optind], fserror());
 	errno = 0;
 	muxprocs(&conn.mux);
-	if(errno != 0)		/* without them nobody would receive for the loop */
+	if(errno != 0)		/* without procs no thread would receive for the loop */
 		die("muxprocs", strerror(errno));
 	if(fsattach(&conn, Root, NULL, aname) < 0)
 		die(argv[optind], fserror());
@@ -195,7 +195,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "procs: %" PRIu64 " bytes of %d file%s, %lu calls, at most %u outstanding\n",
 			bytes, nfile, nfile == 1 ? "" : "s", stats.calls, stats.maxoutstanding);
 
-	/* shutdown has the procs come back from send and recv, and muxfree waits until they are gone */
+	/* shutdown makes the procs return from send and recv, and muxfree waits until they have ended */
 	shutdown(conn.fd, SHUT_RDWR);
 	muxfree(&conn.mux);
 	close(conn.fd);

@@ -1,9 +1,9 @@
 /*
  * select-loop - copy files of a 9P server into a directory, all at once, from one thread.
  *
- * A program built around select or poll cannot wait inside muxrpc: it has other things to look after.
- * It starts its calls with muxrpcstart, waits in its own loop, and asks with muxrpccanfinish, which
- * takes what nbrecv finds and never waits. Here the other thing to look after is a clock.
+ * A program that is built around select or poll cannot wait inside muxrpc, because it has other events to
+ * handle. It starts calls with muxrpcstart, waits in its own loop, and collects replies with muxrpccanfinish,
+ * which receives by nbrecv and never blocks. The other event here is a timer.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,7 +19,7 @@ struct Copy {
 	unsigned fid;
 	unsigned iounit;
 	uint64_t offset;
-	Muxrpc *rpc;		/* the read that is under way, if any */
+	Muxrpc *rpc;		/* the pending read, or NULL */
 };
 
 static Conn conn;
@@ -32,7 +32,7 @@ die(const char *what, const char *why)
 	exit(1);
 }
 
-/* setting up is not worth a loop: these calls wait for their replies in muxrpc */
+/* setting up needs no loop: these calls wait for their replies in muxrpc */
 static void
 opencopy(Copy *c, const char *dir)
 {
@@ -49,7 +49,7 @@ opencopy(Copy *c, const char *dir)
 		die(path, strerror(errno));
 }
 
-/* the request may be on our stack: when muxrpcstart returns, libmux has done with it */
+/* the request may be on the stack: libmux does not use it after muxrpcstart has returned */
 static void
 startread(Copy *c)
 {
@@ -65,7 +65,7 @@ startread(Copy *c)
 		most = outstanding;
 }
 
-/* see whether the read has finished, and start the next one: 1 if it was the last, 0 if not */
+/* check whether the read has finished, and start the next one: 1 if it was the last, 0 if not */
 static int
 tryread(Copy *c)
 {
@@ -95,8 +95,8 @@ tryread(Copy *c)
 }
 
 /*
- * Wait for something to do. A call whose reply was taken while muxrpccanfinish looked for another's has
- * its reply in rpc->p: nothing more will arrive for it, so look there before waiting for the connection.
+ * Wait for an event. If muxrpccanfinish has received the reply to another call, that reply is in rpc->p of the
+ * other call, and nothing more will arrive for it: check rpc->p before waiting for the connection.
  */
 static void
 await(Copy *copy, int ncopy)
