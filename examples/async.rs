@@ -1,11 +1,11 @@
 //! Many async tasks on one thread call one Neovim over one connection; another thread receives.
 //!
-//! `async socket [tasks [rounds]]`, where `nvim --headless --listen socket` is running. Every reply is
-//! checked to be the one to its own call; a call is given up, and its late reply is nobody's; and the call
-//! that is outstanding when the connection is hung up ends with an error.
+//! `async socket [tasks [rounds]]`, where `nvim --headless --listen socket` is running. Each reply is checked
+//! to belong to its call. One call is abandoned, and its late reply is an orphan. The call that is outstanding
+//! when the connection is hung up ends with an error.
 //!
-//! The library asks nothing of the executor: here it is the one of the crate futures. What it asks about
-//! Neovim's protocol is the transport in neovim/mod.rs.
+//! The library works with any executor; this one is from the crate futures. The transport for the protocol of
+//! Neovim is in neovim/mod.rs.
 
 mod neovim;
 
@@ -23,20 +23,20 @@ use mux::{Error, Mux};
 use neovim::{Answer, Message, Neovim, Request, request, response};
 use rmpv::Value;
 
-/// One call. The outer error is the connection's; the inner one is Neovim's answer, a reply like any.
+/// One call. The outer error is that of the connection; the inner one is a reply of Neovim.
 async fn call(
     mux: &Mux<Neovim>,
     method: &str,
     params: Vec<Value>,
 ) -> Result<Answer, Error<io::Error>> {
-    // It is sent at once; what is awaited is the reply.
+    // The request is sent at once; the reply is awaited.
     match mux.start(request(method, params))?.await? {
         Message::Response { answer, .. } => Ok(answer),
         other => unreachable!("{other:?} has no tag"),
     }
 }
 
-/// What each task does: two calls a round, whose answers nobody else can have got.
+/// The work of each task: two calls per round, with replies that only this task can get.
 async fn task(mux: &Mux<Neovim>, me: u64, rounds: u64) {
     for n in 0..rounds {
         let number = me * 1_000_000 + n;
@@ -52,7 +52,7 @@ async fn task(mux: &Mux<Neovim>, me: u64, rounds: u64) {
     }
 }
 
-/// Neovim's next call of us. While it waits for our answer, it owes one to the call that made it ask.
+/// The next call that Neovim makes. It replies to the call that caused this one only after our reply.
 async fn question(orphans: &mut UnboundedReceiver<Message>, want: &str) -> Request {
     match orphans.next().await {
         Some(Message::Request(asks)) if asks.method.as_str() == Some(want) => asks,
@@ -68,8 +68,8 @@ async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, siz
     };
     let ask_back = |name, n| vec![format!("rpcrequest({channel}, '{name}', {n})").into()];
 
-    // Whichever comes first, as one does with a timer. Dropping a call gives it up; this one's reply can
-    // not have come yet, since Neovim waits for us.
+    // Wait for the first of the two, as with a timer. Dropping a call abandons it; the reply to this one
+    // cannot have arrived, because Neovim waits for us.
     let slow = mux.start(request("nvim_eval", ask_back("slow", 7))).unwrap_or_else(|e| die(e));
     let asks = match select(slow, pin!(question(&mut orphans, "slow"))).await {
         Either::Right((asks, slow)) => {
@@ -82,7 +82,7 @@ async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, siz
 
     join_all((0..tasks).map(|me| task(mux, me, rounds))).await;
 
-    // Now it is answered, too late: no call gets that.
+    // The reply arrives now, too late for any call.
     mux.send_message(response(asks.id, asks.params[0].clone())).unwrap_or_else(|e| die(e));
     match orphans.next().await {
         Some(Message::Response { answer: Ok(late), .. }) if late == Value::from(7) => {}
@@ -94,7 +94,7 @@ async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, siz
         die(format_args!("given up, orphans and outstanding are {seen:?}"));
     }
 
-    // This one is not answered any more: the connection is hung up.
+    // This call gets no reply: the connection is hung up.
     let hang_up = async {
         question(&mut orphans, "never").await;
         mux.hang_up();
@@ -131,7 +131,7 @@ fn main() {
     let connected = Neovim::connect(&path, move |message| drop(orphan.unbounded_send(message)));
     let mux = &Mux::new(connected.unwrap_or_else(|e| die(format_args!("{path}: {e}"))));
     thread::scope(|scope| {
-        // A call that is awaited while nobody receives fails; this one counts before its thread runs.
+        // An awaited call fails if no receiver exists. This one exists before its thread runs.
         let receiver = mux.receiver().expect("nobody receives yet");
         scope.spawn(|| receiver.run());
         block_on(program(mux, orphans, size));

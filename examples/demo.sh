@@ -1,19 +1,18 @@
 #!/bin/sh
 # demo.sh - libmux and 9pmux at their main job: many readers of a 9P server over one connection.
 #
-# Starts a 9P server that has nothing to do with this project on a directory of generated files, has 64
-# readers of 9cat read them all at once, and compares checksums; then procs, which reads ahead, deadline, which
-# gives up what is late, and one thread of select-loop. Then many programs do what many threads have done: several of 9cat,
-# straight, each with a connection of its own, and through one 9pmux, which has one. It does so with each of two servers
-# that is there: Debian's diod (C, 9P2000.L, sixteen workers, answers in any order) and the one of the crate ninep (Rust,
-# 9P2000, answers in order). Last comes another protocol: the threads of msgpack-rpc, and the tasks of async, and a Neovim.
+# Starts an independent 9P server on a directory of generated files, reads all of them with 64 readers of 9cat, and
+# compares checksums. Then it runs procs, which reads ahead, deadline, which abandons late reads, and select-loop, which
+# has one thread. Then several 9cat run at once: directly, each with a connection of its own, and through one 9pmux. All
+# of this is done with each of two servers, if it is installed: diod (C, 9P2000.L, replies in any order) and the server of
+# the crate ninep (Rust, 9P2000, replies in order). Last, the threads of msgpack-rpc and the tasks of async call a Neovim.
 #
 # `make demo` calls it. From the environment:
 #   BUILD     where 9cat, select-loop, procs, deadline, 9pmux, msgpack-rpc, async and serve9p are (build)
-#   PEERS     "all" fails where one of the three servers is missing (goes without it)
-#   DIOD      diod's path; "none" does without (looked for)
-#   SERVE9P   serve9p's path; "none" does without ($BUILD/serve9p)
-#   NVIM      Neovim's path; "none" does without (looked for)
+#   PEERS     "all" fails if one of the three servers is missing (left out)
+#   DIOD      the path of diod; "none" leaves it out (searched)
+#   SERVE9P   the path of serve9p; "none" leaves it out ($BUILD/serve9p)
+#   NVIM      the path of Neovim; "none" leaves it out (searched)
 #   READERS   how many readers (64)
 #   CLIENTS   how many programs at once (8)
 #   MB        length of the big file in megabytes (16)
@@ -38,7 +37,7 @@ missing() {
 	say "Left out: $* is not here."
 }
 
-# within seconds command: a command that hangs is ended, and has failed
+# within SECONDS COMMAND: a command that hangs is killed, and has failed
 if timeout --foreground 1 true 2>/dev/null; then
 	within() { timeout --foreground -k 5 "$@"; }
 else
@@ -78,7 +77,7 @@ generate() {
 	chmod -R a+rX "$tmp"
 }
 
-# await command: until it succeeds, as it does when the server answers
+# await COMMAND: repeats it until it succeeds
 await() {
 	tries=0
 	until within 5 "$@" >/dev/null 2>"$tmp/why"; do
@@ -95,7 +94,7 @@ await() {
 	done
 }
 
-# show address tree [options of 9pmux]: read everything from the server that is running
+# show ADDRESS TREE [OPTION of 9pmux...]: reads everything from the running server
 show() {
 	await "$BUILD/9cat" -a "$2" "$1" small/1
 	names="big $(cd "$tmp/files" && echo small/*)"
@@ -153,12 +152,12 @@ show() {
 	stop
 }
 
-# connections SOCKET: how many connections the server has that listens there, where the system tells
+# connections SOCKET: prints the number of connections of the server that listens there, if the system reports it
 connections() {
 	awk -v socket="${1#unix!}" '$6 == "03" && $8 == socket { n++ } END { print n + 0 }' /proc/net/unix 2>/dev/null
 }
 
-# programs SERVER ADDRESS TREE: several programs at once read everything by ADDRESS; how many connections SERVER had
+# programs SERVER ADDRESS TREE: several programs at once read everything by ADDRESS; prints the number of connections of SERVER
 programs() {
 	say "   \$ 9cat -r 8 -m 8192 ${3:+-a $3 }$2 big small/*    # $CLIENTS of them at once"
 	names="big $(cd "$tmp/files" && echo small/*)"

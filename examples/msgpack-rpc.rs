@@ -1,9 +1,9 @@
-//! Many threads call one Neovim over one connection, each as if it had it to itself.
+//! Many threads call one Neovim over one connection, each as if it had a connection of its own.
 //!
-//! `msgpack-rpc socket [threads [rounds]]`, where `nvim --headless --listen socket` is running. Every
-//! reply is checked to be the one to its own call.
+//! `msgpack-rpc socket [threads [rounds]]`, where `nvim --headless --listen socket` is running. Each
+//! reply is checked to belong to its call.
 //!
-//! What libmux asks about Neovim's protocol is the transport in neovim/mod.rs.
+//! The transport for the protocol of Neovim is in neovim/mod.rs.
 
 mod neovim;
 
@@ -17,7 +17,7 @@ use mux::{Error, Mux};
 use neovim::{Answer, Message, Neovim, Request, request, response};
 use rmpv::Value;
 
-/// One call. The outer error is the connection's; the inner one is Neovim's answer, a reply like any.
+/// One call. The outer error is that of the connection; the inner one is a reply of Neovim.
 fn call(mux: &Mux<Neovim>, method: &str, params: Vec<Value>) -> Result<Answer, Error<io::Error>> {
     match mux.rpc(request(method, params))? {
         Message::Response { answer, .. } => Ok(answer),
@@ -45,7 +45,7 @@ fn check(got: &Value, want: &Value) {
     }
 }
 
-/// What each thread does: four calls a round, whose answers nobody else can have got.
+/// The work of each thread: four calls per round, with replies that only this thread can get.
 fn caller(mux: &Mux<Neovim>, me: u64, rounds: u64) {
     let buffer = ask(mux, "nvim_create_buf", vec![false.into(), true.into()]);
     let no_options = Value::Map(Vec::new());
@@ -88,7 +88,7 @@ fn main() {
     thread::scope(|scope| {
         let callers: Vec<_> =
             (0..threads).map(|me| scope.spawn(move || caller(mux, me, rounds))).collect();
-        // Calls during which Neovim calls us.
+        // Calls during which Neovim makes calls itself.
         scope.spawn(move || {
             for n in 0..rounds {
                 check(&ask(mux, "nvim_eval", vec![ask_back("double", n)]), &(2 * n).into());
@@ -96,7 +96,7 @@ fn main() {
             for caller in callers {
                 caller.join().unwrap_or_else(|_| die("a caller has panicked"));
             }
-            // This one is not answered any more: the connection is hung up.
+            // This call gets no reply: the connection is hung up.
             match call(mux, "nvim_eval", vec![ask_back("stop", 0)]) {
                 Err(Error::Ended) => {}
                 other => die(format_args!("the last call is answered {other:?}")),

@@ -1,9 +1,9 @@
-//! A connection to Neovim, which `nvim --headless --listen socket` listens for: what libmux asks about
-//! msgpack-RPC. msgpack-rpc.rs and async.rs have it.
+//! A connection to Neovim (`nvim --headless --listen socket`): the transport for msgpack-RPC of
+//! msgpack-rpc.rs and async.rs.
 //!
-//! It is little like 9P: a message does not begin with its length, the id is an element of an array, and
-//! the server also sends what answers no call of ours: notifications, and calls of its own that we
-//! answer.
+//! The protocol differs from 9P: a message does not begin with its length, the id is an element of an array,
+//! and the server also sends messages that belong to no call of ours: notifications, and calls of its own,
+//! to which we must reply.
 
 use std::io::{self, BufReader, Write};
 use std::net::Shutdown;
@@ -16,11 +16,11 @@ use rmpv::Value;
 /// A message from the server.
 #[derive(Debug)]
 pub enum Message {
-    /// `[1, id, error, result]`: what a call of ours is answered, be it that it is refused.
+    /// `[1, id, error, result]`: the reply to a call of ours, with an error or a result.
     Response { id: u32, answer: Answer },
-    /// `[0, id, method, params]`: a call of the server's, to be answered by us.
+    /// `[0, id, method, params]`: a call of the server, to which we must reply.
     Request(Request),
-    /// `[2, method, params]`: news, not to be answered.
+    /// `[2, method, params]`: a notification, without a reply.
     #[allow(dead_code, reason = "async.rs only prints it")]
     Notification { method: Value },
 }
@@ -54,11 +54,11 @@ impl Message {
     }
 }
 
-/// The connection. What comes for no call goes to `orphan`, which must not wait, nor call: the server's
-/// calls are answered elsewhere.
+/// The connection. A message without a call goes to `orphan`, which must neither wait nor make calls:
+/// another thread replies to the calls of the server.
 pub struct Neovim {
     socket: UnixStream,
-    /// The same socket, to read from. Nobody ever waits for this lock: one at a time is in `recv`.
+    /// The same socket, for reading. The lock is never contended, because at most one caller is in `recv`.
     incoming: Mutex<BufReader<UnixStream>>,
     orphan: Box<dyn Fn(Message) + Send + Sync>,
 }
@@ -73,14 +73,14 @@ impl Neovim {
         Ok(Neovim { socket, incoming, orphan: Box::new(orphan) })
     }
 
-    /// Whoever is in `send` or `recv` learns that the connection has ended.
+    /// Makes `send` and `recv` return: the connection has ended.
     pub fn shut_down(&self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Both)
     }
 }
 
 impl Transport for Neovim {
-    /// Its bytes, with the id as [`ID`] says.
+    /// Its bytes, with the id at the place that [`ID`] says.
     type Request = Vec<u8>;
     type Reply = Message;
     type Failure = io::Error;
@@ -98,7 +98,7 @@ impl Transport for Neovim {
     fn tag(&self, message: &Message) -> Option<u32> {
         match message {
             Message::Response { id, .. } => Some(*id),
-            // It has an id as well, but that is not of our choosing.
+            // A call of the server has an id as well, but the server has chosen it.
             Message::Request(_) | Message::Notification { .. } => None,
         }
     }
@@ -117,10 +117,10 @@ impl Transport for Neovim {
     }
 }
 
-/// Where the id is in a request: always as four bytes, though msgpack has shorter forms.
+/// Place of the id in a request: always four bytes, although msgpack has shorter forms.
 const ID: std::ops::Range<usize> = 3..7;
 
-/// `[0, id, method, params]`, the id to be filled in.
+/// `[0, id, method, params]`, with an id to be set later.
 pub fn request(method: &str, params: Vec<Value>) -> Vec<u8> {
     let mut bytes = vec![0x94, 0, 0xce, 0, 0, 0, 0]; // array of 4, the number 0, a number of 4 bytes
     write(&mut bytes, &method.into());

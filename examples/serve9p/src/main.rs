@@ -1,7 +1,7 @@
 //! `serve9p socket directory`: serves the directory as 9P2000 on a Unix socket, until killed.
 //!
-//! The server is all the crate ninep's; this only starts it, so that the examples are shown against
-//! a 9P implementation that has nothing to do with libmux.
+//! The server is that of the crate ninep; this program only starts it. So the examples run against an
+//! independent implementation of 9P.
 
 use ninep::{sync::server::Server, util::local_proxy::LocalProxyFs};
 use std::{env, path::PathBuf, process::exit};
@@ -19,7 +19,7 @@ fn main() {
             exit(1);
         }
     };
-    // The thread that listens only returns by a panic, which has then said why.
+    // The listening thread ends only by a panic, which has printed the reason.
     let listening = Server::new(files).serve_socket_with_custom_path(socket);
     if listening.join().is_err() {
         exit(1);

@@ -1,8 +1,8 @@
-//! `tree9p address copy|put|remove ...`: what a person does with a tree of files, by the 9P2000 client of the crate ninep.
+//! `tree9p address copy|put|remove ...`: copies, writes or removes a tree of files, by the 9P2000 client of the crate ninep.
 //!
-//! The messages are all the crate's, so that 9pmux is shown with a client that nobody here wrote. It keeps the fid of each
-//! path that it has been at, and can not open one twice: therefore each is clunked when its file is done. The crate's server
-//! lets the owner of a file write it, by name: the user is $USER.
+//! All messages are those of the crate, an independent client for tests of 9pmux. It keeps the fid of each path, and cannot
+//! open a path twice, so each fid is clunked after its file. The server of the crate lets only the owner of a file write it,
+//! by name: the user is $USER.
 
 use ninep::{
     fs::{FileType, Mode, Perm},
@@ -43,7 +43,7 @@ fn dial(address: &str) -> Result<Client> {
     Ok(client)
 }
 
-/// Makes the new directory `to` of the server's `from`, and prints what the server says of each file.
+/// Copies `from` of the server into the new directory `to`, and prints the stat of each file.
 fn copy(client: &Client, from: &str, to: &Path) -> Result<()> {
     fs::create_dir(to)?;
     let mut files = client.read_dir(from).map_err(|e| format!("{from}: {e}"))?;
@@ -52,7 +52,7 @@ fn copy(client: &Client, from: &str, to: &Path) -> Result<()> {
     for file in files {
         let name = format!("{from}/{}", file.name);
         let stat = client.stat(&name).map_err(|e| format!("{name}: {e}"))?;
-        // the time of the last access is left out: it is that of who has read it before
+        // the time of the last access is left out, because other clients change it
         println!(
             "{name} {:?} {:?} {} {} {} {} {}",
             stat.qid,
@@ -77,7 +77,7 @@ fn copy(client: &Client, from: &str, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the server's new directory `to` of the directory `from`.
+/// Copies the directory `from` into the new directory `to` of the server.
 fn put(client: &Client, from: &Path, to: &str) -> Result<()> {
     create(client, to, Perm::DIRECTORY | Perm::from_bits_retain(0o755), Mode::READ)?;
     for entry in fs::read_dir(from)? {
@@ -107,7 +107,7 @@ fn create(client: &Client, name: &str, perms: Perm, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-/// Removes the server's `name`, and all that is in it.
+/// Removes `name` of the server, and everything in it.
 fn remove(client: &Client, name: &str) -> Result<()> {
     let stat = client.stat(name).map_err(|e| format!("{name}: {e}"))?;
     if stat.qid.ty == FileType::DIRECTORY {
