@@ -53,7 +53,7 @@ pub enum NoTag {
     NoMemory,
 }
 
-#[cfg(test)]
+#[cfg(any(test, mux_fuzz))]
 thread_local! {
     /// There is no memory for more tags: a test's wish.
     pub static OUT_OF_MEMORY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
@@ -279,7 +279,7 @@ impl Span {
     /// Memory for one more tag; false when there is none.
     #[inline]
     fn reserve(&mut self) -> bool {
-        #[cfg(test)]
+        #[cfg(any(test, mux_fuzz))]
         if OUT_OF_MEMORY.get() {
             return false;
         }

@@ -24,3 +24,24 @@ impl<'a> Bytes<'a> {
         self.choice(n) == n - 1
     }
 }
+
+/// The string of a seed. Its length varies, and how often a caller goes on rather than that something happens.
+pub fn of_seed(seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut random = move || {
+        // splitmix64
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        word ^ (word >> 31)
+    };
+    let length = 1 + random() % 1000;
+    let callers = random() % 4;
+    (0..length)
+        .map(|_| match random() {
+            word if (word >> 8) % 4 < callers => word as u8 & 127,
+            word => word as u8,
+        })
+        .collect()
+}

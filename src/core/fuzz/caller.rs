@@ -398,7 +398,7 @@ impl World<'_> {
             Wakeup::Failed(failure) => Fate::Failed(failure),
             Wakeup::EmptyRange => Fate::NoTags,
             Wakeup::AllTagsAbandoned => Fate::AllHeld,
-            Wakeup::NoMemory => panic!("there is memory"),
+            Wakeup::NoMemory => Fate::NoMemory,
             Wakeup::TimedOut => Fate::TimedOut,
             Wakeup::Busy => {
                 assert_eq!(what, What::ByHand);

@@ -61,7 +61,8 @@ impl World<'_> {
                 self.caller_runs(at);
             }
         }
-        if self.send_proc == Proc::Ready || self.send_proc == Proc::Busy {
+        let can_send = self.send_proc == Proc::Busy && self.can_send(&self.proc_batch);
+        if self.send_proc == Proc::Ready || can_send {
             has = true;
             self.send_proc_runs();
         }
@@ -89,6 +90,7 @@ impl World<'_> {
             Doing::Asleep => caller.late && !caller.expired || caller.naps && message,
             Doing::Recv | Doing::ByHand(true) => message,
             Doing::Look => message || self.polls || caller.late && !caller.stays,
+            Doing::Send => self.can_send(&caller.batch),
             Doing::Started | Doing::Watched if !with_owners => false,
             Doing::Watched => message,
             _ => true,

@@ -19,6 +19,8 @@ mod ending;
 mod model;
 mod world;
 
+pub use bytes::of_seed as bytes_of_seed;
+
 /// Runs the events that `bytes` stand for.
 ///
 /// # Panics

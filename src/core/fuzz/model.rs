@@ -51,6 +51,7 @@ pub enum Fate {
     Failed(i32),
     NoTags,
     AllHeld,
+    NoMemory,
     TimedOut,
     /// It can never finish, so it was given up.
     Never,
@@ -126,6 +127,8 @@ pub struct Model {
     pub counts: Counts,
     pub ends: u32,
     pub hung_up: bool,
+    /// Whether memory for tags has ever run out.
+    pub memory_was_out: bool,
     /// Whether some tag may have been taken or become free unseen.
     blind: bool,
     /// The range has been another: which tag comes next is the machine's business then.
@@ -190,7 +193,10 @@ impl Model {
     pub fn looks_at_the_tagless(&mut self, range: TagRange) {
         let all_held = self.all_held();
         for call in self.calls.iter_mut().filter(|call| call.at == At::Tagless) {
-            for (is_so, fate) in [(all_held, Fate::AllHeld), (range.is_empty(), Fate::NoTags)] {
+            let out = self.memory_was_out;
+            for (is_so, fate) in
+                [(all_held, Fate::AllHeld), (range.is_empty(), Fate::NoTags), (out, Fate::NoMemory)]
+            {
                 if is_so && !call.may.contains(&fate) {
                     call.may.push(fate);
                 }
@@ -232,14 +238,15 @@ impl Model {
                 self.no_tag_is_free(range);
                 assert!(kind == Kind::NonBlocking || self.all_held(), "it could have waited");
             }
-            BeginError::NoMemory => panic!("there is memory"),
+            BeginError::NoMemory => assert!(self.memory_was_out, "there is memory"),
         }
     }
 
     /// All of the range are in use, but for those that may have been given to who waits for one.
     fn no_tag_is_free(&self, range: TagRange) {
         let unseen = self.calls.iter().filter(|call| call.at == At::Tagless).count();
-        assert!(self.free_in(range) <= unseen as u64, "a tag is free");
+        let all_taken = self.free_in(range) <= unseen as u64;
+        assert!(all_taken || self.memory_was_out, "a tag is free");
     }
 
     fn takes(&mut self, name: Name, tag: u32, range: TagRange) {
@@ -259,7 +266,7 @@ impl Model {
     /// has been for longest comes first, and as long as there are unused ones, 64 others rest with it.
     fn comes_in_order(&mut self, tag: u32, range: TagRange) {
         let since = self.freed.remove(&tag);
-        if self.blind || self.range_has_changed {
+        if self.blind || self.range_has_changed || self.memory_was_out {
             return;
         }
         let Some(since) = since else {
@@ -355,6 +362,16 @@ impl Model {
         let call = self.call(name);
         call.at = At::Over;
         call.may = may;
+    }
+
+    /// Whether the message with that tag is the reply for which a blocking caller waits.
+    pub fn is_awaited(&self, tag: Option<u32>) -> bool {
+        let waits = |call: &Call| call.kind == Kind::Blocking && call.at == At::Sent;
+        tag.is_some() && self.calls.iter().any(|call| call.tag == tag && waits(call))
+    }
+
+    pub fn is_answered(&self, name: Name) -> bool {
+        self.calls.get(name as usize).is_some_and(|call| call.reply.is_some())
     }
 
     /// Whose the message with that tag is.

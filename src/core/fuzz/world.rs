@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::bytes::Bytes;
 use super::model::{Fate, Kind, Model, Name, Sleeps, Whose};
-use crate::core::tags::TagRange;
+use crate::core::tags::{OUT_OF_MEMORY, TagRange};
 use crate::core::{
     Action, BeginError, CallId, CollectAction, Machine, Protocol, ReceiverGrant, SendProcAction,
     WakeBatch, Wakeup,
@@ -139,6 +139,10 @@ pub struct World<'a> {
     /// Whether messages can be looked for without waiting.
     pub polls: bool,
     pub batches: bool,
+    /// The server does not read a request while this many replies wait for blocking callers.
+    room: usize,
+    /// Whether memory for tags runs out now and then.
+    scarce: bool,
     pub watched: bool,
     /// Somebody waits until nobody is inside.
     pub closes: bool,
@@ -148,7 +152,7 @@ pub struct World<'a> {
 
 impl<'a> World<'a> {
     pub fn new(mut bytes: Bytes<'a>) -> World<'a> {
-        let settings = bytes.choice(64);
+        let settings = bytes.choice(256);
         let range = match settings & 3 {
             0 => TagRange { min: 0, max: 256 },
             1 => TagRange { min: 1, max: 2 },
@@ -157,6 +161,7 @@ impl<'a> World<'a> {
         };
         let mut machine = Machine::new();
         machine.report_ready(settings & 32 != 0);
+        OUT_OF_MEMORY.set(false);
         World {
             bytes,
             machine,
@@ -178,6 +183,8 @@ impl<'a> World<'a> {
             due: 0,
             polls: settings & 8 == 0,
             batches: settings & 16 != 0,
+            room: if settings & 64 != 0 { 1 } else { usize::MAX },
+            scarce: settings & 128 != 0,
             watched: settings & 32 != 0,
             closes: false,
             unsendable: false,
@@ -258,6 +265,7 @@ impl<'a> World<'a> {
                     self.watched = !self.watched;
                     self.freshens_signal();
                 }
+                _ if self.scarce => self.changes_memory(),
                 _ => {}
             },
             _ => {}
@@ -345,7 +353,45 @@ impl<'a> World<'a> {
         self.range_is_new = true;
     }
 
+    fn changes_memory(&mut self) {
+        let is_out = !OUT_OF_MEMORY.get();
+        OUT_OF_MEMORY.set(is_out);
+        self.model.memory_was_out |= is_out;
+    }
+
     // --- sending
+
+    /// Whether the server has to be read from before it reads more requests.
+    fn is_full(&self) -> bool {
+        if self.room == usize::MAX || self.model.hung_up || self.wire.contains(&Wire::End) {
+            return false;
+        }
+        let is_awaited = |message: &&Wire| match message {
+            Wire::Message(tag, _) => self.model.is_awaited(*tag),
+            Wire::End => false,
+        };
+        self.wire.iter().filter(is_awaited).count() >= self.room
+    }
+
+    /// How many requests of a batch the server lets pass: all, or while it is full those that it has read, or
+    /// of which a stray reply says so.
+    fn passable(&self, sending: &Sending) -> usize {
+        let first = sending.first.filter(|_| sending.answer.is_none());
+        let batch = first.iter().chain(&sending.along);
+        match self.is_full() {
+            true => batch.take_while(|(_, name)| self.has_passed(*name)).count(),
+            false => batch.count(),
+        }
+    }
+
+    fn has_passed(&self, name: Name) -> bool {
+        self.in_send.get(&name) == Some(&true) || self.model.is_answered(name)
+    }
+
+    /// Whether a send goes on.
+    pub fn can_send(&self, sending: &Sending) -> bool {
+        self.passable(sending) > 0
+    }
 
     /// What one that has the turn sends: `first`, and some of what others have queued.
     pub fn takes_to_send(&mut self, first: (CallId, Name), helps: bool, along: bool) -> Sending {
@@ -373,7 +419,10 @@ impl<'a> World<'a> {
     /// One call of the program's function, which sends some of a batch or fails. Answers what came of
     /// the first when all are done with.
     pub fn sends(&mut self, mut sending: Sending) -> Result<Sending, Result<(), i32>> {
-        let waiting = sending.along.len() + usize::from(sending.answer.is_none());
+        let waiting = self.passable(&sending);
+        if waiting == 0 {
+            return Ok(sending);
+        }
         let fails = self.bytes.rarely(6);
         let done = match fails {
             true => 1,
@@ -727,7 +776,7 @@ impl<'a> World<'a> {
             Action::Failed(failure) => Fate::Failed(failure),
             Action::EmptyRange => Fate::NoTags,
             Action::AllTagsAbandoned => Fate::AllHeld,
-            Action::NoMemory => panic!("there is memory"),
+            Action::NoMemory => Fate::NoMemory,
             Action::TimedOut => Fate::TimedOut,
             _ => return None,
         })

@@ -2,11 +2,11 @@
 
 mod deadline;
 mod finishing;
-mod model;
 mod receiving;
 mod sending;
 mod simulation;
 mod tagging;
+mod world;
 
 use super::tags::TagRange;
 use super::{
