@@ -25,14 +25,20 @@ impl Engine {
                 *users.entry(fid).or_default() += 1;
             }
             match request.owner {
-                Owner::Client(c) if !request.replied => {
-                    assert_eq!(self.clients.get(c).tags.get(&request.tag), Some(tag));
-                    *rooms.entry(c).or_default() += request.max_reply_len as usize;
+                Owner::Client(client_index) if !request.replied => {
+                    assert_eq!(self.clients.get(client_index).tags.get(&request.tag), Some(tag));
+                    *rooms.entry(client_index).or_default() += request.max_reply_len as usize;
                 }
-                Owner::Client(c) => {
-                    assert!(self.clients.get(c).flushes.iter().any(|f| f.flush_target == *tag));
+                Owner::Client(client_index) => {
+                    assert!(
+                        self.clients
+                            .get(client_index)
+                            .flushes
+                            .iter()
+                            .any(|f| f.flush_target == *tag)
+                    );
                 }
-                Owner::Cleanup(g) => *left.entry(g).or_default() += 1,
+                Owner::Cleanup(cleanup_index) => *left.entry(cleanup_index).or_default() += 1,
                 Owner::Internal if request.kind == types::TFLUSH => {
                     assert!(
                         flushed.insert(request.flush_target),
@@ -90,12 +96,17 @@ impl Engine {
                     || record.state == FidState::Live
             );
             match record.owner {
-                Owner::Client(c) if record.bound => {
+                Owner::Client(client_index) if record.bound => {
                     names += 1;
-                    assert_eq!(self.clients.get(c).fids.get(&record.client_fid), Some(&number));
+                    assert_eq!(
+                        self.clients.get(client_index).fids.get(&record.client_fid),
+                        Some(&number)
+                    );
                 }
-                Owner::Client(c) => assert_ne!(self.clients.get(c).state, ClientState::Closing),
-                Owner::Cleanup(g) => *left.entry(g).or_default() += 1,
+                Owner::Client(client_index) => {
+                    assert_ne!(self.clients.get(client_index).state, ClientState::Closing)
+                }
+                Owner::Cleanup(cleanup_index) => *left.entry(cleanup_index).or_default() += 1,
                 Owner::Internal => {}
             }
         }
@@ -104,8 +115,12 @@ impl Engine {
 
         let all: usize = left.values().sum();
         assert_eq!(all, self.cleanups.remaining());
-        for (g, counted) in self.cleanups.remaining_of().into_iter().enumerate() {
-            assert_eq!(counted, left.get(&(g as u32)).copied().unwrap_or(0), "cleanup {g}");
+        for (cleanup_index, counted) in self.cleanups.remaining_of().into_iter().enumerate() {
+            assert_eq!(
+                counted,
+                left.get(&(cleanup_index as u32)).copied().unwrap_or(0),
+                "cleanup {cleanup_index}"
+            );
         }
         self.cleanups.audit();
 
@@ -113,15 +128,18 @@ impl Engine {
             SharedAttach::Pending { waiters, .. } => waiters.clone(),
             _ => Vec::new(),
         };
-        for c in self.clients.connected() {
-            let listed = waiting.iter().filter(|id| self.clients.index_of(**id) == Some(c)).count();
+        for client_index in self.clients.connected() {
+            let listed = waiting
+                .iter()
+                .filter(|id| self.clients.index_of(**id) == Some(client_index))
+                .count();
             assert_eq!(
                 listed,
-                usize::from(self.clients.get(c).waits_for_attach),
+                usize::from(self.clients.get(client_index).waits_for_attach),
                 "who waits for the root"
             );
-            names -= self.clients.get(c).fids.len();
-            self.audit_client(c, rooms.get(&c).copied().unwrap_or(0));
+            names -= self.clients.get(client_index).fids.len();
+            self.audit_client(client_index, rooms.get(&client_index).copied().unwrap_or(0));
         }
         assert_eq!(names, 0);
         assert!(
@@ -130,11 +148,11 @@ impl Engine {
         );
     }
 
-    fn audit_client(&mut self, c: u32, reply_bytes_reserved: usize) {
-        let id = self.clients.id(c);
+    fn audit_client(&mut self, client_index: u32, reply_bytes_reserved: usize) {
+        let id = self.clients.id(client_index);
         let in_ready_queue = self.ready_queue.iter().filter(|other| **other == id).count();
-        let most = self.config.max_reply_bytes;
-        let client = self.clients.get(c);
+        let max = self.config.max_reply_bytes;
+        let client = self.clients.get(client_index);
         assert_eq!(client.reply_bytes_reserved, reply_bytes_reserved);
         if client.state != ClientState::Session {
             assert!(client.tags.is_empty() && client.fids.is_empty() && client.flushes.is_empty());
@@ -142,30 +160,34 @@ impl Engine {
         if client.state == ClientState::Closing {
             return;
         }
-        assert_eq!(in_ready_queue, usize::from(client.in_ready_queue), "client {c} in the ring");
+        assert_eq!(
+            in_ready_queue,
+            usize::from(client.in_ready_queue),
+            "client {client_index} in the ring"
+        );
         assert!(
             client.in_ready_queue || client.blocked != Blocked::OnUpstream,
-            "client {c} has no turn"
+            "client {client_index} has no turn"
         );
         match client.blocked {
             Blocked::No if client.state == ClientState::Session => {
                 let next = frame(client.inbox.as_slice(), client.msize);
-                assert_eq!(next, Frame::Incomplete, "client {c} waits for nothing");
+                assert_eq!(next, Frame::Incomplete, "client {client_index} waits for nothing");
             }
             Blocked::OnSelf => assert!(
                 matches!(client.state, ClientState::AwaitingVersion { .. })
                     || !client.tags.is_empty()
                     || !client.flushes.is_empty()
                     || client.waits_for_attach
-                    || client.out.len() >= most,
-                "client {c} waits for ever"
+                    || client.out.len() >= max,
+                "client {client_index} waits for ever"
             ),
             _ => {}
         }
         assert!(client.tags.len() <= self.config.max_inflight);
         assert!(
-            client.reply_bytes_reserved <= most || client.tags.len() <= 1,
-            "client {c} may get too much"
+            client.reply_bytes_reserved <= max || client.tags.len() <= 1,
+            "client {client_index} may get too much"
         );
         assert!(
             !client.out.is_empty() || client.out.capacity() == 0,

@@ -36,9 +36,9 @@ impl Buffer {
         if self.head > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {
             self.compact();
         }
-        let at = self.bytes.len();
+        let offset = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        &mut self.bytes[at..]
+        &mut self.bytes[offset..]
     }
 
     #[cold]
@@ -68,8 +68,8 @@ impl Buffer {
             return 0;
         };
         let mut to = self.head + first.0;
-        for (i, (at, n)) in pieces.iter().enumerate() {
-            let from = self.head + at + n;
+        for (i, (offset, n)) in pieces.iter().enumerate() {
+            let from = self.head + offset + n;
             let end = pieces.get(i + 1).map_or(self.bytes.len(), |next| self.head + next.0);
             super::count_work(end - from);
             self.bytes.copy_within(from..end, to);

@@ -33,9 +33,9 @@ impl Cleanups {
     fn allocate(&mut self) -> u32 {
         let cleanup = Cleanup { remaining: 0, waiter: None };
         match self.free_slots.pop() {
-            Some(g) => {
-                self.slots[g as usize] = cleanup;
-                g
+            Some(cleanup_index) => {
+                self.slots[cleanup_index as usize] = cleanup;
+                cleanup_index
             }
             None => {
                 self.slots.push(cleanup);
@@ -44,21 +44,21 @@ impl Cleanups {
         }
     }
 
-    fn add_one(&mut self, g: u32) {
-        self.slots[g as usize].remaining += 1;
+    fn add_one(&mut self, cleanup_index: u32) {
+        self.slots[cleanup_index as usize].remaining += 1;
         self.remaining += 1;
     }
 
     /// Has the client told when this is done, or `late`.
-    pub fn set_waiter(&mut self, g: u32, client: ClientId, deadline: Duration) {
-        self.slots[g as usize].waiter = Some((deadline, client));
-        self.by_deadline.insert((deadline, g));
+    pub fn set_waiter(&mut self, cleanup_index: u32, client: ClientId, deadline: Duration) {
+        self.slots[cleanup_index as usize].waiter = Some((deadline, client));
+        self.by_deadline.insert((deadline, cleanup_index));
     }
 
     /// The client that waits for this, which it does no longer.
-    fn take_waiter(&mut self, g: u32) -> Option<ClientId> {
-        let (deadline, client) = self.slots[g as usize].waiter.take()?;
-        self.by_deadline.remove(&(deadline, g));
+    fn take_waiter(&mut self, cleanup_index: u32) -> Option<ClientId> {
+        let (deadline, client) = self.slots[cleanup_index as usize].waiter.take()?;
+        self.by_deadline.remove(&(deadline, cleanup_index));
         Some(client)
     }
 
@@ -78,88 +78,94 @@ impl Cleanups {
 
     #[cfg(any(test, mux_fuzz))]
     pub fn audit(&self) {
-        let key = |g: u32| self.slots[g as usize].waiter.map(|waits| (waits.0, g));
+        let key = |cleanup_index: u32| {
+            self.slots[cleanup_index as usize].waiter.map(|waits| (waits.0, cleanup_index))
+        };
         assert!(self.by_deadline.iter().all(|waiting| key(waiting.1) == Some(*waiting)));
         let waiting = self.slots.iter().filter(|cleanup| cleanup.waiter.is_some());
         assert_eq!(waiting.count(), self.by_deadline.len());
-        for g in &self.free_slots {
-            assert!(self.slots[*g as usize].remaining == 0 && key(*g).is_none());
+        for cleanup_index in &self.free_slots {
+            assert!(
+                self.slots[*cleanup_index as usize].remaining == 0 && key(*cleanup_index).is_none()
+            );
         }
     }
 }
 
 impl Engine {
     /// Takes from a client all that it has upstream. Answers what is left of it, if anything.
-    pub(super) fn begin_cleanup(&mut self, c: u32) -> Option<u32> {
-        let client = self.clients.get(c);
+    pub(super) fn begin_cleanup(&mut self, client_index: u32) -> Option<u32> {
+        let client = self.clients.get(client_index);
         client.reply_bytes_reserved = 0;
         client.auths = Vec::new();
         let flushes = std::mem::take(&mut client.flushes);
-        let mix = *client.tags.hasher();
-        let tags = std::mem::replace(&mut client.tags, std::collections::HashMap::with_hasher(mix));
-        let fids = std::mem::replace(&mut client.fids, std::collections::HashMap::with_hasher(mix));
+        let hasher = *client.tags.hasher();
+        let tags =
+            std::mem::replace(&mut client.tags, std::collections::HashMap::with_hasher(hasher));
+        let fids =
+            std::mem::replace(&mut client.fids, std::collections::HashMap::with_hasher(hasher));
         if tags.is_empty() && fids.is_empty() && flushes.is_empty() {
             return None;
         }
-        let g = self.cleanups.allocate();
+        let cleanup_index = self.cleanups.allocate();
         for &fid in fids.values() {
             self.fids.get(fid).bound = false;
-            self.transfer_to_cleanup(g, fid);
+            self.transfer_to_cleanup(cleanup_index, fid);
         }
         // Those that are answered and wait for an Rflush have no tag of the client's any more.
-        for up in tags.into_values().chain(flushes.into_iter().map(|f| f.flush_target)) {
-            let request = self.requests.get(up);
-            if request.owner == Owner::Cleanup(g) {
+        for upstream_tag in tags.into_values().chain(flushes.into_iter().map(|f| f.flush_target)) {
+            let request = self.requests.get(upstream_tag);
+            if request.owner == Owner::Cleanup(cleanup_index) {
                 continue;
             }
-            request.owner = Owner::Cleanup(g);
+            request.owner = Owner::Cleanup(cleanup_index);
             let mentioned = request.fids;
-            self.cleanups.add_one(g);
+            self.cleanups.add_one(cleanup_index);
             for fid in mentioned.into_iter().filter(|fid| *fid != NO_FID) {
-                self.transfer_to_cleanup(g, fid);
+                self.transfer_to_cleanup(cleanup_index, fid);
             }
-            self.flush_request(up);
+            self.flush_request(upstream_tag);
         }
         for fid in fids.into_values() {
             self.release_if_unused(fid);
         }
-        Some(g)
+        Some(cleanup_index)
     }
 
-    fn transfer_to_cleanup(&mut self, g: u32, fid: u32) {
+    fn transfer_to_cleanup(&mut self, cleanup_index: u32, fid: u32) {
         let record = self.fids.get(fid);
         if let Owner::Client(_) = record.owner {
-            record.owner = Owner::Cleanup(g);
-            self.cleanups.add_one(g);
+            record.owner = Owner::Cleanup(cleanup_index);
+            self.cleanups.add_one(cleanup_index);
         }
     }
 
     /// One request or fid less.
-    pub(super) fn cleanup_progress(&mut self, g: u32) {
+    pub(super) fn cleanup_progress(&mut self, cleanup_index: u32) {
         self.cleanups.remaining -= 1;
-        let cleanup = &mut self.cleanups.slots[g as usize];
+        let cleanup = &mut self.cleanups.slots[cleanup_index as usize];
         cleanup.remaining -= 1;
         if cleanup.remaining == 0 {
-            let client = self.cleanups.take_waiter(g);
-            self.cleanups.free_slots.push(g);
+            let client = self.cleanups.take_waiter(cleanup_index);
+            self.cleanups.free_slots.push(cleanup_index);
             self.resume_version_waiter(client);
         }
     }
 
     /// New sessions that have waited long enough begin.
     pub(super) fn expire_cleanups(&mut self) {
-        while let Some(&(deadline, g)) = self.cleanups.by_deadline.first() {
+        while let Some(&(deadline, cleanup_index)) = self.cleanups.by_deadline.first() {
             if deadline > self.now {
                 return;
             }
-            let client = self.cleanups.take_waiter(g);
+            let client = self.cleanups.take_waiter(cleanup_index);
             self.resume_version_waiter(client);
         }
     }
 
     fn resume_version_waiter(&mut self, client: Option<ClientId>) {
-        if let Some(c) = client.and_then(|id| self.clients.index_of(id)) {
-            self.complete_version(c);
+        if let Some(client_index) = client.and_then(|id| self.clients.index_of(id)) {
+            self.complete_version(client_index);
         }
     }
 }

@@ -75,7 +75,7 @@ pub struct Client {
 }
 
 impl Client {
-    fn new(mix: SeededState) -> Client {
+    fn new(hasher: SeededState) -> Client {
         Client {
             state: ClientState::New,
             blocked: Blocked::No,
@@ -87,8 +87,8 @@ impl Client {
             inbox: Buffer::default(),
             scanned: 0,
             out: Buffer::default(),
-            tags: HashMap::with_hasher(mix),
-            fids: HashMap::with_hasher(mix),
+            tags: HashMap::with_hasher(hasher),
+            fids: HashMap::with_hasher(hasher),
             flushes: Vec::new(),
             auths: Vec::new(),
             reply_bytes_reserved: 0,
@@ -115,7 +115,7 @@ impl Client {
 pub struct Clients {
     slots: Vec<Slot>,
     free_slots: Vec<u32>,
-    mix: SeededState,
+    hasher: SeededState,
 }
 
 struct Slot {
@@ -124,8 +124,8 @@ struct Slot {
 }
 
 impl Clients {
-    pub fn new(mix: SeededState) -> Clients {
-        Clients { slots: Vec::new(), free_slots: Vec::new(), mix }
+    pub fn new(hasher: SeededState) -> Clients {
+        Clients { slots: Vec::new(), free_slots: Vec::new(), hasher }
     }
 
     pub fn len(&self) -> usize {
@@ -133,7 +133,7 @@ impl Clients {
     }
 
     pub fn add(&mut self) -> ClientId {
-        let client = Some(Client::new(self.mix));
+        let client = Some(Client::new(self.hasher));
         match self.free_slots.pop() {
             Some(index) => {
                 let slot = &mut self.slots[index as usize];

@@ -51,9 +51,9 @@ impl Engine {
         if self.end_reason().is_some() {
             return;
         }
-        for c in self.clients.connected() {
-            if self.clients.get(c).state != ClientState::Closing {
-                self.fail_client(c);
+        for client_index in self.clients.connected() {
+            if self.clients.get(client_index).state != ClientState::Closing {
+                self.fail_client(client_index);
             }
         }
         let dialect = self.upstream.dialect;
@@ -66,8 +66,8 @@ impl Engine {
         self.version_waiters.clear();
     }
 
-    fn fail_client(&mut self, c: u32) {
-        let client = self.clients.get(c);
+    fn fail_client(&mut self, client_index: u32) {
+        let client = self.clients.get(client_index);
         let state = std::mem::replace(&mut client.state, ClientState::Closing);
         let mut tags: Vec<u16> = client.tags.drain().map(|(tag, _)| tag).collect();
         client.fids = std::collections::HashMap::with_hasher(*client.tags.hasher());
@@ -80,22 +80,22 @@ impl Engine {
         let skipped = inbox.len().min(client.bytes_to_skip as usize);
         tags.sort_unstable();
         for tag in tags {
-            self.push_error(c, tag, LocalError::ServerGone);
+            self.push_error(client_index, tag, LocalError::ServerGone);
         }
         for flushing in flushes {
-            self.push_rflush(c, flushing.tag);
+            self.push_rflush(client_index, flushing.tag);
         }
         if let ClientState::AwaitingVersion { tag, .. } = state {
-            self.push_error(c, tag, LocalError::ServerGone);
+            self.push_error(client_index, tag, LocalError::ServerGone);
         }
         let mut waiting = &inbox.as_slice()[skipped..];
         while let Frame::Message(n) = frame(waiting, u32::MAX) {
             match kind(waiting) {
-                types::TFLUSH => self.push_rflush(c, tag(waiting)),
-                _ => self.push_error(c, tag(waiting), LocalError::ServerGone),
+                types::TFLUSH => self.push_rflush(client_index, tag(waiting)),
+                _ => self.push_error(client_index, tag(waiting), LocalError::ServerGone),
             }
             waiting = &waiting[n..];
         }
-        self.mark_dirty(c);
+        self.mark_dirty(client_index);
     }
 }

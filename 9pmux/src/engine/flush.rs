@@ -29,27 +29,27 @@ pub enum ReplyOutcome {
 impl Engine {
     /// A client's Tflush. What it flushes is upstream, or nowhere: [`process_out_of_order`](Engine::process_out_of_order)
     /// has looked among those that wait.
-    pub(super) fn handle_tflush(&mut self, c: u32, message: &[u8]) -> Progress {
-        let its_tag = tag(message);
+    pub(super) fn handle_tflush(&mut self, client_index: u32, message: &[u8]) -> Progress {
+        let client_tag = tag(message);
         if check_request(self.upstream.dialect, message).is_err() {
-            return self.reject_message(c, message, LocalError::Malformed);
+            return self.reject_message(client_index, message, LocalError::Malformed);
         }
         let oldtag = u16_at(message, HEADER);
-        let client = self.clients.get(c);
+        let client = self.clients.get(client_index);
         // A tag that is flushed already, though answered meanwhile, is not free for its client before
         // that flush is answered; and the flush of a flush ends with that.
         let flushing = client.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
         let flush_target = client.tags.get(&oldtag).copied().or(flushing.map(|f| f.flush_target));
-        let Some(flush_target) = flush_target.filter(|_| oldtag != its_tag) else {
-            let consumed = self.consume_message(c, message);
-            self.push_rflush(c, its_tag);
+        let Some(flush_target) = flush_target.filter(|_| oldtag != client_tag) else {
+            let consumed = self.consume_message(client_index, message);
+            self.push_rflush(client_index, client_tag);
             return consumed;
         };
         if client.flushes.len() >= self.config.max_inflight.min(MAX_CLIENT_FLUSHES) {
             return Progress::Blocked(Blocked::OnSelf);
         }
-        client.flushes.push(ClientFlush { tag: its_tag, oldtag, flush_target });
-        let consumed = self.consume_message(c, message);
+        client.flushes.push(ClientFlush { tag: client_tag, oldtag, flush_target });
+        let consumed = self.consume_message(client_index, message);
         self.flush_request(flush_target);
         consumed
     }
@@ -74,21 +74,25 @@ impl Engine {
             if request.releases != NO_FID {
                 self.restore(request.releases);
             }
-            if let Owner::Client(c) = request.owner {
-                let client = self.clients.get(c);
+            if let Owner::Client(client_index) = request.owner {
+                let client = self.clients.get(client_index);
                 client.tags.remove(&request.tag);
                 client.reply_bytes_reserved -= request.max_reply_len as usize;
             }
         }
-        if let Owner::Client(c) = request.owner {
-            while let Some(i) =
-                self.clients.get(c).flushes.iter().position(|f| f.flush_target == flush_target)
+        if let Owner::Client(client_index) = request.owner {
+            while let Some(i) = self
+                .clients
+                .get(client_index)
+                .flushes
+                .iter()
+                .position(|f| f.flush_target == flush_target)
             {
-                let flushing = self.clients.get(c).flushes.remove(i);
-                self.push_rflush(c, flushing.tag);
+                let flushing = self.clients.get(client_index).flushes.remove(i);
+                self.push_rflush(client_index, flushing.tag);
             }
-            self.clients.get(c).shrink_flushes();
-            self.unblock(c);
+            self.clients.get(client_index).shrink_flushes();
+            self.unblock(client_index);
         }
         self.finish_request(flush_target);
     }
@@ -111,9 +115,9 @@ impl Engine {
         let record = self.fids.get(fid);
         if record.bound {
             record.bound = false;
-            if let Owner::Client(c) = record.owner {
+            if let Owner::Client(client_index) = record.owner {
                 let name = record.client_fid;
-                let client = self.clients.get(c);
+                let client = self.clients.get(client_index);
                 client.fids.remove(&name);
                 client.shrink_fids();
             }
@@ -124,11 +128,12 @@ impl Engine {
     /// to another meanwhile, or the fid was never made.
     fn restore(&mut self, fid: u32) {
         let record = self.fids.get(fid);
-        let (Owner::Client(c), FidState::Live | FidState::Pending) = (record.owner, record.state)
+        let (Owner::Client(client_index), FidState::Live | FidState::Pending) =
+            (record.owner, record.state)
         else {
             return;
         };
-        if let Entry::Vacant(place) = self.clients.get(c).fids.entry(record.client_fid) {
+        if let Entry::Vacant(place) = self.clients.get(client_index).fids.entry(record.client_fid) {
             place.insert(fid);
             record.bound = true;
         }
@@ -149,12 +154,12 @@ impl Engine {
             self.upstream.deferred_clunks.push_back(fid);
         } else {
             self.fids.free(fid);
-            if let Owner::Cleanup(g) = owner {
-                self.cleanup_progress(g);
+            if let Owner::Cleanup(cleanup_index) = owner {
+                self.cleanup_progress(cleanup_index);
             }
         }
-        if let Owner::Client(c) = owner {
-            self.clients.get(c).auths.retain(|auth| auth.fid != fid);
+        if let Owner::Client(client_index) = owner {
+            self.clients.get(client_index).auths.retain(|auth| auth.fid != fid);
         }
     }
 }

@@ -29,47 +29,54 @@ struct Plan {
 
 impl Engine {
     /// Sends a client's request on, answers it, or lets it wait.
-    pub(super) fn forward(&mut self, c: u32, message: &[u8], has_turn: bool) -> Progress {
-        let its_tag = tag(message);
+    pub(super) fn forward(
+        &mut self,
+        client_index: u32,
+        message: &[u8],
+        has_turn: bool,
+    ) -> Progress {
+        let client_tag = tag(message);
         let offsets = match check_request(self.upstream.dialect, message) {
             Ok(offsets) if kind(message) != types::TOPENFD => offsets,
             Ok(_) | Err(Malformed::Type) => {
-                return self.reject_message(c, message, LocalError::Unsupported);
+                return self.reject_message(client_index, message, LocalError::Unsupported);
             }
-            Err(_) => return self.reject_message(c, message, LocalError::Malformed),
+            Err(_) => return self.reject_message(client_index, message, LocalError::Malformed),
         };
         let others_wait = !has_turn && !self.ready_queue.is_empty();
         let has_capacity = self.output_has_room() && self.has_tag() && !others_wait;
-        let client = self.clients.get(c);
-        if client.tags.contains_key(&its_tag) || client.flushes.iter().any(|f| f.tag == its_tag) {
-            return self.reject_message(c, message, LocalError::DuplicateTag);
+        let client = self.clients.get(client_index);
+        if client.tags.contains_key(&client_tag)
+            || client.flushes.iter().any(|f| f.tag == client_tag)
+        {
+            return self.reject_message(client_index, message, LocalError::DuplicateTag);
         }
         if client.tags.len() >= self.config.max_inflight {
             return Progress::Blocked(Blocked::OnSelf);
         }
-        let count = offsets.count.map_or(0, |at| u32_at(message, at as usize));
+        let count = offsets.count.map_or(0, |offset| u32_at(message, offset as usize));
         let count = count.min(client.msize - DATA_HEADER);
         let max_reply_len = offsets.message.max_reply_len(count).min(client.msize);
         let due = client.out.len() + client.reply_bytes_reserved + max_reply_len as usize;
         if due > self.config.max_reply_bytes && !client.tags.is_empty() {
             return Progress::Blocked(Blocked::OnSelf);
         }
-        let plan = match self.plan(c, message, &offsets) {
+        let plan = match self.plan(client_index, message, &offsets) {
             Ok(plan) => plan,
-            Err(why) => return self.reject_message(c, message, why),
+            Err(why) => return self.reject_message(client_index, message, why),
         };
         if !has_capacity {
             return Progress::Blocked(Blocked::OnUpstream);
         }
-        match self.route_attach(c, message, &offsets) {
+        match self.route_attach(client_index, message, &offsets) {
             AttachRoute::Forward => {
-                let consumed = self.consume_message(c, message);
-                self.send(c, message, &offsets, plan, (count, max_reply_len));
+                let consumed = self.consume_message(client_index, message);
+                self.send(client_index, message, &offsets, plan, (count, max_reply_len));
                 consumed
             }
             AttachRoute::ByWalk(root) => {
-                let consumed = self.consume_message(c, message);
-                self.attach_by_walk(c, message, root, max_reply_len);
+                let consumed = self.consume_message(client_index, message);
+                self.attach_by_walk(client_index, message, root, max_reply_len);
                 consumed
             }
             AttachRoute::Handled(step) => step,
@@ -77,7 +84,7 @@ impl Engine {
     }
 
     /// A client's Tattach, whose fid is known to be well, as a walk of the root to that fid.
-    fn attach_by_walk(&mut self, c: u32, message: &[u8], root: u32, max_reply_len: u32) {
+    fn attach_by_walk(&mut self, client_index: u32, message: &[u8], root: u32, max_reply_len: u32) {
         let mut walk = [0; HEADER + 10];
         put_u32(&mut walk, 0, HEADER as u32 + 10);
         walk[4] = types::TWALK;
@@ -85,23 +92,28 @@ impl Engine {
         walk[HEADER + 4..HEADER + 8].copy_from_slice(&message[HEADER..HEADER + 4]);
         let offsets = check_request(self.upstream.dialect, &walk).expect("every dialect has it");
         let plan = Plan { fids: [root, NO_FID], new: Some(1), releases: NO_FID };
-        let up = self.send(c, &walk, &offsets, plan, (0, max_reply_len));
-        self.requests.get(up).attach_by_walk = true;
+        let upstream_tag = self.send(client_index, &walk, &offsets, plan, (0, max_reply_len));
+        self.requests.get(upstream_tag).attach_by_walk = true;
     }
 
     /// Finds the fids of a request, and whether it may do to them what it would.
     #[inline]
-    fn plan(&mut self, c: u32, message: &[u8], offsets: &FieldOffsets) -> Result<Plan, LocalError> {
+    fn plan(
+        &mut self,
+        client_index: u32,
+        message: &[u8],
+        offsets: &FieldOffsets,
+    ) -> Result<Plan, LocalError> {
         let attaches = [types::TAUTH, types::TATTACH].contains(&kind(message));
         if attaches
             && !is_attach_allowed(&self.config, self.upstream.dialect, names(message, offsets))
         {
             return Err(LocalError::NotAllowed);
         }
-        let client = self.clients.get(c);
+        let client = self.clients.get(client_index);
         let mut plan = Plan { fids: [NO_FID; 2], new: None, releases: NO_FID };
-        for (i, &(at, fid_use)) in offsets.fids().iter().enumerate() {
-            let name = u32_at(message, at as usize);
+        for (i, &(offset, fid_use)) in offsets.fids().iter().enumerate() {
+            let name = u32_at(message, offset as usize);
             if fid_use.is_no_fid(name) {
                 continue;
             }
@@ -151,7 +163,7 @@ impl Engine {
     #[inline]
     fn send(
         &mut self,
-        c: u32,
+        client_index: u32,
         message: &[u8],
         offsets: &FieldOffsets,
         plan: Plan,
@@ -159,11 +171,11 @@ impl Engine {
     ) -> u16 {
         let (count, max_reply_len) = reply;
         let mut fids = plan.fids;
-        let client = self.clients.get(c);
+        let client = self.clients.get(client_index);
         let mut creates = NO_FID;
         if let Some(i) = plan.new {
             let name = u32_at(message, offsets.fids[i].0 as usize);
-            creates = self.fids.allocate(c, name);
+            creates = self.fids.allocate(client_index, name);
             fids[i] = creates;
             client.fids.insert(name, creates);
             if offsets.fids[i].1 == FidUse::CreatesAuth {
@@ -182,7 +194,7 @@ impl Engine {
             client.shrink_fids();
         }
         let request = UpstreamRequest {
-            owner: Owner::Client(c),
+            owner: Owner::Client(client_index),
             kind: kind(message),
             tag: tag(message),
             attach_by_walk: false,
@@ -195,25 +207,26 @@ impl Engine {
             releases: plan.releases,
             max_reply_len,
         };
-        let up = self.requests.allocate(request).expect("there is a tag, since others are kept");
-        client.tags.insert(request.tag, up);
+        let upstream_tag =
+            self.requests.allocate(request).expect("there is a tag, since others are kept");
+        client.tags.insert(request.tag, upstream_tag);
         client.reply_bytes_reserved += max_reply_len as usize;
         self.stats.forwarded += 1;
         self.push_to_server(message, |message| {
-            put_tag(message, up);
-            for (&(at, fid_use), fid) in offsets.fids().iter().zip(fids) {
+            put_tag(message, upstream_tag);
+            for (&(offset, fid_use), fid) in offsets.fids().iter().zip(fids) {
                 if fid != NO_FID {
-                    put_u32(message, at as usize, fid);
+                    put_u32(message, offset as usize, fid);
                 } else if fid_use == FidUse::CreatesOnFullWalk {
                     // It is the first that moves.
-                    put_u32(message, at as usize, fids[0]);
+                    put_u32(message, offset as usize, fids[0]);
                 }
             }
-            if let Some(at) = offsets.count {
-                put_u32(message, at as usize, count);
+            if let Some(offset) = offsets.count {
+                put_u32(message, offset as usize, count);
             }
         });
-        up
+        upstream_tag
     }
 }
 

@@ -36,24 +36,24 @@ pub enum Progress {
 
 impl Engine {
     /// Takes what a client has sent.
-    pub(super) fn handle_client_bytes(&mut self, c: u32, bytes: &[u8]) {
+    pub(super) fn handle_client_bytes(&mut self, client_index: u32, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let client = self.clients.get(c);
+            let client = self.clients.get(client_index);
             if client.state == ClientState::Closing {
                 return;
             }
             if client.blocked != Blocked::No {
                 self.pool.lend(&mut client.inbox);
                 client.inbox.append(rest);
-                self.mark_dirty(c);
-                self.process_out_of_order(c);
+                self.mark_dirty(client_index);
+                self.process_out_of_order(client_index);
                 return;
             }
             if client.inbox.is_empty() {
                 // Straight out of the driver's buffer; what is left is a part, or waits.
-                rest = &rest[self.process_messages(c, rest)..];
-                let client = self.clients.get(c);
+                rest = &rest[self.process_messages(client_index, rest)..];
+                let client = self.clients.get(client_index);
                 if client.blocked == Blocked::No && !rest.is_empty() {
                     self.pool.lend(&mut client.inbox);
                     client.inbox.append(rest);
@@ -68,53 +68,53 @@ impl Engine {
                 let n = n.saturating_sub(part.len()).clamp(1, rest.len());
                 client.inbox.append(&rest[..n]);
                 rest = &rest[n..];
-                self.process_inbox(c);
+                self.process_inbox(client_index);
             }
         }
     }
 
     /// Deals with as much of the inbox as can be.
-    pub(super) fn process_inbox(&mut self, c: u32) {
-        let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
-        let n = self.process_messages(c, inbox.as_slice());
+    pub(super) fn process_inbox(&mut self, client_index: u32) {
+        let mut inbox = std::mem::take(&mut self.clients.get(client_index).inbox);
+        let n = self.process_messages(client_index, inbox.as_slice());
         inbox.consume(n);
         self.pool.take_back(&mut inbox);
-        self.restore_inbox(c, inbox, n);
+        self.restore_inbox(client_index, inbox, n);
     }
 
     /// Deals with the first message of the inbox, whose turn it is.
-    pub(super) fn process_first_message(&mut self, c: u32) -> Progress {
-        let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
-        let step = self.process_message(c, inbox.as_slice(), true);
+    pub(super) fn process_first_message(&mut self, client_index: u32) -> Progress {
+        let mut inbox = std::mem::take(&mut self.clients.get(client_index).inbox);
+        let step = self.process_message(client_index, inbox.as_slice(), true);
         let n = if let Progress::Consumed(n) = step { n } else { 0 };
         inbox.consume(n);
         self.pool.take_back(&mut inbox);
-        self.restore_inbox(c, inbox, n);
+        self.restore_inbox(client_index, inbox, n);
         step
     }
 
-    fn restore_inbox(&mut self, c: u32, inbox: Buffer, consumed: usize) {
-        let client = self.clients.get(c);
+    fn restore_inbox(&mut self, client_index: u32, inbox: Buffer, consumed: usize) {
+        let client = self.clients.get(client_index);
         client.scanned = client.scanned.saturating_sub(consumed);
         if client.state != ClientState::Closing {
             client.inbox = inbox;
         }
         if consumed > 0 {
-            self.mark_dirty(c);
+            self.mark_dirty(client_index);
         }
     }
 
     /// Deals with the messages at the front of `bytes`, while that is possible, and answers how many
     /// bytes that was.
-    fn process_messages(&mut self, c: u32, bytes: &[u8]) -> usize {
-        let mut at = 0;
+    fn process_messages(&mut self, client_index: u32, bytes: &[u8]) -> usize {
+        let mut offset = 0;
         loop {
-            match self.process_message(c, &bytes[at..], false) {
-                Progress::Consumed(n) => at += n,
-                Progress::Incomplete => return at,
+            match self.process_message(client_index, &bytes[offset..], false) {
+                Progress::Consumed(n) => offset += n,
+                Progress::Incomplete => return offset,
                 Progress::Blocked(blocked) => {
-                    self.block(c, blocked);
-                    return at;
+                    self.block(client_index, blocked);
+                    return offset;
                 }
                 Progress::Closed => return bytes.len(),
             }
@@ -123,17 +123,17 @@ impl Engine {
 
     /// Deals with the message at the front of `bytes`. It is this client's turn, or nobody's.
     #[inline]
-    fn process_message(&mut self, c: u32, bytes: &[u8], has_turn: bool) -> Progress {
+    fn process_message(&mut self, client_index: u32, bytes: &[u8], has_turn: bool) -> Progress {
         if bytes.is_empty() {
             return Progress::Incomplete;
         }
-        let client = self.clients.get(c);
+        let client = self.clients.get(client_index);
         if client.bytes_to_skip > 0 {
             let n = bytes.len().min(client.bytes_to_skip as usize);
             client.bytes_to_skip -= n as u32;
             return Progress::Consumed(n);
         }
-        let most = match client.state {
+        let max = match client.state {
             ClientState::Session => client.msize,
             ClientState::New => MAX_MESSAGE_BEFORE_VERSION,
             ClientState::AwaitingVersion { .. } => return Progress::Blocked(Blocked::OnSelf),
@@ -142,161 +142,166 @@ impl Engine {
         if client.out.len() >= self.config.max_reply_bytes {
             return Progress::Blocked(Blocked::OnSelf);
         }
-        match frame(bytes, most) {
-            Frame::Message(n) => self.dispatch_message(c, &bytes[..n], has_turn),
+        match frame(bytes, max) {
+            Frame::Message(n) => self.dispatch_message(client_index, &bytes[..n], has_turn),
             Frame::Incomplete => Progress::Incomplete,
-            Frame::TooSmall => self.close_garbled(c),
+            Frame::TooSmall => self.close_garbled(client_index),
             Frame::TooLarge(size) => {
-                self.push_error(c, tag(bytes), LocalError::TooLarge);
+                self.push_error(client_index, tag(bytes), LocalError::TooLarge);
                 if size > MAX_SKIPPED_MESSAGE {
-                    return self.close_garbled(c);
+                    return self.close_garbled(client_index);
                 }
                 let n = bytes.len().min(size as usize);
-                self.clients.get(c).bytes_to_skip = size - n as u32;
+                self.clients.get(client_index).bytes_to_skip = size - n as u32;
                 Progress::Consumed(n)
             }
         }
     }
 
     #[inline]
-    fn dispatch_message(&mut self, c: u32, message: &[u8], has_turn: bool) -> Progress {
-        let state = self.clients.get(c).state;
+    fn dispatch_message(&mut self, client_index: u32, message: &[u8], has_turn: bool) -> Progress {
+        let state = self.clients.get(client_index).state;
         match kind(message) {
-            types::TVERSION => self.handle_tversion(c, message),
-            types::TFLUSH => self.handle_tflush(c, message),
+            types::TVERSION => self.handle_tversion(client_index, message),
+            types::TFLUSH => self.handle_tflush(client_index, message),
             _ if state == ClientState::New => {
-                self.reject_message(c, message, LocalError::NoVersion)
+                self.reject_message(client_index, message, LocalError::NoVersion)
             }
-            _ => self.forward(c, message, has_turn),
+            _ => self.forward(client_index, message, has_turn),
         }
     }
 
     /// A message that does not wait any more is about to be dealt with.
     #[inline]
-    pub(super) fn consume_message(&mut self, c: u32, message: &[u8]) -> Progress {
-        self.clients.get(c).messages += 1;
+    pub(super) fn consume_message(&mut self, client_index: u32, message: &[u8]) -> Progress {
+        self.clients.get(client_index).messages += 1;
         if self.tracer.is_some() {
-            self.trace(TraceEvent::FromClient(self.clients.id(c), message));
+            self.trace(TraceEvent::FromClient(self.clients.id(client_index), message));
         }
         Progress::Consumed(message.len())
     }
 
     /// Answers a message with an error of our own.
-    pub(super) fn reject_message(&mut self, c: u32, message: &[u8], why: LocalError) -> Progress {
-        let consumed = self.consume_message(c, message);
-        self.push_error(c, tag(message), why);
+    pub(super) fn reject_message(
+        &mut self,
+        client_index: u32,
+        message: &[u8],
+        why: LocalError,
+    ) -> Progress {
+        let consumed = self.consume_message(client_index, message);
+        self.push_error(client_index, tag(message), why);
         consumed
     }
 
     /// No message can be found any more.
-    fn close_garbled(&mut self, c: u32) -> Progress {
-        self.trace(TraceEvent::Garbled(self.clients.id(c)));
-        self.close_client(c);
+    fn close_garbled(&mut self, client_index: u32) -> Progress {
+        self.trace(TraceEvent::Garbled(self.clients.id(client_index)));
+        self.close_client(client_index);
         Progress::Closed
     }
 
     /// Ends a client, as soon as it has what is in its output.
-    pub(super) fn close_client(&mut self, c: u32) {
-        self.begin_cleanup(c);
-        let client = self.clients.get(c);
+    pub(super) fn close_client(&mut self, client_index: u32) {
+        self.begin_cleanup(client_index);
+        let client = self.clients.get(client_index);
         client.state = ClientState::Closing;
         client.inbox = Buffer::default();
-        self.mark_dirty(c);
+        self.mark_dirty(client_index);
     }
 
     /// The first message of the inbox, or what is about to become it, waits.
-    pub(super) fn block(&mut self, c: u32, blocked: Blocked) {
-        self.clients.get(c).blocked = blocked;
+    pub(super) fn block(&mut self, client_index: u32, blocked: Blocked) {
+        self.clients.get(client_index).blocked = blocked;
         if blocked == Blocked::OnUpstream {
-            self.enqueue_ready(c);
+            self.enqueue_ready(client_index);
         }
-        self.mark_dirty(c);
+        self.mark_dirty(client_index);
     }
 
     /// Looks at the messages that have come behind others that wait, for those that do not.
-    pub(super) fn process_out_of_order(&mut self, c: u32) {
+    pub(super) fn process_out_of_order(&mut self, client_index: u32) {
         loop {
-            let client = self.clients.get(c);
+            let client = self.clients.get(client_index);
             let blocked = client.blocked != Blocked::No && client.scanned < client.inbox.len();
-            if !blocked || !self.take_out_of_order(c) {
+            if !blocked || !self.take_out_of_order(client_index) {
                 return;
             }
             // The first message may be another one, or there may be none.
-            let client = self.clients.get(c);
+            let client = self.clients.get(client_index);
             if client.blocked == Blocked::OnSelf {
                 client.blocked = Blocked::No;
-                self.process_inbox(c);
+                self.process_inbox(client_index);
             }
         }
     }
 
     /// Takes those out that need not wait; answers whether there were any.
-    fn take_out_of_order(&mut self, c: u32) -> bool {
-        let mut inbox = std::mem::take(&mut self.clients.get(c).inbox);
+    fn take_out_of_order(&mut self, client_index: u32) -> bool {
+        let mut inbox = std::mem::take(&mut self.clients.get(client_index).inbox);
         // What is left of a message that was too large waits for nothing.
-        let client = self.clients.get(c);
+        let client = self.clients.get(client_index);
         let skipped = inbox.len().min(client.bytes_to_skip as usize);
         client.bytes_to_skip -= skipped as u32;
         inbox.consume(skipped);
-        let mut at = client.scanned.saturating_sub(skipped);
+        let mut offset = client.scanned.saturating_sub(skipped);
         let mut queued = QueuedMessages::new(self.upstream.dialect, *client.tags.hasher());
-        let (mut removed, mut tversion_at) = (Vec::new(), None);
+        let (mut removed, mut tversion_offset) = (Vec::new(), None);
         let bytes = inbox.as_slice();
         loop {
-            let client = self.clients.get(c);
+            let client = self.clients.get(client_index);
             if client.state != ClientState::Session
                 || client.bytes_to_skip > 0
                 || client.out.len() >= self.config.max_reply_bytes
             {
                 break;
             }
-            let rest = bytes.get(at..).unwrap_or_default();
+            let rest = bytes.get(offset..).unwrap_or_default();
             let n = match frame(rest, client.msize) {
                 Frame::Message(n) => n,
                 Frame::TooLarge(size) if rest.len() >= size as usize => {
-                    at += size as usize;
+                    offset += size as usize;
                     continue;
                 }
                 _ => break,
             };
-            let message = &bytes[at..at + n];
+            let message = &bytes[offset..offset + n];
             match kind(message) {
                 types::TVERSION if parse_tversion(message).is_ok() => {
-                    tversion_at = Some(at);
+                    tversion_offset = Some(offset);
                     break;
                 }
                 types::TFLUSH if check_request(self.upstream.dialect, message).is_ok() => {
                     let oldtag = u16_at(message, HEADER);
                     let elsewhere = oldtag == tag(message) || client.tags.contains_key(&oldtag);
-                    let flush_target =
-                        if elsewhere { None } else { queued.take(&bytes[..at], oldtag) };
-                    if flush_target.is_some() {
-                        self.consume_message(c, message);
-                        self.push_rflush(c, tag(message));
-                    } else if self.handle_tflush(c, message) != Progress::Consumed(n) {
+                    let queued_target =
+                        if elsewhere { None } else { queued.take(&bytes[..offset], oldtag) };
+                    if queued_target.is_some() {
+                        self.consume_message(client_index, message);
+                        self.push_rflush(client_index, tag(message));
+                    } else if self.handle_tflush(client_index, message) != Progress::Consumed(n) {
                         break;
                     }
-                    removed.extend(flush_target);
-                    removed.push((at, n));
-                    at += n;
+                    removed.extend(queued_target);
+                    removed.push((offset, n));
+                    offset += n;
                 }
-                _ => at += n,
+                _ => offset += n,
             }
         }
-        let any = tversion_at.is_some() || !removed.is_empty();
-        let at = match tversion_at {
+        let any = tversion_offset.is_some() || !removed.is_empty();
+        let offset = match tversion_offset {
             Some(before) => {
                 inbox.consume(before);
                 0
             }
-            None => at - inbox.remove(&mut removed),
+            None => offset - inbox.remove(&mut removed),
         };
-        let client = self.clients.get(c);
+        let client = self.clients.get(client_index);
         client.inbox = inbox;
-        client.scanned = at;
-        if tversion_at.is_some() {
+        client.scanned = offset;
+        if tversion_offset.is_some() {
             client.blocked = Blocked::No;
-            self.process_inbox(c);
+            self.process_inbox(client_index);
         }
         any
     }
@@ -317,12 +322,12 @@ struct QueuedMessages {
 }
 
 impl QueuedMessages {
-    fn new(dialect: Dialect, mix: SeededState) -> QueuedMessages {
+    fn new(dialect: Dialect, hasher: SeededState) -> QueuedMessages {
         QueuedMessages {
             dialect,
             lookups: 0,
             taken: Vec::new(),
-            by_tag: HashMap::with_hasher(mix),
+            by_tag: HashMap::with_hasher(hasher),
             end: 0,
         }
     }
@@ -331,41 +336,41 @@ impl QueuedMessages {
     /// place and its length.
     fn take(&mut self, bytes: &[u8], tag: u16) -> Option<(usize, usize)> {
         self.lookups += 1;
-        let at = if self.lookups <= MAX_LINEAR_LOOKUPS {
-            let found = messages(bytes, 0).find(|at| self.may_flush(bytes, *at, tag))?;
+        let offset = if self.lookups <= MAX_LINEAR_LOOKUPS {
+            let found = messages(bytes, 0).find(|offset| self.may_flush(bytes, *offset, tag))?;
             self.taken.push(found);
             found
         } else {
-            for at in messages(bytes, self.end) {
-                let its_tag = wire::tag(&bytes[at..]);
-                if self.may_flush(bytes, at, its_tag) {
-                    self.by_tag.entry(its_tag).or_insert(at);
+            for offset in messages(bytes, self.end) {
+                let client_tag = wire::tag(&bytes[offset..]);
+                if self.may_flush(bytes, offset, client_tag) {
+                    self.by_tag.entry(client_tag).or_insert(offset);
                 }
             }
             self.end = bytes.len();
             self.by_tag.remove(&tag)?
         };
-        Some((at, wire::u32_at(bytes, at) as usize))
+        Some((offset, wire::u32_at(bytes, offset) as usize))
     }
 
     /// Whether a flush may name the message that is there, which is whole.
-    fn may_flush(&self, bytes: &[u8], at: usize, tag: u16) -> bool {
-        let message = &bytes[at..at + wire::u32_at(bytes, at) as usize];
+    fn may_flush(&self, bytes: &[u8], offset: usize, tag: u16) -> bool {
+        let message = &bytes[offset..offset + wire::u32_at(bytes, offset) as usize];
         // A Tflush that is well formed has been dealt with before; another waits, to be told so.
         let dealt_with =
             || kind(message) == types::TFLUSH && check_request(self.dialect, message).is_ok();
-        wire::tag(message) == tag && !dealt_with() && !self.taken.contains(&at)
+        wire::tag(message) == tag && !dealt_with() && !self.taken.contains(&offset)
     }
 }
 
 /// The places of messages, from `at` on.
-fn messages(bytes: &[u8], mut at: usize) -> impl Iterator<Item = usize> {
+fn messages(bytes: &[u8], mut offset: usize) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         super::count_work(1);
-        let Frame::Message(n) = frame(&bytes[at..], u32::MAX) else {
+        let Frame::Message(n) = frame(&bytes[offset..], u32::MAX) else {
             return None;
         };
-        at += n;
-        Some(at - n)
+        offset += n;
+        Some(offset - n)
     })
 }

@@ -235,8 +235,8 @@ impl Engine {
     /// It has sent these bytes, cut anywhere. All of them are taken; who hands over large pieces of one
     /// whom it should not read keeps that much more.
     pub fn client_bytes(&mut self, id: ClientId, bytes: &[u8]) {
-        if let Some(c) = self.clients.index_of(id) {
-            self.handle_client_bytes(c, bytes);
+        if let Some(client_index) = self.clients.index_of(id) {
+            self.handle_client_bytes(client_index, bytes);
             self.run_ready();
         }
     }
@@ -244,8 +244,8 @@ impl Engine {
     /// It has closed its end or can not be written to, or it was closing and has been closed. What it
     /// had is flushed and clunked; the id is nobody's from now on.
     pub fn client_gone(&mut self, id: ClientId) {
-        if let Some(c) = self.clients.index_of(id) {
-            self.begin_cleanup(c);
+        if let Some(client_index) = self.clients.index_of(id) {
+            self.begin_cleanup(client_index);
             self.clients.remove(id);
             self.run_ready();
         }
@@ -258,10 +258,10 @@ impl Engine {
             // Behind one large request that waits may come the flush of one that it waits for.
             let full = client.tags.len() >= self.config.max_inflight;
             let least = if full { client.msize as usize } else { 0 };
-            let most = self.config.max_inbox_bytes.max(least);
+            let max = self.config.max_inbox_bytes.max(least);
             match client.state {
                 ClientState::Closing => false,
-                _ => client.blocked == Blocked::No || client.inbox.len() < most,
+                _ => client.blocked == Blocked::No || client.inbox.len() < max,
             }
         })
     }
@@ -274,11 +274,11 @@ impl Engine {
 
     /// The first `n` bytes of its output were written.
     pub fn client_wrote(&mut self, id: ClientId, n: usize) {
-        if let Some(c) = self.clients.index_of(id) {
-            let client = self.clients.get(c);
+        if let Some(client_index) = self.clients.index_of(id) {
+            let client = self.clients.get(client_index);
             client.out.consume(n);
             self.pool.take_back(&mut client.out);
-            self.unblock(c);
+            self.unblock(client_index);
             self.run_ready();
         }
     }
@@ -293,8 +293,8 @@ impl Engine {
     pub fn next_dirty(&mut self) -> Option<ClientId> {
         loop {
             let id = self.dirty.pop_front()?;
-            if let Some(c) = self.clients.index_of(id) {
-                self.clients.get(c).dirty = false;
+            if let Some(client_index) = self.clients.index_of(id) {
+                self.clients.get(client_index).dirty = false;
                 return Some(id);
             }
         }
@@ -349,26 +349,26 @@ impl Engine {
 
     /// The output or the state of this client has changed.
     #[inline]
-    fn mark_dirty(&mut self, c: u32) {
-        let client = self.clients.get(c);
+    fn mark_dirty(&mut self, client_index: u32) {
+        let client = self.clients.get(client_index);
         if !client.dirty {
             client.dirty = true;
-            self.dirty.push_back(self.clients.id(c));
+            self.dirty.push_back(self.clients.id(client_index));
         }
     }
 
     /// Adds a message to this client's output.
     #[inline]
-    fn push_to_client(&mut self, c: u32, message: &[u8], patch: impl FnOnce(&mut [u8])) {
-        let id = self.clients.id(c);
-        let client = self.clients.get(c);
+    fn push_to_client(&mut self, client_index: u32, message: &[u8], patch: impl FnOnce(&mut [u8])) {
+        let id = self.clients.id(client_index);
+        let client = self.clients.get(client_index);
         self.pool.lend(&mut client.out);
         let message = client.out.append(message);
         patch(message);
         if let Some(tracer) = &mut self.tracer {
             tracer(self.upstream.dialect, TraceEvent::ToClient(id, message));
         }
-        self.mark_dirty(c);
+        self.mark_dirty(client_index);
     }
 
     /// Adds a message to the server's output.
@@ -383,35 +383,35 @@ impl Engine {
     }
 
     /// Answers a request with an error of our own.
-    fn push_error(&mut self, c: u32, tag: u16, why: LocalError) {
+    fn push_error(&mut self, client_index: u32, tag: u16, why: LocalError) {
         self.stats.local_errors += 1;
         let dialect = self.upstream.dialect;
         let ename = why.ename().as_bytes();
         let mut message = [0; 64];
-        let mut at = HEADER;
+        let mut offset = HEADER;
         if dialect != Dialect::L {
-            message[at..at + 2].copy_from_slice(&(ename.len() as u16).to_le_bytes());
-            message[at + 2..at + 2 + ename.len()].copy_from_slice(ename);
-            at += 2 + ename.len();
+            message[offset..offset + 2].copy_from_slice(&(ename.len() as u16).to_le_bytes());
+            message[offset + 2..offset + 2 + ename.len()].copy_from_slice(ename);
+            offset += 2 + ename.len();
         }
         if dialect != Dialect::Plain {
-            wire::put_u32(&mut message, at, why.errno());
-            at += 4;
+            wire::put_u32(&mut message, offset, why.errno());
+            offset += 4;
         }
-        self.push_reply(c, dialect.error_type(), tag, &mut message[..at]);
+        self.push_reply(client_index, dialect.error_type(), tag, &mut message[..offset]);
     }
 
     /// Answers with a message of our own; `message` has room for the header.
-    fn push_reply(&mut self, c: u32, kind: u8, tag: u16, message: &mut [u8]) {
+    fn push_reply(&mut self, client_index: u32, kind: u8, tag: u16, message: &mut [u8]) {
         let size = message.len() as u32;
         wire::put_u32(message, 0, size);
         message[4] = kind;
         wire::put_tag(message, tag);
-        self.push_to_client(c, message, |_| ());
+        self.push_to_client(client_index, message, |_| ());
     }
 
     /// Answers a Tflush.
-    fn push_rflush(&mut self, c: u32, tag: u16) {
-        self.push_reply(c, types::RFLUSH, tag, &mut [0; HEADER]);
+    fn push_rflush(&mut self, client_index: u32, tag: u16) {
+        self.push_reply(client_index, types::RFLUSH, tag, &mut [0; HEADER]);
     }
 }

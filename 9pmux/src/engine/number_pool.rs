@@ -24,20 +24,20 @@ impl NumberPool {
             // One level more; all beneath its first bit is full.
             self.levels.push(vec![u64::from(!self.levels.is_empty())]);
         }
-        let mut at = 0;
+        let mut bit = 0;
         for level in self.levels.iter_mut().rev() {
-            if at == level.len() {
+            if bit == level.len() {
                 level.push(0);
             }
-            at = at * 64 + level[at].trailing_ones() as usize;
+            bit = bit * 64 + level[bit].trailing_ones() as usize;
         }
-        let number = at as u32;
+        let number = bit as u32;
         for level in &mut self.levels {
-            level[at / 64] |= 1 << (at % 64);
-            if level[at / 64] != u64::MAX {
+            level[bit / 64] |= 1 << (bit % 64);
+            if level[bit / 64] != u64::MAX {
                 break;
             }
-            at /= 64;
+            bit /= 64;
         }
         self.allocated += 1;
         number
@@ -45,14 +45,14 @@ impl NumberPool {
 
     /// Gives one back that is taken.
     pub fn free(&mut self, number: u32) {
-        let mut at = number as usize;
+        let mut bit = number as usize;
         for level in &mut self.levels {
-            let was_full = level[at / 64] == u64::MAX;
-            level[at / 64] &= !(1 << (at % 64));
+            let was_full = level[bit / 64] == u64::MAX;
+            level[bit / 64] &= !(1 << (bit % 64));
             if !was_full {
                 break;
             }
-            at /= 64;
+            bit /= 64;
         }
         self.allocated -= 1;
     }
@@ -60,9 +60,9 @@ impl NumberPool {
     /// Whether somebody has it.
     #[cfg(any(test, mux_fuzz))]
     pub fn is_allocated(&self, number: u32) -> bool {
-        let at = number as usize;
-        let word = self.levels.first().and_then(|level| level.get(at / 64));
-        word.is_some_and(|word| word >> (at % 64) & 1 == 1)
+        let bit = number as usize;
+        let word = self.levels.first().and_then(|level| level.get(bit / 64));
+        word.is_some_and(|word| word >> (bit % 64) & 1 == 1)
     }
 }
 

@@ -42,22 +42,22 @@ impl Engine {
 
     /// Deals with all messages that are whole, and answers how many bytes that was.
     fn process_replies(&mut self, bytes: &[u8]) -> Result<usize, EndReason> {
-        let mut at = 0;
+        let mut offset = 0;
         loop {
             // Before the Rversion msize is what was offered.
-            match frame(&bytes[at..], self.upstream.msize) {
-                Frame::Incomplete => return Ok(at),
+            match frame(&bytes[offset..], self.upstream.msize) {
+                Frame::Incomplete => return Ok(offset),
                 Frame::Message(n) => {
-                    self.handle_reply(&bytes[at..at + n])?;
-                    at += n;
+                    self.handle_reply(&bytes[offset..offset + n])?;
+                    offset += n;
                 }
                 Frame::TooSmall => {
                     return Err(EndReason::garbled("a message shorter than its header"));
                 }
                 Frame::TooLarge(size) => {
-                    let most = self.upstream.msize;
+                    let max = self.upstream.msize;
                     return Err(EndReason::garbled(format!(
-                        "a message of {size} bytes, msize is {most}"
+                        "a message of {size} bytes, msize is {max}"
                     )));
                 }
             }
@@ -69,11 +69,11 @@ impl Engine {
         if self.tracer.is_some() {
             self.trace(TraceEvent::FromServer(message));
         }
-        let up = tag(message);
-        if up == NOTAG && self.upstream.deadline().is_some() {
+        let upstream_tag = tag(message);
+        if upstream_tag == NOTAG && self.upstream.deadline().is_some() {
             return self.handle_rversion(message);
         }
-        let request = match self.requests.find(up) {
+        let request = match self.requests.find(upstream_tag) {
             Some(request) if !request.replied => *request,
             _ => {
                 self.stats.dropped += 1;
@@ -96,7 +96,7 @@ impl Engine {
             )));
         };
         if request.kind == types::TFLUSH {
-            self.requests.free(up);
+            self.requests.free(upstream_tag);
             self.handle_rflush(request.flush_target);
             return Ok(());
         }
@@ -111,13 +111,13 @@ impl Engine {
             false => ReplyOutcome::Success,
         };
         self.apply_to_fids(&request, outcome);
-        if let Owner::Client(c) = request.owner {
-            self.deliver_reply(c, &request, message, reply);
+        if let Owner::Client(client_index) = request.owner {
+            self.deliver_reply(client_index, &request, message, reply);
         }
         if request.flush == FlushState::None {
-            self.finish_request(up);
+            self.finish_request(upstream_tag);
         } else {
-            self.requests.get(up).replied = true;
+            self.requests.get(upstream_tag).replied = true;
         }
         if request.kind == types::TATTACH && request.owner == Owner::Internal {
             self.handle_shared_attach_reply(message, failed);
@@ -143,17 +143,17 @@ impl Engine {
     #[inline]
     fn deliver_reply(
         &mut self,
-        c: u32,
+        client_index: u32,
         request: &UpstreamRequest,
         message: &[u8],
         reply: ReplyFields,
     ) {
-        let client = self.clients.get(c);
+        let client = self.clients.get(client_index);
         client.tags.remove(&request.tag);
         client.reply_bytes_reserved -= request.max_reply_len as usize;
         let msize = client.msize;
         if request.attach_by_walk && kind(message) == types::RWALK {
-            self.push_rattach(c, request.tag);
+            self.push_rattach(client_index, request.tag);
         } else {
             let fits = message.len() <= msize as usize;
             if !fits
@@ -162,33 +162,33 @@ impl Engine {
             {
                 self.mark_uncertain(request.creates);
             }
-            self.forward_reply(c, request.tag, message, |message| {
-                if let Some(at) = reply.iounit {
-                    let most = msize - IO_HEADER;
-                    if u32_at(message, at as usize) > most {
-                        put_u32(message, at as usize, most);
+            self.forward_reply(client_index, request.tag, message, |message| {
+                if let Some(offset) = reply.iounit {
+                    let max = msize - IO_HEADER;
+                    if u32_at(message, offset as usize) > max {
+                        put_u32(message, offset as usize, max);
                     }
                 }
             });
         }
-        self.unblock(c);
+        self.unblock(client_index);
     }
 
     /// Tells a client what the server has said, if that fits its msize.
     #[inline]
     pub(super) fn forward_reply(
         &mut self,
-        c: u32,
-        its_tag: u16,
+        client_index: u32,
+        client_tag: u16,
         message: &[u8],
         patch: impl FnOnce(&mut [u8]),
     ) {
-        if message.len() > self.clients.get(c).msize as usize {
-            self.push_error(c, its_tag, LocalError::ReplyTooLarge);
+        if message.len() > self.clients.get(client_index).msize as usize {
+            self.push_error(client_index, client_tag, LocalError::ReplyTooLarge);
         } else {
             self.stats.replied += 1;
-            self.push_to_client(c, message, |message| {
-                put_tag(message, its_tag);
+            self.push_to_client(client_index, message, |message| {
+                put_tag(message, client_tag);
                 patch(message);
             });
         }
@@ -196,9 +196,9 @@ impl Engine {
 
     /// The request is over: its tag is free, and its fids are mentioned once less.
     #[inline]
-    pub(super) fn finish_request(&mut self, up: u16) {
-        let request = *self.requests.get(up);
-        self.requests.free(up);
+    pub(super) fn finish_request(&mut self, upstream_tag: u16) {
+        let request = *self.requests.get(upstream_tag);
+        self.requests.free(upstream_tag);
         if request.kind == types::TCLUNK && request.owner == Owner::Internal && request.tag == NOTAG
         {
             self.upstream.internal_clunks -= 1;
@@ -209,8 +209,8 @@ impl Engine {
                 self.release_if_unused(fid);
             }
         }
-        if let Owner::Cleanup(g) = request.owner {
-            self.cleanup_progress(g);
+        if let Owner::Cleanup(cleanup_index) = request.owner {
+            self.cleanup_progress(cleanup_index);
         }
     }
 }

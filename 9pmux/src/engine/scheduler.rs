@@ -37,21 +37,21 @@ impl Engine {
         }
         while !self.ready_queue.is_empty() && self.output_has_room() && self.has_tag() {
             let next = self.ready_queue.pop_front().and_then(|id| self.clients.index_of(id));
-            if let Some(c) = next {
-                self.clients.get(c).in_ready_queue = false;
-                if self.clients.get(c).blocked == Blocked::OnUpstream {
-                    self.run_client(c);
+            if let Some(client_index) = next {
+                self.clients.get(client_index).in_ready_queue = false;
+                if self.clients.get(client_index).blocked == Blocked::OnUpstream {
+                    self.run_client(client_index);
                 }
             }
         }
     }
 
-    fn run_client(&mut self, c: u32) {
+    fn run_client(&mut self, client_index: u32) {
         let (mut messages, mut bytes) = (0, 0);
         loop {
-            match self.process_first_message(c) {
+            match self.process_first_message(client_index) {
                 Progress::Consumed(n) => {
-                    self.clients.get(c).blocked = Blocked::No;
+                    self.clients.get(client_index).blocked = Blocked::No;
                     messages += 1;
                     bytes += n;
                     let more = messages < MAX_TURN_MESSAGES && bytes < MAX_TURN_BYTES;
@@ -59,12 +59,12 @@ impl Engine {
                         continue;
                     }
                     // On to the next that needs a turn, which may be at once, if nobody else waits for one.
-                    self.process_inbox(c);
+                    self.process_inbox(client_index);
                 }
-                Progress::Blocked(blocked) => self.block(c, blocked),
+                Progress::Blocked(blocked) => self.block(client_index, blocked),
                 Progress::Incomplete | Progress::Closed => {
-                    self.clients.get(c).blocked = Blocked::No;
-                    self.mark_dirty(c);
+                    self.clients.get(client_index).blocked = Blocked::No;
+                    self.mark_dirty(client_index);
                 }
             }
             return;
@@ -73,29 +73,29 @@ impl Engine {
 
     /// Something that a client has waited for may be there.
     #[inline]
-    pub(super) fn unblock(&mut self, c: u32) {
-        if self.clients.get(c).blocked != Blocked::No {
-            self.retry_blocked(c);
+    pub(super) fn unblock(&mut self, client_index: u32) {
+        if self.clients.get(client_index).blocked != Blocked::No {
+            self.retry_blocked(client_index);
         }
     }
 
-    pub(super) fn retry_blocked(&mut self, c: u32) {
-        let client = self.clients.get(c);
+    pub(super) fn retry_blocked(&mut self, client_index: u32) {
+        let client = self.clients.get(client_index);
         if client.blocked == Blocked::OnSelf {
             client.blocked = Blocked::No;
-            self.process_inbox(c);
+            self.process_inbox(client_index);
         }
         // It may be read again, also if there was only a part of a message, and nothing has been taken.
-        self.mark_dirty(c);
+        self.mark_dirty(client_index);
         // Its turn may be far: what need not wait for that, as a flush, goes on at once.
-        self.process_out_of_order(c);
+        self.process_out_of_order(client_index);
     }
 
     /// To the end of the ring, unless it is in there.
-    pub(super) fn enqueue_ready(&mut self, c: u32) {
-        let client = self.clients.get(c);
+    pub(super) fn enqueue_ready(&mut self, client_index: u32) {
+        let client = self.clients.get(client_index);
         if !std::mem::replace(&mut client.in_ready_queue, true) {
-            self.clients.enqueue(&mut self.ready_queue, c);
+            self.clients.enqueue(&mut self.ready_queue, client_index);
         }
     }
 
@@ -113,12 +113,12 @@ impl Engine {
             }
         }
         // While clients wait for their turn, no more than what they can not have.
-        let most = if self.ready_queue.is_empty() {
+        let max = if self.ready_queue.is_empty() {
             MAX_INTERNAL_CLUNKS
         } else {
             MAX_INTERNAL_CLUNKS.min(self.requests.reserved())
         };
-        while self.upstream.internal_clunks < most {
+        while self.upstream.internal_clunks < max {
             let Some(&fid) = self.upstream.deferred_clunks.front() else {
                 return;
             };

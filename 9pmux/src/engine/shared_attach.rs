@@ -44,7 +44,7 @@ impl Engine {
     /// How a Tattach goes on, whose fids are known to be well, and for which there is room upstream.
     pub(super) fn route_attach(
         &mut self,
-        c: u32,
+        client_index: u32,
         message: &[u8],
         offsets: &FieldOffsets,
     ) -> AttachRoute {
@@ -61,19 +61,19 @@ impl Engine {
             }
             SharedAttach::Refused { names, error } if **names == *wanted => {
                 let error = error.clone();
-                let consumed = self.consume_message(c, message);
-                self.forward_reply(c, tag(message), &error, |_| ());
+                let consumed = self.consume_message(client_index, message);
+                self.forward_reply(client_index, tag(message), &error, |_| ());
                 AttachRoute::Handled(consumed)
             }
             SharedAttach::Pending { names, waiters, .. } if **names == *wanted => {
-                let id = self.clients.id(c);
-                if !std::mem::replace(&mut self.clients.get(c).waits_for_attach, true) {
+                let id = self.clients.id(client_index);
+                if !std::mem::replace(&mut self.clients.get(client_index).waits_for_attach, true) {
                     waiters.push(id);
                 }
                 AttachRoute::Handled(Progress::Blocked(Blocked::OnSelf))
             }
             SharedAttach::Unattached => {
-                self.send_shared_attach(c, message, wanted);
+                self.send_shared_attach(client_index, message, wanted);
                 AttachRoute::Handled(Progress::Blocked(Blocked::OnSelf))
             }
             _ => AttachRoute::Forward,
@@ -81,21 +81,22 @@ impl Engine {
     }
 
     /// Sends our own Tattach, for this client and whoever comes meanwhile.
-    fn send_shared_attach(&mut self, c: u32, message: &[u8], names: &[u8]) {
+    fn send_shared_attach(&mut self, client_index: u32, message: &[u8], names: &[u8]) {
         let fid = self.fids.allocate_internal();
         let request = UpstreamRequest {
             fids: [fid, NO_FID],
             creates: fid,
             ..UpstreamRequest::internal(types::TATTACH)
         };
-        let up = self.requests.allocate(request).expect("there is a tag, since there is room");
+        let upstream_tag =
+            self.requests.allocate(request).expect("there is a tag, since there is room");
         self.fids.get(fid).references += 1;
         self.push_to_server(message, |message| {
-            put_tag(message, up);
+            put_tag(message, upstream_tag);
             put_u32(message, HEADER, fid);
         });
-        self.clients.get(c).waits_for_attach = true;
-        let waiters = vec![self.clients.id(c)];
+        self.clients.get(client_index).waits_for_attach = true;
+        let waiters = vec![self.clients.id(client_index)];
         self.upstream.shared_attach = SharedAttach::Pending { fid, names: names.into(), waiters };
     }
 
@@ -112,9 +113,9 @@ impl Engine {
             _ => SharedAttach::Refused { names, error: message.to_vec() },
         };
         for id in waiters {
-            if let Some(c) = self.clients.index_of(id) {
-                self.clients.get(c).waits_for_attach = false;
-                self.retry_blocked(c);
+            if let Some(client_index) = self.clients.index_of(id) {
+                self.clients.get(client_index).waits_for_attach = false;
+                self.retry_blocked(client_index);
             }
         }
         if let SharedAttach::Refused { .. } = self.upstream.shared_attach {
@@ -123,12 +124,12 @@ impl Engine {
     }
 
     /// The walk that a client's Tattach has become is done.
-    pub(super) fn push_rattach(&mut self, c: u32, its_tag: u16) {
+    pub(super) fn push_rattach(&mut self, client_index: u32, client_tag: u16) {
         if let SharedAttach::Live { qid, .. } = self.upstream.shared_attach {
             let mut message = [0; HEADER + 13];
             message[HEADER..].copy_from_slice(&qid);
             self.stats.replied += 1;
-            self.push_reply(c, types::RATTACH, its_tag, &mut message);
+            self.push_reply(client_index, types::RATTACH, client_tag, &mut message);
         }
     }
 }

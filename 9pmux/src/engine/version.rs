@@ -84,14 +84,15 @@ impl Engine {
     /// `refused` are told so.
     fn complete_versions(&mut self, refused: Option<Dialect>) {
         for id in std::mem::take(&mut self.version_waiters) {
-            let Some(c) = self.clients.index_of(id) else {
+            let Some(client_index) = self.clients.index_of(id) else {
                 continue;
             };
-            if let ClientState::AwaitingVersion { offer, .. } = self.clients.get(c).state {
+            if let ClientState::AwaitingVersion { offer, .. } = self.clients.get(client_index).state
+            {
                 if refused.is_some_and(|dialect| offer == Offer::Dialect(dialect)) {
-                    self.push_rversion(c, None);
+                    self.push_rversion(client_index, None);
                 } else {
-                    self.complete_version(c);
+                    self.complete_version(client_index);
                 }
             }
         }
@@ -105,61 +106,63 @@ impl Engine {
     }
 
     /// A client's Tversion: what it had before is flushed and clunked first.
-    pub(super) fn handle_tversion(&mut self, c: u32, message: &[u8]) -> Progress {
-        let its_tag = tag(message);
+    pub(super) fn handle_tversion(&mut self, client_index: u32, message: &[u8]) -> Progress {
+        let client_tag = tag(message);
         let (msize, offer) = match parse_tversion(message) {
             Ok(asked) => asked,
-            Err(why) => return self.reject_message(c, message, why),
+            Err(why) => return self.reject_message(client_index, message, why),
         };
-        let consumed = self.consume_message(c, message);
-        let left = self.begin_cleanup(c);
-        let id = self.clients.id(c);
-        self.clients.get(c).state = ClientState::AwaitingVersion { tag: its_tag, msize, offer };
+        let consumed = self.consume_message(client_index, message);
+        let left = self.begin_cleanup(client_index);
+        let id = self.clients.id(client_index);
+        self.clients.get(client_index).state =
+            ClientState::AwaitingVersion { tag: client_tag, msize, offer };
         match left {
-            Some(g) => {
+            Some(cleanup_index) => {
                 let late = self.now.saturating_add(self.config.cleanup_timeout);
-                self.cleanups.set_waiter(g, id, late);
+                self.cleanups.set_waiter(cleanup_index, id, late);
             }
-            None => self.complete_version(c),
+            None => self.complete_version(client_index),
         }
         consumed
     }
 
     /// Answers a client's Tversion, if the server's version is known or does not matter.
-    pub(super) fn complete_version(&mut self, c: u32) {
-        let ClientState::AwaitingVersion { offer, .. } = self.clients.get(c).state else {
+    pub(super) fn complete_version(&mut self, client_index: u32) {
+        let ClientState::AwaitingVersion { offer, .. } = self.clients.get(client_index).state
+        else {
             return;
         };
         match (&self.upstream.state, offer) {
             (UpstreamState::Ended(_), _) => {}
             (UpstreamState::Ready, _) => {
                 let dialect = Some(self.upstream.dialect).filter(|d| offer.allows(*d));
-                self.push_rversion(c, dialect);
+                self.push_rversion(client_index, dialect);
             }
-            (_, Offer::Unknown) => self.push_rversion(c, None),
+            (_, Offer::Unknown) => self.push_rversion(client_index, None),
             (agreed, Offer::Dialect(dialect)) => {
                 if matches!(agreed, UpstreamState::NoVersion) {
                     self.send_version(dialect);
                 }
-                self.clients.enqueue(&mut self.version_waiters, c);
+                self.clients.enqueue(&mut self.version_waiters, client_index);
             }
         }
     }
 
-    fn push_rversion(&mut self, c: u32, dialect: Option<Dialect>) {
-        let most = match self.upstream.state {
+    fn push_rversion(&mut self, client_index: u32, dialect: Option<Dialect>) {
+        let max = match self.upstream.state {
             UpstreamState::Ready => self.upstream.msize,
             _ => self.config.msize,
         };
-        let client = self.clients.get(c);
+        let client = self.clients.get(client_index);
         let ClientState::AwaitingVersion { tag, msize, .. } = client.state else {
             return;
         };
-        client.msize = msize.min(most);
+        client.msize = msize.min(max);
         client.state = if dialect.is_some() { ClientState::Session } else { ClientState::New };
         let mut message = version_message(client.msize, dialect.map_or(UNKNOWN, Dialect::name));
-        self.push_reply(c, types::RVERSION, tag, &mut message);
-        self.unblock(c);
+        self.push_reply(client_index, types::RVERSION, tag, &mut message);
+        self.unblock(client_index);
     }
 }
 
