@@ -26,13 +26,17 @@ impl Engine {
             }
             match request.owner {
                 Owner::Client(client_index) if !request.replied => {
-                    assert_eq!(self.clients.get(client_index).tags.get(&request.tag), Some(tag));
+                    assert_eq!(
+                        self.clients.get(client_index).session.tags.get(&request.tag),
+                        Some(tag)
+                    );
                     *rooms.entry(client_index).or_default() += request.max_reply_len as usize;
                 }
                 Owner::Client(client_index) => {
                     assert!(
                         self.clients
                             .get(client_index)
+                            .session
                             .flushes
                             .iter()
                             .any(|f| f.flush_target == *tag)
@@ -99,7 +103,7 @@ impl Engine {
                 Owner::Client(client_index) if record.bound => {
                     names += 1;
                     assert_eq!(
-                        self.clients.get(client_index).fids.get(&record.client_fid),
+                        self.clients.get(client_index).session.fids.get(&record.client_fid),
                         Some(&number)
                     );
                 }
@@ -138,7 +142,7 @@ impl Engine {
                 usize::from(self.clients.get(client_index).waits_for_attach),
                 "who waits for the root"
             );
-            names -= self.clients.get(client_index).fids.len();
+            names -= self.clients.get(client_index).session.fids.len();
             self.audit_client(client_index, rooms.get(&client_index).copied().unwrap_or(0));
         }
         assert_eq!(names, 0);
@@ -153,9 +157,13 @@ impl Engine {
         let in_ready_queue = self.ready_queue.iter().filter(|other| **other == id).count();
         let max = self.config.max_reply_bytes;
         let client = self.clients.get(client_index);
-        assert_eq!(client.reply_bytes_reserved, reply_bytes_reserved);
+        assert_eq!(client.session.reply_bytes_reserved, reply_bytes_reserved);
         if client.state != ClientState::Session {
-            assert!(client.tags.is_empty() && client.fids.is_empty() && client.flushes.is_empty());
+            assert!(
+                client.session.tags.is_empty()
+                    && client.session.fids.is_empty()
+                    && client.session.flushes.is_empty()
+            );
         }
         if client.state == ClientState::Closing {
             return;
@@ -171,22 +179,22 @@ impl Engine {
         );
         match client.blocked {
             Blocked::No if client.state == ClientState::Session => {
-                let next = frame(client.inbox.as_slice(), client.msize);
+                let next = frame(client.inbox.as_slice(), client.session.msize);
                 assert_eq!(next, Frame::Incomplete, "client {client_index} waits for nothing");
             }
             Blocked::OnSelf => assert!(
                 matches!(client.state, ClientState::AwaitingVersion { .. })
-                    || !client.tags.is_empty()
-                    || !client.flushes.is_empty()
+                    || !client.session.tags.is_empty()
+                    || !client.session.flushes.is_empty()
                     || client.waits_for_attach
                     || client.out.len() >= max,
                 "client {client_index} waits for ever"
             ),
             _ => {}
         }
-        assert!(client.tags.len() <= self.config.max_inflight);
+        assert!(client.session.tags.len() <= self.config.max_inflight);
         assert!(
-            client.reply_bytes_reserved <= max || client.tags.len() <= 1,
+            client.session.reply_bytes_reserved <= max || client.session.tags.len() <= 1,
             "client {client_index} may get too much"
         );
         assert!(

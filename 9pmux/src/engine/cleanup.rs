@@ -95,25 +95,19 @@ impl Cleanups {
 impl Engine {
     /// Takes from a client all that it has upstream. Answers what is left of it, if anything.
     pub(super) fn begin_cleanup(&mut self, client_index: u32) -> Option<u32> {
-        let client = self.clients.get(client_index);
-        client.reply_bytes_reserved = 0;
-        client.auths = Vec::new();
-        let flushes = std::mem::take(&mut client.flushes);
-        let hasher = *client.tags.hasher();
-        let tags =
-            std::mem::replace(&mut client.tags, std::collections::HashMap::with_hasher(hasher));
-        let fids =
-            std::mem::replace(&mut client.fids, std::collections::HashMap::with_hasher(hasher));
-        if tags.is_empty() && fids.is_empty() && flushes.is_empty() {
+        let session = self.clients.get(client_index).session.take();
+        if session.is_empty() {
             return None;
         }
         let cleanup_index = self.cleanups.allocate();
-        for &fid in fids.values() {
+        for &fid in session.fids.values() {
             self.fids.get(fid).bound = false;
             self.transfer_to_cleanup(cleanup_index, fid);
         }
         // Those that are answered and wait for an Rflush have no tag of the client's any more.
-        for upstream_tag in tags.into_values().chain(flushes.into_iter().map(|f| f.flush_target)) {
+        for upstream_tag in
+            session.tags.into_values().chain(session.flushes.into_iter().map(|f| f.flush_target))
+        {
             let request = self.requests.get(upstream_tag);
             if request.owner == Owner::Cleanup(cleanup_index) {
                 continue;
@@ -126,7 +120,7 @@ impl Engine {
             }
             self.flush_request(upstream_tag);
         }
-        for fid in fids.into_values() {
+        for fid in session.fids.into_values() {
             self.release_if_unused(fid);
         }
         Some(cleanup_index)

@@ -1,10 +1,11 @@
 //! Clients, and what each has.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::ClientId;
 use super::buffer::Buffer;
 use super::hasher::SeededState;
+use super::session::Session;
 use crate::wire::Offer;
 
 /// Where a client is in its life.
@@ -31,21 +32,6 @@ pub enum Blocked {
     OnUpstream,
 }
 
-/// A client's Tflush that is not answered.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientFlush {
-    pub tag: u16,
-    pub oldtag: u16,
-    /// The tag upstream of what it flushes.
-    pub flush_target: u16,
-}
-
-/// For whom an auth fid was made: the bytes of uname and aname, and the number where there is one.
-pub struct AuthFid {
-    pub fid: u32,
-    pub names: Box<[u8]>,
-}
-
 pub struct Client {
     pub state: ClientState,
     pub blocked: Blocked,
@@ -55,7 +41,6 @@ pub struct Client {
     pub waits_for_attach: bool,
     /// It is in the list of those that have changed.
     pub dirty: bool,
-    pub msize: u32,
     /// So much of a message that was too large is still to come.
     pub bytes_to_skip: u32,
     /// The messages that wait, and the beginning of the next.
@@ -63,13 +48,7 @@ pub struct Client {
     /// How much of that has been looked at for what can not wait.
     pub scanned: usize,
     pub out: Buffer,
-    /// Its requests upstream, by its own tags.
-    pub tags: HashMap<u16, u16, SeededState>,
-    pub fids: HashMap<u32, u32, SeededState>,
-    pub flushes: Vec<ClientFlush>,
-    pub auths: Vec<AuthFid>,
-    /// How many bytes the replies to its requests may have.
-    pub reply_bytes_reserved: usize,
+    pub session: Session,
     /// How many messages it has sent.
     pub messages: u64,
 }
@@ -82,31 +61,12 @@ impl Client {
             in_ready_queue: false,
             waits_for_attach: false,
             dirty: false,
-            msize: 0,
             bytes_to_skip: 0,
             inbox: Buffer::default(),
             scanned: 0,
             out: Buffer::default(),
-            tags: HashMap::with_hasher(hasher),
-            fids: HashMap::with_hasher(hasher),
-            flushes: Vec::new(),
-            auths: Vec::new(),
-            reply_bytes_reserved: 0,
+            session: Session::new(hasher),
             messages: 0,
-        }
-    }
-
-    /// A fid is gone: a table that was much larger once gives up what it does not need.
-    pub fn shrink_fids(&mut self) {
-        if self.fids.capacity() > 64 && self.fids.len() < self.fids.capacity() / 8 {
-            self.fids.shrink_to(self.fids.len() * 2);
-        }
-    }
-
-    /// No flush is open.
-    pub fn shrink_flushes(&mut self) {
-        if self.flushes.is_empty() && self.flushes.capacity() > 8 {
-            self.flushes = Vec::new();
         }
     }
 }

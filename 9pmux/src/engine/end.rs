@@ -69,20 +69,17 @@ impl Engine {
     fn fail_client(&mut self, client_index: u32) {
         let client = self.clients.get(client_index);
         let state = std::mem::replace(&mut client.state, ClientState::Closing);
-        let mut tags: Vec<u16> = client.tags.drain().map(|(tag, _)| tag).collect();
-        client.fids = std::collections::HashMap::with_hasher(*client.tags.hasher());
-        client.reply_bytes_reserved = 0;
-        client.auths = Vec::new();
+        let session = client.session.take();
+        let mut tags: Vec<u16> = session.tags.into_keys().collect();
         client.blocked = Blocked::No;
         client.waits_for_attach = false;
-        let flushes = std::mem::take(&mut client.flushes);
         let inbox = std::mem::take(&mut client.inbox);
         let skipped = inbox.len().min(client.bytes_to_skip as usize);
         tags.sort_unstable();
         for tag in tags {
             self.push_error(client_index, tag, LocalError::ServerGone);
         }
-        for flushing in flushes {
+        for flushing in session.flushes {
             self.push_rflush(client_index, flushing.tag);
         }
         if let ClientState::AwaitingVersion { tag, .. } = state {

@@ -6,11 +6,12 @@
 use std::collections::hash_map::Entry;
 
 use super::Engine;
-use super::clients::{Blocked, ClientFlush};
+use super::clients::Blocked;
 use super::fids::{FidState, NO_FID, Owner};
 use super::inbox::Progress;
 use super::local_error::LocalError;
 use super::requests::FlushState;
+use super::session::ClientFlush;
 use crate::wire::{HEADER, check_request, tag, u16_at};
 
 /// So many flushes of a client may be open, however many requests it may have: each of its messages is held
@@ -38,17 +39,19 @@ impl Engine {
         let client = self.clients.get(client_index);
         // A tag that is flushed already, though answered meanwhile, is not free for its client before
         // that flush is answered; and the flush of a flush ends with that.
-        let flushing = client.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
-        let flush_target = client.tags.get(&oldtag).copied().or(flushing.map(|f| f.flush_target));
+        let flushing =
+            client.session.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
+        let flush_target =
+            client.session.tags.get(&oldtag).copied().or(flushing.map(|f| f.flush_target));
         let Some(flush_target) = flush_target.filter(|_| oldtag != client_tag) else {
             let consumed = self.consume_message(client_index, message);
             self.push_rflush(client_index, client_tag);
             return consumed;
         };
-        if client.flushes.len() >= self.config.max_inflight.min(MAX_CLIENT_FLUSHES) {
+        if client.session.flushes.len() >= self.config.max_inflight.min(MAX_CLIENT_FLUSHES) {
             return Progress::Blocked(Blocked::OnSelf);
         }
-        client.flushes.push(ClientFlush { tag: client_tag, oldtag, flush_target });
+        client.session.flushes.push(ClientFlush { tag: client_tag, oldtag, flush_target });
         let consumed = self.consume_message(client_index, message);
         self.flush_request(flush_target);
         consumed
@@ -76,22 +79,23 @@ impl Engine {
             }
             if let Owner::Client(client_index) = request.owner {
                 let client = self.clients.get(client_index);
-                client.tags.remove(&request.tag);
-                client.reply_bytes_reserved -= request.max_reply_len as usize;
+                client.session.tags.remove(&request.tag);
+                client.session.reply_bytes_reserved -= request.max_reply_len as usize;
             }
         }
         if let Owner::Client(client_index) = request.owner {
             while let Some(i) = self
                 .clients
                 .get(client_index)
+                .session
                 .flushes
                 .iter()
                 .position(|f| f.flush_target == flush_target)
             {
-                let flushing = self.clients.get(client_index).flushes.remove(i);
+                let flushing = self.clients.get(client_index).session.flushes.remove(i);
                 self.push_rflush(client_index, flushing.tag);
             }
-            self.clients.get(client_index).shrink_flushes();
+            self.clients.get(client_index).session.shrink_flushes();
             self.unblock(client_index);
         }
         self.finish_request(flush_target);
@@ -118,8 +122,8 @@ impl Engine {
             if let Owner::Client(client_index) = record.owner {
                 let name = record.client_fid;
                 let client = self.clients.get(client_index);
-                client.fids.remove(&name);
-                client.shrink_fids();
+                client.session.fids.remove(&name);
+                client.session.shrink_fids();
             }
         }
     }
@@ -133,7 +137,9 @@ impl Engine {
         else {
             return;
         };
-        if let Entry::Vacant(place) = self.clients.get(client_index).fids.entry(record.client_fid) {
+        if let Entry::Vacant(place) =
+            self.clients.get(client_index).session.fids.entry(record.client_fid)
+        {
             place.insert(fid);
             record.bound = true;
         }
@@ -159,7 +165,7 @@ impl Engine {
             }
         }
         if let Owner::Client(client_index) = owner {
-            self.clients.get(client_index).auths.retain(|auth| auth.fid != fid);
+            self.clients.get(client_index).session.auths.retain(|auth| auth.fid != fid);
         }
     }
 }

@@ -2,12 +2,13 @@
 //! patched in the server's output. Until all is known to be well nothing has changed.
 
 use super::Engine;
-use super::clients::{AuthFid, Blocked, Client};
+use super::clients::{Blocked, Client};
 use super::fids::{NO_FID, Owner};
 use super::inbox::Progress;
 use super::local_error::LocalError;
 use super::policy::is_attach_allowed;
 use super::requests::{FlushState, UpstreamRequest};
+use super::session::AuthFid;
 use super::shared_attach::AttachRoute;
 use crate::wire::{
     DATA_HEADER, FidUse, FieldOffsets, HEADER, Malformed, NOFID, NOTAG, check_request, kind,
@@ -46,19 +47,19 @@ impl Engine {
         let others_wait = !has_turn && !self.ready_queue.is_empty();
         let has_capacity = self.output_has_room() && self.has_tag() && !others_wait;
         let client = self.clients.get(client_index);
-        if client.tags.contains_key(&client_tag)
-            || client.flushes.iter().any(|f| f.tag == client_tag)
+        if client.session.tags.contains_key(&client_tag)
+            || client.session.flushes.iter().any(|f| f.tag == client_tag)
         {
             return self.reject_message(client_index, message, LocalError::DuplicateTag);
         }
-        if client.tags.len() >= self.config.max_inflight {
+        if client.session.tags.len() >= self.config.max_inflight {
             return Progress::Blocked(Blocked::OnSelf);
         }
         let count = offsets.count.map_or(0, |offset| u32_at(message, offset as usize));
-        let count = count.min(client.msize - DATA_HEADER);
-        let max_reply_len = offsets.message.max_reply_len(count).min(client.msize);
-        let due = client.out.len() + client.reply_bytes_reserved + max_reply_len as usize;
-        if due > self.config.max_reply_bytes && !client.tags.is_empty() {
+        let count = count.min(client.session.msize - DATA_HEADER);
+        let max_reply_len = offsets.message.max_reply_len(count).min(client.session.msize);
+        let due = client.out.len() + client.session.reply_bytes_reserved + max_reply_len as usize;
+        if due > self.config.max_reply_bytes && !client.session.tags.is_empty() {
             return Progress::Blocked(Blocked::OnSelf);
         }
         let plan = match self.plan(client_index, message, &offsets) {
@@ -117,7 +118,7 @@ impl Engine {
             if fid_use.is_no_fid(name) {
                 continue;
             }
-            let known = client.fids.get(&name).copied();
+            let known = client.session.fids.get(&name).copied();
             match fid_use {
                 FidUse::Uses | FidUse::ReleasesOnSuccess => {
                     plan.fids[i] = known.ok_or(LocalError::UnknownFid)?;
@@ -128,7 +129,7 @@ impl Engine {
                 }
                 FidUse::Authenticates => {
                     plan.fids[i] = known.ok_or(LocalError::UnknownFid)?;
-                    let auth = client.auths.iter().find(|auth| auth.fid == plan.fids[i]);
+                    let auth = client.session.auths.iter().find(|auth| auth.fid == plan.fids[i]);
                     let auth = auth.ok_or(LocalError::NotAuth)?;
                     if *auth.names != *names(message, offsets) {
                         return Err(LocalError::OtherAuth);
@@ -143,7 +144,7 @@ impl Engine {
                     if known.is_some() {
                         return Err(LocalError::FidInUse);
                     }
-                    if client.fids.len() >= self.config.max_fids
+                    if client.session.fids.len() >= self.config.max_fids
                         || self.fids.len() >= self.config.max_fids_all
                     {
                         return Err(LocalError::TooManyFids);
@@ -177,9 +178,12 @@ impl Engine {
             let name = u32_at(message, offsets.fids[i].0 as usize);
             creates = self.fids.allocate(client_index, name);
             fids[i] = creates;
-            client.fids.insert(name, creates);
+            client.session.fids.insert(name, creates);
             if offsets.fids[i].1 == FidUse::CreatesAuth {
-                client.auths.push(AuthFid { fid: creates, names: names(message, offsets).into() });
+                client
+                    .session
+                    .auths
+                    .push(AuthFid { fid: creates, names: names(message, offsets).into() });
             }
         }
         for fid in fids {
@@ -190,8 +194,8 @@ impl Engine {
         if plan.releases != NO_FID {
             let record = self.fids.get(plan.releases);
             record.bound = false;
-            client.fids.remove(&record.client_fid);
-            client.shrink_fids();
+            client.session.fids.remove(&record.client_fid);
+            client.session.shrink_fids();
         }
         let request = UpstreamRequest {
             owner: Owner::Client(client_index),
@@ -209,8 +213,8 @@ impl Engine {
         };
         let upstream_tag =
             self.requests.allocate(request).expect("there is a tag, since others are kept");
-        client.tags.insert(request.tag, upstream_tag);
-        client.reply_bytes_reserved += max_reply_len as usize;
+        client.session.tags.insert(request.tag, upstream_tag);
+        client.session.reply_bytes_reserved += max_reply_len as usize;
         self.stats.forwarded += 1;
         self.push_to_server(message, |message| {
             put_tag(message, upstream_tag);
@@ -240,5 +244,6 @@ pub(super) fn names<'a>(message: &'a [u8], offsets: &FieldOffsets) -> &'a [u8] {
 /// What the client's auth fids would cost with one more.
 fn auth_cost(client: &Client, message: &[u8], offsets: &FieldOffsets) -> usize {
     let cost = |names: &[u8]| names.len().max(MIN_AUTH_COST);
-    client.auths.iter().map(|auth| cost(&auth.names)).sum::<usize>() + cost(names(message, offsets))
+    client.session.auths.iter().map(|auth| cost(&auth.names)).sum::<usize>()
+        + cost(names(message, offsets))
 }

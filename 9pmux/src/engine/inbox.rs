@@ -134,7 +134,7 @@ impl Engine {
             return Progress::Consumed(n);
         }
         let max = match client.state {
-            ClientState::Session => client.msize,
+            ClientState::Session => client.session.msize,
             ClientState::New => MAX_MESSAGE_BEFORE_VERSION,
             ClientState::AwaitingVersion { .. } => return Progress::Blocked(Blocked::OnSelf),
             ClientState::Closing => return Progress::Closed,
@@ -244,7 +244,7 @@ impl Engine {
         client.bytes_to_skip -= skipped as u32;
         inbox.consume(skipped);
         let mut offset = client.scanned.saturating_sub(skipped);
-        let mut queued = QueuedMessages::new(self.upstream.dialect, *client.tags.hasher());
+        let mut queued = QueuedMessages::new(self.upstream.dialect, client.session.hasher());
         let (mut removed, mut tversion_offset) = (Vec::new(), None);
         let bytes = inbox.as_slice();
         loop {
@@ -256,7 +256,7 @@ impl Engine {
                 break;
             }
             let rest = bytes.get(offset..).unwrap_or_default();
-            let n = match frame(rest, client.msize) {
+            let n = match frame(rest, client.session.msize) {
                 Frame::Message(n) => n,
                 Frame::TooLarge(size) if rest.len() >= size as usize => {
                     offset += size as usize;
@@ -272,7 +272,8 @@ impl Engine {
                 }
                 types::TFLUSH if check_request(self.upstream.dialect, message).is_ok() => {
                     let oldtag = u16_at(message, HEADER);
-                    let elsewhere = oldtag == tag(message) || client.tags.contains_key(&oldtag);
+                    let elsewhere =
+                        oldtag == tag(message) || client.session.tags.contains_key(&oldtag);
                     let queued_target =
                         if elsewhere { None } else { queued.take(&bytes[..offset], oldtag) };
                     if queued_target.is_some() {

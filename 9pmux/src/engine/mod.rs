@@ -92,6 +92,7 @@ mod policy;
 mod reply;
 mod requests;
 mod scheduler;
+mod session;
 mod shared_attach;
 mod stats;
 mod upstream;
@@ -256,8 +257,8 @@ impl Engine {
     pub fn wants_read(&self, id: ClientId) -> bool {
         self.clients.get_if_connected(id).is_some_and(|client| {
             // Behind one large request that waits may come the flush of one that it waits for.
-            let full = client.tags.len() >= self.config.max_inflight;
-            let least = if full { client.msize as usize } else { 0 };
+            let full = client.session.tags.len() >= self.config.max_inflight;
+            let least = if full { client.session.msize as usize } else { 0 };
             let max = self.config.max_inbox_bytes.max(least);
             match client.state {
                 ClientState::Closing => false,

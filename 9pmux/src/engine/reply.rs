@@ -149,9 +149,9 @@ impl Engine {
         reply: ReplyFields,
     ) {
         let client = self.clients.get(client_index);
-        client.tags.remove(&request.tag);
-        client.reply_bytes_reserved -= request.max_reply_len as usize;
-        let msize = client.msize;
+        client.session.tags.remove(&request.tag);
+        client.session.reply_bytes_reserved -= request.max_reply_len as usize;
+        let msize = client.session.msize;
         if request.attach_by_walk && kind(message) == types::RWALK {
             self.push_rattach(client_index, request.tag);
         } else {
@@ -183,7 +183,7 @@ impl Engine {
         message: &[u8],
         patch: impl FnOnce(&mut [u8]),
     ) {
-        if message.len() > self.clients.get(client_index).msize as usize {
+        if message.len() > self.clients.get(client_index).session.msize as usize {
             self.push_error(client_index, client_tag, LocalError::ReplyTooLarge);
         } else {
             self.stats.replied += 1;

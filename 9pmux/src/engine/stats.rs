@@ -92,10 +92,10 @@ impl Engine {
         let client = self.clients.get_if_connected(id)?;
         Some(ClientInfo {
             session: client.state == ClientState::Session,
-            msize: client.msize,
+            msize: client.session.msize,
             messages: client.messages,
-            requests: client.tags.len(),
-            fids: client.fids.len(),
+            requests: client.session.tags.len(),
+            fids: client.session.fids.len(),
             queued: client.inbox.len(),
             output: client.out.len(),
             memory: client.inbox.capacity() + client.out.capacity(),

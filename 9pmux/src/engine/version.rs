@@ -158,9 +158,10 @@ impl Engine {
         let ClientState::AwaitingVersion { tag, msize, .. } = client.state else {
             return;
         };
-        client.msize = msize.min(max);
+        client.session.msize = msize.min(max);
         client.state = if dialect.is_some() { ClientState::Session } else { ClientState::New };
-        let mut message = version_message(client.msize, dialect.map_or(UNKNOWN, Dialect::name));
+        let mut message =
+            version_message(client.session.msize, dialect.map_or(UNKNOWN, Dialect::name));
         self.push_reply(client_index, types::RVERSION, tag, &mut message);
         self.unblock(client_index);
     }

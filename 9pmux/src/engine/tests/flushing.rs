@@ -591,7 +591,7 @@ fn tables_that_were_large_become_small() {
         }
     }
     bench.hears(id);
-    let flushes = |bench: &mut Bench| bench.engine.clients.get(0).flushes.capacity();
+    let flushes = |bench: &mut Bench| bench.engine.clients.get(0).session.flushes.capacity();
     assert_eq!((id.index(), flushes(&mut bench)), (0, 0));
     for fid in 1..2000 {
         bench.engine.client_bytes(id, &of_fid(120, 9, fid));
@@ -601,8 +601,12 @@ fn tables_that_were_large_become_small() {
     }
     bench.hears(id);
     let client = bench.engine.clients.get(0);
-    assert_eq!(client.fids.len(), 1);
-    assert!(client.fids.capacity() < 100, "{} places for one fid", client.fids.capacity());
+    assert_eq!(client.session.fids.len(), 1);
+    assert!(
+        client.session.fids.capacity() < 100,
+        "{} places for one fid",
+        client.session.fids.capacity()
+    );
 }
 
 impl crate::engine::Engine {

@@ -1,0 +1,91 @@
+//! A session: everything that a client owns upstream from one Tversion to the next one, or to its
+//! disconnection.
+//!
+//! A client always has a session, which is empty until its version is agreed. Ending a session is
+//! taking it ([`Session::take`]): the client is left with an empty one, and its previous requests and
+//! fids become a cleanup (`cleanup.rs`) or, when the server has gone, are dropped (`end.rs`).
+
+use std::collections::HashMap;
+
+use super::hasher::SeededState;
+
+/// A Tflush of a client that has no reply yet.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientFlush {
+    /// The tag of the Tflush.
+    pub tag: u16,
+    /// The tag that it flushes.
+    pub oldtag: u16,
+    /// The upstream tag of the request that it flushes.
+    pub flush_target: u16,
+}
+
+/// An auth fid, and the user and tree that it may be used for.
+pub struct AuthFid {
+    /// The upstream fid.
+    pub fid: u32,
+    /// The fields uname and aname and, where the dialect has one, the numeric uid, as in the Tauth.
+    pub names: Box<[u8]>,
+}
+
+/// Everything that a client owns upstream.
+pub struct Session {
+    /// The maximum length of a message; 0 until a version is agreed.
+    pub msize: u32,
+    /// The upstream tag of each client tag in flight.
+    pub tags: HashMap<u16, u16, SeededState>,
+    /// The upstream fid of each fid of the client.
+    pub fids: HashMap<u32, u32, SeededState>,
+    /// The Tflush without a reply, in the order of arrival.
+    pub flushes: Vec<ClientFlush>,
+    /// The auth fids among `fids`.
+    pub auths: Vec<AuthFid>,
+    /// The sum of the maximum reply lengths of the requests in `tags`.
+    pub reply_bytes_reserved: usize,
+}
+
+impl Session {
+    /// Returns an empty session.
+    pub fn new(hasher: SeededState) -> Session {
+        Session {
+            msize: 0,
+            tags: HashMap::with_hasher(hasher),
+            fids: HashMap::with_hasher(hasher),
+            flushes: Vec::new(),
+            auths: Vec::new(),
+            reply_bytes_reserved: 0,
+        }
+    }
+
+    /// Ends the session: returns it, and leaves an empty one.
+    pub fn take(&mut self) -> Session {
+        let empty = Session::new(self.hasher());
+        std::mem::replace(self, empty)
+    }
+
+    /// Returns true if nothing of the session is upstream.
+    pub fn is_empty(&self) -> bool {
+        self.tags.is_empty() && self.fids.is_empty() && self.flushes.is_empty()
+    }
+
+    /// Returns the hasher of the session's tables.
+    pub fn hasher(&self) -> SeededState {
+        *self.tags.hasher()
+    }
+
+    /// Returns memory of the table of fids if the table was once much larger. Should be called after
+    /// a fid was removed.
+    pub fn shrink_fids(&mut self) {
+        if self.fids.capacity() > 64 && self.fids.len() < self.fids.capacity() / 8 {
+            self.fids.shrink_to(self.fids.len() * 2);
+        }
+    }
+
+    /// Returns memory of the list of flushes if it is empty. Should be called after a flush was
+    /// removed.
+    pub fn shrink_flushes(&mut self) {
+        if self.flushes.is_empty() && self.flushes.capacity() > 8 {
+            self.flushes = Vec::new();
+        }
+    }
+}
