@@ -101,7 +101,6 @@ impl Engine {
         }
         let cleanup_index = self.cleanups.allocate();
         for &fid in session.fids.values() {
-            self.fids.get(fid).bound = false;
             self.transfer_to_cleanup(cleanup_index, fid);
         }
         // Those that are answered and wait for an Rflush have no tag of the client's any more.
@@ -127,9 +126,7 @@ impl Engine {
     }
 
     fn transfer_to_cleanup(&mut self, cleanup_index: u32, fid: u32) {
-        let record = self.fids.get(fid);
-        if let Owner::Client(_) = record.owner {
-            record.owner = Owner::Cleanup(cleanup_index);
+        if self.fids.transfer(fid, cleanup_index) {
             self.cleanups.add_one(cleanup_index);
         }
     }

@@ -1,64 +1,102 @@
-//! Fids upstream: whose they are, and whether they exist. See the table in `mod.rs`.
+//! The upstream fids and their life cycle.
+//!
+//! An upstream fid has an owner, a state, and the number of upstream requests that refer to it. It is
+//! *bound* while its client has a name for it, or while 9pmux keeps it for itself.
+//!
+//! | state | meaning |
+//! |---|---|
+//! | pending | The request that creates it has no reply yet. |
+//! | live | That request has succeeded: the fid exists at the server. |
+//! | uncertain | That request was flushed, or its reply did not fit: the fid may exist, and its client does not have it. |
+//! | absent | That request has failed, or a Tclunk or Tremove of the fid has a reply: the fid does not exist. |
+//!
+//! Each transition is one function, and only [`Fids::set_state`] changes the state:
+//!
+//! | event | function | new state | bound |
+//! |---|---|---|---|
+//! | a request that creates the fid is sent | [`Fids::allocate`] | pending | yes |
+//! | it succeeds | [`Fids::mark_live`] | live | unchanged |
+//! | it fails, or walks only a part of the names | `mark_not_created` | absent | no |
+//! | it is flushed, or its reply does not fit | `mark_uncertain` | uncertain | no |
+//! | a request that releases the fid is sent | `unbind` | unchanged | no |
+//! | that request has a reply, even an error | [`Fids::mark_absent`] | absent | unchanged |
+//! | that request is flushed without a reply | `restore` | unchanged | yes, unless the name is in use |
+//! | the client's session ends | [`Fids::transfer`] | unchanged | no |
+//! | unbound, and the last request that refers to it ends | `release_if_unused` | freed if absent or pending, else clunked | no |
+//!
+//! A client's fid is always an upstream fid today. A dead fid (one that the server came back without)
+//! or a file of 9pmux's own will be further kinds of value in [`Session::fids`](super::session::Session),
+//! which `Engine::plan` alone consults for the fids of a request.
 
+use std::collections::hash_map::Entry;
+
+use super::Engine;
 use super::number_pool::NumberPool;
+use super::reply::ReplyOutcome;
+use super::requests::UpstreamRequest;
 use crate::wire::NOFID;
 
-/// Whose something upstream is.
+/// The owner of an upstream request or fid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Ours: nobody waits for what becomes of it.
+    /// 9pmux itself.
     Internal,
-    /// The client's in that place.
+    /// The client with this index.
     Client(u32),
-    /// What is left of a client, or of an earlier session of one.
+    /// The cleanup with this index, of a departed client or of an ended session.
     Cleanup(u32),
 }
 
 /// Whether a fid exists at the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FidState {
+    /// The request that creates it has no reply yet.
     Pending,
+    /// It exists.
     Live,
-    /// The request that was to create it has been flushed, and some servers do what they no longer
-    /// answer; or it is there, and its client can not be told. Its client does not have it.
+    /// It may exist, and its client does not have it. It must be clunked before its number is reused,
+    /// because some servers execute requests that they have acknowledged as flushed.
     Uncertain,
+    /// It does not exist.
     Absent,
 }
 
+/// The record of an upstream fid.
 #[derive(Clone, Copy, Debug)]
 pub struct Fid {
     pub owner: Owner,
-    /// What the client calls it.
+    /// The client's number for it.
     pub client_fid: u32,
-    /// How many requests upstream mention it.
+    /// The number of upstream requests that refer to it.
     pub references: u32,
     pub state: FidState,
-    /// Whether the client has it, or we keep it.
+    /// Whether its client has a name for it, or 9pmux keeps it for itself.
     pub bound: bool,
 }
 
-/// All that are taken, by number.
+/// All allocated upstream fids. The records can be read by all modules and are changed here.
 #[derive(Default)]
 pub struct Fids {
     pool: NumberPool,
     records: Vec<Fid>,
 }
 
-/// No fid upstream.
+/// No upstream fid.
 pub const NO_FID: u32 = NOFID;
 
 impl Fids {
+    /// Returns the number of allocated fids.
     pub fn len(&self) -> usize {
         self.pool.allocated()
     }
 
-    /// A number for the fid that its client calls `name`, to be created. The caller has seen to it that
-    /// there are fewer than there may be.
-    pub fn allocate(&mut self, client: u32, client_fid: u32) -> u32 {
+    /// Allocates a pending, bound fid for a client's `client_fid`. The caller must ensure that the
+    /// limit of all fids is not reached.
+    pub fn allocate(&mut self, client_index: u32, client_fid: u32) -> u32 {
         let number = self.pool.allocate();
         debug_assert!(number != NO_FID);
         let fid = Fid {
-            owner: Owner::Client(client),
+            owner: Owner::Client(client_index),
             client_fid,
             references: 0,
             state: FidState::Pending,
@@ -66,28 +104,76 @@ impl Fids {
         };
         match self.records.get_mut(number as usize) {
             Some(record) => *record = fid,
-            // The lowest free number is at most one more than the highest ever taken.
+            // The lowest free number is at most one more than the highest number ever allocated.
             None => self.records.push(fid),
         }
         number
     }
 
-    /// A number for a fid of ours, to be created, and kept.
+    /// Allocates a pending fid that 9pmux keeps for itself.
     pub fn allocate_internal(&mut self) -> u32 {
         let number = self.allocate(0, NO_FID);
-        self.get(number).owner = Owner::Internal;
+        self.get_mut(number).owner = Owner::Internal;
         number
     }
 
+    /// Returns the record of an allocated fid.
     #[inline]
-    pub fn get(&mut self, number: u32) -> &mut Fid {
+    pub fn get(&self, number: u32) -> &Fid {
+        &self.records[number as usize]
+    }
+
+    #[inline]
+    fn get_mut(&mut self, number: u32) -> &mut Fid {
         &mut self.records[number as usize]
     }
 
-    pub fn free(&mut self, number: u32) {
+    /// Changes the state of a fid: the only place that does.
+    #[inline]
+    fn set_state(&mut self, number: u32, state: FidState) {
+        self.get_mut(number).state = state;
+    }
+
+    /// Counts one more upstream request that refers to the fid.
+    #[inline]
+    pub fn add_reference(&mut self, number: u32) {
+        self.get_mut(number).references += 1;
+    }
+
+    /// Counts one upstream request less. The caller must call `release_if_unused` afterwards.
+    #[inline]
+    pub fn drop_reference(&mut self, number: u32) {
+        self.get_mut(number).references -= 1;
+    }
+
+    /// The request that creates the fid has succeeded.
+    #[inline]
+    pub fn mark_live(&mut self, number: u32) {
+        self.set_state(number, FidState::Live);
+    }
+
+    /// The request that releases the fid has a reply.
+    #[inline]
+    pub fn mark_absent(&mut self, number: u32) {
+        self.set_state(number, FidState::Absent);
+    }
+
+    /// Gives a client's fid to a cleanup, unbound. Returns false if a client does not own it.
+    pub fn transfer(&mut self, number: u32, cleanup_index: u32) -> bool {
+        let record = self.get_mut(number);
+        let owned = matches!(record.owner, Owner::Client(_));
+        if owned {
+            record.owner = Owner::Cleanup(cleanup_index);
+            record.bound = false;
+        }
+        owned
+    }
+
+    /// Frees a fid that does not exist at the server and that no request refers to.
+    fn free(&mut self, number: u32) {
         self.pool.free(number);
-        self.records[number as usize].owner = Owner::Internal;
-        self.records[number as usize].state = FidState::Absent;
+        self.get_mut(number).owner = Owner::Internal;
+        self.set_state(number, FidState::Absent);
     }
 
     #[cfg(any(test, mux_fuzz))]
@@ -98,5 +184,91 @@ impl Fids {
     #[cfg(any(test, mux_fuzz))]
     pub fn records(&self) -> &[Fid] {
         &self.records
+    }
+}
+
+impl Engine {
+    /// Applies the reply of a request to the fids that the request creates and releases.
+    #[inline]
+    pub(super) fn apply_to_fids(&mut self, request: &UpstreamRequest, outcome: ReplyOutcome) {
+        if request.creates != NO_FID {
+            if outcome == ReplyOutcome::Success {
+                self.fids.mark_live(request.creates);
+            } else {
+                self.mark_not_created(request.creates);
+            }
+        }
+        if request.releases != NO_FID {
+            self.fids.mark_absent(request.releases);
+        }
+    }
+
+    /// The request that creates the fid has failed.
+    pub(super) fn mark_not_created(&mut self, fid: u32) {
+        self.fids.set_state(fid, FidState::Absent);
+        self.unbind(fid);
+    }
+
+    /// The request that creates the fid was flushed, or its reply does not fit the client's msize. By the
+    /// protocol a flushed request was not executed, but some servers execute it all the same.
+    pub(super) fn mark_uncertain(&mut self, fid: u32) {
+        self.fids.set_state(fid, FidState::Uncertain);
+        self.unbind(fid);
+    }
+
+    /// Removes the client's name for the fid, if it has one.
+    pub(super) fn unbind(&mut self, fid: u32) {
+        let record = self.fids.get_mut(fid);
+        if record.bound {
+            record.bound = false;
+            if let Owner::Client(client_index) = record.owner {
+                let name = record.client_fid;
+                let client = self.clients.get(client_index);
+                client.session.fids.remove(&name);
+                client.session.shrink_fids();
+            }
+        }
+    }
+
+    /// The request that releases the fid was flushed without a reply. The fid is bound again, unless its
+    /// client uses the name for another fid, or the fid was never created.
+    pub(super) fn restore(&mut self, fid: u32) {
+        let record = self.fids.get_mut(fid);
+        let (Owner::Client(client_index), FidState::Live | FidState::Pending) =
+            (record.owner, record.state)
+        else {
+            return;
+        };
+        if let Entry::Vacant(place) =
+            self.clients.get(client_index).session.fids.entry(record.client_fid)
+        {
+            place.insert(fid);
+            record.bound = true;
+        }
+    }
+
+    /// Frees or clunks the fid if it is unbound and no upstream request refers to it. Must be called after
+    /// each event that unbinds a fid or ends a request that refers to it.
+    #[inline]
+    pub(super) fn release_if_unused(&mut self, fid: u32) {
+        let record = self.fids.get_mut(fid);
+        if record.bound || record.references > 0 {
+            return;
+        }
+        let owner = record.owner;
+        if let FidState::Live | FidState::Uncertain = record.state {
+            if let Owner::Client(_) = owner {
+                record.owner = Owner::Internal;
+            }
+            self.upstream.deferred_clunks.push_back(fid);
+        } else {
+            self.fids.free(fid);
+            if let Owner::Cleanup(cleanup_index) = owner {
+                self.cleanup_progress(cleanup_index);
+            }
+        }
+        if let Owner::Client(client_index) = owner {
+            self.clients.get(client_index).session.auths.retain(|auth| auth.fid != fid);
+        }
     }
 }

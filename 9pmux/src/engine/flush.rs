@@ -1,31 +1,33 @@
-//! Tflush. A client's flush of a request becomes one of ours, after its victim; its Rflush, with the
-//! Rflush of every other flush of the same request, is sent when ours is answered. So a request is
-//! flushed once upstream, and a server that answers only the last of several flushes makes no
-//! difference.
+//! Tflush: requests that clients take back.
+//!
+//! A client's Tflush of an upstream request becomes one Tflush of 9pmux's own, which is sent after the
+//! request. Its Rflush completes all flushes of that request, in their order. A request is therefore
+//! flushed at most once upstream, and a server that replies only to the last of several flushes makes
+//! no difference.
+//!
+//! | event | function | effect |
+//! |---|---|---|
+//! | a Tflush names a request that is still in the inbox | [`QueuedMessages::take`] | the request is removed, Rflush |
+//! | a Tflush names nothing, or itself | `handle_tflush` | Rflush |
+//! | a Tflush names an upstream request, or another flush of it | `handle_tflush`, `flush_request` | a Tflush upstream, or deferred until there is a tag |
+//! | a session ends | `flush_request` for each of its requests | the same |
+//! | the server sends Rflush | `handle_rflush` | Rflush to the client; without a reply before, the request never happened |
 
-use std::collections::hash_map::Entry;
+use std::collections::HashMap;
 
 use super::Engine;
 use super::clients::Blocked;
-use super::fids::{FidState, NO_FID, Owner};
+use super::fids::{NO_FID, Owner};
+use super::hasher::SeededState;
 use super::inbox::Progress;
 use super::local_error::LocalError;
-use super::requests::FlushState;
+use super::requests::{FlushState, UpstreamRequest};
 use super::session::ClientFlush;
-use crate::wire::{HEADER, check_request, tag, u16_at};
+use crate::wire::{self, Dialect, Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
 
-/// So many flushes of a client may be open, however many requests it may have: each of its messages is held
-/// against them. More wait, as requests do, until one is answered.
+/// The maximum number of open flushes of one client, whatever its limit of requests: each message of
+/// the client is compared with all of them. Further flushes wait until one has completed.
 const MAX_CLIENT_FLUSHES: usize = 256;
-
-/// What became of a request that was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyOutcome {
-    Success,
-    /// A walk that did not get to its end.
-    PartialWalk,
-    Error,
-}
 
 impl Engine {
     /// A client's Tflush. What it flushes is upstream, or nowhere: [`process_out_of_order`](Engine::process_out_of_order)
@@ -101,71 +103,100 @@ impl Engine {
         self.finish_request(flush_target);
     }
 
-    /// A fid that was to be created has not been.
-    pub(super) fn mark_not_created(&mut self, fid: u32) {
-        self.fids.get(fid).state = FidState::Absent;
-        self.unbind(fid);
-    }
-
-    /// A fid was to be created by a request that has been flushed. By the rules it is not there, but some
-    /// servers do what they no longer answer, and the next to have the number should not find out: it
-    /// is clunked to be sure. So is one that is there, when its client has been told of an error instead.
-    pub(super) fn mark_uncertain(&mut self, fid: u32) {
-        self.fids.get(fid).state = FidState::Uncertain;
-        self.unbind(fid);
-    }
-
-    fn unbind(&mut self, fid: u32) {
-        let record = self.fids.get(fid);
-        if record.bound {
-            record.bound = false;
-            if let Owner::Client(client_index) = record.owner {
-                let name = record.client_fid;
-                let client = self.clients.get(client_index);
-                client.session.fids.remove(&name);
-                client.session.shrink_fids();
-            }
-        }
-    }
-
-    /// A fid that was to be released has not been. Its client has it again, unless it has given the name
-    /// to another meanwhile, or the fid was never made.
-    fn restore(&mut self, fid: u32) {
-        let record = self.fids.get(fid);
-        let (Owner::Client(client_index), FidState::Live | FidState::Pending) =
-            (record.owner, record.state)
-        else {
-            return;
+    /// Sends a Tflush for the upstream request. Returns false if there is no tag for it.
+    fn send_flush(&mut self, flush_target: u16) -> bool {
+        let request = UpstreamRequest { flush_target, ..UpstreamRequest::internal(types::TFLUSH) };
+        let Ok(tag) = self.requests.allocate(request) else {
+            return false;
         };
-        if let Entry::Vacant(place) =
-            self.clients.get(client_index).session.fids.entry(record.client_fid)
-        {
-            place.insert(fid);
-            record.bound = true;
+        self.requests.get(flush_target).flush = FlushState::Sent;
+        let mut message = [0; HEADER + 2];
+        message[HEADER..].copy_from_slice(&flush_target.to_le_bytes());
+        self.send_internal(types::TFLUSH, tag, &mut message);
+        true
+    }
+
+    /// Sends the flushes that waited for a tag. Returns false if there are not enough tags.
+    pub(super) fn send_deferred_flushes(&mut self) -> bool {
+        while let Some(&flush_target) = self.upstream.deferred_flushes.front() {
+            if self.requests.get(flush_target).replied {
+                // The reply has arrived before there was a tag: there is nothing left to flush.
+                self.upstream.deferred_flushes.pop_front();
+                self.handle_rflush(flush_target);
+            } else if self.send_flush(flush_target) {
+                self.upstream.deferred_flushes.pop_front();
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// So many flushes are looked up by going through all that waits. If more come at once, that is put in
+/// order first: to fill an inbox with flushes should cost the others nothing.
+const MAX_LINEAR_LOOKUPS: usize = 8;
+
+/// The messages of an inbox that a flush may name: those that are whole and wait, and have not been taken.
+pub struct QueuedMessages {
+    dialect: Dialect,
+    lookups: usize,
+    taken: Vec<usize>,
+    /// Where in the inbox each tag is, of the part up to `end`.
+    by_tag: HashMap<u16, usize, SeededState>,
+    end: usize,
+}
+
+impl QueuedMessages {
+    pub fn new(dialect: Dialect, hasher: SeededState) -> QueuedMessages {
+        QueuedMessages {
+            dialect,
+            lookups: 0,
+            taken: Vec::new(),
+            by_tag: HashMap::with_hasher(hasher),
+            end: 0,
         }
     }
 
-    /// A fid is mentioned once less, or has lost its name: whether it is free now, or is to be clunked.
-    #[inline]
-    pub(super) fn release_if_unused(&mut self, fid: u32) {
-        let record = self.fids.get(fid);
-        if record.bound || record.references > 0 {
-            return;
-        }
-        let owner = record.owner;
-        if let FidState::Live | FidState::Uncertain = record.state {
-            if let Owner::Client(_) = owner {
-                record.owner = Owner::Internal;
-            }
-            self.upstream.deferred_clunks.push_back(fid);
+    /// Takes the message with this tag out of `bytes`, in which all messages are whole, and answers its
+    /// place and its length.
+    pub fn take(&mut self, bytes: &[u8], tag: u16) -> Option<(usize, usize)> {
+        self.lookups += 1;
+        let offset = if self.lookups <= MAX_LINEAR_LOOKUPS {
+            let found = messages(bytes, 0).find(|offset| self.may_flush(bytes, *offset, tag))?;
+            self.taken.push(found);
+            found
         } else {
-            self.fids.free(fid);
-            if let Owner::Cleanup(cleanup_index) = owner {
-                self.cleanup_progress(cleanup_index);
+            for offset in messages(bytes, self.end) {
+                let client_tag = wire::tag(&bytes[offset..]);
+                if self.may_flush(bytes, offset, client_tag) {
+                    self.by_tag.entry(client_tag).or_insert(offset);
+                }
             }
-        }
-        if let Owner::Client(client_index) = owner {
-            self.clients.get(client_index).session.auths.retain(|auth| auth.fid != fid);
-        }
+            self.end = bytes.len();
+            self.by_tag.remove(&tag)?
+        };
+        Some((offset, wire::u32_at(bytes, offset) as usize))
     }
+
+    /// Whether a flush may name the message that is there, which is whole.
+    fn may_flush(&self, bytes: &[u8], offset: usize, tag: u16) -> bool {
+        let message = &bytes[offset..offset + wire::u32_at(bytes, offset) as usize];
+        // A Tflush that is well formed has been dealt with before; another waits, to be told so.
+        let dealt_with =
+            || kind(message) == types::TFLUSH && check_request(self.dialect, message).is_ok();
+        wire::tag(message) == tag && !dealt_with() && !self.taken.contains(&offset)
+    }
+}
+
+/// The places of messages, from `at` on.
+fn messages(bytes: &[u8], mut offset: usize) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        super::count_work(1);
+        let Frame::Message(n) = frame(&bytes[offset..], u32::MAX) else {
+            return None;
+        };
+        offset += n;
+        Some(offset - n)
+    })
 }

@@ -188,14 +188,11 @@ impl Engine {
         }
         for fid in fids {
             if fid != NO_FID {
-                self.fids.get(fid).references += 1;
+                self.fids.add_reference(fid);
             }
         }
         if plan.releases != NO_FID {
-            let record = self.fids.get(plan.releases);
-            record.bound = false;
-            client.session.fids.remove(&record.client_fid);
-            client.session.shrink_fids();
+            self.unbind(plan.releases);
         }
         let request = UpstreamRequest {
             owner: Owner::Client(client_index),
@@ -213,8 +210,9 @@ impl Engine {
         };
         let upstream_tag =
             self.requests.allocate(request).expect("there is a tag, since others are kept");
-        client.session.tags.insert(request.tag, upstream_tag);
-        client.session.reply_bytes_reserved += max_reply_len as usize;
+        let session = &mut self.clients.get(client_index).session;
+        session.tags.insert(request.tag, upstream_tag);
+        session.reply_bytes_reserved += max_reply_len as usize;
         self.stats.forwarded += 1;
         self.push_to_server(message, |message| {
             put_tag(message, upstream_tag);

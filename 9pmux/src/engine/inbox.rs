@@ -5,15 +5,13 @@
 //! back: a Tflush takes effect when it arrives, on what is upstream or on what stands before it in the
 //! inbox, and a Tversion, unless it is refused, ends all that stands before it.
 
-use std::collections::HashMap;
-
 use super::buffer::Buffer;
 use super::clients::{Blocked, ClientState};
-use super::hasher::SeededState;
+use super::flush::QueuedMessages;
 use super::local_error::LocalError;
 use super::version::parse_tversion;
 use super::{Engine, TraceEvent};
-use crate::wire::{self, Dialect, Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
+use crate::wire::{Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
 
 /// Before there is an msize, no message is larger.
 const MAX_MESSAGE_BEFORE_VERSION: u32 = 8192;
@@ -306,72 +304,4 @@ impl Engine {
         }
         any
     }
-}
-
-/// So many flushes are looked up by going through all that waits. If more come at once, that is put in
-/// order first: to fill an inbox with flushes should cost the others nothing.
-const MAX_LINEAR_LOOKUPS: usize = 8;
-
-/// The messages of an inbox that a flush may name: those that are whole and wait, and have not been taken.
-struct QueuedMessages {
-    dialect: Dialect,
-    lookups: usize,
-    taken: Vec<usize>,
-    /// Where in the inbox each tag is, of the part up to `end`.
-    by_tag: HashMap<u16, usize, SeededState>,
-    end: usize,
-}
-
-impl QueuedMessages {
-    fn new(dialect: Dialect, hasher: SeededState) -> QueuedMessages {
-        QueuedMessages {
-            dialect,
-            lookups: 0,
-            taken: Vec::new(),
-            by_tag: HashMap::with_hasher(hasher),
-            end: 0,
-        }
-    }
-
-    /// Takes the message with this tag out of `bytes`, in which all messages are whole, and answers its
-    /// place and its length.
-    fn take(&mut self, bytes: &[u8], tag: u16) -> Option<(usize, usize)> {
-        self.lookups += 1;
-        let offset = if self.lookups <= MAX_LINEAR_LOOKUPS {
-            let found = messages(bytes, 0).find(|offset| self.may_flush(bytes, *offset, tag))?;
-            self.taken.push(found);
-            found
-        } else {
-            for offset in messages(bytes, self.end) {
-                let client_tag = wire::tag(&bytes[offset..]);
-                if self.may_flush(bytes, offset, client_tag) {
-                    self.by_tag.entry(client_tag).or_insert(offset);
-                }
-            }
-            self.end = bytes.len();
-            self.by_tag.remove(&tag)?
-        };
-        Some((offset, wire::u32_at(bytes, offset) as usize))
-    }
-
-    /// Whether a flush may name the message that is there, which is whole.
-    fn may_flush(&self, bytes: &[u8], offset: usize, tag: u16) -> bool {
-        let message = &bytes[offset..offset + wire::u32_at(bytes, offset) as usize];
-        // A Tflush that is well formed has been dealt with before; another waits, to be told so.
-        let dealt_with =
-            || kind(message) == types::TFLUSH && check_request(self.dialect, message).is_ok();
-        wire::tag(message) == tag && !dealt_with() && !self.taken.contains(&offset)
-    }
-}
-
-/// The places of messages, from `at` on.
-fn messages(bytes: &[u8], mut offset: usize) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        super::count_work(1);
-        let Frame::Message(n) = frame(&bytes[offset..], u32::MAX) else {
-            return None;
-        };
-        offset += n;
-        Some(offset - n)
-    })
 }

@@ -1,7 +1,6 @@
 //! The server's bytes: cut into messages, each taken to the request that it answers.
 
 use super::fids::{FidState, NO_FID, Owner};
-use super::flush::ReplyOutcome;
 use super::local_error::LocalError;
 use super::requests::{FlushState, UpstreamRequest};
 use super::{EndReason, Engine, TraceEvent};
@@ -9,6 +8,17 @@ use crate::wire::{
     Frame, HEADER, IO_HEADER, NOTAG, ReplyFields, check_reply, frame, kind, put_tag, put_u32, tag,
     types, u32_at,
 };
+
+/// What the reply to a request says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyOutcome {
+    /// The request has succeeded.
+    Success,
+    /// A Twalk has walked only a part of its names.
+    PartialWalk,
+    /// An Rerror or Rlerror.
+    Error,
+}
 
 impl Engine {
     /// Takes what the server has sent.
@@ -125,21 +135,6 @@ impl Engine {
         Ok(())
     }
 
-    /// What the answer says of the fids that were to be created or released.
-    #[inline]
-    fn apply_to_fids(&mut self, request: &UpstreamRequest, outcome: ReplyOutcome) {
-        if request.creates != NO_FID {
-            if outcome == ReplyOutcome::Success {
-                self.fids.get(request.creates).state = FidState::Live;
-            } else {
-                self.mark_not_created(request.creates);
-            }
-        }
-        if request.releases != NO_FID {
-            self.fids.get(request.releases).state = FidState::Absent;
-        }
-    }
-
     #[inline]
     fn deliver_reply(
         &mut self,
@@ -205,7 +200,7 @@ impl Engine {
         }
         for fid in request.fids {
             if fid != NO_FID {
-                self.fids.get(fid).references -= 1;
+                self.fids.drop_reference(fid);
                 self.release_if_unused(fid);
             }
         }

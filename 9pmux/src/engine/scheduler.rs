@@ -4,7 +4,7 @@ use super::Engine;
 use super::clients::Blocked;
 use super::fids::FidState;
 use super::inbox::Progress;
-use super::requests::{FlushState, UpstreamRequest};
+use super::requests::UpstreamRequest;
 use crate::wire::{self, HEADER, types};
 
 /// So many clunks of ours are upstream at once: those who go on should not stand behind all that a
@@ -101,16 +101,8 @@ impl Engine {
 
     /// Sends the flushes and clunks that are due.
     fn send_deferred(&mut self) {
-        while let Some(&flush_target) = self.upstream.deferred_flushes.front() {
-            if self.requests.get(flush_target).replied {
-                // Its reply has come before there was a tag: there is nothing to flush.
-                self.upstream.deferred_flushes.pop_front();
-                self.handle_rflush(flush_target);
-            } else if self.send_flush(flush_target) {
-                self.upstream.deferred_flushes.pop_front();
-            } else {
-                return;
-            }
+        if !self.send_deferred_flushes() {
+            return;
         }
         // While clients wait for their turn, no more than what they can not have.
         let max = if self.ready_queue.is_empty() {
@@ -134,24 +126,11 @@ impl Engine {
             self.upstream.internal_clunks += 1;
             debug_assert!(self.fids.get(fid).references == 0);
             debug_assert!(matches!(self.fids.get(fid).state, FidState::Live | FidState::Uncertain));
-            self.fids.get(fid).references += 1;
+            self.fids.add_reference(fid);
             let mut message = [0; HEADER + 4];
             wire::put_u32(&mut message, HEADER, fid);
             self.send_internal(types::TCLUNK, tag, &mut message);
         }
-    }
-
-    /// Sends a Tflush of this request; there may be no tag for it.
-    pub(super) fn send_flush(&mut self, flush_target: u16) -> bool {
-        let request = UpstreamRequest { flush_target, ..UpstreamRequest::internal(types::TFLUSH) };
-        let Ok(tag) = self.requests.allocate(request) else {
-            return false;
-        };
-        self.requests.get(flush_target).flush = FlushState::Sent;
-        let mut message = [0; HEADER + 2];
-        message[HEADER..].copy_from_slice(&flush_target.to_le_bytes());
-        self.send_internal(types::TFLUSH, tag, &mut message);
-        true
     }
 
     /// Sends a request of ours; `message` has room for the header.

@@ -90,7 +90,7 @@ impl Engine {
         };
         let upstream_tag =
             self.requests.allocate(request).expect("there is a tag, since there is room");
-        self.fids.get(fid).references += 1;
+        self.fids.add_reference(fid);
         self.push_to_server(message, |message| {
             put_tag(message, upstream_tag);
             put_u32(message, HEADER, fid);
