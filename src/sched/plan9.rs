@@ -61,69 +61,82 @@ struct Lib9 {
     threadsetsysproc: Option<unsafe extern "C" fn()>,
 }
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(target_pointer_width = "64")]
 macro_rules! word {
     () => {
         ".quad "
     };
 }
-#[cfg(all(target_os = "linux", target_pointer_width = "32"))]
+#[cfg(target_pointer_width = "32")]
 macro_rules! word {
     () => {
         ".long "
     };
 }
 
-// The table's name is in the form of a mangled one of this crate, so that a C program has nothing
-// to clash with.
-#[cfg(target_os = "linux")]
-std::arch::global_asm!(
-    ".weak qlock",
-    ".weak qunlock",
-    ".weak rsleep",
-    ".weak rwakeup",
-    ".weak proccreate",
-    ".weak werrstr",
-    ".weak _rsleep",
-    ".weak _threadproc",
-    ".weak _threadsetsysproc",
-    ".pushsection .data.rel.ro.mux_plan9,\"aw\",%progbits",
-    ".balign 8",
-    ".globl _ZN3mux5sched5plan94LIB9E",
-    ".hidden _ZN3mux5sched5plan94LIB9E",
-    ".type _ZN3mux5sched5plan94LIB9E,%object",
-    "_ZN3mux5sched5plan94LIB9E:",
-    concat!(word!(), "qlock"),
-    concat!(word!(), "qunlock"),
-    concat!(word!(), "rsleep"),
-    concat!(word!(), "rwakeup"),
-    concat!(word!(), "proccreate"),
-    concat!(word!(), "werrstr"),
-    concat!(word!(), "_rsleep"),
-    concat!(word!(), "_threadproc"),
-    concat!(word!(), "_threadsetsysproc"),
-    ".size _ZN3mux5sched5plan94LIB9E, .-_ZN3mux5sched5plan94LIB9E",
-    ".popsection",
+/// Emits the table: a weak reference to each function, then the section's lines with `label`, then an
+/// address for each function, then the closing lines. `weak` is the assembler's directive for such a
+/// reference, and `prefix` what the system puts before a C name.
+macro_rules! table {
+    ($weak:literal, $prefix:literal, [$($name:literal)*], [$($before:literal)*], [$($after:literal)*]) => {
+        std::arch::global_asm!(
+            $(concat!($weak, " ", $prefix, $name),)*
+            $($before,)*
+            $(concat!(word!(), $prefix, $name),)*
+            $($after,)*
+        );
+    };
+    ($weak:literal, $prefix:literal, $before:tt, $after:tt) => {
+        table!(
+            $weak,
+            $prefix,
+            ["qlock" "qunlock" "rsleep" "rwakeup" "proccreate" "werrstr" "_rsleep" "_threadproc" "_threadsetsysproc"],
+            $before,
+            $after
+        );
+    };
+}
+
+// The table's name is in the form of a mangled one of this crate, so that it cannot clash with a name
+// of a C program. ELF has weak references, which are NULL where no file defines the name.
+#[cfg(not(target_vendor = "apple"))]
+table!(
+    ".weak",
+    "",
+    [
+        ".pushsection .data.rel.ro.mux_plan9,\"aw\",%progbits"
+        ".balign 8"
+        ".globl _ZN3mux5sched5plan94LIB9E"
+        ".hidden _ZN3mux5sched5plan94LIB9E"
+        ".type _ZN3mux5sched5plan94LIB9E,%object"
+        "_ZN3mux5sched5plan94LIB9E:"
+    ],
+    [
+        ".size _ZN3mux5sched5plan94LIB9E, .-_ZN3mux5sched5plan94LIB9E"
+        ".popsection"
+    ]
 );
 
-#[cfg(target_os = "linux")]
+// Mach-O puts an underscore before each C name. Its linker must be asked to leave a weak reference
+// undefined where no file defines the name: -Wl,-U,_qlock and so on (docs/platforms.md).
+#[cfg(target_vendor = "apple")]
+table!(
+    ".weak_reference",
+    "_",
+    [
+        ".pushsection __DATA,__const"
+        ".p2align 3"
+        ".globl __ZN3mux5sched5plan94LIB9E"
+        ".private_extern __ZN3mux5sched5plan94LIB9E"
+        "__ZN3mux5sched5plan94LIB9E:"
+    ],
+    [".popsection"]
+);
+
 unsafe extern "C" {
     #[link_name = "_ZN3mux5sched5plan94LIB9E"]
     safe static LIB9: Lib9;
 }
-
-#[cfg(not(target_os = "linux"))]
-static LIB9: Lib9 = Lib9 {
-    qlock: None,
-    qunlock: None,
-    rsleep: None,
-    rwakeup: None,
-    proccreate: None,
-    werrstr: None,
-    rsleep_pointer: None,
-    threadproc: None,
-    threadsetsysproc: None,
-};
 
 // SAFETY: the table is constant, and the functions in it are for any thread.
 unsafe impl Sync for Lib9 {}
