@@ -85,6 +85,17 @@ AT(Muxrpc, waiting, 64);
 AT(Muxrpc, async, 68);
 #endif
 
+/* the numbers elsewhere, for the architectures of tests/cross.sh */
+#if defined(__linux__) && defined(__GLIBC__)
+#if defined(__s390x__)
+ASSERT(mux_s390x, sizeof(Mux) == 464 && sizeof(Muxrpc) == 72);
+#elif defined(__aarch64__) && defined(__LP64__)
+ASSERT(mux_aarch64, sizeof(Mux) == 488 && sizeof(Muxrpc) == 72);
+#elif defined(__i386__) || defined(__arm__)
+ASSERT(mux_32, sizeof(Mux) == 256 && sizeof(Muxrpc) == 40 && offsetof(Muxrpc, tag) == 24 && offsetof(Muxrpc, p) == 28);
+#endif
+#endif
+
 /* assignments to and from each field: -Werror makes a wrong type an error */
 static void
 types(Mux *m, Muxrpc *r)

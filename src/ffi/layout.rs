@@ -133,9 +133,36 @@ const _: () = {
     assert!(size_of::<Muxrpc>() == 8 * word + 8);
 };
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64"))]
+/// plan9port's layout, computed from the system's pthread_mutex_t without the structures above.
 const _: () = {
-    assert!(size_of::<Mux>() == 464);
-    assert!(offset_of!(Mux, private_) == 56);
-    assert!(size_of::<Muxrpc>() == 72);
+    /// Rounds `size` up to a multiple of `align`.
+    const fn round_up(size: usize, align: usize) -> usize {
+        size.div_ceil(align) * align
+    }
+    let word = size_of::<usize>();
+    let mutex = size_of::<libc::pthread_mutex_t>();
+    let align = align_of::<libc::pthread_mutex_t>();
+    // Lock is an int, a mutex and an int.
+    let lock = round_up(round_up(4, align) + mutex + 4, align);
+    let qlock = round_up(lock, word) + 3 * word;
+    let rendez = 3 * word;
+    let muxrpc = 8 * word + 8;
+    let public = 8 + 6 * word;
+    let private = 3 * qlock + 2 * rendez + 2 * word + round_up(3 * 4, word) + 2 * word + muxrpc;
+    assert!(size_of::<Muxrpc>() == muxrpc);
+    assert!(offset_of!(Mux, private_) == public);
+    assert!(size_of::<Mux>() == public + private);
+};
+
+// The same as numbers, for the architectures on which the C tests run.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const _: () = {
+    let sizes = (size_of::<Mux>(), offset_of!(Mux, private_), size_of::<Muxrpc>());
+    if cfg!(all(any(target_arch = "x86_64", target_arch = "s390x"), target_pointer_width = "64")) {
+        assert!(matches!(sizes, (464, 56, 72)));
+    } else if cfg!(target_arch = "aarch64") {
+        assert!(matches!(sizes, (488, 56, 72)));
+    } else if cfg!(any(target_arch = "x86", target_arch = "arm")) {
+        assert!(matches!(sizes, (256, 32, 40)));
+    }
 };
