@@ -8,6 +8,8 @@
 # A test has passed when it ends with 0 and its TAP says so too: a plan, as many "ok", no "not ok".
 
 : "${BUILD:=../build/c-tests}" "${JOBS:=2}"
+# RUN is the emulator that runs a program of another architecture; it is set by tests/cross.sh.
+: "${RUN:=}"
 
 valgrind='valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full
 	--errors-for-leak-kinds=definite,indirect,possible --show-leak-kinds=definite,indirect,possible
@@ -16,7 +18,7 @@ valgrind='valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full
 # counts for those that take them
 arguments() {
 	case $1:$2 in
-	native:stress.*) echo 64 1000 ;;
+	native:stress.*) test -n "$RUN" && echo 16 100 || echo 64 1000 ;;
 	oneproc:stress.*) echo 32 200 ;;
 	sanitized:stress.*) echo 32 200 ;;
 	valgrind:stress.*) echo 12 40 ;;
@@ -45,8 +47,8 @@ run() {
 	args=$(arguments "$mode" "$name")
 	case $mode:$name in
 	*:*.sh) sh "./$name" ;;
-	native:*) limited "$BUILD/$name" $args ;;
-	oneproc:*) limited env TASK_PROCS=1 "$BUILD/$name" $args ;;
+	native:*) limited $RUN "$BUILD/$name" $args ;;
+	oneproc:*) limited env TASK_PROCS=1 $RUN "$BUILD/$name" $args ;;
 	sanitized:*)
 		limited env TAP_SLOW=10 LSAN_OPTIONS="$(drops "$name" "suppressions=$PWD/lsan.supp:print_suppressions=0")" \
 			"$BUILD/$name" $args

@@ -85,6 +85,15 @@ check-other:
 	$(MAKE) -s -C c-tests check LIBDIR=../$(B)/other BUILD=../$(B)/other/c-tests CC='$(CC)' MODES=native LINKS=static SCRIPTS= \
 		WITHOUT='$(SLOW_C_TESTS) forked.%'
 
+# Other architectures, compiled with Rust 1.85; docs/platforms.md says what ran where. All of it takes about half
+# an hour and is not part of check-long; the C tests on i686 are part of check.
+CROSS = aarch64 armv7 i686 s390x
+check-cross:
+	$(MAKE) setup FOR=cross
+	for a in $(CROSS); do CARGO='$(CARGO)' sh tests/cross.sh $$a $(B) || exit 1; done
+check-cross-quick:
+	LINKS=static WITHOUT='$(SLOW_C_TESTS)' CARGO='$(CARGO)' sh tests/cross.sh i686 $(B) c
+
 # The real source under two model checkers, for about a minute.
 check-model:
 	CARGO='$(CARGO)' sh tests/model/run.sh short
@@ -155,5 +164,5 @@ soak: all
 coverage:
 	CARGO='$(CARGO)' sh tests/coverage.sh $(B)
 
-.PHONY: test lint check check-builds $(CHECK_BUILDS:%=build-%) check-rust check-c check-other check-model check-sanitizers \
+.PHONY: check-cross check-cross-quick test lint check check-builds $(CHECK_BUILDS:%=build-%) check-rust check-c check-other check-model check-sanitizers \
 	check-faults check-faults-quick check-fuzz check-results check-9pmux-peers check-long $(LONG) fuzz soak coverage

@@ -9,6 +9,7 @@
 #         relay), tshark (dissects 9P), python3-venv (for p9fs, a 9P client), GNU Pth (a coroutine library), clang and
 #         its sanitizer runtimes of the LLVM that rustc has
 # long    the Debian package tools and lintian, llvm-cov
+# cross   C compilers and libraries for the architectures of tests/cross.sh, qemu-user to run their programs
 # bench   socat
 # plots   gnuplot
 #
@@ -26,6 +27,12 @@ if command -v apt-get >/dev/null; then
 	if [ -n "$llvm" ]; then
 		check="$check /usr/bin/clang-$llvm:clang-$llvm /usr/lib/llvm-$llvm/lib/clang/$llvm/lib/linux:libclang-rt-$llvm-dev"
 	fi
+	cross=
+	for target in aarch64-linux-gnu:arm64 arm-linux-gnueabihf:armhf i686-linux-gnu:i386 s390x-linux-gnu:s390x; do
+		gnu=${target%:*}
+		cross="$cross $gnu-gcc:gcc-$gnu /usr/$gnu/include/stdio.h:libc6-dev-${target#*:}-cross"
+	done
+	cross="$cross qemu-s390x-static:qemu-user-static"
 	long="$check dpkg-buildpackage:dpkg-dev dh:debhelper lintian"
 	[ -z "$llvm" ] || long="$long /usr/bin/llvm-cov-$llvm:llvm-$llvm"
 fi
@@ -36,6 +43,7 @@ for group in ${*:-check}; do
 	demo) tools="$tools $demo" ;;
 	check) tools="$tools $check" ;;
 	long) tools="$tools $long" ;;
+	cross) tools="$tools ${cross-}" ;;
 	bench) tools="$tools socat" ;;
 	plots) tools="$tools gnuplot:gnuplot-nox" ;;
 	*) tools="$tools $group" ;;

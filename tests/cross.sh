@@ -1,0 +1,144 @@
+#!/bin/sh
+# cross.sh ARCH BUILD [PART...]: builds both packages for another architecture with Rust 1.85, and runs
+# their tests there.  ARCH is aarch64, armv7, i686 or s390x; BUILD is the directory for what is built.
+#
+#	c	the C tests, with threads and with coroutines
+#	rust	the library's unit tests
+#	nine	9pmux's unit and process tests
+#
+# All parts run if none is named.  i686 runs on the processor, the others under qemu-user.  The last
+# lines state what passed, and in how many seconds.  The exit status is 77 if the compiler cannot be had.
+set -eu
+
+: "${CARGO:=cargo}" "${MAKE:=make}"
+arch=$1
+mkdir -p "$2"
+out=$(realpath "$2")/cross/$arch
+shift 2
+cd "$(dirname "$0")/.."
+
+run=
+flags=
+case $arch in
+aarch64) debian=arm64 rust=aarch64-unknown-linux-gnu gnu=aarch64-linux-gnu emulator=aarch64 ;;
+armv7) debian=armhf rust=armv7-unknown-linux-gnueabihf gnu=arm-linux-gnueabihf emulator=arm ;;
+i686) debian=i386 rust=i686-unknown-linux-gnu gnu=i686-linux-gnu emulator= ;;
+s390x) debian=s390x rust=s390x-unknown-linux-gnu gnu=s390x-linux-gnu emulator=s390x ;;
+*)
+	echo "cross: $arch: expected aarch64, armv7, i686 or s390x" >&2
+	exit 2
+	;;
+esac
+tools="$gnu-gcc $gnu-objcopy"
+if [ -n "$emulator" ]; then
+	run="qemu-$emulator-static -L /usr/$gnu"
+	tools="$tools qemu-$emulator-static"
+else
+	# The C library of the cross compiler, in a place that no loader knows of.
+	flags="-Wl,--dynamic-linker=/usr/$gnu/lib/ld-linux.so.2 -Wl,-rpath,/usr/$gnu/lib"
+fi
+for tool in $tools; do
+	command -v "$tool" >/dev/null || {
+		echo "cross: $tool is missing; run make setup FOR=cross" >&2
+		exit 1
+	}
+done
+environment=$(sh tools/rust-1.85.sh "$debian")
+eval "$environment"
+
+# What cargo calls the target in its variables.
+name=$(echo "$rust" | tr 'a-z-' 'A-Z_')
+export "CARGO_TARGET_${name}_LINKER=$gnu-gcc"
+[ -z "$run" ] || export "CARGO_TARGET_${name}_RUNNER=$run"
+if [ -n "$flags" ]; then
+	rustflags=
+	for f in $flags; do rustflags="$rustflags -Clink-arg=$f"; done
+	export "CARGO_TARGET_${name}_RUSTFLAGS=$rustflags"
+fi
+target="--locked --target $rust --target-dir target/cross"
+# An emulator is slow, so a lock-up is one only after a longer time.
+[ -z "$run" ] || export TAP_SLOW=20
+mkdir -p "$out"
+failed=0
+
+# record PART STATUS SECONDS WHAT
+record() {
+	[ "$2" -eq 0 ] || failed=1
+	if [ "$2" -eq 0 ]; then word=passed; else word=FAILED; fi
+	echo "cross: $arch: $1 $word: $4, $3 s" | tee -a "$out/results"
+}
+
+# counts FILE: how many Rust tests passed and failed
+counts() {
+	awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d tests passed, %d failed", passed, failed }' "$1"
+}
+
+part_c() {
+	# shellcheck disable=SC2086 # several words
+	$CARGO rustc --release --lib --features capi --crate-type staticlib $target
+	CC=$gnu-gcc AR=$gnu-ar LD=$gnu-ld NM=$gnu-nm OBJCOPY=$gnu-objcopy \
+		sh tools/c-library.sh "target/cross/$rust/release/libmux.a" c-tests/symbols.txt "$out"
+	since=$(date +%s)
+	status=0
+	# Rust 1.85 leaves a function in the object that nothing calls and that refers to __rg_oom; the linker
+	# drops it with --gc-sections. GNU Pth is installed for this machine only, so the test that uses it is left out. Under an emulator
+	# soak.c, which checks that the process does not grow, is left out too: the emulator's own memory grows.
+	$MAKE -s -C c-tests check LIBDIR="$out" BUILD="$out/c-tests" CC="$gnu-gcc" CXX=none OBJCOPY="$gnu-objcopy" \
+		LDFLAGS="-Wl,--gc-sections $flags" RUN="$run" MODES='native oneproc' LINKS="${LINKS-static shared}" SCRIPTS= \
+		WITHOUT="pth.%${run:+ soak.%} ${WITHOUT-}" >"$out/c.log" 2>&1 || status=1
+	grep '^FAILED' "$out/c.log" || true
+	record c $status $(($(date +%s) - since)) "$(grep ' passed, ' "$out/c.log" || echo 'not run')"
+}
+
+part_rust() {
+	# shellcheck disable=SC2086 # several words
+	$CARGO test -q --no-run --lib $target
+	since=$(date +%s)
+	status=0
+	# shellcheck disable=SC2086 # several words
+	$CARGO test --lib $target >"$out/rust.log" 2>&1 || status=1
+	grep 'FAILED\|panicked' "$out/rust.log" || true
+	record rust $status $(($(date +%s) - since)) "$(counts "$out/rust.log")"
+}
+
+# The process tests start 9pmux by its path, so under an emulator a script is put there that runs it.
+part_nine() {
+	# shellcheck disable=SC2086 # several words
+	$CARGO test -q --no-run -p ninepmux --lib --tests $target
+	# shellcheck disable=SC2086 # several words
+	$CARGO test --no-run -p ninepmux --lib --tests $target 2>&1 |
+		sed -n 's/^ *Executable .*(\(.*\))$/\1/p' >"$out/nine.programs"
+	[ -s "$out/nine.programs" ] || {
+		echo 'cross: cargo has not named the test programs' >&2
+		exit 1
+	}
+	program=target/cross/$rust/debug/9pmux
+	if [ -n "$run" ]; then
+		rm -f "$out/9pmux"
+		mv "$program" "$out/9pmux"
+		printf '#!/bin/sh\nexec %s %s "$@"\n' "$run" "$out/9pmux" >"$program"
+		chmod 755 "$program"
+	fi
+	since=$(date +%s)
+	status=0
+	: >"$out/nine.log"
+	while read -r test; do
+		echo "# $test" >>"$out/nine.log"
+		(cd 9pmux && MUX_STEPS=${MUX_STEPS-100000} timeout 1200 $run "../$test" </dev/null) >>"$out/nine.log" 2>&1 || {
+			status=1
+			echo "# $test failed" >>"$out/nine.log"
+		}
+	done <"$out/nine.programs"
+	if [ -n "$run" ]; then
+		rm -f "$program"
+		cp "$out/9pmux" "$program"
+	fi
+	grep 'FAILED$\|panicked\|^# .* failed' "$out/nine.log" || true
+	record nine $status $(($(date +%s) - since)) "$(counts "$out/nine.log")"
+}
+
+: >"$out/results"
+for part in ${*:-c rust nine}; do
+	"part_$part"
+done
+exit $failed
