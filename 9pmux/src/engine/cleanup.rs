@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fids::{NO_FID, Owner};
+use super::session::Session;
 use super::{ClientId, Engine};
 
 /// What is left of one session.
@@ -93,9 +94,15 @@ impl Cleanups {
 }
 
 impl Engine {
-    /// Takes from a client all that it has upstream. Answers what is left of it, if anything.
+    /// Ends a client's session and begins its cleanup; see [`clean_up_session`](Engine::clean_up_session).
     pub(super) fn begin_cleanup(&mut self, client_index: u32) -> Option<u32> {
         let session = self.clients.get(client_index).session.take();
+        self.clean_up_session(session)
+    }
+
+    /// Flushes the requests and clunks the fids of a session that was taken from its client. Returns the
+    /// index of the cleanup, or `None` if the session has nothing upstream.
+    pub(super) fn clean_up_session(&mut self, session: Session) -> Option<u32> {
         if session.is_empty() {
             return None;
         }
@@ -103,7 +110,7 @@ impl Engine {
         for &fid in session.fids.values() {
             self.transfer_to_cleanup(cleanup_index, fid);
         }
-        // Those that are answered and wait for an Rflush have no tag of the client's any more.
+        // A request that has its reply and awaits an Rflush is no longer among the client's tags.
         for upstream_tag in
             session.tags.into_values().chain(session.flushes.into_iter().map(|f| f.flush_target))
         {

@@ -1,4 +1,14 @@
-//! Clients, and what each has.
+//! The connected clients.
+//!
+//! | state | event | next state |
+//! |---|---|---|
+//! | new, session | a Tversion, once the previous session has been cleaned up | awaiting version |
+//! | awaiting version | the version is agreed | session |
+//! | awaiting version | the version is unknown | new |
+//! | any | a message that cannot be framed, or the end of the server | closing |
+//!
+//! A closing client is sent the rest of its output, and is removed when the driver reports
+//! [`client_gone`](super::Engine::client_gone).
 
 use std::collections::VecDeque;
 
@@ -8,49 +18,61 @@ use super::hasher::SeededState;
 use super::session::Session;
 use crate::wire::Offer;
 
-/// Where a client is in its life.
+/// The state of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientState {
-    /// It has no version yet.
+    /// It has no version.
     New,
-    /// It has asked for one.
+    /// Its Tversion has no reply yet.
     AwaitingVersion { tag: u16, msize: u32, offer: Offer },
-    /// It has one.
+    /// It has a version.
     Session,
-    /// It gets what is in its output, and then its end.
+    /// Its connection is closed as soon as its output is written.
     Closing,
 }
 
-/// What the messages in its inbox wait for.
+/// What the first queued message of a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {
-    /// Nothing: there is not even a whole one.
+    /// Nothing: the inbox holds no complete message.
     No,
-    /// For something of its own: a reply, room in its output, its Rversion.
+    /// An event of the client's own: a reply, space in its output, its Rversion.
     OnSelf,
-    /// For its turn.
+    /// Capacity upstream: the client is in the ready queue.
     OnUpstream,
 }
 
+/// The record of a client.
 pub struct Client {
     pub state: ClientState,
     pub blocked: Blocked,
-    /// It is in the ring of those that wait for their turn, perhaps for nothing any more.
+    /// Whether it is in the ready queue. It may have ceased to be blocked since it was put there.
     pub in_ready_queue: bool,
-    /// It is in the list of those that wait for the root; see `shared_attach.rs`.
+    /// Whether it is in the list of clients that wait for the shared attach.
     pub waits_for_attach: bool,
-    /// It is in the list of those that have changed.
+    /// Whether it is in the list of dirty clients.
     pub dirty: bool,
-    /// So much of a message that was too large is still to come.
+    /// The number of bytes still to come of a message that was too large.
     pub bytes_to_skip: u32,
-    /// The messages that wait, and the beginning of the next.
+    /// The queued messages, and the beginning of the next message.
     pub inbox: Buffer,
-    /// How much of that has been looked at for what can not wait.
+    /// The length of the part of the inbox that was searched for messages that take effect out of order.
     pub scanned: usize,
+    /// The bytes to be written to the client.
     pub out: Buffer,
     pub session: Session,
-    /// How many messages it has sent.
+    /// The number of messages that the client has sent.
     pub messages: u64,
+}
+
+/// What a client has outstanding when it is closed.
+pub struct ClosedClient {
+    pub session: Session,
+    /// The tag of a Tversion without a reply.
+    pub tversion: Option<u16>,
+    pub inbox: Buffer,
+    /// The number of bytes at the beginning of the inbox that belong to a message that was too large.
+    pub skipped: usize,
 }
 
 impl Client {
@@ -69,9 +91,27 @@ impl Client {
             messages: 0,
         }
     }
+
+    /// Changes the state to closing, and returns what is outstanding. The caller must fail it or give
+    /// it to a cleanup, and mark the client as dirty.
+    pub fn close(&mut self) -> ClosedClient {
+        let inbox = std::mem::take(&mut self.inbox);
+        let closed = ClosedClient {
+            session: self.session.take(),
+            tversion: match self.state {
+                ClientState::AwaitingVersion { tag, .. } => Some(tag),
+                _ => None,
+            },
+            skipped: inbox.len().min(self.bytes_to_skip as usize),
+            inbox,
+        };
+        self.state = ClientState::Closing;
+        self.blocked = Blocked::No;
+        closed
+    }
 }
 
-/// All that are connected, in places that are used again.
+/// All connected clients, in slots that are reused with another generation.
 pub struct Clients {
     slots: Vec<Slot>,
     free_slots: Vec<u32>,
@@ -88,10 +128,12 @@ impl Clients {
         Clients { slots: Vec::new(), free_slots: Vec::new(), hasher }
     }
 
+    /// Returns the number of connected clients.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free_slots.len()
     }
 
+    /// Adds a new client.
     pub fn add(&mut self) -> ClientId {
         let client = Some(Client::new(self.hasher));
         match self.free_slots.pop() {
@@ -107,6 +149,7 @@ impl Clients {
         }
     }
 
+    /// Removes a client, if it is connected.
     pub fn remove(&mut self, id: ClientId) -> Option<Client> {
         let slot =
             self.slots.get_mut(id.index as usize).filter(|p| p.generation == id.generation)?;
@@ -116,29 +159,31 @@ impl Clients {
         Some(client)
     }
 
-    /// The place of a client that is still there.
+    /// Returns the index of a client, if it is connected.
     #[inline]
     pub fn index_of(&self, id: ClientId) -> Option<u32> {
         let slot = self.slots.get(id.index as usize)?;
         (slot.generation == id.generation && slot.client.is_some()).then_some(id.index)
     }
 
-    /// The client in a place that is known to be taken.
+    /// Returns the connected client with this index.
     #[inline]
     pub fn get(&mut self, index: u32) -> &mut Client {
-        self.slots[index as usize].client.as_mut().expect("a place is named while it is taken")
+        self.slots[index as usize].client.as_mut().expect("the index of a connected client")
     }
 
+    /// Returns a client, if it is connected.
     pub fn get_if_connected(&self, id: ClientId) -> Option<&Client> {
         self.slots.get(id.index as usize).filter(|p| p.generation == id.generation)?.client.as_ref()
     }
 
+    /// Returns the id of the connected client with this index.
     pub fn id(&self, index: u32) -> ClientId {
         ClientId { index, generation: self.slots[index as usize].generation }
     }
 
-    /// Puts a client into a queue in which it is not. Those in there that have gone are left where they are,
-    /// but not more of them than clients: however many come and go before it is worked off, it is short.
+    /// Appends a client to a queue that it is not in. Entries of departed clients are removed lazily: the
+    /// queue is compacted when it is longer than twice the number of clients plus 16.
     #[inline]
     pub fn enqueue(&self, queue: &mut VecDeque<ClientId>, index: u32) {
         if queue.len() > 2 * self.len() + 16 {
@@ -147,7 +192,7 @@ impl Clients {
         queue.push_back(self.id(index));
     }
 
-    /// The places that are taken.
+    /// Returns the indices of all connected clients.
     pub fn connected(&self) -> Vec<u32> {
         (0..self.slots.len() as u32).filter(|i| self.slots[*i as usize].client.is_some()).collect()
     }

@@ -1,27 +1,29 @@
-//! The end of the session with the server: everybody is told.
+//! The end of the connection to the server.
+//!
+//! Two steps, kept apart because a connection that is dialled again will need the first one alone:
+//! every outstanding request gets an error ([`Engine::fail_outstanding`]), and every client is closed.
 
 use std::fmt::{self, Display, Formatter};
 
 use super::Engine;
-use super::clients::{Blocked, ClientState};
+use super::clients::ClientState;
 use super::fids::Fids;
 use super::local_error::LocalError;
 use super::requests::Requests;
-use super::upstream::{Upstream, UpstreamState};
 use crate::wire::{Frame, frame, kind, tag, types};
 
-/// Why the session with the server is over.
+/// The reason for the end of the connection to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndReason {
     /// The server has closed the connection.
     ServerClosed,
     /// [`Engine::hang_up`] was called.
     HungUp,
-    /// The server has not answered our Tversion in time.
+    /// The server has not replied to the Tversion in time.
     VersionTimeout,
-    /// The server has answered it with this instead of a version that was offered.
+    /// The server has replied to the Tversion with this instead of a version that was offered.
     NoCommonVersion(String),
-    /// The server has sent this, which is not 9P.
+    /// The server has sent this, which is not valid 9P.
     Garbled(String),
 }
 
@@ -46,19 +48,18 @@ impl Display for EndReason {
 }
 
 impl Engine {
-    /// The server is no more. What clients have asked is answered, each by an error, and each ends.
+    /// The connection to the server has ended: fails every outstanding request, and closes every client.
+    /// Has no effect if the connection had ended before.
     pub(super) fn handle_end(&mut self, reason: EndReason) {
         if self.end_reason().is_some() {
             return;
         }
         for client_index in self.clients.connected() {
             if self.clients.get(client_index).state != ClientState::Closing {
-                self.fail_client(client_index);
+                self.fail_outstanding(client_index);
             }
         }
-        let dialect = self.upstream.dialect;
-        self.upstream =
-            Upstream { state: UpstreamState::Ended(reason), dialect, ..Upstream::default() };
+        self.upstream.end(reason);
         self.requests = Requests::new(self.config.max_inflight_all);
         self.fids = Fids::default();
         self.cleanups.clear();
@@ -66,26 +67,23 @@ impl Engine {
         self.version_waiters.clear();
     }
 
-    fn fail_client(&mut self, client_index: u32) {
-        let client = self.clients.get(client_index);
-        let state = std::mem::replace(&mut client.state, ClientState::Closing);
-        let session = client.session.take();
-        let mut tags: Vec<u16> = session.tags.into_keys().collect();
-        client.blocked = Blocked::No;
-        client.waits_for_attach = false;
-        let inbox = std::mem::take(&mut client.inbox);
-        let skipped = inbox.len().min(client.bytes_to_skip as usize);
+    /// Closes a client, and replies to everything that it has outstanding: its requests upstream, its
+    /// flushes, its Tversion, and the messages of its inbox, in this order.
+    fn fail_outstanding(&mut self, client_index: u32) {
+        let closed = self.clients.get(client_index).close();
+        self.clients.get(client_index).waits_for_attach = false;
+        let mut tags: Vec<u16> = closed.session.tags.into_keys().collect();
         tags.sort_unstable();
         for tag in tags {
             self.push_error(client_index, tag, LocalError::ServerGone);
         }
-        for flushing in session.flushes {
+        for flushing in closed.session.flushes {
             self.push_rflush(client_index, flushing.tag);
         }
-        if let ClientState::AwaitingVersion { tag, .. } = state {
+        if let Some(tag) = closed.tversion {
             self.push_error(client_index, tag, LocalError::ServerGone);
         }
-        let mut waiting = &inbox.as_slice()[skipped..];
+        let mut waiting = &closed.inbox.as_slice()[closed.skipped..];
         while let Frame::Message(n) = frame(waiting, u32::MAX) {
             match kind(waiting) {
                 types::TFLUSH => self.push_rflush(client_index, tag(waiting)),

@@ -200,10 +200,8 @@ impl Engine {
 
     /// Ends a client, as soon as it has what is in its output.
     pub(super) fn close_client(&mut self, client_index: u32) {
-        self.begin_cleanup(client_index);
-        let client = self.clients.get(client_index);
-        client.state = ClientState::Closing;
-        client.inbox = Buffer::default();
+        let closed = self.clients.get(client_index).close();
+        self.clean_up_session(closed.session);
         self.mark_dirty(client_index);
     }
 

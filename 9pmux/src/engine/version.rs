@@ -1,4 +1,8 @@
-//! Tversion: ours to the server, once, and the clients' to us, each for itself.
+//! Tversion: 9pmux's own to the server, and each client's to 9pmux.
+//!
+//! The server agrees to a version once. Each client negotiates its own version and msize within it. A
+//! client's Tversion ends its session: the reply is sent when the cleanup of that session has completed
+//! or has timed out, and the server's version is known.
 
 use super::clients::ClientState;
 use super::inbox::Progress;
@@ -9,28 +13,27 @@ use crate::wire::{
     self, Dialect, HEADER, NOTAG, Offer, UNKNOWN, check_reply, kind, put_u32, tag, types,
 };
 
-/// With less, no message of ours is sure to fit.
+/// The smallest msize that is accepted: every message of 9pmux's own fits.
 const MIN_MSIZE: u32 = 256;
 
 impl Engine {
-    /// Asks the server for a version, the only time that it agrees to one.
+    /// Sends a Tversion that offers this dialect.
     pub(super) fn send_version(&mut self, offer: Dialect) {
         let deadline = self.now.saturating_add(self.config.version_timeout);
-        self.upstream.state = UpstreamState::AwaitingVersion { offer, deadline };
-        self.upstream.dialect = offer;
-        self.upstream.msize = self.config.msize.max(MIN_MSIZE);
-        let mut message = version_message(self.upstream.msize, offer.name());
+        let msize = self.config.msize.max(MIN_MSIZE);
+        self.upstream.version_sent(offer, msize, deadline);
+        let mut message = version_message(msize, offer.name());
         self.send_internal(types::TVERSION, NOTAG, &mut message);
     }
 
-    /// The server has answered that.
+    /// The server has replied to the Tversion.
     pub(super) fn handle_rversion(&mut self, message: &[u8]) -> Result<(), EndReason> {
-        let UpstreamState::AwaitingVersion { offer, .. } = self.upstream.state else {
+        let UpstreamState::AwaitingVersion { offer, .. } = *self.upstream.state() else {
             return Ok(());
         };
         if [types::RERROR, types::RLERROR].contains(&kind(message)) {
-            // Not what the manual has for it, but some servers have nothing else to say of what they do
-            // not know.
+            // The manual requires an Rversion with `unknown`, but some servers reply with an error to a
+            // dialect that they do not know.
             if self.config.dialect.is_none() {
                 self.handle_version_unknown(offer);
                 return Ok(());
@@ -44,7 +47,7 @@ impl Engine {
             return Err(EndReason::garbled("an Rversion that does not fit its size"));
         };
         let agreed = Dialect::from_name(name).filter(|d| Offer::Dialect(offer).allows(*d));
-        // Who chose the dialect wants that one, and no less.
+        // A dialect that was chosen in advance must be agreed exactly.
         let agreed = agreed.filter(|d| self.config.dialect.is_none_or(|chosen| chosen == *d));
         match agreed {
             Some(dialect) if msize < MIN_MSIZE || msize > self.upstream.msize => {
@@ -55,9 +58,7 @@ impl Engine {
                 )))
             }
             Some(dialect) => {
-                self.upstream.state = UpstreamState::Ready;
-                self.upstream.dialect = dialect;
-                self.upstream.msize = msize;
+                self.upstream.version_agreed(dialect, msize);
                 self.complete_versions(None);
                 Ok(())
             }
@@ -73,15 +74,13 @@ impl Engine {
         }
     }
 
-    /// The server does not know what one client has asked for, and may be asked for what another does.
+    /// The server does not know the dialect that a client offered. Another client may offer another one.
     fn handle_version_unknown(&mut self, offer: Dialect) {
-        self.upstream.state = UpstreamState::NoVersion;
-        self.upstream.dialect = Dialect::Plain;
+        self.upstream.version_refused();
         self.complete_versions(Some(offer));
     }
 
-    /// Goes on with those who have waited for the server's version. Without one, those who asked for
-    /// `refused` are told so.
+    /// Resumes the version waiters. If `refused` is a dialect, those that offered it get `unknown`.
     fn complete_versions(&mut self, refused: Option<Dialect>) {
         for id in std::mem::take(&mut self.version_waiters) {
             let Some(client_index) = self.clients.index_of(id) else {
@@ -98,14 +97,14 @@ impl Engine {
         }
     }
 
-    /// The server has had its time.
+    /// Ends the connection if the server has not replied to the Tversion in time.
     pub(super) fn expire_version(&mut self) {
         if self.upstream.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.handle_end(EndReason::VersionTimeout);
         }
     }
 
-    /// A client's Tversion: what it had before is flushed and clunked first.
+    /// Handles a client's Tversion: its session ends, and a new one begins after the cleanup.
     pub(super) fn handle_tversion(&mut self, client_index: u32, message: &[u8]) -> Progress {
         let client_tag = tag(message);
         let (msize, offer) = match parse_tversion(message) {
@@ -127,21 +126,22 @@ impl Engine {
         consumed
     }
 
-    /// Answers a client's Tversion, if the server's version is known or does not matter.
+    /// Replies to a client's Tversion if the server's version is known or does not matter. Otherwise the
+    /// client becomes a version waiter.
     pub(super) fn complete_version(&mut self, client_index: u32) {
         let ClientState::AwaitingVersion { offer, .. } = self.clients.get(client_index).state
         else {
             return;
         };
-        match (&self.upstream.state, offer) {
+        match (self.upstream.state(), offer) {
             (UpstreamState::Ended(_), _) => {}
             (UpstreamState::Ready, _) => {
                 let dialect = Some(self.upstream.dialect).filter(|d| offer.allows(*d));
                 self.push_rversion(client_index, dialect);
             }
             (_, Offer::Unknown) => self.push_rversion(client_index, None),
-            (agreed, Offer::Dialect(dialect)) => {
-                if matches!(agreed, UpstreamState::NoVersion) {
+            (state, Offer::Dialect(dialect)) => {
+                if matches!(state, UpstreamState::NoVersion) {
                     self.send_version(dialect);
                 }
                 self.clients.enqueue(&mut self.version_waiters, client_index);
@@ -150,7 +150,7 @@ impl Engine {
     }
 
     fn push_rversion(&mut self, client_index: u32, dialect: Option<Dialect>) {
-        let max = match self.upstream.state {
+        let max = match self.upstream.state() {
             UpstreamState::Ready => self.upstream.msize,
             _ => self.config.msize,
         };
@@ -167,7 +167,10 @@ impl Engine {
     }
 }
 
-/// What a client's Tversion asks for, if it may begin a session.
+/// Returns the msize and the offer of a client's Tversion.
+///
+/// # Errors
+/// The Tversion is malformed, or its msize is too small.
 pub(super) fn parse_tversion(message: &[u8]) -> Result<(u32, Offer), LocalError> {
     match wire::version(message) {
         Ok((msize, _)) if msize < MIN_MSIZE => Err(LocalError::SmallMsize),
