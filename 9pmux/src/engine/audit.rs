@@ -1,201 +1,241 @@
-//! That the tables agree with one another: for tests, after every event.
+//! The invariants of the engine, checked after every event of the tests, the simulation and the fuzz
+//! targets.
+//!
+//! Requests:
+//!
+//! 1. An upstream request of a client that has no reply yet is in the client's table of tags, under the
+//!    client's tag. One that has its reply is the target of one of the client's flushes.
+//! 2. A request keeps its tag after the reply only while it is being flushed.
+//! 3. A request is the target of at most one upstream Tflush, and has one exactly if its flush is marked
+//!    as sent. A flush that is marked as due is among the deferred flushes.
+//! 4. No upstream tag is NOTAG. A Tattach of 9pmux's own is that of the pending shared attach.
+//! 5. The number of 9pmux's own Tclunk in flight is the number of such requests.
+//!
+//! Fids:
+//!
+//! 6. A fid's count of references is the number of requests that mention it, and no request mentions a
+//!    free fid.
+//! 7. An allocated fid is bound, or a request mentions it, or it is among the deferred clunks.
+//! 8. A deferred clunk is listed once, is of a live or uncertain fid, and no request mentions that fid.
+//! 9. A bound fid is pending or live.
+//! 10. A client's table of fids holds exactly the bound fids that it owns. A closing client owns none.
+//!
+//! Cleanups:
+//!
+//! 11. A cleanup counts exactly the requests and fids that it owns, and so does the total of all cleanups.
+//!
+//! Clients:
+//!
+//! 12. Only a client in a session has tags, fids or flushes.
+//! 13. The reserved reply bytes are the sum of the maximum reply lengths of the client's requests in
+//!     flight, and they exceed the limit only while there is at most one request.
+//! 14. A client has at most `max_inflight` requests in flight.
+//! 15. A client is in the ready queue exactly if it is marked so, and is if it is blocked on upstream.
+//! 16. A client that is not blocked has no complete message in its inbox. A client that is blocked on
+//!     itself has a request or flush in flight, awaits its version or the shared attach, or has to drain
+//!     its output.
+//! 17. A client is in the list of waiters for the shared attach exactly if it is marked so.
+//! 18. A client whose output is empty has no output buffer.
+//!
+//! Capacity:
+//!
+//! 19. While a client waits in the ready queue, there is no capacity upstream.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use super::clients::{Blocked, ClientState};
 use super::fids::{FidState, NO_FID, Owner};
-use super::requests::FlushState;
+use super::requests::{FlushState, UpstreamRequest};
 use super::shared_attach::SharedAttach;
 use crate::wire::{Frame, NOTAG, frame, types};
 
+/// What the requests and fids add up to.
+#[derive(Default)]
+struct Totals {
+    /// For each fid, the number of requests that mention it.
+    references: BTreeMap<u32, u32>,
+    /// For each cleanup, the number of its requests and fids.
+    in_cleanup: BTreeMap<u32, usize>,
+    /// For each client, the sum of the maximum reply lengths.
+    reply_bytes: BTreeMap<u32, usize>,
+    /// The number of fids that clients have names for.
+    bound_fids: usize,
+}
+
 impl Engine {
-    /// Panics if something is in two hands, or in none.
+    /// Checks the invariants.
+    ///
+    /// # Panics
+    /// An invariant does not hold.
     pub fn audit(&mut self) {
-        let mut users: BTreeMap<u32, u32> = BTreeMap::new();
-        let mut left: BTreeMap<u32, usize> = BTreeMap::new();
-        let mut flushed = BTreeSet::new();
-        let mut rooms: BTreeMap<u32, usize> = BTreeMap::new();
-        let mut clunking = 0;
+        let mut totals = Totals::default();
+        self.audit_requests(&mut totals);
+        self.audit_fids(&mut totals);
+        self.audit_cleanups(&totals);
+        self.audit_clients(&totals);
+        assert!(
+            self.ready_queue.is_empty() || !self.output_has_room() || !self.has_tag(),
+            "clients are in the ready queue, and there is capacity"
+        );
+    }
+
+    fn audit_requests(&mut self, totals: &mut Totals) {
+        let (mut flushed, mut internal_clunks) = (BTreeSet::new(), 0);
         let requests: Vec<_> = self.requests.iter().map(|(tag, r)| (tag, *r)).collect();
         assert_eq!(requests.len(), self.requests.len());
         for (tag, request) in &requests {
             assert_ne!(*tag, NOTAG);
             for fid in request.fids.into_iter().filter(|fid| *fid != NO_FID) {
-                *users.entry(fid).or_default() += 1;
+                *totals.references.entry(fid).or_default() += 1;
             }
             match request.owner {
-                Owner::Client(client_index) if !request.replied => {
-                    assert_eq!(
-                        self.clients.get(client_index).session.tags.get(&request.tag),
-                        Some(tag)
-                    );
-                    *rooms.entry(client_index).or_default() += request.max_reply_len as usize;
-                }
                 Owner::Client(client_index) => {
-                    assert!(
-                        self.clients
-                            .get(client_index)
-                            .session
-                            .flushes
-                            .iter()
-                            .any(|f| f.flush_target == *tag)
-                    );
+                    self.audit_client_request(client_index, *tag, request, totals);
                 }
-                Owner::Cleanup(cleanup_index) => *left.entry(cleanup_index).or_default() += 1,
+                Owner::Cleanup(cleanup_index) => {
+                    *totals.in_cleanup.entry(cleanup_index).or_default() += 1;
+                }
                 Owner::Internal if request.kind == types::TFLUSH => {
-                    assert!(
-                        flushed.insert(request.flush_target),
-                        "{} is flushed twice",
-                        request.flush_target
-                    );
+                    let target = request.flush_target;
+                    assert!(flushed.insert(target), "{target} is flushed twice");
                 }
                 Owner::Internal if request.kind == types::TATTACH => {
-                    let fid = request.fids[0];
-                    assert!(
-                        matches!(&self.upstream.shared_attach, SharedAttach::Pending { fid: root, .. } if *root == fid)
-                    );
+                    let SharedAttach::Pending { fid, .. } = self.upstream.shared_attach else {
+                        panic!("a Tattach of nothing is upstream");
+                    };
+                    assert_eq!(fid, request.fids[0]);
                 }
-                Owner::Internal => clunking += 1,
+                Owner::Internal => internal_clunks += 1,
             }
-            assert!(
-                !request.replied || request.flush != FlushState::None,
-                "{tag} is kept for nothing"
-            );
+            let is_flushed = request.flush != FlushState::None;
+            assert!(!request.replied || is_flushed, "tag {tag} is kept for nothing");
         }
         for (tag, request) in &requests {
             assert_eq!(request.flush == FlushState::Sent, flushed.contains(tag), "flush of {tag}");
-            assert!(
-                request.flush != FlushState::Due || self.upstream.deferred_flushes.contains(tag)
-            );
+            let is_deferred = self.upstream.deferred_flushes.contains(tag);
+            assert!(request.flush != FlushState::Due || is_deferred, "flush of {tag} is lost");
         }
-        assert_eq!(clunking, self.upstream.internal_clunks);
+        assert_eq!(internal_clunks, self.upstream.internal_clunks);
+    }
 
+    fn audit_client_request(
+        &mut self,
+        client_index: u32,
+        tag: u16,
+        request: &UpstreamRequest,
+        totals: &mut Totals,
+    ) {
+        let session = &self.clients.get(client_index).session;
+        if request.replied {
+            assert!(session.flushes.iter().any(|f| f.flush_target == tag), "no flush of {tag}");
+        } else {
+            assert_eq!(session.tags.get(&request.tag), Some(&tag));
+            *totals.reply_bytes.entry(client_index).or_default() += request.max_reply_len as usize;
+        }
+    }
+
+    fn audit_fids(&mut self, totals: &mut Totals) {
         let clunks: BTreeSet<u32> = self.upstream.deferred_clunks.iter().copied().collect();
-        assert_eq!(
-            clunks.len(),
-            self.upstream.deferred_clunks.len(),
-            "a fid is to be clunked twice"
-        );
-        let mut names = 0;
-        let mut taken = 0;
+        let deferred = self.upstream.deferred_clunks.len();
+        assert_eq!(clunks.len(), deferred, "a deferred clunk is listed twice");
+        let mut allocated = 0;
         for (number, record) in self.fids.records().to_vec().into_iter().enumerate() {
             let number = number as u32;
-            let used = users.remove(&number).unwrap_or(0);
+            let references = totals.references.remove(&number).unwrap_or(0);
             if !self.fids.is_allocated(number) {
-                assert_eq!(used, 0, "a request mentions fid {number}, which is free");
+                assert_eq!(references, 0, "a request mentions fid {number}, which is free");
                 continue;
             }
-            taken += 1;
-            assert_eq!(record.references, used, "users of fid {number}");
-            assert!(
-                record.bound || used > 0 || clunks.contains(&number),
-                "fid {number} is lost: {record:?}"
-            );
-            let clunked = used == 0 && matches!(record.state, FidState::Live | FidState::Uncertain);
-            assert!(!clunks.contains(&number) || clunked);
-            assert!(
-                !record.bound
-                    || record.state == FidState::Pending
-                    || record.state == FidState::Live
-            );
+            allocated += 1;
+            assert_eq!(record.references, references, "references of fid {number}");
+            let is_held = record.bound || references > 0 || clunks.contains(&number);
+            assert!(is_held, "fid {number} is lost: {record:?}");
+            let exists = matches!(record.state, FidState::Live | FidState::Uncertain);
+            assert!(!clunks.contains(&number) || (references == 0 && exists));
+            assert!(!record.bound || matches!(record.state, FidState::Pending | FidState::Live));
             match record.owner {
                 Owner::Client(client_index) if record.bound => {
-                    names += 1;
-                    assert_eq!(
-                        self.clients.get(client_index).session.fids.get(&record.client_fid),
-                        Some(&number)
-                    );
+                    totals.bound_fids += 1;
+                    let session = &self.clients.get(client_index).session;
+                    assert_eq!(session.fids.get(&record.client_fid), Some(&number));
                 }
                 Owner::Client(client_index) => {
-                    assert_ne!(self.clients.get(client_index).state, ClientState::Closing)
+                    assert_ne!(self.clients.get(client_index).state, ClientState::Closing);
                 }
-                Owner::Cleanup(cleanup_index) => *left.entry(cleanup_index).or_default() += 1,
+                Owner::Cleanup(cleanup_index) => {
+                    *totals.in_cleanup.entry(cleanup_index).or_default() += 1;
+                }
                 Owner::Internal => {}
             }
         }
-        assert!(users.is_empty());
-        assert_eq!(taken, self.fids.len());
+        assert!(totals.references.is_empty(), "a request mentions a fid that never was");
+        assert_eq!(allocated, self.fids.len());
+    }
 
-        let all: usize = left.values().sum();
+    fn audit_cleanups(&self, totals: &Totals) {
+        let all: usize = totals.in_cleanup.values().sum();
         assert_eq!(all, self.cleanups.remaining());
         for (cleanup_index, counted) in self.cleanups.remaining_of().into_iter().enumerate() {
-            assert_eq!(
-                counted,
-                left.get(&(cleanup_index as u32)).copied().unwrap_or(0),
-                "cleanup {cleanup_index}"
-            );
+            let owned = totals.in_cleanup.get(&(cleanup_index as u32)).copied().unwrap_or(0);
+            assert_eq!(counted, owned, "cleanup {cleanup_index}");
         }
         self.cleanups.audit();
+    }
 
-        let waiting = match &self.upstream.shared_attach {
+    fn audit_clients(&mut self, totals: &Totals) {
+        let waiters = match &self.upstream.shared_attach {
             SharedAttach::Pending { waiters, .. } => waiters.clone(),
             _ => Vec::new(),
         };
+        let mut fids = 0;
         for client_index in self.clients.connected() {
-            let listed = waiting
-                .iter()
-                .filter(|id| self.clients.index_of(**id) == Some(client_index))
-                .count();
-            assert_eq!(
-                listed,
-                usize::from(self.clients.get(client_index).waits_for_attach),
-                "who waits for the root"
-            );
-            names -= self.clients.get(client_index).session.fids.len();
-            self.audit_client(client_index, rooms.get(&client_index).copied().unwrap_or(0));
+            let is_this = |id: &&super::ClientId| self.clients.index_of(**id) == Some(client_index);
+            let listed = waiters.iter().filter(is_this).count();
+            let client = self.clients.get(client_index);
+            assert_eq!(listed, usize::from(client.waits_for_attach), "waiters for the attach");
+            fids += client.session.fids.len();
+            let reply_bytes = totals.reply_bytes.get(&client_index).copied().unwrap_or(0);
+            self.audit_client(client_index, reply_bytes);
         }
-        assert_eq!(names, 0);
-        assert!(
-            self.ready_queue.is_empty() || !self.output_has_room() || !self.has_tag(),
-            "clients wait for their turn, and there is room"
-        );
+        assert_eq!(fids, totals.bound_fids);
     }
 
-    fn audit_client(&mut self, client_index: u32, reply_bytes_reserved: usize) {
+    fn audit_client(&mut self, client_index: u32, reply_bytes: usize) {
         let id = self.clients.id(client_index);
-        let in_ready_queue = self.ready_queue.iter().filter(|other| **other == id).count();
+        let listed = self.ready_queue.iter().filter(|other| **other == id).count();
         let max = self.config.max_reply_bytes;
         let client = self.clients.get(client_index);
-        assert_eq!(client.session.reply_bytes_reserved, reply_bytes_reserved);
-        if client.state != ClientState::Session {
-            assert!(
-                client.session.tags.is_empty()
-                    && client.session.fids.is_empty()
-                    && client.session.flushes.is_empty()
-            );
-        }
+        let session = &client.session;
+        assert_eq!(session.reply_bytes_reserved, reply_bytes);
+        assert!(client.state == ClientState::Session || session.is_empty());
         if client.state == ClientState::Closing {
             return;
         }
-        assert_eq!(
-            in_ready_queue,
-            usize::from(client.in_ready_queue),
-            "client {client_index} in the ring"
-        );
+        assert_eq!(listed, usize::from(client.in_ready_queue), "client {client_index} is listed");
         assert!(
             client.in_ready_queue || client.blocked != Blocked::OnUpstream,
-            "client {client_index} has no turn"
+            "client {client_index} is blocked and not in the ready queue"
         );
         match client.blocked {
             Blocked::No if client.state == ClientState::Session => {
-                let next = frame(client.inbox.as_slice(), client.session.msize);
-                assert_eq!(next, Frame::Incomplete, "client {client_index} waits for nothing");
+                let next = frame(client.inbox.as_slice(), session.msize);
+                assert_eq!(next, Frame::Incomplete, "client {client_index} is not blocked");
             }
             Blocked::OnSelf => assert!(
                 matches!(client.state, ClientState::AwaitingVersion { .. })
-                    || !client.session.tags.is_empty()
-                    || !client.session.flushes.is_empty()
+                    || !session.tags.is_empty()
+                    || !session.flushes.is_empty()
                     || client.waits_for_attach
                     || client.out.len() >= max,
-                "client {client_index} waits for ever"
+                "client {client_index} is blocked for ever"
             ),
             _ => {}
         }
-        assert!(client.session.tags.len() <= self.config.max_inflight);
+        assert!(session.tags.len() <= self.config.max_inflight);
         assert!(
-            client.session.reply_bytes_reserved <= max || client.session.tags.len() <= 1,
-            "client {client_index} may get too much"
+            session.reply_bytes_reserved <= max || session.tags.len() <= 1,
+            "client {client_index} may receive too much"
         );
         assert!(
             !client.out.is_empty() || client.out.capacity() == 0,
