@@ -1,79 +1,50 @@
-//! Many clients, one connection to a server: the 9P multiplexor as a state machine.
+//! The engine: many clients share one connection to a 9P server.
 //!
-//! Bytes and events go in, bytes and closings come out. There is no I/O here and no clock but the one
-//! handed in. A driver, once a turn:
+//! The engine is a state machine without I/O and without a clock: bytes and events go in, bytes and
+//! requests to close a connection come out. [`Engine`] documents how it is driven.
 //!
-//! 1. says what time it is ([`tick`](Engine::tick), and again by [`next_deadline`](Engine::next_deadline));
-//! 2. accepts ([`client_connected`](Engine::client_connected)) and reads those who
-//!    [`want it`](Engine::wants_read) into one large buffer, and hands that over
-//!    ([`client_bytes`](Engine::client_bytes), [`server_bytes`](Engine::server_bytes)); an end or an error
-//!    of a connection is [`client_gone`](Engine::client_gone) or [`server_gone`](Engine::server_gone);
-//! 3. writes [`server_output`](Engine::server_output) once, and says how much of it went
-//!    ([`server_wrote`](Engine::server_wrote));
-//! 4. goes through [`next_dirty`](Engine::next_dirty): writes each one's [`output`](Engine::output) once
-//!    ([`client_wrote`](Engine::client_wrote)), asks anew whether it wants to be read, and closes it when
-//!    [`is_closing`](Engine::is_closing) and all is written;
-//! 5. stops when [`end_reason`](Engine::end_reason) and the clients' last output is written, or was given up.
+//! # Ownership
 //!
-//! Buffers are lent to a client only while there is something in them, so an idle one has none.
+//! | thing | is identified by | is owned by |
+//! |---|---|---|
+//! | upstream request | its upstream tag, from libmux's tag pool | a client, a cleanup, or 9pmux itself |
+//! | upstream fid | its upstream number, the lowest that is free | a client, a cleanup, or 9pmux itself |
+//! | session (`session.rs`) | its client | the client |
+//! | cleanup (`cleanup.rs`) | its index | itself, until all that it counts has been freed |
 //!
-//! ```
-//! use ninepmux::engine::{Config, Engine};
+//! An upstream request ends, and its tag is freed, at one of two events:
 //!
-//! let mut engine = Engine::new(Config::default());
-//! let client = engine.client_connected();
-//! engine.client_bytes(client, b"\x13\0\0\0\x64\xff\xff\0\x20\0\0\x06\09P2000");
-//! let asked = engine.server_output(); // our own Tversion, with our msize
-//! assert_eq!(asked[4], 100);
-//! let n = asked.len();
-//! engine.server_wrote(n);
-//! engine.server_bytes(b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
-//! assert_eq!(engine.next_dirty(), Some(client));
-//! assert_eq!(engine.output(client), b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
-//! ```
-//!
-//! # Who holds what
-//!
-//! A **request** upstream is named by its tag, out of libmux's tag table. From the moment the tag is
-//! taken its owner is a client or, once that has gone or has begun a new session, a *cleanup*.
-//!
-//! | a request is | and ends, its tag free, when |
+//! | the request is | it ends when |
 //! |---|---|
-//! | sent | its reply comes |
-//! | sent, with a flush due or sent | the Rflush has come; the reply may come before that, and counts; without one it never happened |
+//! | sent | its reply arrives |
+//! | sent, with a flush due or sent | the Rflush arrives; a reply before that counts in full, and without one the request never happened |
 //!
-//! There is at most one Tflush upstream for a request: a client's second Tflush of the same tag waits for
-//! the same Rflush, which answers all of them, in order.
+//! At most one Tflush is upstream for a request: further Tflush of the same tag wait for the same Rflush.
 //!
-//! A **fid** upstream has an owner too, and is *named* while its client has a fid of its own for it.
+//! The life cycle of a fid is in `fids.rs`. Its rules cover all orders of events: a Tclunk that is flushed
+//! leaves its fid live, to be bound again or clunked; a Twalk whose reply arrives after its client has
+//! disconnected leaves a live, unbound fid, which is clunked; a fid whose Tclunk gets no reply is never
+//! reused.
 //!
-//! | a fid is | when |
+//! A session ends when its client sends another Tversion or disconnects. Its requests and fids then become
+//! a cleanup, which counts them until they are freed; a Tversion is replied to when the cleanup has
+//! completed or timed out. When the server has gone, every outstanding request gets an error, and every
+//! client is closed.
+//!
+//! # Files
+//!
+//! | file | content |
 //! |---|---|
-//! | pending | the request that creates it is not answered |
-//! | live | that was answered well |
-//! | doubtful | that was flushed: the server may have done it |
-//! | dead | that failed, or a clunk of it was answered in whatever way |
-//!
-//! It is unnamed when its client sends a Tclunk or Tremove of it, when its creation fails or is flushed, and
-//! when its client goes. One that is unnamed and that no request upstream mentions any more is free if it is dead,
-//! and is clunked by ourselves if it is live or doubtful. All that may happen in between follows from this: a
-//! Tclunk that is flushed leaves its fid live, to be named again or clunked; a Twalk that is answered
-//! after its client has died leaves a live fid without a name; a fid whose clunk is never answered is
-//! never used again. One fid may be ours and stay (`shared_attach.rs`).
-//!
-//! A **cleanup** is what is left of a client, or of a client's earlier session: it counts the requests
-//! and fids that are not free yet. A new session begins when that is none, or late. A client that goes
-//! takes its number along; replies to what it had asked find the cleanup.
-//!
-//! When the server goes, every request of every client is answered by an error, then each client ends.
-//!
-//! # Where it is
-//!
-//! A client's bytes come in by `inbox.rs`; a request goes on by `forward.rs`, in the order of `scheduler.rs`;
-//! a reply comes back by `reply.rs`. `flush.rs`, `version.rs`, `cleanup.rs` and `end.rs` are what else can
-//! happen, `shared_attach.rs` and `policy.rs` what can be chosen. Beneath are `clients.rs`, `requests.rs`, `fids.rs`
-//! and `upstream.rs` (what each of these is), `number_pool.rs` (the lowest free fid), `hasher.rs`, `buffer.rs` and
-//! `local_error.rs`.
+//! | `inbox.rs` | a client's bytes: framing, order, and messages that take effect out of order |
+//! | `forward.rs` | a client's request: validation, and the way to the server |
+//! | `scheduler.rs` | the ready queue, and 9pmux's own Tclunk |
+//! | `reply.rs` | the server's bytes: framing, and the way of a reply to its client |
+//! | `flush.rs` | Tflush |
+//! | `version.rs`, `cleanup.rs`, `end.rs` | Tversion, ended sessions, the end of the server |
+//! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
+//! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
+//! | `number_pool.rs`, `hasher.rs`, `buffer.rs` | the lowest free number, seeded hashing, buffers |
+//! | `config.rs`, `stats.rs`, `local_error.rs` | configuration, counters and trace events, 9pmux's own errors |
 #![forbid(unsafe_code)]
 
 mod buffer;
@@ -123,8 +94,8 @@ use upstream::Upstream;
 
 use crate::wire::{self, Dialect, HEADER, types};
 
-/// A client, from [`Engine::client_connected`] to [`Engine::client_gone`]. Its number is used again, but
-/// not as the same id.
+/// The id of a client, from [`Engine::client_connected`] to [`Engine::client_gone`]. Ids are not reused,
+/// although their indices are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId {
     index: u32,
@@ -132,14 +103,65 @@ pub struct ClientId {
 }
 
 impl ClientId {
-    /// A small number, of no other client that is connected now: for logs, and for a driver's tables.
+    /// Returns a small number that no other connected client has: for logs, and for a driver's tables.
     #[must_use]
     pub fn index(self) -> usize {
         self.index as usize
     }
 }
 
-/// Many clients, one server.
+/// Many clients and one server.
+///
+/// A driver reports events by these methods, in any order:
+///
+/// | method | event |
+/// |---|---|
+/// | [`tick`](Engine::tick) | time has passed |
+/// | [`client_connected`](Engine::client_connected) | a client has connected |
+/// | [`client_bytes`](Engine::client_bytes), [`server_bytes`](Engine::server_bytes) | bytes were read |
+/// | [`client_wrote`](Engine::client_wrote), [`server_wrote`](Engine::server_wrote) | bytes were written |
+/// | [`client_gone`](Engine::client_gone), [`server_gone`](Engine::server_gone) | a connection has ended or failed |
+/// | [`hang_up`](Engine::hang_up) | the program ends |
+///
+/// It obtains actions by these methods:
+///
+/// | method | action |
+/// |---|---|
+/// | [`next_dirty`](Engine::next_dirty) | the client whose values below must be examined again |
+/// | [`output`](Engine::output), [`server_output`](Engine::server_output) | the bytes to be written |
+/// | [`wants_read`](Engine::wants_read) | whether to read from a client |
+/// | [`is_closing`](Engine::is_closing) | whether to close a client once its output is written |
+/// | [`next_deadline`](Engine::next_deadline) | the latest time of the next `tick` |
+/// | [`end_reason`](Engine::end_reason) | whether to stop |
+///
+/// In each turn, a driver should:
+///
+/// 1. call `tick` with the time;
+/// 2. report new clients, and read from the server and from each client that `wants_read`, preferably into
+///    one large buffer; the end or an error of a connection is `client_gone` or `server_gone`;
+/// 3. write `server_output` with one call, and report by `server_wrote` how much was written;
+/// 4. call `next_dirty` until it returns `None`; for each client write `output` with one call, report it by
+///    `client_wrote`, ask `wants_read` again, and if the client `is_closing` and has no output left, close
+///    its connection and report `client_gone`;
+/// 5. stop when `end_reason` returns a reason and the clients' last output is written or given up.
+///
+/// A client's disconnection must be noticed even while `wants_read` returns false. Buffers are lent to a
+/// client only while they hold bytes, so an idle client has none.
+///
+/// ```
+/// use ninepmux::engine::{Config, Engine};
+///
+/// let mut engine = Engine::new(Config::default());
+/// let client = engine.client_connected();
+/// engine.client_bytes(client, b"\x13\0\0\0\x64\xff\xff\0\x20\0\0\x06\09P2000");
+/// let request = engine.server_output(); // the engine's own Tversion, with its own msize
+/// assert_eq!(request[4], 100);
+/// let n = request.len();
+/// engine.server_wrote(n);
+/// engine.server_bytes(b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
+/// assert_eq!(engine.next_dirty(), Some(client));
+/// assert_eq!(engine.output(client), b"\x13\0\0\0\x65\xff\xff\0\x10\0\0\x06\09P2000");
+/// ```
 pub struct Engine {
     config: Config,
     now: Duration,
@@ -148,10 +170,11 @@ pub struct Engine {
     requests: Requests,
     fids: Fids,
     cleanups: Cleanups,
-    /// Clients with messages that wait for their turn, in order.
+    /// The clients that wait for capacity upstream, in order.
     ready_queue: VecDeque<ClientId>,
-    /// Clients whose Tversion waits for the server's.
+    /// The clients whose Tversion waits for the server's version.
     version_waiters: VecDeque<ClientId>,
+    /// The clients that `next_dirty` has not returned since they changed.
     dirty: VecDeque<ClientId>,
     pool: Pool,
     stats: Stats,
@@ -160,11 +183,11 @@ pub struct Engine {
 
 #[cfg(test)]
 thread_local! {
-    /// How many bytes were moved and places looked at, for tests of what a client can make us do.
+    /// The number of bytes moved and of messages examined, for tests of the work that a client can cause.
     static WORK: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Counts what a client makes us do beyond looking at its message once.
+/// Counts work beyond one examination of each message.
 #[inline(always)]
 fn count_work(_n: usize) {
     #[cfg(test)]
@@ -172,7 +195,8 @@ fn count_work(_n: usize) {
 }
 
 impl Engine {
-    /// No clients. If the dialect is chosen, there is a Tversion to be written to the server already.
+    /// Returns an engine without clients. If the configuration has a dialect, a Tversion is already in the
+    /// server's output.
     #[must_use]
     pub fn new(config: Config) -> Engine {
         let config = Config {
@@ -180,7 +204,7 @@ impl Engine {
             max_reply_bytes: config.max_reply_bytes.max(1),
             max_inbox_bytes: config.max_inbox_bytes.max(1),
             max_server_bytes: config.max_server_bytes.max(1),
-            // So that none is NOFID.
+            // No fid must be NOFID.
             max_fids_all: config.max_fids_all.min(u32::MAX as usize),
             ..config
         };
@@ -206,8 +230,8 @@ impl Engine {
         engine
     }
 
-    /// It is `now`, counted from when the engine was made. What happens next happens then; what was to
-    /// happen by then has happened.
+    /// Reports the time, counted from the creation of the engine, and handles deadlines that have passed.
+    /// Later events happen at this time.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
         self.expire_version();
@@ -215,7 +239,7 @@ impl Engine {
         self.run_ready();
     }
 
-    /// When [`tick`](Engine::tick) should be called at the latest, if nothing else happens.
+    /// Returns the time at which [`tick`](Engine::tick) must be called at the latest, if any.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let version = self.upstream.deadline();
@@ -223,7 +247,7 @@ impl Engine {
         version.into_iter().chain(cleanup).min()
     }
 
-    /// A client has connected.
+    /// Reports that a client has connected.
     pub fn client_connected(&mut self) -> ClientId {
         let id = self.clients.add();
         if self.end_reason().is_some() {
@@ -233,8 +257,8 @@ impl Engine {
         id
     }
 
-    /// It has sent these bytes, cut anywhere. All of them are taken; who hands over large pieces of one
-    /// whom it should not read keeps that much more.
+    /// Reports bytes that a client has sent, cut anywhere. Consumes all of them. Calling this while
+    /// `wants_read` returns false makes the client's buffer grow by that amount.
     pub fn client_bytes(&mut self, id: ClientId, bytes: &[u8]) {
         if let Some(client_index) = self.clients.index_of(id) {
             self.handle_client_bytes(client_index, bytes);
@@ -242,8 +266,8 @@ impl Engine {
         }
     }
 
-    /// It has closed its end or can not be written to, or it was closing and has been closed. What it
-    /// had is flushed and clunked; the id is nobody's from now on.
+    /// Reports that a client's connection has ended or failed, or was closed by the driver. Its requests
+    /// are flushed and its fids are clunked; the id is invalid afterwards.
     pub fn client_gone(&mut self, id: ClientId) {
         if let Some(client_index) = self.clients.index_of(id) {
             self.begin_cleanup(client_index);
@@ -252,11 +276,12 @@ impl Engine {
         }
     }
 
-    /// Whether more bytes of this client are welcome. That it goes must be noticed even so.
+    /// Returns true if the driver should read from this client. The driver must notice its disconnection in
+    /// either case.
     #[must_use]
     pub fn wants_read(&self, id: ClientId) -> bool {
         self.clients.get_if_connected(id).is_some_and(|client| {
-            // Behind one large request that waits may come the flush of one that it waits for.
+            // A large blocked request may be followed by a flush of the request that it waits for.
             let full = client.session.tags.len() >= self.config.max_inflight;
             let least = if full { client.session.msize as usize } else { 0 };
             let max = self.config.max_inbox_bytes.max(least);
@@ -267,13 +292,13 @@ impl Engine {
         })
     }
 
-    /// What is to be written to this client.
+    /// Returns the bytes to be written to this client.
     #[must_use]
     pub fn output(&self, id: ClientId) -> &[u8] {
         self.clients.get_if_connected(id).map_or(&[], |client| client.out.as_slice())
     }
 
-    /// The first `n` bytes of its output were written.
+    /// Reports that the first `n` bytes of the client's output were written.
     pub fn client_wrote(&mut self, id: ClientId, n: usize) {
         if let Some(client_index) = self.clients.index_of(id) {
             let client = self.clients.get(client_index);
@@ -284,13 +309,14 @@ impl Engine {
         }
     }
 
-    /// Whether its connection is to be closed as soon as its output is written.
+    /// Returns true if the client's connection must be closed as soon as its output is written.
     #[must_use]
     pub fn is_closing(&self, id: ClientId) -> bool {
         self.clients.get_if_connected(id).is_some_and(|client| client.state == ClientState::Closing)
     }
 
-    /// A client whose output, wish to be read or closing may have changed since it was last named here.
+    /// Returns a client whose `output`, `wants_read` or `is_closing` may have changed since it was last
+    /// returned here.
     pub fn next_dirty(&mut self) -> Option<ClientId> {
         loop {
             let id = self.dirty.pop_front()?;
@@ -301,7 +327,7 @@ impl Engine {
         }
     }
 
-    /// The server has sent these bytes, cut anywhere.
+    /// Reports bytes that the server has sent, cut anywhere.
     pub fn server_bytes(&mut self, bytes: &[u8]) {
         if self.end_reason().is_some() {
             return;
@@ -312,43 +338,44 @@ impl Engine {
         self.run_ready();
     }
 
-    /// What is to be written to the server.
+    /// Returns the bytes to be written to the server.
     #[must_use]
     pub fn server_output(&self) -> &[u8] {
         self.upstream.out.as_slice()
     }
 
-    /// The first `n` bytes of the server's output were written.
+    /// Reports that the first `n` bytes of the server's output were written.
     pub fn server_wrote(&mut self, n: usize) {
         self.upstream.out.consume(n);
         self.pool.take_back(&mut self.upstream.out);
         self.run_ready();
     }
 
-    /// The server has closed its end, or can not be written to.
+    /// Reports that the server's connection has ended or failed.
     pub fn server_gone(&mut self) {
         self.handle_end(EndReason::ServerClosed);
     }
 
-    /// The session is to end, though the server is there: everybody is told, as if it were not.
+    /// Ends the connection on behalf of the program: requests and clients are treated as if the server had
+    /// gone.
     pub fn hang_up(&mut self) {
         self.handle_end(EndReason::HungUp);
     }
 
-    /// Why the session with the server is over, if it is. Clients have their errors in their outputs
-    /// then, and are closing.
+    /// Returns the reason if the connection to the server has ended. The clients' outputs then contain the
+    /// error replies, and all clients are closing.
     #[must_use]
     pub fn end_reason(&self) -> Option<&EndReason> {
         self.upstream.end_reason()
     }
 
-    /// The dialect that is spoken, once that is settled.
+    /// Returns the dialect of the connection, once it is agreed.
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
         self.upstream.ready_dialect()
     }
 
-    /// The output or the state of this client has changed.
+    /// Records that the output or the state of a client has changed.
     #[inline]
     fn mark_dirty(&mut self, client_index: u32) {
         let client = self.clients.get(client_index);
@@ -358,7 +385,7 @@ impl Engine {
         }
     }
 
-    /// Adds a message to this client's output.
+    /// Appends a message to a client's output, and patches it there.
     #[inline]
     fn push_to_client(&mut self, client_index: u32, message: &[u8], patch: impl FnOnce(&mut [u8])) {
         let id = self.clients.id(client_index);
@@ -372,7 +399,7 @@ impl Engine {
         self.mark_dirty(client_index);
     }
 
-    /// Adds a message to the server's output.
+    /// Appends a message to the server's output, and patches it there.
     #[inline]
     fn push_to_server(&mut self, message: &[u8], patch: impl FnOnce(&mut [u8])) {
         self.pool.lend(&mut self.upstream.out);
@@ -383,7 +410,7 @@ impl Engine {
         }
     }
 
-    /// Answers a request with an error of our own.
+    /// Replies to a request with an error of 9pmux's own, in the dialect of the connection.
     fn push_error(&mut self, client_index: u32, tag: u16, why: LocalError) {
         self.stats.local_errors += 1;
         let dialect = self.upstream.dialect;
@@ -402,7 +429,7 @@ impl Engine {
         self.push_reply(client_index, dialect.error_type(), tag, &mut message[..offset]);
     }
 
-    /// Answers with a message of our own; `message` has room for the header.
+    /// Appends a reply of 9pmux's own. `message` must begin with space for the header.
     fn push_reply(&mut self, client_index: u32, kind: u8, tag: u16, message: &mut [u8]) {
         let size = message.len() as u32;
         wire::put_u32(message, 0, size);
@@ -411,7 +438,7 @@ impl Engine {
         self.push_to_client(client_index, message, |_| ());
     }
 
-    /// Answers a Tflush.
+    /// Replies to a Tflush.
     fn push_rflush(&mut self, client_index: u32, tag: u16) {
         self.push_reply(client_index, types::RFLUSH, tag, &mut [0; HEADER]);
     }
