@@ -50,7 +50,7 @@ use super::requests::{FlushState, UpstreamRequest};
 use super::shared_attach::SharedAttach;
 use crate::wire::{Frame, NOTAG, frame, types};
 
-/// What the requests and fids add up to.
+/// Sums over the requests and fids.
 #[derive(Default)]
 struct Totals {
     /// For each fid, the number of requests that mention it.

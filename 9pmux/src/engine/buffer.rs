@@ -1,9 +1,9 @@
-//! Bytes that wait: what came in and is not dealt with, what goes out and is not written.
+//! Buffers of bytes that wait to be processed or written.
 //!
-//! A buffer grows at its end and is used up from its front. One that is used up gives its memory back to
-//! a pool, so that memory follows those who have something waiting, not those who are connected.
+//! A buffer grows at its end and is consumed from its front. An empty buffer returns its memory to a
+//! pool, so that memory follows the clients that have bytes waiting, not the connected ones.
 
-/// Bytes in the order in which they came.
+/// A queue of bytes.
 #[derive(Default)]
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -25,12 +25,12 @@ impl Buffer {
         self.len() == 0
     }
 
-    /// How much memory it has.
+    /// Returns the bytes of memory that it occupies.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// Adds `bytes`, and answers them, to be patched.
+    /// Appends `bytes`, and returns the appended copy.
     #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> &mut [u8] {
         if self.head > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {
@@ -43,14 +43,15 @@ impl Buffer {
 
     #[cold]
     fn compact(&mut self) {
-        // Less than half is not worth it: what moves is paid for by what has gone.
+        // Compact only if at least half can be dropped, so that each byte moves at most once per byte
+        // consumed.
         if self.head >= self.len() {
             self.bytes.drain(..self.head);
             self.head = 0;
         }
     }
 
-    /// The first `n` bytes are dealt with.
+    /// Removes the first `n` bytes.
     #[inline]
     pub fn consume(&mut self, n: usize) {
         self.head += n.min(self.len());
@@ -60,8 +61,8 @@ impl Buffer {
         }
     }
 
-    /// Takes pieces out of the middle, each a place and a length, which do not overlap. Answers how many
-    /// bytes that was; what is kept moves once.
+    /// Removes pieces, each an offset and a length, which must not overlap. Returns the number of bytes
+    /// removed. The remaining bytes move once.
     pub fn remove(&mut self, pieces: &mut [(usize, usize)]) -> usize {
         pieces.sort_unstable();
         let Some(first) = pieces.first() else {
@@ -81,16 +82,16 @@ impl Buffer {
     }
 }
 
-/// Memory for buffers, of those who do not need it now.
+/// Spare memory for buffers.
 #[derive(Default)]
 pub struct Pool {
     spare: Vec<Vec<u8>>,
     bytes: usize,
 }
 
-/// A larger one is not kept: it was for one large message.
+/// The maximum capacity of a buffer that is kept. A larger one was for one large message.
 const MAX_POOLED_BUFFER: usize = 256 * 1024;
-/// More than this is not kept in all.
+/// The maximum number of bytes that are kept in all.
 const MAX_POOLED_BYTES: usize = 8 * 1024 * 1024;
 
 impl Pool {
@@ -105,7 +106,7 @@ impl Pool {
         }
     }
 
-    /// Takes the memory of a buffer that is empty.
+    /// Takes the memory of a buffer if it is empty.
     #[inline]
     pub fn take_back(&mut self, buffer: &mut Buffer) {
         if buffer.is_empty() && buffer.capacity() > 0 {
@@ -119,7 +120,7 @@ impl Pool {
         }
     }
 
-    /// How much it keeps.
+    /// Returns the number of bytes that are kept.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -1,5 +1,6 @@
-//! What a client leaves behind, when it goes or begins a new session: requests that are flushed, fids
-//! that are clunked, all at once, and counted until the last is free.
+//! Cleanups: the requests and fids that a departed client, or an ended session, still has upstream. All
+//! requests are flushed and all fids are clunked at once; the cleanup counts them until the last one
+//! has been freed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,22 +12,22 @@ use super::{ClientId, Engine};
 /// What is left of one session.
 struct Cleanup {
     remaining: usize,
-    /// The client whose new session waits for this, and until when.
+    /// The time at which the wait ends, and the client whose new session waits for this cleanup.
     waiter: Option<(Duration, ClientId)>,
 }
 
-/// All that are not done.
+/// All cleanups that have not completed.
 #[derive(Default)]
 pub struct Cleanups {
     slots: Vec<Cleanup>,
     free_slots: Vec<u32>,
-    /// Those that a new session waits for, by when that is late.
+    /// The cleanups with a waiter, by the time at which the wait ends.
     by_deadline: BTreeSet<(Duration, u32)>,
     remaining: usize,
 }
 
 impl Cleanups {
-    /// How many requests and fids there are.
+    /// Returns the number of requests and fids of all cleanups.
     pub fn remaining(&self) -> usize {
         self.remaining
     }
@@ -50,20 +51,20 @@ impl Cleanups {
         self.remaining += 1;
     }
 
-    /// Has the client told when this is done, or `late`.
+    /// Makes a client wait for the cleanup until `deadline`.
     pub fn set_waiter(&mut self, cleanup_index: u32, client: ClientId, deadline: Duration) {
         self.slots[cleanup_index as usize].waiter = Some((deadline, client));
         self.by_deadline.insert((deadline, cleanup_index));
     }
 
-    /// The client that waits for this, which it does no longer.
+    /// Removes and returns the client that waits for the cleanup.
     fn take_waiter(&mut self, cleanup_index: u32) -> Option<ClientId> {
         let (deadline, client) = self.slots[cleanup_index as usize].waiter.take()?;
         self.by_deadline.remove(&(deadline, cleanup_index));
         Some(client)
     }
 
-    /// The earliest time that one is late.
+    /// Returns the earliest time at which a wait ends.
     pub fn deadline(&self) -> Option<Duration> {
         self.by_deadline.first().map(|waiting| waiting.0)
     }
@@ -138,7 +139,7 @@ impl Engine {
         }
     }
 
-    /// One request or fid less.
+    /// A request or fid of the cleanup has been freed. The cleanup has completed with the last one.
     pub(super) fn cleanup_progress(&mut self, cleanup_index: u32) {
         self.cleanups.remaining -= 1;
         let cleanup = &mut self.cleanups.slots[cleanup_index as usize];
@@ -150,7 +151,7 @@ impl Engine {
         }
     }
 
-    /// New sessions that have waited long enough begin.
+    /// Resumes the clients whose wait has timed out.
     pub(super) fn expire_cleanups(&mut self) {
         while let Some(&(deadline, cleanup_index)) = self.cleanups.by_deadline.first() {
             if deadline > self.now {

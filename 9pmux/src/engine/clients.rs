@@ -31,7 +31,7 @@ pub enum ClientState {
     Closing,
 }
 
-/// What the first queued message of a client waits for.
+/// The reason why the first queued message of a client waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {
     /// Nothing: the inbox holds no complete message.
@@ -65,7 +65,7 @@ pub struct Client {
     pub messages: u64,
 }
 
-/// What a client has outstanding when it is closed.
+/// Everything that a client has outstanding when it is closed.
 pub struct ClosedClient {
     pub session: Session,
     /// The tag of a Tversion without a reply.

@@ -1,47 +1,50 @@
-//! What whoever runs an engine may choose.
+//! The configuration of an engine.
 
 use std::time::Duration;
 
 use crate::wire::Dialect;
 
-/// Limits and choices, with the defaults that [`Default`] gives. A limit of nothing lets one through even so, but
-/// for those of fids.
+/// Limits and options; [`Default`] gives the defaults. A limit of zero still admits one, except for the
+/// limits of fids.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The dialect to speak with the server. Without one, the first client's Tversion settles it.
+    /// The dialect of the connection to the server. Without one, the first client's Tversion determines
+    /// it.
     pub dialect: Option<Dialect>,
-    /// Whether all who attach without an afid and with the same names share one Tattach, each by a walk of
-    /// its fid: for servers that let a connection attach once.
+    /// Whether clients that attach without an afid and with the same names share one Tattach, from
+    /// whose fid each of them gets a Twalk: for servers that permit one attach per connection.
     pub attach_once: bool,
-    /// The users that clients may attach as, by name, and by number where the dialect has one; none for
-    /// anybody.
+    /// The users that clients may attach as, by name and, where the dialect has one, by numeric uid. An
+    /// empty list permits all users.
     pub unames: Vec<String>,
-    /// The trees that they may attach to; none for any.
+    /// The trees that clients may attach to. An empty list permits all trees.
     pub anames: Vec<String>,
     /// The msize to offer the server.
     pub msize: u32,
-    /// How many requests of one client may be at the server.
+    /// The maximum number of requests of one client at the server.
     pub max_inflight: usize,
-    /// How many of all clients together; no more than tags allow, some 64,000.
+    /// The maximum number of requests of all clients; also limited by the tags, to about 64,000.
     pub max_inflight_all: usize,
-    /// How many fids one client may have.
+    /// The maximum number of fids of one client.
     pub max_fids: usize,
-    /// How many fids all may have together, those of the departed counted until the server has let
-    /// go of them.
+    /// The maximum number of fids of all clients, including fids of departed clients that the server
+    /// has not released.
     pub max_fids_all: usize,
-    /// How many bytes of replies may wait for one client, those counted that it has asked for. One
-    /// request at a time is let through even so.
+    /// The maximum number of bytes of replies that are queued or expected for one client. One request
+    /// is always admitted.
     pub max_reply_bytes: usize,
-    /// From how many bytes of requests that wait on a client is not read; while it has as many at the
-    /// server as it may, that is its msize at the least. One more read comes on top.
+    /// 9pmux stops reading a client when this many bytes of its requests are queued. The limit is
+    /// raised to the client's msize while the client has `max_inflight` requests in flight. One more
+    /// read may exceed it.
     pub max_inbox_bytes: usize,
-    /// From how many bytes on that the server has not taken yet, requests wait for their turn.
+    /// Requests wait in the ready queue while this many bytes are queued for the server.
     pub max_server_bytes: usize,
-    /// How long the server may take to answer our Tversion.
+    /// The maximum time for the server's reply to the Tversion.
     pub version_timeout: Duration,
-    /// How long a client's second Tversion waits for the server to let go of what the first session had.
+    /// The maximum time for which a client's second Tversion waits for the cleanup of its first
+    /// session.
     pub cleanup_timeout: Duration,
-    /// Any number that clients can not know: what the tables of fids are mixed with.
+    /// A number that clients cannot know: the seed of the hash tables.
     pub seed: u64,
 }
 

@@ -30,8 +30,8 @@ use crate::wire::{self, Dialect, Frame, HEADER, check_request, frame, kind, tag,
 const MAX_CLIENT_FLUSHES: usize = 256;
 
 impl Engine {
-    /// A client's Tflush. What it flushes is upstream, or nowhere: [`process_out_of_order`](Engine::process_out_of_order)
-    /// has looked among those that wait.
+    /// Handles a client's Tflush. Requests that are still in the inbox have been searched before, by
+    /// [`process_out_of_order`](Engine::process_out_of_order).
     pub(super) fn handle_tflush(&mut self, client_index: u32, message: &[u8]) -> Progress {
         let client_tag = tag(message);
         if check_request(self.upstream.dialect, message).is_err() {
@@ -39,8 +39,8 @@ impl Engine {
         }
         let oldtag = u16_at(message, HEADER);
         let client = self.clients.get(client_index);
-        // A tag that is flushed already, though answered meanwhile, is not free for its client before
-        // that flush is answered; and the flush of a flush ends with that.
+        // A tag whose request has its reply is not free for the client while a flush of it is open: a
+        // further flush of the tag, or of that flush, has the same target.
         let flushing =
             client.session.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
         let flush_target =
@@ -59,7 +59,7 @@ impl Engine {
         consumed
     }
 
-    /// Has a request upstream flushed, if it is not yet.
+    /// Flushes an upstream request, unless it is being flushed.
     pub(super) fn flush_request(&mut self, flush_target: u16) {
         if self.requests.get(flush_target).flush == FlushState::None
             && !self.send_flush(flush_target)
@@ -69,7 +69,8 @@ impl Engine {
         }
     }
 
-    /// The server has answered our flush of this request: its reply has come before, or never will.
+    /// The server has sent the Rflush for this request. If the reply has not arrived before, it never
+    /// will.
     pub(super) fn handle_rflush(&mut self, flush_target: u16) {
         let request = *self.requests.get(flush_target);
         if !request.replied {
@@ -133,16 +134,16 @@ impl Engine {
     }
 }
 
-/// So many flushes are looked up by going through all that waits. If more come at once, that is put in
-/// order first: to fill an inbox with flushes should cost the others nothing.
+/// The number of flushes that are looked up by a linear search. Further ones use a table, so that an
+/// inbox full of flushes costs the other clients nothing.
 const MAX_LINEAR_LOOKUPS: usize = 8;
 
-/// The messages of an inbox that a flush may name: those that are whole and wait, and have not been taken.
+/// The complete messages of an inbox that a flush may name: those that wait and were not removed.
 pub struct QueuedMessages {
     dialect: Dialect,
     lookups: usize,
     taken: Vec<usize>,
-    /// Where in the inbox each tag is, of the part up to `end`.
+    /// The offset of each tag's message, for the part of the inbox before `end`.
     by_tag: HashMap<u16, usize, SeededState>,
     end: usize,
 }
@@ -158,8 +159,8 @@ impl QueuedMessages {
         }
     }
 
-    /// Takes the message with this tag out of `bytes`, in which all messages are whole, and answers its
-    /// place and its length.
+    /// Marks the message with this tag as removed, and returns its offset and length. All messages in
+    /// `bytes` must be complete.
     pub fn take(&mut self, bytes: &[u8], tag: u16) -> Option<(usize, usize)> {
         self.lookups += 1;
         let offset = if self.lookups <= MAX_LINEAR_LOOKUPS {
@@ -179,17 +180,17 @@ impl QueuedMessages {
         Some((offset, wire::u32_at(bytes, offset) as usize))
     }
 
-    /// Whether a flush may name the message that is there, which is whole.
+    /// Returns true if a flush may name the complete message at `offset`.
     fn may_flush(&self, bytes: &[u8], offset: usize, tag: u16) -> bool {
         let message = &bytes[offset..offset + wire::u32_at(bytes, offset) as usize];
-        // A Tflush that is well formed has been dealt with before; another waits, to be told so.
+        // A well-formed Tflush has taken effect before. A malformed one waits for its error reply.
         let dealt_with =
             || kind(message) == types::TFLUSH && check_request(self.dialect, message).is_ok();
         wire::tag(message) == tag && !dealt_with() && !self.taken.contains(&offset)
     }
 }
 
-/// The places of messages, from `at` on.
+/// Returns the offsets of the messages from `offset` on.
 fn messages(bytes: &[u8], mut offset: usize) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         super::count_work(1);

@@ -1,5 +1,5 @@
-//! A client's request on its way to the server: looked over, given a tag and fids of the server's, and
-//! patched in the server's output. Until all is known to be well nothing has changed.
+//! The way of a client's request to the server: it is validated, gets an upstream tag and upstream
+//! fids, and is patched in the server's output. All checks run before any state changes.
 
 use super::Engine;
 use super::clients::{Blocked, Client};
@@ -15,21 +15,22 @@ use crate::wire::{
     put_tag, put_u32, tag, types, u32_at,
 };
 
-/// What a client's auth fids cost at the least and in all, in bytes of what they are for.
+/// The minimum cost of one auth fid, and the maximum cost of all auth fids of a client, in bytes of
+/// their names.
 const MIN_AUTH_COST: usize = 64;
 const MAX_AUTH_COST: usize = 64 * 1024;
 
-/// What happens to the fids of a request, once it goes.
+/// The effect of a request on its fids.
 struct Plan {
-    /// The fids upstream that it mentions; a new one is not taken yet.
+    /// The upstream fids that it mentions. A new fid is not allocated yet.
     fids: [u32; 2],
-    /// Which field names a new fid.
+    /// The index of the field that names a new fid.
     new: Option<usize>,
     releases: u32,
 }
 
 impl Engine {
-    /// Sends a client's request on, answers it, or lets it wait.
+    /// Forwards a client's request, replies to it with an error, or lets it wait.
     pub(super) fn forward(
         &mut self,
         client_index: u32,
@@ -84,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// A client's Tattach, whose fid is known to be well, as a walk of the root to that fid.
+    /// Forwards a client's Tattach, whose fid is valid, as a Twalk from the shared attach to that fid.
     fn attach_by_walk(&mut self, client_index: u32, message: &[u8], root: u32, max_reply_len: u32) {
         let mut walk = [0; HEADER + 10];
         put_u32(&mut walk, 0, HEADER as u32 + 10);
@@ -97,7 +98,7 @@ impl Engine {
         self.requests.get(upstream_tag).attach_by_walk = true;
     }
 
-    /// Finds the fids of a request, and whether it may do to them what it would.
+    /// Looks up the fids of a request, and checks whether the request may use them.
     #[inline]
     fn plan(
         &mut self,
@@ -220,7 +221,7 @@ impl Engine {
                 if fid != NO_FID {
                     put_u32(message, offset as usize, fid);
                 } else if fid_use == FidUse::CreatesOnFullWalk {
-                    // It is the first that moves.
+                    // The new fid is the first fid, which moves.
                     put_u32(message, offset as usize, fids[0]);
                 }
             }
@@ -232,14 +233,15 @@ impl Engine {
     }
 }
 
-/// For whom a Tauth or a Tattach is: all that comes after the fids and is known.
+/// Returns the fields of a Tauth or Tattach after the fids: uname, aname and, where the dialect has
+/// one, the numeric uid.
 pub(super) fn names<'a>(message: &'a [u8], offsets: &FieldOffsets) -> &'a [u8] {
     let (last, _) = offsets.fids[offsets.fid_count as usize - 1];
     debug_assert!(last as usize >= HEADER);
     &message[last as usize + 4..offsets.end as usize]
 }
 
-/// What the client's auth fids would cost with one more.
+/// Returns the cost of the client's auth fids together with one more.
 fn auth_cost(client: &Client, message: &[u8], offsets: &FieldOffsets) -> usize {
     let cost = |names: &[u8]| names.len().max(MIN_AUTH_COST);
     client.session.auths.iter().map(|auth| cost(&auth.names)).sum::<usize>()

@@ -1,15 +1,15 @@
-//! How the tables of clients' fids and tags are mixed: by one multiplication with a number that no
-//! client knows, so that nobody can choose fids that all fall into one place.
+//! The hash function of the tables of fids and tags: one multiplication by a number that clients do not
+//! know, so that a client cannot choose fids that collide.
 
 use std::hash::{BuildHasher, Hasher};
 
-/// A factor, odd.
+/// The odd factor.
 #[derive(Clone, Copy)]
 pub struct SeededState(u64);
 
 impl SeededState {
     pub fn new(seed: u64) -> SeededState {
-        // Far from small numbers, for seeds that are.
+        // Spread small seeds.
         SeededState(
             seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(0xD1B5_4A32_D192_ED03) | 1,
         )

@@ -1,9 +1,9 @@
-//! A client's bytes: cut into messages, dealt with at once where that is possible, kept where not.
+//! A client's bytes: framed, and processed in their order.
 //!
-//! What has to wait stays in the client's inbox, as it came and in its order. Two kinds of messages do
-//! not wait in line, or a client that has as many requests upstream as it may could never take one
-//! back: a Tflush takes effect when it arrives, on what is upstream or on what stands before it in the
-//! inbox, and a Tversion, unless it is refused, ends all that stands before it.
+//! Messages that cannot be processed stay in the inbox. Two kinds of messages take effect out of order,
+//! because a client with the maximum number of requests in flight could otherwise never take one back:
+//! a Tflush takes effect when it arrives, on a request that is upstream or still in the inbox; and a
+//! valid Tversion discards all messages before it.
 
 use super::buffer::Buffer;
 use super::clients::{Blocked, ClientState};
@@ -13,27 +13,29 @@ use super::version::parse_tversion;
 use super::{Engine, TraceEvent};
 use crate::wire::{Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
 
-/// Before there is an msize, no message is larger.
+/// The maximum length of a message before a version is agreed.
 const MAX_MESSAGE_BEFORE_VERSION: u32 = 8192;
 
-/// A larger message than this is not passed over: its sender speaks something else.
+/// The maximum length of a message that is skipped. The sender of a larger one does not speak 9P, and
+/// is disconnected.
 const MAX_SKIPPED_MESSAGE: u32 = 16 * 1024 * 1024;
 
-/// What became of the message at the front.
+/// The result of processing the first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It is dealt with, this many bytes.
+    /// So many bytes have been processed.
     Consumed(usize),
-    /// It is not all there.
+    /// The message is incomplete.
     Incomplete,
-    /// It waits.
+    /// The message waits.
     Blocked(Blocked),
     /// The client is closing.
     Closed,
 }
 
 impl Engine {
-    /// Takes what a client has sent.
+    /// Processes the bytes that a client has sent. Bytes that cannot be processed yet are appended to
+    /// its inbox.
     pub(super) fn handle_client_bytes(&mut self, client_index: u32, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -49,7 +51,7 @@ impl Engine {
                 return;
             }
             if client.inbox.is_empty() {
-                // Straight out of the driver's buffer; what is left is a part, or waits.
+                // Messages are processed in the driver's buffer. The rest is incomplete, or waits.
                 rest = &rest[self.process_messages(client_index, rest)..];
                 let client = self.clients.get(client_index);
                 if client.blocked == Blocked::No && !rest.is_empty() {
@@ -71,7 +73,7 @@ impl Engine {
         }
     }
 
-    /// Deals with as much of the inbox as can be.
+    /// Processes the messages of the inbox until one is incomplete or waits.
     pub(super) fn process_inbox(&mut self, client_index: u32) {
         let mut inbox = std::mem::take(&mut self.clients.get(client_index).inbox);
         let n = self.process_messages(client_index, inbox.as_slice());
@@ -80,7 +82,7 @@ impl Engine {
         self.restore_inbox(client_index, inbox, n);
     }
 
-    /// Deals with the first message of the inbox, whose turn it is.
+    /// Processes the first message of the inbox, for which there is capacity upstream.
     pub(super) fn process_first_message(&mut self, client_index: u32) -> Progress {
         let mut inbox = std::mem::take(&mut self.clients.get(client_index).inbox);
         let step = self.process_message(client_index, inbox.as_slice(), true);
@@ -102,8 +104,8 @@ impl Engine {
         }
     }
 
-    /// Deals with the messages at the front of `bytes`, while that is possible, and answers how many
-    /// bytes that was.
+    /// Processes the messages at the beginning of `bytes` until one is incomplete or waits. Returns the
+    /// number of bytes processed.
     fn process_messages(&mut self, client_index: u32, bytes: &[u8]) -> usize {
         let mut offset = 0;
         loop {
@@ -119,7 +121,8 @@ impl Engine {
         }
     }
 
-    /// Deals with the message at the front of `bytes`. It is this client's turn, or nobody's.
+    /// Processes the first message of `bytes`. `has_turn` says that the client was taken from the ready
+    /// queue; without it, the message must not overtake the clients in that queue.
     #[inline]
     fn process_message(&mut self, client_index: u32, bytes: &[u8], has_turn: bool) -> Progress {
         if bytes.is_empty() {
@@ -169,7 +172,7 @@ impl Engine {
         }
     }
 
-    /// A message that does not wait any more is about to be dealt with.
+    /// Counts and traces a message that is about to take effect.
     #[inline]
     pub(super) fn consume_message(&mut self, client_index: u32, message: &[u8]) -> Progress {
         self.clients.get(client_index).messages += 1;
@@ -179,7 +182,7 @@ impl Engine {
         Progress::Consumed(message.len())
     }
 
-    /// Answers a message with an error of our own.
+    /// Replies to a message with an error of 9pmux's own.
     pub(super) fn reject_message(
         &mut self,
         client_index: u32,
@@ -191,21 +194,21 @@ impl Engine {
         consumed
     }
 
-    /// No message can be found any more.
+    /// Closes a client after bytes that cannot be framed.
     fn close_garbled(&mut self, client_index: u32) -> Progress {
         self.trace(TraceEvent::Garbled(self.clients.id(client_index)));
         self.close_client(client_index);
         Progress::Closed
     }
 
-    /// Ends a client, as soon as it has what is in its output.
+    /// Closes a client: its session is cleaned up, and its connection ends when its output is written.
     pub(super) fn close_client(&mut self, client_index: u32) {
         let closed = self.clients.get(client_index).close();
         self.clean_up_session(closed.session);
         self.mark_dirty(client_index);
     }
 
-    /// The first message of the inbox, or what is about to become it, waits.
+    /// Records what the first message of the inbox waits for.
     pub(super) fn block(&mut self, client_index: u32, blocked: Blocked) {
         self.clients.get(client_index).blocked = blocked;
         if blocked == Blocked::OnUpstream {
@@ -214,7 +217,7 @@ impl Engine {
         self.mark_dirty(client_index);
     }
 
-    /// Looks at the messages that have come behind others that wait, for those that do not.
+    /// Processes the messages behind a blocked one that take effect out of order.
     pub(super) fn process_out_of_order(&mut self, client_index: u32) {
         loop {
             let client = self.clients.get(client_index);
@@ -222,7 +225,7 @@ impl Engine {
             if !blocked || !self.take_out_of_order(client_index) {
                 return;
             }
-            // The first message may be another one, or there may be none.
+            // The first message may have been removed.
             let client = self.clients.get(client_index);
             if client.blocked == Blocked::OnSelf {
                 client.blocked = Blocked::No;
@@ -231,10 +234,11 @@ impl Engine {
         }
     }
 
-    /// Takes those out that need not wait; answers whether there were any.
+    /// Removes and processes the messages that take effect out of order. Returns true if there were
+    /// any.
     fn take_out_of_order(&mut self, client_index: u32) -> bool {
         let mut inbox = std::mem::take(&mut self.clients.get(client_index).inbox);
-        // What is left of a message that was too large waits for nothing.
+        // The rest of a message that was too large is skipped, blocked or not.
         let client = self.clients.get(client_index);
         let skipped = inbox.len().min(client.bytes_to_skip as usize);
         client.bytes_to_skip -= skipped as u32;

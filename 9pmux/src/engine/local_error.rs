@@ -1,6 +1,6 @@
-//! What is answered here and not by the server, in words and in Linux's numbers.
+//! Errors that 9pmux itself replies with, as text and as Linux error numbers.
 
-/// Why a request does not reach the server, or its reply not the client.
+/// The reason for which a request is not forwarded to the server, or its reply not to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalError {
     NoVersion,

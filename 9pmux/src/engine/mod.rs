@@ -172,7 +172,7 @@ pub struct Engine {
     cleanups: Cleanups,
     /// The clients that wait for capacity upstream, in order.
     ready_queue: VecDeque<ClientId>,
-    /// The clients whose Tversion waits for the server's version.
+    /// The clients with a Tversion that waits for the server's version.
     version_waiters: VecDeque<ClientId>,
     /// The clients that `next_dirty` has not returned since they changed.
     dirty: VecDeque<ClientId>,

@@ -1,27 +1,27 @@
-//! The lowest free number, at the same cost for a million as for one.
+//! A pool of numbers that allocates the lowest free one, at the same cost for a million as for one.
 //!
-//! Some servers keep fids in a table and refuse large ones, so a fid that comes free is used before any
-//! that never was. A bit for each number says that it is taken, a bit for each word of those that the
-//! word is full, and so on up to one word.
+//! Some servers keep fids in a table and refuse large ones, so a freed fid is reused before a fresh
+//! one. One bit for each number says that it is allocated, one bit for each word of these bits says
+//! that the word is full, and so on up to a single word.
 
-/// Numbers from 0 up, taken or free.
+/// The numbers from 0 up, each allocated or free.
 #[derive(Default)]
 pub struct NumberPool {
-    /// The numbers' own bits first; the last level is one word.
+    /// The bits of the numbers come first; the last level is one word.
     levels: Vec<Vec<u64>>,
     allocated: usize,
 }
 
 impl NumberPool {
-    /// How many are taken.
+    /// Returns how many numbers are allocated.
     pub fn allocated(&self) -> usize {
         self.allocated
     }
 
-    /// Takes the lowest that is free.
+    /// Allocates the lowest free number.
     pub fn allocate(&mut self) -> u32 {
         if self.levels.last().is_none_or(|top| top[0] == u64::MAX) {
-            // One level more; all beneath its first bit is full.
+            // Add a level. Everything beneath its first bit is full.
             self.levels.push(vec![u64::from(!self.levels.is_empty())]);
         }
         let mut bit = 0;
@@ -43,7 +43,7 @@ impl NumberPool {
         number
     }
 
-    /// Gives one back that is taken.
+    /// Frees an allocated number.
     pub fn free(&mut self, number: u32) {
         let mut bit = number as usize;
         for level in &mut self.levels {
@@ -57,7 +57,7 @@ impl NumberPool {
         self.allocated -= 1;
     }
 
-    /// Whether somebody has it.
+    /// Returns true if the number is allocated.
     #[cfg(any(test, mux_fuzz))]
     pub fn is_allocated(&self, number: u32) -> bool {
         let bit = number as usize;

@@ -1,17 +1,18 @@
-//! As whom, and to which trees, clients may attach, where that is limited.
+//! The users and trees that clients may attach as and to, where they are limited.
 //!
-//! A server that knows its users by this connection alone takes every uname for true. A Tauth or Tattach
-//! goes on as it came or not at all: nothing in it is replaced, so that client and server always agree who
-//! it is. In 9P2000.u and 9P2000.L a user has a number besides; servers go by the one or the other, so
-//! both are looked at.
+//! A server that identifies its users by this connection alone trusts every uname. A Tauth or Tattach
+//! is forwarded unchanged or refused: no field is replaced, so that client and server always agree
+//! about the user. In 9P2000.u and 9P2000.L a user also has a numeric uid; servers use either, so both
+//! are checked.
 
 use super::config::Config;
 use crate::wire::{Dialect, u16_at, u32_at};
 
-/// No number of a user.
+/// The numeric uid that means none.
 const NO_NUMBER: u32 = u32::MAX;
 
-/// Whether somebody may attach of whom `names` says: uname, aname, and in some dialects the number.
+/// Returns true if an attach with these names is permitted: uname, aname and, in some dialects, the
+/// numeric uid.
 pub fn is_attach_allowed(config: &Config, dialect: Dialect, names: &[u8]) -> bool {
     if config.unames.is_empty() && config.anames.is_empty() {
         return true;
@@ -22,13 +23,13 @@ pub fn is_attach_allowed(config: &Config, dialect: Dialect, names: &[u8]) -> boo
     let listed = |list: &[String], name: &[u8]| {
         list.is_empty() || list.iter().any(|allowed| allowed.as_bytes() == name)
     };
-    // A name may be missing where there is a number.
+    // The name may be empty if there is a numeric uid.
     let by_name = uname.is_empty() && number != NO_NUMBER || listed(&config.unames, uname);
     let by_number = number == NO_NUMBER || listed(&config.unames, number.to_string().as_bytes());
     by_name && by_number && listed(&config.anames, aname)
 }
 
-/// A string and what is behind it, which is known to be there.
+/// Splits a string from the bytes behind it. The string must be complete.
 fn string(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes[2..].split_at(u16_at(bytes, 0) as usize)
 }

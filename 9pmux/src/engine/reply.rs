@@ -1,4 +1,4 @@
-//! The server's bytes: cut into messages, each taken to the request that it answers.
+//! The server's bytes: framed, and each reply forwarded to the client whose request it belongs to.
 
 use super::fids::{FidState, NO_FID, Owner};
 use super::local_error::LocalError;
@@ -21,7 +21,7 @@ pub enum ReplyOutcome {
 }
 
 impl Engine {
-    /// Takes what the server has sent.
+    /// Processes the bytes that the server has sent.
     pub(super) fn process_server_bytes(&mut self, bytes: &[u8]) -> Result<(), EndReason> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -50,11 +50,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Deals with all messages that are whole, and answers how many bytes that was.
+    /// Processes all complete messages. Returns the number of bytes processed.
     fn process_replies(&mut self, bytes: &[u8]) -> Result<usize, EndReason> {
         let mut offset = 0;
         loop {
-            // Before the Rversion msize is what was offered.
+            // Until the Rversion arrives, this is the msize that was offered.
             match frame(&bytes[offset..], self.upstream.msize) {
                 Frame::Incomplete => return Ok(offset),
                 Frame::Message(n) => {
@@ -169,7 +169,7 @@ impl Engine {
         self.unblock(client_index);
     }
 
-    /// Tells a client what the server has said, if that fits its msize.
+    /// Forwards a reply to its client, or an error if the reply does not fit the client's msize.
     #[inline]
     pub(super) fn forward_reply(
         &mut self,
@@ -189,7 +189,7 @@ impl Engine {
         }
     }
 
-    /// The request is over: its tag is free, and its fids are mentioned once less.
+    /// Ends a request: frees its tag, and releases its fids.
     #[inline]
     pub(super) fn finish_request(&mut self, upstream_tag: u16) {
         let request = *self.requests.get(upstream_tag);

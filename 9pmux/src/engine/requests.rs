@@ -1,22 +1,23 @@
-//! Requests upstream, by tag. The tags are libmux's; what a tag stands for is here.
+//! The upstream requests by tag. The tags come from libmux's tag pool.
 
 use mux::tags::{NoTag, TagPool, TagRange};
 
 use super::fids::{NO_FID, Owner};
 use crate::wire::NOTAG;
 
-/// Of so many requests' tags one is kept for flushes and clunks, which set others free.
+/// For each group of so many requests, one more tag is reserved for Tflush and Tclunk, which free other
+/// tags.
 const REQUESTS_PER_RESERVED_TAG: usize = 64;
 
-/// The most requests of clients that there can be, with the tags that are kept.
+/// The maximum number of clients' requests, so that the reserved tags fit as well.
 const MAX_REQUESTS: usize =
     NOTAG as usize / (REQUESTS_PER_RESERVED_TAG + 1) * REQUESTS_PER_RESERVED_TAG;
 
-/// What became of the wish to flush a request.
+/// Whether a request is being flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushState {
     None,
-    /// There was no tag for it.
+    /// The Tflush waits for a tag.
     Due,
     Sent,
 }
@@ -26,29 +27,29 @@ pub struct UpstreamRequest {
     pub owner: Owner,
     /// The type of its T-message.
     pub kind: u8,
-    /// Its client's tag.
+    /// The client's tag.
     pub tag: u16,
-    /// It is a walk, and its client has asked to attach; see `shared_attach.rs`.
+    /// Whether this is the Twalk that a client's Tattach has become (`shared_attach.rs`).
     pub attach_by_walk: bool,
-    /// How many names are walked.
+    /// The number of names of a Twalk.
     pub name_count: u16,
-    /// The request that it flushes, if it is a flush.
+    /// The upstream tag of the request that it flushes, if it is a Tflush.
     pub flush_target: u16,
     pub flush: FlushState,
-    /// Its reply has come, and its flush is not answered.
+    /// Whether its reply has arrived, while the Rflush has not.
     pub replied: bool,
-    /// The fids upstream that it mentions.
+    /// The upstream fids that it mentions.
     pub fids: [u32; 2],
-    /// Which of them it creates; [`NONE`] for none.
+    /// The fid among them that it creates, or [`NO_FID`].
     pub creates: u32,
-    /// Which of them it releases.
+    /// The fid among them that it releases, or [`NO_FID`].
     pub releases: u32,
-    /// How much of its client's output its reply may need.
+    /// The number of bytes of the client's output that are reserved for its reply.
     pub max_reply_len: u32,
 }
 
 impl UpstreamRequest {
-    /// One of ours, of that type.
+    /// Returns a request of 9pmux's own of this type.
     pub fn internal(kind: u8) -> UpstreamRequest {
         UpstreamRequest {
             owner: Owner::Internal,
@@ -67,19 +68,19 @@ impl UpstreamRequest {
     }
 }
 
-/// All that are upstream.
+/// All upstream requests.
 pub struct Requests {
     tags: TagPool,
     range: TagRange,
-    /// How many a client's request may find there.
+    /// The maximum number of clients' requests.
     max: usize,
-    /// How many more tags there are.
+    /// The number of reserved tags.
     reserved: usize,
     by_tag: Vec<UpstreamRequest>,
 }
 
 impl Requests {
-    /// None, and at most so many of clients.
+    /// Returns an empty table for at most `max` requests of clients.
     pub fn new(max: usize) -> Requests {
         let max = max.clamp(1, MAX_REQUESTS);
         let reserved = max.div_ceil(REQUESTS_PER_RESERVED_TAG);
@@ -91,41 +92,42 @@ impl Requests {
         self.tags.allocated()
     }
 
-    /// How many tags are kept.
+    /// Returns the number of reserved tags.
     pub fn reserved(&self) -> usize {
         self.reserved
     }
 
-    /// Whether a client's request may have a tag, when so many are clunks of ours. Those that could have
-    /// the tags that are kept do not count, or who goes could leave so many that nobody else has a turn.
+    /// Returns true if there is a tag for a client's request while `clunks` of 9pmux's own are in
+    /// flight. These do not count as long as they fit into the reserve, so that a departed client
+    /// cannot starve the others.
     #[inline]
     pub fn has_tag(&self, clunks: usize) -> bool {
         self.tags.allocated() < self.max + clunks.min(self.reserved)
     }
 
-    /// A tag for `request`.
+    /// Allocates a tag for `request`.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no free tag.
     #[inline]
     pub fn allocate(&mut self, request: UpstreamRequest) -> Result<u16, NoTag> {
         let tag = self.tags.allocate(self.range, u32::from(request.kind))? as u16;
         match self.by_tag.get_mut(tag as usize) {
             Some(slot) => *slot = request,
-            // Tags are handed out from the low end upward.
+            // The pool allocates fresh tags from the low end upward.
             None => self.by_tag.push(request),
         }
         Ok(tag)
     }
 
-    /// The request of that tag, if it is upstream.
+    /// Returns the request with this upstream tag, if there is one.
     #[inline]
     pub fn find(&self, tag: u16) -> Option<&UpstreamRequest> {
         self.tags.owner(u32::from(tag))?;
         self.by_tag.get(tag as usize)
     }
 
-    /// The request of a tag that is taken.
+    /// Returns the request of an allocated tag.
     #[inline]
     pub fn get(&mut self, tag: u16) -> &mut UpstreamRequest {
         &mut self.by_tag[tag as usize]

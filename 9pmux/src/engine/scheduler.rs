@@ -1,4 +1,6 @@
-//! Whose messages go to the server next: a few of each client that has any, round and round.
+//! The ready queue: clients that wait for capacity upstream, served round robin, a few messages each.
+//! Capacity is space in the server's output and a tag. Also here: 9pmux's own requests, which are sent
+//! as soon as there are tags.
 
 use super::Engine;
 use super::clients::Blocked;
@@ -7,29 +9,31 @@ use super::inbox::Progress;
 use super::requests::UpstreamRequest;
 use crate::wire::{self, HEADER, types};
 
-/// So many clunks of ours are upstream at once: those who go on should not stand behind all that a
-/// large client leaves.
+/// Maximum number of 9pmux's own Tclunk in flight, so that cleaning up one large client does not delay
+/// the others.
 const MAX_INTERNAL_CLUNKS: usize = 1024;
 
-/// A turn is so many messages, or bytes: their replies come together too, and are written to the client
-/// by one call. With a single message a turn, ten thousand clients that wait cost a call for each.
+/// The maximum messages and bytes of one turn. The replies to them arrive together and are written to
+/// the client by one call; with one message a turn, ten thousand waiting clients would cost one call
+/// each.
 const MAX_TURN_MESSAGES: usize = 16;
 const MAX_TURN_BYTES: usize = 4096;
 
 impl Engine {
-    /// Whether the server's output has room for a client's request.
+    /// Returns true if the server's output has space for a client's request.
     #[inline]
     pub(super) fn output_has_room(&self) -> bool {
         self.upstream.out.len() < self.config.max_server_bytes
     }
 
-    /// Whether there is a tag for a client's request.
+    /// Returns true if there is a tag for a client's request.
     #[inline]
     pub(super) fn has_tag(&self) -> bool {
         self.requests.has_tag(self.upstream.internal_clunks)
     }
 
-    /// Lets clients that wait for their turn go on, while there is room.
+    /// Sends deferred requests, and processes the clients of the ready queue while there is capacity.
+    /// Must be called after each event.
     #[inline]
     pub(super) fn run_ready(&mut self) {
         if !self.upstream.deferred_flushes.is_empty() || !self.upstream.deferred_clunks.is_empty() {
@@ -58,7 +62,8 @@ impl Engine {
                     if more && self.output_has_room() && self.has_tag() {
                         continue;
                     }
-                    // On to the next that needs a turn, which may be at once, if nobody else waits for one.
+                    // Messages that need no capacity are processed at once. The next one that does may
+                    // also be, if no other client waits.
                     self.process_inbox(client_index);
                 }
                 Progress::Blocked(blocked) => self.block(client_index, blocked),
@@ -71,7 +76,7 @@ impl Engine {
         }
     }
 
-    /// Something that a client has waited for may be there.
+    /// Must be called when the reason for which a client is blocked may have ceased.
     #[inline]
     pub(super) fn unblock(&mut self, client_index: u32) {
         if self.clients.get(client_index).blocked != Blocked::No {
@@ -85,13 +90,15 @@ impl Engine {
             client.blocked = Blocked::No;
             self.process_inbox(client_index);
         }
-        // It may be read again, also if there was only a part of a message, and nothing has been taken.
+        // The client may be read again, even if it has only a part of a message and nothing was
+        // consumed.
         self.mark_dirty(client_index);
-        // Its turn may be far: what need not wait for that, as a flush, goes on at once.
+        // A client that waits for capacity may wait for long. A Tflush takes effect at once all the
+        // same.
         self.process_out_of_order(client_index);
     }
 
-    /// To the end of the ring, unless it is in there.
+    /// Appends the client to the ready queue, unless it is in it.
     pub(super) fn enqueue_ready(&mut self, client_index: u32) {
         let client = self.clients.get(client_index);
         if !std::mem::replace(&mut client.in_ready_queue, true) {
@@ -99,12 +106,12 @@ impl Engine {
         }
     }
 
-    /// Sends the flushes and clunks that are due.
+    /// Sends the deferred flushes and clunks for which there are tags.
     fn send_deferred(&mut self) {
         if !self.send_deferred_flushes() {
             return;
         }
-        // While clients wait for their turn, no more than what they can not have.
+        // While clients wait for capacity, clunks use only the tags that clients must not use.
         let max = if self.ready_queue.is_empty() {
             MAX_INTERNAL_CLUNKS
         } else {
@@ -133,7 +140,7 @@ impl Engine {
         }
     }
 
-    /// Sends a request of ours; `message` has room for the header.
+    /// Sends a request of 9pmux's own. `message` must begin with space for the header.
     pub(super) fn send_internal(&mut self, kind: u8, tag: u16, message: &mut [u8]) {
         let size = message.len() as u32;
         wire::put_u32(message, 0, size);

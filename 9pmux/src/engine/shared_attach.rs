@@ -1,12 +1,13 @@
-//! One attach for all, where that is chosen: some servers let a connection attach once, and refuse the
-//! second client's Tattach.
+//! One attach for all clients, as an option: some servers permit one attach per connection and refuse
+//! the Tattach of the second client.
 //!
-//! The first Tattach without an afid is kept, and one of our own with the same names goes upstream. Its
-//! fid stays, and is no client's. Whoever attaches with these names gets a walk of it, of no names: to the
-//! server that is another fid of the same file for the same user, which is what a second attach would
-//! have been. Until the server has answered, those who ask for the same wait, each with his Tattach at
-//! the front of his inbox, where a flush and an end find it; an error is everybody's, and the next to
-//! attach tries again. Other names go on as they came: there is one root, so that nobody can take more.
+//! The first Tattach without an afid is held back, and a Tattach of 9pmux's own with the same names is
+//! sent. Its fid is kept. Each client that attaches with these names gets a Twalk of no names from that
+//! fid: to the server, the new fid is another fid of the same file for the same user, as after a second
+//! attach. Until the server has replied, clients with the same names wait, each with its Tattach at the
+//! front of its inbox, where a flush or the end of the connection finds it. An error is sent to all of
+//! them, and the next client that attaches tries again. A Tattach with other names is forwarded as
+//! usual: there is only one shared attach, so that clients cannot make the server hold more.
 
 use super::clients::Blocked;
 use super::fids::{FidState, NO_FID};
@@ -16,32 +17,32 @@ use super::requests::UpstreamRequest;
 use super::{ClientId, Engine};
 use crate::wire::{FieldOffsets, HEADER, NOFID, kind, put_tag, put_u32, tag, types, u32_at};
 
-/// The root that all have part in.
+/// The state of the shared attach.
 #[derive(Default)]
 pub enum SharedAttach {
-    /// Nobody has attached.
+    /// No Tattach has been sent.
     #[default]
     Unattached,
-    /// Our Tattach is upstream.
+    /// The Tattach is upstream.
     Pending { fid: u32, names: Box<[u8]>, waiters: Vec<ClientId> },
-    /// The server has answered it with this qid.
+    /// The server has replied with this qid.
     Live { fid: u32, names: Box<[u8]>, qid: [u8; 13] },
-    /// It has refused it so, and those who waited are being told.
+    /// The server has refused it with this error, which is being sent to the waiters.
     Refused { names: Box<[u8]>, error: Vec<u8> },
 }
 
-/// How a client's request goes on.
+/// How a client's request is routed.
 pub enum AttachRoute {
-    /// As it came.
+    /// It is forwarded as it is.
     Forward,
-    /// As a walk of this fid.
+    /// It becomes a Twalk from this fid.
     ByWalk(u32),
-    /// Not now, or it is answered.
+    /// It waits, or has been replied to.
     Handled(Progress),
 }
 
 impl Engine {
-    /// How a Tattach goes on, whose fids are known to be well, and for which there is room upstream.
+    /// Returns the route of a request whose fids are valid and for which there is capacity.
     pub(super) fn route_attach(
         &mut self,
         client_index: u32,
@@ -80,7 +81,7 @@ impl Engine {
         }
     }
 
-    /// Sends our own Tattach, for this client and whoever comes meanwhile.
+    /// Sends the Tattach of 9pmux's own for the names of this client.
     fn send_shared_attach(&mut self, client_index: u32, message: &[u8], names: &[u8]) {
         let fid = self.fids.allocate_internal();
         let request = UpstreamRequest {
@@ -100,7 +101,7 @@ impl Engine {
         self.upstream.shared_attach = SharedAttach::Pending { fid, names: names.into(), waiters };
     }
 
-    /// The server has answered that.
+    /// The server has replied to that Tattach.
     pub(super) fn handle_shared_attach_reply(&mut self, message: &[u8], failed: bool) {
         let SharedAttach::Pending { fid, names, waiters } =
             std::mem::take(&mut self.upstream.shared_attach)
@@ -123,7 +124,7 @@ impl Engine {
         }
     }
 
-    /// The walk that a client's Tattach has become is done.
+    /// Replies to a client whose Tattach has become a Twalk, which has succeeded.
     pub(super) fn push_rattach(&mut self, client_index: u32, client_tag: u16) {
         if let SharedAttach::Live { qid, .. } = self.upstream.shared_attach {
             let mut message = [0; HEADER + 13];

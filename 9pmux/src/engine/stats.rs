@@ -1,32 +1,32 @@
-//! What can be seen from outside: counters, and each message for those who want to log it.
+//! Observation: counters, and a trace of all messages.
 
 use super::{ClientId, ClientState, Engine};
 use crate::wire::Dialect;
 
-/// What has happened so far, and what there is.
+/// Counters since the start, and current totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Requests that went on to the server.
+    /// Requests forwarded to the server.
     pub forwarded: u64,
-    /// Replies that went on to clients.
+    /// Replies forwarded to clients.
     pub replied: u64,
-    /// Requests that were answered here, by an error.
+    /// Requests that got an error of 9pmux's own.
     pub local_errors: u64,
     /// Messages of the server that belonged to no request.
     pub dropped: u64,
-    /// Clients.
+    /// Connected clients.
     pub clients: usize,
-    /// Tags taken upstream.
+    /// Upstream requests.
     pub requests: usize,
-    /// Fids taken upstream.
+    /// Upstream fids.
     pub fids: usize,
-    /// Requests and fids of those of them whose clients have gone or have begun anew.
+    /// Requests and fids of departed clients and ended sessions.
     pub in_cleanup: usize,
-    /// Bytes of memory that are kept for buffers.
+    /// Bytes of memory kept for buffers.
     pub spare_bytes: usize,
 }
 
-/// What one client has.
+/// The state of one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientInfo {
     /// Whether it has a version.
@@ -35,45 +35,45 @@ pub struct ClientInfo {
     pub msize: u32,
     /// Messages that it has sent.
     pub messages: u64,
-    /// Requests of it that are upstream.
+    /// Its upstream requests.
     pub requests: usize,
     /// Its fids.
     pub fids: usize,
-    /// Bytes of requests that wait, or are not whole yet.
+    /// Bytes of queued and incomplete requests.
     pub queued: usize,
-    /// Bytes that it has not taken yet.
+    /// Bytes that are not written to it yet.
     pub output: usize,
     /// Bytes of memory of its buffers.
     pub memory: usize,
 }
 
-/// A message, for whoever logs them.
+/// A message, for logging.
 #[derive(Clone, Copy, Debug)]
 pub enum TraceEvent<'a> {
     /// As the client sent it.
     FromClient(ClientId, &'a [u8]),
-    /// As the client gets it.
+    /// As the client receives it.
     ToClient(ClientId, &'a [u8]),
     /// As the server sent it.
     FromServer(&'a [u8]),
-    /// As the server gets it.
+    /// As the server receives it.
     ToServer(&'a [u8]),
     /// As the server sent it; it belongs to no request.
     Dropped(&'a [u8]),
-    /// The client is closed for a message that has no end.
+    /// The client is closed, because its bytes cannot be framed.
     Garbled(ClientId),
 }
 
-/// Is told each message, and in which dialect to read it.
+/// Called with each message and the dialect of the connection.
 pub type Tracer = Box<dyn FnMut(Dialect, TraceEvent<'_>) + Send>;
 
 impl Engine {
-    /// Has each message told, or no longer.
+    /// Sets or removes the function that is called with each message.
     pub fn set_tracer(&mut self, tracer: Option<Tracer>) {
         self.tracer = tracer;
     }
 
-    /// The counters.
+    /// Returns the counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
@@ -86,7 +86,7 @@ impl Engine {
         }
     }
 
-    /// What this client has, if it is there.
+    /// Returns the state of a client, if it is connected.
     #[must_use]
     pub fn client_info(&self, id: ClientId) -> Option<ClientInfo> {
         let client = self.clients.get_if_connected(id)?;

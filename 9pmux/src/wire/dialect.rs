@@ -1,24 +1,24 @@
-//! The three dialects, by the names that Tversion has for them.
+//! The three dialects, and their names in Tversion.
 
 /// A dialect of 9P.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// Plan 9's, of its fourth edition.
+    /// 9P2000, of the fourth edition of Plan 9.
     Plain,
-    /// With Unix's numbers beside the names.
+    /// 9P2000.u, with numeric uids and error numbers.
     U,
-    /// Linux's.
+    /// 9P2000.L, of Linux.
     L,
 }
 
-/// The version that says that there is none in common.
+/// The version by which a server says that no version is common.
 pub const UNKNOWN: &str = "unknown";
 
 impl Dialect {
-    /// All there are.
+    /// All dialects.
     pub const ALL: [Dialect; 3] = [Dialect::Plain, Dialect::U, Dialect::L];
 
-    /// Its name in a Tversion.
+    /// Returns its name in a Tversion.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -28,13 +28,13 @@ impl Dialect {
         }
     }
 
-    /// The one of exactly this name.
+    /// Returns the dialect with exactly this name.
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Dialect> {
         Dialect::ALL.into_iter().find(|d| d.name().as_bytes() == name)
     }
 
-    /// The type of the message that says that a request failed.
+    /// Returns the type of the dialect's error reply.
     #[must_use]
     pub const fn error_type(self) -> u8 {
         match self {
@@ -48,17 +48,17 @@ impl Dialect {
     }
 }
 
-/// What the version of a Tversion asks for.
+/// The dialect that a Tversion offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// This dialect, or what it implies.
+    /// This dialect, or the one that it implies.
     Dialect(Dialect),
-    /// Nothing that is known here.
+    /// An unknown one.
     Unknown,
 }
 
 impl Offer {
-    /// Of the version's bytes. After `9P2000.` anything that is not known is `9P2000`.
+    /// Parses the version of a Tversion. After `9P2000.` an unknown suffix means `9P2000`.
     #[must_use]
     pub fn parse(version: &[u8]) -> Offer {
         match Dialect::from_name(version) {
@@ -68,7 +68,8 @@ impl Offer {
         }
     }
 
-    /// Whether a server may answer the offer with `dialect`: the same, or that without its ending.
+    /// Returns true if a server may reply to the offer with `dialect`: the same one, or the one without
+    /// the suffix.
     #[must_use]
     pub fn allows(self, dialect: Dialect) -> bool {
         match self {
@@ -78,7 +79,7 @@ impl Offer {
     }
 }
 
-/// Some of the dialects.
+/// A set of dialects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialects(u8);
 
@@ -89,7 +90,7 @@ impl Dialects {
     pub(super) const L: Dialects = Dialects(4);
     pub(super) const U_L: Dialects = Dialects(6);
 
-    /// Whether `dialect` is one of them.
+    /// Returns true if `dialect` is in the set.
     #[must_use]
     pub const fn contains(self, dialect: Dialect) -> bool {
         self.0 & dialect.as_set().0 != 0

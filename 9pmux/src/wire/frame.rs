@@ -1,21 +1,21 @@
-//! Framing: where a message ends in a stream of bytes, and the numbers in its header.
+//! Framing: the end of a message in a stream of bytes, and the numbers of its header.
 
 use super::HEADER;
 
-/// What stands at the beginning of some bytes of a stream.
+/// The result of looking for a message at the beginning of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// Not all of a message yet.
+    /// The message is incomplete.
     Incomplete,
-    /// A message of this many bytes, all there.
+    /// A complete message of this many bytes.
     Message(usize),
-    /// A message that says that it is shorter than its header: no other can be found after it.
+    /// A message that claims to be shorter than its header; no further message can be found.
     TooSmall,
-    /// A message of this many bytes, more than may be; its header is there.
+    /// A message of this many bytes, more than the maximum; its header is complete.
     TooLarge(u32),
 }
 
-/// Looks for a message of at most `max` bytes.
+/// Looks for a message of at most `max` bytes at the beginning of `bytes`.
 #[inline]
 #[must_use]
 pub fn frame(bytes: &[u8], max: u32) -> Frame {
@@ -33,14 +33,14 @@ pub fn frame(bytes: &[u8], max: u32) -> Frame {
     }
 }
 
-/// The type of a message that has its header.
+/// Returns the type of a message whose header is complete.
 #[inline]
 #[must_use]
 pub fn kind(message: &[u8]) -> u8 {
     message[4]
 }
 
-/// The tag of a message that has its header.
+/// Returns the tag of a message whose header is complete.
 #[inline]
 #[must_use]
 pub fn tag(message: &[u8]) -> u16 {
@@ -53,21 +53,21 @@ pub fn put_tag(message: &mut [u8], tag: u16) {
     message[5..7].copy_from_slice(&tag.to_le_bytes());
 }
 
-/// The two-byte number at `at`, which has been found to be there.
+/// Returns the two-byte number at `at`, which must be within the message.
 #[inline]
 #[must_use]
 pub fn u16_at(message: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([message[at], message[at + 1]])
 }
 
-/// The four-byte number at `at`, which has been found to be there.
+/// Returns the four-byte number at `at`, which must be within the message.
 #[inline]
 #[must_use]
 pub fn u32_at(message: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]])
 }
 
-/// Changes the four-byte number at `at`: a fid, a count.
+/// Changes the four-byte number at `at`, which must be within the message: a fid, a count.
 #[inline]
 pub fn put_u32(message: &mut [u8], at: usize, value: u32) {
     message[at..at + 4].copy_from_slice(&value.to_le_bytes());

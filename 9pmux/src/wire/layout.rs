@@ -1,42 +1,43 @@
-//! Where in a message the table's fields are, and that all of them are within it.
+//! The offsets of a message's fields, and the check that all of them are within the message.
 //!
-//! This is the one look at a message before anything is changed in it: every string, count and list is
-//! held against the size, once, and the places of what may be patched come out.
+//! This is the only validation of a message: every string, count and list is compared with the size
+//! once, and the offsets of the fields that may be patched are returned.
 
 use super::dialect::Dialect;
 use super::table::{FidUse, Field, FieldKind, MAX_NAMES, Message, message};
 use super::{HEADER, NOFID, u16_at, u32_at};
 
-/// A message that can not be what it says it is.
+/// The reason why a message is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// The dialect has no such message.
     Type,
-    /// A field goes beyond the message's end.
+    /// A field ends beyond the message.
     Size,
-    /// A walk of more names than there may be.
+    /// A Twalk has more names than the protocol permits.
     Names,
 }
 
-/// What a T-message has to be changed at, as places in it, the header counted.
+/// The offsets of the fields of a T-message that may be patched, counted from the beginning of the
+/// header.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldOffsets {
-    /// Its row.
+    /// Its row of the table.
     pub message: &'static Message,
-    /// Its fids; the first `fid_count` are there.
+    /// The offsets of its fids and what the message does to them; the first `fid_count` are valid.
     pub fids: [(u32, FidUse); 2],
-    /// How many fids.
+    /// The number of fids.
     pub fid_count: u8,
-    /// How many names are to be walked.
+    /// The number of names of a Twalk.
     pub name_count: u16,
-    /// Where the count is that its reply may have.
+    /// The offset of the count of bytes that the reply may have.
     pub count: Option<u32>,
-    /// Where what is known of it ends.
+    /// The end of the last known field.
     pub end: u32,
 }
 
 impl FieldOffsets {
-    /// The places of its fids, with what happens to them.
+    /// Returns the offsets of its fids, and what the message does to them.
     #[inline]
     #[must_use]
     pub fn fids(&self) -> &[(u32, FidUse)] {
@@ -44,19 +45,19 @@ impl FieldOffsets {
     }
 }
 
-/// What matters in an R-message.
+/// The fields of an R-message that the engine needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplyFields {
-    /// How many names were walked.
+    /// The number of qids of an Rwalk.
     pub walked: u16,
-    /// Where the iounit is.
+    /// The offset of the iounit.
     pub iounit: Option<u32>,
 }
 
-/// Finds the places of a T-message that is all there.
+/// Validates a complete T-message, and returns the offsets of its fields.
 ///
 /// # Errors
-/// In what it does not fit.
+/// Returns the reason why the message is malformed.
 #[inline]
 pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<FieldOffsets, Malformed> {
     let kind = bytes[4];
@@ -82,10 +83,10 @@ pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<FieldOffsets, Mal
     Ok(offsets)
 }
 
-/// Looks an R-message over that is all there.
+/// Validates a complete R-message, and returns the fields that the engine needs.
 ///
 /// # Errors
-/// In what it does not fit.
+/// Returns the reason why the message is malformed.
 #[inline]
 pub fn check_reply(dialect: Dialect, bytes: &[u8]) -> Result<ReplyFields, Malformed> {
     let kind = bytes[4];
@@ -99,10 +100,11 @@ pub fn check_reply(dialect: Dialect, bytes: &[u8]) -> Result<ReplyFields, Malfor
     Ok(reply)
 }
 
-/// The msize and the version of a Tversion or an Rversion, which are the same in every dialect.
+/// Returns the msize and the version of a Tversion or an Rversion, which have the same layout in all
+/// dialects.
 ///
 /// # Errors
-/// As [`check_request`].
+/// As for [`check_request`].
 pub fn version(bytes: &[u8]) -> Result<(u32, &[u8]), Malformed> {
     let row = message(Dialect::Plain, super::types::TVERSION).ok_or(Malformed::Type)?;
     let (mut msize, mut name) = (0, &bytes[..0]);
@@ -113,7 +115,8 @@ pub fn version(bytes: &[u8]) -> Result<(u32, &[u8]), Malformed> {
     Ok((msize, name))
 }
 
-/// Calls `see` with each field, its place and its length, in order, and answers where the last ends.
+/// Calls `visit` with each field, its offset and its length, in order. Returns the end of the last
+/// field.
 #[inline]
 pub(super) fn for_each_field(
     fields: &'static [Field],
@@ -138,7 +141,7 @@ pub(super) fn for_each_field(
             FieldKind::Bytes(n) => n as usize,
             FieldKind::String | FieldKind::Stat => counted_len(rest, 1)?,
             FieldKind::Qids => counted_len(rest, 13)?,
-            // As much as there may be does not fit where addresses have 32 bits.
+            // The sum may not fit a 32-bit usize.
             FieldKind::Data => (data_len(rest)? as usize).saturating_add(4),
             FieldKind::Names => names_len(rest)?,
         };
@@ -155,7 +158,7 @@ fn data_len(rest: &[u8]) -> Result<u32, Malformed> {
     if rest.len() < 4 { Err(Malformed::Size) } else { Ok(u32_at(rest, 0)) }
 }
 
-/// The length of `n[2]` and that many things of `each` bytes.
+/// Returns the length of `n[2]` and `n` elements of `each` bytes.
 fn counted_len(rest: &[u8], each: usize) -> Result<usize, Malformed> {
     if rest.len() < 2 { Err(Malformed::Size) } else { Ok(2 + u16_at(rest, 0) as usize * each) }
 }
@@ -173,8 +176,9 @@ fn names_len(rest: &[u8]) -> Result<usize, Malformed> {
 }
 
 impl Message {
-    /// How many bytes a reply of this kind may well have, to a request that asked for `count` bytes of
-    /// data: the most there can be, but that a name, a stat or an error can be 64 KiB and never is.
+    /// Returns the number of bytes that a reply may need if the request asked for `count` bytes of
+    /// data: the maximum, except that names, stats and errors, which may have 64 KiB, are taken to have
+    /// at most 1 KiB.
     #[must_use]
     pub fn max_reply_len(&self, count: u32) -> u32 {
         let mut max = HEADER as u32;
@@ -200,7 +204,7 @@ impl Message {
 }
 
 impl FidUse {
-    /// Whether `fid` stands for none here.
+    /// Returns true if `fid` means no fid in this field.
     #[inline]
     #[must_use]
     pub fn is_no_fid(self, fid: u32) -> bool {

@@ -1,12 +1,12 @@
-//! 9P as bytes: framing, and one table of what its messages hold.
+//! 9P as bytes: framing, and one table of the messages.
 //!
 //! A message is `size[4] type[1] tag[2]` and a body; all numbers are little-endian. A T-message, from
-//! client to server, has an even type, and its R-message the odd one after it. What a multiplexor
-//! must know of a body is little: where its fids are and what becomes of them, where the tag is that a
-//! Tflush names, and how much a reply may bring. `table.rs` says so, once, for the three dialects, and
-//! the rest derives from it: `layout.rs` finds these places and sees that a message fits its size,
-//! `show.rs` writes messages in words. Nothing here decodes a message to build another: whoever has to
-//! change one patches its bytes where they are.
+//! client to server, has an even type, and its R-message has the next odd type. A multiplexor needs
+//! little of a body: the offsets of its fids and what becomes of them, the tag that a Tflush names, and
+//! how many bytes a reply may have. `table.rs` contains this once for the three dialects, and the rest
+//! derives from it: `layout.rs` finds the offsets and validates a message against its size, `show.rs`
+//! formats messages as text. A message is never decoded and encoded again: a field that has to change
+//! is patched in place.
 #![forbid(unsafe_code)]
 
 mod dialect;
@@ -27,19 +27,19 @@ pub use table::{FidUse, Field, FieldKind, MAX_NAMES, MESSAGES, Message, message}
 /// `size[4] type[1] tag[2]`.
 pub const HEADER: usize = 7;
 
-/// The tag of a Tversion, and of nothing else that we send.
+/// The tag of a Tversion.
 pub const NOTAG: u16 = 0xFFFF;
 
-/// No fid: in the place of the afid of a Tattach without one.
+/// No fid: the afid of a Tattach without one.
 pub const NOFID: u32 = 0xFFFF_FFFF;
 
-/// What a reply with data adds to the data.
+/// The length of a reply with data, without the data.
 pub const DATA_HEADER: u32 = HEADER as u32 + 4;
 
-/// The room that 9P leaves for the header of a Twrite, which an iounit does without.
+/// The space that an iounit leaves for the header of a Twrite.
 pub const IO_HEADER: u32 = 24;
 
-/// Types that are not like the others in what becomes of them.
+/// The types that are treated individually.
 pub mod types {
     #![allow(missing_docs, reason = "the names of 9P say it")]
     pub const RLERROR: u8 = 7;

@@ -1,4 +1,4 @@
-//! A message in words, one line: for logs, and for tests that fail.
+//! A message as one line of text: for logs, and for tests that fail.
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -7,14 +7,14 @@ use super::layout::for_each_field;
 use super::table::{Field, FieldKind, message};
 use super::{HEADER, NOFID, NOTAG, kind, tag, u16_at, u32_at};
 
-/// A message that can be written.
+/// A message that can be formatted.
 #[derive(Clone, Copy)]
 pub struct Show<'a> {
     dialect: Dialect,
     bytes: &'a [u8],
 }
 
-/// The message `bytes`, as `dialect` reads it; it need be neither whole nor well formed.
+/// Formats the message `bytes` in `dialect`. The message may be incomplete or malformed.
 #[must_use]
 pub fn show(dialect: Dialect, bytes: &[u8]) -> Show<'_> {
     Show { dialect, bytes }
@@ -107,7 +107,7 @@ fn write_qid(f: &mut Formatter<'_>, qid: &[u8]) -> fmt::Result {
     write!(f, "({:x} {} {:x})", u64_at(qid, 5), u32_at(qid, 1), qid[0])
 }
 
-/// What a terminal would not show as it is, it shows escaped.
+/// Escapes bytes that a terminal would not show.
 fn write_string(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     f.write_char('\'')?;
     for chunk in bytes.utf8_chunks() {

@@ -1,97 +1,97 @@
-//! The messages of the three dialects: one table, from which all else derives.
+//! The messages of the three dialects: one table, from which everything else is derived.
 //!
-//! A row is a T-message and its R-message. The fields stand in the order of the wire, so that the place
-//! of each follows from those before it, also that of the second directory of a Trenameat, which comes
-//! after a name. A fid's field says what the message does to the fid; when a created one exists is
-//! said there too, though only the reply shows it. R-messages have no fids, in any dialect.
+//! A row is a T-message and its R-message. The fields have the order of the wire, so that the offset of
+//! each follows from those before it, even the second directory of a Trenameat, which follows a name.
+//! The field of a fid says what the message does to the fid, including whether a created fid depends on
+//! the reply. R-messages have no fids in any dialect.
 //!
-//! Bytes after the last field are nobody's business and go along as they are: some dialects append.
+//! Bytes behind the last field are forwarded unchanged, because some dialects append fields.
 
 use super::dialect::{Dialect, Dialects};
 
 /// What a message does to a fid that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FidUse {
-    /// It must exist, and goes on existing.
+    /// The fid must exist, and continues to exist.
     Uses,
-    /// It must be an auth fid, or [`NOFID`](super::NOFID) says that there is none.
+    /// The fid must be an auth fid, or [`NOFID`](super::NOFID) if there is none.
     Authenticates,
-    /// It comes to exist, if the answer is no error.
+    /// The fid exists if the reply is not an error.
     Creates,
-    /// It comes to exist, an auth fid, if the answer is no error.
+    /// The fid exists, as an auth fid, if the reply is not an error.
     CreatesAuth,
-    /// It comes to exist if the answer says that all names were walked. The same as the fid before it,
-    /// it is no new one: that one moves.
+    /// The fid exists if the reply says that all names were walked. If it equals the fid before it,
+    /// that fid moves and none is created.
     CreatesOnFullWalk,
-    /// It is gone, whatever the answer.
+    /// The fid is released, whatever the reply.
     Releases,
-    /// It is gone if the answer is no error.
+    /// The fid is released if the reply is not an error.
     ReleasesOnSuccess,
 }
 
-/// What a field is, and so how long.
+/// The type of a field, which determines its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldKind {
     /// One byte.
     U8,
-    /// Two.
+    /// Two bytes.
     U16,
-    /// Four.
+    /// Four bytes.
     U32,
-    /// Eight.
+    /// Eight bytes.
     U64,
-    /// Four that old clients leave out.
+    /// Four bytes, which old clients omit.
     OptionalU32,
-    /// What the server calls a file: type, version and path, 13 bytes.
+    /// A qid: type, version and path, 13 bytes.
     Qid,
-    /// `n[2]` and as many bytes, which may be any.
+    /// `n[2]` and `n` bytes.
     String,
-    /// `n[2]` and as many strings, at most [`MAX_NAMES`].
+    /// `n[2]` and `n` strings, at most [`MAX_NAMES`].
     Names,
-    /// `n[2]` and as many qids.
+    /// `n[2]` and `n` qids.
     Qids,
-    /// `n[4]` and as many bytes.
+    /// `n[4]` and `n` bytes.
     Data,
-    /// `n[2]` and as many bytes.
+    /// `n[2]` and `n` bytes.
     Stat,
-    /// So many bytes of no interest here.
+    /// So many bytes that the engine does not interpret.
     Bytes(u8),
     /// The tag of another request.
     Oldtag,
-    /// How many bytes of data the reply may have.
+    /// The number of bytes of data that the reply may have.
     Count,
-    /// How much the server would have read or written at once.
+    /// The iounit of an opened file.
     Iounit,
     /// A fid.
     Fid(FidUse),
 }
 
-/// More names than these no Twalk may have.
+/// The maximum number of names of a Twalk.
 pub const MAX_NAMES: u16 = 16;
 
 /// One field of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// What the manual calls it.
+    /// Its name in the manual.
     pub name: &'static str,
-    /// What it is.
+    /// Its type.
     pub kind: FieldKind,
-    /// In which dialects it is there.
+    /// The dialects that have it.
     pub dialects: Dialects,
 }
 
-/// One row: a T-message and its R-message.
+/// A row: a T-message and its R-message.
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
     /// The type of the T-message; that of the R-message is one more.
     pub number: u8,
     /// The name, without its T or R.
     pub name: &'static str,
-    /// Which dialects have it.
+    /// The dialects that have it.
     pub dialects: Dialects,
-    /// The fields after the header; none where there is no T-message, but errors.
+    /// The fields of the T-message after the header; `None` for errors, which have only an R-message.
     pub request: Option<&'static [Field]>,
-    /// Those of the R-message.
+    /// The fields of the R-message after the header.
     pub reply: &'static [Field],
 }
 
@@ -139,7 +139,7 @@ const DATA: Field = field("data", Data);
 const N_UNAME: Field = only(Dialects::U_L, field("n_uname", U32));
 const OPENED: &[Field] = &[QID, field("iounit", Iounit)];
 
-/// All of them.
+/// All messages.
 #[rustfmt::skip] // a row is a line
 pub const MESSAGES: &[Message] = &[
     error(6, "lerror", L, &[field("ecode", U32)]),
@@ -189,7 +189,7 @@ pub const MESSAGES: &[Message] = &[
     row(126, "wstat", PLAIN_U, &[FID, field("stat", Stat)], &[]),
 ];
 
-/// Where a type's row is in the table.
+/// The index of each type's row in the table.
 const NONE: u8 = u8::MAX;
 static ROWS: [u8; 256] = rows();
 
@@ -205,7 +205,7 @@ const fn rows() -> [u8; 256] {
     rows
 }
 
-/// The row of a type, a T-message's or an R-message's, if the dialect has it.
+/// Returns the row of a T-message's or R-message's type, if the dialect has it.
 #[inline]
 #[must_use]
 pub fn message(dialect: Dialect, kind: u8) -> Option<&'static Message> {
