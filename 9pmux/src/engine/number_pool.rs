@@ -72,7 +72,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn the_lowest_free_one_is_next() {
+    fn lowest_free_number_is_allocated() {
         let mut numbers = NumberPool::default();
         for n in 0..300_000 {
             assert_eq!(numbers.allocate(), n);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn as_a_set_would_have_it() {
+    fn pool_agrees_with_a_set() {
         let mut numbers = NumberPool::default();
         let mut taken = BTreeSet::new();
         let mut random = 1u64;

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn without_lists_everybody_may() {
+    fn empty_lists_permit_all() {
         for dialect in Dialect::ALL {
             assert!(is_attach_allowed(
                 &Config::default(),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn users_and_trees_are_those_of_the_lists() {
+    fn only_listed_users_and_trees_are_permitted() {
         let config = Config {
             unames: list(&["glenda", "rsc"]),
             anames: list(&["", "main"]),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_has_to_be_in_the_list_too() {
+    fn numeric_uid_must_be_listed_too() {
         let config = Config { unames: list(&["glenda", "1000"]), ..Config::default() };
         for dialect in [Dialect::U, Dialect::L] {
             for (uname, number, may) in [

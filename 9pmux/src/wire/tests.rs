@@ -9,7 +9,7 @@ fn bytes(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn where_a_message_ends() {
+fn frame_finds_the_end_of_a_message() {
     let message = bytes(120, 5, &[1, 0, 0, 0]);
     for length in 0..message.len() {
         assert_eq!(frame(&message[..length], 11), Frame::Incomplete);
@@ -27,7 +27,7 @@ fn where_a_message_ends() {
 
 /// The places of fids, counted from after the header, as manuals and other implementations have them.
 #[test]
-fn the_table_is_the_manuals() {
+fn fid_offsets_agree_with_the_manuals() {
     use FidUse::*;
     type Row = (&'static str, u8, &'static [(u32, FidUse)]);
     let all: &[Row] = &[
@@ -86,7 +86,7 @@ fn the_table_is_the_manuals() {
 
 /// How many bytes a message of each type has after its header, when all its counts are 0: T, then R.
 #[test]
-fn each_message_is_as_long_as_manuals_have_it() {
+fn message_lengths_agree_with_the_manuals() {
     type Row = (&'static str, u8, usize, usize);
     let all: &[Row] = &[
         ("l", 8, 4, 60),
@@ -143,7 +143,7 @@ fn each_message_is_as_long_as_manuals_have_it() {
 }
 
 #[test]
-fn the_fid_behind_a_name_is_where_the_name_ends() {
+fn fid_after_a_name_is_found() {
     for length in [0u16, 1, 300] {
         let mut body = vec![1, 0, 0, 0];
         body.extend(length.to_le_bytes());
@@ -178,7 +178,7 @@ fn counts_and_iounits_are_found() {
 }
 
 #[test]
-fn errors_are_their_dialects() {
+fn errors_exist_only_in_their_dialect() {
     let plain = bytes(107, 1, b"\x02\0no");
     let u = bytes(107, 1, b"\x02\0no\x05\0\0\0");
     let l = bytes(7, 1, b"\x05\0\0\0");
@@ -194,14 +194,14 @@ fn errors_are_their_dialects() {
 }
 
 #[test]
-fn an_old_tfsync_is_short() {
+fn old_tfsync_without_datasync_is_accepted() {
     assert!(check_request(Dialect::L, &bytes(50, 1, &[0; 4])).is_ok());
     assert!(check_request(Dialect::L, &bytes(50, 1, &[0; 6])).is_err());
     assert!(check_request(Dialect::L, &bytes(50, 1, &[0; 8])).is_ok());
 }
 
 #[test]
-fn no_bytes_make_it_panic() {
+fn arbitrary_bytes_never_panic() {
     let mut random = 7u64;
     for _ in 0..200_000 {
         let mut next = || {
@@ -226,7 +226,7 @@ fn no_bytes_make_it_panic() {
 }
 
 #[test]
-fn messages_in_words() {
+fn messages_are_shown_as_text() {
     let shown = |dialect, message: &[u8]| show(dialect, message).to_string();
     let walk = bytes(110, 3, b"\x01\0\0\0\x02\0\0\0\x02\0\x03\0usr\x02\0a\0");
     assert_eq!(shown(Dialect::L, &walk), r"Twalk tag 3 fid 1 newfid 2 wname ['usr' 'a\0']");

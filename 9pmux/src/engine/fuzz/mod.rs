@@ -62,12 +62,12 @@ mod tests {
     }
 
     #[test]
-    fn clients_bytes_at_random() {
+    fn random_client_bytes() {
         random(clients);
     }
 
     #[test]
-    fn servers_bytes_at_random() {
+    fn random_server_bytes() {
         random(server);
     }
 
@@ -83,12 +83,12 @@ mod tests {
     }
 
     #[test]
-    fn clients_bytes_found_by_the_fuzzer() {
+    fn corpus_of_client_bytes() {
         corpus("nine-clients", clients);
     }
 
     #[test]
-    fn servers_bytes_found_by_the_fuzzer() {
+    fn corpus_of_server_bytes() {
         corpus("nine-server", server);
     }
 }

@@ -7,7 +7,7 @@ use crate::engine::{Config, EndReason};
 use crate::wire::{Dialect, tag};
 
 #[test]
-fn everybody_is_told_when_the_server_goes() {
+fn server_end_fails_requests_and_closes_clients() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::with(dialect, Config { max_inflight: 2, ..Config::default() });
         let (one, _) = bench.attached();
@@ -44,7 +44,7 @@ fn everybody_is_told_when_the_server_goes() {
 }
 
 #[test]
-fn hanging_up_is_the_same() {
+fn hang_up_fails_requests_and_closes_clients() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     bench.asks(id, &read(1, 0, 0, 9));
@@ -55,7 +55,7 @@ fn hanging_up_is_the_same() {
 }
 
 #[test]
-fn a_reply_to_nothing_is_dropped_and_counted() {
+fn reply_without_a_request_is_dropped_and_counted() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
@@ -80,7 +80,7 @@ fn a_reply_to_nothing_is_dropped_and_counted() {
 }
 
 #[test]
-fn what_is_not_9p_ends_the_session() {
+fn invalid_server_bytes_end_the_connection() {
     for dialect in Dialect::ALL {
         let error = if dialect == Dialect::L { 107 } else { 7 };
         for (bad, words) in [
@@ -114,7 +114,7 @@ fn what_is_not_9p_ends_the_session() {
 }
 
 #[test]
-fn more_names_walked_than_there_were_end_it_too() {
+fn rwalk_with_too_many_qids_ends_the_connection() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     let request = bench.asks(id, &walk(1, 0, 5, &["x"]));
@@ -123,7 +123,7 @@ fn more_names_walked_than_there_were_end_it_too() {
 }
 
 #[test]
-fn more_data_than_was_asked_for_is_an_error_if_it_does_not_fit() {
+fn excess_data_is_an_error_if_it_does_not_fit() {
     let mut bench = Bench::new(Dialect::Plain);
     let id = bench.client_of(300);
     bench.attach(id, 0);
@@ -133,7 +133,7 @@ fn more_data_than_was_asked_for_is_an_error_if_it_does_not_fit() {
 }
 
 #[test]
-fn a_log_has_each_message_once_and_in_order() {
+fn trace_has_each_message_once_and_in_order() {
     use std::sync::{Arc, Mutex};
 
     use crate::engine::TraceEvent;

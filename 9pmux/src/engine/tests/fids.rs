@@ -10,7 +10,7 @@ const FID: usize = HEADER;
 const NEWFID: usize = HEADER + 4;
 
 #[test]
-fn fids_and_tags_that_are_wrong_are_answered_here() {
+fn invalid_fids_and_tags_are_refused_locally() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
@@ -33,7 +33,7 @@ fn fids_and_tags_that_are_wrong_are_answered_here() {
 }
 
 #[test]
-fn two_clients_have_the_same_numbers_and_not_the_same_fids() {
+fn equal_fid_numbers_of_two_clients_are_different_fids() {
     let mut bench = Bench::new(Dialect::Plain);
     let (one, its) = bench.attached();
     let (two, other) = bench.attached();
@@ -50,7 +50,7 @@ fn two_clients_have_the_same_numbers_and_not_the_same_fids() {
 }
 
 #[test]
-fn clunk_and_remove_release_whatever_the_answer() {
+fn clunk_and_remove_release_the_fid_whatever_the_reply() {
     for dialect in Dialect::ALL {
         for kind in [120, 122] {
             for fails in [false, true] {
@@ -73,7 +73,7 @@ fn clunk_and_remove_release_whatever_the_answer() {
 }
 
 #[test]
-fn what_fails_creates_no_fid() {
+fn failed_request_creates_no_fid() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
@@ -108,7 +108,7 @@ fn what_fails_creates_no_fid() {
 
 /// Its client is told that it failed, so that has no fid; the server has one, which is clunked.
 #[test]
-fn what_is_created_by_a_reply_that_does_not_fit_is_not_there() {
+fn fid_of_an_oversized_reply_is_clunked() {
     let mut bench = Bench::new(Dialect::Plain);
     let id = bench.client_of(256);
     bench.attach(id, 0);
@@ -123,7 +123,7 @@ fn what_is_created_by_a_reply_that_does_not_fit_is_not_there() {
 }
 
 #[test]
-fn a_walk_to_itself_moves_the_fid() {
+fn walk_to_the_same_fid_moves_it() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, fid) = bench.attached();
     for walked in [1, 0] {
@@ -136,7 +136,7 @@ fn a_walk_to_itself_moves_the_fid() {
 }
 
 #[test]
-fn a_number_is_used_again_before_its_clunk_is_answered() {
+fn fid_number_is_reusable_before_the_rclunk() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, root) = bench.attached();
@@ -159,7 +159,7 @@ fn a_number_is_used_again_before_its_clunk_is_answered() {
 }
 
 #[test]
-fn a_fid_that_a_request_mentions_is_not_used_again() {
+fn referenced_fid_is_not_reallocated() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, root) = bench.attached();
     let read = bench.asks(id, &read(2, 0, 0, 1));
@@ -181,7 +181,7 @@ impl Bench {
 }
 
 #[test]
-fn a_clunk_that_overtakes_the_walk_leaves_nothing() {
+fn rclunk_before_rwalk_leaves_no_fid() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     let walk = bench.asks(id, &walk(2, 0, 1, &[]));
@@ -198,7 +198,7 @@ fn a_clunk_that_overtakes_the_walk_leaves_nothing() {
 }
 
 #[test]
-fn fids_are_low_and_limited() {
+fn upstream_fids_are_dense_and_limited() {
     let mut bench = Bench::with(
         Dialect::Plain,
         Config { max_fids: 100, max_fids_all: 150, ..Config::default() },
@@ -227,7 +227,7 @@ fn fids_are_low_and_limited() {
 }
 
 #[test]
-fn a_hundred_thousand_fids_and_all_clunked_when_their_client_goes() {
+fn hundred_thousand_fids_are_clunked_on_disconnect() {
     const MANY: u32 = 100_000;
     let mut bench = Bench::with(
         Dialect::Plain,
@@ -268,7 +268,7 @@ fn a_hundred_thousand_fids_and_all_clunked_when_their_client_goes() {
 }
 
 #[test]
-fn an_auth_fid_is_its_makers_and_for_what_it_was_made() {
+fn auth_fid_is_valid_only_for_its_client_and_names() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
@@ -303,7 +303,7 @@ fn an_auth_fid_is_its_makers_and_for_what_it_was_made() {
 }
 
 #[test]
-fn who_may_not_attach_is_refused_here() {
+fn forbidden_attach_is_refused_locally() {
     for dialect in Dialect::ALL {
         let unames = ["glenda", "7"].map(String::from).to_vec();
         let anames = vec!["tree".to_owned()];
@@ -322,7 +322,7 @@ fn who_may_not_attach_is_refused_here() {
 }
 
 #[test]
-fn auth_fids_cost_bounded_memory() {
+fn auth_fids_use_bounded_memory() {
     let mut bench = Bench::new(Dialect::Plain);
     let id = bench.client();
     let aname = "x".repeat(MSIZE as usize - 30);
@@ -339,7 +339,7 @@ fn auth_fids_cost_bounded_memory() {
 }
 
 #[test]
-fn every_place_of_a_fid_is_patched_and_nothing_else() {
+fn exactly_the_fid_fields_are_patched() {
     // Names with NUL, and bytes that nobody knows, behind every message.
     for dialect in Dialect::ALL {
         for row in crate::wire::MESSAGES {

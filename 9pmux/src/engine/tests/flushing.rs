@@ -17,7 +17,7 @@ fn rflush(tag: u16) -> Vec<u8> {
 }
 
 #[test]
-fn a_flush_of_nothing_is_answered_here() {
+fn flush_of_an_unknown_tag_is_replied_to_locally() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     let (other, _) = bench.attached();
@@ -33,7 +33,7 @@ fn a_flush_of_nothing_is_answered_here() {
 }
 
 #[test]
-fn a_reply_before_the_rflush_counts() {
+fn reply_before_the_rflush_counts_in_full() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
@@ -55,7 +55,7 @@ fn a_reply_before_the_rflush_counts() {
 }
 
 #[test]
-fn without_a_reply_it_never_happened() {
+fn flushed_request_without_a_reply_never_happened() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, root) = bench.attached();
@@ -89,7 +89,7 @@ fn without_a_reply_it_never_happened() {
 }
 
 #[test]
-fn a_flushed_clunk_whose_number_is_another_is_made_good() {
+fn flushed_clunk_of_a_reused_number_is_sent_again() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, root) = bench.attached();
     bench.attach(id, 1);
@@ -106,7 +106,7 @@ fn a_flushed_clunk_whose_number_is_another_is_made_good() {
 }
 
 #[test]
-fn a_walk_and_the_clunk_of_its_fid_both_flushed_leave_no_fid() {
+fn flushed_walk_and_clunk_leave_no_fid() {
     for first in [0, 1] {
         let mut bench = Bench::new(Dialect::Plain);
         let (id, _) = bench.attached();
@@ -125,7 +125,7 @@ fn a_walk_and_the_clunk_of_its_fid_both_flushed_leave_no_fid() {
 }
 
 #[test]
-fn several_flushes_are_one_and_all_are_answered_in_order() {
+fn several_flushes_of_a_tag_complete_in_order() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     bench.asks(id, &read(2, 0, 0, 1));
@@ -139,7 +139,7 @@ fn several_flushes_are_one_and_all_are_answered_in_order() {
 }
 
 #[test]
-fn a_flush_after_the_reply_does_not_overtake_the_flush_before() {
+fn later_flush_does_not_overtake_an_earlier_one() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     let request = bench.asks(id, &read(2, 0, 0, 1));
@@ -152,7 +152,7 @@ fn a_flush_after_the_reply_does_not_overtake_the_flush_before() {
 }
 
 #[test]
-fn an_error_in_answer_to_a_flush_is_an_rflush() {
+fn error_reply_to_tflush_becomes_rflush() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
@@ -180,7 +180,7 @@ fn first_is_read(bench: &mut Bench) {
 }
 
 #[test]
-fn so_many_flushes_are_open_at_once_and_the_rest_wait() {
+fn open_flushes_are_bounded_and_the_rest_wait() {
     let config = Config { max_inflight: 2000, max_inbox_bytes: 1 << 20, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();
@@ -201,7 +201,7 @@ fn so_many_flushes_are_open_at_once_and_the_rest_wait() {
 }
 
 #[test]
-fn a_flush_is_noticed_behind_what_waits() {
+fn flush_takes_effect_behind_blocked_requests() {
     let (mut bench, id) = full(Config::default());
     bench.say(id, &read(13, 0, 0, 1));
     bench.say(id, &read(14, 0, 0, 1));
@@ -227,7 +227,7 @@ fn a_flush_is_noticed_behind_what_waits() {
 }
 
 #[test]
-fn a_flush_of_its_own_tag_takes_nothing_out_of_the_line() {
+fn flush_of_its_own_tag_removes_nothing() {
     let (mut bench, id) = full(Config::default());
     bench.say(id, &read(13, 0, 0, 1));
     bench.say(id, &flush(13, 13));
@@ -238,7 +238,7 @@ fn a_flush_of_its_own_tag_takes_nothing_out_of_the_line() {
 }
 
 #[test]
-fn a_malformed_flush_that_waits_can_be_flushed() {
+fn queued_malformed_flush_can_be_flushed() {
     // Also if it would be a good one with the bytes of the message behind it.
     for behind in [false, true] {
         let (mut bench, id) = full(Config::default());
@@ -255,7 +255,7 @@ fn a_malformed_flush_that_waits_can_be_flushed() {
 }
 
 #[test]
-fn a_tversion_that_is_refused_ends_nothing_that_waits() {
+fn refused_tversion_keeps_queued_requests() {
     let malformed = made(100, 0xFFFF).u32(8192).u16(9).done();
     for (refused, why) in [(version(255, "9P2000"), SmallMsize), (malformed, Malformed)] {
         let (mut bench, id) = full(Config::default());
@@ -270,7 +270,7 @@ fn a_tversion_that_is_refused_ends_nothing_that_waits() {
 }
 
 #[test]
-fn a_version_and_an_end_are_noticed_behind_what_waits() {
+fn tversion_and_disconnect_take_effect_behind_blocked_requests() {
     let (mut bench, id) = full(Config::default());
     bench.say(id, &read(13, 0, 0, 1));
     bench.say(id, &version(4096, "9P2000"));
@@ -291,7 +291,7 @@ fn a_version_and_an_end_are_noticed_behind_what_waits() {
 }
 
 #[test]
-fn a_flush_waits_for_a_tag_and_not_for_room() {
+fn flush_waits_for_a_tag_only() {
     let config = Config { max_inflight_all: 2, max_server_bytes: 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();
@@ -311,7 +311,7 @@ fn a_flush_waits_for_a_tag_and_not_for_room() {
 }
 
 #[test]
-fn a_second_tversion_ends_the_first_session_and_nobody_elses() {
+fn second_tversion_resets_only_its_client() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, root) = bench.attached();
@@ -347,7 +347,7 @@ fn a_second_tversion_ends_the_first_session_and_nobody_elses() {
 }
 
 #[test]
-fn a_second_tversion_does_not_wait_for_ever() {
+fn second_tversion_times_out_waiting_for_the_cleanup() {
     let config = Config { cleanup_timeout: Duration::from_secs(3), ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     bench.engine.tick(Duration::from_secs(100));
@@ -373,7 +373,7 @@ fn a_second_tversion_does_not_wait_for_ever() {
 }
 
 #[test]
-fn a_place_for_what_is_left_is_used_again_with_a_time_of_its_own() {
+fn reused_cleanup_slot_has_its_own_deadline() {
     let config = Config { cleanup_timeout: Duration::from_secs(10), ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let begin = |at: u64, bench: &mut Bench| {
@@ -400,7 +400,7 @@ fn a_place_for_what_is_left_is_used_again_with_a_time_of_its_own() {
 }
 
 #[test]
-fn who_goes_is_cleaned_up_after_at_once() {
+fn disconnect_flushes_and_clunks_at_once() {
     let mut bench = Bench::new(Dialect::L);
     let (id, _) = bench.attached();
     let (other, _) = bench.attached();
@@ -433,7 +433,7 @@ fn who_goes_is_cleaned_up_after_at_once() {
 }
 
 #[test]
-fn a_fid_whose_clunk_is_not_answered_is_not_used_again() {
+fn fid_without_an_rclunk_is_not_reused() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, fid) = bench.attached();
     bench.gone(id);
@@ -448,7 +448,7 @@ fn a_fid_whose_clunk_is_not_answered_is_not_used_again() {
 }
 
 #[test]
-fn a_place_that_is_used_again_is_another_client() {
+fn reused_slot_is_another_client() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     let request = bench.asks(id, &read(2, 0, 0, 1));
@@ -464,7 +464,7 @@ fn a_place_that_is_used_again_is_another_client() {
 
 /// What is upstream may be answered only when it is flushed: a flush that is not looked at is the end.
 #[test]
-fn a_flush_is_noticed_behind_very_much_that_waits() {
+fn flush_takes_effect_behind_a_full_inbox() {
     let (mut bench, id) = full(Config { max_inbox_bytes: 1 << 20, ..Config::default() });
     let many: Vec<u8> = (0..3000).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
     bench.say(id, &many);
@@ -504,7 +504,7 @@ fn a_flush_is_noticed_behind_very_much_that_waits() {
 }
 
 #[test]
-fn to_fill_an_inbox_with_flushes_costs_little() {
+fn inbox_full_of_flushes_costs_little_work() {
     const MANY: usize = 10_000;
     let config = Config { max_inbox_bytes: 1 << 30, max_reply_bytes: 1 << 30, ..Config::default() };
     let reads: Vec<u8> = (0..MANY as u16).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
@@ -537,7 +537,7 @@ fn to_fill_an_inbox_with_flushes_costs_little() {
 
 /// What is upstream may wait for the flush that is not read.
 #[test]
-fn one_large_request_that_waits_does_not_keep_a_flush_from_being_read() {
+fn large_blocked_request_does_not_hide_a_flush() {
     let (mut bench, id) = full(Config { max_inbox_bytes: 100, ..Config::default() });
     let write = |tag| made(118, tag).u32(0).u64(0).u32(5000).raw(&[7; 5000]).done();
     bench.say(id, &write(13));
@@ -554,7 +554,7 @@ fn one_large_request_that_waits_does_not_keep_a_flush_from_being_read() {
 }
 
 #[test]
-fn a_version_that_is_none_ends_nothing() {
+fn malformed_tversion_ends_no_session() {
     for (bad, why) in [
         (made(100, 7).u32(8192).u16(9).str("9P2000").done(), Malformed),
         (made(100, 7).u8(0).done(), Malformed),
@@ -574,7 +574,7 @@ fn a_version_that_is_none_ends_nothing() {
 }
 
 #[test]
-fn tables_that_were_large_become_small() {
+fn large_tables_shrink() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     for fid in 1..2000 {
@@ -620,7 +620,7 @@ impl crate::engine::Engine {
 }
 
 #[test]
-fn a_flush_goes_on_when_its_client_reads_again_though_its_turn_has_not_come() {
+fn blocked_flush_resumes_when_output_is_drained() {
     let config = Config { max_inflight_all: 1, max_reply_bytes: 300, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();

@@ -15,7 +15,7 @@ fn attached(bench: &mut Bench, msize: u32) -> ClientId {
 }
 
 #[test]
-fn counts_are_such_that_the_reply_fits() {
+fn read_count_is_clamped_to_the_msize() {
     for (dialect, message) in [(Dialect::Plain, 116), (Dialect::U, 116), (Dialect::L, 40)] {
         let mut bench = Bench::new(dialect);
         let id = attached(&mut bench, 1000);
@@ -32,7 +32,7 @@ fn counts_are_such_that_the_reply_fits() {
 }
 
 #[test]
-fn an_iounit_is_such_that_the_request_fits() {
+fn iounit_is_clamped_to_the_msize() {
     for dialect in Dialect::ALL {
         let opens = if dialect == Dialect::L { [12, 14] } else { [112, 114] };
         let mut bench = Bench::new(dialect);
@@ -55,7 +55,7 @@ fn an_iounit_is_such_that_the_request_fits() {
 }
 
 #[test]
-fn a_reply_that_does_not_fit_is_an_error() {
+fn oversized_reply_becomes_an_error() {
     for dialect in Dialect::ALL {
         let (message, reply) = match dialect {
             Dialect::L => (22, made(23, 0).str(vec![b'x'; 300]).done()),
@@ -76,7 +76,7 @@ fn a_reply_that_does_not_fit_is_an_error() {
 }
 
 #[test]
-fn a_message_that_is_too_large_is_passed_over() {
+fn oversized_message_is_refused_and_skipped() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let id = attached(&mut bench, 1000);
@@ -98,7 +98,7 @@ fn a_message_that_is_too_large_is_passed_over() {
 }
 
 #[test]
-fn what_has_no_end_closes_its_client_alone() {
+fn unframeable_bytes_close_only_their_client() {
     for bytes in [&[0, 0, 0, 0][..], &[6, 0, 0, 0, 1], b"GET / HTTP/1.1\r\n\r\n"] {
         let mut bench = Bench::new(Dialect::Plain);
         let (id, _) = bench.attached();
@@ -115,7 +115,7 @@ fn what_has_no_end_closes_its_client_alone() {
 }
 
 #[test]
-fn types_that_the_dialect_does_not_have_are_refused() {
+fn types_of_other_dialects_are_refused() {
     for dialect in Dialect::ALL {
         for kind in 0..=255u8 {
             let row = crate::wire::message(dialect, kind);
@@ -137,7 +137,7 @@ fn types_that_the_dialect_does_not_have_are_refused() {
 }
 
 #[test]
-fn a_message_that_does_not_fit_its_size_is_refused() {
+fn malformed_message_is_refused() {
     use crate::wire::FieldKind::*;
     for dialect in Dialect::ALL {
         for row in crate::wire::MESSAGES {
@@ -188,7 +188,7 @@ fn a_message_that_does_not_fit_its_size_is_refused() {
 }
 
 #[test]
-fn so_many_requests_at_once_and_the_rest_wait() {
+fn requests_beyond_max_inflight_wait() {
     let config = Config { max_inflight: 3, max_inbox_bytes: 40, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let id = attached(&mut bench, 256);
@@ -213,7 +213,7 @@ fn so_many_requests_at_once_and_the_rest_wait() {
 }
 
 #[test]
-fn who_does_not_read_is_not_read_and_costs_so_much() {
+fn slow_reader_is_throttled_and_bounded() {
     let config = Config { max_reply_bytes: 3000, max_inbox_bytes: 500, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (slow, _) = bench.attached();
@@ -251,7 +251,7 @@ fn who_does_not_read_is_not_read_and_costs_so_much() {
 }
 
 #[test]
-fn a_reply_larger_than_all_that_may_wait_is_let_through() {
+fn reply_larger_than_the_limit_is_admitted_alone() {
     let config = Config { max_reply_bytes: 300, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();
@@ -264,7 +264,7 @@ fn a_reply_larger_than_all_that_may_wait_is_let_through() {
 }
 
 #[test]
-fn clients_take_turns_when_the_server_is_slow() {
+fn clients_are_served_round_robin() {
     let config = Config { max_server_bytes: 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let ids: Vec<ClientId> = (0..4).map(|_| bench.attached().0).collect();
@@ -289,7 +289,7 @@ fn clients_take_turns_when_the_server_is_slow() {
 
 /// Their replies come together then, and are written by one call.
 #[test]
-fn a_turn_is_a_few_messages_if_there_is_room_for_them() {
+fn turn_is_a_bounded_batch_of_messages() {
     let config = Config { max_inflight_all: 40, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let ids: Vec<ClientId> = (0..4).map(|_| bench.attached().0).collect();
@@ -324,7 +324,7 @@ fn a_turn_is_a_few_messages_if_there_is_room_for_them() {
 }
 
 #[test]
-fn what_a_large_client_leaves_does_not_hold_up_the_others() {
+fn cleanup_of_a_large_client_does_not_delay_the_others() {
     for most in [1, 2, 16, 200] {
         let config = Config { max_inflight_all: most, ..Config::default() };
         let mut bench = Bench::with(Dialect::Plain, config);
@@ -366,7 +366,7 @@ fn what_a_large_client_leaves_does_not_hold_up_the_others() {
 
 /// They come, ask, and go, and the server is busy with something else, or does not answer at all.
 #[test]
-fn clients_that_come_and_go_leave_nothing_that_grows() {
+fn departed_clients_leave_no_growing_queues() {
     let config = Config { max_server_bytes: 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (stays, _) = bench.attached();
@@ -399,7 +399,7 @@ fn clients_that_come_and_go_leave_nothing_that_grows() {
 }
 
 #[test]
-fn a_limit_of_nothing_lets_one_at_a_time_through() {
+fn zero_limit_still_admits_one() {
     let config = Config {
         max_inflight: 0,
         max_inflight_all: 0,
@@ -425,7 +425,7 @@ fn a_limit_of_nothing_lets_one_at_a_time_through() {
 }
 
 #[test]
-fn an_idle_client_has_no_buffers() {
+fn idle_client_has_no_buffers() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     for n in 0..100 {
@@ -443,7 +443,7 @@ fn an_idle_client_has_no_buffers() {
 }
 
 #[test]
-fn who_has_changed_is_named_once() {
+fn dirty_client_is_returned_once() {
     let mut bench = Bench::new(Dialect::Plain);
     let one = bench.client();
     let two = bench.client();
@@ -457,7 +457,7 @@ fn who_has_changed_is_named_once() {
 }
 
 #[test]
-fn who_may_be_read_again_is_named_though_it_has_half_a_message_only() {
+fn unblocked_client_with_a_partial_message_is_dirty() {
     let config = Config { max_reply_bytes: 700, max_inbox_bytes: 100, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();
@@ -473,7 +473,7 @@ fn who_may_be_read_again_is_named_though_it_has_half_a_message_only() {
 }
 
 #[test]
-fn what_is_left_of_a_large_message_waits_for_nothing() {
+fn rest_of_an_oversized_message_is_skipped_while_blocked() {
     let config = Config { max_inflight_all: 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (other, _) = bench.attached();

@@ -248,7 +248,7 @@ impl Place {
 }
 
 #[test]
-fn of_a_client_it_costs_that_client_an_error_or_its_connection() {
+fn malformed_requests_affect_only_their_client() {
     for dialect in Dialect::ALL {
         let bad = bad_requests(dialect);
         assert!(bad.len() > 400);
@@ -351,7 +351,7 @@ fn asked(dialect: Dialect, row: &Message, how: Asked) -> Option<(Bench, ClientId
 }
 
 #[test]
-fn of_the_server_it_ends_the_session_and_everybody_is_told() {
+fn malformed_replies_end_the_connection() {
     let ways = [Asked::Plainly, Asked::Flushed, Asked::Left, Asked::Flush, Asked::Clunk];
     for dialect in Dialect::ALL {
         let error = message(dialect, dialect.error_type()).expect("each has its error");
@@ -399,7 +399,7 @@ fn of_the_server_it_ends_the_session_and_everybody_is_told() {
 }
 
 #[test]
-fn an_unknown_tag_is_dropped_in_every_state() {
+fn unknown_tag_is_dropped_in_every_state() {
     for dialect in Dialect::ALL {
         for state in STATES {
             for row in rows(dialect) {
@@ -426,7 +426,7 @@ fn an_unknown_tag_is_dropped_in_every_state() {
 
 /// While our Tversion is upstream nothing but an Rversion is its answer.
 #[test]
-fn what_is_no_rversion_ends_it_before_it_has_begun() {
+fn other_reply_to_tversion_ends_the_connection() {
     for dialect in Dialect::ALL {
         // An error is one too: it says that what one client asked for is unknown.
         let (reply, _) = whole(dialect, 101, &[]);

@@ -35,7 +35,7 @@ fn attaches(bench: &mut Bench, fid: u32) -> (ClientId, u32, u32) {
 }
 
 #[test]
-fn the_server_sees_one_tattach_and_each_client_has_a_fid_of_its_own() {
+fn server_sees_one_tattach_and_each_client_gets_a_fid() {
     for dialect in Dialect::ALL {
         let mut bench = once(dialect);
         let (one, root, first) = attaches(&mut bench, 0);
@@ -58,7 +58,7 @@ fn the_server_sees_one_tattach_and_each_client_has_a_fid_of_its_own() {
 }
 
 #[test]
-fn those_who_ask_meanwhile_wait_for_the_same_answer() {
+fn concurrent_attaches_wait_for_the_same_reply() {
     let dialect = Dialect::Plain;
     let mut bench = once(dialect);
     let ids: Vec<_> = (0..4).map(|_| bench.client()).collect();
@@ -90,7 +90,7 @@ fn those_who_ask_meanwhile_wait_for_the_same_answer() {
 }
 
 #[test]
-fn an_error_is_everybodys_and_the_next_tries_again() {
+fn failed_shared_attach_fails_all_waiters_and_is_retried() {
     for dialect in Dialect::ALL {
         let mut bench = once(dialect);
         let ids: Vec<_> = (0..3).map(|_| bench.client()).collect();
@@ -108,7 +108,7 @@ fn an_error_is_everybodys_and_the_next_tries_again() {
 }
 
 #[test]
-fn an_error_that_does_not_fit_is_another_error() {
+fn oversized_attach_error_is_replaced() {
     let dialect = Dialect::Plain;
     let mut bench = once(dialect);
     let (small, large) = (bench.client_of(256), bench.client());
@@ -121,7 +121,7 @@ fn an_error_that_does_not_fit_is_another_error() {
 }
 
 #[test]
-fn other_names_and_auth_go_on_as_they_came() {
+fn other_names_and_auth_are_forwarded() {
     for dialect in Dialect::ALL {
         let mut bench = once(dialect);
         let (id, ..) = attaches(&mut bench, 0);
@@ -146,7 +146,7 @@ fn other_names_and_auth_go_on_as_they_came() {
 }
 
 #[test]
-fn the_walk_may_fail_and_may_be_flushed() {
+fn attach_by_walk_may_fail_or_be_flushed() {
     let dialect = Dialect::Plain;
     let mut bench = once(dialect);
     let (id, ..) = attaches(&mut bench, 0);
@@ -166,7 +166,7 @@ fn the_walk_may_fail_and_may_be_flushed() {
 }
 
 #[test]
-fn the_end_of_the_server_is_told_to_those_who_wait() {
+fn server_end_fails_the_attach_waiters() {
     let dialect = Dialect::L;
     let mut bench = once(dialect);
     let ids: Vec<_> = (0..3).map(|_| bench.client()).collect();

@@ -14,7 +14,7 @@ fn undecided() -> Bench {
 }
 
 #[test]
-fn the_first_client_settles_the_dialect() {
+fn first_client_determines_the_dialect() {
     for dialect in Dialect::ALL {
         let mut bench = undecided();
         assert!(bench.upstream().is_empty());
@@ -35,7 +35,7 @@ fn the_first_client_settles_the_dialect() {
 }
 
 #[test]
-fn what_a_client_offers_is_agreed_to_or_unknown() {
+fn offer_is_accepted_or_unknown() {
     for (upstream, offer, agreed) in [
         ("9P2000", "9P2000", "9P2000"),
         ("9P2000", "9P2000.u", "9P2000"),
@@ -72,7 +72,7 @@ fn what_a_client_offers_is_agreed_to_or_unknown() {
 }
 
 #[test]
-fn before_a_version_there_is_nothing_else() {
+fn requests_before_tversion_are_refused() {
     let mut bench = undecided();
     let id = bench.engine.client_connected();
     bench.refused(id, &of_fid(120, 1, 1), NoVersion);
@@ -94,7 +94,7 @@ fn before_a_version_there_is_nothing_else() {
 }
 
 #[test]
-fn a_server_may_know_less_than_is_offered() {
+fn server_may_agree_to_less_than_offered() {
     let mut bench = undecided();
     let id = bench.engine.client_connected();
     bench.asks(id, &version(8192, "9P2000.L"));
@@ -104,7 +104,7 @@ fn a_server_may_know_less_than_is_offered() {
 }
 
 #[test]
-fn a_dialect_that_the_server_does_not_know_is_the_first_clients_bad_luck() {
+fn dialect_unknown_to_the_server_fails_only_its_client() {
     let mut bench = undecided();
     let (one, two) = (bench.engine.client_connected(), bench.engine.client_connected());
     let three = bench.engine.client_connected();
@@ -124,7 +124,7 @@ fn a_dialect_that_the_server_does_not_know_is_the_first_clients_bad_luck() {
 
 /// Some servers have an error for what they do not know. One client's offer does not end everybody's session.
 #[test]
-fn an_error_in_answer_to_a_clients_version_is_unknown() {
+fn error_reply_to_tversion_means_unknown() {
     for answer in [error(Dialect::Plain, 0xFFFF, "what?"), error(Dialect::L, 0xFFFF, "")] {
         let mut bench = undecided();
         let (one, two) = (bench.engine.client_connected(), bench.engine.client_connected());
@@ -139,7 +139,7 @@ fn an_error_in_answer_to_a_clients_version_is_unknown() {
 }
 
 #[test]
-fn a_server_without_a_version_ends_it() {
+fn server_without_a_common_version_ends_the_engine() {
     let chosen = |dialect| Engine::new(Config { dialect, msize: MSIZE, ..Config::default() });
     let u = Dialect::U;
     for (answer, words) in [
@@ -171,7 +171,7 @@ fn a_server_without_a_version_ends_it() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_tversion_is_given_up() {
+fn missing_rversion_times_out() {
     let mut bench = Bench { engine: Engine::new(Config::default()), dialect: Dialect::Plain };
     assert_eq!(bench.engine.next_deadline(), None);
     bench.engine.tick(Duration::from_secs(5));
