@@ -50,8 +50,6 @@ pub mod sched;
 #[cfg(mux_fuzz)]
 #[doc(hidden)]
 pub use crate::core::fuzz::run as fuzz_machine;
-/// The tag table, for the 9P multiplexor beside this library; it may change with what that needs.
-#[doc(hidden)]
 pub use crate::core::tags;
 pub use crate::rpc::{
     BATCH, Batch, Call, Error, Finished, Mux, Polled, Receiver, Stats, Transport,

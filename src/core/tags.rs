@@ -1,24 +1,45 @@
-//! Tag numbers: which are taken, by whom, and which is handed out next.
+//! The tag pool: which tags are allocated, who owns each of them, and which one is allocated next.
 //!
-//! Taking a tag, looking its owner up and giving it back are O(1), and memory follows the most tags
-//! ever taken at once, not the width of the range, which may be all of 0..2^32-1.
+//! A tag identifies a request until its reply arrives. [`TagPool`] allocates tags of a [`TagRange`],
+//! remembers an owner for each, and accepts them back:
 //!
-//! Tags are handed out from the low end upward. One that comes back goes to the end of the queue of
-//! free ones, and is not handed out again before [`QUARANTINE`] others have come after it there, while the
-//! range has any that were never used, so that a late or repeated reply meets nobody's tag rather than
-//! another call's.
+//! ```
+//! use mux::tags::{NoTag, TagPool, TagRange};
 //!
-//! The range is an argument of every [`take`](TagPool::allocate), because C programs change it under our
-//! feet: a 9P client narrows it to the one tag NOTAG for its version call and widens it again. So
-//! there are two spans, the one in use and the one before it, which are exchanged for nothing; tags
-//! still taken from a range that is neither are remembered one by one.
+//! let range = TagRange { min: 1, max: 3 };
+//! let mut pool = TagPool::new();
+//! let first = pool.allocate(range, 70)?;
+//! let second = pool.allocate(range, 71)?;
+//! assert_eq!((first, second), (1, 2));
+//! assert_eq!(pool.allocate(range, 72), Err(NoTag::AllTaken));
+//!
+//! // A message with this tag has arrived: whose is it?
+//! assert_eq!(pool.owner(first), Some(70));
+//! pool.free(first);
+//! assert_eq!(pool.owner(first), None);
+//! assert_eq!(pool.allocated(), 1);
+//! # Ok::<(), NoTag>(())
+//! ```
+//!
+//! All operations take constant time. Memory grows with the largest number of tags that were allocated
+//! at once, not with the width of the range, which may be all of 0..2^32-1.
+//!
+//! Tags are allocated from the low end upward. A freed tag goes to the end of a queue. It is not
+//! allocated again before [`QUARANTINE`] other tags were freed after it, as long as the range has tags
+//! that were never used, so that a late or repeated reply finds no owner rather than another request.
+//!
+//! The range is an argument of each [`allocate`](TagPool::allocate), because it may change at any time: a
+//! client of 9P narrows it to the tag NOTAG for its version request and widens it again. The pool keeps
+//! the spans of the current range and of the previous one, and switches between them at no cost.
+//! Allocated tags of earlier ranges are kept in a hash map.
 
 use super::tag_map::TagMap;
 
-/// How many other tags come free after a freed one before it is used again, where the range allows.
+/// The number of other tags that must be freed before a freed tag is allocated again, if the range has
+/// tags that were never used.
 pub const QUARANTINE: usize = 64;
 
-/// The end of a list of free tags.
+/// The end of the queue of free tags.
 const NONE: u32 = u32::MAX >> 1;
 
 /// The valid tags: `min <= tag < max`.
@@ -26,12 +47,12 @@ const NONE: u32 = u32::MAX >> 1;
 pub struct TagRange {
     /// The lowest valid tag.
     pub min: u32,
-    /// One more than the highest.
+    /// The highest valid tag plus one.
     pub max: u32,
 }
 
 impl TagRange {
-    /// Whether there is no valid tag at all.
+    /// Returns true if no tag is valid.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.max <= self.min
@@ -42,46 +63,48 @@ impl TagRange {
     }
 }
 
-/// Why there is no tag.
+/// The reason why no tag was allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTag {
-    /// Every tag of the range is taken.
+    /// Every tag of the range is allocated.
     AllTaken,
     /// The range holds no tag.
     EmptyRange,
-    /// No memory to keep account of one more.
+    /// There is no memory for one more tag.
     NoMemory,
 }
 
 #[cfg(any(test, mux_fuzz))]
 thread_local! {
-    /// There is no memory for more tags: a test's wish.
+    /// Set by tests: there is no memory for more tags.
     pub static OUT_OF_MEMORY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// The tags of one connection, each free or taken by an owner (a number of the user's choice below
-/// 2^31).
+/// The tags of one connection, each of which is free or allocated to an owner.
+///
+/// An owner is a number of the caller's choice below 2^31 - 1. Several tags may have the same owner.
 #[derive(Default)]
 pub struct TagPool {
     now: Span,
     before: Span,
-    /// Taken tags of ranges that are neither: where a range was changed and changed again.
+    /// The allocated tags of ranges before the previous one.
     map: TagMap,
     allocated: u32,
 }
 
-/// The part of one range that has been in use.
+/// The part of one range whose tags have been allocated at least once.
 struct Span {
     range: TagRange,
-    /// What `range.min + i` is, for every tag that was ever handed out.
+    /// The entry of `range.min + i`, for each tag that was ever allocated.
     entries: Vec<Entry>,
-    /// The free ones among them are a queue: the first has been free for longest.
+    /// The first and last index of the queue of free entries, and its length. The first entry has been
+    /// free for longest.
     first: u32,
     last: u32,
     free: u32,
 }
 
-/// What one tag is: taken by an owner, or free, with the index of the next in the queue.
+/// The state of one tag: allocated, with its owner, or free, with the index of the next free entry.
 #[derive(Clone, Copy)]
 struct Entry(u32);
 
@@ -96,35 +119,40 @@ impl Entry {
         Entry(next | Entry::FREE)
     }
 
-    /// The owner, if it is taken.
+    /// Returns the owner, if the tag is allocated.
     #[inline]
     fn owner(self) -> Option<u32> {
         (self.0 & Entry::FREE == 0).then_some(self.0)
     }
 
-    /// The next in the queue, if it is free.
+    /// Returns the index of the next free entry. The tag must be free.
     fn next(self) -> u32 {
         self.0 & !Entry::FREE
     }
 }
 
 impl TagPool {
-    /// No tags taken.
+    /// Returns a pool in which all tags are free.
     #[must_use]
     pub fn new() -> TagPool {
         TagPool::default()
     }
 
-    /// How many tags are taken.
+    /// Returns the number of allocated tags, of all ranges.
     #[must_use]
     pub fn allocated(&self) -> usize {
         self.allocated as usize
     }
 
-    /// Takes a free tag of `range` for `owner`.
+    /// Allocates a free tag of `range` to `owner`, which must be below 2^31 - 1. A tag that is still
+    /// allocated from an earlier range is not free.
     ///
     /// # Errors
-    /// Why there is none; nothing has changed then.
+    /// - [`NoTag::AllTaken`]: every tag of the range is allocated.
+    /// - [`NoTag::EmptyRange`]: the range has no tag.
+    /// - [`NoTag::NoMemory`]: there is no memory for one more tag.
+    ///
+    /// The pool is unchanged then, except that the range may have become the current one.
     #[inline(always)]
     pub fn allocate(&mut self, range: TagRange, owner: u32) -> Result<u32, NoTag> {
         debug_assert!(owner < NONE);
@@ -139,7 +167,7 @@ impl TagPool {
                 break self.now.reuse(owner).ok_or(NoTag::NoMemory)?;
             }
             let fresh = self.now.fresh();
-            // Taken already, when the range was another one?
+            // The tag may be allocated from an earlier range.
             let earlier_owner = if self.map.is_empty() { None } else { self.map.remove(fresh) };
             self.now.add(earlier_owner.unwrap_or(owner));
             if earlier_owner.is_none() {
@@ -150,7 +178,7 @@ impl TagPool {
         Ok(tag)
     }
 
-    /// Who has taken `tag`, whatever the range is now.
+    /// Returns the owner of `tag`, or `None` if it is free. The current range does not matter.
     #[must_use]
     #[inline]
     pub fn owner(&self, tag: u32) -> Option<u32> {
@@ -168,7 +196,7 @@ impl TagPool {
         }
     }
 
-    /// Gives `tag` back, to the end of the queue. One that nobody has taken is left alone.
+    /// Frees `tag`. Has no effect if it is free.
     #[inline(always)]
     pub fn free(&mut self, tag: u32) {
         if self.now.free(tag) || self.before.free(tag) || self.map.remove(tag).is_some() {
@@ -176,7 +204,7 @@ impl TagPool {
         }
     }
 
-    /// Makes `range` the one that tags are taken from.
+    /// Makes `range` the current range.
     #[cold]
     fn switch_to(&mut self, range: TagRange) -> Result<(), NoTag> {
         if range.is_empty() {
@@ -193,7 +221,7 @@ impl TagPool {
             self.now.range = range;
             return Ok(());
         }
-        // A span is kept beside another only while they share no tag: so each tag has one place.
+        // Two spans must not overlap, so that each tag has one entry.
         let keep_now = !self.now.range.overlaps(range);
         let keep_before = !keep_now && !self.before.range.overlaps(range);
         let mut moved = 0;
@@ -227,10 +255,10 @@ impl Default for Span {
 }
 
 impl Span {
-    /// The lowest tag never handed out; `range.max` when all have been.
+    /// Returns the lowest tag that was never allocated, or `range.max` if there is none.
     #[inline]
     fn fresh(&self) -> u32 {
-        // At most max - min entries, so this does not overflow.
+        // There are at most max - min entries, so this does not overflow.
         self.range.min.wrapping_add(self.entries.len() as u32)
     }
 
@@ -248,7 +276,7 @@ impl Span {
         self.entries.len() - self.free as usize
     }
 
-    /// Takes the tag that has been free for longest.
+    /// Allocates the tag that has been free for longest.
     #[inline]
     fn reuse(&mut self, owner: u32) -> Option<u32> {
         let index = self.first;
@@ -276,7 +304,7 @@ impl Span {
         true
     }
 
-    /// Memory for one more tag; false when there is none.
+    /// Reserves memory for one more entry. Returns false if there is none.
     #[inline]
     fn reserve(&mut self) -> bool {
         #[cfg(any(test, mux_fuzz))]
@@ -286,17 +314,17 @@ impl Span {
         self.entries.len() < NONE as usize && self.entries.try_reserve(1).is_ok()
     }
 
-    /// The lowest fresh tag is `owner`'s; there is room for it.
+    /// Allocates the lowest fresh tag to `owner`. Memory must have been reserved for it.
     #[inline]
     fn add(&mut self, owner: u32) {
         debug_assert!(self.entries.len() < self.entries.capacity(), "no room was made");
-        // The question keeps code that grows the table, and could fail, out of the library.
+        // Without this condition the compiler would generate code that grows the table and may abort.
         if self.entries.len() < self.entries.capacity() {
             self.entries.push(Entry::allocated(owner));
         }
     }
 
-    /// Forgets this span; its taken tags go to `strays`, which has room for them.
+    /// Empties this span. Its allocated tags go to `map`, which must have reserved memory for them.
     fn move_to_map(&mut self, map: &mut TagMap) {
         for (i, entry) in self.entries.iter().enumerate() {
             if let Some(owner) = entry.owner() {
