@@ -8,6 +8,7 @@
 # * Every number before a mark <!-- const: FILE NAME --> is the value of that constant; in a manual page the mark is
 #   a comment (.\" const: FILE NAME) after the line that ends in the number.
 # * Every figure in the table of the README, except the ratios in its last column, is in docs/plots/*.txt.
+# * Every name in the glossary is in the source.
 # * Every column of a table has a header.
 #
 # Without TREE it also checks that it can fail.
@@ -124,7 +125,7 @@ headerless() {
 fault() { echo "docs: $*" >>"$work/faults"; }
 
 : >"$work/faults"
-npage=0 nlink=0 npath=0 ntest=0 nconst=0 nfigure=0
+npage=0 nlink=0 npath=0 ntest=0 nconst=0 nfigure=0 nname=0
 for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8]; do
 	[ -f "$page" ] || continue
 	npage=$((npage + 1))
@@ -164,6 +165,12 @@ for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8];
 			grep -qs "^ *fn ${name#*::}()" "9pmux/src/engine/tests/${name%%::*}.rs" "9pmux/tests/${name%%::*}.rs" ||
 				fault "$page: the test $name, which does not exist"
 		done <"$work/tests" ;;
+	docs/internals/glossary.md)
+		sed -n 's/^|.*| `\([^|]*\)` |$/\1/p' "$page" | tr -d '`,' | tr ' ' '\n' >"$work/names"
+		while read -r name; do
+			nname=$((nname + 1))
+			grep -rqw -e "$name" src 9pmux/src include 2>/dev/null || fault "$page: the name $name, which is not in the source"
+		done <"$work/names" ;;
 	docs/differences.md)
 		awk '/^\|/ { if (!table) { table = 1; tests = /\| tests? \|$/; next } }
 			!/^\|/ { table = 0 }
@@ -201,8 +208,8 @@ if [ -s "$work/faults" ]; then
 	exit 1
 fi
 [ $# -eq 0 ] || exit 0
-for n in $nlink $npath $ntest $nconst $nfigure; do
-	[ "$n" -gt 0 ] || { echo "docs: $nlink links, $npath paths, $ntest tests, $nconst constants, $nfigure figures: it checks nothing" >&2; exit 1; }
+for n in $nlink $npath $ntest $nconst $nfigure $nname; do
+	[ "$n" -gt 0 ] || { echo "docs: $nlink links, $npath paths, $ntest tests, $nconst constants, $nfigure figures, $nname names: it checks nothing" >&2; exit 1; }
 done
 
 # It must be able to fail: a correct tree, then one fault at a time.
@@ -241,6 +248,7 @@ a path in a block of code|README.md|```\n\tsrc/none.sh\n```
 a path after a line break in backticks|README.md|Run `sh -x\nsrc/none.sh now`.
 a test of 9pmux that does not exist|docs/internals/9pmux.md|As `flushing::none_such` shows.
 a test of a difference that does not exist|docs/differences.md|^ y ^ none_such ^
+a name that is not in the source|docs/internals/glossary.md|^ term ^ meaning ^ `NoSuchName` ^
 another value of a constant|docs/x.md|1,025 <!-- const: src/x.rs SIZE -->
 a constant that does not exist|docs/x.md|1,024 <!-- const: src/x.rs NONE -->
 a mark without a number|docs/x.md|some <!-- const: src/x.rs SIZE -->
@@ -248,4 +256,4 @@ another value in a manual page|man/x.3|at most 1025\n.\\\\" const: src/x.rs SIZE
 a figure that was not measured|README.md|^ b ^ 1,501 ^ 2 ^
 a column without a header|docs/x.md|\n^ a ^ ^\n^---^---^\n^ b ^ c ^
 !
-echo "docs: $nlink links, $npath paths, $ntest tests, $nconst constants and $nfigure figures in $npage pages are right; $n faults would have been noticed"
+echo "docs: $nlink links, $npath paths, $ntest tests, $nconst constants, $nfigure figures and $nname names in $npage pages are right; $n faults would have been noticed"
