@@ -58,6 +58,19 @@ fn ends_cleanly_by(signal: Signal) {
 }
 
 #[test]
+fn the_log_names_the_signal_that_ends_it() {
+    for (signal, words) in
+        [(Signal::TERM, "shutting down (SIGTERM)"), (Signal::INT, "shutting down (SIGINT)")]
+    {
+        let (stub, place) = (Stub::new(), Place::new());
+        let program = Program::serving(&stub.address(), &place.path("s"), &["-v"]);
+        program.signal(signal);
+        let (_, said) = program.end();
+        assert!(said.iter().any(|line| line.ends_with(words)), "{said:?}");
+    }
+}
+
+#[test]
 fn sigterm_ends_it_cleanly() {
     ends_cleanly_by(Signal::TERM);
 }

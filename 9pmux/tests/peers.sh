@@ -292,11 +292,11 @@ mux() {
 	mux=$!
 	programs="$! $programs"
 	for last; do :; done
-	await 9pmux grep -qF "clients may come to ${last%!0}" "$log"
-	port=$(sed -n 's/.*clients may come to tcp!127\.0\.0\.1!//p' "$log")
+	await 9pmux grep -qF "listening on ${last%!0}" "$log"
+	port=$(sed -n 's/.*listening on tcp!127\.0\.0\.1!//p' "$log")
 }
 
-all_gone() { [ "$(grep -c '9pmux: [0-9.]* client [0-9]* has come' "$1")" -eq "$(grep -c '9pmux: [0-9.]* client [0-9]* has gone' "$1")" ]; }
+all_gone() { [ "$(grep -c '9pmux: [0-9.]* client [0-9]* connected' "$1")" -eq "$(grep -c '9pmux: [0-9.]* client [0-9]* disconnected' "$1")" ]; }
 none_open() { [ -z "$(find "/proc/$server/fd" -lname "$tmp/served/*")" ]; }
 
 # ended pid log: that all clients have gone, and nothing of theirs is left; sets sent and got
@@ -306,10 +306,10 @@ ended() {
 	kill "$1"
 	wait "$1" || { cat "$2" >&2; fail "9pmux has ended with status $?"; }
 	last=$(tail -n 1 "$2")
-	sent=$(say "$last" | sed -n 's/.* \([0-9]*\) requests went to the server and .*/\1/p')
-	got=$(say "$last" | sed -n 's/.* and \([0-9]*\) replies came back; [0-9]* were refused here$/\1/p')
+	sent=$(say "$last" | sed -n 's/.* \([0-9]*\) requests forwarded, .*/\1/p')
+	got=$(say "$last" | sed -n 's/.*, \([0-9]*\) replies returned, [0-9]* requests refused by 9pmux$/\1/p')
 	[ -n "$sent" ] && [ "$sent" = "$got" ] || { cat "$2" >&2; fail "9pmux: something was left: $last"; }
-	say "   9pmux: $(grep -c 'has come' "$2") clients, $sent requests and as many replies"
+	say "   9pmux: $(grep -c 'client [0-9]* connected' "$2") clients, $sent requests and as many replies"
 }
 
 # --- what is done with each server

@@ -80,7 +80,7 @@ fn a_server_that_is_not_there() {
     let place = Place::new();
     let (stale, socket) = (place.path("stale"), unix(&place.path("s")));
     drop(UnixListener::bind(&stale).unwrap());
-    refuses(serve(&[&unix(&place.path("none")), &socket]), REACH, "see that it runs");
+    refuses(serve(&[&unix(&place.path("none")), &socket]), REACH, "check that it runs");
     refuses(serve(&[&unix(&stale), &socket]), REACH, "Connection refused");
     refuses(serve(&["tcp!localhost!1", &socket]), REACH, "Connection refused");
     refuses(serve(&["fd!77", &socket]), REACH, "descriptor 77");
@@ -114,7 +114,7 @@ fn a_namespace_that_others_may_enter() {
     std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).unwrap();
     let mut command = serve(&[&stub.address(), "s"]);
     command.env_remove("NAMESPACE").env("DISPLAY", &display);
-    refuses(command, ANNOUNCE, "others may enter it");
+    refuses(command, ANNOUNCE, "other users may enter it");
     std::fs::remove_dir_all(directory).unwrap();
 }
 
@@ -146,7 +146,7 @@ fn a_socket_that_can_not_be() {
     refuses(serve(&[&server, "unix!/nowhere/s"]), ANNOUNCE, "choose a directory");
     refuses(serve(&[&server, &unix(&place.path(&"x".repeat(200)))]), ANNOUNCE, "too long");
     std::fs::write(place.path("file"), "kept").unwrap();
-    refuses(serve(&[&server, &unix(&place.path("file"))]), ANNOUNCE, "no socket");
+    refuses(serve(&[&server, &unix(&place.path("file"))]), ANNOUNCE, "not a socket");
     assert_eq!(std::fs::read(place.path("file")).unwrap(), b"kept");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -172,8 +172,8 @@ fn one_line_also_for_an_address_of_several() {
 fn an_address_that_has_another_use() {
     let (stub, place) = (Stub::new(), Place::new());
     let (server, socket) = (stub.address(), unix(&place.path("s")));
-    refuses(serve(&[&server, &socket, "tcp!localhost!0", &socket]), ANNOUNCE, "named twice");
-    refuses(serve(&[&server, &server]), ANNOUNCE, "where the server is");
+    refuses(serve(&[&server, &socket, "tcp!localhost!0", &socket]), ANNOUNCE, "given twice");
+    refuses(serve(&[&server, &server]), ANNOUNCE, "the address of the server");
     // two ports that the system chooses are two
     let program =
         Program::start(serve(&["-v", &server, "tcp!localhost!0", "tcp!localhost!0", &socket]));
@@ -191,16 +191,16 @@ fn what_is_handed_in_and_is_no_connection() {
     for (args, status) in [([&stub.address(), "fd!0"], ANNOUNCE), (["fd!0", &socket], REACH)] {
         let mut command = serve(&args);
         command.stdin(file());
-        refuses(command, status, "hand in");
+        refuses(command, status, "pass a socket");
         let mut command = serve(&args);
         command.stdin(pipe().0);
-        refuses(command, status, "hand in");
+        refuses(command, status, "pass a socket");
         let mut command = serve(&args);
         command.stdin(terminal());
         refuses(command, status, "terminal");
     }
     // standard input and output, of which none was given
-    refuses(serve(&[&stub.address(), "-"]), ANNOUNCE, "hand in");
+    refuses(serve(&[&stub.address(), "-"]), ANNOUNCE, "pass a socket");
 }
 
 /// One at which somebody could type.
@@ -289,7 +289,7 @@ fn a_server_whose_connection_breaks() {
     // one that was never made has no end, but an error
     let never = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     command.stdin(Stdio::from(never));
-    refuses(command, GONE, "the connection is broken: ");
+    refuses(command, GONE, "connection lost: ");
 }
 
 #[test]

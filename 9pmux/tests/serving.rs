@@ -227,11 +227,12 @@ fn descriptors_that_are_handed_in_block_again_when_9pmux_has_ended() {
 #[test]
 fn services_have_bare_names() {
     let (stub, place) = (Stub::new(), Place::new());
-    let mut command = serve(&["-q", "server", "posted"]);
+    let mut command = serve(&["-v", "server", "posted"]);
     command.env("NAMESPACE", place.directory());
     std::os::unix::fs::symlink(stub.path(), place.path("server")).unwrap();
     let program = Program::start(command);
     program.wait_socket(&place.path("posted"));
+    program.wait_said(&format!("listening on posted ({})", place.path("posted").display()));
     reads_everything(&mut Client::attach(&place.path("posted")));
 }
 
@@ -324,18 +325,18 @@ fn two_verbose_options_show_each_message() {
     let program = Program::serving(&stub.address(), &socket, &["-vv"]);
     Client::attach(&socket).open(1, "hello");
     for words in [
-        "has come: process",
+        "client 0 connected: process",
         "-> Tversion tag NOTAG msize 65536 version '9P2000'",
         "server <- Twalk",
         "server -> Rwalk",
         "<- Ropen tag 1",
-        "has gone, it has closed the connection: ",
+        "client 0 disconnected (closed by the client); ",
     ] {
         program.wait_said(words);
     }
     let mut garbled = Client::connect(&socket).unwrap();
     garbled.stream.write_all(&[3, 0, 0, 0, 100, 0, 0]).unwrap();
-    program.wait_said("has gone, it was sent away: ");
+    program.wait_said("disconnected (closed by 9pmux); ");
 }
 
 #[test]

@@ -51,8 +51,8 @@ impl FromStr for Address {
         }
         let Some((network, rest)) = text.split_once('!') else {
             return match text {
-                "" => bad("an empty address"),
-                "." | ".." => bad("a directory is no address"),
+                "" => bad("the address is empty"),
+                "." | ".." => bad("a directory is not an address"),
                 _ if text.contains('/') => Ok(Address::Unix(text.into())),
                 _ => Ok(Address::Service(text.to_owned())),
             };
@@ -64,19 +64,21 @@ impl FromStr for Address {
                     None => (rest, PORT),
                 };
                 match host {
-                    "" => bad("no host: tcp!host!port, or tcp!*!port to announce all addresses"),
+                    "" => bad(
+                        "the host is missing: tcp!host!port, or tcp!*!port to listen on all addresses",
+                    ),
                     _ => Ok(Address::Tcp(host.to_owned(), port)),
                 }
             }
-            "unix" if rest.is_empty() => bad("no path: unix!path"),
+            "unix" if rest.is_empty() => bad("the path is missing: unix!path"),
             "unix" => Ok(Address::Unix(rest.into())),
             "fd" => match rest.parse() {
                 Ok(n) if n >= 0 => Ok(Address::Fd(n)),
-                _ => bad("no number of a descriptor: fd!3"),
+                _ => bad("expected the number of a descriptor, as in fd!3"),
             },
-            "exec" if rest.trim().is_empty() => bad("no command: exec!command args"),
+            "exec" if rest.trim().is_empty() => bad("the command is missing: exec!command args"),
             "exec" => Ok(Address::Exec(rest.to_owned())),
-            _ => bad("it begins with none of tcp! unix! fd! exec!"),
+            _ => bad("unknown network: expected tcp!, unix!, fd! or exec!"),
         }
     }
 }
@@ -85,7 +87,9 @@ fn parse_port(port: &str) -> Result<u16, BadAddress> {
     match port {
         "9fs" | "9pfs" => Ok(PORT),
         "styx" => Ok(6666),
-        _ => port.parse().or_else(|_| bad(format!("'{port}' is no port: a number below 65536"))),
+        _ => port.parse().or_else(|_| {
+            bad(format!("invalid port '{port}': expected a number below 65536, 9fs or styx"))
+        }),
     }
 }
 
@@ -97,7 +101,7 @@ impl Address {
     pub fn server(text: &str) -> Result<Address, BadAddress> {
         match text.parse()? {
             Address::Tcp(host, _) if host == "*" => {
-                bad("'*' is every address of this machine, which only LISTEN can be")
+                bad("'*' means every address of this machine: only LISTEN can use it")
             }
             address => Ok(address),
         }
@@ -109,7 +113,7 @@ impl Address {
     /// If it can only be a server's.
     pub fn listen(text: &str) -> Result<Address, BadAddress> {
         match text.parse()? {
-            Address::Exec(_) => bad("exec! starts a server, which LISTEN can not be"),
+            Address::Exec(_) => bad("exec! starts a server: only SERVER can use it"),
             address => Ok(address),
         }
     }

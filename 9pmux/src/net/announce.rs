@@ -33,7 +33,7 @@ pub struct Listener {
     socket: Fd,
     address: Address,
     /// Its name in the file system, removed with it.
-    _posted: Option<PostedSocket>,
+    posted: Option<PostedSocket>,
     /// Somebody may wait.
     pub ready: bool,
 }
@@ -56,6 +56,16 @@ impl Listener {
     /// Its descriptor, to be watched.
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+
+    /// Its address, with the path of the socket if the address is the name of a service. For the log.
+    pub fn describe(&self) -> String {
+        match (&self.address, &self.posted) {
+            (Address::Service(name), Some(posted)) => {
+                format!("{name} ({})", posted.path().display())
+            }
+            (address, _) => address.to_string(),
+        }
     }
 
     /// Its address.
@@ -120,7 +130,7 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Fai
         Address::Service(name) => namespace::directory()
             .and_then(|directory| post::post(&directory.join(name)))
             .map(|(socket, posted)| (socket.into(), Some(posted))),
-        Address::Exec(_) => Err("only a server can be started".to_owned()),
+        Address::Exec(_) => Err("exec! starts a server: only SERVER can be started".to_owned()),
         Address::Fd(_) | Address::Stdio => {
             let mut stream = claims.take(address).expect("it was claimed at the beginning");
             let fine = if stream.is_listening() { Ok(()) } else { stream.check_usable() };
@@ -140,7 +150,7 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Fai
         (Address::Tcp(host, 0), Some(port)) => Address::Tcp(host.clone(), port),
         _ => address.clone(),
     };
-    Ok(Announced::Listener(Listener { socket, address, _posted: posted, ready: true }))
+    Ok(Announced::Listener(Listener { socket, address, posted, ready: true }))
 }
 
 fn local_port(socket: &Fd) -> Option<u16> {

@@ -36,12 +36,12 @@ pub fn claim(options: &ServeOptions) -> Result<Claims, Failure> {
             _ => return Ok(()),
         };
         if let Some(n) = used.iter().find(|n| numbers.contains(*n)) {
-            return Err(format!("descriptor {n} is named twice: each is one peer's"));
+            return Err(format!("descriptor {n} is given twice: each belongs to one peer"));
         }
         for n in used {
             check_open(*n).map_err(|error| {
                 format!(
-                    "descriptor {n}: {}: whoever starts 9pmux has to open it",
+                    "descriptor {n}: {}: it must be open when 9pmux is started",
                     error_text(&error)
                 )
             })?;
@@ -102,8 +102,8 @@ pub fn raise_limit() {
 /// What to do about an error that says that there are too many, for the end of a line.
 pub fn limit_hint(error: Errno) -> String {
     match (error, getrlimit(Resource::Nofile).current) {
-        (Errno::MFILE, Some(most)) => {
-            format!("; the limit is {most} descriptors, raise it by ulimit -n")
+        (Errno::MFILE, Some(max)) => {
+            format!("; the limit is {max} descriptors, raise it with ulimit -n")
         }
         _ => String::new(),
     }

@@ -31,16 +31,16 @@ pub fn dial(
     let (result, hint) = match address {
         Address::Tcp(host, port) => (
             connect_tcp(host, *port, timeout),
-            "see that it runs, and that host and port are right",
+            "check that it runs, and that host and port are right",
         ),
         Address::Unix(path) => {
-            (connect_unix(path, timeout), "see that it runs, and that the path is right")
+            (connect_unix(path, timeout), "check that it runs, and that the path is right")
         }
         Address::Service(name) => (
             namespace::directory()
                 .map_err(io::Error::other)
                 .and_then(|directory| connect_unix(&directory.join(name), timeout)),
-            "see that it runs, and that $NAMESPACE is its namespace",
+            "check that it runs, and that $NAMESPACE is its namespace",
         ),
         Address::Exec(command) => {
             let (stream, child) = child::start(command)
@@ -51,7 +51,7 @@ pub fn dial(
         Address::Fd(_) | Address::Stdio => {
             let stream = claims.take(address).expect("it was claimed at the beginning");
             let fine = match stream.is_listening() {
-                true => Err("it is a socket that listens, which only LISTEN can be".to_owned()),
+                true => Err("it is a listening socket, which only LISTEN can be".to_owned()),
                 false => stream.check_usable(),
             };
             fine.map_err(|why| Failure::Connect(address.clone(), why))?;
@@ -114,7 +114,7 @@ fn connect_unix(path: &Path, timeout: Duration) -> io::Result<Stream> {
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout))?;
     // A program that was stopped and goes on hears of that.
     match retry_on_intr(|| connect(&socket, &SocketAddrUnix::new(path)?)) {
-        Err(Errno::AGAIN) => Err(io::Error::other("it does not accept the connection")),
+        Err(Errno::AGAIN) => Err(io::Error::other("it does not accept connections")),
         Err(error) => Err(error.into()),
         Ok(()) => {
             sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, None)?;

@@ -14,8 +14,6 @@ use std::collections::hash_map::RandomState;
 use std::fmt::{self, Display, Formatter};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -29,7 +27,7 @@ use super::descriptors;
 use super::dial::ServerConnection;
 use super::failure::{Failure, error_text};
 use super::peers::{Peer, Peers};
-use super::signals;
+use super::signals::Signals;
 use super::stream::{IoOutcome, Stream};
 use super::trace;
 use super::watch::{Readiness, Source, Watch};
@@ -67,10 +65,10 @@ enum CloseReason {
 impl Display for CloseReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            CloseReason::ByUs => f.write_str("it was sent away"),
-            CloseReason::ByPeer(None) => f.write_str("it has closed the connection"),
+            CloseReason::ByUs => f.write_str(" (closed by 9pmux)"),
+            CloseReason::ByPeer(None) => f.write_str(" (closed by the client)"),
             CloseReason::ByPeer(Some(error)) => {
-                write!(f, "its connection is broken ({})", error_text(&(*error).into()))
+                write!(f, ": {}", error_text(&(*error).into()))
             }
         }
     }
@@ -93,7 +91,7 @@ pub struct Driver {
     /// When that was last told.
     last_warning: Cell<Option<Instant>>,
     peers: Peers,
-    signals: UnixStream,
+    signals: Signals,
     signal_count: u32,
     /// Until when it is to end.
     end_by: Option<Instant>,
@@ -111,7 +109,7 @@ impl Driver {
         options: &ServeOptions,
         server: ServerConnection,
         announced: Vec<Announced>,
-        signals: UnixStream,
+        signals: Signals,
     ) -> Result<Driver, Failure> {
         let config = Config {
             // A number that nobody knows; it need not be better than that.
@@ -124,9 +122,7 @@ impl Driver {
             engine.set_tracer(Some(trace::tracer(options.messages)));
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
-        watch
-            .add(Source::Signals, signals.as_raw_fd())
-            .map_err(Failure::system("waiting for signals"))?;
+        watch.add(Source::Signals, signals.fd()).map_err(Failure::system("waiting for signals"))?;
         watch
             .add(Source::Server, server.stream.input())
             .map_err(|error| Failure::Connect(options.server.clone(), poll_error_text(&error)))?;
@@ -170,7 +166,7 @@ impl Driver {
             Announced::Client(stream) => self.add_client(stream),
             Announced::Listener(listener) => {
                 self.watch.add(Source::Listener(self.listeners.len()), listener.fd())?;
-                info!("clients may come to {}", listener.address());
+                info!("listening on {}", listener.describe());
                 self.listeners.push(listener);
                 Ok(())
             }
@@ -217,14 +213,14 @@ impl Driver {
     fn result(mut self) -> Result<(), Failure> {
         let stats = self.engine.stats();
         info!(
-            "{} requests went to the server and {} replies came back; {} were refused here",
+            "{} requests forwarded, {} replies returned, {} requests refused by 9pmux",
             stats.forwarded, stats.replied, stats.local_errors
         );
         // A server that was started here ends by that.
         self.server = None;
         let status = self.child.take().and_then(|mut child| {
             child.shut_down(|| {
-                self.signal_count += signals::take_count(&mut self.signals);
+                self.signal_count += self.signals.take_count();
                 self.signal_count > 1
             })
         });
@@ -301,9 +297,9 @@ impl Driver {
     }
 
     fn signal(&mut self) {
-        self.signal_count += signals::take_count(&mut self.signals);
+        self.signal_count += self.signals.take_count();
         if self.signal_count > 0 && self.engine.end_reason().is_none() {
-            info!("a signal ends it");
+            info!("shutting down ({})", self.signals.name());
             self.engine.hang_up();
         }
     }
@@ -403,7 +399,7 @@ impl Driver {
                         self.next_listener = n + 1;
                         if let Err(error) = self.add_client(stream) {
                             self.warn_rate_limited(format_args!(
-                                "a client can not be waited for, and is sent away: {}",
+                                "cannot watch a new client, disconnecting it: {}",
                                 error_text(&error)
                             ));
                         }
@@ -412,7 +408,7 @@ impl Driver {
                     AcceptOutcome::WouldBlock => self.listeners[n].ready = false,
                     AcceptOutcome::OutOfResources(error) => {
                         self.warn_rate_limited(format_args!(
-                            "no room for another client ({}): {} are served, others wait until one goes{}",
+                            "cannot accept more clients: {}: {} are connected, new ones wait until one disconnects{}",
                             error_text(&error.into()),
                             self.peers.len(),
                             descriptors::limit_hint(error)
@@ -422,7 +418,7 @@ impl Driver {
                     }
                     AcceptOutcome::Failed(error) => {
                         self.warn_rate_limited(format_args!(
-                            "a client can not be let in at {}: {}",
+                            "cannot accept a client on {}: {}: retrying every second",
                             self.listeners[n].address(),
                             error_text(&error.into())
                         ));
@@ -449,7 +445,7 @@ impl Driver {
             self.engine.client_gone(id);
             return Err(error);
         }
-        info!("client {} has come: {}", id.index(), stream.describe_peer());
+        info!("client {} connected: {}", id.index(), stream.describe_peer());
         self.peers.add(id, Peer::new(stream));
         Ok(())
     }
@@ -461,7 +457,7 @@ impl Driver {
         };
         if let Some(had) = self.engine.client_info(id) {
             info!(
-                "client {} has gone, {why}: {} messages, {} fids and {} requests left",
+                "client {} disconnected{why}; {} messages received, {} fids and {} requests left",
                 id.index(),
                 had.messages,
                 had.fids,
@@ -539,8 +535,8 @@ impl Driver {
 /// Why the system does not tell when something comes, as it does not of files.
 fn poll_error_text(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
-        Some(Errno::PERM) => "it is no connection: hand in a socket, or pipes".to_owned(),
-        _ => format!("it can not be waited for: {}", error_text(error)),
+        Some(Errno::PERM) => "not a connection: pass a socket or pipes".to_owned(),
+        _ => format!("cannot wait for it: {}", error_text(error)),
     }
 }
 

@@ -49,25 +49,30 @@ impl Display for Failure {
         match self {
             Failure::System(what, error) => write!(f, "{what}: {}", error_text(error)),
             Failure::Connect(server, why) => write!(f, "cannot reach the server {server}: {why}"),
-            Failure::Announce(address, why) => write!(f, "cannot announce {address}: {why}"),
+            Failure::Announce(address, why) => write!(f, "cannot listen on {address}: {why}"),
             Failure::Lost(server, error) => {
                 let why = error_text(error);
-                write!(f, "{server}: the connection is broken: {why}: mend that, then start 9pmux")
+                write!(
+                    f,
+                    "{server}: connection lost: {why}: repair the connection, then start 9pmux again"
+                )
             }
             Failure::End(server, end, status) => {
                 write!(f, "{server}: {end}")?;
                 if let Some(status) = status {
-                    return write!(f, ", ended with {status}: see what it says");
+                    return write!(f, ", and exited ({status}): see its error output");
                 }
                 f.write_str(match end {
-                    EndReason::ServerClosed | EndReason::HungUp => ": start it again, then 9pmux",
-                    EndReason::VersionTimeout => {
-                        ": see that it speaks 9P, or give it longer with --timeout"
+                    EndReason::ServerClosed | EndReason::HungUp => {
+                        ": restart the server, then 9pmux"
                     }
+                    EndReason::VersionTimeout => ": check that it speaks 9P, or raise --timeout",
                     EndReason::NoCommonVersion(_) => {
-                        ": choose one that it speaks with --dialect, or another --msize"
+                        ": choose a version that it speaks with --dialect, or another --msize"
                     }
-                    EndReason::Garbled(_) => ": see that it speaks the --dialect",
+                    EndReason::Garbled(_) => {
+                        ": check that it speaks 9P, and the --dialect if one is given"
+                    }
                 })
             }
         }

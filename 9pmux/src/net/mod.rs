@@ -78,7 +78,7 @@ pub fn serve(options: ServeOptions) -> Result<(), Failure> {
         signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
     // From here on a signal must find those who remove the sockets again.
-    let signals = signals::subscribe().map_err(Failure::system("signals"))?;
+    let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
     // Not before the server was started: it may be one that is troubled by a high limit.
     descriptors::raise_limit();
     let announced = options
@@ -95,8 +95,8 @@ fn check_distinct(options: &ServeOptions) -> Result<(), Failure> {
         let why = match address {
             // the system chooses another for each
             Address::Tcp(_, 0) => continue,
-            _ if *address == options.server => "it is where the server is: choose another name",
-            _ if options.listen[..n].contains(address) => "it is named twice",
+            _ if *address == options.server => "it is the address of the server: choose another",
+            _ if options.listen[..n].contains(address) => "it is given twice",
             _ => continue,
         };
         return Err(Failure::Announce(address.clone(), why.to_owned()));

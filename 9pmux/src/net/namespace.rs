@@ -48,10 +48,10 @@ fn ensure_private(directory: &Path) -> io::Result<()> {
         return Err(io::Error::other("not a directory"));
     }
     if found.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::other("it is another user's"));
+        return Err(io::Error::other("it belongs to another user"));
     }
     if found.permissions().mode() & 0o777 != 0o700 {
-        return Err(io::Error::other("others may enter it: its mode should be 0700"));
+        return Err(io::Error::other("other users may enter it: make its mode 0700"));
     }
     Ok(())
 }

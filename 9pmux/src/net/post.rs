@@ -49,6 +49,13 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
+impl PostedSocket {
+    /// The path of the socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Drop for PostedSocket {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
@@ -120,7 +127,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error_text(&error)),
         Ok(found) if !found.file_type().is_socket() => {
-            return Err("there is a file of that name, which is no socket: choose another name, or remove it".to_owned());
+            return Err("a file of that name exists and is not a socket: choose another name, or remove the file".to_owned());
         }
         Ok(_) => {}
     }
@@ -133,7 +140,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     match try_connect() {
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(|error| {
             format!(
-                "it was left behind, and can not be removed: {}: choose another name",
+                "the stale socket cannot be removed: {}: choose another name",
                 error_text(&error)
             )
         }),
@@ -143,12 +150,14 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         }
         // One that takes its callers later, or another kind of them, is there too.
         Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS | Errno::PROTOTYPE) => {
-            Err("it is in use by a program that runs: choose another name, or stop that one"
+            Err("it is in use by a running program: choose another name, or stop that program"
                 .to_owned())
         }
-        Err(error) => {
-            Err(format!("it can not be called: {}{}", error_text(&error.into()), limit_hint(error)))
-        }
+        Err(error) => Err(format!(
+            "cannot tell whether it is in use: {}{}",
+            error_text(&error.into()),
+            limit_hint(error)
+        )),
     }
 }
 
@@ -248,7 +257,7 @@ mod tests {
         post(&path).unwrap();
         assert!(!path.exists());
         fs::write(&path, "something").unwrap();
-        assert!(post(&path).unwrap_err().contains("no socket"));
+        assert!(post(&path).unwrap_err().contains("not a socket"));
         assert_eq!(fs::read(&path).unwrap(), b"something");
     }
 

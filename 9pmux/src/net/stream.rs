@@ -75,9 +75,7 @@ impl Stream {
                 .is_ok_and(|how| how.local_modes.contains(rustix::termios::LocalModes::ICANON))
         };
         if typed(self.input.as_fd()) || typed(self.output_fd()) {
-            return Err(
-                "it is a terminal, and nobody types 9P: hand in a socket, or pipes".to_owned()
-            );
+            return Err("it is a terminal: pass a socket or pipes".to_owned());
         }
         let may = |fd: BorrowedFd<'_>, wanted: [rustix::fs::OFlags; 2]| -> io::Result<bool> {
             Ok(wanted.contains(&(rustix::fs::fcntl_getfl(fd)? & rustix::fs::OFlags::ACCMODE)))
@@ -91,7 +89,7 @@ impl Stream {
         };
         match fine {
             Ok(true) => Ok(()),
-            Ok(false) => Err("it can not be both read and written: hand in a socket".to_owned()),
+            Ok(false) => Err("it must be open for reading and writing: pass a socket".to_owned()),
             Err(error) => Err(error_text(&error)),
         }
     }
@@ -153,7 +151,7 @@ impl Stream {
                 }
                 Err(_) => "a socket".to_owned(),
             },
-            _ => "descriptors that were handed in".to_owned(),
+            _ => "inherited descriptors".to_owned(),
         }
     }
 }
@@ -207,7 +205,7 @@ mod tests {
         assert_eq!(stream.describe_peer(), client.local_addr().unwrap().to_string());
         let (input, output) = rustix::pipe::pipe().unwrap();
         let pair = Stream::pair(input, output);
-        assert_eq!(pair.describe_peer(), "descriptors that were handed in");
+        assert_eq!(pair.describe_peer(), "inherited descriptors");
     }
 
     #[test]

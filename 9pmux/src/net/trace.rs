@@ -9,10 +9,10 @@ use crate::wire::{self, Dialect};
 pub fn tracer(messages: bool) -> Tracer {
     Box::new(move |dialect, seen| match seen {
         TraceEvent::Garbled(id) => {
-            warn!("client {} is closed: it has sent a message that has no end", id.index());
+            warn!("closing client {}: invalid message size", id.index());
         }
         TraceEvent::Dropped(message) => {
-            warn!("the server has sent what nobody asked for: {}", wire::show(dialect, message));
+            warn!("unexpected reply from the server, ignored: {}", wire::show(dialect, message));
         }
         seen if messages => log_message(dialect, seen),
         _ => {}
