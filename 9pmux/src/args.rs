@@ -1,17 +1,16 @@
-//! The arguments.
+//! The command line.
 
 use std::io::{self, Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 use ninepmux::engine::Config;
 use ninepmux::net::{Address, ServeOptions};
 use ninepmux::wire::Dialect;
 
-/// The exit status for wrong arguments. What else can go wrong has its own, in `net`.
+/// The exit status for invalid arguments. The other statuses are in `net/failure.rs`.
 const USAGE: u8 = 2;
 
 /// 9P multiplexor: many clients share one connection to a server
@@ -32,79 +31,109 @@ pub enum Command {
     },
 }
 
-/// Share SERVER's connection with whoever calls LISTEN
+/// The headings of the options in the help.
+const PROTOCOL: &str = "Protocol options";
+const ACCESS: &str = "Access options";
+const LIMITS: &str = "Limits";
+const LOGGING: &str = "Logging options";
+
+/// Share one connection to SERVER among all clients of LISTEN
 ///
-/// Addresses are dial strings: tcp!host!port, unix!path, fd!n, - for standard input and output, the
-/// bare name of a service in the namespace directory; for SERVER also exec!command, for LISTEN tcp!*!port.
+/// Addresses are dial strings: tcp!host!port, unix!path, fd!n for an open descriptor, - for standard input
+/// and output, or the bare name of a service in the namespace directory. SERVER may also be exec!command,
+/// which starts the server, and LISTEN may be tcp!*!port, which listens on all addresses of the machine.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
-    /// Where the server is
+    /// Address of the server
     #[arg(value_parser = Address::server)]
     server: Address,
-    /// Where clients come
+    /// Addresses on which clients connect
     #[arg(required = true, value_parser = Address::listen)]
     listen: Vec<Address>,
-    /// Speak this dialect: 9P2000, 9P2000.u or 9P2000.L [default: that of the first client]
-    #[arg(long, value_parser = dialect)]
+    /// Dialect: 9P2000, 9P2000.u or 9P2000.L [default: that of the first client]
+    ///
+    /// 9pmux agrees on this dialect with the server when it starts, and exits if the server does not agree.
+    /// By default the first client determines the dialect. The option should be used if clients are not
+    /// trusted.
+    #[arg(long, value_parser = dialect, help_heading = PROTOCOL)]
     dialect: Option<Dialect>,
-    /// Offer the server messages of up to so many bytes
+    /// Maximum message size offered to the server
+    ///
+    /// The msize of a client is at most the size to which the server agrees.
     #[arg(long, value_name = "BYTES", default_value_t = defaults().msize,
-        value_parser = clap::value_parser!(u32).range(256..=16 << 20))]
+        value_parser = clap::value_parser!(u32).range(256..=16 << 20), help_heading = PROTOCOL)]
     msize: u32,
-    /// Let clients attach as this user only, a name or, in 9P2000.u and .L, a number; may be repeated
-    #[arg(long, value_name = "USER")]
-    uname: Vec<String>,
-    /// Let clients attach to this tree only; may be repeated
-    #[arg(long, value_name = "TREE")]
-    aname: Vec<String>,
-    /// Attach to the server once: others that ask for the same get walks of that
-    #[arg(long)]
-    attach_once: bool,
-    /// Let one client have so many requests at the server
-    #[arg(long, value_name = "N", default_value_t = defaults().max_inflight as u64,
-        value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    max_inflight: u64,
-    /// Let one client have so many fids
-    #[arg(long, value_name = "N", default_value_t = defaults().max_fids as u64,
-        value_parser = clap::value_parser!(u64).range(1..=1 << 22))]
-    max_fids: u64,
-    /// Let so many bytes of replies wait for one client
-    #[arg(long, value_name = "BYTES", default_value_t = defaults().max_reply_bytes as u64,
-        value_parser = clap::value_parser!(u64).range(256..=1 << 30))]
-    max_bytes: u64,
-    /// Give the server so long to be reached, and to answer Tversion
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    /// Maximum time to connect to the server, and for its reply to Tversion
+    ///
+    /// The time limits the connection, and then again the reply to Tversion. It may be a fraction of a
+    /// second, at least 0.001. The lookup of a host name is not limited.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds,
+        help_heading = PROTOCOL)]
     timeout: Duration,
-    /// Log clients; twice: each message
-    #[arg(short, long, action = ArgAction::Count)]
+    /// Allow clients to attach as this user only; may be repeated
+    ///
+    /// In 9P2000.u and 9P2000.L a client may send a numeric user id as well. Then the number must be allowed
+    /// too, so a Linux mount needs both: --uname glenda --uname 1002. This is not authentication: any program
+    /// that can connect to the socket can send an allowed name.
+    #[arg(long, value_name = "USER", help_heading = ACCESS)]
+    uname: Vec<String>,
+    /// Allow clients to attach to this tree only; may be repeated
+    ///
+    /// The tree is the aname of Tattach. An empty TREE is the default tree of the server.
+    #[arg(long, value_name = "TREE", help_heading = ACCESS)]
+    aname: Vec<String>,
+    /// Attach to the server only once for each user and tree
+    ///
+    /// This option is for servers that refuse a second Tattach on a connection. Clients that attach later
+    /// with the same user and tree receive a clone of the first client's root.
+    #[arg(long, help_heading = ACCESS)]
+    attach_once: bool,
+    /// Maximum requests in flight per client
+    ///
+    /// Further requests of the client wait. Waiting clients are served in turn, regardless of the number of
+    /// requests of each.
+    #[arg(long, value_name = "N", default_value_t = defaults().max_inflight as u64,
+        value_parser = clap::value_parser!(u64).range(1..=60_000), help_heading = LIMITS)]
+    max_inflight: u64,
+    /// Maximum fids per client
+    ///
+    /// A request that would create another fid fails with an error.
+    #[arg(long, value_name = "N", default_value_t = defaults().max_fids as u64,
+        value_parser = clap::value_parser!(u64).range(1..=1 << 22), help_heading = LIMITS)]
+    max_fids: u64,
+    /// Maximum bytes of replies per client
+    ///
+    /// This counts replies that the client has not read, and the largest possible replies to its requests in
+    /// flight. Further requests wait, but one request is always forwarded.
+    #[arg(long, value_name = "BYTES", default_value_t = defaults().max_reply_bytes as u64,
+        value_parser = clap::value_parser!(u64).range(256..=1 << 30), help_heading = LIMITS)]
+    max_bytes: u64,
+    /// Log clients; twice: log each message too
+    ///
+    /// Once: log listening addresses, clients that connect and disconnect, and unexpected messages. Twice:
+    /// log each message too, with the tags and fids of the client or of the server.
+    #[arg(short, long, action = ArgAction::Count, help_heading = LOGGING)]
     pub verbose: u8,
-    /// Say nothing but why it ends
-    #[arg(short, long, conflicts_with = "verbose")]
+    /// Log only the error that ends 9pmux
+    #[arg(short, long, conflicts_with = "verbose", help_heading = LOGGING)]
     pub quiet: bool,
 }
 
-/// Wrong arguments: says so in one line. Help and version, which come as such too, are what was wanted.
-pub fn refuse(wrong: &clap::Error) -> ExitCode {
-    if !wrong.use_stderr() {
-        return printed(wrong.print());
+/// Prints clap's message: an error to standard error, help and version to standard output.
+pub fn print_usage(message: &clap::Error) -> ExitCode {
+    let printed = message.print();
+    match message.use_stderr() {
+        // A closed standard error changes nothing about the status.
+        true => ExitCode::from(USAGE),
+        false => printed_status(printed),
     }
-    if wrong.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        crate::log::last(&"what is to be done? see 9pmux --help");
-        return ExitCode::from(USAGE);
-    }
-    let text = wrong.render().to_string();
-    let what: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    let what = what.join(" ");
-    let what = what.strip_prefix("error: ").unwrap_or(&what);
-    crate::log::last(&format_args!("{what}: see 9pmux --help and 9pmux serve --help"));
-    ExitCode::from(USAGE)
 }
 
-/// What became of something that was to be written to standard output. Who closes that has read enough.
-pub fn printed(result: io::Result<()>) -> ExitCode {
+/// The exit status after output to standard output. A reader that has closed it is not an error.
+pub fn printed_status(result: io::Result<()>) -> ExitCode {
     match result.and_then(|()| stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            crate::log::last(&format_args!("standard output: {error}"));
+            crate::log::print_error(&format_args!("standard output: {error}"));
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,
@@ -118,21 +147,21 @@ fn defaults() -> Config {
 fn dialect(name: &str) -> Result<Dialect, String> {
     Dialect::from_name(name.as_bytes()).ok_or_else(|| {
         let names: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
-        format!("one of {}", names.join(", "))
+        format!("expected one of {}", names.join(", "))
     })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds".to_owned())?;
-    // A day is more than anybody waits for, and less than what overflows.
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    // A day is longer than any useful timeout, and does not overflow.
     if !(0.001..=86_400.0).contains(&seconds) {
-        return Err("between 0.001 and 86400".to_owned());
+        return Err("expected a number between 0.001 and 86400".to_owned());
     }
     Ok(Duration::from_secs_f64(seconds))
 }
 
 impl Serve {
-    /// What is to be done.
+    /// The options of the event loop.
     pub fn options(self) -> ServeOptions {
         ServeOptions {
             server: self.server,
@@ -176,6 +205,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn short_help_has_one_line_for_each_option_and_long_help_has_headings() {
+        let mut command = Args::command();
+        command.build();
+        let serve = command.find_subcommand_mut("serve").unwrap();
+        let short = serve.render_help().to_string();
+        let long = serve.render_long_help().to_string();
+        for heading in [PROTOCOL, ACCESS, LIMITS, LOGGING] {
+            assert!(long.contains(&format!("{heading}:")), "{long}");
+        }
+        for argument in serve.get_arguments() {
+            let help = argument.get_help().unwrap().to_string();
+            assert!(!help.contains('\n') && help.len() <= 80, "{help}");
+        }
+        assert!(long.lines().count() > short.lines().count() + 20);
+    }
+
     fn parse(line: &str) -> Result<ServeOptions, clap::Error> {
         let args = Args::try_parse_from(format!("9pmux {line}").split(' '))?;
         let Command::Serve(serve) = args.command else { panic!("{line}") };
@@ -183,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_ordered() {
+    fn arguments_become_options() {
         let limits = "--msize 8192 --max-fids 7 --max-bytes 300 --timeout 0.5";
         let options = parse(&format!("serve --dialect 9P2000.L {limits} -vv a b -")).unwrap();
         assert_eq!(options.listen, [Address::Service("b".into()), Address::Stdio]);
@@ -195,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_arguments_are_refused() {
         for line in [
             "serve",
             "serve a",

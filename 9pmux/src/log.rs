@@ -1,5 +1,5 @@
-//! What is said on standard error: a line each, that begins with the program's name, and with the time
-//! since it began where that is of use.
+//! The log: lines on standard error that begin with the name of the program. With `-v` the time since the
+//! start follows, in seconds.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write, stderr};
@@ -35,8 +35,8 @@ where
     }
 }
 
-/// Has it said as much as was asked for.
-pub fn begin(verbose: u8, quiet: bool) {
+/// Starts the log at the level that the options ask for.
+pub fn init(verbose: u8, quiet: bool) {
     let level = match (quiet, verbose) {
         (true, _) => LevelFilter::OFF,
         (false, 0) => LevelFilter::WARN,
@@ -44,13 +44,17 @@ pub fn begin(verbose: u8, quiet: bool) {
         (false, _) => LevelFilter::DEBUG,
     };
     let line = Line { began: (verbose > 0).then(Instant::now) };
-    tracing_subscriber::fmt().with_writer(|| Deaf).with_max_level(level).event_format(line).init();
+    tracing_subscriber::fmt()
+        .with_writer(|| IgnoreErrors)
+        .with_max_level(level)
+        .event_format(line)
+        .init();
 }
 
-/// Standard error, of which nobody is told that nobody reads it: it would be told there, by a panic.
-struct Deaf;
+/// Standard error without write errors: the subscriber would report them on standard error, and panic.
+struct IgnoreErrors;
 
-impl Write for Deaf {
+impl Write for IgnoreErrors {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = stderr().write_all(bytes);
         Ok(bytes.len())
@@ -61,7 +65,7 @@ impl Write for Deaf {
     }
 }
 
-/// Says why it ends, whatever was asked for.
-pub fn last(why: &dyn Display) {
-    let _ = Deaf.write_all(format!("9pmux: {why}\n").as_bytes());
+/// Prints the error that ends the program, at every log level.
+pub fn print_error(error: &dyn Display) {
+    let _ = IgnoreErrors.write_all(format!("9pmux: {error}\n").as_bytes());
 }

@@ -1,6 +1,6 @@
 //! 9pmux: many 9P clients share one connection to a 9P server. See 9pmux(1).
 //!
-//! The arguments, the log, and the exit status are here; what is done is in `ninepmux::net`.
+//! This program has the command line, the log and the exit status; the rest is in `ninepmux::net`.
 
 mod args;
 mod log;
@@ -16,15 +16,15 @@ use args::{Args, Command};
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(wrong) => return args::refuse(&wrong),
+        Err(message) => return args::print_usage(&message),
     };
     match args.command {
         Command::Serve(serve) => {
-            log::begin(serve.verbose, serve.quiet);
+            log::init(serve.verbose, serve.quiet);
             match net::serve(serve.options()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => {
-                    log::last(&failure);
+                    log::print_error(&failure);
                     ExitCode::from(failure.exit_status())
                 }
             }
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             let name = env!("CARGO_BIN_NAME");
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), name, &mut text);
-            args::printed(stdout().write_all(&text))
+            args::printed_status(stdout().write_all(&text))
         }
     }
 }
