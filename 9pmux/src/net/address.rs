@@ -1,32 +1,33 @@
 //! Dial strings: `tcp!host!port`, `unix!path`, `fd!n`, `exec!command`, `-`, or the bare name of a service.
 //!
-//! They are only parsed here, so that a wrong one is a wrong argument, told before anything has happened.
+//! They are only parsed here, so an invalid address is reported as an invalid argument before anything is
+//! opened.
 
 use std::fmt::{self, Display, Formatter, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// 9P's, in the registry of ports.
+/// The registered port of 9P.
 const PORT: u16 = 564;
 
-/// Where a server is, or where clients come.
+/// The address of a server, or an address on which clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A host, `*` for all addresses of this one, and a port.
+    /// A host and a port. The host `*` means all addresses of this machine.
     Tcp(String, u16),
     /// A socket in the file system.
     Unix(PathBuf),
     /// A socket in the namespace directory.
     Service(String),
-    /// A descriptor that was handed in.
+    /// An inherited descriptor.
     Fd(i32),
-    /// A program to be started.
+    /// A command that starts the server.
     Exec(String),
     /// Standard input and output.
     Stdio,
 }
 
-/// No dial string, and why.
+/// Why a text is not an address.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadAddress(String);
 
@@ -94,10 +95,10 @@ fn parse_port(port: &str) -> Result<u16, BadAddress> {
 }
 
 impl Address {
-    /// As a server's, of which a client's may be something else.
+    /// Parses the address of a server.
     ///
     /// # Errors
-    /// If it can only be announced.
+    /// Returns an error if the address is invalid, or can only be listened on.
     pub fn server(text: &str) -> Result<Address, BadAddress> {
         match text.parse()? {
             Address::Tcp(host, _) if host == "*" => {
@@ -107,10 +108,10 @@ impl Address {
         }
     }
 
-    /// As one to be announced.
+    /// Parses an address on which clients connect.
     ///
     /// # Errors
-    /// If it can only be a server's.
+    /// Returns an error if the address is invalid, or can only be that of a server.
     pub fn listen(text: &str) -> Result<Address, BadAddress> {
         match text.parse()? {
             Address::Exec(_) => bad("exec! starts a server: only SERVER can use it"),
@@ -132,7 +133,7 @@ impl Display for Address {
     }
 }
 
-/// A text that may have lines, as commands have, in a message that is one.
+/// Displays a text that may contain line breaks, such as a command, in one line.
 struct OneLine<'a>(&'a str);
 
 impl Display for OneLine<'_> {
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_known_and_written_as_it_was() {
+    fn each_kind_is_parsed_and_displayed_unchanged() {
         for text in [
             "tcp!localhost!9999",
             "tcp!::1!564",
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_refused() {
         for text in [
             "",
             ".",

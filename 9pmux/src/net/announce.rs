@@ -1,4 +1,4 @@
-//! Where clients come.
+//! The addresses on which clients connect.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -15,45 +15,45 @@ use super::namespace;
 use super::post::{self, PostedSocket};
 use super::stream::Stream;
 
-/// How many may wait to be accepted; the system has its own bound.
+/// The number of connections that may wait to be accepted. The system may have a lower bound.
 pub const BACKLOG: i32 = 4096;
 
-/// What an address has become.
+/// The result of announcing an address.
 #[derive(Debug)]
 pub enum Announced {
-    /// A socket that listens.
+    /// A listening socket.
     Listener(Listener),
-    /// A client that is there, and the only one of this address.
+    /// An inherited connection, which is the only client of this address.
     Client(Stream),
 }
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
     socket: Fd,
     address: Address,
-    /// Its name in the file system, removed with it.
+    /// The socket in the file system, which is removed when the listener is dropped.
     posted: Option<PostedSocket>,
-    /// Somebody may wait.
+    /// A connection may wait to be accepted.
     pub ready: bool,
 }
 
-/// Who came.
+/// The result of one accept.
 pub enum AcceptOutcome {
-    /// A client.
+    /// A new client.
     Client(Stream),
-    /// Nobody else.
+    /// No connection waits.
     WouldBlock,
-    /// Somebody who has gone again.
+    /// A connection was closed before it was accepted.
     Aborted,
-    /// Somebody waits, and can not be let in now: what is missing comes back when others go.
+    /// A connection waits, but descriptors or memory are short until a client disconnects.
     OutOfResources(Errno),
-    /// Nobody can be let in.
+    /// The accept has failed for another reason.
     Failed(Errno),
 }
 
 impl Listener {
-    /// Its descriptor, to be watched.
+    /// The descriptor, for the poller.
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
@@ -73,7 +73,7 @@ impl Listener {
         &self.address
     }
 
-    /// Lets one in.
+    /// Accepts one connection.
     pub fn accept(&self) -> AcceptOutcome {
         match accept(&self.socket) {
             Ok(socket) => {
@@ -89,12 +89,12 @@ impl Listener {
 }
 
 impl AcceptOutcome {
-    /// What an error of accept means. Those after which the next in line is asked for at once are those by
-    /// which one has left it, or this would turn for ever.
+    /// Classifies an error of accept. `Aborted`, after which the caller accepts again at once, is only for
+    /// errors that have consumed a pending connection. Retrying after any other error would spin.
     fn from_error(error: Errno) -> AcceptOutcome {
         match error {
             Errno::AGAIN => AcceptOutcome::WouldBlock,
-            // It has gone again while it waited.
+            // The connection was closed while it waited.
             Errno::CONNABORTED | Errno::INTR | Errno::PROTO => AcceptOutcome::Aborted,
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => {
                 AcceptOutcome::OutOfResources(error)
@@ -118,7 +118,7 @@ fn accept(socket: &Fd) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Announces an address.
+/// Listens on an address.
 pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Failure> {
     let (socket, posted) = match address {
         Address::Tcp(host, port) => listen_tcp(host, *port)
@@ -145,7 +145,7 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Fai
         }
     }
     .map_err(|why| Failure::Announce(address.clone(), why))?;
-    // Port 0 is one that the system chooses.
+    // For port 0 the system has chosen a port.
     let address = match (address, local_port(&socket)) {
         (Address::Tcp(host, 0), Some(port)) => Address::Tcp(host.clone(), port),
         _ => address.clone(),
@@ -160,7 +160,7 @@ fn local_port(socket: &Fd) -> Option<u16> {
 
 fn listen_tcp(host: &str, port: u16) -> io::Result<OwnedFd> {
     if host == "*" {
-        // Both families by one socket; where there is no IPv6, the other alone.
+        // One socket for both families, or for IPv4 alone if there is no IPv6.
         let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         return match listen_on(both) {
             Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
@@ -187,7 +187,7 @@ fn listen_on(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = socket(family, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
-    // Connections of an earlier run that are still closing do not matter.
+    // Connections of an earlier run that are still closing must not prevent the bind.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         sockopt::set_ipv6_v6only(&socket, false)?;
@@ -202,8 +202,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_that_stays_is_not_asked_for_at_once() {
-        // a rule that forbids it: nobody has left the line
+    fn only_errors_that_consume_a_connection_are_retried_at_once() {
+        // these leave the connection in the queue
         for error in [Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::OPNOTSUPP, Errno::NETDOWN] {
             assert!(
                 matches!(AcceptOutcome::from_error(error), AcceptOutcome::Failed(_)),

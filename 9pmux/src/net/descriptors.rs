@@ -1,7 +1,7 @@
-//! Descriptors that somebody else has opened for us: `fd!n`, and standard input and output.
+//! Inherited descriptors: `fd!n`, and standard input and output.
 //!
-//! Each is claimed once, before the program opens any of its own: a number that is closed then is the
-//! caller's mistake, and not by chance something of ours.
+//! Each is claimed before 9pmux opens any descriptor of its own. A number that is closed at that time is an
+//! error of the caller; later it could be a descriptor of 9pmux.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -14,18 +14,18 @@ use super::address::Address;
 use super::failure::{Failure, error_text};
 use super::stream::Stream;
 
-/// What was claimed, and by whom it has not been taken yet.
+/// The inherited descriptors that have been claimed and not yet taken.
 pub struct Claims(Vec<(Address, Stream)>);
 
 impl Claims {
-    /// The stream of an address that has been claimed.
+    /// Returns the stream of an address, once.
     pub fn take(&mut self, address: &Address) -> Option<Stream> {
         let index = self.0.iter().position(|(claimed, _)| claimed == address)?;
         Some(self.0.swap_remove(index).1)
     }
 }
 
-/// Claims what the order names.
+/// Claims all descriptors in the options.
 pub fn claim(options: &ServeOptions) -> Result<Claims, Failure> {
     let mut numbers = Vec::new();
     let mut streams = Vec::new();
@@ -62,21 +62,21 @@ pub fn claim(options: &ServeOptions) -> Result<Claims, Failure> {
 }
 
 fn check_open(n: RawFd) -> io::Result<()> {
-    // SAFETY: the number is looked at and not kept; one that is not open is what the call is for.
+    // SAFETY: the borrow ends with this function, and a number that is not open only makes the call fail.
     let fd = unsafe { BorrowedFd::borrow_raw(n) };
     rustix::io::fcntl_getfd(fd)?;
     Ok(())
 }
 
-/// Takes a descriptor away from its number, and out of what programs that are started here inherit.
+/// Takes ownership of a descriptor, so that programs that are started later do not inherit it.
 fn take_fd(n: RawFd) -> io::Result<OwnedFd> {
     if n > 2 {
-        // SAFETY: it is open, it was handed in for this, and nobody here has claimed it before.
+        // SAFETY: the descriptor is open, was inherited for this use, and is claimed only once.
         let fd = unsafe { OwnedFd::from_raw_fd(n) };
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
         return Ok(fd);
     }
-    // Their numbers stay taken, or the next socket would be somebody's standard output.
+    // The numbers 0 and 1 must stay in use, or the next socket would become the standard output.
     let nothing = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     let fd = match n {
         0 => rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3),
@@ -86,20 +86,20 @@ fn take_fd(n: RawFd) -> io::Result<OwnedFd> {
     match n {
         0 => rustix::stdio::dup2_stdin(&nothing)?,
         1 => rustix::stdio::dup2_stdout(&nothing)?,
-        // errors still go there
+        // errors are still printed there
         _ => {}
     }
     Ok(fd)
 }
 
-/// One descriptor is one client: as many as the system lets us have without being asked.
+/// Raises the soft limit of descriptors to the hard one, since each client uses a descriptor.
 pub fn raise_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Who may not, has what he has.
+    // If that fails, the current limit remains.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
-/// What to do about an error that says that there are too many, for the end of a line.
+/// Advice for an error that says that too many descriptors are open, for the end of a message.
 pub fn limit_hint(error: Errno) -> String {
     match (error, getrlimit(Resource::Nofile).current) {
         (Errno::MFILE, Some(max)) => {

@@ -1,4 +1,4 @@
-//! The way to the server.
+//! The connection to the server.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -18,11 +18,11 @@ use super::stream::Stream;
 /// A connection to the server.
 pub struct ServerConnection {
     pub stream: Stream,
-    /// If the server was started here.
+    /// The program, if the server was started here.
     pub child: Option<ChildServer>,
 }
 
-/// Reaches the server.
+/// Connects to the server.
 pub fn dial(
     address: &Address,
     claims: &mut Claims,
@@ -86,8 +86,8 @@ fn connect_tcp(host: &str, port: u16, timeout: Duration) -> io::Result<Stream> {
     Ok(stream)
 }
 
-/// The first of these that takes the call. One that says nothing, as one of another family does that leads
-/// nowhere, leaves the others their share of the time.
+/// Connects to the first address that accepts. Each address gets an equal share of the remaining time, so an
+/// address that does not respond, such as one without a route, leaves time for the others.
 fn connect_first<T>(
     addresses: &[SocketAddr],
     timeout: Duration,
@@ -98,7 +98,7 @@ fn connect_first<T>(
     for (n, address) in addresses.iter().enumerate() {
         let left = until.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - n) as u32;
-        // A timeout of nothing is not one.
+        // A timeout of zero is invalid.
         match connect(address, share.max(Duration::from_millis(1))) {
             Err(error) => last = error,
             connected => return connected,
@@ -110,9 +110,9 @@ fn connect_first<T>(
 fn connect_unix(path: &Path, timeout: Duration) -> io::Result<Stream> {
     let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-    // One that has more callers than it accepts lets the next one wait.
+    // A server with a full queue makes the next connection wait.
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout))?;
-    // A program that was stopped and goes on hears of that.
+    // The call may return EINTR after the process was stopped and continued.
     match retry_on_intr(|| connect(&socket, &SocketAddrUnix::new(path)?)) {
         Err(Errno::AGAIN) => Err(io::Error::other("it does not accept connections")),
         Err(error) => Err(error.into()),
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_says_nothing_leaves_time_for_the_next() {
+    fn an_address_that_does_not_respond_leaves_time_for_the_next() {
         let addresses = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let hour = Duration::from_secs(3600);
         let mut given = Vec::new();
@@ -140,7 +140,7 @@ mod tests {
             }
         });
         assert_eq!(connected.unwrap(), "the third");
-        // a refusal takes no time, and what it leaves is the others'
+        // a refusal takes no time, which the other addresses get
         assert!(given[0] <= hour && given[1] > hour && given[2] > 2 * hour, "{given:?}");
         let none = connect_first(&[], hour, |_, _| Ok(()));
         assert!(none.unwrap_err().to_string().contains("no address"));

@@ -1,13 +1,13 @@
-//! The loop: waits for what is ready, reads, hands over, writes, and waits again.
+//! The event loop: wait for events, read, pass to the engine, write.
 //!
-//! A turn looks twice who is ready: what has come while the first were read goes out by the same calls,
-//! and to wake a peer costs far more than to look. Each time it reads a client once, and the server once,
-//! so that nobody has to wait for one who sends all the time; who may have more is read again in the next
-//! turn, which then begins without a wait. What has come of all that is written at the end of the turn,
-//! everything for one peer by one call.
+//! Each turn polls twice. Data that arrives while the first peers are read is then written by the same system
+//! calls, and a poll costs far less than waking a peer twice. After each poll the loop reads every readable
+//! client once and the server once, so a peer that sends all the time does not delay the others. A peer that
+//! may have more data is read again in the next turn, which then begins without a wait. At the end of the
+//! turn all output is written, with one write for each peer.
 //!
-//! Clients are let in after all that was told has been looked at: a number that is used again is not
-//! taken for the one who had it in the same turn.
+//! New clients are accepted after all events of the turn have been dispatched, so an event for a disconnected
+//! client is never taken for one of a new client with the same index.
 
 use std::cell::Cell;
 use std::collections::hash_map::RandomState;
@@ -33,32 +33,32 @@ use super::trace;
 use super::watch::{Readiness, Source, Watch};
 use crate::engine::{ClientId, Config, EndReason, Engine};
 
-/// What is read of the server at once.
+/// Maximum bytes per read from the server.
 const SERVER_READ: usize = 128 * 1024;
 
-/// So often, when it takes nothing any more: as much as a socket holds.
+/// Maximum number of reads after a write to the server has failed: as much as a socket buffer holds.
 const MAX_DRAIN_READS: usize = 64;
 
-/// And of a client, which the engine may have to keep.
+/// Maximum bytes per read from a client. The engine may have to keep them.
 const CLIENT_READ: usize = 64 * 1024;
 
-/// So many are let in before those who are there get their turn.
+/// Maximum number of clients accepted per turn and listener, so that connected clients are not delayed.
 const MAX_ACCEPTS: usize = 64;
 
-/// When the system has had no room for another client, it is asked again after this.
+/// Time until the next accept after one has failed for lack of resources.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// And it is told no more often than this.
+/// Minimum time between two warnings that clients can provoke.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long clients may take their last replies.
+/// Time for clients to read their last replies.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// Why a client has gone.
+/// Why a client was disconnected, as a part of a log line.
 enum CloseReason {
-    /// It was sent away.
+    /// 9pmux has closed the connection.
     ByUs,
-    /// It has closed the connection, or that has ended by an error.
+    /// The client has closed the connection, or the connection has failed.
     ByPeer(Option<Errno>),
 }
 
@@ -74,37 +74,37 @@ impl Display for CloseReason {
     }
 }
 
-/// Everything that the loop turns.
+/// The state of the event loop. [`Driver::run`] runs it to the end.
 pub struct Driver {
     engine: Engine,
     watch: Watch,
     server_address: Address,
     server: Option<Peer>,
-    /// The error by which its connection has ended.
+    /// The error that has ended the connection to the server.
     server_error: Option<Errno>,
     child: Option<ChildServer>,
     listeners: Vec<Listener>,
-    /// Which of them lets in first.
+    /// The listener that accepts first in the next turn.
     next_listener: usize,
-    /// Until when nobody is let in, if there was no room.
+    /// No client is accepted before this time, because the last accept has failed.
     accept_paused_until: Option<Instant>,
-    /// When that was last told.
+    /// The time of the last rate-limited warning.
     last_warning: Cell<Option<Instant>>,
     peers: Peers,
     signals: Signals,
     signal_count: u32,
-    /// Until when it is to end.
+    /// The loop ends at this time, even if clients have not read their replies.
     end_by: Option<Instant>,
     started: Instant,
     now: Instant,
     buffer: Vec<u8>,
-    // what a turn works off, kept for their memory
+    // lists of one turn, kept to reuse their memory
     ready: Vec<Readiness>,
     read_batch: Vec<ClientId>,
 }
 
 impl Driver {
-    /// Takes everything over, and watches it.
+    /// Registers the server, the listeners and the signals with the poller.
     pub fn new(
         options: &ServeOptions,
         server: ServerConnection,
@@ -112,12 +112,12 @@ impl Driver {
         signals: Signals,
     ) -> Result<Driver, Failure> {
         let config = Config {
-            // A number that nobody knows; it need not be better than that.
+            // A random number that clients cannot know; it need not be cryptographic.
             seed: RandomState::new().build_hasher().finish(),
             ..options.config.clone()
         };
         let mut engine = Engine::new(config);
-        // It is called for each message, so only where somebody wants to know.
+        // The tracer is called for each message, so it is set only if the log uses it.
         if tracing::enabled!(tracing::Level::INFO) {
             engine.set_tracer(Some(trace::tracer(options.messages)));
         }
@@ -173,7 +173,7 @@ impl Driver {
         }
     }
 
-    /// Turns, until it is over.
+    /// Runs the loop until it is finished.
     pub fn run(mut self) -> Result<(), Failure> {
         loop {
             self.poll_events(self.poll_timeout())?;
@@ -191,7 +191,7 @@ impl Driver {
 
     fn is_finished(&mut self) -> bool {
         if self.engine.end_reason().is_none() {
-            // With nobody there and no way for others to come, nothing can happen any more.
+            // No client is connected and none can connect.
             return self.listeners.is_empty() && self.peers.len() == 0;
         }
         if self.end_by.is_none() {
@@ -200,7 +200,7 @@ impl Driver {
                 self.watch.remove(&server.stream, server.write_interest);
             }
             self.accept_paused_until = None;
-            // Whoever would come now should find that there is nobody.
+            // From now on connections are refused.
             for listener in self.listeners.drain(..) {
                 self.watch.remove_fd(listener.fd());
             }
@@ -216,7 +216,7 @@ impl Driver {
             "{} requests forwarded, {} replies returned, {} requests refused by 9pmux",
             stats.forwarded, stats.replied, stats.local_errors
         );
-        // A server that was started here ends by that.
+        // Closing the connection makes a server that was started here exit.
         self.server = None;
         let status = self.child.take().and_then(|mut child| {
             child.shut_down(|| {
@@ -230,14 +230,14 @@ impl Driver {
                 Err(Failure::Lost(self.server_address, error.into()))
             }
             (Some(end), _) => {
-                // Otherwise it was made to end.
+                // With another reason, 9pmux has ended the server, and its status means nothing.
                 let status = status.filter(|_| *end == EndReason::ServerClosed);
                 Err(Failure::End(self.server_address, end.clone(), status))
             }
         }
     }
 
-    /// How long it may wait for something to happen.
+    /// The timeout for the next poll: zero if there is work left.
     fn poll_timeout(&self) -> Option<Duration> {
         let busy = self.peers.has_queued_reads()
             || self.server.as_ref().is_some_and(|server| server.readable)
@@ -246,7 +246,7 @@ impl Driver {
         if busy { Some(Duration::ZERO) } else { self.time_to_deadline() }
     }
 
-    /// Waits so long for something to happen, and notes what it was.
+    /// Waits at most `timeout` for events and dispatches them.
     fn poll_events(&mut self, timeout: Option<Duration>) -> Result<(), Failure> {
         let readiness = self.watch.wait(timeout).map_err(Failure::system("waiting for input"))?;
         self.ready.extend(readiness);
@@ -258,11 +258,11 @@ impl Driver {
         Ok(())
     }
 
-    /// How long until something is to be done, though nothing comes.
+    /// The time until the next deadline, if there is one.
     fn time_to_deadline(&self) -> Option<Duration> {
         let engine = self.engine.next_deadline().map(|deadline| self.started + deadline);
         let next = engine.into_iter().chain(self.accept_paused_until).chain(self.end_by).min()?;
-        // The system counts in milliseconds, and down: a bit later is not too early.
+        // The system rounds down to milliseconds; one more avoids a wake-up before the deadline.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
@@ -331,8 +331,8 @@ impl Driver {
         }
     }
 
-    /// Nothing can be written to the server any more. What it has said counts even so, up to a bound: it
-    /// could go on for ever.
+    /// Reads what the server has sent, after a write to it has failed. The number of reads is bounded, since
+    /// the server could send for ever.
     fn drain_server(&mut self, why: Option<Errno>) {
         for _ in 0..MAX_DRAIN_READS {
             let Some(server) = &self.server else {
@@ -360,7 +360,7 @@ impl Driver {
             return;
         };
         if !self.engine.wants_read(id) {
-            // That it has gone counts, even if what it said before is not wanted now.
+            // Its end is handled at once, even if its data must not be read now.
             if peer.peer_closed {
                 self.disconnect_client(id, &CloseReason::ByPeer(None));
             }
@@ -369,7 +369,7 @@ impl Driver {
         let buffer = &mut self.buffer[..CLIENT_READ];
         match peer.stream.read(buffer) {
             IoOutcome::Bytes(n) => {
-                // Less than there was room for is all there was; more comes with a change of its own.
+                // A short read has emptied the socket; more data causes a new event.
                 peer.readable = n == buffer.len() || peer.peer_closed;
                 let more = peer.readable;
                 self.engine.client_bytes(id, &self.buffer[..n]);
@@ -387,7 +387,7 @@ impl Driver {
             return;
         }
         let mut paused_until = None;
-        // Where there is room for one at a time, it is not always the same address that gets it.
+        // If only one client can be accepted at a time, the listeners take turns.
         let count = self.listeners.len();
         let first = self.next_listener;
         for n in (0..count).map(|n| (first + n) % count) {
@@ -431,7 +431,7 @@ impl Driver {
         self.accept_paused_until = paused_until;
     }
 
-    /// Warns of what a client may bring about, and not at its pace.
+    /// Logs a warning that clients can provoke, at most once per `WARN_INTERVAL`.
     fn warn_rate_limited(&self, what: fmt::Arguments<'_>) {
         if self.last_warning.get().is_none_or(|since| self.now - since >= WARN_INTERVAL) {
             self.last_warning.set(Some(self.now));
@@ -450,7 +450,7 @@ impl Driver {
         Ok(())
     }
 
-    /// A client has gone, or is sent away.
+    /// Removes a client and logs why.
     fn disconnect_client(&mut self, id: ClientId, why: &CloseReason) {
         let Some(peer) = self.peers.remove(id) else {
             return;
@@ -467,13 +467,14 @@ impl Driver {
         self.watch.remove(&peer.stream, peer.write_interest);
         peer.stream.close(&mut self.buffer);
         self.engine.client_gone(id);
-        // There is room for another, perhaps at once.
+        // Its resources may suffice for a new client, so accept again at once.
         if let Some(until) = &mut self.accept_paused_until {
             *until = self.now;
         }
     }
 
-    /// Writes whatever there is. What a client takes may let its requests go on, and so on.
+    /// Writes all output. A write to a client may allow more of its requests to be forwarded, so this repeats
+    /// until the server has no more output or blocks.
     fn write(&mut self) {
         loop {
             self.write_server();
@@ -506,7 +507,7 @@ impl Driver {
         }
     }
 
-    /// Looks after a client that has something to be written, or may be read again, or is to be closed.
+    /// Writes the output of a client, closes it if the engine asks for that, and queues it for reading.
     fn service_client(&mut self, id: ClientId) {
         let Some(peer) = self.peers.get(id) else {
             return;
@@ -532,7 +533,7 @@ impl Driver {
     }
 }
 
-/// Why the system does not tell when something comes, as it does not of files.
+/// The text for a descriptor that the poller does not accept, such as a file.
 fn poll_error_text(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::PERM) => "not a connection: pass a socket or pipes".to_owned(),
@@ -540,7 +541,7 @@ fn poll_error_text(error: &io::Error) -> String {
     }
 }
 
-/// Asks the system to tell when a peer can be written to again, or no longer.
+/// Makes the poller report when a blocked peer can be written again, or stops that.
 fn update_write_interest(watch: &Watch, source: Source, peer: &mut Peer) -> io::Result<()> {
     if peer.write_blocked != peer.write_interest {
         watch.set_write_interest(source, &peer.stream, peer.write_blocked)?;

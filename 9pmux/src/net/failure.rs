@@ -1,4 +1,4 @@
-//! What can go wrong, in one line that says what to do, and with an exit status of its own.
+//! The errors that end the program. Each has an exit status, and a message of one line that says what to do.
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
@@ -7,23 +7,23 @@ use std::process::ExitStatus;
 use super::address::Address;
 use crate::engine::EndReason;
 
-/// Why nothing is served, or no longer.
+/// Why 9pmux cannot serve clients, or has stopped.
 #[derive(Debug)]
 pub enum Failure {
-    /// The system refuses something that should always be possible.
+    /// A system call has failed that should always succeed.
     System(&'static str, io::Error),
-    /// The server can not be reached.
+    /// The server cannot be reached.
     Connect(Address, String),
-    /// This address can not be announced.
+    /// 9pmux cannot listen on this address.
     Announce(Address, String),
-    /// The session with the server has ended, and perhaps the server, which was started here.
+    /// The session with the server has ended. The status is that of a server that was started here and has exited.
     End(Address, EndReason, Option<ExitStatus>),
-    /// The connection to the server has ended by an error.
+    /// The connection to the server has failed.
     Lost(Address, io::Error),
 }
 
 impl Failure {
-    /// The exit status. 2 is for wrong arguments, and not given here.
+    /// The exit status. Status 2 is for invalid arguments and is not used here.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
@@ -79,7 +79,7 @@ impl Display for Failure {
     }
 }
 
-/// What the system says, without the number it has for it.
+/// The system's message for an error, without its number.
 pub(super) fn error_text(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" (os error ") {

@@ -1,27 +1,26 @@
-//! The world around [`engine`](crate::engine): addresses, sockets, signals, and the loop that turns.
+//! The I/O around [`engine`](crate::engine): addresses, sockets, signals, and the event loop.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `address.rs` | dial strings, parsed; nothing is opened by that |
-//! | `namespace.rs` | the directory of bare names |
-//! | `descriptors.rs` | descriptors that were handed in: each is claimed once, before any is opened |
-//! | `dial.rs`, `child.rs` | the way to the server: connected to, handed in, or started |
-//! | `announce.rs`, `post.rs` | where clients come: sockets, and their names in the file system |
+//! | `address.rs` | dial strings, parsed |
+//! | `namespace.rs` | the directory of services with bare names |
+//! | `descriptors.rs` | inherited descriptors, claimed before any other descriptor is opened |
+//! | `dial.rs`, `child.rs` | the connection to the server: connected, inherited, or to a program that is started |
+//! | `announce.rs`, `post.rs` | listening sockets, and their names in the file system |
 //! | `fd.rs` | a descriptor that gets its mode back when it is closed |
-//! | `stream.rs`, `watch.rs` | one peer's bytes, and when it has or takes any |
-//! | `signals.rs` | SIGTERM and SIGINT as something that can be read |
-//! | `driver.rs`, `peers.rs` | the loop, and who is connected |
-//! | `trace.rs` | messages for the log, each in words |
-//! | `failure.rs` | what can go wrong, with the exit status of each |
+//! | `stream.rs`, `watch.rs` | reading and writing one peer, and readiness events |
+//! | `signals.rs` | signals as bytes to be read |
+//! | `driver.rs`, `peers.rs` | the event loop, and the connected clients |
+//! | `trace.rs` | messages for the log, in words |
+//! | `failure.rs` | the errors that end the program, with their exit statuses |
 //!
-//! One thread does it all. It waits once a turn, reads from each peer that has something into one buffer
-//! that all of them share, hands that to the engine, and writes to each peer once what has come of it: the
-//! more there is to do, the more is done by one call of the system.
+//! One thread runs the event loop. In each turn it waits for events, reads each peer that is readable into
+//! one shared buffer, passes the bytes to the engine, and writes the resulting output, with one write for
+//! each peer. The busier the loop, the more messages each system call transfers.
 //!
-//! Readiness is asked of the system through mio: it has the same calls for epoll and kqueue, it needs
-//! no unsafe code to register a descriptor, and a wait is one system call, with no timer and no other
-//! registration around it. It tells a descriptor's *change* (edges), so who is ready is kept here, in
-//! `peers.rs`: a client that is not to be read now stays ready, costs nothing, and is not asked for again.
+//! Readiness comes from mio: it covers epoll and kqueue, registers descriptors without unsafe code, and waits
+//! with one system call. It reports edges, so `peers.rs` records which peers are readable. A client that must
+//! not be read now stays recorded as readable and costs nothing until it may be read again.
 
 mod address;
 mod announce;
@@ -46,29 +45,30 @@ use std::time::Duration;
 
 use crate::engine::Config;
 
-/// What is to be done.
+/// The options of `9pmux serve`.
 #[derive(Debug)]
 pub struct ServeOptions {
-    /// Where the server is.
+    /// The address of the server.
     pub server: Address,
-    /// Where clients come.
+    /// The addresses on which clients connect.
     pub listen: Vec<Address>,
-    /// How long the server may take to be reached.
+    /// The maximum time for the connection to the server.
     pub timeout: Duration,
-    /// The limits.
+    /// The limits of the engine.
     pub config: Config,
-    /// Whether each message is logged.
+    /// True if each message is logged.
     pub messages: bool,
 }
 
-/// Serves, until a signal ends it, or the last client there can be has gone.
+/// Serves clients until a signal arrives, or until the last client has disconnected and no other can connect.
 ///
 /// # Errors
-/// Whatever else ends it.
+/// Returns the reason if anything else ends it.
 pub fn serve(options: ServeOptions) -> Result<(), Failure> {
     let mut claims = descriptors::claim(&options)?;
     check_distinct(&options)?;
-    // Before the server is waited for; but one that is started has SIGHUP ignored if we were told to.
+    // Before the wait for the server. A server that is started must inherit the disposition of SIGHUP that
+    // 9pmux was started with, so then SIGHUP is handled after the start.
     let starts = matches!(options.server, Address::Exec(_));
     if !starts {
         signals::ignore_hangup().map_err(Failure::system("signals"))?;
@@ -77,9 +77,9 @@ pub fn serve(options: ServeOptions) -> Result<(), Failure> {
     if starts {
         signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
-    // From here on a signal must find those who remove the sockets again.
+    // From here on a signal must lead to the removal of the sockets.
     let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
-    // Not before the server was started: it may be one that is troubled by a high limit.
+    // After the server was started: some programs do not work well with a high limit.
     descriptors::raise_limit();
     let announced = options
         .listen
@@ -89,11 +89,11 @@ pub fn serve(options: ServeOptions) -> Result<(), Failure> {
     driver::Driver::new(&options, server, announced, signals)?.run()
 }
 
-/// Sees that no address is there twice, which would be told as what else has it.
+/// Checks that no address is given twice. Without this check the error would name another program.
 fn check_distinct(options: &ServeOptions) -> Result<(), Failure> {
     for (n, address) in options.listen.iter().enumerate() {
         let why = match address {
-            // the system chooses another for each
+            // the system chooses a different port for each
             Address::Tcp(_, 0) => continue,
             _ if *address == options.server => "it is the address of the server: choose another",
             _ if options.listen[..n].contains(address) => "it is given twice",

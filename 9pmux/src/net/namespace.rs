@@ -1,4 +1,4 @@
-//! The directory in which services have bare names, where plan9port's programs look for them too.
+//! The namespace directory, which contains the sockets of services with bare names, as in plan9port.
 
 use std::ffi::CStr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -7,10 +7,11 @@ use std::{env, fs, io};
 
 use super::failure::error_text;
 
-/// The namespace directory: `$NAMESPACE`, or one of the user's in /tmp, made if it is not there.
+/// Returns the namespace directory: `$NAMESPACE`, or one in /tmp, which is created if it does not exist.
 ///
 /// # Errors
-/// In error_text, if that in /tmp is somebody else's or open to others.
+/// Returns a text if other users may write to `$NAMESPACE`, or if the directory in /tmp belongs to another user
+/// or other users may enter it.
 pub fn directory() -> Result<PathBuf, String> {
     if let Some(directory) = env::var_os("NAMESPACE").filter(|d| !d.is_empty()) {
         let directory = PathBuf::from(directory);
@@ -37,7 +38,7 @@ pub fn directory() -> Result<PathBuf, String> {
     }
 }
 
-/// In /tmp anybody may have made it first.
+/// Creates the directory, or checks the existing one: in /tmp another user may have made it first.
 fn ensure_private(directory: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -56,10 +57,10 @@ fn ensure_private(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The name in the list of users, as plan9port has it, whatever `$USER` says.
+/// The name of the user in the user database, as in plan9port. `$USER` is not used.
 fn user_name() -> String {
-    // SAFETY: the entry is the C library's until the next such call, and is copied before any; there is
-    // no other thread yet.
+    // SAFETY: the entry is valid until the next call of this kind. It is copied before that, and no other
+    // thread runs yet.
     let name = unsafe {
         let entry = libc::getpwuid(libc::getuid());
         entry.as_ref().map(|entry| CStr::from_ptr(entry.pw_name).to_string_lossy().into_owned())
@@ -67,7 +68,7 @@ fn user_name() -> String {
     name.unwrap_or_else(|| "none".to_owned())
 }
 
-/// The part that comes of the display: `:0.0` and `:0` are the same one, and a path has no place there.
+/// The part of the name for the display: without a trailing `.0`, and with `_` for each slash.
 fn display_suffix(display: &str) -> String {
     let display = if display.is_empty() { ":0" } else { display };
     let display = match display.rsplit_once(':') {

@@ -1,27 +1,27 @@
-//! Who is connected, and what is known of each: whether there is something to read, whether a write has
-//! found no room. The engine has everything else, by the same number.
+//! The connected clients, with what the event loop knows of each: whether it is readable, and whether a write
+//! would block. The engine keeps everything else, under the same client id.
 
 use super::stream::Stream;
 use crate::engine::ClientId;
 
-/// The server, or a client.
+/// The server or a client.
 pub struct Peer {
     pub stream: Stream,
-    /// There may be something to read.
+    /// There may be data to read.
     pub readable: bool,
-    /// It takes nothing now; the system tells when it does again.
+    /// The last write would have blocked; the poller reports when the peer can be written again.
     pub write_blocked: bool,
-    /// The system was asked to tell that.
+    /// The poller has been asked to report that.
     pub write_interest: bool,
-    /// It has closed its end, perhaps behind bytes that are not read yet.
+    /// The peer has closed its end. There may be bytes before that.
     pub peer_closed: bool,
-    /// It is among those to be read next.
+    /// The client is in the queue of clients to be read.
     pub read_queued: bool,
 }
 
 impl Peer {
     pub fn new(stream: Stream) -> Peer {
-        // What has come before it was watched is told when that begins.
+        // Data that arrived before the registration is reported by it.
         Peer {
             stream,
             readable: false,
@@ -33,12 +33,12 @@ impl Peer {
     }
 }
 
-/// The clients, by number.
+/// The clients by index.
 #[derive(Default)]
 pub struct Peers {
     slots: Vec<Option<(ClientId, Peer)>>,
     count: usize,
-    /// Those to be read next.
+    /// The clients to be read next.
     read_queue: Vec<ClientId>,
 }
 
@@ -63,7 +63,7 @@ impl Peers {
         }
     }
 
-    /// The client that has this number now.
+    /// Returns the client that has this index now.
     #[inline]
     pub fn by_index(&mut self, index: usize) -> Option<(ClientId, &mut Peer)> {
         self.slots.get_mut(index)?.as_mut().map(|(id, peer)| (*id, peer))
@@ -75,7 +75,7 @@ impl Peers {
         self.slots[id.index()].take().map(|(_, peer)| peer)
     }
 
-    /// Has it looked at for something to read.
+    /// Adds the client to the queue of clients to be read, once.
     #[inline]
     pub fn queue_read(&mut self, id: ClientId) {
         let Some(peer) = self.get(id) else {
@@ -86,12 +86,12 @@ impl Peers {
         }
     }
 
-    /// Whether there are some to be read.
+    /// Returns true if a client is to be read.
     pub fn has_queued_reads(&self) -> bool {
         !self.read_queue.is_empty()
     }
 
-    /// Those to be read, into `ids`, which is empty and leaves its memory.
+    /// Moves the queue to `ids`, which must be empty. The memory of `ids` is reused for the next queue.
     pub fn take_queued_reads(&mut self, ids: &mut Vec<ClientId>) {
         std::mem::swap(&mut self.read_queue, ids);
         for id in ids {

@@ -121,7 +121,7 @@ fn in_directory(error: Errno) -> String {
     }
 }
 
-/// Sees that nobody has the name, or nobody any more.
+/// Removes the socket of an earlier program. Fails if the name is in use.
 fn remove_stale(path: &Path) -> Result<(), String> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -132,10 +132,10 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         Ok(_) => {}
     }
     let try_connect = || {
-        let caller = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-        // One that is alive, and busy, should not keep us.
-        rustix::io::ioctl_fionbio(&caller, true)?;
-        connect(&caller, &SocketAddrUnix::new(path)?)
+        let client = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        // A program that is busy must not make this call wait.
+        rustix::io::ioctl_fionbio(&client, true)?;
+        connect(&client, &SocketAddrUnix::new(path)?)
     };
     match try_connect() {
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(|error| {
@@ -148,13 +148,13 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         Err(error @ (Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG)) => {
             Err(format!("{}: choose another name", error_text(&error.into())))
         }
-        // One that takes its callers later, or another kind of them, is there too.
+        // A full queue, or a socket of another type, also means that a program listens.
         Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS | Errno::PROTOTYPE) => {
             Err("it is in use by a running program: choose another name, or stop that program"
                 .to_owned())
         }
         Err(error) => Err(format!(
-            "cannot tell whether it is in use: {}{}",
+            "cannot connect to the socket of that name: {}{}",
             error_text(&error.into()),
             limit_hint(error)
         )),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn one_left_behind_is_taken_over_and_one_in_use_is_not() {
+    fn a_stale_socket_is_replaced_and_one_in_use_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
@@ -320,9 +320,9 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
     }
 
-    /// To the superuser it is like any other.
+    /// The superuser may read every directory, so the test has no effect for it.
     #[test]
-    fn a_directory_in_which_one_may_not_look_is_good_enough() {
+    fn a_directory_without_read_permission_is_accepted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let may = |mode| {
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_is_removed() {
+    fn a_name_that_another_program_has_taken_over_is_not_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let (_socket, posted) = post(&path).unwrap();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_can_not_be_is_refused_in_words() {
+    fn an_impossible_path_is_an_error_with_advice() {
         assert!(post(Path::new("/nowhere/at/all")).unwrap_err().contains("choose"));
         let directory = tempfile::tempdir().unwrap();
         let long = directory.path().join("x".repeat(120));

@@ -1,4 +1,4 @@
-//! One peer's bytes: a socket, or two descriptors of which one is read and one is written.
+//! The connection to one peer: a socket, or one descriptor for reading and one for writing.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -9,31 +9,31 @@ use rustix::net::{Shutdown, sockopt};
 use super::failure::error_text;
 use super::fd::Fd;
 
-/// A peer's descriptors; they never block.
+/// The descriptors of a peer. After `set_nonblocking`, reads and writes never block.
 #[derive(Debug)]
 pub struct Stream {
     input: Fd,
-    /// Where writing is not to the same.
+    /// The descriptor for writing, if it is not the same.
     output: Option<Fd>,
 }
 
-/// What came of a try to read or to write.
+/// The result of one read or write.
 pub enum IoOutcome {
-    /// So many bytes.
+    /// The number of bytes transferred.
     Bytes(usize),
-    /// None now.
+    /// Nothing can be transferred now.
     WouldBlock,
-    /// None any more: it was closed, or there was this error.
+    /// The connection is closed, or has failed with this error.
     Closed(Option<Errno>),
 }
 
 impl Stream {
-    /// Both ways through one descriptor.
+    /// One descriptor for both directions.
     pub fn socket(fd: OwnedFd) -> Stream {
         Stream { input: fd.into(), output: None }
     }
 
-    /// One for each way.
+    /// One descriptor for each direction.
     pub fn pair(input: OwnedFd, output: OwnedFd) -> Stream {
         Stream { input: input.into(), output: Some(output.into()) }
     }
@@ -47,8 +47,8 @@ impl Stream {
         self.output.as_mut().map_or(Ok(()), |fd| fd.set_nonblocking(output))
     }
 
-    /// What a connection over a network wants, and another does not mind: small messages are not kept
-    /// back for others, and a machine that has vanished is noticed some time.
+    /// Sets the options for network connections, which fail harmlessly for others: small messages are sent
+    /// without delay, and a peer that has vanished is detected eventually.
     pub fn set_remote_options(&self) {
         for fd in [self.input.as_fd(), self.output_fd()] {
             let _ = sockopt::set_tcp_nodelay(fd, true);
@@ -56,20 +56,20 @@ impl Stream {
         }
     }
 
-    /// Whether it is a socket that waits for clients.
+    /// Returns true if this is a listening socket.
     pub fn is_listening(&self) -> bool {
         #[cfg(not(target_vendor = "apple"))]
         let listens = sockopt::socket_acceptconn(&self.input).unwrap_or(false);
-        // It does not say so there: what has a name and no peer.
+        // This system has no SO_ACCEPTCONN: a socket with a name and without a peer is taken to listen.
         #[cfg(target_vendor = "apple")]
         let listens = rustix::net::getsockname(&self.input).is_ok()
             && rustix::net::getpeername(&self.input).is_err();
         self.output.is_none() && listens
     }
 
-    /// Whether what is read and what is written goes through it, as far as the descriptors say.
+    /// Checks that the descriptors can be read and written, and are not a terminal.
     pub fn check_usable(&self) -> Result<(), String> {
-        // A line to another machine is one too, but one that passes on what comes as it comes.
+        // A serial line is a terminal device too, but one that does not edit lines.
         let typed = |fd| {
             rustix::termios::tcgetattr(fd)
                 .is_ok_and(|how| how.local_modes.contains(rustix::termios::LocalModes::ICANON))
@@ -94,17 +94,17 @@ impl Stream {
         }
     }
 
-    /// The descriptor that is read.
+    /// The descriptor for reading.
     pub fn input(&self) -> RawFd {
         self.input.as_raw_fd()
     }
 
-    /// The descriptor that is written, if that is another one.
+    /// The descriptor for writing, if it is another one.
     pub fn output(&self) -> Option<RawFd> {
         self.output.as_ref().map(AsRawFd::as_raw_fd)
     }
 
-    /// The descriptor itself, of a stream that has one.
+    /// The descriptor of a stream that has only one.
     pub fn into_fd(self) -> Fd {
         self.input
     }
@@ -113,33 +113,33 @@ impl Stream {
         self.output.as_ref().unwrap_or(&self.input).as_fd()
     }
 
-    /// Reads what there is, as much as fits.
+    /// Reads at most `buffer.len()` bytes.
     #[inline]
     pub fn read(&self, buffer: &mut [u8]) -> IoOutcome {
         io_outcome(retry_on_intr(|| rustix::io::read(&self.input, &mut *buffer)))
     }
 
-    /// Writes as much as goes. That nobody reads it any more is an error here, and no signal: Rust's
-    /// runtime has SIGPIPE ignored.
+    /// Writes as much as possible. If the peer no longer reads, this is an error and not a signal, since Rust's
+    /// runtime ignores SIGPIPE.
     #[inline]
     pub fn write(&self, bytes: &[u8]) -> IoOutcome {
         io_outcome(retry_on_intr(|| rustix::io::write(self.output_fd(), bytes)))
     }
 
-    /// Closes it, after all was written. What it has sent and nobody wants is taken first: a socket that
-    /// is closed over something unread is reset, and its peer might not get the last replies.
+    /// Closes the connection after all output was written. Unread data is read first: closing a socket with
+    /// unread data resets it, and the peer might lose the last replies.
     pub fn close(self, buffer: &mut [u8]) {
         if self.output.is_none() && rustix::net::shutdown(&self.input, Shutdown::Write).is_ok() {
             let _ = self.read(buffer);
         }
     }
 
-    /// Who is at the other end, for logs.
+    /// Describes the peer for the log.
     pub fn describe_peer(&self) -> String {
         #[cfg(target_os = "linux")]
         match peer_credentials(self.input.as_fd()) {
             Some(who) if who.pid > 0 => return format!("process {} of user {}", who.pid, who.uid),
-            // one of a container has no number here
+            // a process of another pid namespace has no pid here
             Some(who) if who.uid != u32::MAX => return format!("a process of user {}", who.uid),
             _ => {}
         }
@@ -156,14 +156,14 @@ impl Stream {
     }
 }
 
-/// The process that has made the other end, if there is one. rustix can ask that too, but takes the number
-/// for one that is never 0, and it is for other sockets, and for processes that have none here.
+/// The credentials of the process that has made the other end of a unix socket. rustix has this call too, but
+/// assumes that the pid is never 0, as it is for other sockets and for processes of other pid namespaces.
 #[cfg(target_os = "linux")]
 fn peer_credentials(socket: BorrowedFd<'_>) -> Option<libc::ucred> {
     let mut who = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut size = size_of_val(&who) as libc::socklen_t;
-    // SAFETY: the system writes at most `size` bytes, which is what there is of `who`, of which any bytes
-    // are a value.
+    // SAFETY: the system writes at most `size` bytes, the size of `who`, and every bit pattern is a valid
+    // `ucred`.
     let asked = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -193,7 +193,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn who_is_at_the_other_end_has_a_name() {
+    fn every_peer_has_a_description() {
         let (_one, other) = UnixStream::pair().unwrap();
         let name = Stream::socket(other.into()).describe_peer();
         #[cfg(target_os = "linux")]
@@ -210,10 +210,10 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn only_a_unix_socket_tells_a_process() {
+    fn a_tcp_peer_has_no_process() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        // whatever the system says for others, it is not taken for a process
+        // the system may return a record without a pid
         assert!(peer_credentials(client.as_fd()).is_none_or(|who| who.pid == 0));
     }
 }

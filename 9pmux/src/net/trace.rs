@@ -1,11 +1,11 @@
-//! Messages for the log, each in error_text, by the path it takes.
+//! The messages of clients and server, as lines of the log.
 
 use tracing::{debug, warn};
 
 use crate::engine::{TraceEvent, Tracer};
 use crate::wire::{self, Dialect};
 
-/// Tells what is wrong, and with `messages` each message.
+/// Returns a tracer that logs unexpected messages, and each message if `messages` is true.
 pub fn tracer(messages: bool) -> Tracer {
     Box::new(move |dialect, seen| match seen {
         TraceEvent::Garbled(id) => {

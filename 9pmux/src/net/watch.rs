@@ -1,7 +1,7 @@
-//! Whom the system is asked about, and what it has told.
+//! Readiness of descriptors, reported by the operating system.
 //!
-//! It tells changes: that there is more to read than before, or that an end has come. Room to write is
-//! asked for only where a write has found none, since every reply that a client takes makes some.
+//! Events are edges: more data has arrived, or an end has been reached. Writability is asked for only after a
+//! write would have blocked, since otherwise each reply that a client reads would cause an event.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -13,22 +13,22 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::stream::Stream;
 
-/// Who is ready.
+/// The source of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The server.
     Server,
-    /// A signal has come.
+    /// The stream of signals.
     Signals,
     /// The program that was started as the server may have ended.
     Child,
-    /// The listener of this number.
+    /// The listener with this index.
     Listener(usize),
-    /// The client of this number.
+    /// The client with this index.
     Client(usize),
 }
 
-/// The low two bits of a token say which kind, the third whether it is only written to.
+/// The low two bits of a token are the kind of source; this bit marks a descriptor that is only written.
 const OUTPUT_ONLY: usize = 4;
 
 fn token(source: Source) -> usize {
@@ -41,13 +41,13 @@ fn token(source: Source) -> usize {
     }
 }
 
-/// What has changed.
+/// One event.
 #[derive(Clone, Copy, Debug)]
 pub struct Readiness {
     pub source: Source,
     pub readable: bool,
     pub writable: bool,
-    /// The peer has closed its end, though there may be bytes before that.
+    /// The peer has closed its end. There may be bytes before that.
     pub peer_closed: bool,
 }
 
@@ -61,7 +61,7 @@ impl Readiness {
             2 => Source::Listener(token >> 3),
             _ => Source::Client(token >> 3),
         };
-        // Of one that is only written to, an error is for the next write to find.
+        // An error of a descriptor that is only written is returned by the next write.
         let output = token & OUTPUT_ONLY != 0;
         Readiness {
             source,
@@ -72,7 +72,7 @@ impl Readiness {
     }
 }
 
-/// Asks the system.
+/// The poller.
 pub struct Watch {
     poll: Poll,
     events: Events,
@@ -83,7 +83,7 @@ impl Watch {
         Ok(Watch { poll: Poll::new()?, events: Events::with_capacity(1024) })
     }
 
-    /// Waits until something changes, or so long.
+    /// Waits at most `timeout` for events.
     pub fn wait(
         &mut self,
         timeout: Option<Duration>,
@@ -95,12 +95,13 @@ impl Watch {
         Ok(self.events.iter().map(Readiness::from_event))
     }
 
-    /// Watches a descriptor for what can be read from it.
+    /// Reports from now on when data can be read from the descriptor.
     pub fn add(&self, source: Source, fd: RawFd) -> io::Result<()> {
         self.poll.registry().register(&mut SourceFd(&fd), Token(token(source)), Interest::READABLE)
     }
 
-    /// Whether it is told when a stream can be written to. What can be written by then is told at once.
+    /// Reports from now on when the stream can be written, or stops that. A stream that can be written already is
+    /// reported at once.
     pub fn set_write_interest(&self, source: Source, stream: &Stream, on: bool) -> io::Result<()> {
         let registry = self.poll.registry();
         let input = Token(token(source));
@@ -121,17 +122,17 @@ impl Watch {
         }
     }
 
-    /// A stream is about to be closed.
+    /// Removes a stream. Must be called before the stream is closed.
     pub fn remove(&self, stream: &Stream, writing: bool) {
-        // What is closed is forgotten by the system, but a descriptor that was handed in may be open
-        // elsewhere too.
+        // The system forgets a descriptor when its open file is closed, but an inherited one may be open in
+        // other processes too.
         let _ = self.poll.registry().deregister(&mut SourceFd(&stream.input()));
         if let (Some(fd), true) = (stream.output(), writing) {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
     }
 
-    /// No longer watches this descriptor.
+    /// Removes a descriptor.
     pub fn remove_fd(&self, fd: RawFd) {
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
     }
