@@ -1,0 +1,118 @@
+//! The examples of 9pmux(1) work as they are printed. Only host names, directories and the dialect are
+//! replaced by those of the test.
+
+#![cfg(feature = "program")]
+
+mod support;
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+
+use support::Place;
+use support::client::Client;
+use support::program::{NINEPMUX, Program};
+use support::stub::Stub;
+
+/// The commands of an example, each in one line.
+fn example(name: &str) -> Vec<String> {
+    let page = include_str!("../man/9pmux.1");
+    let (_, rest) = page.split_once(&format!(".\\\" example {name}\n")).unwrap();
+    let (example, _) = rest.split_once("\n.\\\" end").unwrap();
+    let lines: Vec<_> = example.lines().filter(|line| !line.starts_with('.')).collect();
+    assert!(!lines.is_empty(), "{name}");
+    lines.into_iter().map(|line| line.trim_end_matches(" &").to_owned()).collect()
+}
+
+/// A directory in place of `/tmp` and the home directory, with a directory of programs.
+struct Shell {
+    stub: Stub,
+    place: Place,
+}
+
+impl Shell {
+    fn new() -> Shell {
+        let (stub, place) = (Stub::new(), Place::new());
+        std::fs::create_dir(place.path("bin")).unwrap();
+        symlink(NINEPMUX, place.path("bin/9pmux")).unwrap();
+        Shell { stub, place }
+    }
+
+    /// A program that the examples use.
+    fn install(&self, name: &str, script: &str) {
+        let path = self.place.path(&format!("bin/{name}"));
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let directory = self.place.directory().display();
+        let line = line
+            .replace("tcp!files!564", &self.stub.address())
+            .replace("unix!/tmp/server", &self.stub.address())
+            .replace("/tmp/", &format!("{directory}/"))
+            // the stub speaks no other
+            .replace("9P2000.L", "9P2000");
+        let mut command = Command::new("/bin/sh");
+        let path = format!("{directory}/bin:/usr/bin:/bin");
+        command
+            .args(["-c", &format!("exec {line}")])
+            .env("PATH", path)
+            .env("HOME", self.place.directory());
+        command.env_remove("NAMESPACE").stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// Runs a `9pmux serve` and uses its socket.
+    fn serves(&self, line: &str, socket: &str) -> Program {
+        let program = Program::start(self.command(line));
+        program.wait_socket(&self.place.path(socket));
+        Client::attach(&self.place.path(socket)).stat(0);
+        program
+    }
+}
+
+#[test]
+fn the_mount_example_mounts_the_socket_that_is_served() {
+    let shell = Shell::new();
+    shell.install(
+        "mount",
+        "for last; do :; done; test $# = 6 -a \"$last\" = /mnt && test -S \"$5\"",
+    );
+    let lines = example("mount");
+    let _program = shell.serves(&lines[0], "files");
+    assert!(shell.command(&lines[1]).status().unwrap().success(), "{lines:?}");
+}
+
+#[test]
+fn the_example_for_one_user_serves_that_user() {
+    let shell = Shell::new();
+    shell.serves(&example("user")[0], "files");
+}
+
+#[test]
+fn the_example_that_starts_a_server_serves_it() {
+    let shell = Shell::new();
+    shell.install(
+        "u9fs",
+        &format!(
+            "test \"$*\" = '-a none -u glenda' && exec 9pmux serve {} -",
+            shell.stub.address()
+        ),
+    );
+    shell.serves(&example("exec")[0], "u9fs");
+}
+
+#[test]
+fn the_example_that_logs_messages_logs_them() {
+    let shell = Shell::new();
+    shell.serves(&example("watch")[0], "watched").wait_said("-> Tattach");
+}
+
+#[test]
+fn the_completions_example_writes_completions() {
+    let shell = Shell::new();
+    let directory = shell.place.path(".local/share/bash-completion/completions");
+    std::fs::create_dir_all(&directory).unwrap();
+    assert!(shell.command(&example("completions")[0]).status().unwrap().success());
+    assert!(std::fs::read_to_string(directory.join("9pmux")).unwrap().contains("_9pmux"));
+}
