@@ -47,9 +47,9 @@ impl Shell {
     fn command(&self, line: &str) -> Command {
         let directory = self.place.directory().display();
         let line = line
-            .replace("tcp!files!564", &self.stub.address())
-            .replace("unix!/tmp/server", &self.stub.address())
+            .replace("unix!/tmp/server", "tcp!files!564")
             .replace("/tmp/", &format!("{directory}/"))
+            .replace("tcp!files!564", &self.stub.address())
             // the stub speaks no other
             .replace("9P2000.L", "9P2000");
         let mut command = Command::new("/bin/sh");
