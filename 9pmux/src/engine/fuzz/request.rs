@@ -35,24 +35,7 @@ fn fid(body: &mut Vec<u8>, bytes: &mut Bytes<'_>) {
 /// Any request.
 pub fn request(bytes: &mut Bytes<'_>, dialect: Dialect, mark: [u8; 3]) -> Vec<u8> {
     let (what, tag) = (bytes.next(), u16::from(bytes.next() % 8));
-    let kind = match what % 16 {
-        0 | 1 => types::TATTACH,
-        2 => types::TAUTH,
-        3..6 => types::TWALK,
-        6..8 => types::TFLUSH,
-        8 => types::TCLUNK,
-        9 => 122,
-        10 => 116,
-        11 => 118,
-        12 => types::TVERSION,
-        13 if dialect == Dialect::L => 22,
-        13 => 124,
-        // Those of two fids.
-        14 if dialect == Dialect::L => [20, 30, 70, 74][bytes.below(4)],
-        // What nobody has heard of, too.
-        _ if what >= 240 => bytes.next(),
-        _ => MESSAGES[bytes.below(MESSAGES.len())].number,
-    };
+    let kind = message_type(bytes, dialect, what);
     let mut body = Vec::new();
     match kind {
         types::TVERSION => return any_version(bytes, dialect),
@@ -105,7 +88,7 @@ pub fn request(bytes: &mut Bytes<'_>, dialect: Dialect, mark: [u8; 3]) -> Vec<u8
             fid(&mut body, bytes);
             string(&mut body, b"n");
         }
-        // Those of a fid and no more.
+        // Messages of one fid only.
         8 | 22 | 120 | 122 | 124 => fid(&mut body, bytes),
         _ => {
             fid(&mut body, bytes);
@@ -118,7 +101,29 @@ pub fn request(bytes: &mut Bytes<'_>, dialect: Dialect, mark: [u8; 3]) -> Vec<u8
     framed(kind, tag, &body)
 }
 
-/// A Tversion, of most that there can be.
+/// The type of the request that `what` selects.
+fn message_type(bytes: &mut Bytes<'_>, dialect: Dialect, what: u8) -> u8 {
+    match what % 16 {
+        0 | 1 => types::TATTACH,
+        2 => types::TAUTH,
+        3..6 => types::TWALK,
+        6..8 => types::TFLUSH,
+        8 => types::TCLUNK,
+        9 => 122,
+        10 => 116,
+        11 => 118,
+        12 => types::TVERSION,
+        13 if dialect == Dialect::L => 22,
+        13 => 124,
+        // Messages with two fids.
+        14 if dialect == Dialect::L => [20, 30, 70, 74][bytes.below(4)],
+        // Unknown types as well.
+        _ if what >= 240 => bytes.next(),
+        _ => MESSAGES[bytes.below(MESSAGES.len())].number,
+    }
+}
+
+/// A Tversion of a random version and msize.
 pub fn any_version(bytes: &mut Bytes<'_>, dialect: Dialect) -> Vec<u8> {
     let (what, msize) = (bytes.next(), bytes.next());
     let msize = match msize {
