@@ -17,6 +17,10 @@ impl World<'_> {
         for caller in &self.callers {
             assert_eq!(caller.doing, Doing::Done, "locked up: {caller:?}");
         }
+        if self.model.hung_up {
+            assert_ne!(self.send_proc, Proc::Asleep, "a send proc is left after the hang-up");
+            assert_ne!(self.receive_proc, Proc::Asleep, "a receive proc is left after the hang-up");
+        }
         self.wire.push_back(Wire::End);
         for _ in 0..8 {
             self.receive_proc_runs();

@@ -6,7 +6,6 @@ mod receiving;
 mod sending;
 mod simulation;
 mod tagging;
-mod world;
 
 use super::tags::TagRange;
 use super::{
@@ -36,15 +35,11 @@ struct Bench {
     arrived: Vec<(u32, u32)>,
     /// Which tasks were told to look.
     looked: Vec<CallId>,
-    /// Whether to take one batch of wakes at a time, as drivers do, and how often more are due.
-    lazy: bool,
-    due: u32,
 }
 
 /// The number by which the bench knows a sleeping proc.
 const RECEIVE_PROC: u32 = 1_000_001;
 const SEND_PROC: u32 = 1_000_002;
-const CLOSER: u32 = 1_000_003;
 
 impl Bench {
     fn new(range: TagRange) -> Bench {
@@ -54,8 +49,6 @@ impl Bench {
             woken: Vec::new(),
             arrived: Vec::new(),
             looked: Vec::new(),
-            lazy: false,
-            due: 0,
         }
     }
 
@@ -70,23 +63,12 @@ impl Bench {
         self.take(wakes);
     }
 
-    /// One of those who found that there were more.
-    fn gather_more(&mut self) {
-        self.due -= 1;
-        let wakes = self.machine.take_more_wakes();
-        self.take(wakes);
-    }
-
     fn take(&mut self, mut wakes: Option<WakeBatch<Numbers, u32>>) {
         while let Some(some) = wakes {
             let more = some.more();
             self.looked.extend(some.futures());
             self.woken.extend(some);
             if !more {
-                return;
-            }
-            if self.lazy {
-                self.due += 1;
                 return;
             }
             wakes = self.machine.take_more_wakes();
