@@ -11,7 +11,8 @@
 
 use super::call::{CallId, CallState, Protocol, WakeReason};
 use super::machine::Machine;
-use super::receiver::{Action, Muxer};
+use super::receiver::Action;
+use super::roles::Muxer;
 use super::tags::TagRange;
 
 impl<P: Protocol, H> Machine<P, H> {
@@ -37,7 +38,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// told already.
     pub fn handle_deadline_asleep(&mut self, id: CallId, range: TagRange) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
-        if call.wake_queued || call.wake_handle.is_none() || self.muxer == Muxer::Call(id.0) {
+        if call.wake_queued || call.wake_handle.is_none() || self.role.is(Muxer::Call(id.0)) {
             return;
         }
         match call.state {
@@ -116,7 +117,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// An owner that receives has looked, and nothing is there: it naps, or lets another receive.
     pub fn begin_backoff(&mut self, id: CallId, range: TagRange) -> Action<P> {
-        if self.muxer != Muxer::Call(id.0) {
+        if !self.role.is(Muxer::Call(id.0)) {
             return self.next_action(id, range);
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
@@ -131,7 +132,7 @@ impl<P: Protocol, H> Machine<P, H> {
             CallState::Queued | CallState::Sending if self.is_reply_due() => {}
             _ => return self.next_action(id, range),
         }
-        self.muxer = Muxer::Polling(id.0);
+        self.role.assign(Muxer::Polling(id.0));
         if self.receive_proc.is_running() {
             // It came while this one was looking, and has nothing else to do.
             self.leave_role(Muxer::Polling(id.0));
@@ -141,7 +142,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// A nap is over: its owner is told to look again, unless another receives by now.
     pub fn end_backoff(&mut self, id: CallId) {
-        if self.muxer != Muxer::Polling(id.0) {
+        if !self.role.is(Muxer::Polling(id.0)) {
             return;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return };
@@ -150,7 +151,7 @@ impl<P: Protocol, H> Machine<P, H> {
             CallState::TagWait => self.tag_waiters.remove(&mut self.calls, id.0),
             _ => {}
         }
-        self.muxer = Muxer::Call(id.0);
+        self.role.assign(Muxer::Call(id.0));
         self.queue_wake(id.0, WakeReason::Receive);
     }
 

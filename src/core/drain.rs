@@ -2,8 +2,7 @@
 
 use super::call::{CallState, Kind, Protocol, WakeReason};
 use super::machine::Machine;
-use super::receiver::Muxer;
-use super::sender::Sender;
+use super::roles::{Muxer, Sender};
 use super::slab::CallSlab;
 use super::tags::{TagPool, TagRange};
 
@@ -15,7 +14,7 @@ impl<P: Protocol, H> Machine<P, H> {
         while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {
             self.queue_wake(id, WakeReason::Done);
         }
-        if let Muxer::Call(id) = self.muxer {
+        if let Muxer::Call(id) = self.role.holder() {
             if let Some(call) =
                 self.calls.get_mut(id).filter(|call| call.state == CallState::TagWait)
             {
@@ -30,8 +29,8 @@ impl<P: Protocol, H> Machine<P, H> {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.calls.live() == self.finishable
-            && self.muxer == Muxer::Unassigned
-            && self.sender == Sender::Unassigned
+            && self.role.is(Muxer::Unassigned)
+            && self.turn.is(Sender::Unassigned)
             && !self.receive_proc.is_present()
             && !self.send_proc.is_present()
             && self.wake_queue.is_empty()

@@ -3,8 +3,7 @@
 
 use super::call::{Call, CallId, CallState, Kind, Protocol};
 use super::list::{CallList, WakeList};
-use super::receiver::Muxer;
-use super::sender::Sender;
+use super::roles::{Muxer, ReceiverRole, Sender, TurnToSend};
 use super::slab::CallSlab;
 use super::tags::{NoTag, TagPool, TagRange};
 
@@ -15,9 +14,9 @@ pub struct Machine<P: Protocol, H> {
     pub(super) tags: TagPool,
     pub(super) calls: CallSlab<P, H>,
     /// Who receives for all.
-    pub(super) muxer: Muxer,
+    pub(super) role: ReceiverRole,
     /// Who is in `send`.
-    pub(super) sender: Sender,
+    pub(super) turn: TurnToSend,
     /// Sleeping callers that wait for a tag, first come first served. The muxer may wait for one too.
     pub(super) tag_waiters: CallList,
     /// Calls that have a tag and are not sent yet: no reply is to be expected for them.
@@ -166,8 +165,8 @@ impl<P: Protocol, H> Machine<P, H> {
         Machine {
             tags: TagPool::new(),
             calls: CallSlab::new(),
-            muxer: Muxer::Unassigned,
-            sender: Sender::Unassigned,
+            role: ReceiverRole::UNASSIGNED,
+            turn: TurnToSend::UNASSIGNED,
             tag_waiters: CallList::new(),
             tagged_unsent: 0,
             send_queue: CallList::new(),
@@ -235,7 +234,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             Err(NoTag::AllTaken) => None,
         };
-        let turn = tag.is_some() && self.sender == Sender::Unassigned;
+        let turn = tag.is_some() && self.turn.is(Sender::Unassigned);
         let state = match tag {
             Some(_) if turn => CallState::Sending,
             Some(_) => CallState::Tagged,
@@ -243,7 +242,7 @@ impl<P: Protocol, H> Machine<P, H> {
         };
         let id = self.calls.claim(kind, state);
         if turn {
-            self.sender = Sender::Call(id);
+            self.turn.assign(Sender::Call(id));
         }
         if let Some(call) = self.calls.get_mut(id) {
             call.tag = tag;
@@ -263,7 +262,7 @@ impl<P: Protocol, H> Machine<P, H> {
     ///
     /// A reply can have come all the same, from a server that answers what it was not asked.
     pub fn cancel_unsent(&mut self, id: CallId, range: TagRange) -> Option<P::Reply> {
-        if self.sender == Sender::Call(id.0) {
+        if self.turn.is(Sender::Call(id.0)) {
             self.pass_turn();
         }
         let reply = self.calls.get_mut(id.0).and_then(|call| call.reply.take());
@@ -328,7 +327,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// The call whose owner has the turn, if it is its own request that it is sending.
     fn sender_own_call(&mut self) -> Option<u32> {
-        let Sender::Call(id) = self.sender else { return None };
+        let Sender::Call(id) = self.turn.holder() else { return None };
         let sending = self.calls.get_mut(id).is_some_and(|call| call.state == CallState::Sending);
         sending.then_some(id)
     }
@@ -354,14 +353,14 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn finish_unsent(&mut self) {
         debug_assert!(self.tagged_unsent > 0);
         self.tagged_unsent -= 1;
-        if self.muxer == Muxer::Unassigned && !self.tag_waiters.is_empty() {
+        if self.role.is(Muxer::Unassigned) && !self.tag_waiters.is_empty() {
             self.hand_over();
         }
     }
 
     #[cfg(test)]
     pub(crate) fn is_role_unassigned(&self) -> bool {
-        self.muxer == Muxer::Unassigned
+        self.role.is(Muxer::Unassigned)
     }
 
     #[cfg(test)]

@@ -23,6 +23,7 @@ mod list;
 mod machine;
 mod nonblocking;
 mod receiver;
+mod roles;
 mod sender;
 mod slab;
 mod tag_map;

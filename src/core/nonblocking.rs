@@ -2,7 +2,7 @@
 
 use super::call::{CallId, CallState, Protocol};
 use super::machine::Machine;
-use super::receiver::Muxer;
+use super::roles::Muxer;
 
 /// How a non-blocking call stands.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,11 +32,11 @@ impl<P: Protocol, H> Machine<P, H> {
                 CollectAction::Pending
             }
             CollectAction::Pending if can_poll => {
-                self.muxer = Muxer::Transient;
+                self.role.assign(Muxer::Transient);
                 CollectAction::Poll
             }
             // A caller with a deadline looks now and then, so it may yet come.
-            CollectAction::Pending if self.muxer != Muxer::Unassigned => CollectAction::Pending,
+            CollectAction::Pending if !self.role.is(Muxer::Unassigned) => CollectAction::Pending,
             CollectAction::Pending => {
                 self.stats.errors += 1;
                 self.abandon(id);
@@ -50,7 +50,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// nobody receives any more. False when it should look at once: it is over already, or, for one that
     /// can not (`can_poll`) look for messages, can never finish.
     pub fn register_future(&mut self, id: CallId, can_poll: bool) -> bool {
-        if self.muxer == Muxer::Unassigned && !self.receive_proc.is_present() && !can_poll {
+        if self.role.is(Muxer::Unassigned) && !self.receive_proc.is_present() && !can_poll {
             return false;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return false };

@@ -10,22 +10,9 @@
 
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, ProcState};
-use super::sender::Sender;
+use super::roles::{Muxer, Sender};
 use super::slab::NONE;
 use super::tags::TagRange;
-
-/// Who receives, or is about to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Muxer {
-    Unassigned,
-    Call(u32),
-    /// A caller with a deadline, that looks now and then without blocking, and sleeps meanwhile. One
-    /// without a deadline, or a proc, takes the role from it.
-    Polling(u32),
-    /// One that looks without blocking, on behalf of a non-blocking call, or receives by hand.
-    Transient,
-    Proc,
-}
 
 /// What the owner of a call does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,9 +85,9 @@ impl<P: Protocol, H> Machine<P, H> {
                 }
             }
             Some(call)
-                if call.state == CallState::AwaitingReply && self.muxer == Muxer::Unassigned =>
+                if call.state == CallState::AwaitingReply && self.role.is(Muxer::Unassigned) =>
             {
-                self.muxer = me;
+                self.role.assign(me);
                 Action::Receive
             }
             _ => self.next_action_slow(id, range),
@@ -109,7 +96,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     fn next_action_slow(&mut self, id: CallId, range: TagRange) -> Action<P> {
         let me = Muxer::Call(id.0);
-        if self.muxer == me && self.tag_waiters.is_empty() {
+        if self.role.is(me) && self.tag_waiters.is_empty() {
             // A tag may have come free since it was called to receive.
             self.grant_tag_to_muxer(range);
         }
@@ -118,10 +105,10 @@ impl<P: Protocol, H> Machine<P, H> {
             CallState::AwaitingReply => {
                 let has_deadline = call.has_deadline;
                 if self.can_take_role(has_deadline) {
-                    self.muxer = me;
+                    self.role.assign(me);
                 }
                 // One with a deadline would be late if nothing came: others first.
-                if self.muxer == me && (!has_deadline || self.reply_waiters.is_empty()) {
+                if self.role.is(me) && (!has_deadline || self.reply_waiters.is_empty()) {
                     return Action::Receive;
                 }
                 let (queue, calls) = self.reply_waiters_for(has_deadline);
@@ -137,7 +124,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     return Action::AllTagsAbandoned;
                 }
                 // With all tags free it would have been given one, but for memory.
-                if self.muxer == me && self.tags.allocated() == 0 {
+                if self.role.is(me) && self.tags.allocated() == 0 {
                     self.stats.errors += 1;
                     self.calls.free(id.0);
                     self.leave_role(me);
@@ -146,12 +133,12 @@ impl<P: Protocol, H> Machine<P, H> {
                 let is_useful = self.is_useful_reply_due();
                 // Not from one that naps: inside `recv` it could not be told that all tags are held.
                 if is_useful && self.can_take_role(true) {
-                    self.muxer = me;
+                    self.role.assign(me);
                 }
-                if is_useful && self.muxer == me {
+                if is_useful && self.role.is(me) {
                     return Action::Receive;
                 }
-                if self.muxer == me {
+                if self.role.is(me) {
                     self.tag_waiters.push_front(&mut self.calls, id.0);
                     self.leave_role(me);
                 } else {
@@ -170,17 +157,17 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.leave_role(me);
                 Action::EmptyRange
             }
-            CallState::Queued if self.muxer == me && self.sender == Sender::Unassigned => {
+            CallState::Queued if self.role.is(me) && self.turn.is(Sender::Unassigned) => {
                 self.send_queue.remove(&mut self.calls, id.0);
                 let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
                 call.state = CallState::Sending;
                 let Some(request) = call.request.take() else { return Action::Ended };
-                self.sender = Sender::Call(id.0);
+                self.turn.assign(Sender::Call(id.0));
                 self.leave_role(me);
                 Action::Turn(request)
             }
             // Another sends its request, and it receives meanwhile.
-            CallState::Queued | CallState::Sending if self.muxer == me => {
+            CallState::Queued | CallState::Sending if self.role.is(me) => {
                 // With its own reply there, it receives only when nobody else can, and for the sender's sake.
                 let keeps_role =
                     call.reply.is_none() || (self.is_send_pending() && !self.has_other_receiver());
@@ -247,7 +234,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 if call.has_future {
                     self.queue_future_wake(id);
                 }
-            } else if call.wake_handle.is_some() && self.muxer != Muxer::Call(id) {
+            } else if call.wake_handle.is_some() && !self.role.is(Muxer::Call(id)) {
                 let (queue, calls) = match call.has_deadline {
                     true => (&mut self.timed_reply_waiters, &mut self.calls),
                     false => (&mut self.reply_waiters, &mut self.calls),
@@ -265,7 +252,7 @@ impl<P: Protocol, H> Machine<P, H> {
     fn reuse_tag(&mut self, owner: u32, tag: Option<u32>, range: TagRange) {
         if let Some(tag) = tag {
             self.tags.free(tag);
-            if self.muxer != Muxer::Call(owner) {
+            if !self.role.is(Muxer::Call(owner)) {
                 self.grant_tag_to_muxer(range);
             }
             if !self.tag_waiters.is_empty() {
@@ -279,8 +266,8 @@ impl<P: Protocol, H> Machine<P, H> {
     /// for a tag goes on: the program may have connected again.
     pub fn handle_disconnect(&mut self, range: TagRange) {
         self.epoch = self.epoch.wrapping_add(1);
-        if let Muxer::Polling(_) = self.muxer {
-            self.muxer = Muxer::Unassigned;
+        if let Muxer::Polling(_) = self.role.holder() {
+            self.role.assign(Muxer::Unassigned);
         }
         for id in 0..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
@@ -315,7 +302,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             // The owner of a non-blocking call that is sent comes to see. The muxer looks for itself.
             let comes = matches!(call.kind, Kind::NonBlocking(_)) && !queued;
-            let asleep = call.wake_handle.is_some() && self.muxer != Muxer::Call(id) && !comes;
+            let asleep = call.wake_handle.is_some() && !self.role.is(Muxer::Call(id)) && !comes;
             call.state = CallState::Done;
             if let Some(tag) = call.tag.take() {
                 self.tags.free(tag);
@@ -334,7 +321,7 @@ impl<P: Protocol, H> Machine<P, H> {
         self.stop_procs();
         self.grant_tag_to_muxer(range);
         self.grant_tags(range);
-        if self.muxer == Muxer::Unassigned {
+        if self.role.is(Muxer::Unassigned) {
             self.hand_over();
         }
     }
@@ -343,7 +330,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// from another of that kind.
     #[inline]
     pub(super) fn can_take_role(&self, has_deadline: bool) -> bool {
-        match self.muxer {
+        match self.role.holder() {
             Muxer::Unassigned => true,
             Muxer::Polling(_) => !has_deadline,
             Muxer::Call(_) | Muxer::Transient | Muxer::Proc => false,
@@ -363,8 +350,8 @@ impl<P: Protocol, H> Machine<P, H> {
     /// `who` is done with the muxer's role, if it has it.
     #[inline]
     pub(super) fn leave_role(&mut self, who: Muxer) {
-        if self.muxer == who {
-            self.muxer = Muxer::Unassigned;
+        if self.role.is(who) {
+            self.role.assign(Muxer::Unassigned);
             let alone = self.reply_waiters.is_empty() && self.timed_reply_waiters.is_empty();
             let alone = alone && self.tag_waiters.is_empty() && self.proxy_sends.is_empty();
             if !alone || self.receive_proc.is_present() {
@@ -382,7 +369,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn hand_over(&mut self) {
         if self.receive_proc.is_running() {
             // If it is awake, it is on its way.
-            self.muxer = Muxer::Proc;
+            self.role.assign(Muxer::Proc);
             self.proc_wake_queued |= self.receive_proc.queue_wake();
             return;
         }
@@ -401,7 +388,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     }
                 }
             };
-        self.muxer = Muxer::Call(next_receiver);
+        self.role.assign(Muxer::Call(next_receiver));
         self.stats.handovers += 1;
         self.queue_wake(next_receiver, WakeReason::Receive);
     }
@@ -437,7 +424,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if first {
             // From now on callers leave receiving to it, though it is still on its way.
             if self.can_take_role(false) {
-                self.muxer = Muxer::Proc;
+                self.role.assign(Muxer::Proc);
             }
         }
         let by_hand = |call: &Call<P, H>| matches!(call.kind, Kind::Message);
@@ -455,16 +442,16 @@ impl<P: Protocol, H> Machine<P, H> {
             return ReceiverGrant::Denied;
         }
         if self.can_take_role(false) {
-            self.muxer = Muxer::Proc;
+            self.role.assign(Muxer::Proc);
         }
-        if self.muxer == Muxer::Proc { ReceiverGrant::Granted } else { ReceiverGrant::Wait }
+        if self.role.is(Muxer::Proc) { ReceiverGrant::Granted } else { ReceiverGrant::Wait }
     }
 
     /// There is no receive proc any more, or it could not be started.
     pub fn receive_proc_gone(&mut self) {
         self.receive_proc = ProcState::Absent;
-        if matches!(self.muxer, Muxer::Proc | Muxer::Unassigned) {
-            self.muxer = Muxer::Unassigned;
+        if matches!(self.role.holder(), Muxer::Proc | Muxer::Unassigned) {
+            self.role.assign(Muxer::Unassigned);
             self.hand_over();
             self.wake_futures_if_unassigned();
         }
@@ -472,7 +459,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// If nobody receives, the tasks that wait for non-blocking calls look.
     fn wake_futures_if_unassigned(&mut self) {
-        if self.muxer == Muxer::Unassigned {
+        if self.role.is(Muxer::Unassigned) {
             while let Some(id) = self.future_waiters.head() {
                 self.queue_future_wake(id);
             }
@@ -497,10 +484,10 @@ impl<P: Protocol, H> Machine<P, H> {
         if self.hung_up {
             return Err(super::BeginError::HungUp);
         }
-        match self.muxer {
+        match self.role.holder() {
             _ if self.receive_proc.is_running() => Ok((CallId(NONE), ReceiverGrant::Denied)),
             Muxer::Unassigned | Muxer::Polling(_) => {
-                self.muxer = Muxer::Transient;
+                self.role.assign(Muxer::Transient);
                 Ok((CallId(NONE), ReceiverGrant::Granted))
             }
             Muxer::Proc => Ok((CallId(NONE), ReceiverGrant::Denied)),

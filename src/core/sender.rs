@@ -15,19 +15,12 @@
 
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, ProcState};
-use super::receiver::{Action, Muxer};
+use super::receiver::Action;
+use super::roles::{Muxer, Sender};
 use super::tags::TagRange;
 
 /// How many requests of others a caller sends along with its own.
 pub const MAX_PROXY_SENDS: u32 = 16;
-
-/// Who is in `send`, or about to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sender {
-    Unassigned,
-    Call(u32),
-    Proc,
-}
 
 /// The answer to a caller that wants to send.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,15 +73,15 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             return SendTurn::HungUp;
         }
-        if self.sender == Sender::Unassigned {
-            self.sender = Sender::Call(id.0);
+        if self.turn.is(Sender::Unassigned) {
+            self.turn.assign(Sender::Call(id.0));
             call.state = CallState::Sending;
             return SendTurn::Granted(request);
         }
         call.state = CallState::Queued;
         call.request = Some(request);
         self.send_queue.push_back(&mut self.calls, id.0);
-        if self.sender == Sender::Proc {
+        if self.turn.is(Sender::Proc) {
             self.proc_wake_queued |= self.send_proc.queue_wake();
         }
         SendTurn::Wait
@@ -107,7 +100,7 @@ impl<P: Protocol, H> Machine<P, H> {
         range: TagRange,
     ) -> Action<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
-        debug_assert!(self.muxer != Muxer::Call(id.0), "nor who sends");
+        debug_assert!(!self.role.is(Muxer::Call(id.0)), "nor who sends");
         let has_reply = call.reply.is_some();
         let action = match (result, call.kind) {
             (_, Kind::Blocking) if has_reply => {
@@ -197,7 +190,7 @@ impl<P: Protocol, H> Machine<P, H> {
     fn pop_for_proxy_send(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
         // One that receives while it waits for its turn can not be handed it.
         let waits = |call: &mut Call<P, H>| call.state == CallState::Queued;
-        let muxer = match self.muxer {
+        let muxer = match self.role.holder() {
             Muxer::Unassigned => return None,
             Muxer::Call(muxer) | Muxer::Polling(muxer)
                 if self.calls.get_mut(muxer).is_some_and(waits) =>
@@ -228,14 +221,14 @@ impl<P: Protocol, H> Machine<P, H> {
     /// The next request that whoever has the turn may send together with its own, on behalf of a caller
     /// that sleeps on: under the same conditions as when it helps, so it is not left alone with them.
     pub fn pop_for_batch(&mut self) -> Option<(CallId, P::Request)> {
-        if self.muxer == Muxer::Unassigned
-            || (self.send_proc.is_running() && self.sender != Sender::Proc)
+        if self.role.is(Muxer::Unassigned)
+            || (self.send_proc.is_running() && !self.turn.is(Sender::Proc))
         {
             return None;
         }
         let first = self.send_queue.head()?;
         let blocks = matches!(self.calls.get_mut(first)?.kind, Kind::Blocking);
-        if !blocks && self.sender != Sender::Proc {
+        if !blocks && !self.turn.is(Sender::Proc) {
             return None;
         }
         self.send_queue.remove(&mut self.calls, first);
@@ -264,7 +257,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Whoever had the turn has it no longer.
     #[inline]
     pub(super) fn pass_turn(&mut self) {
-        self.sender = Sender::Unassigned;
+        self.turn.assign(Sender::Unassigned);
         if !self.send_queue.is_empty() || self.send_proc.is_present() {
             self.grant_turn();
         }
@@ -273,13 +266,13 @@ impl<P: Protocol, H> Machine<P, H> {
     #[cold]
     fn grant_turn(&mut self) {
         if self.send_proc.is_running() {
-            self.sender = Sender::Proc;
+            self.turn.assign(Sender::Proc);
             self.proc_wake_queued |= self.send_proc.queue_wake();
             return;
         }
         // One that receives while it waits for its turn takes it when it comes back, unless another who
         // has it sends for it.
-        let muxer = self.muxer;
+        let muxer = self.role.holder();
         let Some(id) = self.send_queue.find(&mut self.calls, |id| muxer != Muxer::Call(id)) else {
             return;
         };
@@ -287,7 +280,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        self.sender = Sender::Call(id);
+        self.turn.assign(Sender::Call(id));
         call.state = CallState::Sending;
         self.queue_wake(id, WakeReason::Turn);
     }
@@ -298,8 +291,8 @@ impl<P: Protocol, H> Machine<P, H> {
         let first = self.send_proc.request_start();
         if first {
             // From now on callers leave sending to it, though it is still on its way.
-            if self.sender == Sender::Unassigned {
-                self.sender = Sender::Proc;
+            if self.turn.is(Sender::Unassigned) {
+                self.turn.assign(Sender::Proc);
             }
         }
         first
@@ -312,10 +305,10 @@ impl<P: Protocol, H> Machine<P, H> {
             self.send_proc_gone();
             return SendProcAction::Stop;
         }
-        if let Sender::Call(_) = self.sender {
+        if let Sender::Call(_) = self.turn.holder() {
             return SendProcAction::Wait;
         }
-        self.sender = Sender::Proc;
+        self.turn.assign(Sender::Proc);
         let first = self.send_queue.pop_front(&mut self.calls);
         match first.and_then(|id| self.begin_proxy_send(id)) {
             Some((id, request)) => SendProcAction::Send(id, request),
@@ -326,7 +319,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// There is no send proc any more, or it could not be started.
     pub fn send_proc_gone(&mut self) {
         self.send_proc = ProcState::Absent;
-        if self.sender == Sender::Proc {
+        if self.turn.is(Sender::Proc) {
             self.pass_turn();
         }
     }
@@ -385,7 +378,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 call.state = CallState::AwaitingReply;
                 let (has_deadline, expired_while_sending) =
                     (call.has_deadline, call.expired_while_sending);
-                if self.muxer == Muxer::Call(id.0) {
+                if self.role.is(Muxer::Call(id.0)) {
                     return; // It receives already.
                 }
                 if expired_while_sending {
@@ -394,7 +387,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     self.fail_waiters_all_abandoned();
                 } else if self.can_take_role(has_deadline) && !self.receive_proc.is_running() {
                     // The muxer has gone: somebody has to receive.
-                    self.muxer = Muxer::Call(id.0);
+                    self.role.assign(Muxer::Call(id.0));
                     self.queue_wake(id.0, WakeReason::Receive);
                 } else {
                     let (queue, calls) = self.reply_waiters_for(has_deadline);
@@ -409,7 +402,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         call.state = CallState::Done;
         let tag = call.tag.take();
-        if self.muxer != Muxer::Call(id.0) {
+        if !self.role.is(Muxer::Call(id.0)) {
             self.queue_wake(id.0, WakeReason::Done);
         }
         self.release_tag(tag, range);

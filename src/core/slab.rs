@@ -6,6 +6,9 @@ use super::call::{Call, CallState, Kind, Protocol};
 /// No call.
 pub const NONE: u32 = u32::MAX;
 
+/// Slots are below this, so that a slot and a flag fit in 32 bits.
+pub const MAX_SLOTS: u32 = 1 << 30;
+
 pub struct CallSlab<P: Protocol, H> {
     slots: Vec<Call<P, H>>,
     /// The first vacant place, or [`NONE`]; each names the next in its link.
@@ -33,7 +36,7 @@ impl<P: Protocol, H> CallSlab<P, H> {
     #[cold]
     fn grow(&mut self) -> Option<u32> {
         let next = self.slots.len() as u32;
-        if next == NONE {
+        if next >= MAX_SLOTS {
             return None;
         }
         if self.slots.len() == self.slots.capacity() {

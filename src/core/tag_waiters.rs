@@ -3,7 +3,7 @@
 
 use super::call::{CallState, Protocol, WakeReason};
 use super::machine::Machine;
-use super::receiver::Muxer;
+use super::roles::Muxer;
 use super::tags::{NoTag, TagRange};
 
 impl<P: Protocol, H> Machine<P, H> {
@@ -68,7 +68,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// awake and about to ask: inside `recv` it would have no use of a tag.
     #[cold]
     pub(super) fn grant_tag_to_muxer(&mut self, range: TagRange) {
-        let Muxer::Call(id) = self.muxer else { return };
+        let Muxer::Call(id) = self.role.holder() else { return };
         let Some(call) = self.calls.get_mut(id) else { return };
         if call.state != CallState::TagWait {
             return;

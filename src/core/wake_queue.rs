@@ -7,7 +7,7 @@
 use super::call::{CallId, CallState, Kind, Protocol, WakeBatch, Wakeup};
 use super::call::{WAKE_BATCH, WakeReason};
 use super::machine::Machine;
-use super::receiver::Muxer;
+use super::roles::Muxer;
 
 impl<P: Protocol, H> Machine<P, H> {
     /// A sleeping owner can be woken with `wake`. For use straight after the method that told it
@@ -17,7 +17,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if let Some(call) = self.calls.get_mut(id.0) {
             call.wake_handle = Some(handle);
             call.timer_armed = call.has_deadline;
-            debug_assert!(self.muxer != Muxer::Call(id.0), "who sleeps has not the role");
+            debug_assert!(!self.role.is(Muxer::Call(id.0)), "who sleeps has not the role");
         }
     }
 
