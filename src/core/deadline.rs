@@ -13,7 +13,6 @@ use super::call::{CallId, CallState, Protocol, WakeReason};
 use super::machine::Machine;
 use super::receiver::Action;
 use super::roles::Muxer;
-use super::tags::TagRange;
 
 impl<P: Protocol, H> Machine<P, H> {
     /// The call has a deadline. For use straight after [`begin`](Machine::begin).
@@ -36,7 +35,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// The time of a sleeping owner has come. It sleeps on until it is told: that, or what it is being
     /// told already.
-    pub fn handle_deadline_asleep(&mut self, id: CallId, range: TagRange) {
+    pub fn handle_deadline_asleep(&mut self, id: CallId) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         if call.wake_queued || call.wake_handle.is_none() || self.role.is(Muxer::Call(id.0)) {
             return;
@@ -47,7 +46,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             CallState::Queued => {
                 self.send_queue.remove(&mut self.calls, id.0);
-                return self.cancel_queued(id.0, range);
+                return self.cancel_queued(id.0);
             }
             CallState::AwaitingReply => {
                 self.timed_reply_waiters.remove(&mut self.calls, id.0);
@@ -71,18 +70,18 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// A sleeping owner whose request stood in the queue gets it back, unsent.
-    fn cancel_queued(&mut self, id: u32, range: TagRange) {
+    fn cancel_queued(&mut self, id: u32) {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.request = None;
         let tag = call.tag.take();
         call.state = CallState::Done;
         self.queue_wake(id, WakeReason::TimedOut);
-        self.release_tag(tag, range);
+        self.release_tag(tag);
         self.finish_unsent();
     }
 
     /// The time of an owner has come that is awake and not in `send`: what it does now.
-    pub fn handle_deadline_awake(&mut self, id: CallId, range: TagRange) -> Action<P> {
+    pub fn handle_deadline_awake(&mut self, id: CallId) -> Action<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         match call.state {
             CallState::TagWait => {
@@ -93,20 +92,20 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.send_queue.remove(&mut self.calls, id.0);
                 let (_, tag) = self.calls.free(id.0);
                 self.leave_role(Muxer::Call(id.0));
-                self.release_tag(tag, range);
+                self.release_tag(tag);
                 self.finish_unsent();
             }
             CallState::AwaitingReply => self.mark_abandoned(id.0),
             CallState::Sending => {
                 call.expired_while_sending = true;
-                return self.next_action(id, range);
+                return self.next_action(id);
             }
             CallState::Free
             | CallState::Tagged
             | CallState::Done
             | CallState::RangeEmpty
             | CallState::Abandoned => {
-                return self.next_action(id, range);
+                return self.next_action(id);
             }
         }
         self.stats.errors += 1;
@@ -116,9 +115,9 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// An owner that receives has looked, and nothing is there: it naps, or lets another receive.
-    pub fn begin_backoff(&mut self, id: CallId, range: TagRange) -> Action<P> {
+    pub fn begin_backoff(&mut self, id: CallId) -> Action<P> {
         if !self.role.is(Muxer::Call(id.0)) {
-            return self.next_action(id, range);
+            return self.next_action(id);
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         let state = call.state;
@@ -130,7 +129,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.tag_waiters.push_front(&mut self.calls, id.0);
             }
             CallState::Queued | CallState::Sending if self.is_reply_due() => {}
-            _ => return self.next_action(id, range),
+            _ => return self.next_action(id),
         }
         self.role.assign(Muxer::Polling(id.0));
         if self.receive_proc.is_running() {

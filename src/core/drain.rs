@@ -4,12 +4,12 @@ use super::call::{CallState, Kind, Protocol, WakeReason};
 use super::machine::Machine;
 use super::roles::{Muxer, Sender};
 use super::slab::CallSlab;
-use super::tags::{TagPool, TagRange};
+use super::tags::TagPool;
 
 impl<P: Protocol, H> Machine<P, H> {
     /// The connection is given up for good: every call ends, and later ones are refused. Whoever is
     /// inside `send` or `recv` learns of it when that returns.
-    pub fn hang_up(&mut self, range: TagRange) {
+    pub fn hang_up(&mut self) {
         self.hung_up = true;
         while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {
             self.queue_wake(id, WakeReason::Done);
@@ -21,7 +21,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 call.state = CallState::Done;
             }
         }
-        self.handle_disconnect(range);
+        self.handle_disconnect();
     }
 
     /// Whether nobody is inside: no caller, no proc, and no one who wakes others. What calls there are

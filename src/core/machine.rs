@@ -13,6 +13,8 @@ use super::tags::{NoTag, TagPool, TagRange};
 pub struct Machine<P: Protocol, H> {
     pub(super) tags: TagPool,
     pub(super) calls: CallSlab<P, H>,
+    /// The valid tags, as the driver last set them.
+    pub(super) range: TagRange,
     /// Who receives for all.
     pub(super) role: ReceiverRole,
     /// Who is in `send`.
@@ -165,6 +167,7 @@ impl<P: Protocol, H> Machine<P, H> {
         Machine {
             tags: TagPool::new(),
             calls: CallSlab::new(),
+            range: TagRange { min: 0, max: 0 },
             role: ReceiverRole::UNASSIGNED,
             turn: TurnToSend::UNASSIGNED,
             tag_waiters: CallList::new(),
@@ -195,6 +198,13 @@ impl<P: Protocol, H> Machine<P, H> {
         self.stats
     }
 
+    /// Sets the range of valid tags. The driver must call this after each locking of the state, before it
+    /// reports an event, because a program may change the range at any time.
+    #[inline(always)]
+    pub fn set_range(&mut self, range: TagRange) {
+        self.range = range;
+    }
+
     /// How many tags are taken.
     #[must_use]
     pub fn outstanding(&self) -> usize {
@@ -207,21 +217,21 @@ impl<P: Protocol, H> Machine<P, H> {
     /// # Errors
     /// Why it can not begin; nothing has changed then.
     #[inline(always)]
-    pub fn begin(&mut self, range: TagRange, watch: Option<P::Watch>) -> Result<Begun, BeginError> {
+    pub fn begin(&mut self, watch: Option<P::Watch>) -> Result<Begun, BeginError> {
         if self.hung_up {
             return Err(BeginError::HungUp);
         }
-        if range.is_empty() {
+        if self.range.is_empty() {
             return Err(BeginError::EmptyRange);
         }
         let kind = watch.map_or(Kind::Blocking, Kind::NonBlocking);
         if !self.tag_waiters.is_empty() {
             // Those who wait come first, if a change of range has made tags free for them.
-            self.grant_tags(range);
+            self.grant_tags();
         }
         let place = self.calls.reserve().ok_or(BeginError::NoMemory)?;
         let tag = if self.tag_waiters.is_empty() {
-            self.tags.allocate(range, place)
+            self.tags.allocate(self.range, place)
         } else {
             Err(NoTag::AllTaken)
         };
@@ -261,7 +271,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// without having been sent.
     ///
     /// A reply can have come all the same, from a server that answers what it was not asked.
-    pub fn cancel_unsent(&mut self, id: CallId, range: TagRange) -> Option<P::Reply> {
+    pub fn cancel_unsent(&mut self, id: CallId) -> Option<P::Reply> {
         if self.turn.is(Sender::Call(id.0)) {
             self.pass_turn();
         }
@@ -269,7 +279,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let (_, tag) = self.calls.free(id.0);
         self.stats.errors += 1;
         self.stats.orphans += u64::from(reply.is_some());
-        self.release_tag(tag, range);
+        self.release_tag(tag);
         if reply.is_none() {
             self.finish_unsent();
         }

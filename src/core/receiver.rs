@@ -12,7 +12,6 @@ use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, ProcState};
 use super::roles::{Muxer, Sender};
 use super::slab::NONE;
-use super::tags::TagRange;
 
 /// What the owner of a call does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +63,7 @@ fn can_receive<P: Protocol, H>(call: &Call<P, H>) -> bool {
 impl<P: Protocol, H> Machine<P, H> {
     /// What a call's owner, awake and not in `send`, does now.
     #[inline(always)]
-    pub fn next_action(&mut self, id: CallId, range: TagRange) -> Action<P> {
+    pub fn next_action(&mut self, id: CallId) -> Action<P> {
         let me = Muxer::Call(id.0);
         match self.calls.get_mut(id.0) {
             Some(call) if call.state == CallState::Done => {
@@ -90,15 +89,15 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.role.assign(me);
                 Action::Receive
             }
-            _ => self.next_action_slow(id, range),
+            _ => self.next_action_slow(id),
         }
     }
 
-    fn next_action_slow(&mut self, id: CallId, range: TagRange) -> Action<P> {
+    fn next_action_slow(&mut self, id: CallId) -> Action<P> {
         let me = Muxer::Call(id.0);
         if self.role.is(me) && self.tag_waiters.is_empty() {
             // A tag may have come free since it was called to receive.
-            self.grant_tag_to_muxer(range);
+            self.grant_tag_to_muxer();
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         match call.state {
@@ -195,7 +194,6 @@ impl<P: Protocol, H> Machine<P, H> {
         &mut self,
         tag: Option<u32>,
         reply: P::Reply,
-        range: TagRange,
         arrived: impl FnOnce(P::Watch, &P::Reply),
     ) -> Option<P::Reply> {
         let owner = tag.and_then(|tag| self.tags.owner(tag));
@@ -208,7 +206,7 @@ impl<P: Protocol, H> Machine<P, H> {
             CallState::Abandoned => {
                 self.release_abandoned(id);
                 self.stats.orphans += 1;
-                self.reuse_tag(id, tag, range);
+                self.reuse_tag(id, tag);
                 return Some(reply);
             }
             // It has not been sent, so this is not its reply.
@@ -243,20 +241,20 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.queue_wake(id, WakeReason::Done);
             }
         }
-        self.reuse_tag(id, tag, range);
+        self.reuse_tag(id, tag);
         None
     }
 
     /// A reply has freed `tag`: the muxer, who is awake, may have it, or those who sleep for one.
     #[inline(always)]
-    fn reuse_tag(&mut self, owner: u32, tag: Option<u32>, range: TagRange) {
+    fn reuse_tag(&mut self, owner: u32, tag: Option<u32>) {
         if let Some(tag) = tag {
             self.tags.free(tag);
             if !self.role.is(Muxer::Call(owner)) {
-                self.grant_tag_to_muxer(range);
+                self.grant_tag_to_muxer();
             }
             if !self.tag_waiters.is_empty() {
-                self.grant_tags(range);
+                self.grant_tags();
             }
         }
     }
@@ -264,7 +262,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// `recv` has said that the connection has ended. Every call that has been sent or stands in the
     /// queue ends, and one that is being sent when its `send` returns; the procs stop. Whoever waits
     /// for a tag goes on: the program may have connected again.
-    pub fn handle_disconnect(&mut self, range: TagRange) {
+    pub fn handle_disconnect(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         if let Muxer::Polling(_) = self.role.holder() {
             self.role.assign(Muxer::Unassigned);
@@ -319,8 +317,8 @@ impl<P: Protocol, H> Machine<P, H> {
             }
         }
         self.stop_procs();
-        self.grant_tag_to_muxer(range);
-        self.grant_tags(range);
+        self.grant_tag_to_muxer();
+        self.grant_tags();
         if self.role.is(Muxer::Unassigned) {
             self.hand_over();
         }

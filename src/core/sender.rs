@@ -17,7 +17,6 @@ use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, ProcState};
 use super::receiver::Action;
 use super::roles::{Muxer, Sender};
-use super::tags::TagRange;
 
 /// How many requests of others a caller sends along with its own.
 pub const MAX_PROXY_SENDS: u32 = 16;
@@ -58,16 +57,11 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// A call whose request has its tag wants to send it.
-    pub fn request_turn(
-        &mut self,
-        id: CallId,
-        request: P::Request,
-        range: TagRange,
-    ) -> SendTurn<P> {
+    pub fn request_turn(&mut self, id: CallId, request: P::Request) -> SendTurn<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return SendTurn::Granted(request) };
         if self.hung_up {
             let counted = !matches!(call.kind, Kind::Message);
-            self.free_failed(id, range);
+            self.free_failed(id);
             if counted {
                 self.finish_unsent();
             }
@@ -97,7 +91,6 @@ impl<P: Protocol, H> Machine<P, H> {
         id: CallId,
         result: Result<(), P::Failure>,
         sent_in_epoch: u32,
-        range: TagRange,
     ) -> Action<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         debug_assert!(!self.role.is(Muxer::Call(id.0)), "nor who sends");
@@ -106,7 +99,7 @@ impl<P: Protocol, H> Machine<P, H> {
             (_, Kind::Blocking) if has_reply => {
                 call.state = CallState::Done;
                 if !self.send_queue.is_empty() {
-                    return self.next_proxy_send(id, false, range);
+                    return self.next_proxy_send(id, false);
                 }
                 None
             }
@@ -120,12 +113,12 @@ impl<P: Protocol, H> Machine<P, H> {
                 call.failure = Some(failure);
                 call.state = CallState::Done;
                 let tag = call.tag.take();
-                self.release_tag(tag, range);
+                self.release_tag(tag);
                 self.finish_unsent();
-                return self.next_proxy_send(id, false, range);
+                return self.next_proxy_send(id, false);
             }
             (Err(failure), kind) => {
-                self.free_failed(id, range);
+                self.free_failed(id);
                 self.pass_turn();
                 if !matches!(kind, Kind::Message) {
                     self.finish_unsent();
@@ -138,7 +131,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 return Action::Pending;
             }
             _ if sent_in_epoch != self.epoch || self.hung_up => {
-                self.free_failed(id, range);
+                self.free_failed(id);
                 Some(Action::Ended)
             }
             (Ok(()), Kind::NonBlocking(_)) => {
@@ -149,13 +142,13 @@ impl<P: Protocol, H> Machine<P, H> {
                 call.state = CallState::AwaitingReply;
                 if !self.send_queue.is_empty() {
                     self.finish_unsent();
-                    return self.next_proxy_send(id, true, range);
+                    return self.next_proxy_send(id, true);
                 }
                 None
             }
         };
         self.pass_turn();
-        let action = action.unwrap_or_else(|| self.next_action(id, range));
+        let action = action.unwrap_or_else(|| self.next_action(id));
         if !has_reply {
             self.finish_unsent();
         }
@@ -171,20 +164,19 @@ impl<P: Protocol, H> Machine<P, H> {
         other: CallId,
         result: Result<(), P::Failure>,
         sent_in_epoch: u32,
-        range: TagRange,
     ) -> Action<P> {
-        self.handle_proxy_sent(other, result, sent_in_epoch, range);
-        self.next_proxy_send(id, willing, range)
+        self.handle_proxy_sent(other, result, sent_in_epoch);
+        self.next_proxy_send(id, willing)
     }
 
     /// Call `id` is sent, and has the turn still: it sends for another, or goes on.
     #[cold]
-    fn next_proxy_send(&mut self, id: CallId, willing: bool, range: TagRange) -> Action<P> {
+    fn next_proxy_send(&mut self, id: CallId, willing: bool) -> Action<P> {
         if let Some((other, request)) = self.pop_for_proxy_send(id, willing) {
             return Action::ProxySend(other, request);
         }
         self.pass_turn();
-        self.next_action(id, range)
+        self.next_action(id)
     }
 
     fn pop_for_proxy_send(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
@@ -245,13 +237,13 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// A call that failed is forgotten, and its tag free.
-    fn free_failed(&mut self, id: CallId, range: TagRange) {
+    fn free_failed(&mut self, id: CallId) {
         if let Some(call) = self.calls.get_mut(id.0) {
             // A message by hand is no call.
             self.stats.errors += u64::from(!matches!(call.kind, Kind::Message));
         }
         let (_, tag) = self.calls.free(id.0);
-        self.release_tag(tag, range);
+        self.release_tag(tag);
     }
 
     /// Whoever had the turn has it no longer.
@@ -336,25 +328,18 @@ impl<P: Protocol, H> Machine<P, H> {
         id: CallId,
         result: Result<(), P::Failure>,
         sent_in_epoch: u32,
-        range: TagRange,
     ) {
         self.proxy_sends.remove(&mut self.calls, id.0);
         let Some(call) = self.calls.get_mut(id.0) else { return };
         let counted = !matches!(call.kind, Kind::Message) && call.reply.is_none();
         let ended = sent_in_epoch != self.epoch || self.hung_up;
-        self.settle_proxy_sent(id, result, ended, range);
+        self.settle_proxy_sent(id, result, ended);
         if counted {
             self.finish_unsent();
         }
     }
 
-    fn settle_proxy_sent(
-        &mut self,
-        id: CallId,
-        result: Result<(), P::Failure>,
-        ended: bool,
-        range: TagRange,
-    ) {
+    fn settle_proxy_sent(&mut self, id: CallId, result: Result<(), P::Failure>, ended: bool) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         let has_reply = call.reply.is_some();
         match (result, call.kind) {
@@ -363,13 +348,13 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.finishable += 1;
                 self.queue_wake(id.0, WakeReason::Sent);
             }
-            (_, Kind::Blocking) if has_reply => self.complete(id, range),
+            (_, Kind::Blocking) if has_reply => self.complete(id),
             (Err(failure), _) => {
                 call.failure = Some(failure);
-                self.complete(id, range);
+                self.complete(id);
             }
             (Ok(()), Kind::Message) => self.queue_wake(id.0, WakeReason::MessageSent),
-            _ if ended => self.complete(id, range),
+            _ if ended => self.complete(id),
             (Ok(()), Kind::NonBlocking(_)) => {
                 call.state = CallState::AwaitingReply;
                 self.queue_wake(id.0, WakeReason::Sent);
@@ -398,13 +383,13 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// The call is over, and its owner is told; the muxer looks for itself.
-    fn complete(&mut self, id: CallId, range: TagRange) {
+    fn complete(&mut self, id: CallId) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         call.state = CallState::Done;
         let tag = call.tag.take();
         if !self.role.is(Muxer::Call(id.0)) {
             self.queue_wake(id.0, WakeReason::Done);
         }
-        self.release_tag(tag, range);
+        self.release_tag(tag);
     }
 }

@@ -4,15 +4,15 @@
 use super::call::{CallState, Protocol, WakeReason};
 use super::machine::Machine;
 use super::roles::Muxer;
-use super::tags::{NoTag, TagRange};
+use super::tags::NoTag;
 
 impl<P: Protocol, H> Machine<P, H> {
     #[inline]
-    pub(super) fn release_tag(&mut self, tag: Option<u32>, range: TagRange) {
+    pub(super) fn release_tag(&mut self, tag: Option<u32>) {
         if let Some(tag) = tag {
             self.tags.free(tag);
             if !self.tag_waiters.is_empty() {
-                self.grant_tags(range);
+                self.grant_tags();
             }
         }
     }
@@ -44,9 +44,9 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Gives free tags to those who sleep for one, in the order in which they came.
     #[cold]
-    pub(super) fn grant_tags(&mut self, range: TagRange) {
+    pub(super) fn grant_tags(&mut self) {
         while let Some(id) = self.tag_waiters.head() {
-            let (tag, state, reason) = match self.tags.allocate(range, id) {
+            let (tag, state, reason) = match self.tags.allocate(self.range, id) {
                 Ok(tag) => (Some(tag), CallState::Tagged, WakeReason::Tag),
                 Err(NoTag::EmptyRange) => (None, CallState::RangeEmpty, WakeReason::EmptyRange),
                 // The last tag that was not held may have come free, and be none of the range's.
@@ -67,13 +67,13 @@ impl<P: Protocol, H> Machine<P, H> {
     /// The muxer, if it waits for a tag itself, gets one that is free. Only for the muxer, who is
     /// awake and about to ask: inside `recv` it would have no use of a tag.
     #[cold]
-    pub(super) fn grant_tag_to_muxer(&mut self, range: TagRange) {
+    pub(super) fn grant_tag_to_muxer(&mut self) {
         let Muxer::Call(id) = self.role.holder() else { return };
         let Some(call) = self.calls.get_mut(id) else { return };
         if call.state != CallState::TagWait {
             return;
         }
-        match self.tags.allocate(range, id) {
+        match self.tags.allocate(self.range, id) {
             Ok(tag) => {
                 call.tag = Some(tag);
                 call.state = CallState::Tagged;

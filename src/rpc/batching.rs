@@ -25,7 +25,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut owners: [Option<CallId>; BATCH] = [None; BATCH];
         let _ = batch.push(first);
         if with_queued {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             for owner in owners.iter_mut().skip(1) {
                 let Some((id, request)) = state.pop_for_batch() else { break };
                 *owner = Some(id);
@@ -43,11 +43,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 Err(failure) => (1, Some(failure)),
             };
             batch.advance(done);
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             for owner in owners.by_ref().take(done) {
                 let result = failure.take().map_or(Ok(()), Err);
                 match owner {
-                    Some(id) => state.handle_proxy_sent(id, result, epoch, self.range()),
+                    Some(id) => state.handle_proxy_sent(id, result, epoch),
                     None => {
                         if result.is_err() {
                             state.first_send_failed();
@@ -74,11 +74,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             *tag = self.transport.tag(reply);
         }
         let mut orphans = Batch::new();
-        let mut state = self.state.lock();
-        let range = self.range();
+        let mut state = self.lock();
         for (tag, reply) in tags.into_iter().zip(batch.drain()) {
             let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
-            if let Some(orphan) = state.handle_message(tag, reply, range, arrived) {
+            if let Some(orphan) = state.handle_message(tag, reply, arrived) {
                 let _ = orphans.push(orphan);
             }
         }
@@ -89,6 +88,6 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         for orphan in orphans.drain() {
             self.transport.orphan(orphan);
         }
-        self.state.lock()
+        self.lock()
     }
 }

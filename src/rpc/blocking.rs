@@ -88,8 +88,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             return Err(self.cancel_unsent(id, Error::TimedOut));
         }
         let (result, epoch) = self.send(request, true);
-        let mut state = self.state.lock();
-        let mut step = state.handle_sent(id, result, epoch, self.range());
+        let mut state = self.lock();
+        let mut step = state.handle_sent(id, result, epoch);
         if let Action::ProxySend(..) = step {
             (state, step) = self.send_for_others(state, id, step);
         }
@@ -116,8 +116,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         &self,
         watch: Option<T::Watch>,
     ) -> Result<Locked<'_, T, S, Begun>, Error<T::Failure>> {
-        let mut state = self.state.lock();
-        match state.begin(self.range(), watch) {
+        let mut state = self.lock();
+        match state.begin(watch) {
             Ok(begun) => Ok((state, begun)),
             Err(refused) => self.begin_again(state, refused, watch),
         }
@@ -142,9 +142,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         state.pin();
         self.release(state);
         self.receive_available();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.unpin();
-        match state.begin(self.range(), watch) {
+        match state.begin(watch) {
             Ok(begun) => Ok((state, begun)),
             Err(refused) => {
                 self.release(state);
@@ -166,16 +166,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             self.release(state);
             let (result, epoch) = self.send(request, true);
             sent += 1;
-            state = self.state.lock();
-            let range = self.range();
-            step = state.handle_proxy_sent_by_caller(
-                id,
-                sent < MAX_PROXY_SENDS,
-                other,
-                result,
-                epoch,
-                range,
-            );
+            state = self.lock();
+            step =
+                state.handle_proxy_sent_by_caller(id, sent < MAX_PROXY_SENDS, other, result, epoch);
         }
         (state, step)
     }
@@ -194,8 +187,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     #[cold]
     fn cancel_unsent(&self, id: CallId, error: Error<T::Failure>) -> Error<T::Failure> {
-        let mut state = self.state.lock();
-        let Some(orphan) = state.cancel_unsent(id, self.range()) else {
+        let mut state = self.lock();
+        let Some(orphan) = state.cancel_unsent(id) else {
             self.release(state);
             return error;
         };
@@ -214,7 +207,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         id: CallId,
         deadline: u64,
     ) -> Result<u32, Error<T::Failure>> {
-        let step = state.next_action(id, self.range());
+        let step = state.next_action(id);
         match self.wait(state, id, step, deadline) {
             Waited::Action(Action::Tagged(tag)) | Waited::Wakeup(Wakeup::Tag(tag)) => Ok(tag),
             over => match outcome(over) {
@@ -233,8 +226,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         request: T::Request,
         deadline: u64,
     ) -> TurnResult<T> {
-        let mut state = self.state.lock();
-        match state.request_turn(id, request, self.range()) {
+        let mut state = self.lock();
+        match state.request_turn(id, request) {
             SendTurn::Granted(request) => {
                 self.release(state);
                 TurnResult::Granted(request)
@@ -254,8 +247,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// The muxer's role has come to this caller, whose call may be over by now.
     fn take_over_role(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
-        let mut state = self.state.lock();
-        let step = state.next_action(id, self.range());
+        let mut state = self.lock();
+        let step = state.next_action(id);
         self.release(state);
         match step {
             Action::Receive => self.receive_until_over(id),
@@ -268,7 +261,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     fn receive_until_over(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
         loop {
             let mut state = self.receive();
-            let step = state.next_action(id, self.range());
+            let step = state.next_action(id);
             self.release(state);
             match step {
                 Action::Receive => {}

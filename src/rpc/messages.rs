@@ -27,7 +27,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// # Errors
     /// [`Error::Failed`], [`Error::NoMemory`], or [`Error::Ended`] if the connection ended first.
     pub fn send_message(&self, request: T::Request) -> Result<(), Error<T::Failure>> {
-        let id = self.state.lock().begin_message()?;
+        let id = self.lock().begin_message()?;
         let request = match self.wait_for_turn(id, request, NEVER) {
             TurnResult::Granted(request) => request,
             TurnResult::Resolved(Waited::Wakeup(Wakeup::Sent)) => return Ok(()),
@@ -37,8 +37,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             TurnResult::Resolved(_) => return Err(Error::Ended),
         };
         let (result, epoch) = self.send(request, false);
-        let mut state = self.state.lock();
-        let step = state.handle_sent(id, result, epoch, self.range());
+        let mut state = self.lock();
+        let step = state.handle_sent(id, result, epoch);
         self.release(state);
         match step {
             Action::Failed(failure) => Err(Error::Failed(failure)),
@@ -48,7 +48,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// Takes what messages there are to their calls, without waiting, unless somebody receives.
     pub(super) fn receive_available(&self) {
-        let seat = self.state.lock().begin_receive(false);
+        let seat = self.lock().begin_receive(false);
         let Ok((id, ReceiverGrant::Granted)) = seat else { return };
         let mut received = 0;
         let mut state = loop {
@@ -62,7 +62,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     }
                     self.release(state);
                 }
-                Polled::Nothing => break self.state.lock(),
+                Polled::Nothing => break self.lock(),
                 Polled::Ended => break self.handle_disconnect(),
             }
         };
@@ -77,7 +77,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// [`Error::Busy`] under procs, [`Error::Ended`], [`Error::Stuck`] when the transport can not
     /// look without waiting, [`Error::NoMemory`].
     pub fn receive_message(&self, wait: bool) -> Result<Option<T::Reply>, Error<T::Failure>> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let (id, seat) = state.begin_receive(wait)?;
         match seat {
             ReceiverGrant::Granted => self.release(state),
@@ -98,7 +98,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             false => Polled::Ended,
         };
         let ended = matches!(polled, Polled::Ended) && can;
-        let mut state = if ended { self.handle_disconnect() } else { self.state.lock() };
+        let mut state = if ended { self.handle_disconnect() } else { self.lock() };
         state.end_receive(id);
         self.release(state);
         match polled {

@@ -310,11 +310,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// The valid tags, now.
+    /// Locks the state, and tells the machine the range of valid tags, which the program may have changed.
     #[inline]
-    fn range(&self) -> TagRange {
+    fn lock(&self) -> State<'_, T, S> {
+        let mut state = self.state.lock();
         let std::ops::Range { start: min, end: max } = self.transport.range();
-        TagRange { min, max }
+        state.set_range(TagRange { min, max });
+        state
     }
 
     /// The connection.
@@ -340,7 +342,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// assert_eq!((mux.stats().calls, mux.stats().max_outstanding, mux.outstanding()), (1, 1, 0));
     /// ```
     pub fn stats(&self) -> Stats {
-        self.state.lock().stats()
+        self.lock().stats()
     }
 
     /// Gives the connection up: every outstanding call ends now, and later ones are refused. From any
@@ -365,20 +367,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// });
     /// ```
     pub fn hang_up(&self) {
-        let mut state = self.state.lock();
-        state.hang_up(self.range());
+        let mut state = self.lock();
+        state.hang_up();
         self.epoch.store(state.epoch(), Ordering::Release);
         self.release(state);
     }
 
     /// How many tags are taken now, by calls and by those that have been given up.
     pub fn outstanding(&self) -> usize {
-        self.state.lock().outstanding()
+        self.lock().outstanding()
     }
 
     /// Both of these, of one moment.
     pub(crate) fn snapshot(&self) -> (Stats, usize) {
-        let state = self.state.lock();
+        let state = self.lock();
         (state.stats(), state.outstanding())
     }
 
@@ -423,7 +425,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     fn update_ready_fd(&self) {
         let mut ready_fd = self.ready_fd.lock();
-        let ready = self.state.lock().report_ready(ready_fd.is_some());
+        let ready = self.lock().report_ready(ready_fd.is_some());
         if let Some(ready_fd) = &mut *ready_fd {
             ready_fd.set(ready);
         }
@@ -431,7 +433,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     #[cold]
     fn unpin(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.unpin();
         let wakes = state.take_wakes();
         drop(state);
@@ -455,7 +457,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             if !more {
                 return;
             }
-            match self.state.lock().take_more_wakes() {
+            match self.lock().take_more_wakes() {
                 Some(rest) => wakes = rest,
                 None => return,
             }
@@ -487,16 +489,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[inline(always)]
     fn dispatch_message_inline(&self, reply: T::Reply) -> State<'_, T, S> {
         let tag = self.transport.tag(&reply);
-        let mut state = self.state.lock();
-        let range = self.range();
+        let mut state = self.lock();
         let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
-        match state.handle_message(tag, reply, range, arrived) {
+        match state.handle_message(tag, reply, arrived) {
             None => state,
             Some(orphan) => {
                 // Its tag may be another's now, who need not wait for what the program does with it.
                 self.release(state);
                 self.transport.orphan(orphan);
-                self.state.lock()
+                self.lock()
             }
         }
     }
@@ -516,8 +517,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// The connection has ended. The state is locked on return.
     fn handle_disconnect(&self) -> State<'_, T, S> {
-        let mut state = self.state.lock();
-        state.handle_disconnect(self.range());
+        let mut state = self.lock();
+        state.handle_disconnect();
         self.epoch.store(state.epoch(), Ordering::Release);
         state
     }

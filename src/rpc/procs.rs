@@ -27,7 +27,7 @@ impl<T: Transport, S: Sched> Receiver<'_, T, S> {
 
 impl<T: Transport, S: Sched> Drop for Receiver<'_, T, S> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        let mut state = self.0.lock();
         state.receive_proc_gone();
         self.0.release(state);
     }
@@ -73,7 +73,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// answered true sees to it that [`run_receive_proc`](Mux::run_receive_proc) is called, or else
     /// calls [`procs_failed`](Mux::procs_failed).
     pub(crate) fn claim_receive_proc(&self) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let first = state.request_receive_proc();
         self.release(state);
         first
@@ -81,12 +81,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// As [`claim_receive_proc`](Mux::claim_receive_proc), for the send proc.
     pub(crate) fn claim_send_proc(&self) -> bool {
-        self.state.lock().request_send_proc()
+        self.lock().request_send_proc()
     }
 
     /// The receive proc.
     pub(crate) fn run_receive_proc(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         loop {
             match state.next_receive_proc_grant() {
                 ReceiverGrant::Granted => {
@@ -99,7 +99,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     else {
                         return;
                     };
-                    state = self.state.lock();
+                    state = self.lock();
                 }
                 ReceiverGrant::Denied => return self.release(state),
             }
@@ -109,21 +109,21 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Sends for all until the connection ends. Returns at once when somebody does already. See
     /// [`receive_proc`](Mux::receive_proc).
     pub fn send_proc(&self) {
-        if self.state.lock().request_send_proc() {
+        if self.lock().request_send_proc() {
             self.run_send_proc();
         }
     }
 
     /// The send proc.
     pub(crate) fn run_send_proc(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         loop {
             match state.next_send_proc_action() {
                 SendProcAction::Send(id, request) => {
                     self.release(state);
                     let (result, epoch) = self.send(request, true);
-                    state = self.state.lock();
-                    state.handle_proxy_sent(id, result, epoch, self.range());
+                    state = self.lock();
+                    state.handle_proxy_sent(id, result, epoch);
                 }
                 SendProcAction::Wait => {
                     let Wakeup::Work =
@@ -131,7 +131,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     else {
                         return;
                     };
-                    state = self.state.lock();
+                    state = self.lock();
                 }
                 SendProcAction::Stop => return self.release(state),
             }
@@ -141,7 +141,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// The send proc, or (`sends`) after it the receive proc, could not be started. Neither is
     /// counted on any more; a send proc that runs stops.
     pub(crate) fn procs_failed(&self, sends: bool) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if sends {
             state.stop_procs();
             state.receive_proc_gone();

@@ -105,13 +105,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         loop {
             match step {
                 Action::Sleep => match self.sleep_for(state, id, deadline, None) {
-                    Wakeup::Receive => state = self.state.lock(),
+                    Wakeup::Receive => state = self.lock(),
                     told => return Waited::Wakeup(told),
                 },
                 Action::Receive if timed && !must_stay && clock::now() >= deadline => {
                     // If it has to stay all the same, it may as well receive.
                     must_stay = true;
-                    step = state.handle_deadline_awake(id, self.range());
+                    step = state.handle_deadline_awake(id);
                     continue;
                 }
                 Action::Receive if !timed || !self.transport.can_try() => {
@@ -127,11 +127,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                         }
                         Polled::Ended => state = self.handle_disconnect(),
                         Polled::Nothing => {
-                            state = self.state.lock();
-                            step = state.begin_backoff(id, self.range());
+                            state = self.lock();
+                            step = state.begin_backoff(id);
                             let Action::Sleep = step else { continue };
                             match self.sleep_for(state, id, deadline, Some(backoff)) {
-                                Wakeup::Receive => state = self.state.lock(),
+                                Wakeup::Receive => state = self.lock(),
                                 told => return Waited::Wakeup(told),
                             }
                             backoff = BACKOFF.1.min(backoff * 2);
@@ -144,7 +144,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 }
             }
             must_stay = false;
-            step = state.next_action(id, self.range());
+            step = state.next_action(id);
         }
     }
 
@@ -175,11 +175,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 self.release(state);
             },
             || {
-                let mut state = self.state.lock();
+                let mut state = self.lock();
                 let late = clock::now() >= deadline;
                 state.end_backoff(id);
                 if late {
-                    state.handle_deadline_asleep(id, self.range());
+                    state.handle_deadline_asleep(id);
                 }
                 self.release(state);
                 if late { NEVER } else { deadline }
@@ -195,7 +195,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         | Wakeup::NoMemory
         | Wakeup::TimedOut = told
         {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             state.ack_wake(id);
             self.release(state);
         }

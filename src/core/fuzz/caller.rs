@@ -102,7 +102,7 @@ impl World<'_> {
 
     fn asks(&mut self, at: usize) {
         self.me(at).stays = false;
-        let step = self.machine.next_action(self.callers[at].id, self.range);
+        let step = self.machine.next_action(self.callers[at].id);
         self.steps(at, step);
     }
 
@@ -148,7 +148,7 @@ impl World<'_> {
         // Its name is what its owner watches by, so it has to be known before.
         let next = self.model.calls.len() as u32;
         let watch = (kind == Kind::NonBlocking).then_some(next);
-        let result = self.machine.begin(self.range, watch);
+        let result = self.machine.begin(watch);
         if let (Err(BeginError::NoTag), true, false) = (&result, self.polls, again) {
             // It is inside, though it has no call.
             self.machine.pin();
@@ -171,7 +171,7 @@ impl World<'_> {
                     self.machine.mark_has_deadline(id);
                 }
                 let step = match tag {
-                    None => Some(self.machine.next_action(id, self.range)),
+                    None => Some(self.machine.next_action(id)),
                     Some(_) => None,
                 };
                 self.me(at).doing = Doing::Tag(turn);
@@ -235,7 +235,7 @@ impl World<'_> {
         if self.is_late(at) {
             return self.abandons(at);
         }
-        let queued = self.machine.request_turn(id, name, self.range);
+        let queued = self.machine.request_turn(id, name);
         match queued {
             SendTurn::Granted(request) => {
                 assert_eq!(request, name);
@@ -258,7 +258,7 @@ impl World<'_> {
 
     fn abandons(&mut self, at: usize) {
         let Caller { id, name, .. } = self.callers[at];
-        let orphan = self.machine.cancel_unsent(id, self.range);
+        let orphan = self.machine.cancel_unsent(id);
         assert_eq!(orphan, self.model.abandoned(name));
         self.returns(at);
         self.gathers();
@@ -298,9 +298,8 @@ impl World<'_> {
                 first,
                 answer,
                 began,
-                self.range,
             ),
-            false => self.machine.handle_sent(id, answer, began, self.range),
+            false => self.machine.handle_sent(id, answer, began),
         };
         self.steps(at, step);
     }
@@ -330,7 +329,7 @@ impl World<'_> {
         if !self.callers[at].stays && self.is_late(at) {
             self.me(at).stays = true;
             self.model.times_out(self.callers[at].name);
-            let step = self.machine.handle_deadline_awake(id, self.range);
+            let step = self.machine.handle_deadline_awake(id);
             return self.steps(at, step);
         }
         if !self.wire.is_empty() {
@@ -341,7 +340,7 @@ impl World<'_> {
         if !self.polls {
             return;
         }
-        let step = self.machine.begin_backoff(id, self.range);
+        let step = self.machine.begin_backoff(id);
         let sleeps = step == Action::Sleep;
         self.me(at).naps = sleeps;
         self.steps(at, step);
@@ -365,7 +364,7 @@ impl World<'_> {
             self.machine.end_backoff(id);
             // If that has called it to receive, it can not be told anything else.
             self.model.expired(name, self.due == 0 && !naps);
-            self.machine.handle_deadline_asleep(id, self.range);
+            self.machine.handle_deadline_asleep(id);
             self.me(at).expired = true;
             self.gathers();
         }
@@ -375,7 +374,7 @@ impl World<'_> {
         let id = self.callers[at].id;
         if self.bytes.choice(3) == 1 {
             self.machine.end_backoff(id);
-            self.machine.handle_deadline_asleep(id, self.range);
+            self.machine.handle_deadline_asleep(id);
             return self.gathers();
         }
         self.machine.ack_wake(id);

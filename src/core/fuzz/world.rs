@@ -160,6 +160,7 @@ impl<'a> World<'a> {
             _ => TagRange { min: 0, max: 6 },
         };
         let mut machine = Machine::new();
+        machine.set_range(range);
         machine.report_ready(settings & 32 != 0);
         OUT_OF_MEMORY.set(false);
         World {
@@ -349,6 +350,7 @@ impl<'a> World<'a> {
         let min = [0, 3, 300, u32::MAX - 6][self.bytes.choice(4)];
         let width = [256, 1, 0, 4][self.bytes.choice(4)];
         self.range = TagRange { min, max: min.saturating_add(width) };
+        self.machine.set_range(self.range);
         self.ranges.push(self.range);
         self.range_is_new = true;
     }
@@ -453,7 +455,7 @@ impl<'a> World<'a> {
     /// Another than its owner has sent it.
     fn is_sent(&mut self, id: CallId, name: Name, result: Result<(), i32>, began: u32) {
         self.leaves_send(name, result, began);
-        self.machine.handle_proxy_sent(id, result, began, self.range);
+        self.machine.handle_proxy_sent(id, result, began);
     }
 
     pub fn leaves_send(&mut self, name: Name, result: Result<(), i32>, began: u32) {
@@ -501,7 +503,7 @@ impl<'a> World<'a> {
         let whose = self.model.whose(tag, self.due == 0);
         let mut arrived = None;
         let note = |watch: Name, reply: &u32| arrived = Some((watch, *reply));
-        let orphan = self.machine.handle_message(tag, message, self.range, note);
+        let orphan = self.machine.handle_message(tag, message, note);
         match (whose, orphan) {
             (Whose::Calls(name) | Whose::Either(name), None) => {
                 let watches = self.model.call(name).kind == Kind::NonBlocking;
@@ -521,7 +523,7 @@ impl<'a> World<'a> {
     pub fn connection_ends(&mut self) {
         let asleep = self.sleepers();
         self.model.ended(self.due == 0, |name| asleep.contains(&name));
-        self.machine.handle_disconnect(self.range);
+        self.machine.handle_disconnect();
         assert_eq!(self.machine.epoch(), self.model.ends);
     }
 
@@ -622,7 +624,7 @@ impl<'a> World<'a> {
     pub fn hangs_up(&mut self) {
         let asleep = self.sleepers();
         self.model.hung_up(self.due == 0, |name| asleep.contains(&name));
-        self.machine.hang_up(self.range);
+        self.machine.hang_up();
         self.gathers();
     }
 

@@ -49,7 +49,7 @@ fn a_task_that_gives_up_is_not_told() {
     let (c, tag) = bench.started_call(2);
     assert!(bench.machine.register_future(b, true) && bench.machine.register_future(c, true));
     bench.machine.abandon(b);
-    assert_eq!(bench.machine.handle_message(Some(tag), 7, WIDE, |_, _| ()), None);
+    assert_eq!(bench.machine.handle_message(Some(tag), 7, |_, _| ()), None);
     assert_eq!(bench.machine.abandon(c), Some(7), "before it could be told");
     bench.end();
     assert_eq!(bench.looked, []);

@@ -43,13 +43,15 @@ const SEND_PROC: u32 = 1_000_002;
 
 impl Bench {
     fn new(range: TagRange) -> Bench {
-        Bench {
-            machine: Machine::new(),
-            range,
-            woken: Vec::new(),
-            arrived: Vec::new(),
-            looked: Vec::new(),
-        }
+        let mut machine = Machine::new();
+        machine.set_range(range);
+        Bench { machine, range, woken: Vec::new(), arrived: Vec::new(), looked: Vec::new() }
+    }
+
+    /// Changes the range, as a program does.
+    fn set_range(&mut self, range: TagRange) {
+        self.range = range;
+        self.machine.set_range(range);
     }
 
     /// A machine with tags from 0 up.
@@ -81,7 +83,7 @@ impl Bench {
     }
 
     fn begin(&mut self, watch: Option<u32>) -> Result<Begun, BeginError> {
-        let begun = self.machine.begin(self.range, watch);
+        let begun = self.machine.begin(watch);
         self.gather();
         begun
     }
@@ -106,7 +108,7 @@ impl Bench {
 
     /// As `sent`, for a send that began when the connection had ended that often.
     fn sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) -> Action<Numbers> {
-        let step = self.machine.handle_sent(id, result, began, self.range);
+        let step = self.machine.handle_sent(id, result, began);
         if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
@@ -132,8 +134,7 @@ impl Bench {
     /// `id` has sent for `other`, and is willing to go on.
     fn helped(&mut self, id: CallId, other: CallId, result: Result<(), i32>) -> Action<Numbers> {
         let began = self.machine.epoch();
-        let step =
-            self.machine.handle_proxy_sent_by_caller(id, true, other, result, began, self.range);
+        let step = self.machine.handle_proxy_sent_by_caller(id, true, other, result, began);
         if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
@@ -142,7 +143,7 @@ impl Bench {
     }
 
     fn queue(&mut self, id: CallId, request: u32) -> SendTurn<Numbers> {
-        let queued = self.machine.request_turn(id, request, self.range);
+        let queued = self.machine.request_turn(id, request);
         if queued == SendTurn::Wait {
             self.machine.set_asleep(id, id.0);
         }
@@ -152,15 +153,15 @@ impl Bench {
 
     /// A message arrives; answers it if it is an orphan.
     fn deliver(&mut self, tag: u32, reply: u32) -> Option<u32> {
-        let Bench { machine, arrived, range, .. } = self;
-        let orphan = machine
-            .handle_message(Some(tag), reply, *range, |watch, &reply| arrived.push((watch, reply)));
+        let Bench { machine, arrived, .. } = self;
+        let orphan =
+            machine.handle_message(Some(tag), reply, |watch, &reply| arrived.push((watch, reply)));
         self.gather();
         orphan
     }
 
     fn step(&mut self, id: CallId) -> Action<Numbers> {
-        let step = self.machine.next_action(id, self.range);
+        let step = self.machine.next_action(id);
         if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
@@ -178,13 +179,13 @@ impl Bench {
 
     /// The time of a sleeper has come.
     fn expire(&mut self, id: CallId) {
-        self.machine.handle_deadline_asleep(id, self.range);
+        self.machine.handle_deadline_asleep(id);
         self.gather();
     }
 
     /// The time of one that is awake has come.
     fn time_out(&mut self, id: CallId) -> Action<Numbers> {
-        let step = self.machine.handle_deadline_awake(id, self.range);
+        let step = self.machine.handle_deadline_awake(id);
         if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
@@ -193,7 +194,7 @@ impl Bench {
     }
 
     fn nap(&mut self, id: CallId) -> Action<Numbers> {
-        let step = self.machine.begin_backoff(id, self.range);
+        let step = self.machine.begin_backoff(id);
         if step == Action::Sleep {
             self.machine.set_asleep(id, id.0);
         }
@@ -202,7 +203,7 @@ impl Bench {
     }
 
     fn end(&mut self) {
-        self.machine.handle_disconnect(self.range);
+        self.machine.handle_disconnect();
         self.gather();
     }
 
@@ -241,7 +242,7 @@ impl Bench {
     }
 
     fn proc_sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) {
-        self.machine.handle_proxy_sent(id, result, began, self.range);
+        self.machine.handle_proxy_sent(id, result, began);
         self.gather();
     }
 }

@@ -108,7 +108,7 @@ fn what_matches_nobody_is_an_orphan_and_locks_nothing_up() {
     let (a, tag_a, _) = bench.waiting_call();
     assert_eq!(bench.deliver(99, 1), Some(1));
     assert_eq!(bench.deliver(u32::MAX, 2), Some(2));
-    assert_eq!(bench.machine.handle_message(None, 3, WIDE, |_, _| ()), Some(3));
+    assert_eq!(bench.machine.handle_message(None, 3, |_, _| ()), Some(3));
     assert_eq!(bench.step(a), Action::Receive);
     bench.deliver(tag_a, 4);
     assert_eq!(bench.step(a), Action::Reply(4));
@@ -301,7 +301,7 @@ fn hanging_up_ends_everyone_and_refuses_the_rest() {
     let (c, _) = bench.sent_call();
     let d = bench.begin(None).unwrap().id;
     assert_eq!(bench.step(d), Action::Sleep);
-    bench.machine.hang_up(bench.range);
+    bench.machine.hang_up();
     bench.gather();
     assert_eq!(bench.woken(), [(d.0, Wakeup::Ended), (b.0, Wakeup::Ended)]);
     assert_eq!(bench.begin(None), Err(BeginError::HungUp));
@@ -322,7 +322,7 @@ fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
     let (b, _) = bench.started_call(2);
     let muxer = bench.begin(None).unwrap().id;
     assert_eq!(bench.step(muxer), Action::Receive);
-    bench.machine.hang_up(bench.range);
+    bench.machine.hang_up();
     bench.gather();
     assert_eq!(bench.step(muxer), Action::Ended);
     assert_eq!(bench.can_finish(a, false), CollectAction::Ended);
@@ -330,7 +330,7 @@ fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
     let mut other = Bench::with_tags(2);
     let (x, _) = other.sent_call();
     let tagged = other.call();
-    other.machine.hang_up(other.range);
+    other.machine.hang_up();
     other.gather();
     assert_eq!(other.queue(tagged.id, 5), SendTurn::HungUp);
     assert_eq!(other.sent_since(x, Ok(()), 0), Action::Ended);
@@ -341,7 +341,7 @@ fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
 #[test]
 fn procs_that_come_after_the_hang_up_leave_at_once() {
     let mut bench = Bench::new(WIDE);
-    bench.machine.hang_up(bench.range);
+    bench.machine.hang_up();
     assert!(bench.machine.request_receive_proc());
     assert!(bench.machine.request_send_proc());
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Denied);

@@ -49,7 +49,7 @@ fn a_failed_send_fails_that_call_alone_and_passes_the_turn() {
 #[test]
 fn a_request_that_takes_no_tag_passes_the_turn() {
     let (mut bench, a, b) = one_queued();
-    assert_eq!(bench.machine.cancel_unsent(a.id, WIDE), None);
+    assert_eq!(bench.machine.cancel_unsent(a.id), None);
     bench.gather();
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     assert_eq!(bench.machine.outstanding(), 1);
@@ -443,10 +443,9 @@ fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
     bench.queue(n.id, 50);
     bench.woken();
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(n.id, 50));
-    let range = bench.range;
-    bench.machine.handle_proxy_sent(n.id, Ok(()), 0, range);
+    bench.machine.handle_proxy_sent(n.id, Ok(()), 0);
     // The wakes have not been given yet.
-    let orphan = bench.machine.handle_message(n.tag, 6, range, |_, _| ());
+    let orphan = bench.machine.handle_message(n.tag, 6, |_, _| ());
     assert_eq!(orphan, None);
     bench.gather();
     assert_eq!(bench.woken(), [(n.id.0, Wakeup::Sent)]);
@@ -530,7 +529,7 @@ fn those_who_receive_by_hand_are_told_once_that_a_proc_has_come() {
         bench.machine.set_asleep(id, id.0);
     }
     bench.machine.request_receive_proc();
-    bench.machine.handle_disconnect(bench.range);
+    bench.machine.handle_disconnect();
     bench.gather();
     let woken = bench.woken();
     assert_eq!(woken.iter().filter(|(_, told)| *told == Wakeup::Busy).count(), 6);
@@ -550,7 +549,7 @@ fn a_message_by_hand_that_fails_is_no_call_without_a_reply() {
     assert_eq!(bench.sent(message, Err(5)), Action::Failed(5));
     // This one comes too late.
     let late = bench.machine.begin_message().unwrap();
-    bench.machine.hang_up(WIDE);
+    bench.machine.hang_up();
     assert_eq!(bench.queue(late, 7), SendTurn::HungUp);
     assert_eq!((bench.machine.stats().calls, bench.machine.stats().errors), (0, 0));
 }
@@ -562,7 +561,7 @@ fn the_reply_to_a_call_that_is_taken_back_is_counted_as_an_orphan() {
     let mut bench = Bench::new(WIDE);
     let a = bench.call();
     assert_eq!(bench.deliver(a.tag.unwrap(), 3), None);
-    assert_eq!(bench.machine.cancel_unsent(a.id, WIDE), Some(3));
+    assert_eq!(bench.machine.cancel_unsent(a.id), Some(3));
     assert_eq!((bench.machine.stats().orphans, bench.machine.stats().errors), (1, 1));
 }
 

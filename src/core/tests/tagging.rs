@@ -27,7 +27,7 @@ fn no_tag_outside_the_range_and_none_twice() {
 fn an_empty_range_is_an_error() {
     let mut bench = Bench::new(TagRange { min: 5, max: 5 });
     assert_eq!(bench.begin(None), Err(BeginError::EmptyRange));
-    bench.range = TagRange { min: 6, max: 5 };
+    bench.set_range(TagRange { min: 6, max: 5 });
     assert_eq!(bench.begin(Some(1)), Err(BeginError::EmptyRange));
     assert_eq!(bench.machine.outstanding(), 0);
 }
@@ -180,7 +180,7 @@ fn a_range_that_grows_serves_those_who_wait_first() {
     let (_, _, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap();
     assert_eq!(bench.step(b.id), Action::Sleep);
-    bench.range = TagRange { min: 0, max: 3 };
+    bench.set_range(TagRange { min: 0, max: 3 });
     let c = bench.call();
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Tag(1))]);
     assert_eq!(c.tag, Some(2));
@@ -192,7 +192,7 @@ fn a_range_that_becomes_empty_is_an_error_for_those_who_wait() {
     let (a, tag, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap();
     assert_eq!(bench.step(b.id), Action::Sleep);
-    bench.range = TagRange { min: 1, max: 1 };
+    bench.set_range(TagRange { min: 1, max: 1 });
     bench.deliver(tag, 1);
     assert_eq!(bench.step(a), Action::Reply(1), "its reply is delivered all the same");
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::EmptyRange)]);
@@ -208,7 +208,7 @@ fn no_memory_for_a_tag_is_an_error_for_those_who_wait_when_nobody_has_one() {
     let c = bench.begin(None).unwrap();
     assert_eq!(bench.step(b.id), Action::Sleep);
     assert_eq!(bench.step(c.id), Action::Sleep);
-    bench.range = TagRange { min: 100, max: 101 };
+    bench.set_range(TagRange { min: 100, max: 101 });
     OUT_OF_MEMORY.set(true);
     bench.deliver(tag, 1);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::NoMemory), (c.id.0, Wakeup::NoMemory)]);
@@ -225,7 +225,7 @@ fn no_memory_for_a_tag_is_an_error_for_the_muxer_too() {
     let b = bench.begin(None).unwrap();
     assert_eq!(bench.sent(holder.id, Ok(())), Action::Pending);
     assert_eq!(bench.step(b.id), Action::Receive);
-    bench.range = TagRange { min: 100, max: 101 };
+    bench.set_range(TagRange { min: 100, max: 101 });
     OUT_OF_MEMORY.set(true);
     bench.deliver(0, 1);
     assert_eq!(bench.step(b.id), Action::NoMemory);
@@ -243,7 +243,7 @@ fn without_memory_a_tag_that_comes_back_serves() {
     let b = bench.begin(None).unwrap();
     assert_eq!(bench.sent(d, Ok(())), Action::Sleep);
     assert_eq!(bench.step(b.id), Action::Sleep);
-    bench.range = TagRange { min: 0, max: 9 };
+    bench.set_range(TagRange { min: 0, max: 9 });
     OUT_OF_MEMORY.set(true);
     bench.deliver(second, 2);
     OUT_OF_MEMORY.set(false);
@@ -259,7 +259,7 @@ fn a_range_that_becomes_empty_is_an_error_for_the_one_who_receives() {
     let (a, tag) = bench.started_call(1);
     let waiting = bench.begin(None).unwrap();
     assert_eq!(bench.step(waiting.id), Action::Receive);
-    bench.range = TagRange { min: 1, max: 1 };
+    bench.set_range(TagRange { min: 1, max: 1 });
     bench.deliver(tag, 9);
     assert_eq!(bench.step(waiting.id), Action::EmptyRange);
     assert_eq!(bench.can_finish(a, true), CollectAction::Reply(9), "the role was left for others");
