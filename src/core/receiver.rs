@@ -328,11 +328,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// from another of that kind.
     #[inline]
     pub(super) fn can_take_role(&self, has_deadline: bool) -> bool {
-        match self.role.holder() {
-            Muxer::Unassigned => true,
-            Muxer::Polling(_) => !has_deadline,
-            Muxer::Call(_) | Muxer::Transient | Muxer::Proc => false,
-        }
+        self.role.is(Muxer::Unassigned) || !has_deadline && self.role.is_polling()
     }
 
     /// Both procs are to stop.

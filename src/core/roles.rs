@@ -72,6 +72,11 @@ impl ReceiverRole {
     }
 
     #[inline(always)]
+    pub fn is_polling(self) -> bool {
+        (POLLING..TRANSIENT).contains(&self.0)
+    }
+
+    #[inline(always)]
     pub fn assign(&mut self, holder: Muxer) {
         self.0 = Self::pack(holder);
     }
@@ -135,6 +140,7 @@ mod tests {
             role.assign(holder);
             assert!(role.is(holder));
             assert_eq!(role.holder(), holder);
+            assert_eq!(role.is_polling(), matches!(holder, Muxer::Polling(_)));
         }
         let mut turn = TurnToSend::UNASSIGNED;
         assert!(turn.is(Sender::Unassigned));

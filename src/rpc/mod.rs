@@ -310,7 +310,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Locks the state, and tells the machine the range of valid tags, which the program may have changed.
+    /// Locks the state and tells the machine the range of valid tags, which the program may have changed.
+    /// `state` may be locked without this only for an event that allocates no tag.
     #[inline]
     fn lock(&self) -> State<'_, T, S> {
         let mut state = self.state.lock();
@@ -342,7 +343,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// assert_eq!((mux.stats().calls, mux.stats().max_outstanding, mux.outstanding()), (1, 1, 0));
     /// ```
     pub fn stats(&self) -> Stats {
-        self.lock().stats()
+        self.state.lock().stats()
     }
 
     /// Gives the connection up: every outstanding call ends now, and later ones are refused. From any
@@ -375,12 +376,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// How many tags are taken now, by calls and by those that have been given up.
     pub fn outstanding(&self) -> usize {
-        self.lock().outstanding()
+        self.state.lock().outstanding()
     }
 
     /// Both of these, of one moment.
     pub(crate) fn snapshot(&self) -> (Stats, usize) {
-        let state = self.lock();
+        let state = self.state.lock();
         (state.stats(), state.outstanding())
     }
 
@@ -425,7 +426,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     fn update_ready_fd(&self) {
         let mut ready_fd = self.ready_fd.lock();
-        let ready = self.lock().report_ready(ready_fd.is_some());
+        let ready = self.state.lock().report_ready(ready_fd.is_some());
         if let Some(ready_fd) = &mut *ready_fd {
             ready_fd.set(ready);
         }
@@ -433,7 +434,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     #[cold]
     fn unpin(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.unpin();
         let wakes = state.take_wakes();
         drop(state);
@@ -457,7 +458,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             if !more {
                 return;
             }
-            match self.lock().take_more_wakes() {
+            match self.state.lock().take_more_wakes() {
                 Some(rest) => wakes = rest,
                 None => return,
             }

@@ -89,7 +89,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// How a non-blocking call stands. Takes what the transport has without waiting, for whomever it
     /// is, unless somebody else is receiving.
     pub(crate) fn can_finish(&self, id: CallId) -> Finished<T::Reply, T::Failure> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mut finish = state.try_collect(id, self.transport.can_try());
         loop {
             self.release(state);
@@ -102,7 +102,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     finish = state.handle_polled(id);
                 }
                 Polled::Nothing => {
-                    state = self.lock();
+                    state = self.state.lock();
                     finish = state.end_poll(id);
                 }
                 Polled::Ended => {
@@ -115,7 +115,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// The owner will not ask again. The call's tag stays out of use until its reply has come.
     pub(crate) fn abandon(&self, id: CallId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(reply) = state.abandon(id) else { return self.release(state) };
         state.pin();
         self.release(state);
@@ -220,7 +220,7 @@ impl<T: Transport> Future for Call<'_, T, Native> {
                 self.cancel();
                 return Poll::Ready(Err(Error::NoMemory));
             }
-            let mut state = self.mux.lock();
+            let mut state = self.mux.state.lock();
             let waits = state.register_future(id, self.mux.transport.can_try());
             self.mux.release(state);
             if waits {

@@ -27,7 +27,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         mut uncollected: impl FnMut(T::Watch),
     ) -> Result<(), Error<T::Failure>> {
         self.hang_up();
-        if !self.lock().is_idle() {
+        if !self.state.lock().is_idle() {
             self.sched.acquire_timer().map_err(|_| Error::InUse)?;
             let left = self.drain(deadline);
             self.sched.release_timer();
@@ -35,7 +35,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let mut from = 0;
         loop {
-            let Some((watch, reply, next)) = self.lock().take_uncollected(from) else {
+            let Some((watch, reply, next)) = self.state.lock().take_uncollected(from) else {
                 break;
             };
             from = next;
@@ -44,7 +44,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
             uncollected(watch);
         }
-        let memory = self.lock().take_storage();
+        let memory = self.state.lock().take_storage();
         drop(memory);
         let ready_fd = self.ready_fd.lock().take();
         drop(ready_fd);
@@ -52,7 +52,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     fn drain(&self, deadline: u64) -> Result<(), Error<T::Failure>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let told = sleep_until(
             &self.sched,
             deadline,
@@ -63,7 +63,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 drop(refused);
             },
             || {
-                let handle = self.lock().take_drain_waiter();
+                let handle = self.state.lock().take_drain_waiter();
                 drop(handle);
                 NEVER
             },
