@@ -1,23 +1,14 @@
 # Installation.
 
-# With PLAN9=dir on the command line, into a plan9port tree. The original files are kept beside the new ones as
-# libmux.a.orig and mux.h.orig. PLAN9 in the environment is ignored, because every user of plan9port sets it there.
+# With PLAN9=dir on the command line, into a plan9port tree (tools/plan9port.sh). PLAN9 in the environment is
+# ignored, because every user of plan9port sets it there.
 INTO_PLAN9 := $(if $(filter command,$(origin PLAN9)),$(PLAN9))
 ifneq ($(INTO_PLAN9),)
 install: lib
-	@test -d '$(PLAN9)/lib' && test -d '$(PLAN9)/include' || \
-		{ echo 'install: $(PLAN9) is not a plan9port tree' >&2; exit 1; }
-	for f in lib/libmux.a include/mux.h; do \
-		test ! -e '$(PLAN9)'/$$f || test -e '$(PLAN9)'/$$f.orig || cp -p '$(PLAN9)'/$$f '$(PLAN9)'/$$f.orig || exit 1; \
-	done
-	$(INSTALL) -m 644 $(B)/libmux.a '$(PLAN9)/lib/libmux.a'
-	$(INSTALL) -m 644 include/mux.h '$(PLAN9)/include/mux.h'
+	sh tools/plan9port.sh install '$(PLAN9)' $(B)/libmux.a include/mux.h
 
 uninstall:
-	for f in lib/libmux.a include/mux.h; do \
-		if test -e '$(PLAN9)'/$$f.orig; then mv '$(PLAN9)'/$$f.orig '$(PLAN9)'/$$f; \
-		else rm -f '$(PLAN9)'/$$f; fi || exit 1; \
-	done
+	sh tools/plan9port.sh uninstall '$(PLAN9)'
 else
 install: install-lib install-9pmux
 uninstall: uninstall-lib uninstall-9pmux

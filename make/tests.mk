@@ -124,6 +124,7 @@ check-results: all
 	sh tests/instructions.sh $(B)
 	sh tests/manual.sh $(B)
 	sh tests/install.sh $(B)
+	sh tests/plan9port.sh
 	sh tests/abi.sh
 	sh tests/dist.sh $(B)
 

@@ -6,7 +6,7 @@
 #
 # demo    diod, a 9P server of another project; nvim, a msgpack-RPC server
 # check   valgrind, g++, mandoc, pkg-config, abidiff (the header against the last release's), socat (a byte
-#         relay), tshark (dissects 9P), python3-venv (for p9fs, a 9P client), GNU Pth (a coroutine library), clang and
+#         relay), tshark (dissects 9P), python3-venv (for p9fs, a 9P client), GNU Pth (a coroutine library), mk, clang and
 #         its sanitizer runtimes of the LLVM that rustc has
 # long    the Debian package tools and lintian, llvm-cov
 # cross   C compilers and libraries for the architectures of tests/cross.sh, qemu-user to run their programs
@@ -23,7 +23,7 @@ check="$demo valgrind g++ mandoc pkg-config abidiff:abigail-tools socat tshark p
 long=$check
 # Packages that only Debian has by these names.
 if command -v apt-get >/dev/null; then
-	check="$check /usr/include/pth.h:libpth-dev"
+	check="$check /usr/include/pth.h:libpth-dev /usr/lib/plan9/bin/mk:9base"
 	if [ -n "$llvm" ]; then
 		check="$check /usr/bin/clang-$llvm:clang-$llvm /usr/lib/llvm-$llvm/lib/clang/$llvm/lib/linux:libclang-rt-$llvm-dev"
 	fi
