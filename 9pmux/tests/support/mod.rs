@@ -48,10 +48,14 @@ pub fn unix(path: &Path) -> String {
     format!("unix!{}", path.display())
 }
 
-/// The two ends of a pipe: what is written to the second can be read from the first.
+/// The two ends of a pipe: bytes written to the second can be read from the first. Programs that the test
+/// starts inherit neither, or one that holds the second end would wait for its own end of file.
 pub fn pipe() -> (File, File) {
     let (input, output) = rustix::pipe::pipe().unwrap();
-    (input.into(), output.into())
+    for end in [&input, &output] {
+        rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC).unwrap();
+    }
+    (File::from(input), File::from(output))
 }
 
 /// A message.
