@@ -25,7 +25,8 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// The string of a seed. Its length varies, and how often a caller goes on rather than that something happens.
+/// The bytes of a seed. Their number varies with it, and so does how often a caller continues before another event happens.
+#[cfg(test)]
 pub fn of_seed(seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut random = move || {

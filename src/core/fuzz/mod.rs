@@ -19,6 +19,7 @@ mod ending;
 mod model;
 mod world;
 
+#[cfg(test)]
 pub use bytes::of_seed as bytes_of_seed;
 
 /// Runs the events that `bytes` stand for.
