@@ -118,6 +118,7 @@ check-fuzz:
 # What is built, installed and documented.
 check-results: all
 	sh tests/size.sh $(B)
+	sh tests/rust-crate.sh
 	sh tests/docs.sh
 	sh tests/start.sh
 	sh tests/bench.sh $(B)

@@ -40,8 +40,12 @@
 //! | `rpc` | the calls: drives the machine over a transport, under a scheduler | core, sched |
 //! | `ffi` | the C face: layouts, entry points, C functions as a transport | rpc, sched |
 
+#[cfg_attr(not(any(feature = "capi", test)), allow(dead_code, reason = "only the C interface uses it"))]
 mod core;
+// Only the C libraries define C symbols: a Rust program may link another library with the same names.
+#[cfg(any(feature = "capi", test))]
 mod ffi;
+#[cfg_attr(not(any(feature = "capi", test)), allow(dead_code, reason = "only the C interface uses it"))]
 mod rpc;
 #[doc(hidden)] // The seam may change with what is to be put in its place.
 pub mod sched;
