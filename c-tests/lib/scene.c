@@ -315,7 +315,18 @@ works(Run *r)
 void
 scene_again(Run *r)
 {
+	errno = 0;
 	muxinit(&r->c->mux);
+	scene_tell(r, errno);
+	/* where a Mux has a block of its own and there is no memory, calls would fail with EINVAL */
+	if (errno != 0) {
+		fault_pause(1);
+		errno = 0;
+		muxinit(&r->c->mux);
+		fault_pause(0);
+		if (errno != 0)
+			scene_bad(r, "muxinit: errno %d", errno);
+	}
 	r->orphans = 0;
 	prepare(r);
 }
