@@ -1,7 +1,8 @@
 #!/bin/sh
 # rust-1.85.sh [ARCH...]: unpacks Rust 1.85.0 of Debian 12 into target/r85, and prints the environment
 # that makes cargo use it.  ARCH is a Debian architecture (arm64, armhf, i386, s390x) whose standard
-# library is unpacked too; its target is then available to rustc.
+# library is unpacked too; its target is then available to rustc.  "src" is the source of the standard
+# library, from which cargo -Zbuild-std builds it for a target that Debian does not have.
 #
 # Nothing is installed, and no privilege is needed.  What has been unpacked is not fetched again.  The
 # output is for a shell, which should stop if this script fails:
@@ -28,11 +29,11 @@ no() {
 
 # Prints the packages that ARCH needs.  The compiler itself is always the host's.
 packages() {
-	if [ "$1" = "$host" ]; then
-		echo "rustc-web libstd-rust-web-1.85 libstd-rust-web-dev"
-	else
-		echo "libstd-rust-web-dev:$1"
-	fi
+	case $1 in
+	"$host") echo "rustc-web libstd-rust-web-1.85 libstd-rust-web-dev" ;;
+	src) echo "rust-web-src" ;;
+	*) echo "libstd-rust-web-dev:$1" ;;
+	esac
 }
 
 # apt with package lists of its own, so that foreign architectures need not be configured.
@@ -84,7 +85,7 @@ flock 9
 missing= architectures=$host
 for a in "$host" "$@"; do
 	[ -e "$root/.$a" ] || missing="$missing $a"
-	case ,$architectures, in *,"$a",*) ;; *) architectures=$architectures,$a ;; esac
+	case ,$architectures,src, in *,"$a",*) ;; *) architectures=$architectures,$a ;; esac
 done
 if [ -n "$missing" ]; then
 	update
