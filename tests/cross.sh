@@ -7,7 +7,8 @@
 #	nine	9pmux's unit and process tests
 #
 # All parts run if none is named.  i686 runs on the processor, the others under qemu-user.  The last
-# lines state what passed, and in how many seconds.  The exit status is 77 if the compiler cannot be had.
+# lines state what passed, and in how many seconds.  The exit status is 77 if a compiler or the
+# emulator is missing.
 set -eu
 
 : "${CARGO:=cargo}" "${MAKE:=make}"
@@ -35,12 +36,12 @@ if [ -n "$emulator" ]; then
 	tools="$tools qemu-$emulator-static"
 else
 	# The C library of the cross compiler, in a place that no loader knows of.
-	flags="-Wl,--dynamic-linker=/usr/$gnu/lib/ld-linux.so.2 -Wl,-rpath,/usr/$gnu/lib"
+	flags="-Wl,--disable-new-dtags -Wl,--dynamic-linker=/usr/$gnu/lib/ld-linux.so.2 -Wl,-rpath,/usr/$gnu/lib"
 fi
 for tool in $tools; do
 	command -v "$tool" >/dev/null || {
 		echo "cross: $tool is missing; run make setup FOR=cross" >&2
-		exit 1
+		exit 77
 	}
 done
 environment=$(sh tools/rust-1.85.sh "$debian")
@@ -81,8 +82,9 @@ part_c() {
 	since=$(date +%s)
 	status=0
 	# Rust 1.85 leaves a function in the object that nothing calls and that refers to __rg_oom; the linker
-	# drops it with --gc-sections. GNU Pth is installed for this machine only, so the test that uses it is left out. Under an emulator
-	# soak.c, which checks that the process does not grow, is left out too: the emulator's own memory grows.
+	# drops it with --gc-sections. GNU Pth is installed for this machine only, so the test that uses it is
+	# left out. Under an emulator soak.c, which checks that the process does not grow, is left out too: the
+	# emulator's own memory grows.
 	$MAKE -s -C c-tests check LIBDIR="$out" BUILD="$out/c-tests" CC="$gnu-gcc" CXX=none OBJCOPY="$gnu-objcopy" \
 		LDFLAGS="-Wl,--gc-sections $flags" RUN="$run" MODES='native oneproc' LINKS="${LINKS-static shared}" SCRIPTS= \
 		WITHOUT="pth.%${run:+ soak.%} ${WITHOUT-}" >"$out/c.log" 2>&1 || status=1
@@ -119,12 +121,20 @@ part_nine() {
 		printf '#!/bin/sh\nexec %s %s "$@"\n' "$run" "$out/9pmux" >"$program"
 		chmod 755 "$program"
 	fi
+	# docs/platforms.md says why these three fail under qemu-user.
+	skip=
+	[ -z "$run" ] || for t in what_is_handed_in_and_is_no_connection \
+		a_server_that_is_started_ignores_what_whoever_started_9pmux_ignores \
+		to_be_stopped_while_it_waits_for_the_server_is_no_error; do
+		skip="$skip --skip $t"
+	done
 	since=$(date +%s)
 	status=0
 	: >"$out/nine.log"
 	while read -r test; do
 		echo "# $test" >>"$out/nine.log"
-		(cd 9pmux && MUX_STEPS=${MUX_STEPS-100000} timeout 1200 $run "../$test" </dev/null) >>"$out/nine.log" 2>&1 || {
+		# shellcheck disable=SC2086 # several words
+		(cd 9pmux && MUX_STEPS=${MUX_STEPS-100000} timeout 1200 $run "../$test" $skip </dev/null) >>"$out/nine.log" 2>&1 || {
 			status=1
 			echo "# $test failed" >>"$out/nine.log"
 		}

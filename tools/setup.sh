@@ -7,7 +7,7 @@
 # demo    diod, a 9P server of another project; nvim, a msgpack-RPC server
 # check   valgrind, g++, mandoc, pkg-config, abidiff (the header against the last release's), socat (a byte
 #         relay), tshark (dissects 9P), python3-venv (for p9fs, a 9P client), GNU Pth (a coroutine library), mk, clang and
-#         its sanitizer runtimes of the LLVM that rustc has
+#         its sanitizer runtimes of the LLVM that rustc has, a C compiler for i686
 # long    the Debian package tools and lintian, llvm-cov
 # cross   C compilers and libraries for the architectures of tests/cross.sh, qemu-user to run their programs
 # bench   socat
@@ -33,6 +33,7 @@ if command -v apt-get >/dev/null; then
 		cross="$cross $gnu-gcc:gcc-$gnu /usr/$gnu/include/stdio.h:libc6-dev-${target#*:}-cross"
 	done
 	cross="$cross qemu-s390x-static:qemu-user-static"
+	check="$check i686-linux-gnu-gcc:gcc-i686-linux-gnu /usr/i686-linux-gnu/include/stdio.h:libc6-dev-i386-cross"
 	long="$check dpkg-buildpackage:dpkg-dev dh:debhelper lintian"
 	[ -z "$llvm" ] || long="$long /usr/bin/llvm-cov-$llvm:llvm-$llvm"
 fi
