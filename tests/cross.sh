@@ -81,12 +81,10 @@ part_c() {
 		sh tools/c-library.sh "target/cross/$rust/release/libmux.a" c-tests/symbols.txt "$out"
 	since=$(date +%s)
 	status=0
-	# Rust 1.85 leaves a function in the object that nothing calls and that refers to __rg_oom; the linker
-	# drops it with --gc-sections. GNU Pth is installed for this machine only, so the test that uses it is
-	# left out. Under an emulator soak.c, which checks that the process does not grow, is left out too: the
-	# emulator's own memory grows.
+	# GNU Pth is installed for this machine only, so the test that uses it is left out. Under an emulator soak.c,
+	# which checks that the process does not grow, is left out too: the emulator's own memory grows.
 	$MAKE -s -C c-tests check LIBDIR="$out" BUILD="$out/c-tests" CC="$gnu-gcc" CXX=none OBJCOPY="$gnu-objcopy" \
-		LDFLAGS="-Wl,--gc-sections $flags" RUN="$run" MODES='native oneproc' LINKS="${LINKS-static shared}" SCRIPTS= \
+		LDFLAGS="$flags" RUN="$run" MODES='native oneproc' LINKS="${LINKS-static shared}" SCRIPTS= \
 		WITHOUT="pth.%${run:+ soak.%} ${WITHOUT-}" >"$out/c.log" 2>&1 || status=1
 	grep '^FAILED' "$out/c.log" || true
 	record c $status $(($(date +%s) - since)) "$(grep ' passed, ' "$out/c.log" || echo 'not run')"
