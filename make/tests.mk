@@ -35,6 +35,7 @@ check:
 	$(MAKE) check-rust
 	$(MAKE) check-c
 	$(MAKE) check-other
+	$(MAKE) check-msrv
 	$(MAKE) check-cross-quick
 	$(MAKE) check-model
 	$(MAKE) check-sanitizers
@@ -85,6 +86,10 @@ check-other:
 	CC='$(CC)' sh tools/c-library.sh target/other/release/libmux.a c-tests/symbols.txt $(B)/other
 	$(MAKE) -s -C c-tests check LIBDIR=../$(B)/other BUILD=../$(B)/other/c-tests CC='$(CC)' MODES=native LINKS=static SCRIPTS= \
 		WITHOUT='$(SLOW_C_TESTS) forked.%'
+
+# With exactly the minimum Rust of Cargo.toml.
+check-msrv:
+	CC='$(CC)' CARGO='$(CARGO)' sh tests/msrv.sh $(B)
 
 # Other architectures, compiled with Rust 1.85; docs/platforms.md says what ran where. All of it takes about half
 # an hour and is not part of check-long; the C tests on i686 are part of check.
@@ -168,4 +173,4 @@ coverage:
 	CARGO='$(CARGO)' sh tests/coverage.sh $(B)
 
 .PHONY: test lint check check-builds $(CHECK_BUILDS:%=build-%) check-rust check-c check-other check-model check-sanitizers \
-	check-cross check-cross-quick check-faults check-faults-quick check-fuzz check-results check-9pmux-peers check-long $(LONG) fuzz soak coverage
+	check-msrv check-cross check-cross-quick check-faults check-faults-quick check-fuzz check-results check-9pmux-peers check-long $(LONG) fuzz soak coverage
