@@ -1,53 +1,57 @@
-//! The turn to send: one at a time, first come first served.
+//! The turn to send: one caller at a time has it, first come, first served.
 //!
-//! Who finds the turn taken leaves its request in the queue and sleeps. When the turn comes free it is
-//! handed to the first in the queue, so that nobody who comes later gets in before.
+//! A caller that finds the turn taken leaves its request in the send queue and sleeps. When the
+//! turn becomes free, it is granted to the first call of the queue, so that no later caller gets
+//! ahead.
 //!
-//! Better than to wake the next is to send for it: a caller that has the turn sends what others have
-//! left in the queue too, up to [`MAX_PROXY_SENDS`] of them, and they sleep on for their replies. It does so only
-//! while somebody receives: otherwise it is needed for that. And should the muxer leave meanwhile,
-//! one of those in the queue receives, since the sender may be held up by a server that does not read
-//! until it is read from; whoever helps sends that one's request before it stops helping.
+//! It is cheaper to send for a waiting caller than to wake it. A caller that has the turn therefore
+//! also sends queued requests of other callers, at most [`MAX_PROXY_SENDS`] of them, and their
+//! owners stay asleep until their replies arrive. It does so only while another caller receives:
+//! otherwise it must receive itself. If the receiver leaves its role meanwhile, the owner of a
+//! queued request may become the receiver, because a server may refuse to read until its replies
+//! are read, which would block the sender. The sender sends the request of such a receiver before
+//! it stops sending for others.
 //!
-//! With a send proc, the proc has the turn for good and sends what is in the queue. The owners
-//! stay asleep until it has: a request belongs to its caller, who gets control back only when
-//! nobody else has any use of it.
+//! A send proc keeps the turn permanently and sends what is in the queue. An owner stays asleep
+//! until its request has been sent: the request belongs to the caller, which must not regain
+//! control while another thread still uses it.
 
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, ProcState};
 use super::receiver::Action;
 use super::roles::{Muxer, Sender};
 
-/// How many requests of others a caller sends along with its own.
+/// Maximum number of requests of other callers that a caller sends after its own.
 pub const MAX_PROXY_SENDS: u32 = 16;
 
-/// The answer to a caller that wants to send.
+/// The result of asking for the turn to send.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SendTurn<P: Protocol> {
-    /// The turn is yours; here is the request.
+    /// The caller has the turn and must send this request.
     Granted(P::Request),
-    /// Sleep; what you are told is next.
+    /// The caller must sleep; its wake-up contains what it does next.
     Wait,
-    /// The connection has been given up; the call is over.
+    /// The connection has been hung up; the call has ended.
     HungUp,
 }
 
-/// What the send proc does now.
+/// The next action of the send proc.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SendProcAction<P: Protocol> {
-    /// Send this, and come back with [`Machine::handle_proxy_sent`].
+    /// Send this request and report the result with [`Machine::handle_proxy_sent`].
     Send(CallId, P::Request),
-    /// Nothing to do: sleep.
+    /// Sleep: there is nothing to send, or a caller has the turn.
     Wait,
-    /// The connection has ended: the proc is no longer counted on, and leaves.
+    /// The proc must exit; the machine has already recorded that it is absent.
     Stop,
 }
 
 impl<P: Protocol, H> Machine<P, H> {
-    /// A message that is no call wants to be sent: it needs the turn and nothing else.
+    /// Begins a message that is not a call: it needs the turn to send, but no tag.
     ///
     /// # Errors
-    /// No memory to queue it.
+    /// - `HungUp`: the connection has been hung up.
+    /// - `NoMemory`: there is no memory to queue the message.
     pub fn begin_message(&mut self) -> Result<CallId, super::BeginError> {
         if self.hung_up {
             return Err(super::BeginError::HungUp);
@@ -56,7 +60,8 @@ impl<P: Protocol, H> Machine<P, H> {
         Ok(CallId(self.calls.claim(Kind::Message, CallState::Tagged)))
     }
 
-    /// A call whose request has its tag wants to send it.
+    /// Asks for the turn to send `request`, which must contain its tag already. If the turn is
+    /// taken, the machine keeps the request.
     pub fn request_turn(&mut self, id: CallId, request: P::Request) -> SendTurn<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return SendTurn::Granted(request) };
         if self.hung_up {
@@ -81,10 +86,10 @@ impl<P: Protocol, H> Machine<P, H> {
         SendTurn::Wait
     }
 
-    /// The owner's own `send` has returned, with `result`. When it `began`, the connection had ended
-    /// so often.
+    /// Handles the return of `send`, called by the owner for its own request, with `result`.
+    /// `sent_in_epoch` must be the value of [`epoch`](Machine::epoch) when `send` was called.
     ///
-    /// A reply that is there already counts more than what `send` says of itself.
+    /// A reply that has already arrived takes precedence over `result`.
     #[inline(always)]
     pub fn handle_sent(
         &mut self,
@@ -108,7 +113,8 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.finishable += 1;
                 Some(Action::Pending)
             }
-            // One of those that it took along may receive, and have to be sent before the turn goes on.
+            // The receiver may be the owner of a request in this batch. That request must be sent
+            // before the turn is passed on.
             (Err(failure), Kind::Blocking) if !self.send_queue.is_empty() => {
                 call.failure = Some(failure);
                 call.state = CallState::Done;
@@ -155,8 +161,9 @@ impl<P: Protocol, H> Machine<P, H> {
         action
     }
 
-    /// Call `id` has sent the request of `other`, with `result`; that was one of [`MAX_PROXY_SENDS`] for which
-    /// it is `willing`, or not.
+    /// Handles the return of `send`, called by the owner of `id` for the request of `other`, with
+    /// `result`. `willing` is true if the owner may send further requests: it has sent fewer than
+    /// [`MAX_PROXY_SENDS`].
     pub fn handle_proxy_sent_by_caller(
         &mut self,
         id: CallId,
@@ -169,7 +176,8 @@ impl<P: Protocol, H> Machine<P, H> {
         self.next_proxy_send(id, willing)
     }
 
-    /// Call `id` is sent, and has the turn still: it sends for another, or goes on.
+    /// The request of `id` has been sent, and its owner still has the turn: returns the next proxy
+    /// send, or passes the turn on and returns what the owner does next.
     #[cold]
     fn next_proxy_send(&mut self, id: CallId, willing: bool) -> Action<P> {
         if let Some((other, request)) = self.pop_for_proxy_send(id, willing) {
@@ -180,7 +188,8 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     fn pop_for_proxy_send(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
-        // One that receives while it waits for its turn can not be handed it.
+        // A receiver whose own request is queued is inside `recv`, where it cannot be granted the
+        // turn.
         let waits = |call: &mut Call<P, H>| call.state == CallState::Queued;
         let muxer = match self.role.holder() {
             Muxer::Unassigned => return None,
@@ -194,11 +203,13 @@ impl<P: Protocol, H> Machine<P, H> {
         let other = match muxer {
             Some(muxer) => muxer,
             None if !willing || self.send_proc.is_running() => return None,
-            // It would be late itself, or has what it came for.
+            // Sending for others could make the owner miss its own deadline.
+            // A completed call returns to its owner at once.
             None if self.calls.get_mut(id.0)?.has_deadline => return None,
             None if self.calls.get_mut(id.0)?.state == CallState::Done => return None,
             None => {
-                // Only one that could stand in for the muxer, should that leave just then.
+                // Only a blocking call qualifies, because its sleeping owner can become the
+                // fallback receiver if the receiver leaves its role during the send.
                 let first = self.send_queue.head()?;
                 if !matches!(self.calls.get_mut(first)?.kind, Kind::Blocking) {
                     return None;
@@ -210,8 +221,9 @@ impl<P: Protocol, H> Machine<P, H> {
         self.begin_proxy_send(other)
     }
 
-    /// The next request that whoever has the turn may send together with its own, on behalf of a caller
-    /// that sleeps on: under the same conditions as when it helps, so it is not left alone with them.
+    /// Removes the next request from the send queue that the holder of the turn may send together
+    /// with its own, while the owner of that request stays asleep. The conditions are those of a
+    /// proxy send: without a receiver, the sender could be blocked while no caller receives.
     pub fn pop_for_batch(&mut self) -> Option<(CallId, P::Request)> {
         if self.role.is(Muxer::Unassigned)
             || (self.send_proc.is_running() && !self.turn.is(Sender::Proc))
@@ -227,7 +239,8 @@ impl<P: Protocol, H> Machine<P, H> {
         self.begin_proxy_send(first)
     }
 
-    /// Another than its owner sends the request of `id`, which is in no queue any more.
+    /// Marks `id`, which must not be in any queue, as being sent by another sender, and returns its
+    /// request.
     fn begin_proxy_send(&mut self, id: u32) -> Option<(CallId, P::Request)> {
         let call = self.calls.get_mut(id)?;
         call.state = CallState::Sending;
@@ -236,17 +249,17 @@ impl<P: Protocol, H> Machine<P, H> {
         Some((CallId(id), request))
     }
 
-    /// A call that failed is forgotten, and its tag free.
+    /// Frees a failed call and its tag.
     fn free_failed(&mut self, id: CallId) {
         if let Some(call) = self.calls.get_mut(id.0) {
-            // A message by hand is no call.
+            // A message that is sent by hand does not count as a call.
             self.stats.errors += u64::from(!matches!(call.kind, Kind::Message));
         }
         let (_, tag) = self.calls.free(id.0);
         self.release_tag(tag);
     }
 
-    /// Whoever had the turn has it no longer.
+    /// Takes the turn from its holder and grants it to the next sender, if there is one.
     #[inline]
     pub(super) fn pass_turn(&mut self) {
         self.turn.assign(Sender::Unassigned);
@@ -262,8 +275,8 @@ impl<P: Protocol, H> Machine<P, H> {
             self.proc_wake_queued |= self.send_proc.queue_wake();
             return;
         }
-        // One that receives while it waits for its turn takes it when it comes back, unless another who
-        // has it sends for it.
+        // A receiver whose own request is queued is skipped. It takes the turn when its `recv`
+        // returns, unless a proxy sender sends the request first.
         let muxer = self.role.holder();
         let Some(id) = self.send_queue.find(&mut self.calls, |id| muxer != Muxer::Call(id)) else {
             return;
@@ -277,12 +290,12 @@ impl<P: Protocol, H> Machine<P, H> {
         self.queue_wake(id, WakeReason::Turn);
     }
 
-    /// A send proc is wanted: true when there is none, and one is to be started. One that was to
-    /// stop stays.
+    /// Requests a send proc. Returns true if there is none, so that the driver must start one. A
+    /// proc that was to stop keeps running.
     pub fn request_send_proc(&mut self) -> bool {
         let first = self.send_proc.request_start();
         if first {
-            // From now on callers leave sending to it, though it is still on its way.
+            // Callers leave sending to the proc from now on, although it has not started yet.
             if self.turn.is(Sender::Unassigned) {
                 self.turn.assign(Sender::Proc);
             }
@@ -290,9 +303,10 @@ impl<P: Protocol, H> Machine<P, H> {
         first
     }
 
-    /// The send proc asks what to do.
+    /// Returns what the send proc does next.
     pub fn next_send_proc_action(&mut self) -> SendProcAction<P> {
-        // One that comes after the hang-up has nobody left to stop it.
+        // A proc that starts after the hang-up must stop by itself, because no later event stops
+        // it.
         if self.hung_up || !self.send_proc.is_running() {
             self.send_proc_gone();
             return SendProcAction::Stop;
@@ -308,7 +322,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// There is no send proc any more, or it could not be started.
+    /// Handles the exit of the send proc, or the failure to start it.
     pub fn send_proc_gone(&mut self) {
         self.send_proc = ProcState::Absent;
         if self.turn.is(Sender::Proc) {
@@ -316,13 +330,14 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// The send proc sleeps, and can be woken with `wake`.
+    /// Records that the send proc is about to sleep and can be woken with `handle`.
     pub fn set_send_proc_asleep(&mut self, handle: H) {
         self.send_proc.set_asleep(handle);
     }
 
-    /// The send proc's `send` of call `id` has returned, with `result`. When it `began`, the connection
-    /// had ended so often.
+    /// Handles the return of `send`, called by the send proc or a proxy sender for the request of
+    /// `id`, with `result`. `sent_in_epoch` must be the value of [`epoch`](Machine::epoch) when
+    /// `send` was called.
     pub fn handle_proxy_sent(
         &mut self,
         id: CallId,
@@ -364,14 +379,14 @@ impl<P: Protocol, H> Machine<P, H> {
                 let (has_deadline, expired_while_sending) =
                     (call.has_deadline, call.expired_while_sending);
                 if self.role.is(Muxer::Call(id.0)) {
-                    return; // It receives already.
+                    return; // The owner is already receiving.
                 }
                 if expired_while_sending {
                     self.mark_abandoned(id.0);
                     self.queue_wake(id.0, WakeReason::TimedOut);
                     self.fail_waiters_all_abandoned();
                 } else if self.can_take_role(has_deadline) && !self.receive_proc.is_running() {
-                    // The muxer has gone: somebody has to receive.
+                    // No caller receives, or only a polling one: this owner must receive.
                     self.role.assign(Muxer::Call(id.0));
                     self.queue_wake(id.0, WakeReason::Receive);
                 } else {
@@ -382,7 +397,8 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// The call is over, and its owner is told; the muxer looks for itself.
+    /// Completes a call, queues its wake-up and frees its tag. A receiver is not woken: it is awake
+    /// and checks its own call.
     fn complete(&mut self, id: CallId) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         call.state = CallState::Done;
