@@ -1,67 +1,71 @@
-//! The muxer: one at a time receives for all, matches replies, and passes the role on.
+//! The receiver role, whose holder is the muxer: one caller at a time receives messages for all
+//! callers, matches replies to calls, and hands the role over.
 //!
-//! The role goes only to a caller that is asleep and waiting, never to one inside `send`, which
-//! could not receive. Whoever leaves it, in whatever way, gives it to the one that went to sleep
-//! last: its reply is likely to come last, so the role changes hands least often. When nobody else
-//! can, and some reply is due, a caller that waits for a tag receives, since a reply may free one;
-//! or one whose request another is about to send (`sender.rs`).
+//! The role is handed over only to a caller that is asleep and waiting, never to a caller inside
+//! `send`, which could not receive. A receiver that leaves the role hands it to the caller that
+//! went to sleep last: its reply is likely to arrive last, so that the role changes hands as rarely
+//! as possible. If no caller waits for a reply but some reply is due, a caller that waits for a tag
+//! receives, because a reply may free a tag. The last resort is a caller whose request another
+//! sender is about to send (`sender.rs`).
 //!
-//! With a receive proc, the proc keeps the role until the connection ends.
+//! A receive proc keeps the role until the connection ends.
 
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
 use super::machine::{Machine, ProcState};
 use super::roles::{Muxer, Sender};
 use super::slab::NONE;
 
-/// What the owner of a call does next.
+/// The next action of the owner of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action<P: Protocol> {
-    /// The reply; the call is over.
+    /// The call has ended with this reply.
     Reply(P::Reply),
-    /// The connection has ended; the call is over.
+    /// The connection has ended, and so has the call.
     Ended,
-    /// It could not be sent; the call is over.
+    /// The request could not be sent; the call has ended.
     Failed(P::Failure),
-    /// The range of tags has become empty; the call is over.
+    /// The range of tags has become empty; the call has ended.
     EmptyRange,
-    /// All tags are held for calls that have been given up; the call is over.
+    /// Every allocated tag belongs to an abandoned call; the call has ended.
     AllTagsAbandoned,
-    /// There is no memory for a tag, and nobody left who could free one; the call is over.
+    /// There is no memory for a tag, and no outstanding call could free one; the call has ended.
     NoMemory,
-    /// The deadline has passed; the call is over, and given up if it had been sent.
+    /// The deadline has passed; the call has ended. If its request had been sent, it is abandoned.
     TimedOut,
-    /// It has a tag now, and goes on to send.
+    /// The call has this tag; the owner puts it into the request and asks for the turn to send.
     Tagged(u32),
-    /// It has the turn, and sends this.
+    /// The owner has the turn and sends this request.
     Turn(P::Request),
-    /// Receive one message, for whomever it is, and come back.
+    /// The owner receives one message, reports it, and asks again.
     Receive,
-    /// Sent; send this for another, and come back with [`Machine::handle_proxy_sent_by_caller`].
+    /// The own request has been sent. The owner sends this request of another call and reports the
+    /// result with [`Machine::handle_proxy_sent_by_caller`].
     ProxySend(CallId, P::Request),
-    /// Sleep; what you are told is next.
+    /// The owner sleeps; its wake-up contains what it does next.
     Sleep,
-    /// Sent; nothing to wait for now.
+    /// The request has been sent, and the owner does not wait for the reply.
     Pending,
 }
 
-/// What the receive proc, or one that receives by hand, does now.
+/// The next action of the receive proc, or of a caller that receives by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiverGrant {
-    /// The role is yours.
+    /// The proc or caller has the role.
     Granted,
-    /// Somebody else has it: sleep.
+    /// Another caller has the role; the proc or caller must sleep or give up.
     Wait,
-    /// It can not be had: the proc leaves; one that receives by hand gives up.
+    /// The role is not available: the proc exits, a caller that receives by hand gives up.
     Denied,
 }
 
-/// Whether the owner of a call whose request another sends, or will, could receive meanwhile.
+/// Returns true if the owner of a call can receive while another sender sends its request, or
+/// before it does.
 fn can_receive<P: Protocol, H>(call: &Call<P, H>) -> bool {
     matches!(call.kind, Kind::Blocking) && call.wake_handle.is_some()
 }
 
 impl<P: Protocol, H> Machine<P, H> {
-    /// What a call's owner, awake and not in `send`, does now.
+    /// Returns what the owner of a call does next. The owner must be awake and not inside `send`.
     #[inline(always)]
     pub fn next_action(&mut self, id: CallId) -> Action<P> {
         let me = Muxer::Call(id.0);
@@ -187,8 +191,9 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// A message has come, with `tag` in it (`None`: it has none). Has its owner told; answers the
-    /// message when it has none, as an orphan. `arrived` hears of the reply of a non-blocking call.
+    /// Handles a message that contains `tag` (`None`: no tag). Wakes the owner of the call that it
+    /// matches. Returns the message if it matches no call, that is, if it is an orphan. `arrived`
+    /// is called for the reply of a non-blocking call.
     #[inline(always)]
     pub fn handle_message(
         &mut self,
@@ -209,7 +214,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.reuse_tag(id, tag);
                 return Some(reply);
             }
-            // It has not been sent, so this is not its reply.
+            // The request has not been sent, so this message is not its reply.
             _ => {
                 self.stats.orphans += 1;
                 return Some(reply);
@@ -221,12 +226,13 @@ impl<P: Protocol, H> Machine<P, H> {
         call.reply = Some(reply);
         call.tag = None;
         if call.state == CallState::Sending {
-            // The reply waits for the send to return; none is due any more.
+            // The call keeps the reply until `send` returns, and no reply is due any more.
             self.tagged_unsent -= 1;
         } else {
             call.state = CallState::Done;
-            // The muxer looks for itself, and the owner of a non-blocking call comes to see.
-            // (It may yet have to be told that it is sent, and is in no queue then.)
+            // The muxer is awake and checks its own call; the owner of a non-blocking call collects
+            // the reply. Such a call may still have its wake-up for the end of sending queued, and
+            // is in no other queue.
             if let Kind::NonBlocking(_) = call.kind {
                 self.finishable += 1;
                 if call.has_future {
@@ -245,7 +251,8 @@ impl<P: Protocol, H> Machine<P, H> {
         None
     }
 
-    /// A reply has freed `tag`: the muxer, who is awake, may have it, or those who sleep for one.
+    /// A reply has freed `tag`: grants it to the muxer, which is awake, or to a sleeping tag
+    /// waiter.
     #[inline(always)]
     fn reuse_tag(&mut self, owner: u32, tag: Option<u32>) {
         if let Some(tag) = tag {
@@ -259,9 +266,9 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// `recv` has said that the connection has ended. Every call that has been sent or stands in the
-    /// queue ends, and one that is being sent when its `send` returns; the procs stop. Whoever waits
-    /// for a tag goes on: the program may have connected again.
+    /// Handles the end of the connection, which `recv` has reported. Every call that has been sent
+    /// or is in the send queue ends; a call that is being sent ends when its `send` returns. Both
+    /// procs stop. Tag waiters continue, because the program may have connected again.
     pub fn handle_disconnect(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         if let Muxer::Polling(_) = self.role.holder() {
@@ -280,9 +287,10 @@ impl<P: Protocol, H> Machine<P, H> {
                     self.release_abandoned(id);
                     continue;
                 }
-                // It ends when its send returns. Until then nobody need receive for its sake: a stand-in
-                // would hear of this end again and again. (If its send has yet to begin, on the next
-                // connection, it is looked after again once it is sent.)
+                // The call ends when its `send` returns. Until then no caller has to receive for
+                // it: a fallback receiver would get the same end of the connection again and again.
+                // If the `send` has yet to begin, on a new connection, a receiver is chosen again
+                // once it has returned.
                 CallState::Sending => {
                     call.no_reply_expected = true;
                     continue;
@@ -298,7 +306,8 @@ impl<P: Protocol, H> Machine<P, H> {
             if queued && !matches!(call.kind, Kind::Message) {
                 self.tagged_unsent -= 1;
             }
-            // The owner of a non-blocking call that is sent comes to see. The muxer looks for itself.
+            // The owner of a sent non-blocking call is not asleep; it collects the result. The
+            // muxer is awake and checks its own call.
             let comes = matches!(call.kind, Kind::NonBlocking(_)) && !queued;
             let asleep = call.wake_handle.is_some() && !self.role.is(Muxer::Call(id)) && !comes;
             call.state = CallState::Done;
@@ -324,14 +333,14 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// Whether a caller that would receive may have the role; one with a deadline does not take it
-    /// from another of that kind.
+    /// Returns true if a waiting caller may take the role. A caller with a deadline does not take
+    /// it from a polling receiver.
     #[inline]
     pub(super) fn can_take_role(&self, has_deadline: bool) -> bool {
         self.role.is(Muxer::Unassigned) || !has_deadline && self.role.is_polling()
     }
 
-    /// Both procs are to stop.
+    /// Asks both procs to stop.
     pub fn stop_procs(&mut self) {
         for proc in [&mut self.receive_proc, &mut self.send_proc] {
             if let ProcState::Present { stop, .. } = proc {
@@ -341,7 +350,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// `who` is done with the muxer's role, if it has it.
+    /// Releases the receiver role, if `who` has it, and hands it over.
     #[inline]
     pub(super) fn leave_role(&mut self, who: Muxer) {
         if self.role.is(who) {
@@ -351,8 +360,9 @@ impl<P: Protocol, H> Machine<P, H> {
             if !alone || self.receive_proc.is_present() {
                 self.hand_over();
             }
-            // Whoever relied on this one may find that it can never finish, or look by itself. One that
-            // has just looked found nothing for them.
+            // Futures relied on this receiver: without one they must poll by themselves, or learn
+            // that they can never finish. A transient receiver has just polled and found nothing
+            // for them.
             if who != Muxer::Transient {
                 self.wake_futures_if_unassigned();
             }
@@ -362,7 +372,7 @@ impl<P: Protocol, H> Machine<P, H> {
     #[cold]
     pub(super) fn hand_over(&mut self) {
         if self.receive_proc.is_running() {
-            // If it is awake, it is on its way.
+            // A proc that is awake asks for the role by itself.
             self.role.assign(Muxer::Proc);
             self.proc_wake_queued |= self.receive_proc.queue_wake();
             return;
@@ -387,7 +397,8 @@ impl<P: Protocol, H> Machine<P, H> {
         self.queue_wake(next_receiver, WakeReason::Receive);
     }
 
-    /// One of those that the sender is helping, to receive when nobody else is left who could.
+    /// Returns the owner of a request that another sender sends, to receive when no other caller
+    /// can.
     fn fallback_receiver(&mut self) -> Option<u32> {
         if self.proxy_sends.is_empty() {
             return None;
@@ -411,12 +422,12 @@ impl<P: Protocol, H> Machine<P, H> {
             || self.fallback_awaiting_reply().is_some()
     }
 
-    /// A receive proc is wanted: true when there is none, and one is to be started. One that was
-    /// to stop stays.
+    /// Requests a receive proc. Returns true if there is none, so that the driver must start one. A
+    /// proc that was to stop keeps running.
     pub fn request_receive_proc(&mut self) -> bool {
         let first = self.receive_proc.request_start();
         if first {
-            // From now on callers leave receiving to it, though it is still on its way.
+            // Callers leave receiving to the proc from now on, although it has not started yet.
             if self.can_take_role(false) {
                 self.role.assign(Muxer::Proc);
             }
@@ -429,7 +440,7 @@ impl<P: Protocol, H> Machine<P, H> {
         first
     }
 
-    /// The receive proc asks what to do.
+    /// Returns whether the receive proc has the role, must sleep, or must exit.
     pub fn next_receive_proc_grant(&mut self) -> ReceiverGrant {
         if self.hung_up || !self.receive_proc.is_running() {
             self.receive_proc_gone();
@@ -441,7 +452,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if self.role.is(Muxer::Proc) { ReceiverGrant::Granted } else { ReceiverGrant::Wait }
     }
 
-    /// There is no receive proc any more, or it could not be started.
+    /// Handles the exit of the receive proc, or the failure to start it.
     pub fn receive_proc_gone(&mut self) {
         self.receive_proc = ProcState::Absent;
         if matches!(self.role.holder(), Muxer::Proc | Muxer::Unassigned) {
@@ -451,7 +462,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// If nobody receives, the tasks that wait for non-blocking calls look.
+    /// Wakes all waiting futures if the role is unassigned, so that they poll by themselves.
     fn wake_futures_if_unassigned(&mut self) {
         if self.role.is(Muxer::Unassigned) {
             while let Some(id) = self.future_waiters.head() {
@@ -460,17 +471,18 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// The receive proc sleeps, and can be woken with `wake`.
+    /// Records that the receive proc is about to sleep and can be woken with `handle`.
     pub fn set_receive_proc_asleep(&mut self, handle: H) {
         self.receive_proc.set_asleep(handle);
     }
 
-    /// Somebody wants to receive one message by hand, for itself, and waits for the role (with
-    /// `wait`) or not. [`ReceiverGrant::Granted`] comes with the role, which goes back with
-    /// [`received_message`](Machine::end_receive).
+    /// Asks for the receiver role, to receive one message by hand. If the role is taken and `wait`
+    /// is true, the caller is queued for it and must sleep with the returned id. A caller that has
+    /// the role must release it with [`end_receive`](Machine::end_receive).
     ///
     /// # Errors
-    /// No memory to wait.
+    /// - `HungUp`: the connection has been hung up.
+    /// - `NoMemory`: there is no memory to wait.
     pub fn begin_receive(
         &mut self,
         wait: bool,
@@ -497,7 +509,8 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// Somebody has received a message by hand.
+    /// Releases the role after a message was received by hand. `id` is the one that `begin_receive`
+    /// returned.
     pub fn end_receive(&mut self, id: CallId) {
         if id.0 == NONE {
             self.leave_role(Muxer::Transient);
