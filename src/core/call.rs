@@ -1,119 +1,125 @@
-//! What a call is to the machine, and what its owner is told when it is woken.
+//! The record of a call, and the values that its owner is woken with.
 
 use super::list::Link;
 
-/// The kinds of thing that a connection carries.
+/// The types of the messages that a connection carries.
 pub trait Protocol {
-    /// A message to the server. The machine keeps one only while its owner waits for its turn.
+    /// A message to the server. The machine stores one only while its owner waits for the turn to
+    /// send.
     type Request;
     /// A message from the server.
     type Reply;
-    /// Why a message could not be sent.
+    /// The reason why a message could not be sent.
     type Failure;
-    /// How the owner of a non-blocking call sees from outside that its reply is there.
+    /// Shows the owner of a non-blocking call from outside the machine that the reply has arrived.
     type Watch: Copy;
 }
 
-/// A call's number, good from its beginning until it is over.
+/// The id of a call: the slot of its record, valid until the call has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallId(pub(super) u32);
 
 impl CallId {
-    /// Its number.
+    /// Returns the slot.
     pub(crate) fn slot(self) -> usize {
         self.0 as usize
     }
 }
 
-/// What a waiting caller (or proc) is told when it is woken. It holds all there is to know: a
-/// caller whose call is over need not come back to the machine.
+/// The value that a sleeping caller or proc is woken with. It contains all that the caller needs: a
+/// caller whose call has ended does not have to enter the machine again, unless it has a deadline
+/// ([`ack_wake`](super::Machine::ack_wake)).
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wakeup<P: Protocol> {
-    /// The reply; the call is over.
+    /// The call has ended with this reply.
     Reply(P::Reply),
-    /// The connection has ended; the call is over.
+    /// The connection has ended, and so has the call.
     Ended,
-    /// Whoever was sending the request could not; the call is over.
+    /// Another sender could not send the request; the call has ended.
     Failed(P::Failure),
-    /// The range of tags has become empty; the call is over.
+    /// The range of tags has become empty; the call has ended.
     EmptyRange,
-    /// All tags are held for calls that have been given up; the call is over.
+    /// Every allocated tag belongs to an abandoned call; the call has ended.
     AllTagsAbandoned,
-    /// There is no memory for a tag, and nobody left who could free one; the call is over.
+    /// There is no memory for a tag, and no outstanding call could free one; the call has ended.
     NoMemory,
-    /// The deadline has passed; the call is over, and given up if it had been sent.
+    /// The deadline has passed; the call has ended. If its request had been sent, it is abandoned.
     TimedOut,
-    /// A receive proc has come, so there is nothing to receive by hand.
+    /// A receive proc has started, so that messages cannot be received by hand.
     Busy,
-    /// Here is a tag, for one that waited for it. It is not sent yet.
+    /// The call has this tag now. Its request has not been sent yet.
     Tag(u32),
-    /// The turn to send is this call's: here is the request back.
+    /// The owner has the turn to send and gets its request back.
     Turn(P::Request),
-    /// The send proc has sent the request of a non-blocking call, or of a message without a call.
+    /// Another sender has sent the request of a non-blocking call, or a message that is not a call.
     Sent,
-    /// The muxer's role is this caller's (or proc's) now.
+    /// The caller or proc has the receiver role now.
     Receive,
-    /// A proc has something to do: its role, a request, or to stop.
+    /// A proc has work: its role, a request, or to stop. Also the wake-up of the drain waiter.
     Work,
 }
 
-/// Where a call is on its way.
+/// The state of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallState {
-    /// There is no call.
+    /// The slot is unused.
     Free,
-    /// It waits for a tag.
+    /// The call waits for a tag.
     TagWait,
-    /// It has its tag; its owner is putting it into the request, or going for the turn to send.
+    /// The call has a tag. Its owner is putting the tag into the request, or is about to ask for
+    /// the turn to send.
     Tagged,
-    /// Its owner waits for the turn to send, or for the send proc.
+    /// The request is in the send queue.
     Queued,
-    /// Somebody is inside `send` with its request.
+    /// The owner, another caller or the send proc is inside `send` with the request, or about to
+    /// be.
     Sending,
-    /// Sent, and no reply yet.
+    /// The request has been sent, and the reply has not arrived.
     AwaitingReply,
-    /// Over, but nobody has been told: a reply is there, or else the connection has ended.
+    /// The call has completed, and its owner does not know it yet. Without a reply or a failure,
+    /// the connection has ended.
     Done,
-    /// Over before it had a tag: there are no tags any more.
+    /// The call has ended before it got a tag, because the range of tags has become empty.
     RangeEmpty,
-    /// Its owner is gone: its tag is held until the reply comes, or the end of the connection.
+    /// The owner has left. The tag stays allocated until the reply arrives or the connection ends.
     Abandoned,
 }
 
-/// What kind of call.
+/// The kind of a call.
 #[derive(Clone, Copy)]
 pub(super) enum Kind<N> {
-    /// Its owner waits for the reply.
+    /// The owner waits for the reply.
     Blocking,
-    /// Its owner comes to see.
+    /// The owner polls for the reply.
     NonBlocking(N),
-    /// Not a call: a message sent or received by hand, which takes its turn like the others.
+    /// Not a call: a message that is sent or received by hand, and waits for the turn or the role
+    /// like a call.
     Message,
 }
 
-/// What a sleeping owner is about to be told; the rest of it is in the call.
+/// The reason of a queued wake-up. The values that belong to it are in the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WakeReason {
-    /// The call is over: its reply, or the failure to send it, or else the connection has ended.
+    /// The call has ended with its reply, with the failure to send it, or with the connection.
     Done,
-    /// The call is over: there are no tags.
+    /// The call has ended: the range of tags is empty.
     EmptyRange,
-    /// The call is over: all tags are held.
+    /// The call has ended: every allocated tag belongs to an abandoned call.
     AllTagsAbandoned,
-    /// The call is over: no memory for a tag.
+    /// The call has ended: there is no memory for a tag.
     NoMemory,
-    /// The call is over: it is late.
+    /// The call has ended: its deadline has passed.
     TimedOut,
-    /// Nothing is to be received by hand.
+    /// A receive proc has started, so that messages cannot be received by hand.
     Busy,
     Tag,
     Turn,
-    /// Sent, and the call goes on.
+    /// The request of a non-blocking call has been sent.
     Sent,
-    /// Sent, and that was all.
+    /// A message that is not a call has been sent.
     MessageSent,
     Receive,
-    /// A task is to look how its non-blocking call stands.
+    /// A future must poll its non-blocking call again.
     PollFuture,
 }
 
@@ -121,31 +127,34 @@ pub(super) struct Call<P: Protocol, H> {
     pub kind: Kind<P::Watch>,
     pub state: CallState,
     pub wake_reason: WakeReason,
-    /// The tag, as long as it is this call's.
+    /// The tag, while it belongs to this call.
     pub tag: Option<u32>,
-    /// Its place in the queue that it stands in.
+    /// The links of the queue that the call is in.
     pub link: Link,
-    /// Whether it is among those who are called, to be told something.
+    /// True if the call is in the wake queue.
     pub wake_queued: bool,
-    /// Its place among them.
+    /// The links of the wake queue.
     pub wake_link: Link,
     pub request: Option<P::Request>,
     pub reply: Option<P::Reply>,
-    /// Why the send proc could not send it.
+    /// The reason why the request could not be sent.
     pub failure: Option<P::Failure>,
-    /// Whether its owner waits no longer than until some time: it looks at the clock, not we.
+    /// True if the owner waits with a deadline. The owner watches the clock and reports the expiry;
+    /// the machine has no clock.
     pub has_deadline: bool,
-    /// Whether a task waits for it, and stands in the queue of those that look.
+    /// True if a future waits for the call, which is in the queue of future waiters then.
     pub has_future: bool,
-    /// It has gone to sleep so, and has not [woken](super::Machine::ack_wake): its clock may ring yet, and so
-    /// its number is its own, whatever becomes of the call.
+    /// True if the owner sleeps with a deadline and has not called
+    /// [`ack_wake`](super::Machine::ack_wake). It may still report the expiry for this id, so the
+    /// slot must not be reused, even if the call has completed.
     pub timer_armed: bool,
-    /// That time has come while another was sending the request.
+    /// True if the deadline has passed while another sender was sending the request.
     pub expired_while_sending: bool,
-    /// No reply is to be expected, though it is being sent still: the connection has ended under it, or
-    /// it was refused and others of the same batch are not through.
+    /// True if no reply is due although the request is still being sent: the connection has ended
+    /// meanwhile, or the transport has rejected this request and is still sending others of the
+    /// same batch.
     pub no_reply_expected: bool,
-    /// How to wake the owner, while it sleeps.
+    /// Wakes the owner, while it sleeps.
     pub wake_handle: Option<H>,
 }
 
@@ -172,25 +181,26 @@ impl<P: Protocol, H> Call<P, H> {
     }
 }
 
-/// Who is to be woken, and with what, once the machine's lock has been released.
+/// At most [`WAKE_BATCH`] wake-ups, which the driver must deliver after it has released the lock.
 pub struct WakeBatch<P: Protocol, H> {
     pub(super) wakeups: [Option<(H, Wakeup<P>)>; WAKE_BATCH],
-    /// Calls whose tasks are to look.
+    /// Calls with a future that must poll again.
     pub(super) futures: [Option<CallId>; WAKE_BATCH],
     pub(super) more: bool,
 }
 
-/// How many are woken at a time.
+/// Maximum number of wake-ups in a batch.
 pub(super) const WAKE_BATCH: usize = 4;
 
 impl<P: Protocol, H> WakeBatch<P, H> {
-    /// Whether there are more than these.
+    /// Returns true if more wake-ups are queued. The driver must then fetch them with
+    /// [`take_more_wakes`](super::Machine::take_more_wakes).
     #[must_use]
     pub fn more(&self) -> bool {
         self.more
     }
 
-    /// Non-blocking calls whose tasks are to look how they stand.
+    /// Returns the non-blocking calls with a future that must poll again.
     pub fn futures(&self) -> impl Iterator<Item = CallId> + use<P, H> {
         self.futures.into_iter().flatten()
     }

@@ -1,5 +1,5 @@
-//! The state of a connection, and what all of it has to do with: a call begins, with a tag or without;
-//! whether there is a reply to wait for.
+//! The state of a connection, and the operations that concern all of it: how a call begins, and
+//! whether a reply is due.
 
 use super::call::{Call, CallId, CallState, Kind, Protocol};
 use super::list::{CallList, WakeList};
@@ -7,60 +7,64 @@ use super::roles::{Muxer, ReceiverRole, Sender, TurnToSend};
 use super::slab::CallSlab;
 use super::tags::{NoTag, TagPool, TagRange};
 
-/// The state of one connection: its calls, its tags, who sends and who receives.
+/// The state of one connection: its calls, its tags, the receiver role and the turn to send.
 ///
-/// `P` says what the connection carries, `H` is whatever wakes a sleeping caller. No method blocks.
+/// `P` names the types of the messages, and a handle of type `H` wakes a sleeping caller. No method
+/// blocks. The driver must call the methods with the lock of the state held, and deliver the
+/// wake-ups of [`take_wakes`](Machine::take_wakes) after it has released the lock.
 pub struct Machine<P: Protocol, H> {
     pub(super) tags: TagPool,
     pub(super) calls: CallSlab<P, H>,
     /// The valid tags, as the driver last set them.
     pub(super) range: TagRange,
-    /// Who receives for all.
+    /// The receiver role.
     pub(super) role: ReceiverRole,
-    /// Who is in `send`.
+    /// The turn to send.
     pub(super) turn: TurnToSend,
-    /// Sleeping callers that wait for a tag, first come first served. The muxer may wait for one too.
+    /// Sleeping callers that wait for a tag, first come, first served. The receiver may wait for a
+    /// tag too, but is not in this queue.
     pub(super) tag_waiters: CallList,
-    /// Calls that have a tag and are not sent yet: no reply is to be expected for them.
+    /// Number of calls that have a tag and whose request has not been sent: no reply is due for
+    /// them.
     pub(super) tagged_unsent: u32,
-    /// Calls with a request to send, first come first served.
+    /// Calls with a request to send, first come, first served.
     pub(super) send_queue: CallList,
-    /// Those whose requests the sender is sending on their behalf.
+    /// Calls with a request that another sender is sending.
     pub(super) proxy_sends: CallList,
-    /// Sleeping callers that wait for a reply; the last to go to sleep is first.
+    /// Sleeping callers without a deadline that wait for a reply. The last to go to sleep is first.
     pub(super) reply_waiters: CallList,
-    /// The same, of those that wait for so long and no longer (`deadline.rs`).
+    /// Sleeping callers with a deadline that wait for a reply (`deadline.rs`).
     pub(super) timed_reply_waiters: CallList,
-    /// Non-blocking calls for which tasks wait.
+    /// Non-blocking calls for which futures wait.
     pub(super) future_waiters: CallList,
-    /// Calls whose sleeping owners are to be woken.
+    /// Calls with a sleeping owner, or a future, that must be woken.
     pub(super) wake_queue: WakeList,
-    /// Some proc is to be woken.
+    /// True if a proc must be woken.
     pub(super) proc_wake_queued: bool,
     pub(super) receive_proc: ProcState<H>,
     pub(super) send_proc: ProcState<H>,
-    /// Tags that are held for replies to calls that have been given up.
+    /// Number of abandoned calls that still have a tag.
     pub(super) abandoned: u32,
-    /// Non-blocking calls that are over, and that nobody has come for.
+    /// Number of completed non-blocking calls that have not been collected.
     pub(super) finishable: u32,
-    /// How often the connection has ended: a request whose sending began before the last time will
-    /// not be answered.
+    /// Number of times that the connection has ended. A request whose sending began in an earlier
+    /// epoch gets no reply.
     pub(super) epoch: u32,
-    /// The connection has been given up for good.
+    /// True if the connection has been hung up, which is final.
     pub(super) hung_up: bool,
-    /// Wakes whoever waits until nobody is inside any more.
+    /// Wakes the caller that waits until the machine is idle.
     pub(super) drain_waiter: Option<H>,
-    /// How many are inside on others' business, with no call of their own any more.
+    /// Number of callers that are still inside the library without a call of their own.
     pub(super) pins: u32,
-    /// Whether somebody watches for calls that can finish, and what he has been told.
+    /// The readiness that was last reported to the poll descriptor, or `None` if it is not in use.
     ready_reported: Option<bool>,
     pub(super) stats: Stats,
 }
 
-/// A proc of muxprocs.
+/// The state of one proc of muxprocs.
 pub(super) enum ProcState<H> {
     Absent,
-    /// It runs; asleep when there is a wake.
+    /// The proc has been requested. It sleeps if it has a wake handle.
     Present {
         asleep: Option<H>,
         wake_queued: bool,
@@ -69,7 +73,7 @@ pub(super) enum ProcState<H> {
 }
 
 impl<H> ProcState<H> {
-    /// One is wanted: answers whether there is none, and one has to be made.
+    /// Requests the proc. Returns true if there is none, so that the driver must start one.
     pub fn request_start(&mut self) -> bool {
         if let ProcState::Present { stop, .. } = self {
             *stop = false;
@@ -79,7 +83,7 @@ impl<H> ProcState<H> {
         true
     }
 
-    /// Whether it is there, and is not about to stop.
+    /// Returns true if the proc is present and is not to stop.
     pub fn is_running(&self) -> bool {
         matches!(self, ProcState::Present { stop: false, .. })
     }
@@ -94,7 +98,7 @@ impl<H> ProcState<H> {
         }
     }
 
-    /// Has it woken if it sleeps; answers whether it does.
+    /// Queues a wake-up of the proc if it sleeps. Returns true if it does.
     pub fn queue_wake(&mut self) -> bool {
         match self {
             ProcState::Present { asleep: Some(_), wake_queued, .. } => {
@@ -116,52 +120,53 @@ impl<H> ProcState<H> {
     }
 }
 
-/// What has happened so far, since the beginning. See `Mux::stats`.
+/// Counters since the connection was created. See `Mux::stats`.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Calls begun.
+    /// Number of calls that have begun.
     pub calls: u64,
-    /// Messages that matched no call.
+    /// Number of messages that matched no call.
     pub orphans: u64,
-    /// Times that the muxer's role went from one caller to another.
+    /// Number of times that the receiver role was handed over to a waiting caller.
     pub handovers: u64,
-    /// Calls that had to wait for a tag.
+    /// Number of calls that had to wait for a tag.
     pub tag_waits: u64,
-    /// Calls that failed: not sent, or the connection ended.
+    /// Number of calls that failed: their request was not sent, their deadline passed, or the
+    /// connection ended.
     pub errors: u64,
-    /// Most tags taken at once.
+    /// Largest number of tags that were allocated at once.
     pub max_outstanding: usize,
 }
 
 /// A call that has begun.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Begun {
-    /// Its number.
+    /// The id of the call.
     pub id: CallId,
-    /// Its tag; a blocking call without one asks [`Machine::next_action`] what to do, until it is
-    /// [`Action::Tagged`](super::Action).
+    /// The tag. The owner of a blocking call without a tag must ask [`Machine::next_action`] what
+    /// to do, until it returns [`Action::Tagged`](super::Action).
     pub tag: Option<u32>,
-    /// Whether it has the turn to send already.
+    /// True if the owner already has the turn to send.
     pub turn: bool,
 }
 
-/// Why a call could not begin.
+/// The reason why a call cannot begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BeginError {
     /// `maxtag <= mintag`.
     EmptyRange,
-    /// Every tag is taken, and the call is not one that waits; or all of them are held for calls
-    /// that have been given up, so that there is nothing to wait for.
+    /// Every tag is allocated, and the call is non-blocking; or every tag belongs to an abandoned
+    /// call, so that no tag can be waited for.
     NoTag,
-    /// The connection has been given up.
+    /// The connection has been hung up.
     HungUp,
-    /// No memory for one more call.
+    /// There is no memory for one more call.
     NoMemory,
 }
 
 impl<P: Protocol, H> Machine<P, H> {
-    /// Nothing going on.
+    /// Returns a machine without calls.
     #[must_use]
     pub fn new() -> Machine<P, H> {
         Machine {
@@ -192,7 +197,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// What has happened so far.
+    /// Returns the counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.stats
@@ -205,17 +210,17 @@ impl<P: Protocol, H> Machine<P, H> {
         self.range = range;
     }
 
-    /// How many tags are taken.
+    /// Returns the number of allocated tags.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.tags.allocated()
     }
 
-    /// A call begins. With a `watch` it is a non-blocking one, which is refused rather than made
-    /// to wait when all tags are taken. Takes the turn to send too, if it is free.
+    /// Begins a call, and grants it the turn to send if that is free. A call with a `watch` is
+    /// non-blocking: it fails instead of waiting if every tag is allocated.
     ///
     /// # Errors
-    /// Why it can not begin; nothing has changed then.
+    /// Returns the reason why the call cannot begin. No call has begun then.
     #[inline(always)]
     pub fn begin(&mut self, watch: Option<P::Watch>) -> Result<Begun, BeginError> {
         if self.hung_up {
@@ -226,7 +231,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         let kind = watch.map_or(Kind::Blocking, Kind::NonBlocking);
         if !self.tag_waiters.is_empty() {
-            // Those who wait come first, if a change of range has made tags free for them.
+            // A change of the range may have made tags free, which tag waiters must get first.
             self.grant_tags();
         }
         let place = self.calls.reserve().ok_or(BeginError::NoMemory)?;
@@ -267,10 +272,11 @@ impl<P: Protocol, H> Machine<P, H> {
         Ok(Begun { id: CallId(id), tag, turn })
     }
 
-    /// The request could not be given its tag (or was not wanted any more): the call is over
-    /// without having been sent.
+    /// Ends a call whose request could not be given its tag, or is no longer wanted, before it was
+    /// sent.
     ///
-    /// A reply can have come all the same, from a server that answers what it was not asked.
+    /// Returns the reply if one has arrived all the same, from a server that replies without a
+    /// request.
     pub fn cancel_unsent(&mut self, id: CallId) -> Option<P::Reply> {
         if self.turn.is(Sender::Call(id.0)) {
             self.pass_turn();
@@ -286,7 +292,7 @@ impl<P: Protocol, H> Machine<P, H> {
         reply
     }
 
-    /// The queue of those that wait for a reply in which a call stands.
+    /// Returns the queue of reply waiters for a call with or without a deadline, and the calls.
     pub(super) fn reply_waiters_for(
         &mut self,
         has_deadline: bool,
@@ -296,13 +302,15 @@ impl<P: Protocol, H> Machine<P, H> {
         (queue, &mut self.calls)
     }
 
-    /// Whether some reply is to be expected, so that receiving is of use to one that has none of its
-    /// own to wait for. Such a one stays out of `recv` otherwise: it would not see that a tag comes
-    /// free without a reply, or that its own request could not be sent.
+    /// Returns true if the server may still send a reply, so that a caller without a sent request
+    /// of its own may become the receiver. Otherwise such a caller must stay out of `recv`: inside,
+    /// it would not notice that a tag becomes free without a reply, or that its own request could
+    /// not be sent.
     ///
-    /// Of several requests that are being sent at once, the first may be answered already, and the
-    /// server may want that to be read before it reads the others. (Should they all fail, who receives
-    /// for that reason stays in `recv` until the next message, or the end.)
+    /// While several requests are being sent at once, the server may have replied to the first, and
+    /// may wait until that reply is read before it reads the others. If all these sends fail, a
+    /// caller that receives for this reason stays in `recv` until the next message arrives or the
+    /// connection ends.
     pub(super) fn is_reply_due(&mut self) -> bool {
         if self.tags.allocated() > self.tagged_unsent as usize {
             return true;
@@ -310,8 +318,8 @@ impl<P: Protocol, H> Machine<P, H> {
         if self.proxy_sends.is_empty() {
             return false;
         }
-        // Two at least are being sent still, of which the sender's own request may be one, and not all of
-        // them have been answered. A message by hand never is.
+        // At least two requests must still be in `send`, one of which may be the own request of the
+        // sender, and one of them must be without a reply. A message by hand gets no reply.
         let (mut sending, mut open) = (0, false);
         let mut is_due = |call: &Call<P, H>| {
             if !call.no_reply_expected {
@@ -326,8 +334,8 @@ impl<P: Protocol, H> Machine<P, H> {
         self.proxy_sends.rfind(&mut self.calls, is_due).is_some()
     }
 
-    /// Whether the server has yet to take some of what is being sent, and may want to be read before. What it
-    /// has answered it has taken.
+    /// Returns true if the server may not have read all of what is being sent, and may want its
+    /// replies to be read first. A request that has its reply has been read.
     pub(super) fn is_send_pending(&mut self) -> bool {
         let is_open = |call: &Call<P, H>| !call.no_reply_expected && call.reply.is_none();
         let own = self.sender_own_call().and_then(|id| self.calls.get_mut(id));
@@ -335,15 +343,15 @@ impl<P: Protocol, H> Machine<P, H> {
             || self.proxy_sends.rfind(&mut self.calls, is_open).is_some()
     }
 
-    /// The call whose owner has the turn, if it is its own request that it is sending.
+    /// Returns the call of the holder of the turn, if it is sending its own request.
     fn sender_own_call(&mut self) -> Option<u32> {
         let Sender::Call(id) = self.turn.holder() else { return None };
         let sending = self.calls.get_mut(id).is_some_and(|call| call.state == CallState::Sending);
         sending.then_some(id)
     }
 
-    /// Of several requests that are being sent at once, the first could not be; the others are still
-    /// being sent. No reply is to be expected for it.
+    /// Handles the failure of the first request of a batch, of which the others are still being
+    /// sent. No reply is due for the first.
     pub fn first_send_failed(&mut self) {
         let first = self.sender_own_call().or_else(|| self.proxy_sends.head());
         if let Some(call) = first.and_then(|id| self.calls.get_mut(id)) {
@@ -351,14 +359,14 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// As `is_reply_due`, of replies that somebody waits for or will collect: what one may hope for that has
-    /// no tag. The others may never come.
+    /// As `is_reply_due`, but counts only calls that are sent and not abandoned. A caller without a
+    /// tag may wait for these replies only, because a reply to an abandoned call may never arrive.
     pub(super) fn is_useful_reply_due(&self) -> bool {
         self.tags.allocated() > self.tagged_unsent as usize + self.abandoned as usize
     }
 
-    /// A call that was on its way is sent, or over. If nobody receives, one that waits for a tag may
-    /// have to: replies free tags.
+    /// Counts a call as sent, or as ended before it was sent. If the role is unassigned, a tag
+    /// waiter may have to receive, because replies free tags.
     #[inline]
     pub(super) fn finish_unsent(&mut self) {
         debug_assert!(self.tagged_unsent > 0);
@@ -378,21 +386,23 @@ impl<P: Protocol, H> Machine<P, H> {
         !self.future_waiters.is_empty()
     }
 
-    /// How often the connection has ended. Whoever sends says how often it had when he began.
+    /// Returns the number of times that the connection has ended. A sender must read it before it
+    /// calls `send`, and pass it to the method that handles the result.
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
 
-    /// Whether whoever watches for calls that can finish has to be told otherwise than he was.
+    /// Returns true if the poll descriptor is in use and its readiness no longer matches
+    /// `finishable > 0`.
     #[must_use]
     #[inline]
     pub fn ready_fd_is_stale(&self) -> bool {
         self.ready_reported.is_some_and(|ready_reported| ready_reported != (self.finishable > 0))
     }
 
-    /// Whether some non-blocking call can finish; whoever asks tells those who watch, if anybody
-    /// (`watched`) does.
+    /// Returns true if a non-blocking call can be collected. The caller must set the poll
+    /// descriptor to this readiness. `watched` is true if the descriptor is in use.
     pub fn report_ready(&mut self, watched: bool) -> bool {
         let can = self.finishable > 0;
         self.ready_reported = watched.then_some(can);
