@@ -1,13 +1,15 @@
-//! Callers that wait until some time and no longer. The clock is theirs: the machine hears that the
-//! time has come, from the sleeper itself or from one that is awake.
+//! Callers that wait with a deadline. The machine has no clock: the sleeping owner itself, or an
+//! awake one, reports that the deadline has passed.
 //!
-//! What can be done then depends on where the call is. One that is not sent yet is taken back, tag and
-//! all. One that is sent is given up: its tag is held until the reply comes. One whose request another
-//! is sending just now waits for the end of that, since the request is in use.
+//! What happens then depends on the state of the call. A call that has not been sent is cancelled,
+//! and its tag is freed. A call that has been sent is abandoned: its tag stays allocated until the
+//! reply arrives. A call whose request another sender is sending waits for the end of that `send`,
+//! because the request is in use.
 //!
-//! Inside `recv` nobody sees the clock. So a caller with a deadline receives for all only when there is
-//! none without one, and, where it can look without blocking, it only looks, and naps between the
-//! looks. While it naps it keeps the role, for as long as nobody comes who can receive properly.
+//! A caller inside `recv` cannot watch the clock. A caller with a deadline therefore receives only
+//! if no caller without a deadline waits for a reply. If the transport can receive without
+//! blocking, the receiver polls and sleeps between the polls. While it sleeps it keeps the role,
+//! until a caller or proc that can block in `recv` takes it.
 
 use super::call::{CallId, CallState, Protocol, WakeReason};
 use super::machine::Machine;
@@ -15,15 +17,16 @@ use super::receiver::Action;
 use super::roles::Muxer;
 
 impl<P: Protocol, H> Machine<P, H> {
-    /// The call has a deadline. For use straight after [`begin`](Machine::begin).
+    /// Marks the call as one with a deadline. Must be called directly after
+    /// [`begin`](Machine::begin).
     pub fn mark_has_deadline(&mut self, id: CallId) {
         if let Some(call) = self.calls.get_mut(id.0) {
             call.has_deadline = true;
         }
     }
 
-    /// The owner has woken, and its call is over, or given up: it will not say any more that its time has
-    /// come, so the number may be another's when the call has no more use of it.
+    /// Acknowledges a wake-up: the owner is awake, its call has ended or is abandoned, and it
+    /// cannot report the expiry any more. Its slot may be reused once the call no longer needs it.
     pub fn ack_wake(&mut self, id: CallId) {
         match self.calls.get_mut(id.0) {
             Some(call) if call.state == CallState::Abandoned => call.timer_armed = false,
@@ -33,8 +36,8 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// The time of a sleeping owner has come. It sleeps on until it is told: that, or what it is being
-    /// told already.
+    /// Handles the deadline of a sleeping owner. The owner stays asleep until it is woken, with
+    /// `TimedOut` or with a result that is already queued.
     pub fn handle_deadline_asleep(&mut self, id: CallId) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         if call.wake_queued || call.wake_handle.is_none() || self.role.is(Muxer::Call(id.0)) {
@@ -54,7 +57,8 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             CallState::Sending => {
                 call.expired_while_sending = true;
-                // It has the time to receive in earnest now.
+                // The owner has no deadline left to keep, so it may now be chosen to receive
+                // without polling.
                 return self.leave_role(Muxer::Polling(id.0));
             }
             CallState::Free
@@ -69,7 +73,8 @@ impl<P: Protocol, H> Machine<P, H> {
         self.queue_wake(id.0, WakeReason::TimedOut);
     }
 
-    /// A sleeping owner whose request stood in the queue gets it back, unsent.
+    /// Cancels the call of a sleeping owner. Its request must have been removed from the send
+    /// queue.
     fn cancel_queued(&mut self, id: u32) {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.request = None;
@@ -80,7 +85,8 @@ impl<P: Protocol, H> Machine<P, H> {
         self.finish_unsent();
     }
 
-    /// The time of an owner has come that is awake and not in `send`: what it does now.
+    /// Handles the deadline of an owner that is awake and not inside `send`. Returns what it does
+    /// next.
     pub fn handle_deadline_awake(&mut self, id: CallId) -> Action<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         match call.state {
@@ -114,7 +120,8 @@ impl<P: Protocol, H> Machine<P, H> {
         Action::TimedOut
     }
 
-    /// An owner that receives has looked, and nothing is there: it naps, or lets another receive.
+    /// Handles the poll of a receiver with a deadline that found no message. Returns `Sleep` if the
+    /// receiver keeps the role and pauses before the next poll, and what it does next otherwise.
     pub fn begin_backoff(&mut self, id: CallId) -> Action<P> {
         if !self.role.is(Muxer::Call(id.0)) {
             return self.next_action(id);
@@ -133,13 +140,14 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         self.role.assign(Muxer::Polling(id.0));
         if self.receive_proc.is_running() {
-            // It came while this one was looking, and has nothing else to do.
+            // The receive proc started during the poll and waits for the role.
             self.leave_role(Muxer::Polling(id.0));
         }
         Action::Sleep
     }
 
-    /// A nap is over: its owner is told to look again, unless another receives by now.
+    /// Handles the end of the pause between two polls: wakes the owner to poll again, unless
+    /// another caller or proc has taken the role.
     pub fn end_backoff(&mut self, id: CallId) {
         if !self.role.is(Muxer::Polling(id.0)) {
             return;
@@ -154,7 +162,8 @@ impl<P: Protocol, H> Machine<P, H> {
         self.queue_wake(id.0, WakeReason::Receive);
     }
 
-    /// The owner is gone, or about to be: the tag is held until the reply comes.
+    /// Marks a call as abandoned. Its owner has left or is about to; the tag stays allocated until
+    /// the reply arrives.
     pub(super) fn mark_abandoned(&mut self, id: u32) {
         if let Some(call) = self.calls.get_mut(id) {
             call.state = CallState::Abandoned;
@@ -162,8 +171,8 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// A call that has been given up needs its number no longer; unless its owner is yet to be told, or to
-    /// wake.
+    /// Releases an abandoned call. Its slot is freed later if its owner has a queued wake-up, or
+    /// may still report the expiry.
     pub(super) fn release_abandoned(&mut self, id: u32) {
         self.abandoned -= 1;
         match self.calls.get_mut(id) {
