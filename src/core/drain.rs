@@ -1,4 +1,5 @@
-//! The Mux is hung up, and emptied when everybody has left. See `rpc::retiring` for who waits for that.
+//! The end of a Mux: it is hung up, and its memory is released when no caller is inside the
+//! library. See `rpc::shutdown` for the callers that wait for that.
 
 use super::call::{CallState, Kind, Protocol, WakeReason};
 use super::machine::Machine;
@@ -7,8 +8,8 @@ use super::slab::CallSlab;
 use super::tags::TagPool;
 
 impl<P: Protocol, H> Machine<P, H> {
-    /// The connection is given up for good: every call ends, and later ones are refused. Whoever is
-    /// inside `send` or `recv` learns of it when that returns.
+    /// Hangs up the connection, which is final: every call ends, and later calls fail. A caller
+    /// inside `send` or `recv` learns of it when that function returns.
     pub fn hang_up(&mut self) {
         self.hung_up = true;
         while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {
@@ -24,8 +25,9 @@ impl<P: Protocol, H> Machine<P, H> {
         self.handle_disconnect();
     }
 
-    /// Whether nobody is inside: no caller, no proc, and no one who wakes others. What calls there are
-    /// are over and non-blocking ones, for their owners to collect.
+    /// Returns true if no caller and no proc is inside the library, and no caller has wake-ups left
+    /// to deliver. All remaining calls are completed non-blocking calls that have not been
+    /// collected.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.calls.live() == self.finishable
@@ -37,11 +39,10 @@ impl<P: Protocol, H> Machine<P, H> {
             && self.pins == 0
     }
 
-    /// Somebody waits until it [is idle](Machine::is_idle), and can be woken with `wake`. One at a time
-    /// can.
+    /// Records the handle of a caller that waits until the machine [is idle](Machine::is_idle).
     ///
     /// # Errors
-    /// The wake, when somebody waits already.
+    /// Returns the handle if another caller is already waiting.
     pub fn set_drain_waiter(&mut self, handle: H) -> Result<(), H> {
         match self.drain_waiter {
             Some(_) => Err(handle),
@@ -52,23 +53,24 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// It waits no longer: answers its wake, if it has not been used.
+    /// Ends this wait. Returns the handle if it has not been used.
     pub fn take_drain_waiter(&mut self) -> Option<H> {
         self.drain_waiter.take()
     }
 
-    /// Somebody goes on to do something for others, after its own call is over.
+    /// Records that a caller without a call of its own is still inside the library, for example to
+    /// deliver wake-ups. The Mux must not be freed until the caller calls `unpin`.
     pub fn pin(&mut self) {
         self.pins += 1;
     }
 
-    /// And has done it.
+    /// Ends a `pin`.
     pub fn unpin(&mut self) {
         self.pins -= 1;
     }
 
-    /// A call whose owner has not collected it, from number `from` on, is no more: answers how its
-    /// owner watches, the reply, and the number to go on from. For when it is idle.
+    /// Frees the first uncollected call in slot `from` or a later one. Returns its watch, its
+    /// reply, and the slot to continue from. Must be called only when the machine is idle.
     pub fn take_uncollected(&mut self, from: u32) -> Option<(P::Watch, Option<P::Reply>, u32)> {
         for id in from..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
@@ -82,7 +84,8 @@ impl<P: Protocol, H> Machine<P, H> {
         None
     }
 
-    /// Gives up what memory it has. For when it is idle, and has been hung up.
+    /// Returns the memory of the machine for the caller to drop. Must be called only when the
+    /// machine is idle and has been hung up.
     pub fn take_storage(&mut self) -> impl Sized + use<P, H> {
         (
             std::mem::replace(&mut self.tags, TagPool::new()),

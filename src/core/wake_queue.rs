@@ -1,8 +1,9 @@
-//! Sleepers are told what has happened, after the event, when the lock has been let go of.
+//! The wake queue: sleeping callers that must be woken after the lock has been released.
 //!
-//! An event only notes whom it concerns, and why (`queue_wake`). Whoever brought it about gathers them, with
-//! what each is told, and wakes them once the lock is released. A call that is over is forgotten when its
-//! owner is told; or, if that has a clock, which may ring yet, when it has woken.
+//! Event handlers only queue wake-ups (`queue_wake`). The caller that reported the event collects
+//! them under the lock and delivers them after unlocking. A call that has ended is freed when its
+//! wake-up is collected. If its owner has a deadline, and so may still report the expiry, the call
+//! is freed when the owner acknowledges the wake-up.
 
 use super::call::{CallId, CallState, Kind, Protocol, WakeBatch, Wakeup};
 use super::call::{WAKE_BATCH, WakeReason};
@@ -10,8 +11,8 @@ use super::machine::Machine;
 use super::roles::Muxer;
 
 impl<P: Protocol, H> Machine<P, H> {
-    /// A sleeping owner can be woken with `wake`. For use straight after the method that told it
-    /// to sleep, before the lock is released.
+    /// Records that an owner is about to sleep and can be woken with `handle`. Must be called
+    /// directly after the method that returned `Sleep` or `Wait`, before the lock is released.
     #[inline]
     pub fn set_asleep(&mut self, id: CallId, handle: H) {
         if let Some(call) = self.calls.get_mut(id.0) {
@@ -21,8 +22,9 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// Whom to wake, once the lock is released; `None` for nobody. To be asked after each event, and
-    /// as long as there are [more](Wakes::more), [again](Machine::take_more_wakes).
+    /// Returns wake-ups that must be delivered after the lock has been released, or `None` if there
+    /// are none. Must be called after each event. If [`WakeBatch::more`] returns true, the rest
+    /// must be fetched with [`take_more_wakes`](Machine::take_more_wakes).
     #[inline]
     pub fn take_wakes(&mut self) -> Option<WakeBatch<P, H>> {
         if self.wake_queue.is_empty() && !self.proc_wake_queued && self.drain_waiter.is_none() {
@@ -32,7 +34,8 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// The rest of those to wake, for who has been told that there are more.
+    /// Returns further wake-ups. Must be called exactly once after each batch for which `more`
+    /// returned true, because that batch holds a pin.
     pub fn take_more_wakes(&mut self) -> Option<WakeBatch<P, H>> {
         self.pins -= 1;
         self.take_wakes()
@@ -71,7 +74,8 @@ impl<P: Protocol, H> Machine<P, H> {
         WakeBatch { wakeups, futures, more }
     }
 
-    /// What the owner of a called call is told, and how it is woken.
+    /// Removes the queued wake-up of `id` and returns it with the wake handle, or `None` if a
+    /// future must poll.
     fn take_wakeup(&mut self, id: u32) -> Option<(H, Wakeup<P>)> {
         let call = self.calls.get_mut(id)?;
         let wakeup = match call.wake_reason {
@@ -97,7 +101,7 @@ impl<P: Protocol, H> Machine<P, H> {
         call.wake_queued = false;
         let handle = call.wake_handle.take()?;
         match call.wake_reason {
-            // Its tag is held on, and its number with it.
+            // The call keeps its tag and its slot until the reply arrives.
             WakeReason::TimedOut if call.state == CallState::Abandoned => self.stats.errors += 1,
             WakeReason::Done
             | WakeReason::EmptyRange
@@ -114,7 +118,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     self.calls.free(id);
                 }
             }
-            // The number is its own still.
+            // The call continues, and its owner keeps the id.
             WakeReason::Tag
             | WakeReason::Turn
             | WakeReason::Sent
@@ -124,7 +128,7 @@ impl<P: Protocol, H> Machine<P, H> {
         Some((handle, wakeup))
     }
 
-    /// Has the sleeping owner of `id` told.
+    /// Queues the wake-up of the sleeping owner of `id`.
     pub(super) fn queue_wake(&mut self, id: u32, reason: WakeReason) {
         if let Some(call) = self.calls.get_mut(id) {
             debug_assert!(
@@ -138,12 +142,12 @@ impl<P: Protocol, H> Machine<P, H> {
                 call.state = CallState::Done;
             }
             self.wake_queue.push_back(&mut self.calls, id);
-            // One that looks for messages now and then, and has something else to do now.
+            // A polling receiver has something else to do now.
             self.leave_role(Muxer::Polling(id));
         }
     }
 
-    /// Has the task look that waits for a non-blocking call, if one does.
+    /// Wakes the future that waits for a non-blocking call, if there is one.
     pub(super) fn queue_future_wake(&mut self, id: u32) {
         if let Some(call) = self.calls.get_mut(id).filter(|call| call.has_future) {
             call.has_future = false;
