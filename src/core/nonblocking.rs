@@ -1,29 +1,30 @@
-//! Non-blocking calls: their owner comes to see, and may look for messages without blocking.
+//! Non-blocking calls: the owner polls for the result, and may receive messages without blocking.
 
 use super::call::{CallId, CallState, Protocol};
 use super::machine::Machine;
 use super::roles::Muxer;
 
-/// How a non-blocking call stands.
+/// The state of a non-blocking call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CollectAction<P: Protocol> {
-    /// The reply; the call is over.
+    /// The call has ended with this reply.
     Reply(P::Reply),
-    /// The connection has ended; the call is over.
+    /// The connection has ended, and so has the call.
     Ended,
-    /// Not yet.
+    /// The call has not completed.
     Pending,
-    /// Not yet, and nobody receives: the role is yours, look for messages without blocking. Come
-    /// back with [`Machine::handle_polled`] after each, and with [`Machine::end_poll`] when there is none.
+    /// The call has not completed, and no caller receives. The owner has the receiver role and must
+    /// receive messages without blocking. It must call [`Machine::handle_polled`] after each
+    /// message, and [`Machine::end_poll`] when no message is left.
     Poll,
-    /// Not yet, nobody receives, and looking without blocking is impossible. The call has been
-    /// given up; its tag is held until its reply comes.
+    /// The call has not completed, no caller receives, and the transport cannot receive without
+    /// blocking. The call has been abandoned; its tag stays allocated until its reply arrives.
     Stuck,
 }
 
 impl<P: Protocol, H> Machine<P, H> {
-    /// How the non-blocking call `id` stands, for an owner that can (`can_poll`) look for messages
-    /// without blocking.
+    /// Returns the result of the non-blocking call `id`, if it has completed. `can_poll` is true if
+    /// the owner can receive messages without blocking.
     pub fn try_collect(&mut self, id: CallId, can_poll: bool) -> CollectAction<P> {
         match self.collect_done(id) {
             CollectAction::Pending
@@ -35,7 +36,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.role.assign(Muxer::Transient);
                 CollectAction::Poll
             }
-            // A caller with a deadline looks now and then, so it may yet come.
+            // A polling receiver polls from time to time, so the reply may still arrive.
             CollectAction::Pending if !self.role.is(Muxer::Unassigned) => CollectAction::Pending,
             CollectAction::Pending => {
                 self.stats.errors += 1;
@@ -46,9 +47,10 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// A task waits for `id`, and is to be told when it should look again: when the call is over, or
-    /// nobody receives any more. False when it should look at once: it is over already, or, for one that
-    /// can not (`can_poll`) look for messages, can never finish.
+    /// Registers a future that waits for `id`. The future is woken to poll again when the call has
+    /// completed, or when no caller receives any more. Returns false if the future must poll at
+    /// once: the call has completed, or it can never finish, because no caller receives and the
+    /// owner cannot receive messages without blocking (`can_poll`).
     pub fn register_future(&mut self, id: CallId, can_poll: bool) -> bool {
         if self.role.is(Muxer::Unassigned) && !self.receive_proc.is_present() && !can_poll {
             return false;
@@ -64,7 +66,7 @@ impl<P: Protocol, H> Machine<P, H> {
         true
     }
 
-    /// No task waits for `id` any more.
+    /// Removes the future of `id`, or its queued wake-up.
     fn unregister_future(&mut self, id: u32) {
         let Some(call) = self.calls.get_mut(id) else { return };
         if std::mem::take(&mut call.has_future) {
@@ -74,7 +76,8 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// The owner of `id` has looked, and a message was there.
+    /// Handles the poll by the owner of `id` that received a message, which has been handled
+    /// already.
     pub fn handle_polled(&mut self, id: CallId) -> CollectAction<P> {
         match self.collect_done(id) {
             CollectAction::Pending => CollectAction::Poll,
@@ -85,15 +88,16 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// The owner of `id` has looked, and there was nothing, or the connection has ended.
+    /// Handles the poll by the owner of `id` that found no message, or found that the connection
+    /// has ended.
     pub fn end_poll(&mut self, id: CallId) -> CollectAction<P> {
         self.leave_role(Muxer::Transient);
         self.collect_done(id)
     }
 
-    /// The owner of a non-blocking call will not come again. The tag of one that is not over is
-    /// held until its reply has come, which is then an orphan, or the connection ends. Answers the
-    /// reply, if it is there.
+    /// Abandons a non-blocking call, which its owner will not collect. If the call has completed,
+    /// returns its reply, if it has one. Otherwise the tag stays allocated until the reply arrives,
+    /// which is then an orphan, or the connection ends.
     pub fn abandon(&mut self, id: CallId) -> Option<P::Reply> {
         self.unregister_future(id.0);
         let call = self.calls.get_mut(id.0)?;
