@@ -1,13 +1,14 @@
-//! A few numbers by number: the taken tags of ranges that are no longer in use.
+//! Hash map from tag to call id, for tags allocated from a range that has since been changed.
 //!
-//! Open addressing with linear probing; what is taken out is closed up at once, so that there are no
-//! graves. Our own because the standard one can fail by ending the program, and everything that the
-//! C library links of Rust's standard library is weight in each program that links it.
+//! The map uses open addressing with linear probing, and deletes by backward shift, so that there
+//! are no tombstones. The map of the standard library is not used, because it aborts the program
+//! when memory is exhausted, and because every part of the standard library that the C library uses
+//! enlarges each program that links it.
 
-/// Owners by tag.
+/// The owners, by tag.
 #[derive(Default)]
 pub struct TagMap {
-    /// A power of two of them (or none), at least a quarter of them vacant.
+    /// The number of slots is a power of two, or zero. At least a quarter of them are free.
     slots: Vec<Option<(u32, u32)>>,
     len: usize,
 }
@@ -17,7 +18,7 @@ impl TagMap {
         self.len == 0
     }
 
-    /// Room for `more`; false when there is no memory for it.
+    /// Reserves memory for `more` tags. Returns false if there is none.
     pub fn reserve(&mut self, more: usize) -> bool {
         let Some(wanted) = self.len.checked_add(more) else {
             return false;
@@ -43,7 +44,7 @@ impl TagMap {
         true
     }
 
-    /// Adds what was not there; there is room for it.
+    /// Adds a tag that is not in the map. Memory must have been reserved for it.
     pub fn insert(&mut self, tag: u32, owner: u32) {
         let mut index = self.home(tag);
         for _ in 0..self.slots.len() {
@@ -71,7 +72,7 @@ impl TagMap {
             index = self.next_index(index);
             let moved = match self.slots.get(index) {
                 Some(&Some((tag, owner))) => {
-                    // It may fill the hole if that is not before its home.
+                    // The entry may fill the hole if the hole is not before its home.
                     let home = self.home(tag);
                     let mask = self.slots.len().wrapping_sub(1);
                     let from_home = index.wrapping_sub(home) & mask;
@@ -109,8 +110,8 @@ impl TagMap {
         None
     }
 
-    /// Where `tag` stands, or else behind it. Tags come from our own hands, so no adversary
-    /// chooses them.
+    /// Returns the index at which the search for `tag` begins. This library chooses the tags, so
+    /// that an adversary cannot make them collide.
     fn home(&self, tag: u32) -> usize {
         let spread = u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         spread as usize & self.slots.len().wrapping_sub(1)

@@ -1,5 +1,5 @@
-//! Tags come back, and go to those who wait for one: first come, first served. Where there is nothing
-//! left to wait for, they are told.
+//! The tag waiters: freed tags are granted to callers that wait for one, first come, first served.
+//! If no tag can become free, the waiters fail.
 
 use super::call::{CallState, Protocol, WakeReason};
 use super::machine::Machine;
@@ -17,13 +17,14 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// Whether every tag that is taken is held for a call that has been given up: then no call that
-    /// could free one is left, and the server may never answer the others.
+    /// Returns true if every allocated tag belongs to an abandoned call. No outstanding call can
+    /// free a tag then, and the server may never reply to the abandoned calls.
     pub(super) fn all_tags_abandoned(&self) -> bool {
         self.abandoned > 0 && self.abandoned as usize == self.tags.allocated()
     }
 
-    /// Those asleep who wait for a tag are told, when there is nothing left to wait for.
+    /// Wakes all sleeping tag waiters with an error if every allocated tag belongs to an abandoned
+    /// call.
     pub(super) fn fail_waiters_all_abandoned(&mut self) {
         while self.all_tags_abandoned() {
             let Some(id) = self.tag_waiters.pop_front(&mut self.calls) else { return };
@@ -31,8 +32,9 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// There is no memory for one more tag. A tag that comes back needs none; where no call is left
-    /// whose tag could, those asleep who wait for one are told.
+    /// Handles the lack of memory for one more tag. Reusing a freed tag needs no memory, so the
+    /// sleeping tag waiters are woken with an error only if no outstanding call is left that could
+    /// free one.
     fn fail_waiters_no_memory(&mut self) {
         if self.tags.allocated() != self.abandoned as usize {
             return;
@@ -42,14 +44,15 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// Gives free tags to those who sleep for one, in the order in which they came.
+    /// Grants free tags to sleeping tag waiters, in the order in which they began to wait.
     #[cold]
     pub(super) fn grant_tags(&mut self) {
         while let Some(id) = self.tag_waiters.head() {
             let (tag, state, reason) = match self.tags.allocate(self.range, id) {
                 Ok(tag) => (Some(tag), CallState::Tagged, WakeReason::Tag),
                 Err(NoTag::EmptyRange) => (None, CallState::RangeEmpty, WakeReason::EmptyRange),
-                // The last tag that was not held may have come free, and be none of the range's.
+                // All tags of the range may belong to abandoned calls now: a tag that was freed may
+                // be outside the range.
                 Err(NoTag::AllTaken) => return self.fail_waiters_all_abandoned(),
                 Err(NoTag::NoMemory) => return self.fail_waiters_no_memory(),
             };
@@ -64,8 +67,8 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// The muxer, if it waits for a tag itself, gets one that is free. Only for the muxer, who is
-    /// awake and about to ask: inside `recv` it would have no use of a tag.
+    /// Grants a free tag to the muxer, if it waits for one. The muxer must be awake and about to
+    /// ask for its next action: inside `recv` it could not use the tag.
     #[cold]
     pub(super) fn grant_tag_to_muxer(&mut self) {
         let Muxer::Call(id) = self.role.holder() else { return };
