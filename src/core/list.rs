@@ -1,11 +1,11 @@
-//! Queues of calls, linked through the calls themselves, so that queueing needs no memory and
-//! leaving the middle of a queue is O(1). A call stands in one queue at a time at most; being
-//! called, to be woken, is a queue apart, with a link of its own.
+//! Queues of calls, linked through the calls themselves, so that queueing allocates no memory and a
+//! call can leave the middle of a queue in constant time. A call is in at most one [`CallList`] at
+//! a time. The wake queue has a link of its own, so that a call may be in both.
 
 use super::call::{Call, Protocol};
 use super::slab::{CallSlab, NONE};
 
-/// A call's place in a queue that it stands in.
+/// The neighbours of a call in a queue.
 #[derive(Clone, Copy)]
 pub struct Link {
     pub(super) prev: u32,
@@ -16,13 +16,14 @@ impl Link {
     pub const NONE: Link = Link { prev: NONE, next: NONE };
 }
 
-/// A queue of those who wait for something.
+/// A queue of calls that wait for something.
 pub type CallList = LinkedCalls<false>;
 
-/// The queue of those who are called.
+/// The queue of calls with a queued wake-up.
 pub type WakeList = LinkedCalls<true>;
 
-/// A queue of calls, by number, through one or the other link.
+/// A queue of calls, by slot, which uses the link for wake-ups if `WAKE` is true and the other link
+/// otherwise.
 pub struct LinkedCalls<const WAKE: bool> {
     head: u32,
     tail: u32,
@@ -41,7 +42,7 @@ impl<const WAKE: bool> LinkedCalls<WAKE> {
         (self.head != NONE).then_some(self.head)
     }
 
-    /// The last one that is `wanted`.
+    /// Returns the last call for which `matches` returns true.
     pub fn rfind<P: Protocol, H>(
         &self,
         calls: &mut CallSlab<P, H>,
@@ -57,7 +58,7 @@ impl<const WAKE: bool> LinkedCalls<WAKE> {
         None
     }
 
-    /// The first one whose number is `wanted`.
+    /// Returns the first slot for which `matches` returns true.
     pub fn find<P: Protocol, H>(
         &self,
         calls: &mut CallSlab<P, H>,
@@ -95,7 +96,7 @@ impl<const WAKE: bool> LinkedCalls<WAKE> {
         self.head = id;
     }
 
-    /// Takes `id`, which stands in this queue, out of it.
+    /// Removes `id`, which must be in this queue.
     pub fn remove<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>, id: u32) {
         let Some(call) = calls.get_mut(id) else { return };
         let Link { prev, next } = std::mem::replace(Self::link(call), Link::NONE);

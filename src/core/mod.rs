@@ -1,17 +1,24 @@
-//! The machine: tags, calls, and who sends and who receives, as a pure state machine.
+//! The machine: a pure state machine for the tags, the calls, the receiver role and the turn to
+//! send.
 //!
-//! Events go in as method calls, actions come out as return values and [`WakeBatch`]. There is no I/O
-//! here, no lock, no clock and no operating system, so that every rule about who may do what can
-//! be tested as plain function calls and checked by a model checker. Whoever drives the machine
-//! keeps it behind a lock, calls the protocol's functions with that lock released, and gives the
-//! wakes after releasing it.
+//! Events are reported by method calls; actions are return values and [`WakeBatch`]. The machine
+//! contains no I/O, no lock, no clock and no system call, so that each rule can be tested with
+//! plain function calls and checked by a model checker. The driver keeps the machine behind a lock,
+//! calls the functions of the transport with that lock released, and delivers the wake-ups after it
+//! has released the lock.
 //!
-//! A call travels through the files in this order: `machine.rs` (a call begins), `tag_waiters.rs` (it
-//! waits for a tag), `sender.rs` (it waits for its turn and is sent), `receiver.rs` (its reply is matched, the
-//! muxer's role moves on, the connection ends), `nonblocking.rs` (a non-blocking call is collected).
-//! `deadline.rs` is about those that wait no longer than until some time, `wake_queue.rs` about who is told what,
-//! `drain.rs` about the end of a Mux. Beneath are `call.rs` (what a
-//! call is), `slab.rs` and `list.rs` (where calls are, and how they queue), `tags.rs` and `tag_map.rs`.
+//! A call passes through the files in this order:
+//!
+//! - `machine.rs`: the call begins;
+//! - `tag_waiters.rs`: it waits for a tag;
+//! - `sender.rs`: it waits for the turn to send, and its request is sent;
+//! - `receiver.rs`: its reply is matched, the receiver role is handed over, the connection ends;
+//! - `nonblocking.rs`: a non-blocking call is collected.
+//!
+//! `deadline.rs` handles callers with a deadline, `wake_queue.rs` the wake-ups, and `drain.rs` the
+//! end of a Mux. The data structures are in `call.rs` (the record of a call), `slab.rs` (the table
+//! of calls), `list.rs` (queues of calls), `roles.rs` (the holders of the role and of the turn),
+//! `tags.rs` and `tag_map.rs`.
 #![forbid(unsafe_code)]
 
 mod call;

@@ -1,9 +1,9 @@
-//! The calls by number, in places that are used again: a call keeps its number for its whole
-//! life, and memory follows the most calls at once.
+//! The table of calls. A call keeps its slot until it has ended, and slots are reused, so that
+//! memory grows with the largest number of calls at once.
 
 use super::call::{Call, CallState, Kind, Protocol};
 
-/// No call.
+/// The slot number that stands for no call.
 pub const NONE: u32 = u32::MAX;
 
 /// Slots are below this, so that a slot and a flag fit in 32 bits.
@@ -11,14 +11,14 @@ pub const MAX_SLOTS: u32 = 1 << 30;
 
 pub struct CallSlab<P: Protocol, H> {
     slots: Vec<Call<P, H>>,
-    /// The first vacant place, or [`NONE`]; each names the next in its link.
+    /// The first free slot, or [`NONE`]. The link of each free slot contains the next.
     first_free: u32,
-    /// How many are not vacant.
+    /// Number of slots in use.
     live: u32,
 }
 
-/// More places than these are given up when the last call is over: what a Mux keeps, it leaks when
-/// it is dropped.
+/// A larger table is released when its last call has ended, because a Mux leaks the memory that it
+/// keeps when it is dropped.
 const MAX_KEPT_SLOTS: usize = 8;
 
 impl<P: Protocol, H> CallSlab<P, H> {
@@ -26,8 +26,8 @@ impl<P: Protocol, H> CallSlab<P, H> {
         CallSlab { slots: Vec::new(), first_free: NONE, live: 0 }
     }
 
-    /// The number that the next [`claim`](CallSlab::claim) gives, with the memory for it at hand;
-    /// `None` when there is no memory.
+    /// Returns the slot that the next [`claim`](CallSlab::claim) returns, after reserving memory
+    /// for it, or `None` if there is no memory.
     #[inline]
     pub fn reserve(&mut self) -> Option<u32> {
         if self.first_free == NONE { self.grow() } else { Some(self.first_free) }
@@ -40,7 +40,7 @@ impl<P: Protocol, H> CallSlab<P, H> {
             return None;
         }
         if self.slots.len() == self.slots.capacity() {
-            // By half rather than to the double, so that a third of it is empty at most.
+            // Growing by half instead of doubling leaves at most a third of a large table empty.
             let more = match self.slots.len() {
                 0 => 4,
                 few @ 1..16 => few,
@@ -50,7 +50,8 @@ impl<P: Protocol, H> CallSlab<P, H> {
                 return None;
             }
         }
-        // The question keeps code that grows the table, and could fail, out of the library.
+        // Without this condition the compiler would generate code that grows the table and may
+        // abort.
         if self.slots.len() < self.slots.capacity() {
             self.slots.push(Call::free());
         }
@@ -58,7 +59,7 @@ impl<P: Protocol, H> CallSlab<P, H> {
         Some(next)
     }
 
-    /// The place that was reserved, for a call of that kind.
+    /// Occupies the slot that was reserved, and returns it.
     #[inline]
     pub fn claim(&mut self, kind: Kind<P::Watch>, state: CallState) -> u32 {
         let slot = self.first_free;
@@ -82,8 +83,8 @@ impl<P: Protocol, H> CallSlab<P, H> {
         self.slots.get_mut(slot as usize)
     }
 
-    /// The call is over, and nobody has its number any more. Answers how to wake its owner, and
-    /// its tag, if it has them still.
+    /// Frees a slot, whose id must not be used any more. Returns the wake handle and the tag, if
+    /// the call still has them.
     #[inline]
     pub fn free(&mut self, slot: u32) -> (Option<H>, Option<u32>) {
         let Some(call) = self.slots.get_mut(slot as usize) else {
@@ -109,12 +110,12 @@ impl<P: Protocol, H> CallSlab<P, H> {
         self.first_free = NONE;
     }
 
-    /// How many there are.
+    /// Returns the number of slots in use.
     pub fn live(&self) -> u32 {
         self.live
     }
 
-    /// One more than the highest number ever given.
+    /// Returns the highest slot of the table plus one.
     pub fn slot_count(&self) -> u32 {
         self.slots.len() as u32
     }
