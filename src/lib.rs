@@ -1,22 +1,22 @@
-//! libmux: many callers, tagged requests and replies, one connection.
+//! libmux: a multiplexor for tagged requests and replies on one connection.
 //!
-//! A program that talks a tagged request/reply protocol (9P, devdraw, venti, ...) says how a message
-//! is sent, how one is received and where its tag is; then any number of callers just call, and
-//! each gets its own reply. From C that is `mux.h`, the interface of plan9port's libmux, kept to
-//! the byte; from Rust it is [`Mux`] over a [`Transport`].
+//! A program that uses a tagged request/reply protocol (9P, devdraw, venti, ...) defines how a message
+//! is sent, how a message is received and where its tag is. Any number of callers may then make calls
+//! concurrently, and each call returns its own reply. The C interface is `mux.h`, which is binary
+//! compatible with plan9port's libmux. The Rust interface is [`Mux`] over a [`Transport`].
 //!
 //! ```
 //! use mux::{Mux, Transport};
 //! # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
 //! # use echo::*;
 //!
-//! // `Echo` says how messages are sent and received, and where their tags are.
+//! // `Echo` implements `Transport`: it sends and receives messages, and finds their tags.
 //! let mux = Mux::new(Echo::default());
 //!
-//! // Any number of threads call.
+//! // Any number of threads may call `rpc`.
 //! assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
 //!
-//! // Or one sends many requests, and collects the replies as they come.
+//! // A single thread can send many requests and collect the replies as they arrive.
 //! let mut calls: Vec<_> = (0..8).map(|n| mux.start(request(&n.to_string())).unwrap()).collect();
 //! let mut replies = 0;
 //! while replies < 8 {
@@ -31,14 +31,14 @@
 //! }
 //! ```
 //!
-//! One idea carries it: the multiplexor is a state machine, everything else is a way to drive it.
+//! The multiplexor is a state machine; the other modules drive it.
 //!
-//! | module | what it is | may use |
+//! | module | contents | dependencies |
 //! |---|---|---|
-//! | `core` | the machine: tags, calls, who sends, who receives; no I/O, no locks | nothing |
-//! | `sched` | who sleeps, and how: threads, or the host program's coroutines | nothing |
+//! | `core` | the state machine: tags, calls, the turn to send, the receiver role; no I/O, no locks | none |
+//! | `sched` | sleep and wake-up of callers: threads, or the host program's coroutines | none |
 //! | `rpc` | the calls: drives the machine over a transport, under a scheduler | core, sched |
-//! | `ffi` | the C face: layouts, entry points, C functions as a transport | rpc, sched |
+//! | `ffi` | the C interface: layouts, entry points, C functions as a transport | rpc, sched |
 
 #[cfg_attr(not(any(feature = "capi", test)), allow(dead_code, reason = "only the C interface uses it"))]
 mod core;
@@ -47,10 +47,10 @@ mod core;
 mod ffi;
 #[cfg_attr(not(any(feature = "capi", test)), allow(dead_code, reason = "only the C interface uses it"))]
 mod rpc;
-#[doc(hidden)] // The seam may change with what is to be put in its place.
+#[doc(hidden)] // Not a stable interface: it may change with the schedulers.
 pub mod sched;
 
-/// The machine beside a model, for the fuzzer.
+/// Runs the machine and a model of it side by side, for the fuzzer.
 #[cfg(mux_fuzz)]
 #[doc(hidden)]
 pub use crate::core::fuzz::run as fuzz_machine;
@@ -59,7 +59,8 @@ pub use crate::rpc::{
     BATCH, Batch, Call, Error, Finished, Mux, Polled, Receiver, Stats, Transport,
 };
 
-/// The callers may be anywhere, if the transport and its messages may.
+/// Checks at compile time that the public types are `Send` and `Sync` if the transport and its messages
+/// allow it.
 const _: () = {
     const fn for_any_thread<T: Send + Sync>() {}
     #[allow(dead_code, reason = "that it compiles is all")]

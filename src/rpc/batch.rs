@@ -1,14 +1,15 @@
-//! Several messages at once.
+//! A fixed-size array of messages, for transports that send or receive several messages per call.
 
-/// How many messages at most.
+/// The maximum number of messages in a [`Batch`].
 pub const BATCH: usize = 16;
 
-/// Up to [`BATCH`] messages, in order. For transports that [send](crate::Transport::send_many) or
-/// [receive](crate::Transport::recv_many) several at a time.
+/// A queue of at most [`BATCH`] messages, in order. It is used by transports that
+/// [send](crate::Transport::send_many) or [receive](crate::Transport::recv_many) several messages per
+/// call.
 ///
 /// ```
 /// # use mux::Batch;
-/// /// What a transport that has read two messages at once stores.
+/// /// Stores the two messages that a transport has read in one system call.
 /// fn store(replies: &mut Batch<&str>) {
 ///     for message in ["one", "other"] {
 ///         replies.push(message).expect("there is room for sixteen");
@@ -21,7 +22,7 @@ pub const BATCH: usize = 16;
 /// ```
 #[derive(Debug)]
 pub struct Batch<M> {
-    /// The first `len` are there.
+    /// The first `len` slots are occupied.
     slots: [Option<M>; BATCH],
     len: usize,
 }
@@ -37,28 +38,28 @@ impl<M> Batch<M> {
         Batch::default()
     }
 
-    /// How many there are.
+    /// Returns the number of messages in the batch.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Returns true if the batch contains no message.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether there is no room for one more.
+    /// Returns true if the batch contains [`BATCH`] messages.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len == BATCH
     }
 
-    /// Puts one behind the others.
+    /// Appends `message` to the batch.
     ///
     /// # Errors
-    /// The message, when there is no room.
+    /// Returns the message if the batch is full.
     pub fn push(&mut self, message: M) -> Result<(), M> {
         match self.slots.get_mut(self.len) {
             Some(slot) => {
@@ -70,23 +71,23 @@ impl<M> Batch<M> {
         }
     }
 
-    /// The messages, in order.
+    /// Returns an iterator over the messages, in order.
     pub fn iter(&self) -> impl Iterator<Item = &M> {
         self.slots.iter().flatten()
     }
 
-    /// The messages, in order, to be changed.
+    /// Returns an iterator that allows the messages to be modified, in order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut M> {
         self.slots.iter_mut().flatten()
     }
 
-    /// Takes all of them out.
+    /// Removes all messages and returns them in order.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = M> {
         self.len = 0;
         self.slots.iter_mut().filter_map(Option::take)
     }
 
-    /// Drops the first `n`.
+    /// Drops the first `n` messages, or all of them if there are fewer.
     pub(crate) fn advance(&mut self, n: usize) {
         let n = n.min(self.len);
         for index in 0..BATCH {
@@ -98,12 +99,13 @@ impl<M> Batch<M> {
         self.len -= n;
     }
 
-    /// The places, for C to read from or to write to.
+    /// Returns the slots, which C functions read or write.
     pub(crate) fn slots(&mut self) -> &mut [Option<M>; BATCH] {
         &mut self.slots
     }
 
-    /// Counts anew what C has written, the first `n` places of it; what is not there is passed over.
+    /// Moves the messages that a C function has stored in the first `n` slots to the front, skips empty
+    /// slots, and updates the length.
     pub(crate) fn compact(&mut self, n: usize) {
         self.len = 0;
         for index in 0..BATCH.min(n) {

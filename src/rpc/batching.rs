@@ -1,8 +1,8 @@
 //! Several messages in one call of the transport.
 //!
-//! Whoever sends takes along what has queued up behind it, as it would send it one by one afterwards:
-//! nobody waits for a batch to fill. Each request fails or goes by itself. Whoever receives takes what
-//! is there to its owners under one lock, and they are woken after that.
+//! A sender adds the requests that are already in the send queue to its own request. No request waits
+//! for a batch to fill, and each request succeeds or fails on its own. A receiver dispatches all
+//! received messages while it holds the state lock once, and wakes their owners after it has unlocked.
 
 use crate::core::CallId;
 use crate::sched::Sched;
@@ -13,8 +13,10 @@ use super::{Mux, State, Transport};
 use std::sync::atomic::Ordering;
 
 impl<T: Transport, S: Sched> Mux<T, S> {
-    /// Sends `first`, for who has the turn, and (`with_queued`) some of what others have left in the queue.
-    /// Answers what came of the first, and how often the connection had ended when it began.
+    /// Sends `first` and, if `with_queued` is true, requests from the send queue. The caller must have
+    /// the turn to send.
+    ///
+    /// Returns the result for `first`, and the epoch in which the send began.
     #[cold]
     pub(super) fn send_many(
         &self,
@@ -39,7 +41,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         while !batch.is_empty() {
             let (done, mut failure) = match self.transport.send_many(&mut batch) {
                 Ok(sent) => (sent.get().min(batch.len()), None),
-                // That is the first one's; the others are tried again.
+                // The failure concerns the first request only; the others are sent again.
                 Err(failure) => (1, Some(failure)),
             };
             batch.advance(done);
@@ -61,7 +63,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         (answer, epoch)
     }
 
-    /// Receives what there is, waiting for one at least. The state is locked on return.
+    /// Waits for at least one message and dispatches all that the transport returns. The caller must have
+    /// the receiver role. Returns the locked state.
     #[cold]
     pub(super) fn receive_many(&self) -> State<'_, T, S> {
         let mut batch = Batch::new();

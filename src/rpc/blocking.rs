@@ -1,7 +1,7 @@
-//! One blocking call, from its tag to its reply.
+//! A blocking call, from the allocation of its tag to its reply.
 //!
-//! A caller is in one place at a time: getting a tag, getting the turn to send, in `send`, in `recv`
-//! for all, or asleep. Wherever it sleeps, what it is told says where it goes on.
+//! At any time a caller either allocates a tag, waits for the turn to send, sends, receives messages for
+//! all callers, or sleeps. The wake-up of a sleeping caller determines how it resumes.
 
 use crate::core::{Action, BeginError, Begun, CallId, MAX_PROXY_SENDS, SendTurn, Wakeup};
 use crate::sched::Sched;
@@ -10,15 +10,15 @@ use crate::sched::clock::{self, NEVER};
 use super::waiting::Waited;
 use super::{Error, Locked, Mux, State, Transport, TransportProtocol};
 
-/// How a call got the turn to send.
+/// The result of waiting for the turn to send.
 pub(super) enum TurnResult<T: Transport> {
-    /// It is this caller's; here is the request.
+    /// The caller has the turn and must send this request.
     Granted(T::Request),
-    /// Another has sent it, or will not, and this is what came of it.
+    /// Another sender has dealt with the request, or the call has ended; this is the result.
     Resolved(Waited<T>),
 }
 
-/// What a call that is over answers.
+/// Converts the result of a completed wait to the result of the call.
 #[inline]
 fn outcome<T: Transport>(over: Waited<T>) -> Result<T::Reply, Error<T::Failure>> {
     match over {
@@ -39,15 +39,22 @@ fn outcome<T: Transport>(over: Waited<T>) -> Result<T::Reply, Error<T::Failure>>
 }
 
 impl<T: Transport, S: Sched> Mux<T, S> {
-    /// Sends `request` and waits for its reply.
+    /// Sends `request`, waits for its reply and returns the reply.
     ///
-    /// The caller may find itself receiving for others while it waits.
+    /// While it waits, the caller may have to receive messages for other callers. If all tags are in
+    /// use, the caller waits for a free tag.
+    ///
+    /// This may be called from any number of threads at once.
     ///
     /// # Errors
-    /// [`Error::Ended`], [`Error::Failed`], [`Error::HungUp`], [`Error::EmptyRange`],
-    /// [`Error::NoMemory`]; and [`Error::NoTag`] when all tags are held for calls that have been given
-    /// up. When all tags are taken otherwise, it waits for one.
+    /// * [`Error::Ended`]: the connection ended, or was hung up, before the reply arrived.
+    /// * [`Error::Failed`]: the transport could not set the tag or send the request.
+    /// * [`Error::HungUp`]: [`hang_up`](Mux::hang_up) was called earlier.
+    /// * [`Error::EmptyRange`]: the range of tags is empty.
+    /// * [`Error::NoTag`]: all tags belong to abandoned calls.
+    /// * [`Error::NoMemory`]: no memory is available for another call.
     ///
+    /// # Examples
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
     /// # use echo::*;
@@ -110,7 +117,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Begins a call. The state is locked on return.
+    /// Begins a call. Returns the locked state and the new call.
     #[inline(always)]
     pub(super) fn begin(
         &self,
@@ -123,8 +130,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// The call was refused. If it was for want of a tag, and replies that free some are there, it
-    /// begins after all.
+    /// Retries `begin` after it has failed with `refused`. If no tag was free, first receives the
+    /// messages that are available, because replies to abandoned calls free their tags.
     #[cold]
     fn begin_again<'a>(
         &'a self,
@@ -133,11 +140,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         watch: Option<T::Watch>,
     ) -> Result<Locked<'a, T, S, Begun>, Error<T::Failure>> {
         if refused != BeginError::NoTag || !self.transport.can_try() {
-            // Others may have got tags all the same.
+            // The failed attempt may have queued wake-ups for tag waiters.
             self.release(state);
             return Err(refused.into());
         }
-        // It is inside, though it has no call.
+        // The pin keeps the Mux allocated, because this caller has no call yet.
         let mut state = state;
         state.pin();
         self.release(state);
@@ -153,7 +160,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Sends some of what others have left in the queue, with the turn that call `id` has.
+    /// Sends requests from the send queue for their owners, at most `MAX_PROXY_SENDS` times, as long as
+    /// call `id` has the turn. Returns the locked state and the next action for `id`.
     #[cold]
     fn send_for_others<'a>(
         &'a self,
@@ -173,7 +181,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         (state, step)
     }
 
-    /// Puts the tag into the request; one that does not take it is not sent.
+    /// Sets the tag of the request. If the transport fails to do so, the call ends before it is sent.
     #[inline]
     pub(super) fn put_tag(
         &self,
@@ -199,7 +207,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         error
     }
 
-    /// Waits for a tag, receiving for all while nobody else does.
+    /// Waits for a free tag and returns it. While no other caller receives, the caller receives messages
+    /// for all callers.
     #[cold]
     fn wait_for_tag(
         &self,
@@ -212,13 +221,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             Waited::Action(Action::Tagged(tag)) | Waited::Wakeup(Wakeup::Tag(tag)) => Ok(tag),
             over => match outcome(over) {
                 Err(error) => Err(error),
-                // Without a tag there is no reply.
+                // A call without a tag cannot have a reply.
                 Ok(_) => Err(Error::Ended),
             },
         }
     }
 
-    /// Gets the turn to send, or has another send.
+    /// Waits until the caller has the turn to send, or until another sender has sent the request.
     #[cold]
     pub(super) fn wait_for_turn(
         &self,
@@ -245,7 +254,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// The muxer's role has come to this caller, whose call may be over by now.
+    /// Resumes a caller that was woken with the receiver role. Its call may already have completed.
     fn take_over_role(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
         let mut state = self.lock();
         let step = state.next_action(id);
@@ -256,7 +265,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Receives for all until this caller's own call is over.
+    /// Receives messages for all callers until call `id` has completed, and returns its result.
     #[inline(always)]
     fn receive_until_over(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
         loop {

@@ -1,4 +1,4 @@
-//! Messages by hand: one sent or received outside any call, in turn with the calls.
+//! Single messages that belong to no call. They are sent and received in turn with the calls.
 
 use crate::core::{Action, ReceiverGrant, Wakeup};
 use crate::sched::Sched;
@@ -8,12 +8,14 @@ use super::blocking::TurnResult;
 use super::waiting::Waited;
 use super::{Error, Mux, Polled, Transport};
 
-/// How many messages at most are looked for on behalf of a call that found no tag.
+/// Maximum number of messages that are received on behalf of a call that found no free tag.
 const MAX_RECEIVED: u32 = 64;
 
 impl<T: Transport, S: Sched> Mux<T, S> {
-    /// Sends `request` as it is, when its turn comes, and forgets it: a message that is no call, such as
-    /// an answer to what the server has asked.
+    /// Waits for the turn to send and sends `request` unchanged. The message belongs to no call and has
+    /// no reply. Use this to reply to a request from the server, for example.
+    ///
+    /// This may be called from any number of threads at once.
     ///
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
@@ -25,7 +27,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Failed`], [`Error::NoMemory`], or [`Error::Ended`] if the connection ended first.
+    /// * [`Error::Failed`]: the transport could not send the message.
+    /// * [`Error::NoMemory`]: no memory is available for another message.
+    /// * [`Error::HungUp`]: [`hang_up`](Mux::hang_up) was called earlier.
+    /// * [`Error::Ended`]: the connection ended, or was hung up, before the message was sent.
     pub fn send_message(&self, request: T::Request) -> Result<(), Error<T::Failure>> {
         let id = self.lock().begin_message()?;
         let request = match self.wait_for_turn(id, request, NEVER) {
@@ -46,7 +51,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Takes what messages there are to their calls, without waiting, unless somebody receives.
+    /// Receives and dispatches the messages that are available, at most [`MAX_RECEIVED`], without
+    /// waiting. Does nothing if another caller is receiving.
     pub(super) fn receive_available(&self) {
         let seat = self.lock().begin_receive(false);
         let Ok((id, ReceiverGrant::Granted)) = seat else { return };
@@ -56,7 +62,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 Polled::Message(reply) => {
                     let state = self.dispatch_message(reply);
                     received += 1;
-                    // A server that never stops does not keep the caller here.
+                    // The bound lets the caller leave although the server sends continuously.
                     if received == MAX_RECEIVED {
                         break state;
                     }
@@ -70,12 +76,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.release(state);
     }
 
-    /// Receives one message, whosever it is, and gives it to the caller rather than to its call.
-    /// With `wait` it waits for the role and for the message; without, it looks.
+    /// Receives one message and returns it to the caller instead of dispatching it to its call.
+    ///
+    /// If `wait` is true, waits for the receiver role and for a message. Otherwise polls the transport
+    /// once, and returns `Ok(None)` if no message is available or another caller is receiving.
+    ///
+    /// This may be called from any number of threads at once.
     ///
     /// # Errors
-    /// [`Error::Busy`] under procs, [`Error::Ended`], [`Error::Stuck`] when the transport can not
-    /// look without waiting, [`Error::NoMemory`].
+    /// * [`Error::Busy`]: a receive proc receives all messages.
+    /// * [`Error::HungUp`]: [`hang_up`](Mux::hang_up) was called earlier.
+    /// * [`Error::Ended`]: the connection ended, or was hung up, while the caller waited.
+    /// * [`Error::Stuck`]: `wait` is false and the transport cannot poll
+    ///   ([`can_try`](Transport::can_try)).
+    /// * [`Error::NoMemory`]: no memory is available to register the caller.
     pub fn receive_message(&self, wait: bool) -> Result<Option<T::Reply>, Error<T::Failure>> {
         let mut state = self.lock();
         let (id, seat) = state.begin_receive(wait)?;

@@ -1,12 +1,14 @@
-//! The calls: what drives the machine over a transport, under a scheduler.
+//! The calls: this module drives the machine over a transport, under a scheduler.
 //!
-//! Who holds what: the state lock guards the machine, and is held for some dozen instructions, never
-//! while the transport is called, a caller sleeps, or somebody is woken. The turn to send and the
-//! muxer's role are the machine's to give; who has one is the only one inside `send`, or inside
-//! `recv` or `try_recv`, and gives it up by the next event that it reports.
+//! Locks and roles: the state lock guards the machine. It is held only while the machine handles an
+//! event; it is not held while a caller sleeps or is woken, nor during calls of the transport, except
+//! for `range`, `can_try` and `arrived`. The machine assigns the turn to send and the receiver role. The
+//! caller with the turn is the only caller inside `send`; the caller with the role is the only caller
+//! inside `recv` or `try_recv`. The machine decides at the caller's next event whether it keeps them.
 //!
-//! Who wakes whom: each event may name callers to wake ([`WakeBatch`]); they are woken right after the
-//! lock is released, each with all that it needs to know.
+//! Wake-ups: an event may queue wake-ups for sleeping callers ([`WakeBatch`]). The caller that reported
+//! the event delivers them after it has unlocked the state. A wake-up contains all that the woken caller
+//! needs.
 
 mod batch;
 mod batching;
@@ -38,7 +40,7 @@ pub use batch::{BATCH, Batch};
 pub use nonblocking::{Call, Finished};
 pub use procs::Receiver;
 
-/// A connection to a server, and where the tag is in a message.
+/// A connection to a server. It sends and receives messages, and finds the tag in a message.
 ///
 /// ```
 #[doc = include_str!("../../docs/echo.rs")]
@@ -49,53 +51,59 @@ pub use procs::Receiver;
 /// }
 /// ```
 ///
-/// The functions are called with no lock held (but for `range`, `can_try` and `arrived`); `send` by one caller at a time, `recv` and
-/// `try_recv` together by one at a time, both at once; the others by any number at once. None may
-/// call the [`Mux`] that it belongs to, and none may unwind.
+/// # Thread safety
+/// `send` and `send_many` are called by at most one caller at a time. `recv`, `recv_many` and `try_recv`
+/// are called by at most one caller at a time, concurrently with a send. All other methods may be called
+/// concurrently. `range`, `can_try` and `arrived` may be called while a lock of the [`Mux`] is held; the
+/// other methods are called without a lock. No method may call the [`Mux`] that owns the transport, and
+/// no method may unwind.
 pub trait Transport {
     /// A message to the server.
     type Request;
     /// A message from the server.
     type Reply;
-    /// Why a message could not be sent.
+    /// The error of a failed send.
     type Failure;
-    /// How the owner of a non-blocking call sees from outside that its reply is there, as C programs
-    /// do; `()` otherwise.
+    /// Identifies, for [`arrived`](Transport::arrived), the object in which the owner of a non-blocking
+    /// call observes that the reply has arrived. C programs do this; other transports use `()`.
     type Watch: Copy;
 
-    /// The valid tags, now: from the first up to, but not including, the last. Asked at each use (under
-    /// a lock: it answers at once), so it may change at any time.
+    /// Returns the range of valid tags, `start <= tag < end`. The range may change at any time, because
+    /// this is called whenever a tag may be allocated. It is called while a lock is held and must return
+    /// immediately.
     fn range(&self) -> std::ops::Range<u32>;
 
-    /// Puts `tag` into a request.
+    /// Stores `tag` in a request.
     ///
     /// # Errors
-    /// Fails that call alone.
+    /// An error fails this call only.
     fn set_tag(&self, request: &mut Self::Request, tag: u32) -> Result<(), Self::Failure>;
 
-    /// The tag in a reply; `None` if it has none.
+    /// Returns the tag of a reply, or `None` if the reply has no tag.
     fn tag(&self, reply: &Self::Reply) -> Option<u32>;
 
-    /// Sends a request that has its tag. May block, and may take as long as it likes.
+    /// Sends a request, in which the tag has been set. This may block without a limit.
     ///
     /// # Errors
-    /// Fails that call alone.
+    /// An error fails this call only.
     fn send(&self, request: &mut Self::Request) -> Result<(), Self::Failure>;
 
-    /// Waits for a message. `None` is the end of the connection. A lock around what it reads from is
-    /// never contended, since one at a time is in here.
+    /// Waits for a message and returns it, or `None` if the connection has ended. A mutex around the
+    /// source of the messages is never contended, because at most one caller receives at a time.
     fn recv(&self) -> Option<Self::Reply>;
 
-    /// Whether requests are sent by [`send_many`](Transport::send_many) rather than by
+    /// Returns true if requests must be sent with [`send_many`](Transport::send_many) instead of
     /// [`send`](Transport::send).
     fn can_send_many(&self) -> bool {
         false
     }
 
-    /// Sends the first of some requests, and as many of the others as it can. Answers how many.
+    /// Sends the first request of the batch, and as many of the following requests as possible. Returns
+    /// the number of requests sent.
     ///
     /// # Errors
-    /// Fails the first one's call alone. The others are given again.
+    /// An error fails the call of the first request only. The other requests are passed again in the
+    /// next call.
     fn send_many(
         &self,
         requests: &mut Batch<Self::Request>,
@@ -104,45 +112,49 @@ pub trait Transport {
         Ok(NonZeroUsize::MIN)
     }
 
-    /// Whether messages are received by [`recv_many`](Transport::recv_many) rather than by
-    /// [`recv`](Transport::recv). A message by hand is received by `recv` all the same.
+    /// Returns true if messages must be received with [`recv_many`](Transport::recv_many) instead of
+    /// [`recv`](Transport::recv). [`receive_message`](Mux::receive_message) always uses `recv`.
     fn can_recv_many(&self) -> bool {
         false
     }
 
-    /// Waits for a message, and stores what there is. None is the end of the connection.
+    /// Waits for at least one message and stores all available messages in `replies`. If `replies` is
+    /// empty on return, the connection has ended.
     fn recv_many(&self, replies: &mut Batch<Self::Reply>) {
         if let Some(reply) = self.recv() {
             let _ = replies.push(reply);
         }
     }
 
-    /// Whether [`try_recv`](Transport::try_recv) can do anything.
+    /// Returns true if [`try_recv`](Transport::try_recv) can poll for messages.
     fn can_try(&self) -> bool {
         false
     }
 
-    /// Looks for a message without waiting.
+    /// Polls for a message without blocking. Returns the message, or why there is none.
     fn try_recv(&self) -> Polled<Self::Reply> {
         Polled::Nothing
     }
 
-    /// Disposes of a message that no call waits for: a late reply, or what the server says unasked. It
-    /// may not call the [`Mux`]; what is to be answered goes to another thread, which answers by
-    /// [`send_message`](Mux::send_message). A server that talks unasked wants
-    /// [`receive_proc`](Mux::receive_proc), since otherwise nobody receives while no call waits.
+    /// Consumes an orphan: a message that matches no outstanding call, such as a late reply or an
+    /// unsolicited message from the server.
+    ///
+    /// This must not call the [`Mux`]. A program that replies to such a message must pass it to another
+    /// thread, which can use [`send_message`](Mux::send_message). If the server sends unsolicited
+    /// messages, the program should run [`receive_proc`](Mux::receive_proc), because otherwise no
+    /// messages are received while no call is outstanding.
     fn orphan(&self, message: Self::Reply) {
         drop(message);
     }
 
-    /// The reply of a non-blocking call is there. Called with the state lock held: it may note the
-    /// fact, and nothing else.
+    /// Records that the reply of the non-blocking call with `watch` has arrived. This is called while
+    /// the state lock is held and must do nothing else.
     fn arrived(&self, watch: Self::Watch, reply: &Self::Reply) {
         let _ = (watch, reply);
     }
 }
 
-/// What looking without waiting has found.
+/// The result of polling for a message without blocking.
 ///
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
@@ -158,15 +170,15 @@ pub trait Transport {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled<R> {
-    /// A message.
+    /// A message was available.
     Message(R),
-    /// Nothing yet.
+    /// No message is available yet.
     Nothing,
-    /// The end of the connection.
+    /// The connection has ended.
     Ended,
 }
 
-/// Why a call has no reply.
+/// The reason why an operation of a [`Mux`] failed.
 ///
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
@@ -184,39 +196,39 @@ pub enum Polled<R> {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error<F> {
-    /// The connection has ended. A later call tries again: the transport may have connected anew.
+    /// The connection has ended. A later call may succeed if the transport has reconnected.
     #[error("the connection has ended")]
     Ended,
-    /// The request could not be sent, or not be given its tag.
+    /// The transport could not set the tag or send the request.
     #[error("the request could not be sent: {0}")]
     Failed(F),
-    /// All tags are taken, and the call is not one that waits; or all of them are held for calls
-    /// that have been given up.
+    /// All tags are in use and the call does not wait for a tag, or all tags belong to abandoned calls.
     #[error("all tags are taken")]
     NoTag,
-    /// The connection has been given up by [`Mux::hang_up`].
+    /// The connection has been hung up with [`Mux::hang_up`].
     #[error("the connection has been hung up")]
     HungUp,
-    /// The range of tags holds none.
+    /// The range of tags is empty.
     #[error("the range of tags is empty")]
     EmptyRange,
-    /// No memory for one more call.
+    /// No memory is available for another call.
     #[error("out of memory")]
     NoMemory,
-    /// The time for the call is over. The server may have it, and answer yet.
+    /// The deadline of the call has passed. The server may have received the request and may still reply.
     #[error("the call took too long")]
     TimedOut,
-    /// The scheduler can not wake a caller at some time; the operating system's error number.
+    /// The scheduler cannot wake callers at a deadline. The value is the error number of the operating
+    /// system.
     #[error("the scheduler has no clock")]
     NoClock(i32),
-    /// A non-blocking call that can never finish: nobody receives, and the transport can not look
-    /// without waiting.
+    /// The operation cannot complete: no other caller receives messages, and the transport cannot poll
+    /// without blocking.
     #[error("nobody receives, and the transport cannot look without waiting")]
     Stuck,
-    /// Somebody is still in the transport's `send` or `recv`.
+    /// A caller is still inside the transport's `send` or `recv`.
     #[error("somebody is still sending or receiving")]
     InUse,
-    /// Procs receive for all, so a message can not be received by hand.
+    /// A receive proc receives all messages, so that a single message cannot be received.
     #[error("the receive proc has the connection")]
     Busy,
 }
@@ -232,7 +244,7 @@ impl<F> From<BeginError> for Error<F> {
     }
 }
 
-/// What the machine is told about the connection behind a transport.
+/// Maps the message types of a transport to the machine's [`Protocol`].
 pub struct TransportProtocol<T>(std::marker::PhantomData<T>);
 
 impl<T: Transport> Protocol for TransportProtocol<T> {
@@ -244,16 +256,20 @@ impl<T: Transport> Protocol for TransportProtocol<T> {
 
 type Wake<T, S> = WakeHandle<Wakeup<TransportProtocol<T>>, <S as Sched>::Parker>;
 type Core<T, S> = Machine<TransportProtocol<T>, Wake<T, S>>;
-/// What an event has answered, with the state still locked.
+/// The locked state, with the result of an event.
 type Locked<'a, T, S, A> = (State<'a, T, S>, A);
 type State<'a, T, S> = lock_api::MutexGuard<'a, <S as Sched>::Lock, Core<T, S>>;
 
-/// Many callers on one connection. All its functions may be called from any number of threads.
+/// A multiplexor: it lets many callers share one connection.
 ///
-/// Whoever calls and has nobody to receive for it receives for all, until its own reply is there. Where
-/// nobody may have time for that, [`receive_proc`](Mux::receive_proc) in a thread of its own does, and
-/// [`send_proc`](Mux::send_proc) sends.
+/// If no other thread is receiving, a caller that waits for its reply receives messages for all callers
+/// until its own reply arrives. A program may instead run [`receive_proc`](Mux::receive_proc) in a thread
+/// of its own, and [`send_proc`](Mux::send_proc) in another, which sends all requests.
 ///
+/// # Thread safety
+/// All methods may be called from any number of threads at once.
+///
+/// # Examples
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
 /// # use echo::*;
@@ -276,17 +292,17 @@ pub struct Mux<T: Transport, S: Sched = Native> {
     transport: T,
     sched: S,
     state: lock_api::Mutex<S::Lock, Core<T, S>>,
-    /// How often the connection has ended, for whoever is about to send.
+    /// A copy of the machine's epoch (how often the connection has ended), read before each send.
     epoch: AtomicU32,
-    /// Readable while some non-blocking call can finish; there once it has been asked for. Its lock
-    /// is taken before the state's, and held over its own system calls alone.
+    /// A descriptor that is readable while a non-blocking call can finish; created on first use. This
+    /// lock must be acquired before the state lock. The only system calls under it are the descriptor's.
     ready_fd: lock_api::Mutex<S::Lock, Option<ReadyFd>>,
-    /// Wakers of the tasks that wait for non-blocking calls, by the calls' numbers.
+    /// Wakers of the futures of non-blocking calls, indexed by call slot.
     wakers: S::Wakers,
 }
 
 impl<T: Transport> Mux<T, Native> {
-    /// A multiplexor over `transport`, for threads, and for the tasks of an async executor.
+    /// Returns a multiplexor over `transport`, for threads and for the futures of an async executor.
     #[must_use]
     pub fn new(transport: T) -> Mux<T, Native> {
         Mux::with_sched(transport, Native)
@@ -294,7 +310,7 @@ impl<T: Transport> Mux<T, Native> {
 }
 
 impl<T: Transport, S: Sched> Mux<T, S> {
-    /// A multiplexor over `transport`, for the callers that `sched` schedules.
+    /// Returns a multiplexor over `transport`, for callers that are scheduled by `sched`.
     #[must_use]
     #[doc(hidden)]
     pub fn with_sched(transport: T, sched: S) -> Mux<T, S> {
@@ -311,7 +327,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// Locks the state and tells the machine the range of valid tags, which the program may have changed.
-    /// `state` may be locked without this only for an event that allocates no tag.
+    /// Code may lock `state` directly only for an event that allocates no tag.
     #[inline]
     fn lock(&self) -> State<'_, T, S> {
         let mut state = self.state.lock();
@@ -320,18 +336,18 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         state
     }
 
-    /// The connection.
+    /// Returns the transport.
     pub fn transport(&self) -> &T {
         &self.transport
     }
 
-    /// The scheduler.
+    /// Returns the scheduler.
     #[doc(hidden)]
     pub fn sched(&self) -> &S {
         &self.sched
     }
 
-    /// What has happened so far.
+    /// Returns the statistics since the Mux was created. This may be called from any thread.
     ///
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
@@ -346,9 +362,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.state.lock().stats()
     }
 
-    /// Gives the connection up: every outstanding call ends now, and later ones are refused. From any
-    /// thread. Whoever is inside the transport's `send` or `recv` learns of it when that returns, so
-    /// shut the connection down as well.
+    /// Hangs up: fails all outstanding calls with [`Error::Ended`] and all later calls with
+    /// [`Error::HungUp`].
+    ///
+    /// A caller inside the transport's `send` or `recv` returns only after that function has returned.
+    /// The program should therefore shut down the connection as well. This may be called from any thread.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
@@ -374,18 +394,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.release(state);
     }
 
-    /// How many tags are taken now, by calls and by those that have been given up.
+    /// Returns the number of tags in use, including those of abandoned calls. This may be called from any
+    /// thread.
     pub fn outstanding(&self) -> usize {
         self.state.lock().outstanding()
     }
 
-    /// Both of these, of one moment.
+    /// Returns the statistics and the number of tags in use, as of the same moment.
     pub(crate) fn snapshot(&self) -> (Stats, usize) {
         let state = self.state.lock();
         (state.stats(), state.outstanding())
     }
 
-    /// Releases the state lock, then wakes whom the last event has named.
+    /// Unlocks the state, then delivers the wake-ups that have been queued under the lock. This must be
+    /// called after each event that may queue a wake-up.
     #[inline(always)]
     fn release(&self, mut state: State<'_, T, S>) {
         let wakes = state.take_wakes();
@@ -394,7 +416,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             state.pin();
         }
         drop(state);
-        // First, since a wake may switch to another coroutine.
+        // Before the wake-ups, because a wake-up may switch to another coroutine.
         if ready_fd_is_stale {
             self.update_ready_fd();
             self.unpin();
@@ -404,12 +426,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// A descriptor that is readable while some non-blocking call can finish, for select and poll.
-    /// It is made on first use, and closed with the Mux. Nobody receives for its sake: it is for
-    /// programs with procs, or with other callers.
+    /// Returns a descriptor that is readable while a non-blocking call can finish, for use with select
+    /// and poll.
+    ///
+    /// The descriptor is created by the first call and closed with the Mux; the caller must not close it.
+    /// Waiting for it does not receive messages: the program must run a receive proc, or have other
+    /// callers that receive. This may be called from any thread.
     ///
     /// # Errors
-    /// The operating system's error number.
+    /// Returns the error number of the operating system if the descriptor cannot be created.
     pub fn poll_fd(&self) -> Result<i32, i32> {
         let fd = {
             let mut ready_fd = self.ready_fd.lock();
@@ -422,7 +447,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         Ok(fd)
     }
 
-    /// Brings the descriptor in line with the machine. Whoever comes later sees what is true then.
+    /// Updates the readiness of the poll descriptor to the current state of the machine. Concurrent
+    /// updates are serialised by the descriptor's lock, and each reads the state anew.
     #[cold]
     fn update_ready_fd(&self) {
         let mut ready_fd = self.ready_fd.lock();
@@ -465,8 +491,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Sleeps, after releasing the lock and waking whom the last event has named; `publish` says
-    /// to the machine how this caller is woken. Answers what it was told.
+    /// Unlocks the state, delivers the queued wake-ups and sleeps. Before that, `publish` must store the
+    /// caller's wake handle in the machine. Returns the wake-up that the caller was woken with.
     #[inline]
     fn sleep(
         &self,
@@ -477,16 +503,16 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             publish(&mut state, handle);
             self.release(state);
         });
-        // A handle is always used; a machine that lost one would have ended the call.
+        // The machine uses each handle once. A handle dropped unused means that the call has ended.
         told.unwrap_or(Wakeup::Ended)
     }
 
-    /// Takes one message to its call. The state is locked on return.
+    /// Dispatches one message to its call. Returns the locked state.
     fn dispatch_message(&self, reply: T::Reply) -> State<'_, T, S> {
         self.dispatch_message_inline(reply)
     }
 
-    /// The same, in the caller's own code: for the way that most calls go.
+    /// As `dispatch_message`, but always inlined, for the most frequent path.
     #[inline(always)]
     fn dispatch_message_inline(&self, reply: T::Reply) -> State<'_, T, S> {
         let tag = self.transport.tag(&reply);
@@ -495,7 +521,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         match state.handle_message(tag, reply, arrived) {
             None => state,
             Some(orphan) => {
-                // Its tag may be another's now, who need not wait for what the program does with it.
+                // The callback runs unlocked: its duration must not delay other callers.
                 self.release(state);
                 self.transport.orphan(orphan);
                 self.lock()
@@ -503,8 +529,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Receives one message, waiting for it, and takes it to its call. For who has the role. The
-    /// state is locked on return.
+    /// Waits for a message and dispatches it to its call, or reports the end of the connection. The
+    /// caller must have the receiver role. Returns the locked state.
     #[inline(always)]
     fn receive(&self) -> State<'_, T, S> {
         if self.transport.can_recv_many() {
@@ -516,7 +542,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// The connection has ended. The state is locked on return.
+    /// Reports the end of the connection to the machine. Returns the locked state.
     fn handle_disconnect(&self) -> State<'_, T, S> {
         let mut state = self.lock();
         state.handle_disconnect();
@@ -524,9 +550,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         state
     }
 
-    /// Sends a request, for who has the turn, and (`with_queued`) perhaps some of what others have left in
-    /// the queue, if the transport takes several at once. Answers how often the connection had ended
-    /// when it began, too.
+    /// Sends `request`. The caller must have the turn to send. If `with_queued` is true and the transport
+    /// accepts several requests at once, requests from the send queue may be sent as well.
+    ///
+    /// Returns the result for `request`, and the epoch in which the send began.
     #[inline]
     fn send(&self, mut request: T::Request, with_queued: bool) -> (Result<(), T::Failure>, u32) {
         if self.transport.can_send_many() {

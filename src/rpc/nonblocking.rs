@@ -1,5 +1,5 @@
-//! Non-blocking calls, for programs with an event loop: the request goes out at once, and the
-//! owner comes back to see.
+//! Non-blocking calls, for programs with an event loop: the request is sent when the call starts, and
+//! the owner collects the reply later.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ use super::blocking::TurnResult;
 use super::waiting::Waited;
 use super::{Error, Mux, Polled, Transport, TransportProtocol};
 
-/// How a non-blocking call stands.
+/// The state of a non-blocking call.
 ///
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
@@ -34,23 +34,24 @@ use super::{Error, Mux, Polled, Transport, TransportProtocol};
 /// ```
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finished<R, F> {
-    /// The reply; the call is over.
+    /// The reply. The call has completed.
     Reply(R),
-    /// Not yet.
+    /// The reply has not arrived yet.
     Pending,
-    /// There will be no reply; the call is over.
+    /// The call has failed and will not have a reply.
     Failed(Error<F>),
 }
 
 impl<T: Transport, S: Sched> Mux<T, S> {
-    /// Sends `request` without waiting for its reply. `watch` is what
-    /// [`Transport::arrived`] gets when the reply is there.
+    /// Sends `request` without waiting for its reply, and returns the id of the call. `watch` is passed to
+    /// [`Transport::arrived`] when the reply arrives. `tagged` is called with the id and the tag before
+    /// the request is sent.
     ///
-    /// Whoever has the [`CallId`] asks with [`can_finish`](Mux::can_finish) until the call is over, or
-    /// gives it up. [`start`](Mux::start) does that by itself.
+    /// The owner must call [`can_finish`](Mux::can_finish) until the call has completed, or
+    /// [`abandon`](Mux::abandon) the call. A [`Call`] ensures that.
     ///
     /// # Errors
-    /// As [`rpc`](Mux::rpc), but when all tags are taken it is [`Error::NoTag`] at once.
+    /// As [`rpc`](Mux::rpc), except that [`Error::NoTag`] is returned immediately if all tags are in use.
     pub(crate) fn start_watched(
         &self,
         mut request: T::Request,
@@ -86,8 +87,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// How a non-blocking call stands. Takes what the transport has without waiting, for whomever it
-    /// is, unless somebody else is receiving.
+    /// Returns the state of a non-blocking call. While the call is pending and no other caller is
+    /// receiving, first receives available messages without blocking and dispatches them to their calls.
     pub(crate) fn can_finish(&self, id: CallId) -> Finished<T::Reply, T::Failure> {
         let mut state = self.state.lock();
         let mut finish = state.try_collect(id, self.transport.can_try());
@@ -113,7 +114,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// The owner will not ask again. The call's tag stays out of use until its reply has come.
+    /// Abandons a call: the owner does not collect its result. The tag stays in use until the reply
+    /// arrives. A reply that has already arrived becomes an orphan.
     pub(crate) fn abandon(&self, id: CallId) {
         let mut state = self.state.lock();
         let Some(reply) = state.abandon(id) else { return self.release(state) };
@@ -136,13 +138,14 @@ fn finished<T: Transport>(
 }
 
 impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
-    /// Sends `request` without waiting for its reply.
+    /// Sends `request` without waiting for its reply, and returns the call.
+    ///
+    /// This may block until the caller has the turn to send, and in [`send`](Transport::send). It does not
+    /// wait for a tag: a program must limit its concurrent calls to the number of tags. This may be
+    /// called from any number of threads at once.
     ///
     /// # Errors
-    /// As [`rpc`](Mux::rpc), but when all tags are taken it is [`Error::NoTag`] at once.
-    ///
-    /// It may wait for its turn to send, and for [`send`](Transport::send); and it does not wait for a
-    /// tag: tasks that are more than there are tags have to take turns among themselves.
+    /// As [`rpc`](Mux::rpc), except that [`Error::NoTag`] is returned immediately if all tags are in use.
     ///
     /// # Examples
     /// See [`Call`] and [`Finished`].
@@ -152,11 +155,14 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
     }
 }
 
-/// A call whose reply is not waited for. Dropping it gives it up: its tag stays out of use until the
-/// reply has come, which is an orphan then.
+/// A non-blocking call, returned by [`Mux::start`]. The owner either polls it with
+/// [`can_finish`](Call::can_finish) or awaits it as a future.
 ///
-/// It is a future, too. Somebody has to receive then, such as a thread that runs a
-/// [`Receiver`](super::Receiver), which is counted on as soon as it is there:
+/// Dropping a call that has not completed abandons it: its tag stays in use until the reply arrives, and
+/// the reply becomes an orphan.
+///
+/// While a future waits, another thread must receive messages, for example a thread that runs a
+/// [`Receiver`](super::Receiver). A `Receiver` counts as receiving from its creation:
 ///
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
@@ -186,7 +192,11 @@ pub struct Call<'a, T: Transport, S: Sched = Native> {
 }
 
 impl<T: Transport, S: Sched> Call<'_, T, S> {
-    /// How it stands. Once it is over, it is [`Error::Ended`] for ever.
+    /// Returns the state of the call, after receiving available messages if no other caller is receiving.
+    /// Does not wait for a message.
+    ///
+    /// After the result has been returned, or after [`cancel`](Call::cancel), this returns
+    /// [`Error::Ended`].
     pub fn can_finish(&mut self) -> Finished<T::Reply, T::Failure> {
         let Some(id) = self.id else {
             return Finished::Failed(Error::Ended);
@@ -199,12 +209,12 @@ impl<T: Transport, S: Sched> Call<'_, T, S> {
     }
 }
 
-/// Ready when the reply is there, or there will be none.
+/// The future completes when the reply arrives or the call fails.
 ///
-/// Somebody has to receive: a thread in [`Mux::receive_proc`], or one that calls [`Mux::rpc`]. When nobody
-/// does any more, the task is woken, and the call fails with [`Error::Stuck`]; or, where the transport can
-/// [look without waiting](Transport::can_try), it looks each time that it is polled, and it is for the
-/// program to poll it when there is something to be seen.
+/// A thread must receive messages, either in [`Mux::receive_proc`] or in [`Mux::rpc`]. If no thread
+/// receives any more, the task is woken and the call fails with [`Error::Stuck`]. The exception is a
+/// transport that [can poll without blocking](Transport::can_try): each poll of the future then polls the
+/// transport, and the program must poll the future when a message is available.
 impl<T: Transport> Future for Call<'_, T, Native> {
     type Output = Result<T::Reply, Error<T::Failure>>;
 
@@ -230,14 +240,14 @@ impl<T: Transport> Future for Call<'_, T, Native> {
     }
 }
 
-// It holds no reference to itself.
+// A call contains no reference to itself.
 impl<T: Transport, S: Sched> Unpin for Call<'_, T, S> {}
 
 impl<T: Transport, S: Sched> Call<'_, T, S> {
-    /// Gives it up, as dropping it does.
+    /// Abandons the call, as dropping it does. Does nothing if the call has completed.
     pub fn cancel(&mut self) {
         if let Some(id) = self.id.take() {
-            // First the waker: the number may be another's as soon as the call is given up.
+            // The waker goes first, because the slot may be reused as soon as the call is abandoned.
             drop(self.mux.wakers.take(id.slot()));
             self.mux.abandon(id);
         }

@@ -1,9 +1,9 @@
-//! The two procs: one receives for all, one sends for all, until the connection ends.
+//! The receive proc and the send proc, which receive and send for all callers until the connection ends.
 //!
-//! Each is a plain function that runs until then, on whatever thread or coroutine calls it. The
-//! roles of muxer and sender become theirs as soon as whoever has them lets go, so that they can be
-//! started while calls are going on. At the end of the connection the receive proc tells the send
-//! proc, and the Mux works on as if there had been none.
+//! Each proc is a function that runs on the calling thread or coroutine until the connection ends. Procs
+//! may start while calls are outstanding: they acquire the receiver role and the turn to send when the
+//! present holders release them. When the connection ends, the receive proc stops the send proc, and
+//! the callers receive and send for themselves again.
 
 use crate::core::{ReceiverGrant, SendProcAction, Wakeup};
 use crate::sched::Sched;
@@ -11,16 +11,17 @@ use crate::sched::native::Native;
 
 use super::{Mux, Transport};
 
-/// A receive proc that has yet to run. The calls count on it from the moment that it is there, so a task
-/// that starts before its thread does is not told that nobody receives. Dropping it ends that.
+/// A receive proc that has not started to run. It counts as a running receive proc from its creation, so
+/// that a future that waits before the proc's thread has started does not fail with
+/// [`Error::Stuck`](super::Error::Stuck). Dropping it without running it unregisters the proc.
 #[must_use = "nobody receives until it runs"]
 pub struct Receiver<'a, T: Transport, S: Sched = Native>(&'a Mux<T, S>);
 
 impl<T: Transport, S: Sched> Receiver<'_, T, S> {
-    /// Receives for all until the connection ends.
+    /// Receives messages for all callers. Returns when the connection ends.
     pub fn run(self) {
         self.0.run_receive_proc();
-        // It has said itself that it is gone.
+        // The proc has already been unregistered, so that the destructor must not run.
         std::mem::forget(self);
     }
 }
@@ -40,13 +41,15 @@ impl<T: Transport, S: Sched> std::fmt::Debug for Receiver<'_, T, S> {
 }
 
 impl<T: Transport, S: Sched> Mux<T, S> {
-    /// A receive proc, for a thread that is about to run; `None` when there is one already. See
-    /// [`Call`](crate::Call).
+    /// Registers a receive proc, which a thread must then [`run`](Receiver::run). Returns `None` if a
+    /// receive proc exists already. For an example, see [`Call`](crate::Call). This may be called from any
+    /// thread.
     pub fn receiver(&self) -> Option<Receiver<'_, T, S>> {
         self.claim_receive_proc().then_some(Receiver(self))
     }
 
-    /// Receives for all until the connection ends. Returns at once when somebody does already.
+    /// Receives messages for all callers. Returns when the connection ends, or immediately if a receive
+    /// proc exists already.
     ///
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
@@ -69,9 +72,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Whether a receive proc has to be started: then it is counted on from now on, and whoever is
-    /// answered true sees to it that [`run_receive_proc`](Mux::run_receive_proc) is called, or else
-    /// calls [`procs_failed`](Mux::procs_failed).
+    /// Registers a receive proc. Returns false if a receive proc exists already. If this returns true, the
+    /// caller must ensure that [`run_receive_proc`](Mux::run_receive_proc) is called, or call
+    /// [`procs_failed`](Mux::procs_failed).
     pub(crate) fn claim_receive_proc(&self) -> bool {
         let mut state = self.lock();
         let first = state.request_receive_proc();
@@ -84,7 +87,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.lock().request_send_proc()
     }
 
-    /// The receive proc.
+    /// Runs the receive proc, which must have been registered. Returns when the connection ends.
     pub(crate) fn run_receive_proc(&self) {
         let mut state = self.lock();
         loop {
@@ -106,15 +109,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Sends for all until the connection ends. Returns at once when somebody does already. See
-    /// [`receive_proc`](Mux::receive_proc).
+    /// Sends requests for all callers. Returns when the connection ends, or immediately if a send proc
+    /// exists already. For an example, see [`receive_proc`](Mux::receive_proc).
     pub fn send_proc(&self) {
         if self.lock().request_send_proc() {
             self.run_send_proc();
         }
     }
 
-    /// The send proc.
+    /// Runs the send proc, which must have been registered. Returns when the connection ends.
     pub(crate) fn run_send_proc(&self) {
         let mut state = self.lock();
         loop {
@@ -138,8 +141,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// The send proc, or (`sends`) after it the receive proc, could not be started. Neither is
-    /// counted on any more; a send proc that runs stops.
+    /// Unregisters the procs after one of them could not be started: the send proc or, if `sends` is
+    /// true, the receive proc. In the second case the send proc is running already, and is stopped.
     pub(crate) fn procs_failed(&self, sends: bool) {
         let mut state = self.lock();
         if sends {

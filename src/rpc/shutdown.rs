@@ -1,12 +1,15 @@
-//! The end of a Mux that others may still be inside of, as a C program ends one.
+//! The shutdown of a Mux that callers may still be using, as C programs need it.
 //!
-//! It is hung up, so everybody who sleeps is told and leaves; who is in `send` or `recv` leaves when
-//! that returns, and so do the procs. The last to leave wakes the one who waits here. Who is told while
-//! it sleeps does not touch the Mux again, unless it has a clock: its call is kept until then. Who is
-//! awake leaves by the state lock, whose memory may go as soon as it is free, and is counted if it has
-//! something left to do after that.
+//! The shutdown hangs up, which wakes all sleeping callers. Callers inside `send` or `recv` leave when
+//! that function returns, and so do the procs. The last caller to leave wakes the caller that shuts down.
 //!
-//! What remains is empty and hung up, but whole: a caller who comes too late is refused.
+//! The Mux may be freed afterwards, so the last access of each caller matters. A sleeping caller that has
+//! been given its result never touches the Mux again. The exception is a caller with a deadline: its slot
+//! stays allocated until the caller acknowledges the wake-up (`ack_wake`). The last access of a running
+//! caller is to unlock the state lock. A caller with work left after that (waking others, an orphan
+//! callback) holds a pin.
+//!
+//! After the shutdown the Mux is empty and hung up, but valid: a late call fails with `HungUp`.
 
 use crate::core::Wakeup;
 use crate::sched::clock::NEVER;
@@ -15,12 +18,13 @@ use crate::sched::{Sched, sleep_until};
 use super::{Error, Mux, Transport};
 
 impl<T: Transport, S: Sched> Mux<T, S> {
-    /// Hangs up, waits until nobody is inside, but not longer than until `deadline`, and gives up all
-    /// memory. Non-blocking calls that nobody has collected are no more: their replies are orphans, and
-    /// `uncollected` hears of each.
+    /// Hangs up, waits until no caller or proc is inside the library, at most until `deadline`, and
+    /// releases all memory. Frees all non-blocking calls that have not been collected: their replies
+    /// become orphans, and `uncollected` is called with the watch of each.
     ///
     /// # Errors
-    /// [`Error::InUse`] when somebody is still inside; it is hung up then, and nothing else is done.
+    /// [`Error::InUse`] if a caller or proc is still inside at the deadline, if another caller is shutting
+    /// down, or if the scheduler has no timer. The Mux has then been hung up, and nothing else is done.
     pub(crate) fn shut_down(
         &self,
         deadline: u64,
@@ -59,7 +63,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             |handle| {
                 let refused = state.set_drain_waiter(handle).err();
                 self.release(state);
-                // This ends the sleep.
+                // If another caller is shutting down already, dropping the handle wakes this caller.
                 drop(refused);
             },
             || {

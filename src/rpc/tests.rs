@@ -1,4 +1,4 @@
-//! The Rust face over a server in a thread, which answers out of order.
+//! Tests of the Rust API with a server in a thread that replies out of order.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,8 @@ struct Wire {
 }
 
 impl Wire {
-    /// A connection to a server that collects `k` requests and answers them backwards, doubled.
+    /// Returns a connection to a server that collects `k` requests, doubles their numbers and replies in
+    /// reverse order.
     fn to_server(range: TagRange, k: usize) -> Wire {
         let (out, requests) = mpsc::channel::<Message>();
         let (replies, back) = mpsc::channel();
@@ -36,7 +37,7 @@ impl Wire {
     }
 }
 
-/// What a transport around a [`Wire`] leaves to it: all but `send`.
+/// Implements all methods of a transport except `send` with those of the [`Wire`] that it contains.
 macro_rules! as_the_wire {
     () => {
         type Request = Message;
@@ -154,7 +155,7 @@ fn under_procs_too() {
         }),
     ];
     many_callers(&mux, 16, 300);
-    // The server goes; both procs come home.
+    // The server disconnects, and both procs return.
     *mux.transport().out.lock().unwrap() = mpsc::channel().0;
     for proc in procs {
         proc.join().unwrap();
@@ -244,7 +245,7 @@ fn many_tasks_wait_in_one_thread() {
     receiver.join().unwrap();
 }
 
-/// A task that relies on another caller to receive learns that there is none any more.
+/// A task whose messages another caller receives is woken when that caller stops receiving.
 #[test]
 fn a_task_is_not_forgotten_by_those_who_received_for_it() {
     use futures::executor::block_on;
@@ -254,7 +255,7 @@ fn a_task_is_not_forgotten_by_those_who_received_for_it() {
         as_the_wire!();
 
         fn send(&self, request: &mut Message) -> Result<(), &'static str> {
-            // This one gets lost on its way.
+            // This request never reaches the server.
             if request.1 == 777 { Ok(()) } else { self.0.send(request) }
         }
     }
@@ -262,7 +263,7 @@ fn a_task_is_not_forgotten_by_those_who_received_for_it() {
     let mux = Mux::new(Blind(Wire::to_server(WIDE, 2)));
     std::thread::scope(|scope| {
         let caller = scope.spawn(|| mux.rpc((0, 1)));
-        // Its reply comes with the next one's; until then the thread receives.
+        // The server replies after the next request; until then the thread receives.
         while mux.stats().calls < 1 || mux.state.lock().is_role_unassigned() {
             std::thread::yield_now();
         }
@@ -301,13 +302,13 @@ fn a_call_that_takes_too_long_is_given_up() {
     let short = std::time::Duration::from_millis(10);
     let long = std::time::Duration::from_secs(600);
     for n in 1..3 {
-        // However slow the machine is, it was sent once.
+        // On a slow machine a call may time out before its request is sent, so this is repeated.
         while mux.outstanding() < n {
             assert_eq!(mux.rpc_timeout((0, n as u64), short), Err(Error::TimedOut));
         }
     }
     assert_eq!(mux.rpc_timeout((0, 3), long).expect("a reply").1, 6);
-    // The late ones are behind it; whoever looks finds them.
+    // The late replies follow it, and a poll of another call receives them.
     let mut call = mux.start((0, 4)).expect("a call");
     while mux.outstanding() > 1 {
         assert_eq!(call.can_finish(), Finished::Pending);
@@ -344,7 +345,7 @@ fn who_gets_the_tag_of_an_orphan_does_not_wait_until_that_is_disposed_of() {
     });
 }
 
-/// Says that it can take several at once, and leaves to the library how.
+/// A transport that accepts batches and uses the default implementations for them.
 struct Several(Wire);
 
 impl Transport for Several {
@@ -410,7 +411,7 @@ fn a_receiver_that_never_runs_is_not_counted_on() {
 
 type Tagging = Box<dyn FnOnce(u32) + Send>;
 
-/// A connection whose other end the test is; what it does while a tag is set fails that.
+/// A connection whose server is the test. If `tagging` is set, the next `set_tag` runs it and then fails.
 struct Played {
     sent: Mutex<Sender<Message>>,
     back: Mutex<Receiver<Message>>,

@@ -1,10 +1,11 @@
-//! Waiting: for a tag, for one's turn to send, for one's reply; asleep or receiving for all, for ever
-//! or until some time.
+//! Waiting for a tag, for the turn to send or for a reply, with or without a deadline. The caller sleeps,
+//! or receives messages for all callers.
 //!
-//! Who sleeps until some time wakes by itself and says so to the machine, which then has it told: that
-//! it is late, or whatever it was about to be told anyway. Who receives looks at the clock before and
-//! after each message. Inside `recv` it can not; so where the transport can look without waiting, a
-//! caller with a deadline looks, and naps, longer each time that nothing is there.
+//! When a timed wait expires, the caller reports it to the machine. The machine then wakes it with
+//! `TimedOut`, or with the result that was already queued. A receiver with a deadline reads the clock
+//! before each message. It cannot read the clock inside `recv`. If the transport can poll without
+//! blocking, such a receiver therefore polls, and sleeps between the polls; the sleep is doubled each
+//! time that no message is available, up to a maximum.
 
 use std::time::Duration;
 
@@ -14,18 +15,18 @@ use crate::sched::{Sched, sleep_until};
 
 use super::{Error, Mux, Polled, State, Transport, TransportProtocol};
 
-/// The first nap, and the longest, in nanoseconds.
+/// The first and the maximum sleep between two polls, in nanoseconds.
 const BACKOFF: (u64, u64) = (50_000, 5_000_000);
 
-/// What has ended a wait.
+/// The result of a wait.
 pub(super) enum Waited<T: Transport> {
-    /// The machine says it to one that is awake.
+    /// The machine returned this action to the running caller.
     Action(Action<TransportProtocol<T>>),
-    /// Another has.
+    /// The caller was asleep and was woken with this.
     Wakeup(Wakeup<TransportProtocol<T>>),
 }
 
-/// The scheduler's clock, until this is dropped.
+/// Keeps the scheduler's timer acquired until this is dropped.
 struct TimerGuard<'a, S: Sched>(&'a S);
 
 impl<'a, S: Sched> TimerGuard<'a, S> {
@@ -44,14 +45,18 @@ impl<S: Sched> Drop for TimerGuard<'_, S> {
 }
 
 impl<T: Transport, S: Sched> Mux<T, S> {
-    /// As [`rpc`](Mux::rpc), but waits no longer than `timeout`. The tag of a call that is late stays
-    /// out of use until its reply has come, which is then an orphan, or the connection ends.
+    /// Sends `request`, waits at most `timeout` for its reply and returns the reply.
     ///
-    /// A caller that sleeps is told when the time has come. One that finds itself receiving for all
-    /// can not see the clock while it is in [`recv`](Transport::recv): it is told at the next message,
-    /// whosever that is. It receives so only where the transport can not
-    /// [look without waiting](Transport::can_try), there is no receive proc, and all the others that
-    /// wait have deadlines too. And nobody leaves while its request is being sent.
+    /// If the call times out after its request was sent, its tag stays in use until the reply arrives,
+    /// which is then an orphan, or until the connection ends.
+    ///
+    /// The call may return later than `timeout` in two cases. While its request is being sent, the
+    /// caller cannot return. And a caller that receives for all callers inside
+    /// [`recv`](Transport::recv) returns at the next message only; this requires that the transport
+    /// cannot [poll without blocking](Transport::can_try), that there is no receive proc, and that all
+    /// other waiting callers have deadlines too.
+    ///
+    /// This may be called from any number of threads at once.
     ///
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
@@ -67,7 +72,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// ```
     ///
     /// # Errors
-    /// As [`rpc`](Mux::rpc), [`Error::TimedOut`], and [`Error::NoClock`].
+    /// As [`rpc`](Mux::rpc), and also:
+    /// * [`Error::TimedOut`]: the reply did not arrive in time.
+    /// * [`Error::NoClock`]: the scheduler cannot wake callers at a deadline.
     pub fn rpc_timeout(
         &self,
         request: T::Request,
@@ -77,7 +84,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.rpc_deadline(request, clock::now().saturating_add(timeout))
     }
 
-    /// As [`rpc_timeout`](Mux::rpc_timeout), by the clock; [`NEVER`] is as [`rpc`](Mux::rpc).
+    /// As [`rpc_timeout`](Mux::rpc_timeout), but with a deadline on the library's clock in nanoseconds.
+    /// With [`NEVER`], as [`rpc`](Mux::rpc).
     pub(crate) fn rpc_deadline(
         &self,
         request: T::Request,
@@ -90,8 +98,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.rpc_inner(request, deadline)
     }
 
-    /// Goes on from `step`, receiving for all whenever it is this caller's to do, until the wait is
-    /// over.
+    /// Carries out `step` and the actions after it until the wait has ended: the caller sleeps, or
+    /// receives messages for all callers while it has the receiver role. Returns the result of the wait.
     pub(super) fn wait<'a>(
         &'a self,
         mut state: State<'a, T, S>,
@@ -109,7 +117,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     told => return Waited::Wakeup(told),
                 },
                 Action::Receive if timed && !must_stay && clock::now() >= deadline => {
-                    // If it has to stay all the same, it may as well receive.
+                    // If the caller must stay although it is late, it receives once more.
                     must_stay = true;
                     step = state.handle_deadline_awake(id);
                     continue;
@@ -148,8 +156,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Sleeps until it is told something, which it is at the latest at the deadline, or when its nap is
-    /// over and nobody else receives.
+    /// Sleeps until the caller is woken, and returns the wake-up. The deadline causes a wake-up; so does the
+    /// end of `backoff`, in nanoseconds, if no other caller has become the receiver.
     fn sleep_for(
         &self,
         mut state: State<'_, T, S>,
@@ -162,7 +170,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let now = clock::now();
         let first = match backoff {
-            // One that is late, and has to stay, naps all the same.
+            // A late caller that must stay sleeps between its polls too.
             Some(backoff) if now >= deadline => now.saturating_add(backoff),
             Some(backoff) => deadline.min(now.saturating_add(backoff)),
             None => deadline,
@@ -186,7 +194,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             },
         );
         let told = told.unwrap_or(Wakeup::Ended);
-        // Until now this caller could come to say that its time has come, so its number has been kept.
+        // Until this point the caller could report expiry, so its slot has not been reused.
         if let Wakeup::Reply(_)
         | Wakeup::Ended
         | Wakeup::Failed(_)
