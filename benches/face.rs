@@ -1,9 +1,9 @@
-//! What a call costs through the Rust face, in memory and in one thread: the library alone, with a transport that does
-//! next to nothing. `make bench-rust`, or `cargo bench --bench face -- rpc` for some of them.
+//! Benchmarks of one call through the Rust face, on one thread, with a transport in memory that does almost nothing.
+//! Run them with `make bench-rust`, or some of them with `cargo bench --bench face -- rpc`.
 //!
-//! A sample is a thousand calls: one alone is shorter than the clock can tell.
+//! A sample is 1000 calls, since a single call is shorter than the resolution of the clock.
 //!
-//! The C face's loads, over sockets and among threads, are in `bench.c`.
+//! Benchmarks of the C face, over sockets and with several threads, are in `bench.c`.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 use mux::{Call, Finished, Mux, Polled, Transport};
 
-/// A tag and what is asked; the server sends it back.
+/// A tag and a number. The server sends the message back.
 type Message = (u32, u64);
 
-/// What is on its way back. One thread's, so it needs no lock.
+/// The replies that have not been received. Used by one thread, so it needs no lock.
 #[derive(Default)]
 struct Memory(RefCell<VecDeque<Message>>);
 
@@ -68,7 +68,7 @@ fn finish(call: &mut Call<'_, Memory>) -> Message {
     }
 }
 
-/// The same without a multiplexor.
+/// The cost of the transport without a Mux, for comparison.
 #[divan::bench(sample_size = 1000, sample_count = 500)]
 fn floor(bencher: Bencher) {
     let memory = Memory::default();
@@ -102,7 +102,7 @@ fn rpc_timeout(bencher: Bencher) {
     });
 }
 
-/// start and can_finish, the oldest first, with so many calls outstanding.
+/// Starts a call and collects the oldest one, with `outstanding` calls in flight.
 #[divan::bench(args = [1, 16, 256, 4096, 65535], sample_size = 1000, sample_count = 500)]
 fn start_can_finish(bencher: Bencher, outstanding: u64) {
     let mux = Mux::new(Memory::default());

@@ -1,19 +1,19 @@
-// What the examples in the documentation talk to: a server in memory that sends back what it is sent.
-// (Included by them; a real transport has a socket, as in examples/neovim/mod.rs.)
+// The server of the examples in the documentation: it is in memory and sends each request back as the reply.
+// (The examples include this file. A real transport has a socket, as in examples/neovim/mod.rs.)
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};
 
-/// A connection to it. A message is a tag and a text.
+/// A connection to the server. A message is a tag and a text.
 #[derive(Default)]
 pub struct Echo {
-    /// What is on its way back; whether the connection is closed.
+    /// The replies that have not been received, and whether the connection is closed.
     wire: Mutex<(VecDeque<(u32, String)>, bool)>,
     bell: Condvar,
 }
 
 impl Echo {
-    /// Closes the connection: whoever is in `recv` learns that it has ended.
+    /// Closes the connection: `recv` then returns `None`.
     pub fn close(&self) {
         self.wire.lock().unwrap().1 = true;
         self.bell.notify_all();
@@ -40,7 +40,7 @@ impl mux::Transport for Echo {
     }
 
     fn send(&self, request: &mut (u32, String)) -> std::io::Result<()> {
-        // One that begins so is never answered.
+        // The server does not reply to a text that begins with "hush".
         if !request.1.starts_with("hush") {
             self.wire.lock().unwrap().0.push_back(request.clone());
             self.bell.notify_all();
@@ -73,7 +73,7 @@ impl mux::Transport for Echo {
     }
 }
 
-/// A request that has no tag yet.
+/// Returns a request without a tag.
 pub fn request(text: &str) -> (u32, String) {
     (0, text.to_string())
 }

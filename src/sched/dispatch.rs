@@ -1,25 +1,27 @@
-//! Whichever scheduler the program has, found out at each sleep: a C program may start calling
-//! before its libthread runs, and one archive serves both kinds.
+//! Selection of the scheduler at run time.
+//!
+//! The scheduler is selected anew for each sleep, since a C program may make calls before its libthread
+//! runs, and one archive serves programs with and without libthread.
 
 use super::plan9::{self, Caller};
 use super::{Parker, ProcMain, Sched, SchedError, custom, native, timer};
 
-/// The program's own scheduler.
+/// The scheduler that selects another one at run time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DispatchSched;
 
-/// Sleeps a thread or a coroutine.
+/// Parks a thread, a coroutine or a task.
 pub enum DispatchParker {
-    /// A thread.
+    /// For a thread.
     Thread(native::ThreadParker),
-    /// A coroutine.
+    /// For a coroutine of libthread.
     Coroutine(plan9::CoroutineParker),
-    /// A task of the program's own scheduler.
+    /// For a task of the custom scheduler.
     Custom(custom::CustomParker),
 }
 
 impl DispatchSched {
-    /// Whether the calling thread is one that can neither sleep nor wake.
+    /// Returns true if the calling thread can neither sleep nor wake a sleeper.
     #[inline]
     #[must_use]
     pub fn is_foreign_thread() -> bool {
@@ -38,7 +40,7 @@ impl Sched for DispatchSched {
             return DispatchParker::Custom(custom::CustomParker::new(sched));
         }
         match plan9::caller() {
-            // A stranger is refused before it comes here; it would sleep as what it is.
+            // The C face rejects a foreign thread before it can sleep. Here it is treated as a thread.
             Caller::Thread | Caller::ForeignThread => {
                 DispatchParker::Thread(native::ThreadParker::new())
             }
@@ -63,7 +65,7 @@ impl Sched for DispatchSched {
     }
 
     unsafe fn start(&self, proc: ProcMain) -> Result<(), SchedError> {
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             if let Some(sched) = custom::installed() {
                 return custom::start_task(sched, proc);
@@ -76,11 +78,11 @@ impl Sched for DispatchSched {
     }
 }
 
-// SAFETY: each kind keeps the contract, and which it is never changes.
+// SAFETY: each variant keeps the contract, and the variant never changes.
 unsafe impl Parker for DispatchParker {
     #[inline]
     unsafe fn park(this: *const DispatchParker) {
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             match &*this {
                 DispatchParker::Thread(parker) => native::ThreadParker::park(parker),
@@ -91,7 +93,7 @@ unsafe impl Parker for DispatchParker {
     }
 
     unsafe fn park_until(this: *const DispatchParker, deadline: u64) -> bool {
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             match &*this {
                 DispatchParker::Thread(parker) => {
@@ -109,8 +111,8 @@ unsafe impl Parker for DispatchParker {
 
     #[inline]
     unsafe fn unpark(this: *const DispatchParker) {
-        // SAFETY: the sleeper stays until the inner unpark lets it go, so the kind can be read; what
-        // is passed on is an address, not a reference that would have to outlive the sleeper.
+        // SAFETY: the sleeper stays until the inner unpark releases it, so the variant can be read. The
+        // inner unpark receives an address, not a reference that would have to outlive the sleeper.
         unsafe {
             match &*this {
                 DispatchParker::Thread(parker) => native::ThreadParker::unpark(&raw const *parker),

@@ -1,9 +1,8 @@
-//! Sleeping on Linux: a lock and a parker of one word each, on the kernel's futex.
+//! Sleeping on Linux: two locks and a parker of one word each, on the kernel's futex.
 //!
-//! Our own rather than parking_lot's because that allocates a record when a thread first sleeps,
-//! and ends the program when it cannot: a caller of this library gets an error then. The lock is
-//! used through parking_lot's lock_api, so that only these few lines know about words. Source:
-//! futex(2).
+//! They replace parking_lot's, which allocates a record when a thread first sleeps and ends the program if
+//! the allocation fails. A caller of this library must receive an error in that case. The locks are used
+//! through parking_lot's lock_api, so that only this file depends on their layout. Source: futex(2).
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -12,12 +11,12 @@ use parking_lot::lock_api::{GuardNoSend, RawMutex};
 
 use super::{Parker, clock, errno_ptr};
 
-/// Sleeps while `word` holds `value`, and no longer than `at_most`; may return for no reason. errno is
-/// left alone: what it says is of no interest to a program.
+/// Sleeps while `word` contains `value`, for at most the time `at_most`. May return spuriously. Preserves
+/// errno, since the system call's error is of no interest to the program.
 fn wait(word: *const AtomicU32, value: u32, at_most: Option<&libc::timespec>) {
     let at_most = at_most.map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the kernel reads the word at an address that the caller keeps valid, and gives
-    // EFAULT for one that is not; the time is nil or a timespec.
+    // SAFETY: the caller keeps the address valid, and the kernel returns EFAULT for an invalid one. The
+    // time is NULL or points to a timespec.
     unsafe {
         let errno = errno_ptr();
         let before = errno.read();
@@ -27,16 +26,16 @@ fn wait(word: *const AtomicU32, value: u32, at_most: Option<&libc::timespec>) {
     }
 }
 
-/// Wakes one that sleeps on `word`, which need not be there any more: an address is all it is.
+/// Wakes one thread that sleeps on `word`. Only the address is used, so `word` may have been freed.
 fn wake(word: *const AtomicU32) {
-    // SAFETY: FUTEX_WAKE does not touch the memory at the address.
+    // SAFETY: FUTEX_WAKE does not access the memory at the address.
     unsafe {
         libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
     }
 }
 
-/// glibc's variable of that name, from 2.32 on; nil where there is none. Referred to weakly: other C
-/// libraries have none.
+/// The address of glibc's variable `__libc_single_threaded` (glibc 2.32 and later), or NULL. The reference
+/// is weak, since other C libraries do not define the variable.
 #[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
 mod single {
     use std::ptr::NonNull;
@@ -44,10 +43,10 @@ mod single {
     #[repr(transparent)]
     pub struct Place(pub Option<NonNull<u8>>);
 
-    // SAFETY: an address, and constant.
+    // SAFETY: a constant address.
     unsafe impl Sync for Place {}
 
-    // The name is in the form of a mangled one of this crate, so that a C program has nothing to clash with.
+    // The name has the form of a mangled name of this crate, so that it cannot clash with a name of a C program.
     std::arch::global_asm!(
         ".weak __libc_single_threaded",
         ".pushsection .data.rel.ro.mux_single,\"aw\",%progbits",
@@ -66,13 +65,13 @@ mod single {
     }
 }
 
-/// Whether this thread is the only one of the process, as far as the C library knows, which makes the threads:
-/// then there is no other before this one goes on. Nor does a scheduler switch tasks here: mux.h says where.
+/// Returns true if this thread is the only one of the process. The C library creates the threads, so no other
+/// thread can start before this one continues. A scheduler does not switch tasks here either (see mux.h).
 #[inline]
 fn is_single_threaded() -> bool {
     #[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
     {
-        // SAFETY: the address of a variable of the C library, which that writes when threads come and go.
+        // SAFETY: the address of a variable that the C library writes when threads start and end.
         single::SINGLE.0.is_some_and(|place| unsafe { place.as_ptr().read_volatile() } != 0)
     }
     #[cfg(not(all(target_env = "gnu", target_pointer_width = "64")))]
@@ -83,30 +82,30 @@ fn is_single_threaded() -> bool {
 
 const UNLOCKED: u32 = 0;
 const LOCKED: u32 = 1;
-/// Held, and somebody may be asleep.
+/// Locked, and a thread may be asleep.
 const CONTENDED: u32 = 2;
 
-/// How often to look again before sleeping: the lock is held for less than a system call takes.
+/// Number of polls before sleeping. The lock is usually held for less time than a system call takes.
 const SPINS: u32 = 100;
 
-/// How long one sleeps at a time for a [`Lock`].
+/// Maximum length of one sleep for a [`Lock`]: 1 millisecond.
 const LOCK_SLEEP: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
-/// The lock on the machine's state. Its memory may be freed by whoever takes it next.
+/// The lock on the machine's state. The next holder may free its memory.
 ///
-/// Letting go of it is a plain store and a look at whether anybody sleeps, which costs half of what
-/// an exchange does. The processor may look before others see its store, so one that goes to sleep
-/// just then could be overlooked, if the kernel's look at the word came before the store as well. A
-/// store would have to take longer than a system call for that; should it happen, a nap is the
-/// price.
+/// Unlocking is a plain store and a load of the number of sleepers, which is cheaper than an atomic exchange.
+/// The processor may perform the load before the store is visible to other threads. A thread that goes to
+/// sleep at that moment is missed if the kernel also reads the word before the store is visible. The store
+/// would have to take longer than a system call for that. If it happens, the thread sleeps for at most
+/// [`LOCK_SLEEP`].
 ///
-/// How many sleep is counted outside the lock, since whoever lets go of it looks there last: for all
-/// locks whose address has the same remainder, so that at worst a system call is made for nothing.
+/// The number of sleepers is stored outside the lock, since the holder reads it after the store, when the lock
+/// may have been freed. Several locks share a counter, so an unlock may make an unnecessary system call.
 pub struct Lock {
     word: AtomicU32,
 }
 
-/// A number with a cache line of its own.
+/// A counter in a cache line of its own.
 #[repr(align(64))]
 struct PaddedCount(AtomicU32);
 
@@ -115,8 +114,8 @@ const SLEEPER_COUNTS: usize = 32;
 static SLEEPERS: [PaddedCount; SLEEPER_COUNTS] =
     [const { PaddedCount(AtomicU32::new(0)) }; SLEEPER_COUNTS];
 
-// SAFETY: one holder at a time: UNLOCKED becomes LOCKED by one exchange only, or, where there is one thread, by a
-// load and a store that nothing comes between; and only unlock makes it UNLOCKED.
+// SAFETY: there is one holder at a time. UNLOCKED becomes LOCKED by one exchange only or, in a process with one
+// thread, by a load and a store that no other thread can interrupt. Only unlock stores UNLOCKED.
 unsafe impl RawMutex for Lock {
     #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api begins a lock")]
     const INIT: Lock = Lock { word: AtomicU32::new(UNLOCKED) };
@@ -132,7 +131,7 @@ unsafe impl RawMutex for Lock {
     #[inline]
     fn try_lock(&self) -> bool {
         if is_single_threaded() {
-            // Half of what the library itself costs in memory is exchanges, where they are needed.
+            // Atomic exchanges would be a large part of the library's own cost per call.
             let free = self.word.load(Relaxed) == UNLOCKED;
             if free {
                 self.word.store(LOCKED, Relaxed);
@@ -170,19 +169,19 @@ impl Lock {
         sleepers.fetch_sub(1, Relaxed);
     }
 
-    /// Counts those who sleep for this lock, and some others.
+    /// Returns the counter of the threads that sleep for this lock, or for another lock with the same index.
     #[inline]
     fn sleepers(&self) -> &'static AtomicU32 {
-        // A Mux is larger than this, so neighbours in memory differ.
+        // A Mux is larger than 256 bytes, so neighbours in memory have different counters.
         &SLEEPERS[((&raw const self.word).addr() / 256) % SLEEPER_COUNTS].0
     }
 }
 
-/// A lock whose memory may be freed by whoever takes it next: letting go of it is its last use.
+/// A lock whose memory the next holder may free: unlocking is the last access of the previous holder.
 pub struct LastLock(AtomicU32);
 
-// SAFETY: one holder at a time: UNLOCKED becomes LOCKED or CONTENDED by one exchange only, and only unlock
-// makes it UNLOCKED.
+// SAFETY: there is one holder at a time. UNLOCKED becomes LOCKED or CONTENDED by one exchange only, and only
+// unlock stores UNLOCKED.
 unsafe impl RawMutex for LastLock {
     #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api begins a lock")]
     const INIT: LastLock = LastLock(AtomicU32::new(UNLOCKED));
@@ -209,7 +208,7 @@ unsafe impl RawMutex for LastLock {
     }
 }
 
-/// That many nanoseconds.
+/// Converts nanoseconds to a timespec.
 fn timespec(nanoseconds: u64) -> libc::timespec {
     const SECOND: u64 = 1_000_000_000;
     libc::timespec {
@@ -222,7 +221,7 @@ const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 const UNPARKED: u32 = 2;
 
-/// Sleeps one caller.
+/// Puts one caller to sleep.
 pub struct FutexParker(AtomicU32);
 
 impl FutexParker {
@@ -231,13 +230,13 @@ impl FutexParker {
     }
 }
 
-// SAFETY: park returns only when it has read UNPARKED, which only unpark writes, with Release; after
-// that write unpark uses the address alone.
+// SAFETY: park returns only when it has read UNPARKED, which only unpark writes, with Release. After that
+// write unpark uses only the address.
 unsafe impl Parker for FutexParker {
     unsafe fn park(this: *const FutexParker) {
-        // SAFETY: the caller keeps it alive until this returns.
+        // SAFETY: the caller keeps the parker alive until this returns.
         let word = unsafe { &(*this).0 };
-        // It is asleep already when a time has come before.
+        // The word is already ASLEEP if a deadline has passed before.
         let _ = word.compare_exchange(AWAKE, ASLEEP, Acquire, Acquire);
         while word.load(Acquire) == ASLEEP {
             wait(word, ASLEEP, None);
@@ -245,7 +244,7 @@ unsafe impl Parker for FutexParker {
     }
 
     unsafe fn park_until(this: *const FutexParker, deadline: u64) -> bool {
-        // SAFETY: the caller keeps it alive until this returns.
+        // SAFETY: the caller keeps the parker alive until this returns.
         let word = unsafe { &(*this).0 };
         let _ = word.compare_exchange(AWAKE, ASLEEP, Acquire, Acquire);
         while word.load(Acquire) == ASLEEP {
@@ -259,7 +258,7 @@ unsafe impl Parker for FutexParker {
     }
 
     unsafe fn unpark(this: *const FutexParker) {
-        // SAFETY: alive until the sleeper sees UNPARKED; from then on, only its address is used.
+        // SAFETY: the parker is alive until the sleeper reads UNPARKED. After that only its address is used.
         let word = unsafe { &raw const (*this).0 };
         // SAFETY: as above.
         if unsafe { (*word).swap(UNPARKED, Release) } == ASLEEP {

@@ -1,14 +1,14 @@
-//! Who sleeps, and how: the one seam between the library and whatever schedules its callers.
+//! The interface between the library and the scheduler of its callers: how a caller sleeps and is woken.
 //!
-//! A caller waits for its reply, for its turn to send, or for a tag. In a plain program it sleeps
-//! in the kernel ([`native`]). Under plan9port's libthread it is a coroutine, and sleeping in the
-//! kernel would stop every other coroutine of its proc, perhaps the very one that it waits for, so
-//! there it sleeps by the program's own rsleep ([`plan9`]). A program with a scheduler of its own hands
-//! in a table of functions ([`custom`]). [`dispatch`] chooses at run time. A model checker is one more
-//! [`Sched`].
+//! A caller waits for its reply, for its turn to send, or for a tag. In a plain program the caller is a
+//! thread and sleeps in the kernel ([`native`]). Under plan9port's libthread the caller is a coroutine.
+//! Sleeping in the kernel would stop every other coroutine of its proc, possibly the one that it waits
+//! for, so a coroutine sleeps by the program's own rsleep ([`plan9`]). A program with a scheduler of its
+//! own installs a table of functions ([`custom`]). [`dispatch`] selects one of these at run time. A model
+//! checker is one more [`Sched`].
 //!
-//! Only sleeping needs the seam. The lock on the machine's state is a plain one everywhere: it is
-//! held for some dozen instructions and never across a callback or a switch.
+//! Only sleeping needs this interface. The lock on the machine's state is the same for every caller: it is
+//! held only for a short time, and never across a callback or a switch of coroutines.
 
 pub mod clock;
 pub mod custom;
@@ -31,30 +31,32 @@ use parking_lot::lock_api::RawMutex;
 
 use shared::Cell;
 
-/// What sleeps one caller, once.
+/// Puts one caller to sleep, once.
 ///
 /// # Safety
-/// For each value, `unpark` is called once. `park` (and `park_until` with true) returns only after that, everything that was
-/// written before `unpark` is visible after `park`, and once `park` may return, `unpark` makes no
-/// more use of the memory behind `this`: it may be gone.
+/// `unpark` is called once for each value. An implementation must ensure that
+///
+/// * `park` returns, and `park_until` returns true, only after `unpark` has been called;
+/// * everything that was written before `unpark` is visible after `park`;
+/// * `unpark` does not access the memory behind `this` once `park` may return, since it may have been freed.
 pub unsafe trait Parker {
-    /// Sleeps until `unpark`; returns at once if that has been called already.
+    /// Sleeps until `unpark` is called. Returns immediately if `unpark` has already been called.
     ///
     /// # Safety
-    /// `this` points to a live parker, which does not move until this returns.
+    /// `this` must point to a live parker, which must not move until this returns.
     unsafe fn park(this: *const Self);
 
-    /// As `park`, but returns false when the clock shows `deadline` before then. Then it is called
-    /// again, or `park` is, until one of them says that `unpark` has been.
+    /// As `park`, but returns false if `deadline` passes first. The caller must then call `park_until` or
+    /// `park` again until `unpark` has been called.
     ///
     /// # Safety
     /// As for `park`.
     unsafe fn park_until(this: *const Self, deadline: u64) -> bool;
 
-    /// Wakes the sleeper, or keeps it from sleeping.
+    /// Wakes the sleeper. If the sleeper is not yet asleep, its `park` returns immediately.
     ///
     /// # Safety
-    /// `this` points to a parker whose `park` has not returned.
+    /// `this` must point to a parker whose `park` has not returned.
     unsafe fn unpark(this: *const Self);
 }
 
@@ -65,83 +67,83 @@ use libc::__errno_location as errno_location;
 #[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
 use libc::__error as errno_location;
 
-/// Where the calling thread's errno is; good as long as the thread is.
+/// Returns the address of the calling thread's errno, valid for the life of the thread.
 pub(crate) fn errno_ptr() -> *mut std::ffi::c_int {
-    // SAFETY: it takes nothing, and answers that address.
+    // SAFETY: a function without parameters that returns this address.
     unsafe { errno_location() }
 }
 
-/// The calling thread's errno.
+/// Returns the calling thread's errno.
 fn errno() -> std::ffi::c_int {
     // SAFETY: the address of this thread's own variable.
     unsafe { *errno_ptr() }
 }
 
-/// What a proc runs: a function and its argument, as C has them.
+/// The main function of a proc and its argument, as in C.
 pub struct ProcMain {
-    /// Runs until the proc ends.
+    /// The function; the proc ends when it returns.
     pub main: unsafe extern "C" fn(*mut c_void),
-    /// What it is given.
+    /// The function's argument.
     pub arg: *mut c_void,
 }
 
-/// A proc could not be started; the operating system's error number.
+/// An operation that the scheduler could not perform, as an error number of the operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SchedError(pub i32);
 
-/// A way to schedule callers.
+/// A scheduler of callers.
 pub trait Sched {
     /// The lock on the machine's state.
     type Lock: RawMutex;
-    /// What sleeps a caller.
+    /// Puts one caller to sleep.
     type Parker: Parker;
-    /// Where the wakers of async tasks are kept.
+    /// The storage for the wakers of async tasks.
     type Wakers: wakers::WakerStore;
 
-    /// A parker for the calling task.
+    /// Returns a parker for the calling task.
     fn parker(&self) -> Self::Parker;
 
-    /// Whether the calling task can sleep until some time; sees to it that it can until
+    /// Ensures that the calling task can sleep with a deadline, until it calls
     /// [`release_timer`](Sched::release_timer).
     ///
     /// # Errors
-    /// That it can not.
+    /// Returns an error if the calling task cannot sleep with a deadline.
     fn acquire_timer(&self) -> Result<(), SchedError> {
         Ok(())
     }
 
-    /// The calling task sleeps no more until some time.
+    /// Releases the timer. The calling task must not sleep with a deadline after this.
     fn release_timer(&self) {}
 
-    /// Starts a proc that runs `proc` and is never waited for.
+    /// Starts a proc that runs `proc`. The proc is not joined.
     ///
     /// # Errors
-    /// That it could not be started.
+    /// Returns an error if the proc could not be started.
     ///
     /// # Safety
-    /// `proc.main` may be called with `proc.arg`, once, from another thread.
+    /// Calling `proc.main` with `proc.arg`, once, from another thread must be sound.
     unsafe fn start(&self, proc: ProcMain) -> Result<(), SchedError>;
 }
 
-/// Sleeps until somebody uses the [`WakeHandle`] that `publish` is given, and answers what it says;
-/// `None` when the handle was dropped instead.
+/// Sleeps until the [`WakeHandle`] that `publish` receives is used, and returns the value that the sleeper
+/// was woken with. Returns `None` if the handle was dropped instead.
 ///
-/// The sleeper's memory is its own stack: nothing is allocated, and nothing can be lost, since this
-/// does not return before the handle has been used or dropped.
+/// The waiter is on the sleeper's stack, so nothing is allocated. A wake-up cannot be lost, since this does
+/// not return before the handle has been used or dropped.
 #[inline]
 pub fn sleep<S: Sched, V>(sched: &S, publish: impl FnOnce(WakeHandle<V, S::Parker>)) -> Option<V> {
     let waiter = Waiter { parker: sched.parker(), value: Cell::new(None) };
     {
-        // Parks when it is dropped, so even if `publish` were to unwind.
+        // Parks on drop, and so also when `publish` unwinds.
         let _park_on_drop = ParkOnDrop(&waiter.parker);
         publish(WakeHandle(NonNull::from(&waiter)));
     }
     waiter.value.into_inner()
 }
 
-/// As [`sleep`], but `on_deadline` is called when the clock shows `deadline` before the handle is used, and
-/// says how long to sleep on: until another time, or [`NEVER`](clock::NEVER). The caller has the
-/// scheduler's clock.
+/// As [`sleep`], but calls `on_deadline` if `deadline` passes before the handle is used. `on_deadline` returns
+/// the next deadline of the same sleep, or [`NEVER`](clock::NEVER). The caller must have acquired the
+/// scheduler's timer.
 pub fn sleep_until<S: Sched, V>(
     sched: &S,
     mut deadline: u64,
@@ -153,7 +155,7 @@ pub fn sleep_until<S: Sched, V>(
         let _park_on_drop = ParkOnDrop(&waiter.parker);
         publish(WakeHandle(NonNull::from(&waiter)));
         while deadline != clock::NEVER {
-            // SAFETY: the parker is borrowed, so it is alive and in its place.
+            // SAFETY: the parker is borrowed, so it is alive and does not move.
             if unsafe { S::Parker::park_until(&raw const waiter.parker, deadline) } {
                 break;
             }
@@ -172,34 +174,34 @@ struct ParkOnDrop<'a, P: Parker>(&'a P);
 
 impl<P: Parker> Drop for ParkOnDrop<'_, P> {
     fn drop(&mut self) {
-        // SAFETY: the parker is borrowed, so it is alive and in its place. It may have been unparked
-        // already, and then returns at once.
+        // SAFETY: the parker is borrowed, so it is alive and does not move. If it has already been
+        // unparked, park returns immediately.
         unsafe { P::park(self.0) }
     }
 }
 
-/// The right to wake one sleeper, once, with something to say.
+/// The right to wake one sleeper, once, with a value.
 pub struct WakeHandle<V, P: Parker>(NonNull<Waiter<V, P>>);
 
-// SAFETY: it is used from one thread at a time, like any owned value; what it hands over is a V,
-// and Parker's contract makes that visible to the sleeper, in whichever thread.
+// SAFETY: the handle is used from one thread at a time, like any owned value. It transfers a V, which is
+// Send, and Parker's contract makes the V visible to the sleeper in its thread.
 unsafe impl<V: Send, P: Parker> Send for WakeHandle<V, P> {}
 
 impl<V, P: Parker> WakeHandle<V, P> {
-    /// Wakes the sleeper, which finds `value`.
+    /// Wakes the sleeper with `value`.
     #[inline]
     pub fn wake(self, value: V) {
-        // SAFETY: the sleeper does not leave before `unpark` (which is the drop of self, below), so
-        // the waiter is alive; and it does not look at what is said before then, so nobody else does.
+        // SAFETY: the sleeper does not return before `unpark`, which dropping self calls, so the waiter
+        // is alive. The sleeper does not read the value before then, so this access is exclusive.
         unsafe { self.0.as_ref().value.with_mut(|place| *place = Some(value)) };
     }
 }
 
 impl<V, P: Parker> Drop for WakeHandle<V, P> {
     fn drop(&mut self) {
-        // SAFETY: the waiter is alive until its park returns, which it does not before this unpark;
-        // a handle is not copied, so this is the only one. No reference is made to the parker, whose
-        // memory may go while `unpark` runs.
+        // SAFETY: the waiter is alive until its park returns, which does not happen before this unpark.
+        // A handle cannot be copied, so this is the only unpark. No reference to the parker is created,
+        // since its memory may be freed while `unpark` runs.
         unsafe { P::unpark(&raw const (*self.0.as_ptr()).parker) };
     }
 }

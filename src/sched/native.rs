@@ -1,4 +1,4 @@
-//! A plain program: callers are threads, and sleep in the kernel.
+//! The scheduler of a plain program: callers are threads, and sleep in the kernel.
 
 use std::ffi::c_void;
 
@@ -13,10 +13,10 @@ pub(super) use super::parking as sys;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Native;
 
-/// A lock that the next holder may free.
+/// A lock whose memory the next holder may free.
 pub type LastLock = sys::LastLock;
 
-/// Sleeps a thread.
+/// Puts one thread to sleep.
 #[cfg(all(target_os = "linux", not(mux_parking_lot)))]
 pub type ThreadParker = sys::FutexParker;
 #[cfg(any(mux_parking_lot, not(target_os = "linux")))]
@@ -33,21 +33,21 @@ impl Sched for Native {
     }
 
     unsafe fn start(&self, proc: ProcMain) -> Result<(), SchedError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { start_thread(proc) }
     }
 }
 
-/// Starts a detached thread, with every signal blocked that is not its own fault: the program's
-/// handlers run in the program's threads.
+/// Starts a detached thread. Every signal is blocked in it, except for those that a fault of the thread
+/// itself raises, so that the program's signal handlers run in the program's own threads.
 ///
-/// Not std::thread, which allocates before it can fail, and ends the program when it cannot.
+/// std::thread is not used, since it aborts the program when an allocation fails.
 ///
 /// # Safety
-/// `proc.main` may be called with `proc.arg`, once, from another thread.
+/// Calling `proc.main` with `proc.arg`, once, from another thread must be sound.
 unsafe fn start_thread(proc: ProcMain) -> Result<(), SchedError> {
-    // SAFETY: plain C calls on variables of our own; `carry` hands main and arg over, and is freed
-    // by whichever side is left with it.
+    // SAFETY: C functions called on local variables. `carry` passes main and arg to the new thread,
+    // which frees it; this function frees it if there is no new thread.
     unsafe {
         let carry: *mut ProcMain = libc::malloc(size_of::<ProcMain>()).cast();
         if carry.is_null() {
@@ -87,7 +87,7 @@ unsafe fn start_thread(proc: ProcMain) -> Result<(), SchedError> {
 }
 
 extern "C" fn thread_main(carry: *mut c_void) -> *mut c_void {
-    // SAFETY: `start_thread` allocated it, wrote it, and gave it to this thread alone.
+    // SAFETY: `start_thread` allocated and wrote `carry`, and passed it to this thread only.
     unsafe {
         let proc: ProcMain = carry.cast::<ProcMain>().read();
         libc::free(carry);

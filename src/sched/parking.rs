@@ -1,8 +1,8 @@
-//! Sleeping where there is no futex of ours: parking_lot.
+//! Sleeping on systems other than Linux, by parking_lot.
 //!
-//! Its limit: it allocates when a thread first sleeps, and ends the program if it cannot. It leaves in errno
-//! what the system's calls have left, which callers of a void function would take for its error: so errno is
-//! put back.
+//! parking_lot allocates when a thread first sleeps, and ends the program if the allocation fails. Its system
+//! calls change errno, which the caller of a void function would take for that function's error, so errno is
+//! restored.
 
 #[cfg(any(mux_parking_lot, not(target_os = "linux")))]
 use parking_lot::lock_api::RawMutex;
@@ -14,26 +14,26 @@ use super::{Parker, clock, errno_ptr};
 #[cfg(any(mux_parking_lot, not(target_os = "linux")))]
 pub type Lock = ErrnoPreservingLock;
 
-/// A lock whose memory may be freed by whoever takes it next.
+/// A lock whose memory the next holder may free.
 #[cfg(any(mux_parking_lot, not(target_os = "linux")))]
 pub type LastLock = ErrnoPreservingLock;
 
-/// Does something, after which errno is what it was.
+/// Calls `what`, and restores errno afterwards.
 fn preserving_errno<R>(what: impl FnOnce() -> R) -> R {
     let errno = errno_ptr();
-    // SAFETY: the place of this thread's errno, good as long as the thread is.
+    // SAFETY: the address of this thread's errno, valid for the life of the thread.
     let before = unsafe { errno.read() };
     let result = what();
-    // SAFETY: as above; `what` stays in this thread.
+    // SAFETY: as above; `what` has run in this thread.
     unsafe { errno.write(before) };
     result
 }
 
-/// parking_lot's lock, which leaves errno alone.
+/// parking_lot's lock, with errno preserved.
 #[cfg(any(mux_parking_lot, not(target_os = "linux")))]
 pub struct ErrnoPreservingLock(parking_lot::RawMutex);
 
-// SAFETY: it is parking_lot's, by each function's own.
+// SAFETY: each function calls the function of the same name of parking_lot's lock.
 #[cfg(any(mux_parking_lot, not(target_os = "linux")))]
 unsafe impl RawMutex for ErrnoPreservingLock {
     #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api begins a lock")]
@@ -55,12 +55,12 @@ unsafe impl RawMutex for ErrnoPreservingLock {
 
     #[inline]
     unsafe fn unlock(&self) {
-        // SAFETY: the caller holds it. Where somebody waits, this wakes him by a call of the system.
+        // SAFETY: the caller holds the lock. If a thread waits for it, this wakes that thread by a system call.
         preserving_errno(|| unsafe { self.0.unlock() });
     }
 }
 
-/// Sleeps one caller.
+/// Puts one caller to sleep.
 pub struct CondvarParker {
     unparked: Mutex<bool>,
     condvar: Condvar,
@@ -72,11 +72,11 @@ impl CondvarParker {
     }
 }
 
-// SAFETY: park returns only after `unparked` is true and the mutex has been released by unpark, and
-// parking_lot does not touch a mutex after releasing it: the sleeper may free it.
+// SAFETY: park returns only after `unparked` is true and unpark has released the mutex. parking_lot does not
+// access a mutex after releasing it, so the sleeper may free it.
 unsafe impl Parker for CondvarParker {
     unsafe fn park(this: *const CondvarParker) {
-        // SAFETY: the caller keeps it alive until this returns.
+        // SAFETY: the caller keeps the parker alive until this returns.
         let parker = unsafe { &*this };
         preserving_errno(|| {
             let mut unparked = parker.unparked.lock();
@@ -87,7 +87,7 @@ unsafe impl Parker for CondvarParker {
     }
 
     unsafe fn park_until(this: *const CondvarParker, deadline: u64) -> bool {
-        // SAFETY: the caller keeps it alive until this returns.
+        // SAFETY: the caller keeps the parker alive until this returns.
         let parker = unsafe { &*this };
         preserving_errno(|| {
             let mut unparked = parker.unparked.lock();
@@ -105,7 +105,7 @@ unsafe impl Parker for CondvarParker {
     }
 
     unsafe fn unpark(this: *const CondvarParker) {
-        // SAFETY: the sleeper stays until it gets the mutex and finds `unparked`.
+        // SAFETY: the sleeper keeps the parker alive until it has acquired the mutex and read `unparked` as true.
         let parker = unsafe { &*this };
         preserving_errno(|| {
             let mut unparked = parker.unparked.lock();

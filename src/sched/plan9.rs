@@ -1,14 +1,15 @@
-//! A plan9port program: callers are coroutines of libthread, and sleep by the program's own rsleep.
+//! The scheduler of a plan9port program: callers are coroutines of libthread, and sleep by the program's own
+//! rsleep.
 //!
-//! The functions are the program's, found through weak references: a program without them links and
-//! runs, and no file of plan9port is needed to build this library. They count only when all are
-//! there and lib9's `_rsleep` pointer is set, which libthread's main does before it runs the
-//! program's; lib9 alone leaves it nil.
+//! The functions belong to the program and are found through weak references. A program without them links and
+//! runs, and no file of plan9port is needed to build this library. They are used only if all of them are present
+//! and lib9's `_rsleep` pointer is set. libthread's main sets it before it runs the program's main; without
+//! libthread it stays nil.
 //!
-//! A parker is a QLock, a Rendez and a flag, of lib9's layout, on the sleeper's stack, all zero to
-//! begin with. Waking takes the qlock, and may itself switch coroutines, so it is never done under
-//! the state lock. The memory may go as soon as the sleeper has its qlock back: lib9's qunlock
-//! makes the next owner ready as its last act.
+//! A parker consists of a QLock, a Rendez and two flags, in lib9's layout, on the sleeper's stack, and is
+//! initially zero. Waking acquires the qlock and may itself switch coroutines, so it never happens under the
+//! state lock. The memory may be freed as soon as the sleeper has reacquired the qlock: making the next owner
+//! ready is the last thing that lib9's qunlock does.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
@@ -17,7 +18,7 @@ use std::mem::MaybeUninit;
 use super::timer::{self, Timer};
 use super::{Parker, ProcMain, SchedError};
 
-/// The stack that a proc gets, in bytes, where libthread heeds it: the callbacks run on it.
+/// Stack size of a proc in bytes, for versions of libthread that use it. The callbacks run on this stack.
 const STACK: c_uint = 256 * 1024;
 
 /// lib9's Lock.
@@ -45,7 +46,7 @@ pub struct Rendez {
 
 type WerrstrFn = unsafe extern "C" fn(*const c_char, ...);
 
-/// The program's functions, in the order of the table below; nil for one that it does not have.
+/// The program's functions, in the order of the table below; `None` for a function that it does not have.
 #[repr(C)]
 struct Lib9 {
     qlock: Option<unsafe extern "C" fn(*mut QLock)>,
@@ -74,9 +75,9 @@ macro_rules! word {
     };
 }
 
-/// Emits the table: a weak reference to each function, then the section's lines with `label`, then an
-/// address for each function, then the closing lines. `weak` is the assembler's directive for such a
-/// reference, and `prefix` what the system puts before a C name.
+/// Emits the table: a weak reference to each function, then the lines `before`, which open the section and
+/// define the label, then the address of each function, then the lines `after`. `weak` is the assembler's
+/// directive for a weak reference, and `prefix` is what the system puts before a C name.
 macro_rules! table {
     ($weak:literal, $prefix:literal, [$($name:literal)*], [$($before:literal)*], [$($after:literal)*]) => {
         std::arch::global_asm!(
@@ -97,8 +98,8 @@ macro_rules! table {
     };
 }
 
-// The table's name is in the form of a mangled one of this crate, so that it cannot clash with a name
-// of a C program. ELF has weak references, which are NULL where no file defines the name.
+// The table's name has the form of a mangled name of this crate, so that it cannot clash with a name of a C
+// program. In ELF a weak reference is NULL if no file defines the name.
 #[cfg(not(target_vendor = "apple"))]
 table!(
     ".weak",
@@ -117,8 +118,8 @@ table!(
     ]
 );
 
-// Mach-O puts an underscore before each C name. Its linker must be asked to leave a weak reference
-// undefined where no file defines the name: -Wl,-U,_qlock and so on (docs/platforms.md).
+// Mach-O puts an underscore before each C name. Its linker needs an option for each weak reference that may
+// stay undefined: -Wl,-U,_qlock and so on (docs/platforms.md).
 #[cfg(target_vendor = "apple")]
 table!(
     ".weak_reference",
@@ -138,22 +139,22 @@ unsafe extern "C" {
     safe static LIB9: Lib9;
 }
 
-// SAFETY: the table is constant, and the functions in it are for any thread.
+// SAFETY: the table is constant, and any thread may call the functions in it.
 unsafe impl Sync for Lib9 {}
 
-/// Who is calling.
+/// The kind of the calling thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A thread of a program without libthread.
     Thread,
     /// A coroutine of libthread.
     Coroutine,
-    /// A thread that libthread did not make, in a program that has it: it can neither sleep as a
+    /// In a program with libthread, a thread that libthread did not create. It can neither sleep as a
     /// coroutine nor wake one.
     ForeignThread,
 }
 
-/// Finds out who is calling.
+/// Returns the kind of the calling thread.
 #[inline]
 pub fn caller() -> Caller {
     match LIB9.rsleep_pointer {
@@ -164,8 +165,8 @@ pub fn caller() -> Caller {
 
 #[cold]
 fn caller_with_lib9(rsleep_pointer: std::ptr::NonNull<*const c_void>) -> Caller {
-    // SAFETY: it is the address of lib9's variable `_rsleep`, which libthread sets once, before the
-    // program's own code runs.
+    // SAFETY: the address of lib9's variable `_rsleep`, which libthread sets once, before the program's own
+    // code runs.
     if unsafe { rsleep_pointer.as_ptr().read_volatile() }.is_null() {
         return Caller::Thread;
     }
@@ -174,35 +175,35 @@ fn caller_with_lib9(rsleep_pointer: std::ptr::NonNull<*const c_void>) -> Caller 
         return Caller::Thread;
     };
     match LIB9.threadproc {
-        // SAFETY: libthread's function, which takes nothing and answers the caller's proc.
+        // SAFETY: libthread's function without parameters, which returns the caller's proc.
         Some(threadproc) if unsafe { threadproc() }.is_null() => Caller::ForeignThread,
         _ => Caller::Coroutine,
     }
 }
 
-/// Sleeps a coroutine. Only to be made when [`caller`] says that it is one.
+/// Puts one coroutine to sleep. Must only be created when [`caller`] returns [`Caller::Coroutine`].
 pub struct CoroutineParker(UnsafeCell<RendezState>);
 
 pub(super) struct RendezState {
     lock: QLock,
     rendez: Rendez,
     unparked: bool,
-    /// Its alarm has rung.
+    /// The timer has fired.
     timer_fired: bool,
 }
 
 impl RendezState {
-    /// Sleeps until the one or the other is so; answers whether it has been called.
+    /// Sleeps until `done(unparked, timer_fired)` returns true. Returns `unparked`.
     ///
     /// # Safety
-    /// `state` is alive until this returns; the caller is a coroutine.
+    /// `state` must stay alive until this returns, and the caller must be a coroutine.
     unsafe fn sleep(state: *mut RendezState, done: impl Fn(bool, bool) -> bool) -> bool {
         let (Some(qlock), Some(qunlock), Some(rsleep)) = (LIB9.qlock, LIB9.qunlock, LIB9.rsleep)
         else {
             return true;
         };
-        // SAFETY: the rest is alive and in its place until this returns; the caller is a coroutine
-        // of the program's libthread, whose functions these are.
+        // SAFETY: the state is alive and does not move until this returns. The caller is a coroutine of the
+        // program's libthread, to which these functions belong.
         unsafe {
             let lock = &raw mut (*state).lock;
             qlock(lock);
@@ -219,22 +220,22 @@ impl RendezState {
         }
     }
 
-    /// Sets a flag, and wakes the sleeper.
+    /// Sets a flag and wakes the sleeper.
     ///
     /// # Safety
-    /// `state` is alive until the sleeper has found the flag and has the qlock, which it gets from the
-    /// qunlock here.
+    /// `state` must stay alive until the sleeper has read the flag and has acquired the qlock, which the
+    /// qunlock in this function releases.
     unsafe fn wake(state: *mut RendezState, flag: *mut bool) {
         let (Some(qlock), Some(qunlock), Some(rwakeup)) = (LIB9.qlock, LIB9.qunlock, LIB9.rwakeup)
         else {
             return;
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let lock = &raw mut (*state).lock;
             qlock(lock);
-            // Not when it is there: a sleeper whom the other waker has woken reads it in rsleep, before
-            // it has the qlock again.
+            // Written only if it is NULL. A sleeper that the other waker has woken reads it in rsleep, before
+            // it has reacquired the qlock.
             if (*state).rendez.lock.is_null() {
                 (*state).rendez.lock = lock;
             }
@@ -244,12 +245,12 @@ impl RendezState {
         }
     }
 
-    /// Its time has come.
+    /// Wakes the sleeper because its deadline has passed.
     ///
     /// # Safety
-    /// The sleeper waits for this before it leaves.
+    /// The sleeper must wait for this before it frees `state`.
     pub(super) unsafe fn fire(state: *mut RendezState) {
-        // SAFETY: the caller's promise; only an address is made.
+        // SAFETY: guaranteed by the caller; only an address is computed here.
         unsafe { RendezState::wake(state, &raw mut (*state).timer_fired) }
     }
 }
@@ -267,17 +268,18 @@ impl CoroutineParker {
     }
 }
 
-// SAFETY: the flags are read and written under the qlock, which makes them visible; park returns only
-// when it has found its own set and has had the qlock back from unpark, whose last use of it that is.
+// SAFETY: the flags are read and written under the qlock, which makes the writes visible. park returns only
+// when it has read `unparked` as true and has acquired the qlock from unpark. Releasing the qlock is unpark's
+// last access to the state.
 unsafe impl Parker for CoroutineParker {
     unsafe fn park(this: *const CoroutineParker) {
-        // SAFETY: the caller keeps it alive until this returns.
+        // SAFETY: the caller keeps the parker alive until this returns.
         unsafe { RendezState::sleep((*this).0.get(), |unparked, _| unparked) };
     }
 
     unsafe fn park_until(this: *const CoroutineParker, deadline: u64) -> bool {
-        // SAFETY: the caller keeps it alive until this returns, and this does not before the alarm is
-        // off the list, or has rung.
+        // SAFETY: the caller keeps the parker alive until this returns, which does not happen before the timer
+        // has been disarmed or has fired.
         unsafe {
             let state = (*this).0.get();
             let mut timer = Timer::new(deadline, state);
@@ -293,7 +295,7 @@ unsafe impl Parker for CoroutineParker {
     }
 
     unsafe fn unpark(this: *const CoroutineParker) {
-        // SAFETY: the rest is alive until the sleeper has found `unparked` and has the qlock.
+        // SAFETY: the state is alive until the sleeper has read `unparked` and has acquired the qlock.
         unsafe {
             let state = (*this).0.get();
             RendezState::wake(state, &raw mut (*state).unparked);
@@ -301,30 +303,32 @@ unsafe impl Parker for CoroutineParker {
     }
 }
 
-/// Starts a proc of libthread's.
+/// Starts a proc of libthread.
 ///
 /// # Safety
-/// `proc.main` may be called with `proc.arg`, once, from another thread.
+/// Calling `proc.main` with `proc.arg`, once, from another thread must be sound.
 pub unsafe fn start_proc(proc: ProcMain) -> Result<(), SchedError> {
     let Some(proccreate) = LIB9.proccreate else {
         return Err(SchedError(libc::ENOSYS));
     };
-    // SAFETY: libthread's function; the caller's promise. It answers the thread's id, or less than 0.
+    // SAFETY: libthread's function; the rest is guaranteed by the caller. It returns the thread's id, or a
+    // negative number on failure.
     if unsafe { proccreate(proc.main, proc.arg, STACK) } < 0 {
         return Err(SchedError(libc::EAGAIN));
     }
     Ok(())
 }
 
-/// The calling proc, one of libthread's, is not among those that keep the program from its end.
+/// Marks the calling proc, which must be a proc of libthread, as a system proc: the program can end while the
+/// proc runs.
 pub fn set_sysproc() {
     if let Some(threadsetsysproc) = LIB9.threadsetsysproc {
-        // SAFETY: libthread's function, which takes nothing, called by a proc of its own.
+        // SAFETY: libthread's function without parameters, called by a proc of libthread.
         unsafe { threadsetsysproc() };
     }
 }
 
-/// lib9's werrstr, where the program has it: sets the error string by a printf-like format.
+/// Returns lib9's werrstr, which sets the error string by a printf-like format, if the program has it.
 pub fn werrstr() -> Option<WerrstrFn> {
     LIB9.werrstr
 }

@@ -1,27 +1,27 @@
-//! A descriptor that is readable while something is the case, for event loops. Source: eventfd(2).
+//! The poll descriptor: a descriptor for event loops that can be made readable. Source: eventfd(2).
 
 use std::ffi::c_int;
 
-/// Closed when it is dropped.
+/// A descriptor whose readiness can be set. Closed on drop.
 pub struct ReadyFd {
-    /// What select and poll wait for.
+    /// The descriptor that the program passes to select or poll.
     read: c_int,
-    /// What makes it readable; with eventfds it is the same one.
+    /// The descriptor that makes `read` readable. An eventfd is its own write end.
     #[cfg(not(target_os = "linux"))]
     write: c_int,
     ready: bool,
 }
 
 impl ReadyFd {
-    /// A descriptor that is not readable yet, closed on exec.
+    /// Creates a descriptor that is not readable and that is closed on exec.
     ///
     /// # Errors
-    /// The operating system's error number.
+    /// Returns the operating system's error number.
     pub fn new() -> Result<ReadyFd, c_int> {
         open()
     }
 
-    /// The descriptor.
+    /// Returns the descriptor that the program waits for.
     #[must_use]
     pub fn fd(&self) -> c_int {
         self.read
@@ -34,16 +34,16 @@ impl ReadyFd {
         return self.write;
     }
 
-    /// Makes it readable, or no longer so.
+    /// Makes the descriptor readable, or no longer readable.
     pub fn set(&mut self, ready: bool) {
         if ready == self.ready {
             return;
         }
         self.ready = ready;
         let mut one: u64 = 1;
-        // An eventfd takes and gives eight bytes, a pipe any number.
-        // SAFETY: eight bytes of our own, and descriptors of our own; neither call blocks, since
-        // what is read has been written, and what is written has been read.
+        // An eventfd transfers eight bytes at a time, a pipe any number.
+        // SAFETY: a local variable of eight bytes, and descriptors that this object owns. Neither call
+        // blocks: a read follows a write, and each write finds the descriptor empty.
         unsafe {
             if ready {
                 kernel::write(self.write_end(), (&raw const one).cast(), 8);
@@ -56,7 +56,7 @@ impl ReadyFd {
 
 impl Drop for ReadyFd {
     fn drop(&mut self) {
-        // SAFETY: they are ours, and nobody else closes them.
+        // SAFETY: this object owns the descriptors, and no other code closes them.
         unsafe {
             kernel::close(self.read);
             #[cfg(not(target_os = "linux"))]
@@ -65,30 +65,30 @@ impl Drop for ReadyFd {
     }
 }
 
-/// As the kernel has them: the C library's are cancellation points, and a thread that were cancelled in
-/// here would leave with a lock held.
+/// The system calls themselves. The C library's functions are cancellation points, and a thread that is
+/// cancelled here would leave a lock held.
 #[cfg(target_os = "linux")]
 mod kernel {
     use std::ffi::{c_int, c_void};
 
     /// # Safety
-    /// `from` has that many bytes.
+    /// `from` must point to `bytes` readable bytes.
     pub unsafe fn write(fd: c_int, from: *const c_void, bytes: usize) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { libc::syscall(libc::SYS_write, fd, from, bytes) };
     }
 
     /// # Safety
-    /// `to` has room for that many bytes.
+    /// `to` must point to `bytes` writable bytes.
     pub unsafe fn read(fd: c_int, to: *mut c_void, bytes: usize) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { libc::syscall(libc::SYS_read, fd, to, bytes) };
     }
 
     /// # Safety
-    /// `fd` is the caller's.
+    /// The caller must own `fd`.
     pub unsafe fn close(fd: c_int) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { libc::syscall(libc::SYS_close, fd) };
     }
 }
@@ -98,7 +98,7 @@ use libc as kernel;
 
 #[cfg(target_os = "linux")]
 fn open() -> Result<ReadyFd, c_int> {
-    // SAFETY: it takes two numbers, and answers a descriptor or less than 0.
+    // SAFETY: eventfd takes two numbers, and returns a descriptor or a negative number.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
     if fd < 0 {
         return Err(crate::sched::errno());
@@ -109,7 +109,7 @@ fn open() -> Result<ReadyFd, c_int> {
 #[cfg(not(target_os = "linux"))]
 fn open() -> Result<ReadyFd, c_int> {
     let mut ends = [0; 2];
-    // SAFETY: room for the two descriptors that it answers; they are ours from then on.
+    // SAFETY: `ends` has room for the two descriptors that pipe returns; this function owns them.
     unsafe {
         if libc::pipe(ends.as_mut_ptr()) < 0 {
             return Err(crate::sched::errno());
@@ -128,7 +128,7 @@ mod tests {
 
     fn readable(fd: i32) -> bool {
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        // SAFETY: one entry of our own, and no waiting.
+        // SAFETY: one local entry, and a timeout of 0.
         unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
     }
 

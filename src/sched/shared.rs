@@ -1,8 +1,8 @@
-//! What threads share outside the state lock: a number and a cell, which the calls are written in.
+//! The types of the values that threads share outside the state lock: an atomic number and a cell.
 //!
 //! They are the standard ones. Under `mux_model` this source is part of a model checker's program
-//! (`tests/model`), which puts its own in their place, so as to see each use of them and to try what
-//! the memory model allows; and its own clock, in [`clock`](super::clock).
+//! (`tests/model`), which replaces them by its own types to observe each access and to try what the memory
+//! model permits. It also replaces the clock in [`clock`](super::clock).
 
 #[cfg(mux_model)]
 pub use crate::checker::{AtomicU32, Cell};
@@ -10,7 +10,7 @@ pub use crate::checker::{AtomicU32, Cell};
 #[cfg(not(mux_model))]
 pub use std::sync::atomic::AtomicU32;
 
-/// A value that one thread at a time has, by an agreement that the compiler does not know of.
+/// A value that only one thread at a time accesses, by a protocol that the compiler does not know.
 #[cfg(not(mux_model))]
 pub struct Cell<V>(std::cell::UnsafeCell<V>);
 
@@ -21,7 +21,7 @@ impl<V> Cell<V> {
         Cell(std::cell::UnsafeCell::new(value))
     }
 
-    /// Lends the value, by its address.
+    /// Calls `f` with the address of the value.
     #[inline(always)]
     pub fn with_mut<R>(&self, f: impl FnOnce(*mut V) -> R) -> R {
         f(self.0.get())

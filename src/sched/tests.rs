@@ -1,10 +1,10 @@
-//! Every parker keeps what the trait promises, and the handle wakes exactly its own sleeper.
+//! Tests that every parker keeps the contract of the trait, and that a handle wakes only its own sleeper.
 
 use std::sync::mpsc;
 
 use super::{Parker, ProcMain, Sched, SchedError, WakeHandle, native, parking, sleep};
 
-/// parking_lot's side, which this system would not choose by itself.
+/// A scheduler on parking_lot, which is not the default on Linux.
 struct Parking;
 
 impl Sched for Parking {
@@ -77,19 +77,19 @@ fn the_sleeper_outlives_its_handle_even_when_publishing_unwinds() {
 #[test]
 fn a_started_proc_runs_its_function() {
     extern "C" fn main(arg: *mut std::ffi::c_void) {
-        // SAFETY: the sender that the test boxed.
+        // SAFETY: the sender that the test has boxed.
         let send = unsafe { Box::from_raw(arg.cast::<mpsc::Sender<u32>>()) };
         send.send(3).unwrap();
     }
     let (send, recv) = mpsc::channel::<u32>();
     let arg = Box::into_raw(Box::new(send)).cast();
-    // SAFETY: main takes the box, once.
+    // SAFETY: main consumes the box, once.
     unsafe { native::Native.start(ProcMain { main, arg }) }.unwrap();
     assert_eq!(recv.recv().unwrap(), 3);
 }
 
-/// More threads than processors, each holding it for a moment: nobody gets in beside another, and
-/// nobody is forgotten.
+/// Checks mutual exclusion, and that no waiting thread is missed, with eight threads that each hold the lock
+/// for a short time.
 fn excludes<L: parking_lot::lock_api::RawMutex + Send + Sync>() {
     let count = parking_lot::lock_api::Mutex::<L, u64>::new(0);
     std::thread::scope(|scope| {
@@ -115,10 +115,11 @@ fn the_locks_exclude() {
     excludes::<native::LastLock>();
 }
 
-/// A void function of the C face, as muxfree, says by errno alone whether it went well.
+/// Checks that sleeping preserves errno. A void function of the C face, such as muxfree, reports failure through
+/// errno alone.
 fn leaves_errno_alone<P: Parker>(new: impl Fn() -> P) {
     let parker = new();
-    // SAFETY: the place of this thread's errno; the parker stays until it has returned.
+    // SAFETY: the address of this thread's errno; the parker lives until this function returns.
     unsafe {
         *super::errno_ptr() = 4711;
         assert!(!P::park_until(&raw const parker, super::clock::now() + 1_000_000));
@@ -142,7 +143,7 @@ fn who_has_waited_for_a_lock_finds_errno_as_it_was() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                // SAFETY: the place of this thread's errno.
+                // SAFETY: the address of this thread's errno.
                 unsafe { *super::errno_ptr() = 4711 };
                 for _ in 0..20_000 {
                     *lock.lock() += 1;

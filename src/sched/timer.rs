@@ -1,14 +1,18 @@
-//! Alarms for coroutines: lib9 has no sleep that ends at some time, so a proc of libthread's keeps the
-//! clock for all. It sleeps in the kernel, which stops nobody, since it has no other coroutines.
+//! Timers for coroutines.
 //!
-//! Alarms are on the stacks of those who set them, in a list by time. The clock takes one off under
-//! the list's lock, and rings it without: ringing takes the sleeper's qlock, whose holder may be in a
-//! proc that waits for the list's lock. So whoever finds its alarm gone from the list waits until it
-//! has rung.
+//! lib9 has no sleep with a deadline, so one proc of libthread, the timer proc, wakes all coroutines whose
+//! deadline has passed. The timer proc sleeps in the kernel. This blocks no coroutine, since the proc has no
+//! other.
 //!
-//! The clock runs while somebody holds it, and for a second more. libthread is told that it is no proc
-//! of the program's, which ends when its own have. Until that is so whoever has started the clock waits,
-//! and by that the proc that it is in: a main proc that ended just then would not be the last.
+//! A timer is on the stack of its owner, in a list that is ordered by deadline. The timer proc removes a timer
+//! under the list's lock, and fires it after unlocking: firing acquires the sleeper's qlock, whose holder may be
+//! in a proc that waits for the list's lock. An owner whose timer is no longer in the list must therefore wait
+//! until it has fired.
+//!
+//! The timer proc runs while a coroutine has acquired the timer, and for at least one more second. It is marked
+//! as a system proc of libthread, so that the program can end while it runs. The coroutine that starts the timer
+//! proc sleeps until the mark is set. This keeps the coroutine's own proc alive: otherwise a main proc that ends
+//! before then would not be the last one, and the program would not end.
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -19,10 +23,10 @@ use super::native::{self, LastLock, Native};
 use super::plan9::{self, RendezState};
 use super::{Parker, ProcMain, SchedError, WakeHandle, clock, sleep_until};
 
-/// How long the clock runs on when nobody holds it, in nanoseconds.
+/// How long the timer proc keeps running without users, in nanoseconds.
 const IDLE_TIME: u64 = 1_000_000_000;
 
-/// An alarm, on its owner's stack.
+/// A timer, on its owner's stack.
 pub struct Timer {
     deadline: u64,
     rendez_state: *mut RendezState,
@@ -40,15 +44,15 @@ impl Timer {
 struct TimerList {
     first: *mut Timer,
     last: *mut Timer,
-    /// How many hold the clock.
+    /// Number of coroutines that have acquired the timer.
     users: usize,
     is_running: bool,
-    /// The clock, asleep until the first alarm.
+    /// The handle of the timer proc while it sleeps.
     sleeper: Option<WakeHandle<(), native::ThreadParker>>,
 }
 
-// SAFETY: the alarms are on the stacks of those who wait until they are off the list, and are touched
-// under its lock alone.
+// SAFETY: each timer is on the stack of an owner that waits until the timer is off the list, and is accessed
+// only under the list's lock.
 unsafe impl Send for TimerList {}
 
 static TIMERS: lock_api::Mutex<LastLock, TimerList> = lock_api::Mutex::from_raw(
@@ -57,10 +61,12 @@ static TIMERS: lock_api::Mutex<LastLock, TimerList> = lock_api::Mutex::from_raw(
 );
 
 impl TimerList {
+    /// Removes a timer from the list.
+    ///
     /// # Safety
-    /// `timer` is in the list.
+    /// `timer` must be in the list.
     unsafe fn remove(&mut self, timer: *mut Timer) {
-        // SAFETY: what is in the list is alive.
+        // SAFETY: a timer in the list is alive.
         unsafe {
             let Timer { prev, next, .. } = *timer;
             *(if prev.is_null() { &raw mut self.first } else { &raw mut (*prev).next }) = next;
@@ -70,40 +76,41 @@ impl TimerList {
     }
 }
 
-/// Sees to it that the clock runs.
+/// Registers the caller as a user of the timer, and starts the timer proc if it is not running.
 pub fn acquire() -> Result<(), SchedError> {
     let starter = plan9::CoroutineParker::new();
     let mut timers = TIMERS.lock();
     let is_starter = !timers.is_running;
     if is_starter {
-        // Under the lock, so that nobody counts on a clock that fails to start.
+        // Under the lock, so that no other coroutine relies on a timer proc that fails to start.
         let arg = (&raw const starter).cast_mut().cast();
-        // SAFETY: the function takes a parker, which stays until it has been used, below.
+        // SAFETY: the function takes a parker, which lives until it has been unparked, below.
         unsafe { plan9::start_proc(ProcMain { main: timer_main, arg }) }?;
         timers.is_running = true;
     }
     timers.users += 1;
     drop(timers);
     if is_starter {
-        // SAFETY: in its place until this returns; the caller is a coroutine, as all who hold the clock.
+        // SAFETY: the parker does not move until this returns. The caller is a coroutine, like every
+        // user of the timer.
         unsafe { plan9::CoroutineParker::park(&raw const starter) };
     }
     Ok(())
 }
 
-/// The caller has no use of the clock any more.
+/// Unregisters the caller as a user of the timer.
 pub fn release() {
     TIMERS.lock().users -= 1;
 }
 
-/// Sets an alarm.
+/// Arms a timer.
 ///
 /// # Safety
-/// `timer` stays in its place until [`disarm`] has said true, or its rest has rung. The caller holds
-/// the clock.
+/// `timer` must stay alive and must not move until [`disarm`] has returned true or the timer has fired. The
+/// caller must have acquired the timer.
 pub unsafe fn arm(timer: *mut Timer) {
     let mut timers = TIMERS.lock();
-    // SAFETY: what is in the list is alive. The new one is likely to be the last.
+    // SAFETY: a timer in the list is alive. The new timer is likely to have the latest deadline.
     unsafe {
         let mut prev = timers.last;
         while !prev.is_null() && (*prev).deadline > (*timer).deadline {
@@ -121,13 +128,13 @@ pub unsafe fn arm(timer: *mut Timer) {
     drop(sleeper);
 }
 
-/// Takes an alarm back; false when it is being rung, or has.
+/// Disarms a timer. Returns false if the timer has fired or is about to fire.
 ///
 /// # Safety
-/// `timer` has been [`arm`], and is alive.
+/// `timer` must have been passed to [`arm`], and must be alive.
 pub unsafe fn disarm(timer: *mut Timer) -> bool {
     let mut timers = TIMERS.lock();
-    // SAFETY: alive, and touched under the lock.
+    // SAFETY: the timer is alive, and is accessed under the lock.
     unsafe {
         let armed = (*timer).armed;
         if armed {
@@ -137,17 +144,17 @@ pub unsafe fn disarm(timer: *mut Timer) -> bool {
     }
 }
 
-/// The clock.
+/// The main function of the timer proc.
 unsafe extern "C" fn timer_main(starter: *mut c_void) {
     plan9::set_sysproc();
-    // SAFETY: `acquire` is parked in it, or about to be, and leaves no sooner than this.
+    // SAFETY: `acquire` parks in this parker, and does not return before this unpark.
     unsafe { plan9::CoroutineParker::unpark(starter.cast()) };
     let mut idle_since = clock::now();
     loop {
         let mut timers = TIMERS.lock();
         let now = clock::now();
         let first = timers.first;
-        // SAFETY: what is in the list is alive; one that is taken off waits until it has rung.
+        // SAFETY: a timer in the list is alive; the owner of a removed timer waits until it has fired.
         unsafe {
             if !first.is_null() && (*first).deadline <= now {
                 let rendez_state = (*first).rendez_state;
@@ -165,7 +172,7 @@ unsafe extern "C" fn timer_main(starter: *mut c_void) {
         }
         // SAFETY: as above.
         let next = if first.is_null() { clock::NEVER } else { unsafe { (*first).deadline } };
-        // Whoever lets go of it does not say so: it looks by itself.
+        // `release` does not wake the timer proc, so it checks the number of users at intervals.
         let until = next.min(now + IDLE_TIME);
         sleep_until(
             &Native,

@@ -1,7 +1,8 @@
-//! Tasks of an async executor that wait for non-blocking calls: a place for each one's waker.
+//! Storage for the wakers of the async futures that wait for non-blocking calls, one slot per call.
 //!
-//! Apart from the calls, since C programs have none and shall not pay for it. A place may be used again
-//! by another call while somebody is about to wake the one before: it is woken for nothing then.
+//! The wakers are stored apart from the calls, since C programs have no futures and should not pay for them. A
+//! slot may be reused by another call while a thread is about to wake the future of the previous call. The new
+//! future is then polled unnecessarily.
 
 use std::task::Waker;
 
@@ -9,19 +10,19 @@ use parking_lot::lock_api;
 
 use super::native::LastLock;
 
-/// Where wakers are kept, by number.
+/// A store of wakers, indexed by slot.
 pub trait WakerStore {
-    /// None yet.
+    /// An empty store.
     const NONE: Self;
 
-    /// Keeps a waker in that place; false when there is no memory for it.
+    /// Stores a clone of `waker` in the slot. Returns false if there is no memory for it.
     fn store(&self, slot: usize, waker: &Waker) -> bool;
 
-    /// Takes it out of there.
+    /// Removes the waker from the slot and returns it.
     fn take(&self, slot: usize) -> Option<Waker>;
 }
 
-/// For callers of which none is a task.
+/// The store of a scheduler without futures.
 #[derive(Debug)]
 pub struct NoWakers;
 
@@ -37,7 +38,7 @@ impl WakerStore for NoWakers {
     }
 }
 
-/// Some wakers.
+/// A growing table of wakers.
 pub struct WakerTable(lock_api::Mutex<LastLock, Vec<Option<Waker>>>);
 
 impl WakerStore for WakerTable {
