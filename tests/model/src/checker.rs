@@ -1,5 +1,5 @@
-//! The seam, as the checkers have it: a lock, a parker and a proc of their own making, so that each use
-//! is a place where they may switch. Written once for both, over what `prim` names.
+//! The scheduler under the model checkers: a lock, a parker and procs made of the checker's own primitives, so
+//! that the checker may switch threads at each use. Written once for both checkers, on the names of `prim`.
 
 use std::cell::UnsafeCell;
 use std::mem::ManuallyDrop;
@@ -12,11 +12,11 @@ use crate::prim;
 use crate::sched::wakers::NoWakers;
 use crate::sched::{Parker, ProcMain, Sched, SchedError};
 
-/// What the library shares outside its lock, and its clock.
+/// The types that the library shares outside its lock, and its clock.
 pub use crate::clock::now;
 pub use crate::prim::{AtomicU32, Cell};
 
-/// Threads of the checker.
+/// A scheduler of the checker's threads.
 pub struct CheckedSched;
 
 impl Sched for CheckedSched {
@@ -32,7 +32,7 @@ impl Sched for CheckedSched {
         let ProcMain { main, arg } = proc;
         let arg = arg.expose_provenance();
         prim::thread::spawn(move || {
-            // SAFETY: the caller of `start` has promised that it may be called, once, from another
+            // SAFETY: the caller of `start` guarantees that `main` may be called, once, from another
             // thread.
             unsafe { main(std::ptr::with_exposed_provenance_mut(arg)) }
         });
@@ -40,24 +40,24 @@ impl Sched for CheckedSched {
     }
 }
 
-/// The checker's mutex, with its guard kept inside while it is held.
+/// The checker's mutex, which also stores its guard while it is locked.
 ///
-/// It is made at its first use, since a checker's mutex can not be a constant. The threads of a checker
-/// take turns in one thread of the system, so plain cells do for what is not to be seen by it.
+/// The mutex is created at its first use, since a checker's mutex cannot be a constant. The threads of a checker
+/// take turns on one thread of the system, so plain cells suffice for what the checker need not observe.
 pub struct Lock {
     mutex: OnceLock<Box<prim::Mutex<()>>>,
     guard: UnsafeCell<Option<ManuallyDrop<prim::MutexGuard<'static, ()>>>>,
 }
 
-// SAFETY: `guard` is used by who holds the mutex alone.
+// SAFETY: only the holder of the mutex accesses `guard`.
 unsafe impl Send for Lock {}
 // SAFETY: as above.
 unsafe impl Sync for Lock {}
 
 impl Lock {
     fn keep(&self, guard: prim::MutexGuard<'_, ()>) {
-        // SAFETY: the mutex has its place in a box of ours until this is dropped, and who drops this
-        // does not hold it; so the guard does not outlive it. The caller holds the mutex.
+        // SAFETY: the mutex is in a box that this lock owns until it is dropped, and a lock is not
+        // dropped while it is held, so the guard does not outlive the mutex. The caller holds the mutex.
         unsafe {
             let guard = std::mem::transmute::<
                 prim::MutexGuard<'_, ()>,
@@ -72,7 +72,7 @@ impl Lock {
     }
 }
 
-// SAFETY: one holder at a time, by the checker's mutex.
+// SAFETY: the checker's mutex has one holder at a time.
 unsafe impl RawMutex for Lock {
     #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api begins a lock")]
     const INIT: Lock = Lock { mutex: OnceLock::new(), guard: UnsafeCell::new(None) };
@@ -99,12 +99,12 @@ unsafe impl RawMutex for Lock {
     }
 }
 
-/// Sleeps one caller.
+/// Puts one caller to sleep.
 pub struct ModelParker(Arc<WaiterCell>);
 
-/// What a sleeper, who wakes it and the clock share. Each has a hold of it, so nobody looks at memory
-/// that is gone, whatever the library does; that the library wakes a sleeper once and no more is for the
-/// assertions to say.
+/// The state that a sleeper shares with its waker and the clock. Each of them owns a reference, so none of them
+/// can access freed memory, whatever the library does. An assertion checks that the library wakes a sleeper at
+/// most once.
 pub struct WaiterCell {
     state: prim::Mutex<WaiterState>,
     condvar: prim::Condvar,
@@ -121,7 +121,7 @@ impl WaiterCell {
         WaiterCell { state, condvar: prim::Condvar::new() }
     }
 
-    /// The clock shows what some sleeper in here wanted to see.
+    /// Makes the sleeper check its deadline. Called by the clock.
     pub fn notify(&self) {
         let state = prim::lock(&self.state);
         if state.asleep {
@@ -130,11 +130,11 @@ impl WaiterCell {
     }
 }
 
-// SAFETY: park returns only when it finds `called`, under the mutex of which unpark, which set it, has let
-// go by then. What the three share is kept by whoever uses it.
+// SAFETY: park returns only when it has read `unparked` as true, under the mutex that unpark has released after
+// setting it. The shared state is reference-counted.
 unsafe impl Parker for ModelParker {
     unsafe fn park(this: *const ModelParker) {
-        // SAFETY: the caller keeps it alive until this returns.
+        // SAFETY: the caller keeps the parker alive until this returns.
         let waiter = unsafe { &(*this).0 };
         let mut state = prim::lock(&waiter.state);
         while !state.unparked {
@@ -145,7 +145,7 @@ unsafe impl Parker for ModelParker {
     }
 
     unsafe fn park_until(this: *const ModelParker, deadline: u64) -> bool {
-        // SAFETY: the caller keeps it alive until this returns.
+        // SAFETY: the caller keeps the parker alive until this returns.
         let waiter = unsafe { &(*this).0 };
         let mut state = prim::lock(&waiter.state);
         loop {
@@ -163,7 +163,7 @@ unsafe impl Parker for ModelParker {
     }
 
     unsafe fn unpark(this: *const ModelParker) {
-        // SAFETY: the sleeper stays until it finds `called`, which it does not before this is set below.
+        // SAFETY: the sleeper keeps the parker alive until it reads `unparked` as true, which is set below.
         let waiter = unsafe { (*this).0.clone() };
         let mut state = prim::lock(&waiter.state);
         assert!(!state.unparked, "woken twice");

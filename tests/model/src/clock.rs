@@ -1,13 +1,14 @@
-//! Time: a number, which a thread of its own moves on, to the next time that somebody waits for. When that
-//! thread runs is the checker's choice, so a deadline passes at any moment: before a call has begun, in
-//! the middle of its send, while it sleeps, or after all is over.
+//! The clock under the model checkers: a number, which a thread of its own advances to the next deadline.
+//!
+//! The checker decides when that thread runs, so a deadline may pass at any moment: before a call has begun,
+//! during its send, while its caller sleeps, or after the call has ended.
 
 use std::sync::Arc;
 
 use crate::checker::WaiterCell;
 use crate::prim;
 
-/// A time that somebody waits for; asleep, or (without a waiter) awake.
+/// A deadline of a caller that sleeps, or, without a waiter, of a caller that is awake.
 pub struct Timer {
     pub deadline: u64,
     pub waiter: Option<Arc<WaiterCell>>,
@@ -16,7 +17,7 @@ pub struct Timer {
 struct Times {
     now: u64,
     timers: Vec<Timer>,
-    /// The clock has nothing to wait for and sleeps.
+    /// The clock's thread sleeps, because there is no timer.
     idle: bool,
     stopped: bool,
 }
@@ -33,12 +34,12 @@ prim::lazy_static! {
     };
 }
 
-/// What the library sees for the time.
+/// Returns the time that the library sees.
 pub fn now() -> u64 {
     prim::lock(&CLOCK.times).now
 }
 
-/// The clock will stop there; false when that time has come already.
+/// Sets a timer. Returns false if its deadline has already passed.
 pub fn set(timer: Timer) -> bool {
     let mut times = prim::lock(&CLOCK.times);
     if times.now >= timer.deadline {
@@ -51,7 +52,7 @@ pub fn set(timer: Timer) -> bool {
     true
 }
 
-/// Nobody waits any more.
+/// Ends the clock's thread.
 pub fn stop() {
     let mut times = prim::lock(&CLOCK.times);
     times.stopped = true;
@@ -60,7 +61,7 @@ pub fn stop() {
     }
 }
 
-/// The thread that moves the time on.
+/// The main function of the clock's thread.
 pub fn run() {
     loop {
         prim::give_way();
@@ -78,7 +79,7 @@ pub fn run() {
     }
 }
 
-/// Moves the time on, to the next that somebody waits for.
+/// Advances the time to the next deadline, and notifies the sleepers whose deadline has passed.
 pub fn strike() {
     let mut times = prim::lock(&CLOCK.times);
     let Some(next) = times.timers.iter().map(|timer| timer.deadline).min() else { return };

@@ -1,5 +1,5 @@
-//! The checked source under loom: every interleaving of a few callers, and what the memory model
-//! allows them to see; or as many as there are with so many preemptions, or as there is time for.
+//! The checked source under loom: every interleaving of a few callers and all that the memory model permits them
+//! to read, or the interleavings up to a number of preemptions or within a time limit.
 
 #[macro_use]
 mod trace;
@@ -22,7 +22,7 @@ mod sched;
 mod wire;
 mod world;
 
-/// What loom has.
+/// loom's primitives.
 mod tool {
     #[allow(clippy::unsafe_removed_from_name, reason = "as the checked source calls it")]
     pub use loom::cell::UnsafeCell as Cell;
@@ -31,12 +31,12 @@ mod tool {
     pub use loom::sync::{Condvar, Mutex, MutexGuard};
     pub use loom::thread;
 
-    /// One of so many: loom has no choice but that of the next thread.
+    /// Returns a number below its argument: always 0, since loom chooses only the next thread.
     pub fn choose(_: usize) -> usize {
         0
     }
 
-    /// Before a loop goes round again that waits for others.
+    /// Yields. Must be called in each iteration of a loop that waits for another thread.
     pub fn give_way() {
         loom::thread::yield_now();
     }

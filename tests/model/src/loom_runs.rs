@@ -1,4 +1,4 @@
-//! Goes through scenarios with loom, and says how far it has come.
+//! Runs scenarios under loom, and prints the number of interleavings and whether they are complete.
 
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Answers how many interleavings there were.
+/// Checks one scenario, and returns the number of interleavings.
 fn check(scenario: &Scenario, bound: Option<usize>, options: &Options) -> u64 {
     let name = scenario.name;
     on_failure(
@@ -80,7 +80,7 @@ fn check(scenario: &Scenario, bound: Option<usize>, options: &Options) -> u64 {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = bound;
     builder.max_branches = 5_000;
-    // How often it looks at the time.
+    // The number of interleavings after which loom checks the time.
     builder.checkpoint_interval = 256;
     builder.max_duration = Some(Duration::from_secs(options.seconds));
     let tell = options.tell;

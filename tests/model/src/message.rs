@@ -1,4 +1,4 @@
-//! Requests and replies, which watch what is done to them.
+//! Requests and replies that check how the library uses them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,40 +6,40 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::prim::Cell;
 use crate::wire::Ledger;
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is sent, and answered.
+    /// The request is sent, and the server replies.
     Answered,
-    /// The same, but the server takes it when it has no reply that is not read; and deadlines pass meanwhile.
+    /// The same, but the server reads the request only when all of its replies have been read. A deadline passes
+    /// in the meantime.
     Behind,
-    /// It is sent, and never answered.
+    /// The request is sent, and the server never replies.
     Mute,
-    /// It does not take its tag.
+    /// Setting the request's tag fails.
     Untaggable,
-    /// It can not be sent.
+    /// Sending the request fails.
     Unsendable,
-    /// Its send says that it has failed, and the server has it all the same.
+    /// Sending reports a failure, but the server receives the request and replies.
     Torn,
-    /// It is a message that is no call.
+    /// A message that belongs to no call.
     Message,
 }
 
-/// Where a caller keeps its request: its own memory, with which it does as it likes as soon as it has
-/// control back.
+/// The caller's memory for its request. The caller may reuse this memory as soon as its call has returned.
 pub struct Frame {
     pub number: usize,
     pub fate: Fate,
     /// Whether its call has a deadline.
     pub timed: bool,
-    /// A plain cell, so that loom sees whether what one thread writes to a request has happened before
-    /// another reads it.
+    /// A plain cell, so that loom checks that a write to the request by one thread happens before a read by
+    /// another thread.
     tag: Cell<u32>,
     back: AtomicBool,
 }
 
-// SAFETY: `tag` is used by whom the library has given the request, one at a time; whether it keeps to
-// that is what is checked.
+// SAFETY: one thread at a time accesses `tag`, the one that the library has given the request to. The checker
+// verifies this.
 unsafe impl Send for Frame {}
 // SAFETY: as above.
 unsafe impl Sync for Frame {}
@@ -49,15 +49,15 @@ impl Frame {
         Arc::new(Frame { number, fate, timed, tag: Cell::new(0), back: AtomicBool::new(false) })
     }
 
-    /// The caller has control back.
+    /// Marks the call as returned.
     pub fn is_back(&self) {
         self.back.store(true, Ordering::Relaxed);
-        // SAFETY: it is the caller's alone again.
+        // SAFETY: only the caller accesses the request after its call has returned.
         self.tag.with_mut(|tag| unsafe { *tag = u32::MAX });
     }
 }
 
-/// A request, in the library's hands.
+/// A request that the library may use.
 pub struct Request(pub Arc<Frame>);
 
 impl Request {
@@ -68,7 +68,7 @@ impl Request {
 
     pub fn tag(&self) -> u32 {
         self.is_the_librarys();
-        // SAFETY: whoever is given the request has it alone.
+        // SAFETY: the callback that receives the request has exclusive access to it.
         self.0.tag.with(|tag| unsafe { *tag })
     }
 
@@ -79,8 +79,8 @@ impl Request {
     }
 }
 
-/// A reply. It is given to its call or to the orphan function, once: it can not be copied, and says so
-/// when it is dropped otherwise.
+/// A reply. The library must deliver it once, to its call or to the orphan function. It cannot be copied, and
+/// panics if it is dropped without having been delivered.
 pub struct Reply {
     pub tag: Option<u32>,
     /// The number of the call.
@@ -89,7 +89,7 @@ pub struct Reply {
     settled: bool,
 }
 
-// SAFETY: it has one owner at a time.
+// SAFETY: a reply has one owner at a time.
 unsafe impl Send for Reply {}
 
 impl Reply {
@@ -98,11 +98,11 @@ impl Reply {
         Reply { tag, to: Cell::new(to), ledger: ledger.clone(), settled: false }
     }
 
-    /// Somebody has got it: whose reply it is.
+    /// Marks the reply as delivered, and returns the number of the call that it belongs to.
     pub fn settle(mut self) -> usize {
         self.settled = true;
         self.ledger.of(|book| book.replies -= 1);
-        // SAFETY: it is the caller's.
+        // SAFETY: the caller owns the reply.
         self.to.with(|to| unsafe { *to })
     }
 }

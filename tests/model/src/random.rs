@@ -1,6 +1,7 @@
-//! What shuttle goes through: a connection of some kind, four to six callers that do some things, and what
-//! may come in between, all of it chosen at random. What would rightly lock up, or make every answer
-//! a right one, is not chosen together.
+//! The random mix that shuttle runs: a connection, four to six callers with their jobs, and one event.
+//!
+//! All of these are chosen at random. Combinations that may legitimately deadlock, and combinations for which every
+//! result would be correct, are excluded.
 
 use crate::clock;
 use crate::message::Fate;
@@ -8,7 +9,7 @@ use crate::prim::{self, choose};
 use crate::wire::{Order, Plan};
 use crate::world::{Threads, World};
 
-/// What a caller does next.
+/// A job of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Does {
     Calls,
@@ -19,31 +20,31 @@ enum Does {
     Tells,
 }
 
-/// What comes in between.
+/// An event during the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Nothing,
     /// The server closes.
     Ends,
-    /// It closes, and the connection can be used again.
+    /// The server closes, and the connection can be used again.
     EndsAndReopens,
     HangsUp,
     Releases,
 }
 
-/// How the callers of one run are.
+/// The random choices of one run.
 struct Mix {
     event: Event,
     procs: bool,
-    /// Whether calls may have a deadline, or be given up.
+    /// Whether calls may have a deadline, or may be abandoned.
     gives_up: bool,
-    /// Whether some calls can not be sent.
+    /// Whether sending some requests fails.
     fails: bool,
-    /// And whether the server has their requests all the same.
+    /// Whether the server receives some of the requests whose sending fails.
     tears: bool,
-    /// Whether the server leaves some unanswered.
+    /// Whether the server never replies to some requests.
     mute: bool,
-    /// Whether there are calls that nobody waits for.
+    /// Whether there are non-blocking calls.
     starts: bool,
     plan: Plan,
 }
@@ -61,25 +62,26 @@ impl Mix {
         plan.can_try = chance(2);
         plan.batches = chance(3);
         plan.strays = [0, 0, 2][choose(3)];
-        // A server that wants to be read from first is one for blocking callers, or under a receive proc:
-        // otherwise it may be that nobody reads, since all are in their sends.
-        // And a request that is sent just as the end is seen may go over the new connection, with nobody to
-        // wait for its reply.
+        // A server that stops reading until its replies are read needs blocking callers or a receive proc.
+        // Otherwise all callers may be in `send`, and no caller receives. Such a server is not combined with a
+        // connection that reopens: a request that is sent while the end is being reported may go over the new
+        // connection, and no caller waits for its reply.
         let room = event != EndsAndReopens && chance(3);
         let procs = chance(4);
         let gives_up = !room && chance(2);
         let mute = gives_up && plan.can_try && chance(3);
-        // Of a batch that fails altogether, one may stay in `recv` until a message comes (`is_reply_due` in
-        // src/core/machine.rs says so).
+        // If all requests of a batch fail, one caller may stay in `recv` until a message arrives (see
+        // `is_reply_due` in src/core/machine.rs).
         let fails = !plan.batches && chance(3);
         let tears = fails && !room && chance(2);
-        // A call that nobody waits for is gone when the Mux is released; its owner may not look any more.
+        // Releasing the Mux frees a non-blocking call, and its owner must not poll it afterwards.
         let starts = (procs || !room) && event != Releases;
         plan.room = if room { 1 + choose(2) } else { usize::MAX };
         plan.gives_up = gives_up || starts;
         plan.reopens = event == EndsAndReopens;
-        // A tag whose call ended without its reply is to have other tags to go before it. And one that is
-        // never answered may hold the last tag, which nobody can tell to a caller that receives just then.
+        // The tag of a call that ended without its reply must not be reused at once, so other tags must be free.
+        // A call without a reply may also own the last tag, and a caller that is receiving at that moment
+        // cannot be notified of this.
         if tears || mute || plan.reopens {
             plan.tags = 1..1000;
         }
@@ -104,7 +106,7 @@ impl Mix {
             0 if self.fails => Fate::Unsendable,
             1 if self.fails => Fate::Untaggable,
             2 if self.tears => Fate::Torn,
-            // One that waits for ever is not left without an answer.
+            // A call without a deadline always gets its reply.
             3 | 4 if self.mute && matches!(does, Does::CallsBefore | Does::StartsAndGivesUp) => {
                 Fate::Mute
             }
@@ -113,7 +115,7 @@ impl Mix {
     }
 }
 
-/// One caller.
+/// Runs the jobs of one caller.
 fn caller(world: &World, number: usize, jobs: &[(Does, Fate, u64)]) {
     for (call, &(does, fate, deadline)) in jobs.iter().enumerate() {
         let number = number * 100 + call * 10;
@@ -147,7 +149,7 @@ fn caller(world: &World, number: usize, jobs: &[(Does, Fate, u64)]) {
     }
 }
 
-/// One run.
+/// Runs one random mix.
 pub fn mix() {
     let mix = Mix::new();
     let count = 4 + choose(3);

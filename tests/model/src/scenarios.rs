@@ -1,5 +1,4 @@
-//! What loom goes through: two or three callers, one or two calls each, one thing at a time that may
-//! come in between.
+//! The scenarios that loom runs: two or three callers with one or two calls each, and one kind of event at a time.
 
 use std::sync::Arc;
 
@@ -7,14 +6,13 @@ use crate::message::Fate::{self, Answered, Behind, Mute, Torn, Unsendable, Untag
 use crate::wire::{Order, Plan};
 use crate::world::World;
 
-/// A thing to check.
+/// A scenario to check.
 pub struct Scenario {
     pub name: &'static str,
     pub what: &'static str,
-    /// So many times at most the checker takes a thread off that could go on, in the short run; `None`
-    /// is as often as it can.
+    /// Maximum number of preemptions in the short run; `None` is unlimited.
     pub bound: Option<usize>,
-    /// The same, in the long run.
+    /// Maximum number of preemptions in the long run; `None` is unlimited.
     pub long: Option<usize>,
     pub run: fn(),
 }
@@ -73,14 +71,14 @@ scenarios! {
     three_the_end Some(2), Some(3), "the connection ends under three callers";
 }
 
-/// Callers, each in a thread of its own but for the last; and then it is seen whether all is in order.
+/// Runs callers, each in a thread of its own, and then checks the final state.
 fn callers(plan: Plan, fates: &[&'static [Fate]]) {
     let world = World::new(plan);
     among(&world, fates, |_| {});
     world.finish(Vec::new());
 }
 
-/// The same, while the main thread does something.
+/// Runs callers, each in a thread of its own, while the main thread runs `main`.
 fn among(world: &Arc<World>, fates: &[&'static [Fate]], main: impl FnOnce(&World)) {
     let mut threads = Vec::new();
     for (caller, &fates) in fates.iter().enumerate() {
@@ -124,7 +122,8 @@ fn failing_send() {
 }
 
 fn torn_send() {
-    // So that the other one may be receiving still when the reply to it comes.
+    // The last reply comes first, so that the other caller may still be receiving when the reply to the
+    // failed request arrives.
     callers(Plan { order: Order::Last, ..Plan::new(100) }, &[&[Torn, Answered], ONE]);
 }
 
@@ -216,7 +215,7 @@ fn start_one_tag() {
     let world = World::new(Plan { can_try: true, ..Plan::new(1) });
     among(&world, &[ONE], |world| {
         if let Some(call) = world.start(20, Answered) {
-            // It does not come to see before it has had another reply.
+            // The call is not collected before another call has received its reply.
             world.rpc(21, Answered);
             call.finish();
         }
@@ -245,12 +244,16 @@ fn deadline_naps() {
     timed(Plan { can_try: true, ..Plan::new(100) });
 }
 
-/// 10 receives; 20 sends, and then for 30, and the server wants both their replies to be read before it takes
-/// that; 10 goes, and 30 receives, late already, and sleeps again, to be late at once. It may be told before
-/// it says so, and its reply received by 21, and 40 begin, with its number.
+/// The interleaving that this scenario aims at:
 ///
-/// 21 is never answered, so it receives until 40 is over. (The other way round, which takes 4 preemptions, is a lock-up:
-/// 40 receives, with its own reply there, while 21's owner is in send for it.)
+/// * 10 receives.
+/// * 20 sends its own request and then that of 30. The server reads the request of 30 only when the replies to 10
+///   and 20 have been read.
+/// * 10 returns. 30, whose deadline has passed, receives, sleeps again, and its deadline passes at once.
+/// * Before 30 reports that, it may be woken, its reply may be received by 21, and 40 may begin with the id of 30.
+///
+/// The server never replies to 21, so 21 receives until 40 has ended. The reverse needs 4 preemptions and is a
+/// deadlock: 40 receives although its own reply has arrived, while the owner of 21 sends the request of 40.
 fn late_while_sent() {
     let world = World::new(Plan { gives_up: true, ..Plan::new(100) });
     let muxer = world.go(|world| world.rpc(10, Answered));

@@ -1,5 +1,5 @@
-//! The checked source under shuttle: random schedules of more callers, doing random things. Memory is
-//! as if each access were seen by all at once; loom is for the rest.
+//! The checked source under shuttle: random schedules of more callers with random jobs. Memory is sequentially
+//! consistent here; loom checks weaker orderings.
 
 #[macro_use]
 mod trace;
@@ -22,7 +22,7 @@ mod shuttle_runs;
 mod wire;
 mod world;
 
-/// What shuttle has.
+/// shuttle's primitives.
 mod tool {
     pub use shuttle::lazy_static;
     pub use shuttle::sync::atomic::AtomicU32;
@@ -31,17 +31,17 @@ mod tool {
 
     use shuttle::rand::Rng;
 
-    /// One of so many.
+    /// Returns a random number below `n`.
     pub fn choose(n: usize) -> usize {
         shuttle::rand::thread_rng().gen_range(0..n)
     }
 
-    /// Before a loop goes round again that waits for others.
+    /// Yields. Must be called in each iteration of a loop that waits for another thread.
     pub fn give_way() {
         shuttle::thread::yield_now();
     }
 
-    /// Shuttle does not see cells.
+    /// A cell whose accesses shuttle does not observe.
     pub struct Cell<V>(std::cell::UnsafeCell<V>);
 
     impl<V> Cell<V> {

@@ -1,4 +1,4 @@
-//! Goes through random schedules with shuttle, and says how many there were.
+//! Runs random schedules under shuttle, and prints their number.
 
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Answers how many schedules there were.
+/// Runs the schedules of one scheduler, and returns their number.
 fn run(name: &'static str, scheduler: impl Scheduler + 'static, options: &Options) -> u64 {
     if options.tell.is_none() {
         on_failure(|_| Some("model-shuttle -tell, given the schedule below".to_string()), name);

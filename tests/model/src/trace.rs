@@ -1,15 +1,15 @@
-//! What happens in one run, told step by step; and how a run that fails is to be repeated.
+//! A trace of one run, step by step, and the report of a failing run with the command that repeats it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Whether this run is told.
+/// Whether this run is traced.
 pub static TELLS: AtomicBool = AtomicBool::new(false);
 
 /// The number of this run.
 pub static RUN: AtomicU64 = AtomicU64::new(0);
 
-/// Says what happens, and who does it.
+/// Prints an event and the thread that caused it, if the run is traced.
 macro_rules! say {
     ($($what:tt)*) => {
         if $crate::trace::TELLS.load(std::sync::atomic::Ordering::Relaxed) {
@@ -18,14 +18,14 @@ macro_rules! say {
     };
 }
 
-/// Has the first panic of `tool` in `scenario` told, with the number of the run and, from `replay`, how
-/// to have it again. Those that follow from it are of no interest.
+/// Installs a panic hook that reports the first panic in `scenario`, with the number of the run and the command
+/// from `replay` that repeats it. Later panics are consequences of the first one and are not reported.
 pub fn on_failure(replay: impl Fn(u64) -> Option<String> + Send + Sync + 'static, scenario: &str) {
     static FAILED: AtomicBool = AtomicBool::new(false);
     let scenario = scenario.to_string();
     let began = Instant::now();
     std::panic::set_hook(Box::new(move |info| {
-        // Without a message it is how a checker leaves a thread that it has no use of any more.
+        // A checker ends a thread that it no longer needs by a panic without a message.
         let payload = info.payload();
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let Some(message) = text.or_else(|| payload.downcast_ref::<&str>().copied()) else {
@@ -34,7 +34,7 @@ pub fn on_failure(replay: impl Fn(u64) -> Option<String> + Send + Sync + 'static
         if FAILED.swap(true, Ordering::Relaxed) {
             return;
         }
-        // A deadlock is told by all its stacks, if they were asked for.
+        // The message of a deadlock contains all stacks, if they were requested.
         let tells = TELLS.load(Ordering::Relaxed);
         let message = if tells { message } else { message.lines().next().unwrap_or_default() };
         let at = info.location().map(|at| format!("{}:{}", at.file(), at.line()));

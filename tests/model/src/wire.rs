@@ -1,8 +1,8 @@
-//! The connection, its server, and what is to be true of them.
+//! The connection, its server, and the assertions about them.
 //!
-//! The server has no thread of its own. A reply is there as soon as its request has been sent; that it may
-//! come later is the same as that who receives is late. What blocks a callback blocks in the checker's
-//! mutex and condition variables, so each callback is a place where it may switch.
+//! The server has no thread of its own. A reply is available as soon as its request has been sent; a later reply
+//! is equivalent to a receiver that runs later. A callback blocks in the checker's mutex and condition variables,
+//! so the checker may switch threads in each callback.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -14,7 +14,7 @@ use crate::message::{Fate, Frame, Reply, Request};
 use crate::prim::{self, choose};
 use crate::rpc::{Batch, Polled, Transport};
 
-/// In which order a server answers.
+/// The order in which the server replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     First,
@@ -22,21 +22,21 @@ pub enum Order {
     Any,
 }
 
-/// What kind of connection it is.
+/// The properties of the connection.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub tags: Range<u32>,
-    /// So many replies are unread, and the server reads no more requests until all are read: no send
-    /// returns.
+    /// When this number of replies is unread, the server reads no more requests until all replies have been
+    /// read, and no send returns.
     pub room: usize,
     pub order: Order,
     pub can_try: bool,
     pub batches: bool,
-    /// After the end it can be used again.
+    /// Whether the connection can be used again after it has ended.
     pub reopens: bool,
-    /// Messages that nobody has asked for.
+    /// Number of messages that are no replies.
     pub strays: usize,
-    /// Some calls may be given up, so all tags may be held.
+    /// Whether calls may be abandoned, so that all tags may belong to abandoned calls.
     pub gives_up: bool,
 }
 
@@ -55,23 +55,23 @@ impl Plan {
     }
 }
 
-/// What an observer who sees all knows. It is no part of the model, so the checker does not see it.
+/// The state that the assertions use. It is not part of the model, so the checker does not observe it.
 #[derive(Default)]
 pub struct Book {
-    /// Who is in `send`.
+    /// The number of the call whose request is in `send`.
     sender: Option<usize>,
-    /// Whether somebody is in `recv` or in `try_recv`.
+    /// Whether a caller is in `recv` or `try_recv`.
     receiver: bool,
-    /// In whose hands each tag is, and whether it has been sent.
+    /// For each tag, the number of its call and whether its request has been sent.
     hands: BTreeMap<u32, (usize, bool)>,
-    /// How often `recv` has said that the connection has ended.
+    /// How often `recv` has reported the end of the connection.
     ends: u32,
-    /// Replies that have been received, and that nobody has got yet.
+    /// Number of replies that have been received but not delivered.
     pub replies: usize,
-    /// Somebody has begun to end the connection, or to hang up.
+    /// A thread has begun to close the connection or to hang up.
     pub closing: bool,
     pub hung_up: bool,
-    /// Nobody is inside any more.
+    /// The Mux has been released, and no caller is inside the library.
     pub retired: bool,
     pub orphans: usize,
 }
@@ -84,13 +84,13 @@ impl Ledger {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The call has returned, and has no tag that has not been sent.
+    /// Records that a call has returned. A tag that was not sent no longer belongs to the call.
     pub fn is_back(&self, number: usize) {
         self.of(|book| book.hands.retain(|_, (call, sent)| *call != number || *sent));
     }
 }
 
-/// A request that the server has.
+/// A request that the server has received.
 struct Held {
     tag: u32,
     number: usize,
@@ -101,14 +101,14 @@ struct Flow {
     server: Vec<Held>,
     strays: usize,
     closed: bool,
-    /// Which connection it is.
+    /// The number of times that the connection has been reopened.
     epoch: u32,
     receiver_waits: bool,
     sender_waits: bool,
 }
 
 impl Flow {
-    /// How many replies are there to be read.
+    /// Returns the number of replies that can be read.
     fn unread(&self) -> usize {
         self.server.iter().filter(|held| !held.mute).count()
     }
@@ -123,7 +123,7 @@ pub struct Wire {
     space: prim::Condvar,
 }
 
-/// It could not be sent.
+/// A request could not be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unsent;
 
@@ -141,7 +141,7 @@ impl Wire {
         Wire { plan, ledger: Arc::default(), flow: prim::Mutex::new(flow), arrival, space }
     }
 
-    /// The connection ends. What is there can be received yet.
+    /// Closes the connection. Replies that are available can still be received.
     pub fn close(&self) {
         let mut flow = prim::lock(&self.flow);
         flow.closed = true;
@@ -178,7 +178,7 @@ impl Wire {
         match frame.fate {
             Fate::Unsendable | Fate::Untaggable => return Err(Unsent),
             _ if over => return Err(Unsent),
-            // It goes where nobody reads it.
+            // The server does not receive the request.
             Fate::Torn if flow.closed || flow.epoch != epoch => return Err(Unsent),
             _ if flow.closed || flow.epoch != epoch => return Ok(()),
             Fate::Message => return Ok(()),
@@ -192,7 +192,7 @@ impl Wire {
         if frame.fate == Fate::Torn { Err(Unsent) } else { Ok(()) }
     }
 
-    /// What is there.
+    /// Removes the next available message.
     fn take(&self, flow: &mut Flow) -> Option<Reply> {
         let ready: Vec<usize> =
             (0..flow.server.len()).filter(|&at| !flow.server[at].mute).collect();
@@ -211,7 +211,7 @@ impl Wire {
             Order::Any => ready[choose(ready.len())],
         };
         let Held { tag, number, .. } = flow.server.remove(at);
-        // From now on it may be another's.
+        // From now on the tag may belong to another call.
         self.ledger.of(|book| {
             if book.hands.get(&tag).is_some_and(|hand| hand.0 == number) {
                 book.hands.remove(&tag);
@@ -221,11 +221,11 @@ impl Wire {
         Some(Reply::new(Some(tag), number, &self.ledger))
     }
 
-    /// The end has been seen.
+    /// Records that the end of the connection is being reported.
     fn ends(&self, flow: &mut Flow) {
         say!("the end of the connection");
         self.ledger.of(|book| {
-            // Where it can, a call that finds no tag looks.
+            // With `try_recv`, a call that finds no tag polls even after the end.
             let strict = !self.plan.reopens && !self.plan.can_try;
             let again = book.ends > 0 && strict && !book.hung_up;
             assert!(!again, "recv is called again after it has said that nothing more will come");
@@ -295,7 +295,7 @@ impl Transport for Wire {
         let tag = request.tag();
         say!("the request of {number} is being sent, with tag {tag}");
         let result = self.send_it(&request.0, tag);
-        // It has been in use until now.
+        // The request must remain valid until this point.
         request.tag();
         say!("the request of {number}: {result:?}");
         self.ledger.of(|book| {
@@ -334,14 +334,14 @@ impl Transport for Wire {
     fn send_many(&self, requests: &mut Batch<Request>) -> Result<NonZeroUsize, Unsent> {
         let mut sent = 0;
         for request in requests.iter_mut() {
-            // What the server has in spite of a failure would reach it twice.
+            // A torn request is sent again as the first of a batch, and the server would receive it twice.
             if sent > 0 && (request.0.fate == Fate::Torn || choose(3) == 2) {
                 break;
             }
             match self.send(request) {
                 Ok(()) => sent += 1,
                 Err(failure) if sent == 0 => return Err(failure),
-                // It fails again when it is the first.
+                // The request fails again as the first of the next batch.
                 Err(_) => break,
             }
         }
@@ -370,7 +370,7 @@ impl Transport for Wire {
         assert!(self.plan.can_try, "it can not look");
         self.enter_recv();
         let mut flow = prim::lock(&self.flow);
-        // Late, now and then.
+        // Sometimes the message arrives later.
         let reply = if choose(3) == 2 { None } else { self.take(&mut flow) };
         let polled = match reply {
             Some(reply) => {

@@ -1,4 +1,4 @@
-//! Callers on one connection, what they do, and what they may be answered.
+//! Callers on one connection, their jobs, and the results that they may receive.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::wire::{Plan, Unsent, Wire};
 
 type Answer = Result<Reply, Error<Unsent>>;
 
-/// One connection, and all who use it.
+/// One connection and its Mux.
 pub struct World {
     pub mux: Mux<Wire, CheckedSched>,
 }
 
-/// What is to be waited for in the end.
+/// Threads to join at the end of the run.
 pub type Threads = Vec<thread::JoinHandle<()>>;
 
 impl World {
@@ -29,7 +29,7 @@ impl World {
         self.mux.transport()
     }
 
-    /// A thread that does something.
+    /// Starts a thread that runs `what`.
     pub fn go(
         self: &Arc<World>,
         what: impl FnOnce(&World) + Send + 'static,
@@ -38,7 +38,7 @@ impl World {
         thread::spawn(move || what(&world))
     }
 
-    /// Both procs, as muxprocs starts them: counted on before they run.
+    /// Starts both procs as muxprocs does: they are claimed before they run.
     pub fn procs(self: &Arc<World>) -> Threads {
         let mut threads = self.send_proc();
         if self.mux.claim_receive_proc() {
@@ -47,7 +47,7 @@ impl World {
         threads
     }
 
-    /// The send proc alone.
+    /// Starts only the send proc.
     pub fn send_proc(self: &Arc<World>) -> Threads {
         let mut threads = Vec::new();
         if self.mux.claim_send_proc() {
@@ -56,7 +56,7 @@ impl World {
         threads
     }
 
-    /// The clock.
+    /// Starts the thread of the clock.
     pub fn clock(&self) -> thread::JoinHandle<()> {
         thread::spawn(clock::run)
     }
@@ -66,7 +66,7 @@ impl World {
         self.wire().ledger.is_back(frame.number);
     }
 
-    /// A blocking call.
+    /// Makes a blocking call.
     pub fn rpc(&self, number: usize, fate: Fate) {
         let frame = Frame::new(number, fate, false);
         say!("call {number} begins: {fate:?}");
@@ -75,11 +75,11 @@ impl World {
         self.judge(&frame, answer);
     }
 
-    /// A blocking call with a deadline.
+    /// Makes a blocking call with a deadline.
     pub fn rpc_deadline(&self, number: usize, fate: Fate, deadline: u64) {
         let frame = Frame::new(number, fate, true);
         say!("call {number} begins: {fate:?}, until {deadline}");
-        // So that it can pass while nobody sleeps.
+        // So that the deadline can pass while the caller is awake.
         clock::set(Timer { deadline, waiter: None });
         let answer = self.mux.rpc_deadline(Request(frame.clone()), deadline);
         self.returned(&frame);
@@ -89,7 +89,7 @@ impl World {
         self.judge(&frame, answer);
     }
 
-    /// A message that is no call.
+    /// Sends a message that belongs to no call.
     pub fn message(&self, number: usize) {
         let frame = Frame::new(number, Fate::Message, false);
         say!("message {number}");
@@ -99,7 +99,7 @@ impl World {
         assert!(answer.is_ok() || closing, "a message is not sent: {answer:?}");
     }
 
-    /// The beginning of a non-blocking call, if there is a tag for it.
+    /// Starts a non-blocking call. Returns `None` if there is no tag for it or if it fails.
     pub fn start(&self, number: usize, fate: Fate) -> Option<Started<'_>> {
         let frame = Frame::new(number, fate, false);
         say!("call {number} begins, and is not waited for: {fate:?}");
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// Whether an answer is one that this call can have.
+    /// Checks that the result is possible for this call.
     fn judge(&self, frame: &Frame, answer: Answer) {
         let number = frame.number;
         let (closing, hung_up) = self.wire().ledger.of(|book| (book.closing, book.hung_up));
@@ -153,14 +153,14 @@ impl World {
         }
     }
 
-    /// The connection ends.
+    /// Ends the connection.
     pub fn close(&self) {
         self.wire().ledger.of(|book| book.closing = true);
         say!("the server closes");
         self.wire().close();
     }
 
-    /// The program gives the connection up.
+    /// Hangs up, as the program does.
     pub fn hang_up(&self) {
         self.wire().ledger.of(|book| {
             book.closing = true;
@@ -171,14 +171,14 @@ impl World {
         self.wire().close();
     }
 
-    /// The program ends the Mux, with others perhaps inside.
+    /// Releases the Mux, as the program does. Other callers may still be inside the library.
     pub fn shut_down(&self) {
         self.wire().ledger.of(|book| {
             book.closing = true;
             book.hung_up = true;
         });
         say!("the program releases the Mux");
-        // Who is in `recv` leaves when the connection ends.
+        // A caller in `recv` returns when the connection ends.
         self.wire().close();
         let retired = self.mux.shut_down(NEVER, |()| {});
         assert!(retired.is_ok(), "{retired:?}");
@@ -186,8 +186,8 @@ impl World {
         say!("it is released");
     }
 
-    /// All callers have been waited for. One more finds everything in order, unless the connection has
-    /// ended; and nothing is left behind.
+    /// Checks the final state, after all callers have been joined. One more call must succeed unless the connection
+    /// has ended, and no tag and no reply may be left over.
     pub fn finish(self: &Arc<World>, procs: Threads) {
         let (closing, retired) = self.wire().ledger.of(|book| (book.closing, book.retired));
         if !closing {
@@ -213,7 +213,7 @@ pub struct Started<'a> {
 }
 
 impl Started<'_> {
-    /// Whether it is over.
+    /// Polls the call. Returns true if it has ended.
     pub fn looks(&mut self) -> bool {
         match self.call.can_finish() {
             Finished::Pending => return false,
@@ -228,14 +228,14 @@ impl Started<'_> {
         true
     }
 
-    /// Comes to see until it is over.
+    /// Polls the call until it has ended.
     pub fn finish(mut self) {
         while !self.looks() {
             prim::give_way();
         }
     }
 
-    /// Gives it up.
+    /// Abandons the call.
     pub fn cancel(self) {
         say!("call {} is given up", self.frame.number);
     }
