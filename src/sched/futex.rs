@@ -177,7 +177,7 @@ impl Lock {
     }
 }
 
-/// A lock whose memory the next holder may free: unlocking is the last access of the previous holder.
+/// A lock that the next holder may free: unlocking is the last access of the previous holder.
 pub struct LastLock(AtomicU32);
 
 // SAFETY: there is one holder at a time. UNLOCKED becomes LOCKED or CONTENDED by one exchange only, and only

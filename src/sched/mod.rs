@@ -2,7 +2,7 @@
 //!
 //! A caller waits for its reply, for its turn to send, or for a tag. In a plain program the caller is a
 //! thread and sleeps in the kernel ([`native`]). Under plan9port's libthread the caller is a coroutine.
-//! Sleeping in the kernel would stop every other coroutine of its proc, possibly the one that it waits
+//! Sleeping in the kernel would stop every other coroutine of its proc, possibly the coroutine that it waits
 //! for, so a coroutine sleeps by the program's own rsleep ([`plan9`]). A program with a scheduler of its
 //! own installs a table of functions ([`custom`]). [`dispatch`] selects one of these at run time. A model
 //! checker is one more [`Sched`].
@@ -56,7 +56,7 @@ pub unsafe trait Parker {
     /// Wakes the sleeper. If the sleeper is not yet asleep, its `park` returns immediately.
     ///
     /// # Safety
-    /// `this` must point to a parker whose `park` has not returned.
+    /// `this` must point to a live parker, and its `park` must not have returned.
     unsafe fn unpark(this: *const Self);
 }
 

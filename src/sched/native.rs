@@ -13,7 +13,7 @@ pub(super) use super::parking as sys;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Native;
 
-/// A lock whose memory the next holder may free.
+/// A lock that the next holder may free.
 pub type LastLock = sys::LastLock;
 
 /// Puts one thread to sleep.
@@ -38,7 +38,7 @@ impl Sched for Native {
     }
 }
 
-/// Starts a detached thread. Every signal is blocked in it, except for those that a fault of the thread
+/// Starts a detached thread. Every signal is blocked in it, except for the signals that a fault of the thread
 /// itself raises, so that the program's signal handlers run in the program's own threads.
 ///
 /// std::thread is not used, since it aborts the program when an allocation fails.

@@ -14,7 +14,7 @@ use super::{Parker, clock, errno_ptr};
 #[cfg(any(mux_parking_lot, not(target_os = "linux")))]
 pub type Lock = ErrnoPreservingLock;
 
-/// A lock whose memory the next holder may free.
+/// A lock that the next holder may free.
 #[cfg(any(mux_parking_lot, not(target_os = "linux")))]
 pub type LastLock = ErrnoPreservingLock;
 

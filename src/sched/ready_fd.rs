@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-/// A descriptor whose readiness can be set. Closed on drop.
+/// A descriptor with settable readiness. Closed on drop.
 pub struct ReadyFd {
     /// The descriptor that the program passes to select or poll.
     read: c_int,

@@ -1,13 +1,13 @@
 //! Timers for coroutines.
 //!
-//! lib9 has no sleep with a deadline, so one proc of libthread, the timer proc, wakes all coroutines whose
-//! deadline has passed. The timer proc sleeps in the kernel. This blocks no coroutine, since the proc has no
-//! other.
+//! lib9 has no sleep with a deadline, so one proc of libthread, the timer proc, wakes each coroutine when its
+//! deadline has passed. The timer proc sleeps in the kernel. This blocks no coroutine, since no other coroutine
+//! runs in that proc.
 //!
 //! A timer is on the stack of its owner, in a list that is ordered by deadline. The timer proc removes a timer
-//! under the list's lock, and fires it after unlocking: firing acquires the sleeper's qlock, whose holder may be
-//! in a proc that waits for the list's lock. An owner whose timer is no longer in the list must therefore wait
-//! until it has fired.
+//! under the list's lock, and fires it after unlocking: firing acquires the sleeper's qlock, and the holder of the
+//! qlock may be in a proc that waits for the list's lock. If an owner finds that its timer is no longer in the
+//! list, it must therefore wait until the timer has fired.
 //!
 //! The timer proc runs while a coroutine has acquired the timer, and for at least one more second. It is marked
 //! as a system proc of libthread, so that the program can end while it runs. The coroutine that starts the timer
