@@ -1,4 +1,4 @@
-//! A engine on the bench: clients and a server that do as the test says.
+//! An engine with clients and a server that the test controls.
 
 use super::made::*;
 use crate::engine::{ClientId, Config, Engine};
@@ -12,7 +12,7 @@ pub struct Bench {
 pub const MSIZE: u32 = 8192;
 
 impl Bench {
-    /// A engine that has agreed on `dialect` with the server.
+    /// Returns an engine that has negotiated `dialect` with the server.
     pub fn new(dialect: Dialect) -> Bench {
         Bench::with(dialect, Config::default())
     }
@@ -25,7 +25,7 @@ impl Bench {
         bench
     }
 
-    /// A client that has a version.
+    /// Connects a client that has negotiated a version.
     pub fn client(&mut self) -> ClientId {
         self.client_of(MSIZE)
     }
@@ -37,7 +37,7 @@ impl Bench {
         id
     }
 
-    /// One that is attached as well, by fid 0; the fid upstream is the answer.
+    /// Connects a client and attaches it with fid 0. Returns the client and its upstream fid.
     pub fn attached(&mut self) -> (ClientId, u32) {
         let id = self.client();
         let fid = self.attach(id, 0);
@@ -67,7 +67,7 @@ impl Bench {
         self.engine.audit();
     }
 
-    /// What this client has been told.
+    /// Returns the messages that this client has received.
     pub fn hears(&mut self, id: ClientId) -> Vec<Vec<u8>> {
         let mut bytes = self.engine.output(id).to_vec();
         self.engine.client_wrote(id, bytes.len());
@@ -77,7 +77,7 @@ impl Bench {
         messages
     }
 
-    /// The one message that it has been told.
+    /// Returns the only message that this client has received.
     #[track_caller]
     pub fn told(&mut self, id: ClientId) -> Vec<u8> {
         let mut messages = self.hears(id);
@@ -85,7 +85,7 @@ impl Bench {
         messages.remove(0)
     }
 
-    /// What the server has been asked.
+    /// Returns the requests that the server has received.
     pub fn upstream(&mut self) -> Vec<Vec<u8>> {
         let mut bytes = self.engine.server_output().to_vec();
         self.engine.server_wrote(bytes.len());
@@ -95,7 +95,7 @@ impl Bench {
         messages
     }
 
-    /// The one thing that it has been asked.
+    /// Returns the only request that the server has received.
     #[track_caller]
     pub fn asked(&mut self) -> Vec<u8> {
         let mut messages = self.upstream();
@@ -103,14 +103,14 @@ impl Bench {
         messages.remove(0)
     }
 
-    /// What this client says reaches the server, as the answer.
+    /// Sends a message from this client, and returns the request that reaches the server.
     #[track_caller]
     pub fn asks(&mut self, id: ClientId, message: &[u8]) -> Vec<u8> {
         self.say(id, message);
         self.asked()
     }
 
-    /// This is answered by the multiplexor, and the server never sees it.
+    /// Checks that 9pmux itself replies to a message with an error, and that the message does not reach the server.
     #[track_caller]
     pub fn refused(&mut self, id: ClientId, message: &[u8], why: super::LocalError) {
         self.say(id, message);
@@ -121,7 +121,7 @@ impl Bench {
         assert_eq!(tag(&answer), tag(message));
     }
 
-    /// The server answers a request with an empty message of its type.
+    /// Replies to a request, as the server, with an empty message of its type.
     pub fn done(&mut self, request: &[u8]) {
         self.server(&made(kind(request) + 1, tag(request)).done());
     }

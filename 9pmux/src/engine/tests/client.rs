@@ -1,33 +1,33 @@
-//! A client for the simulation: what it asks is up to chance, and what it must be answered it knows,
-//! since it keeps account of its fids as with a server of its own.
+//! A client for the simulation. Its requests are random. It knows the correct replies, since it records the state
+//! of its fids as with a server of its own.
 //!
-//! It pipelines where the outcome is sure, or any outcome will do: what then becomes of a fid it does
-//! not guess, but clunks it before it uses the number again.
+//! The client pipelines requests if the outcome is certain or if every outcome is acceptable. If the state of a fid
+//! is then unknown, the client clunks the fid before it reuses the number.
 
 use super::made::*;
 use crate::engine::local_error::LocalError;
 use crate::wire::{Dialect, HEADER, NOFID, kind, show, tag, u16_at, u32_at};
 
-/// What the client knows of one of its fids.
+/// The client's knowledge of one of its fids.
 #[derive(Clone, Debug, PartialEq)]
 enum Fid {
     Absent,
     Live(u64),
-    /// An auth fid, for this aname.
+    /// An auth fid for this aname.
     Auth(u64, String),
-    /// Something is done to it now.
+    /// A request that changes the fid is in flight.
     Busy,
     Unknown,
 }
 
-/// What the answer must be.
+/// The expected reply.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expect {
-    /// The server's, whatever it is.
+    /// Any reply of the server.
     Server,
-    /// This error of the multiplexor's.
+    /// This error of 9pmux.
     LocalError(LocalError),
-    /// One or the other.
+    /// A reply of the server or an error of 9pmux.
     Any,
 }
 
@@ -35,15 +35,15 @@ enum Expect {
 struct Asked {
     message: Vec<u8>,
     expect: Expect,
-    /// Which file the fid is, or is about to be.
+    /// The file that the fid represents, or will represent.
     id: u64,
-    /// The fid that is created or released, and what it was before.
+    /// The fid that is created or released, and its previous state.
     changes: Option<(u32, Fid)>,
-    /// Which it will be, if all goes well.
+    /// The state of that fid if the request succeeds.
     becomes: Fid,
-    /// Something else has been asked of that fid since.
+    /// A later request also changes that fid.
     superseded: bool,
-    /// Where it ends in all that the client has sent.
+    /// The offset of the request's end in all bytes that the client has sent.
     end: u64,
 }
 
@@ -52,20 +52,20 @@ pub enum Stage {
     New,
     Asking,
     Session,
-    /// It has sent what can not be read on.
+    /// The client has sent bytes after which no message can be found.
     Bad,
 }
 
 pub struct Client {
     pub name: String,
     pub stage: Stage,
-    /// Sent, and not at the multiplexor yet.
+    /// Bytes that have been sent but have not arrived at 9pmux.
     pub pipe: Vec<u8>,
     pub input: Vec<u8>,
-    /// It does not read now.
+    /// The client does not read at present.
     pub slow: bool,
     pub trace: bool,
-    /// The server may have done what was flushed.
+    /// The server may have performed a flushed request.
     pub sloppy: bool,
     pub answered: u64,
     dialect: Dialect,
@@ -74,7 +74,7 @@ pub struct Client {
     asked: Vec<Asked>,
     sent: u64,
     sessions: u32,
-    /// Everybody attaches as the same user, mostly to the same tree.
+    /// All clients attach as the same user, and mostly to the same tree.
     pub once: bool,
 }
 
@@ -107,12 +107,12 @@ impl Client {
         self.asked.len()
     }
 
-    /// How many of its flushes are not answered.
+    /// Returns the number of Tflush without a reply.
     pub fn flushes(&self) -> usize {
         self.asked.iter().filter(|a| kind(&a.message) == 108).count()
     }
 
-    /// The server has gone: all that has arrived must have been answered.
+    /// Checks, after the server has disconnected, that each request that had arrived has a reply.
     pub fn all_told(&self, delivered: u64) {
         let from = self
             .asked
@@ -124,7 +124,7 @@ impl Client {
         }
     }
 
-    /// How much of what it has sent has left its pipe.
+    /// Returns the number of sent bytes that have arrived at 9pmux.
     pub fn delivered(&self) -> u64 {
         self.sent - self.pipe.len() as u64
     }
@@ -181,7 +181,7 @@ impl Client {
         (0..count).map(|_| format!("{}.{}\0", self.name, random.below(9))).collect()
     }
 
-    /// Asks something, if it is not waiting for too much.
+    /// Sends a request, unless too many are in flight.
     pub fn act(&mut self, random: &mut Random) {
         if self.asked.len() >= MOST || self.pipe.len() > 4000 {
             return;
@@ -206,21 +206,21 @@ impl Client {
         let name = match random.below(12) {
             0 => "9P1999",
             1 => "9P2000.zz",
-            // More than the server knows, which is agreed to without its ending.
+            // A dialect that the server does not know is negotiated without its suffix.
             2 | 3 if self.dialect == Dialect::Plain => *random.pick(&["9P2000.u", "9P2000.L"]),
-            // Less, which some servers are not asked for at all.
+            // Plain 9P2000, a smaller dialect than the server's.
             2 => "9P2000",
             _ => self.dialect.name(),
         };
         let msize = 256 + random.below(1500) as u32;
-        // Another session is another user, so that the server can tell them apart.
+        // Each session has a user of its own, so that the server can distinguish the sessions.
         self.sessions += 1;
         let base = self.name.split('s').next().unwrap_or_default();
         self.name = format!("{base}s{}", self.sessions);
         self.send(version(msize, name), Expect::Server, 0, None);
         self.stage = Stage::Asking;
         if random.one_in(6) {
-            // Without waiting: it may be told that there is no version.
+            // Sent without waiting for Rversion, so the reply may be an error for a missing version.
             let tag = self.tag(random);
             let message = attach(self.dialect, tag, 0, NOFID, &self.uname(), "x");
             let id = id_of(0, "x");
@@ -294,7 +294,7 @@ impl Client {
         let names = self.names(random, 4);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let id = names.iter().fold(id, |id, name| id_of(id, name));
-        // Moving a fid is left to the sequel of the walk: while it moves, it is nowhere.
+        // A walk may also move the fid itself. While the walk is in flight, the fid is at no known file.
         let newfid = if random.one_in(5) { Some(fid) } else { self.absent(random) };
         if let Some(newfid) = newfid {
             let message = walk(tag, fid, newfid, &names);
@@ -332,7 +332,7 @@ impl Client {
             _ => {
                 let (other, id) =
                     self.live(random).expect("the fid, or that it is made from, is live");
-                // Which file the second fid must be.
+                // The file that the second fid must represent.
                 let id = format!("{id:x}");
                 match random.below(3) {
                     0 => made(70, tag).u32(fid).u32(other).str(id).done(),
@@ -362,13 +362,13 @@ impl Client {
             _ if self.asked.is_empty() => return,
             _ => tag(&random.pick(&self.asked).message),
         };
-        // A tag that is in use twice is one too many to flush.
+        // A tag that two requests use cannot be flushed unambiguously.
         if self.asked.iter().filter(|a| tag(&a.message) == oldtag).count() < 2 {
             self.send(flush(tag_of_its_own, oldtag), Expect::Server, 0, None);
         }
     }
 
-    /// Asks several things at once that depend on each other.
+    /// Sends several requests at once that depend on each other.
     fn pipeline(&mut self, random: &mut Random) {
         let Some((fid, id)) = self.live(random) else {
             return;
@@ -376,7 +376,7 @@ impl Client {
         let one = self.tag(random);
         match random.below(4) {
             0 => {
-                // The number is used again at once.
+                // The fid is reused at once.
                 let Some((from, id)) = self.live(random).filter(|other| other.0 != fid) else {
                     return;
                 };
@@ -386,7 +386,7 @@ impl Client {
                 self.send(message, Expect::Server, id, Some((fid, Fid::Live(id))));
             }
             1 | 2 => {
-                // A new fid is used, and perhaps clunked, before it is known to be there.
+                // A new fid is used, and perhaps clunked, before the reply that creates it.
                 let Some(newfid) = self.absent(random) else {
                     return;
                 };
@@ -408,7 +408,7 @@ impl Client {
                         Some((newfid, Fid::Unknown)),
                     );
                     if random.one_in(2) {
-                        // And nothing of that is wanted any more.
+                        // The requests are then flushed.
                         for oldtag in [one, three] {
                             let four = self.tag(random);
                             self.send(flush(four, oldtag), Expect::Server, 0, None);
@@ -417,7 +417,7 @@ impl Client {
                 }
             }
             _ => {
-                // Clunked while it is in use.
+                // The fid is clunked while it is in use.
                 let message = self.a_use(fid, one, random);
                 self.send(message, Expect::Server, id, None);
                 let two = self.tag(random);
@@ -426,7 +426,7 @@ impl Client {
         }
     }
 
-    /// Asks what is answered by the multiplexor itself.
+    /// Sends a request that 9pmux itself replies to.
     fn wrong(&mut self, random: &mut Random) {
         let tag = self.tag(random);
         let (absent, live) = (self.absent(random), self.live(random));
@@ -470,7 +470,7 @@ impl Client {
             }
             (10, ..) => (made(100, tag).u32(4096).u16(9).str("9P").done(), LocalError::Malformed),
             (9, _, Some((fid, id))) => {
-                // Twice the same tag: one of them may be refused.
+                // Two requests have the same tag, so one of them may fail.
                 let message = self.a_use(fid, tag, random);
                 let again = made(116, tag).u32(fid).u64(0).u32(9).done();
                 self.send(message, Expect::Any, id, None);
@@ -482,7 +482,7 @@ impl Client {
         self.send(message, Expect::LocalError(why), 0, None);
     }
 
-    /// Sends what nobody can read on from.
+    /// Sends bytes after which no message can be found.
     fn garbage(&mut self, random: &mut Random) {
         let bytes = match random.below(2) {
             0 => random.below(7).to_le_bytes()[..4].to_vec(),
@@ -493,7 +493,7 @@ impl Client {
         self.stage = Stage::Bad;
     }
 
-    /// Takes what has come from the multiplexor.
+    /// Handles bytes that have arrived from 9pmux.
     pub fn read(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
         for message in cut(&mut self.input) {
@@ -528,7 +528,7 @@ impl Client {
     fn check(&self, asked: &Asked, message: &[u8], twice: bool) {
         let shown =
             || format!("{}: {asked:?} is answered {}", self.name, show(self.dialect, message));
-        // Before the server's dialect is known errors are of that which it was asked for.
+        // Before the server's dialect is known, errors have the form of the requested dialect.
         let early = self.stage != Stage::Session;
         let ours = |why| {
             let of = |dialect: &Dialect| is_local_error(*dialect, message, why);
@@ -544,13 +544,13 @@ impl Client {
             return;
         }
         if let Expect::LocalError(why) = asked.expect {
-            // There may be a second reason.
+            // A Tattach may also fail for a second reason.
             assert!(ours(why) || (request == 104 && ours(LocalError::TooManyFids)), "{}", shown());
             return;
         }
         if is_error(message) {
             let servers = message == &error(self.dialect, tag(message), "srv")[..];
-            // What the client knows to be there is there, if the server has done nothing in secret.
+            // A fid that the client knows exists, unless the server has performed a flushed request.
             let unknown = self.sloppy && message == &no_fid(self.dialect, tag(message))[..];
             let creates = [102, 104, 110, 30].contains(&request);
             let many = creates && is_local_error(self.dialect, message, LocalError::TooManyFids);
@@ -589,8 +589,7 @@ impl Client {
         }
     }
 
-    /// What has become of the fid that a request was to create or release. Without an answer, nothing
-    /// has.
+    /// Sets the state of the fid that a request creates or releases. Without a reply, the request has no effect.
     fn resolve(&mut self, asked: Asked, answer: Option<&[u8]>) {
         let Some((fid, before)) = asked.changes else {
             return;
@@ -606,22 +605,22 @@ impl Client {
             let kind = kind(&other.message);
             if let Some((_, was)) = other.changes.as_mut().filter(|c| c.0 == fid) {
                 if !later && !releases && before != Fid::Busy && [120, 122].contains(&kind) {
-                    // What it is that is to be clunked is known now.
+                    // The state before the later request is now known.
                     *was = if done { asked.becomes.clone() } else { before.clone() };
                 }
                 later = true;
                 if answer.is_none() {
-                    // What was to be gone may be there, or the other way round.
+                    // A fid that was to be released may exist, or the reverse.
                     other.expect = Expect::Any;
                 }
             }
         }
         let place = &mut self.fids[fid as usize];
         if before == Fid::Busy || asked.superseded || later {
-            // More than one thing was done to it.
+            // More than one request changed the fid.
             *place = match (later, releases, before) {
                 (true, ..) => Fid::Busy,
-                // Clunked and made anew: it is the new one, if that is there.
+                // The fid was clunked and created again. It is the new one if the creation succeeded.
                 (false, false, Fid::Busy) if done && !asked.superseded => asked.becomes,
                 (false, ..) => Fid::Unknown,
             };
@@ -633,7 +632,7 @@ impl Client {
     }
 
     fn version_told(&mut self, message: &[u8], before: usize) {
-        // What was asked before is void, and all fids with it, but those that came after.
+        // All earlier requests and their fids are void. Fids of later requests remain.
         self.asked.drain(..before);
         let kept: Vec<u32> =
             self.asked.iter().filter_map(|a| Some(a.changes.as_ref()?.0)).collect();
@@ -660,7 +659,7 @@ impl Client {
         }
     }
 
-    /// An Rflush: what had that tag before, and is not answered, never happened.
+    /// Handles an Rflush: an earlier request with that tag that has no reply has had no effect.
     fn flushed(&mut self, oldtag: u16, before: usize) {
         for i in (0..before).rev() {
             let asked = &self.asked[i];

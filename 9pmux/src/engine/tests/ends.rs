@@ -1,4 +1,4 @@
-//! What the server should not say, and what becomes of everybody when it goes.
+//! Invalid messages from the server, and the end of the server.
 
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
@@ -101,7 +101,7 @@ fn invalid_server_bytes_end_the_connection() {
             if bad.len() > 7 {
                 crate::wire::put_tag(&mut bad, tag(&request));
             }
-            // Also when it comes byte by byte.
+            // The message arrives byte by byte.
             for byte in bad {
                 bench.server(&[byte]);
             }

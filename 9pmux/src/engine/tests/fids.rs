@@ -26,7 +26,7 @@ fn invalid_fids_and_tags_are_refused_locally() {
         bench.refused(id, &read(7, 0, 0, 1), DuplicateTag);
         bench.server(&made(117, tag(&first)).u32(1).u8(3).done());
         assert_eq!(bench.told(id), made(117, 7).u32(1).u8(3).done());
-        // The tag is free again, and so is any other, 0xFFFF too.
+        // The tag is free again. Every other tag may be used too, including 0xFFFF.
         let second = bench.asks(id, &read(0xFFFF, 0, 0, 1));
         assert_ne!(tag(&second), 0xFFFF);
     }
@@ -42,7 +42,7 @@ fn equal_fid_numbers_of_two_clients_are_different_fids() {
     let second = bench.asks(two, &of_fid(124, 1, 0));
     assert_eq!((u32_at(&first, FID), u32_at(&second, FID)), (its, other));
     assert_ne!(tag(&first), tag(&second));
-    // Answered the other way round.
+    // The replies come in reverse order.
     bench.server(&made(125, tag(&second)).u16(1).u8(2).done());
     bench.server(&made(125, tag(&first)).u16(1).u8(1).done());
     assert_eq!(bench.told(one), made(125, 1).u16(1).u8(1).done());
@@ -106,7 +106,7 @@ fn failed_request_creates_no_fid() {
     }
 }
 
-/// Its client is told that it failed, so that has no fid; the server has one, which is clunked.
+/// The client receives an error, so it has no fid. The server has created one, which 9pmux must clunk.
 #[test]
 fn fid_of_an_oversized_reply_is_clunked() {
     let mut bench = Bench::new(Dialect::Plain);
@@ -171,7 +171,7 @@ fn referenced_fid_is_not_reallocated() {
 }
 
 impl Bench {
-    /// As `attach`, whatever else it is told.
+    /// As `attach`, but the client may also receive other messages.
     fn attach_late(&mut self, id: crate::engine::ClientId, fid: u32) -> u32 {
         let request = self.asks(id, &attach(self.dialect, 40, fid, NOFID, "u", "a"));
         self.server(&made(105, tag(&request)).qid(0, 0).done());
@@ -277,7 +277,7 @@ fn auth_fid_is_valid_only_for_its_client_and_names() {
         let afid = u32_at(&request, FID);
         bench.server(&made(103, tag(&request)).qid(0, 0).done());
         bench.told(id);
-        // Read and written as any fid.
+        // An afid is read and written like any other fid.
         assert_eq!(u32_at(&bench.asks(id, &read(3, 7, 0, 9)), FID), afid);
 
         bench.refused(other, &attach(dialect, 2, 1, 7, "glenda", "tree"), UnknownFid);
@@ -294,7 +294,7 @@ fn auth_fid_is_valid_only_for_its_client_and_names() {
         assert_eq!(u32_at(&request, FID + 4), afid);
         bench.server(&made(105, tag(&request)).qid(0, 0).done());
         bench.told(id);
-        // What an afid became is forgotten with it.
+        // When an afid is clunked, its user is forgotten.
         let clunk = bench.asks(id, &of_fid(120, 4, 7));
         bench.done(&clunk);
         bench.told(id);
@@ -316,7 +316,7 @@ fn forbidden_attach_is_refused_locally() {
         let request = bench.asks(id, &attach(dialect, 2, 1, !0, "glenda", "tree"));
         bench.server(&made(105, tag(&request)).qid(0, 0).done());
         assert_eq!(kind(&bench.told(id)), 105);
-        // other messages are nobody's business here
+        // Other messages are forwarded unchanged.
         bench.asks(id, &read(3, 1, 0, 9));
     }
 }
@@ -340,7 +340,7 @@ fn auth_fids_use_bounded_memory() {
 
 #[test]
 fn exactly_the_fid_fields_are_patched() {
-    // Names with NUL, and bytes that nobody knows, behind every message.
+    // Names contain NUL, and arbitrary bytes follow each message.
     for dialect in Dialect::ALL {
         for row in crate::wire::MESSAGES {
             let Some(fields) = row.request.filter(|_| row.dialects.contains(dialect)) else {
@@ -351,7 +351,7 @@ fn exactly_the_fid_fields_are_patched() {
             }
             let mut bench = Bench::new(dialect);
             let (id, _) = bench.attached();
-            // Upstream fids are other numbers than the client's 1000 and 1001.
+            // The upstream fids differ from the client's 1000 and 1001.
             let first = bench.attach(id, 1000);
             let second = bench.attach(id, 1001);
             let mut message = made(row.number, 0x1234);

@@ -1,4 +1,4 @@
-//! Tflush, version in mid-session, and clients that go.
+//! Tflush, Tversion within a session, and departing clients.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn reply_before_the_rflush_counts_in_full() {
         assert_eq!((kind(&flushed), u16_at(&flushed, OLDTAG)), (108, tag(&request)));
         bench.server(&rwalk(tag(&request), 0));
         assert_eq!(bench.told(id), rwalk(2, 0));
-        // Its tag and fids upstream are taken until the Rflush.
+        // The upstream tag and fids of the flushed request stay in use until the Rflush.
         let other = bench.asks(id, &of_fid(120, 4, 5));
         assert_ne!(tag(&other), tag(&request));
         bench.done(&other);
@@ -63,7 +63,7 @@ fn flushed_request_without_a_reply_never_happened() {
         let flushed = bench.asks(id, &flush(3, 2));
         bench.done(&flushed);
         assert_eq!(bench.told(id), rflush(3));
-        // Its server may have walked all the same: nobody has that number before it is clunked.
+        // The server may have performed the walk all the same, so its new fid is clunked before it is reused.
         let ours = bench.asked();
         assert_eq!((kind(&ours), u32_at(&ours, FID)), (120, u32_at(&request, NEWFID)));
         bench.refused(id, &of_fid(120, 4, 5), UnknownFid);
@@ -73,7 +73,7 @@ fn flushed_request_without_a_reply_never_happened() {
         assert!(is_error(&bench.told(id)));
         bench.failed(&ours);
         assert_eq!(bench.engine.stats().fids, 1);
-        // Late, it is nobody's.
+        // A late reply is dropped.
         bench.server(&rwalk(tag(&request), 0));
         assert!(bench.hears(id).is_empty());
         assert_eq!(bench.engine.stats().dropped, 1);
@@ -116,7 +116,7 @@ fn flushed_walk_and_clunk_leave_no_fid() {
         bench.done(&flushed[first]);
         bench.done(&flushed[1 - first]);
         assert_eq!(bench.hears(id).len(), 2);
-        // Neither has happened, so there is no such fid, and its number is free.
+        // Neither request has taken effect, so the fid does not exist and its number is free.
         let ours = bench.asked();
         assert_eq!((kind(&ours), u32_at(&ours, FID)), (120, u32_at(&walked, NEWFID)));
         bench.refused(id, &read(6, 5, 0, 1), UnknownFid);
@@ -172,7 +172,7 @@ fn full(config: Config) -> (Bench, ClientId) {
     (bench, id)
 }
 
-/// The server answers the first of those.
+/// Replies, as the server, to the first of these requests.
 fn first_is_read(bench: &mut Bench) {
     let up = bench.engine.requests.iter().find(|(_, request)| request.tag == 11);
     let (up, _) = up.expect("it is upstream");
@@ -214,7 +214,7 @@ fn flush_takes_effect_behind_blocked_requests() {
     assert_eq!(bench.told(id), rflush(16));
     let next = bench.asked();
     assert_eq!(kind(&next), 116);
-    // What is too large waits in line, and a flush goes by.
+    // An oversized message waits in the queue, and a flush overtakes it.
     bench.say(id, &read(17, 0, 0, 1));
     bench.say(id, &made(118, 18).raw(&[0; 9000]).done());
     bench.say(id, &flush(19, 17));
@@ -239,7 +239,7 @@ fn flush_of_its_own_tag_removes_nothing() {
 
 #[test]
 fn queued_malformed_flush_can_be_flushed() {
-    // Also if it would be a good one with the bytes of the message behind it.
+    // The Tflush must also be rejected if it were well-formed with the bytes of the next message.
     for behind in [false, true] {
         let (mut bench, id) = full(Config::default());
         bench.say(id, &read(13, 0, 0, 1));
@@ -301,7 +301,7 @@ fn flush_waits_for_a_tag_only() {
     bench.say(id, &flush(22, 12));
     let flushed = bench.asked();
     assert_eq!(u16_at(&flushed, OLDTAG), tag(&one));
-    // The second has no tag; its victim may be answered meanwhile.
+    // The second Tflush has no upstream tag. The reply to its target may arrive in the meantime.
     bench.server(&made(117, tag(&two)).u32(0).done());
     assert_eq!(bench.hears(id), [made(117, 12).u32(0).done(), rflush(22)]);
     bench.done(&flushed);
@@ -321,15 +321,15 @@ fn second_tversion_resets_only_its_client() {
         let new = bench.attach(id, 7);
         bench.say(id, &version(4096, dialect.name()));
         let asked = bench.upstream();
-        // At once: what is in no request's hands is clunked, and what is asked is flushed.
+        // Fids that no request in flight names are clunked at once, and requests in flight are flushed.
         assert_eq!(asked.len(), 2);
         let (flushed, clunk) = (&asked[0], &asked[1]);
         assert_eq!((kind(flushed), u16_at(flushed, OLDTAG)), (108, tag(&walked)));
         assert_eq!((kind(clunk), u32_at(clunk, FID)), (120, new));
-        // What it asks now waits.
+        // New requests of the client wait.
         bench.say(id, &attach(dialect, 9, 0, !0, "u", "a"));
         bench.done(clunk);
-        // The walk happened before it was flushed, and its fid is clunked too.
+        // The walk was performed before it was flushed, so its fid is clunked too.
         bench.server(&rwalk(tag(&walked), 0));
         bench.done(flushed);
         let clunks = bench.upstream();
@@ -360,10 +360,10 @@ fn second_tversion_times_out_waiting_for_the_cleanup() {
     bench.engine.tick(Duration::from_secs(103));
     assert_eq!(bench.told(id), rversion(4096, "9P2000"));
     assert_eq!(bench.engine.next_deadline(), None);
-    // What has become of these nobody knows: they stay out of use.
+    // The state of these requests is unknown, so their fids stay out of use.
     assert_eq!(bench.engine.stats().in_cleanup, 2);
     assert_ne!(bench.attach(id, 0), root);
-    // Until it is known.
+    // The fids can be reused once the state is known.
     bench.server(&made(117, tag(&request)).u32(0).done());
     bench.done(&flushed);
     let clunk = bench.asked();
@@ -388,7 +388,7 @@ fn reused_cleanup_slot_has_its_own_deadline() {
     bench.done(&its);
     assert_eq!(bench.told(one), rversion(8192, "9P2000"));
     assert_eq!(bench.engine.next_deadline(), Some(Duration::from_secs(12)));
-    // In the place of the first; and it goes before it is told.
+    // The third cleanup reuses the slot of the first. The second client disconnects before its reply.
     let (three, _) = begin(3, &mut bench);
     bench.gone(two);
     bench.engine.tick(Duration::from_secs(12));
@@ -410,7 +410,7 @@ fn disconnect_flushes_and_clunks_at_once() {
     bench.gone(id);
     let asked = bench.upstream();
     assert_eq!(asked.iter().filter(|m| kind(m) == 108).count(), 2);
-    // All but the two that requests mention.
+    // All fids are clunked, except for the two that requests in flight name.
     assert_eq!(asked.iter().filter(|m| kind(m) == 120).count(), fids.len() + 1 - 2);
     for request in &asked {
         if kind(request) == 108 && u16_at(request, OLDTAG) == tag(&created) {
@@ -427,7 +427,7 @@ fn disconnect_flushes_and_clunks_at_once() {
     asked.iter().for_each(|request| bench.done(request));
     assert_eq!((bench.engine.stats().fids, bench.engine.stats().requests), (1, 0));
     assert!(bench.hears(other).is_empty());
-    // The id is nobody's.
+    // The id belongs to no client.
     bench.say(id, &read(1, 0, 0, 1));
     assert!(bench.upstream().is_empty() && bench.engine.client_info(id).is_none());
 }
@@ -462,7 +462,7 @@ fn reused_slot_is_another_client() {
     assert!(bench.engine.client_info(new).is_some());
 }
 
-/// What is upstream may be answered only when it is flushed: a flush that is not looked at is the end.
+/// The server may reply to a request only after it has been flushed, so a flush that is not handled would block for ever.
 #[test]
 fn flush_takes_effect_behind_a_full_inbox() {
     let (mut bench, id) = full(Config { max_inbox_bytes: 1 << 20, ..Config::default() });
@@ -472,7 +472,7 @@ fn flush_takes_effect_behind_a_full_inbox() {
         bench.say(id, &flush(tag, oldtag));
         assert_eq!(bench.told(id), rflush(tag), "of one that waits, or of none");
     }
-    // So many at once too, some of them of one that comes along.
+    // Many flushes arrive at once, some of them for requests that arrive with them.
     let at_once = (0..40).flat_map(|n| {
         let late = read(8000 + n, 0, 0, 1);
         [late, flush(9000, 8000 + n), flush(9001, 200 + n), flush(9002, 8000 + n)].concat()
@@ -485,7 +485,7 @@ fn flush_takes_effect_behind_a_full_inbox() {
     assert_eq!(kind(&flushed), 108);
     bench.done(&flushed);
     assert_eq!(bench.told(id), rflush(60));
-    // All others are there, in their order.
+    // All other requests are forwarded, in their order.
     let mut answered = Vec::new();
     for request in bench.upstream() {
         bench.server(&made(117, tag(&request)).u32(0).done());
@@ -535,7 +535,7 @@ fn inbox_full_of_flushes_costs_little_work() {
     }
 }
 
-/// What is upstream may wait for the flush that is not read.
+/// The request upstream may end only after the flush, so 9pmux must read the flush.
 #[test]
 fn large_blocked_request_does_not_hide_a_flush() {
     let (mut bench, id) = full(Config { max_inbox_bytes: 100, ..Config::default() });
@@ -546,7 +546,7 @@ fn large_blocked_request_does_not_hide_a_flush() {
     bench.done(&flushed);
     assert_eq!(bench.told(id), rflush(14));
     assert_eq!(kind(&bench.asked()), 118);
-    // There is an end to it: it may hold as much as one message can have.
+    // The queue is bounded: it may contain as many bytes as the largest message.
     bench.say(id, &write(15));
     assert!(bench.engine.wants_read(id));
     bench.say(id, &write(16));
@@ -562,7 +562,7 @@ fn malformed_tversion_ends_no_session() {
     ] {
         let (mut bench, id) = full(Config::default());
         bench.say(id, &[&read(13, 0, 0, 1)[..], &bad, &flush(14, 12)].concat());
-        // What stands before it goes on, and what comes behind it too.
+        // Messages before and behind the malformed one are handled.
         let flushed = bench.asked();
         assert_eq!((kind(&flushed), bench.hears(id).len()), (108, 0));
         bench.done(&flushed);
@@ -610,7 +610,7 @@ fn large_tables_shrink() {
 }
 
 impl crate::engine::Engine {
-    /// Walks to a new fid, and answers the tag upstream.
+    /// Walks to a new fid, and returns the upstream tag.
     fn walks(&mut self, id: ClientId, newfid: u32) -> u16 {
         self.client_bytes(id, &walk(9, 0, newfid, &[]));
         let request = tag(self.server_output());
@@ -626,7 +626,7 @@ fn blocked_flush_resumes_when_output_is_drained() {
     let (id, _) = bench.attached();
     let (other, _) = bench.attached();
     bench.asks(other, &read(1, 0, 0, 1));
-    // Its output is full, and its request waits for a tag.
+    // The client's output is full, and its request waits for an upstream tag.
     for _ in 0..20 {
         bench.say(id, &of_fid(120, 5, 99));
     }
@@ -634,7 +634,7 @@ fn blocked_flush_resumes_when_output_is_drained() {
     bench.say(id, &flush(7, 1234));
     let tags = |messages: Vec<Vec<u8>>| messages.iter().map(|m| tag(m)).collect::<Vec<_>>();
     assert_eq!(tags(bench.hears(id)), [5; 15]);
-    // What needs no tag upstream does not wait for one.
+    // A request that needs no upstream tag does not wait for one.
     assert_eq!(tags(bench.hears(id)), [5, 5, 5, 5, 5, 7]);
     assert!(bench.upstream().is_empty());
     bench.say(id, &flush(8, 6));

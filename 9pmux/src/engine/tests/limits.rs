@@ -1,4 +1,4 @@
-//! msize, counts, and those who ask or hold too much.
+//! msize, counts, and clients that exceed a limit.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ fn unframeable_bytes_close_only_their_client() {
         let (other, _) = bench.attached();
         bench.say(id, bytes);
         assert!(bench.engine.is_closing(id) && !bench.engine.wants_read(id));
-        // What it had is cleaned up at once.
+        // The client's fid is cleaned up at once.
         assert_eq!(kind(&bench.asked()), 120);
         bench.say(id, &read(1, 0, 0, 1));
         assert!(bench.upstream().is_empty());
@@ -172,7 +172,7 @@ fn malformed_message_is_refused() {
             for length in HEADER..message.len() {
                 let mut short = message[..length].to_vec();
                 crate::wire::put_u32(&mut short, 0, length as u32);
-                // An old client's Tfsync.
+                // The shorter length is the Tfsync of an old client.
                 if length != least {
                     bench.refused(id, &short, Malformed);
                 }
@@ -221,7 +221,7 @@ fn slow_reader_is_throttled_and_bounded() {
     let mut most = 0;
     for round in 0..10_000u32 {
         if bench.engine.wants_read(slow) {
-            // Reads, flushes and errors: all have answers that it does not take.
+            // Reads, flushes and errors all have replies, which the client does not read.
             let message = match round % 3 {
                 0 => read((round % 60_000) as u16, 0, 0, 1000),
                 1 => flush(1, 60_001),
@@ -239,7 +239,7 @@ fn slow_reader_is_throttled_and_bounded() {
     assert!((2000..4100).contains(&most), "{most} bytes wait");
     assert!(!bench.engine.wants_read(slow));
     bench.asks(other, &read(1, 0, 0, 1000));
-    // It reads, and all goes on.
+    // The client reads, and its requests are forwarded again.
     for _ in 0..100 {
         bench.hears(slow);
         for request in bench.upstream() {
@@ -268,7 +268,7 @@ fn clients_are_served_round_robin() {
     let config = Config { max_server_bytes: 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let ids: Vec<ClientId> = (0..4).map(|_| bench.attached().0).collect();
-    // The first has much to ask, the others a little.
+    // The first client has many requests, the others a few.
     for (i, id) in ids.iter().enumerate() {
         let count = if i == 0 { 20 } else { 2 };
         let batch: Vec<u8> = (0..count).flat_map(|n| read(n, 0, i as u64, 1)).collect();
@@ -287,7 +287,7 @@ fn clients_are_served_round_robin() {
     assert_eq!(order.len(), 26);
 }
 
-/// Their replies come together then, and are written by one call.
+/// The replies to a batch then arrive together, and one write passes them on.
 #[test]
 fn turn_is_a_bounded_batch_of_messages() {
     let config = Config { max_inflight_all: 40, ..Config::default() };
@@ -317,7 +317,7 @@ fn turn_is_a_bounded_batch_of_messages() {
     }
     assert_eq!(
         runs,
-        // forty, then 16 of the second, 16 of the third and what room is left, and so on
+        // 40 requests, then 16 of the second client, 16 of the third, as many as fit of the next, and so on.
         [(0, 30), (1, 10 + 16), (2, 16), (3, 8), (1, 4), (2, 14), (3, 16 + 6)],
         "clients, and how many requests of each"
     );
@@ -337,7 +337,7 @@ fn cleanup_of_a_large_client_does_not_delay_the_others() {
         bench.gone(large);
         let mut asked: std::collections::VecDeque<Vec<u8>> = bench.upstream().into();
         assert!(asked.len() > most.min(100), "all at once, if nobody else wants anything");
-        // Two who ask all the time have their turns among all the clunks, and these go on as well.
+        // Two clients that always have a request get their turns among the clunks, and the clunks progress too.
         for id in [one, two] {
             bench.say(id, &read(1, 0, 0, 1));
         }
@@ -364,7 +364,7 @@ fn cleanup_of_a_large_client_does_not_delay_the_others() {
     }
 }
 
-/// They come, ask, and go, and the server is busy with something else, or does not answer at all.
+/// Clients connect, send requests and disconnect, while the server is busy or does not reply at all.
 #[test]
 fn departed_clients_leave_no_growing_queues() {
     let config = Config { max_server_bytes: 1, ..Config::default() };
@@ -478,14 +478,15 @@ fn rest_of_an_oversized_message_is_skipped_while_blocked() {
     let mut bench = Bench::with(Dialect::Plain, config);
     let (other, _) = bench.attached();
     let id = attached(&mut bench, 1000);
-    // One request waits for its turn, and has it; behind it comes the beginning of what is too large.
+    // A request waits for its turn and gets it. Behind it the beginning of an oversized message arrives.
     let first = bench.asks(other, &read(1, 0, 0, 1));
     let large = made(118, 5).raw(&[1; 2000]).done();
     bench.say(id, &[&read(2, 0, 0, 1)[..], &large[..500]].concat());
     bench.server(&made(117, tag(&first)).u32(0).done());
     let second = bench.asked();
     assert_eq!(kind(&second), 116);
-    // Nobody has a turn before that is answered, but this needs none, nor does a flush behind it.
+    // No client gets a turn before that request has its reply. The error for the oversized message needs no
+    // turn, nor does a flush behind it.
     assert!(is_local_error(Dialect::Plain, &bench.told(id), TooLarge));
     bench.say(id, &large[500..]);
     bench.say(id, &flush(6, 77));

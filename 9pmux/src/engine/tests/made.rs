@@ -1,13 +1,13 @@
-//! Messages made by hand, and random numbers.
+//! Builders for messages, and random numbers.
 
 use crate::engine::local_error::LocalError;
 use crate::wire::{Dialect, HEADER, kind, put_u32, tag, u16_at, u32_at};
 
-/// A message that is being made.
+/// A message under construction.
 #[derive(Clone)]
 pub struct Made(Vec<u8>);
 
-/// A message of that type and tag.
+/// Begins a message with a type and a tag.
 pub fn made(kind: u8, tag: u16) -> Made {
     let mut bytes = vec![0, 0, 0, 0, kind];
     bytes.extend_from_slice(&tag.to_le_bytes());
@@ -53,7 +53,7 @@ impl Made {
         self.u8(0).u32(version).u64(path)
     }
 
-    /// With its size.
+    /// Writes the size, and returns the message.
     pub fn done(mut self) -> Vec<u8> {
         let size = self.0.len() as u32;
         put_u32(&mut self.0, 0, size);
@@ -69,7 +69,7 @@ pub fn rversion(msize: u32, name: &str) -> Vec<u8> {
     made(101, 0xFFFF).u32(msize).str(name).done()
 }
 
-/// What a dialect's Tauth and Tattach end with.
+/// Appends the n_uname that ends Tauth and Tattach, if the dialect has it.
 pub fn n_uname(dialect: Dialect, message: Made) -> Made {
     if dialect == Dialect::Plain { message } else { message.u32(7) }
 }
@@ -101,7 +101,7 @@ pub fn rwalk(tag: u16, walked: u16) -> Vec<u8> {
     (0..walked).fold(made(111, tag).u16(walked), |m, i| m.qid(0, u64::from(i))).done()
 }
 
-/// A message of a fid and nothing else.
+/// Returns a message with a fid as its only field.
 pub fn of_fid(kind: u8, tag: u16, fid: u32) -> Vec<u8> {
     made(kind, tag).u32(fid).done()
 }
@@ -110,7 +110,7 @@ pub fn read(tag: u16, fid: u32, offset: u64, count: u32) -> Vec<u8> {
     made(116, tag).u32(fid).u64(offset).u32(count).done()
 }
 
-/// The server's error, of number 5000.
+/// Returns an error reply of the server, with number 5000.
 pub fn error(dialect: Dialect, tag: u16, name: &str) -> Vec<u8> {
     match dialect {
         Dialect::Plain => made(107, tag).str(name).done(),
@@ -119,7 +119,7 @@ pub fn error(dialect: Dialect, tag: u16, name: &str) -> Vec<u8> {
     }
 }
 
-/// The server's error for a fid that it does not know, of number 5001.
+/// Returns the server's error reply for an unknown fid, with number 5001.
 pub fn no_fid(dialect: Dialect, tag: u16) -> Vec<u8> {
     match dialect {
         Dialect::Plain => made(107, tag).str("no fid").done(),
@@ -128,7 +128,7 @@ pub fn no_fid(dialect: Dialect, tag: u16) -> Vec<u8> {
     }
 }
 
-/// Whether this is our error, in the dialect's form.
+/// Returns true if this is the given error of 9pmux, in the dialect's form.
 pub fn is_local_error(dialect: Dialect, message: &[u8], why: LocalError) -> bool {
     let errno = why.errno();
     let expected = match dialect {
@@ -143,7 +143,7 @@ pub fn is_error(message: &[u8]) -> bool {
     [7, 107].contains(&kind(message))
 }
 
-/// The messages in some bytes, and what is left of them.
+/// Removes the complete messages from `bytes`, and returns them.
 pub fn cut(bytes: &mut Vec<u8>) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     while bytes.len() >= HEADER && u32_at(bytes, 0) as usize <= bytes.len() {
@@ -153,7 +153,7 @@ pub fn cut(bytes: &mut Vec<u8>) -> Vec<Vec<u8>> {
     messages
 }
 
-/// The strings that begin at `at`, so many.
+/// Returns `count` strings that begin at offset `at`.
 pub fn strings(message: &[u8], mut at: usize, count: usize) -> Vec<String> {
     (0..count)
         .map(|_| {
@@ -169,14 +169,15 @@ pub fn u64_at(message: &[u8], at: usize) -> u64 {
     u64::from(u32_at(message, at)) | u64::from(u32_at(message, at + 4)) << 32
 }
 
-/// One name walked from a file, or an aname from nowhere, gives a file's number.
+/// Returns the number of the file that a walk of one name from the file `from` leads to. For the aname of a Tattach,
+/// `from` is 0.
 pub fn id_of(from: u64, name: &str) -> u64 {
     name.bytes().fold(from ^ 0xCBF2_9CE4_8422_2325, |id, byte| {
         (id ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
     })
 }
 
-/// Random numbers that a seed repeats.
+/// Random numbers that are reproducible from a seed.
 pub struct Random(u64);
 
 impl Random {
@@ -191,12 +192,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Less than `n`.
+    /// Returns a number below `n`.
     pub fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    /// One time in `n`.
+    /// Returns true once in `n` times on average.
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }

@@ -1,5 +1,6 @@
-//! Each kind of malformed message, in each state, by each dialect: a client's costs that client an error or
-//! its connection, and another client nothing; the server's ends the session with its reason, everybody told.
+//! Each kind of malformed message, in each state and dialect. A malformed message from a client costs that client an
+//! error or its connection, and does not affect other clients. A malformed message from the server ends the session,
+//! and all clients receive an error with the reason.
 
 use super::LocalError::{self, *};
 use super::bench::{Bench, MSIZE};
@@ -12,8 +13,8 @@ use crate::wire::{
 
 const TAG: u16 = 9;
 
-/// A well-formed message of these fields, which uses fid 0 and creates fid 5, and the length without what
-/// may be left out.
+/// Returns a well-formed message of these fields, which uses fid 0 and creates fid 5, and its length without the
+/// optional fields.
 fn whole(dialect: Dialect, number: u8, fields: &[Field]) -> (Vec<u8>, usize) {
     let mut message = made(number, TAG);
     let mut least = HEADER;
@@ -44,7 +45,8 @@ fn whole(dialect: Dialect, number: u8, fields: &[Field]) -> (Vec<u8>, usize) {
     (message.done(), least)
 }
 
-/// Each message that ends too early, though it says that it does not.
+/// Returns each truncation of a message with a matching size field, except for the one that only omits optional
+/// fields.
 fn cut_short(message: &[u8], least: usize) -> impl Iterator<Item = Vec<u8>> {
     (HEADER..message.len()).filter(move |length| *length != least).map(|length| {
         let mut short = message[..length].to_vec();
@@ -57,8 +59,8 @@ fn rows(dialect: Dialect) -> impl Iterator<Item = &'static Message> {
     MESSAGES.iter().filter(move |row| row.dialects.contains(dialect))
 }
 
-/// What a client may send that is no request: each message, and why it is refused in a session. Where
-/// there is no reason, no other message can be found after it.
+/// Returns invalid requests, each with the error that it gets in a session. An invalid request without an error is
+/// one after which no further message can be found.
 fn bad_requests(dialect: Dialect) -> Vec<(Vec<u8>, Option<LocalError>)> {
     let mut bad = Vec::new();
     for row in rows(dialect) {
@@ -66,7 +68,7 @@ fn bad_requests(dialect: Dialect) -> Vec<(Vec<u8>, Option<LocalError>)> {
         let (message, least) = whole(dialect, row.number, fields);
         let why = if row.number == 98 { Unsupported } else { Malformed };
         for short in cut_short(&message, least) {
-            // One that is refused in any form.
+            // Message 98 gets an error in every form.
             bad.push((short, Some(if row.number == 98 { Malformed } else { why })));
         }
         if row.number == 98 {
@@ -94,34 +96,34 @@ fn bad_requests(dialect: Dialect) -> Vec<(Vec<u8>, Option<LocalError>)> {
     for size in 0..HEADER as u32 {
         bad.push((size.to_le_bytes().to_vec(), None));
     }
-    // So large that it is not passed over, after which its tag is answered.
+    // The message is too large to be skipped, so it cannot get an error for its tag.
     bad.push((made(100, TAG).done(), None));
     put_u32(&mut bad.last_mut().expect("it was pushed").0, 0, u32::MAX);
     bad
 }
 
-/// Where a client is.
+/// The state of a client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    /// It has no version, and the server has not been asked for one.
+    /// The client has no version, and the server has not been asked for one.
     New,
-    /// Nor has it one, but the server has.
+    /// The client has no version, and the server has one.
     Late,
-    /// It was told that there is none for it.
+    /// The client has received the version "unknown".
     Unknown,
-    /// Its Tversion waits for the server's.
+    /// The client's Tversion waits for the server's Rversion.
     Asking,
-    /// Its second one waits for what it had.
+    /// The client's second Tversion waits for the cleanup of its first session.
     Again,
     Session,
-    /// It has as many requests upstream as it may, and one more that waits.
+    /// The client has the maximum number of requests in flight, and one more that waits.
     Full,
-    /// Its request waits for a turn.
+    /// The client's request waits for a turn.
     Turn,
-    /// It does not read.
+    /// The client does not read.
     Deaf,
     Closing,
-    /// The server has gone.
+    /// The server has disconnected.
     Over,
 }
 
@@ -139,8 +141,7 @@ const STATES: [State; 11] = [
     State::Over,
 ];
 
-/// A client in that state; another, which has a version if anybody has; and what goes on when the first
-/// is let on.
+/// A client in a state; another client, which has a version if there is one; and the requests upstream.
 struct Place {
     bench: Bench,
     id: ClientId,
@@ -158,7 +159,7 @@ impl Place {
         };
         if let State::New | State::Asking = state {
             let engine = Engine::new(Config { msize: MSIZE, ..config });
-            // Before its dialect is known errors are Plan 9's.
+            // Before the dialect is known, errors have the form of plain 9P2000.
             let mut bench = Bench { engine, dialect: Dialect::Plain };
             let id = bench.engine.client_connected();
             if state == State::Asking {
@@ -206,7 +207,8 @@ impl Place {
         self
     }
 
-    /// What it waits for comes; answers what it is told then, without replies of the server's.
+    /// Makes the event happen that the client waits for. Returns the messages that the client then receives, without
+    /// replies of the server.
     fn goes_on(&mut self, state: State) -> Vec<Vec<u8>> {
         match state {
             State::Asking => {
@@ -237,7 +239,7 @@ impl Place {
         let Some(other) = self.other else { return };
         let dialect = self.bench.dialect;
         self.bench.say(other, &read(1, 0, 0, 7));
-        // Among what the first has left, and perhaps behind that.
+        // The request may be among or behind the requests of the first client.
         let mut asked = (0..5).flat_map(|_| self.bench.upstream()).collect::<Vec<_>>().into_iter();
         let its = |m: &Vec<u8>| kind(m) == 116 && u32_at(m, HEADER + 12) == 7;
         let request = asked.find(its).expect("it is forwarded");
@@ -260,7 +262,7 @@ fn malformed_requests_affect_only_their_client() {
                 let early = [State::New, State::Late, State::Unknown].contains(&state);
                 let why = why.map(|why| match (kind(message), why) {
                     (100, _) | (_, TooLarge) => why,
-                    // Tflush is answered in every state, but in its form.
+                    // Tflush needs no version, so it gets the error for its form in every state.
                     (108, _) => why,
                     _ if early => NoVersion,
                     _ => why,
@@ -283,7 +285,7 @@ fn malformed_requests_affect_only_their_client() {
                         assert!(refused && tag(&told[0]) == TAG, "{} {why:?}", shown());
                         assert!(!place.bench.engine.is_closing(place.id), "{}", shown());
                         assert!(place.bench.engine.wants_read(place.id), "{}", shown());
-                        // The next is understood.
+                        // The next message is handled.
                         place.bench.say(place.id, &flush(8, 7777));
                         assert_eq!(place.bench.told(place.id), made(109, 8).done(), "{}", shown());
                     }
@@ -299,7 +301,7 @@ fn malformed_requests_affect_only_their_client() {
                         assert!(!place.bench.engine.wants_read(place.id));
                     }
                 }
-                // Nothing of it has reached the server.
+                // The invalid message has not reached the server.
                 let asked = place.bench.engine.stats();
                 assert!(asked.forwarded <= before.forwarded + 1, "{}", shown());
                 assert!(place.upstream.iter().all(|m| [100, 116, 120, 108].contains(&kind(m))));
@@ -309,8 +311,8 @@ fn malformed_requests_affect_only_their_client() {
     }
 }
 
-/// Requests that are upstream: a client's, one that is flushed, one of a client that has gone, and a flush
-/// and a clunk of ours.
+/// Kinds of requests upstream: a client's request, a flushed one, one of a departed client, and a flush and a clunk
+/// of 9pmux itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Asked {
     Plainly,
@@ -389,7 +391,7 @@ fn malformed_replies_end_the_connection() {
                         assert!(id != other || tag(&told) == 3, "{shown}");
                     }
                 }
-                // What comes after the end is nobody's.
+                // Bytes that arrive after the end are dropped.
                 bench.server(&bad);
                 bench.server(&[0; 4]);
                 assert!(bench.upstream().is_empty());
@@ -424,11 +426,11 @@ fn unknown_tag_is_dropped_in_every_state() {
     }
 }
 
-/// While our Tversion is upstream nothing but an Rversion is its answer.
+/// While the Tversion of 9pmux is upstream, only an Rversion is a valid reply.
 #[test]
 fn other_reply_to_tversion_ends_the_connection() {
     for dialect in Dialect::ALL {
-        // An error is one too: it says that what one client asked for is unknown.
+        // A well-formed error is valid too: the server does not know the version that a client has requested.
         let (reply, _) = whole(dialect, 101, &[]);
         let good = rversion(MSIZE, dialect.name());
         let mut bad: Vec<Vec<u8>> = cut_short(&good, 0).chain([reply]).collect();

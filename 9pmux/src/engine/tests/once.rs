@@ -1,4 +1,4 @@
-//! One attach for all.
+//! One attach that all clients share.
 
 use super::LocalError::*;
 use super::bench::Bench;
@@ -14,13 +14,14 @@ fn tattach(dialect: Dialect, tag: u16, fid: u32) -> Vec<u8> {
     attach(dialect, tag, fid, NOFID, "glenda", "tree")
 }
 
-/// The walk of no names that an attach has become: from which fid, to which.
+/// Checks that a request is a walk without names, as which an attach is forwarded. Returns its fid and newfid.
 fn clone_of(request: &[u8]) -> (u32, u32) {
     assert_eq!((kind(request), request.len(), u16_at(request, HEADER + 8)), (110, 17, 0));
     (u32_at(request, HEADER), u32_at(request, HEADER + 4))
 }
 
-/// A client that has attached, the first or another one; the fid upstream that is kept, and its own.
+/// Attaches a client, either as the first one or as a later one. Returns the client, the upstream fid of the shared
+/// attach, and the client's own upstream fid.
 fn attaches(bench: &mut Bench, fid: u32) -> (ClientId, u32, u32) {
     let id = bench.client();
     let mut request = bench.asks(id, &tattach(bench.dialect, 5, fid));
@@ -44,10 +45,10 @@ fn server_sees_one_tattach_and_each_client_gets_a_fid() {
         assert!(root != first && root != second && first != second);
         assert_eq!(u32_at(&bench.asks(one, &read(1, 0, 0, 9)), HEADER), first);
         assert_eq!(u32_at(&bench.asks(other, &read(1, 9, 0, 9)), HEADER), second);
-        // the same client once more, by another fid
+        // The same client attaches once more, with another fid.
         bench.refused(one, &tattach(dialect, 2, 0), FidInUse);
         assert_eq!(clone_of(&bench.asks(one, &tattach(dialect, 2, 1))).0, root);
-        // who goes takes its own fid along, and not the root
+        // When a client disconnects, its own fid is clunked and the shared one is not.
         bench.gone(other);
         for request in bench.upstream() {
             assert!([108, 120].contains(&kind(&request)));
@@ -64,15 +65,15 @@ fn concurrent_attaches_wait_for_the_same_reply() {
     let ids: Vec<_> = (0..4).map(|_| bench.client()).collect();
     let request = bench.asks(ids[0], &tattach(dialect, 1, 0));
     for id in &ids[1..] {
-        // and what they say behind it waits with it
+        // The messages behind the attach wait with it.
         bench.say(*id, &[tattach(dialect, 1, 0), read(2, 0, 0, 9)].concat());
         assert!(bench.upstream().is_empty());
     }
-    // one flushes it, one goes, one begins anew
+    // One client flushes its attach, one disconnects, and one begins a new session.
     bench.say(ids[1], &flush(3, 1));
     let told = bench.hears(ids[1]);
     assert_eq!(told[0], made(109, 3).done());
-    // the read behind it goes on, and has no fid
+    // The read behind the attach is handled, and has no fid.
     assert!(told.len() == 2 && is_local_error(dialect, &told[1], UnknownFid));
     bench.gone(ids[2]);
     bench.say(ids[3], &version(500, "9P2000"));
@@ -138,7 +139,7 @@ fn other_names_and_auth_are_forwarded() {
         let request = bench.asks(id, &attach(dialect, 2, 1, 7, "glenda", "tree"));
         assert_eq!((kind(&request), u32_at(&request, HEADER + 4) == NOFID), (104, false));
         if dialect != Dialect::Plain {
-            // another number of the same user's name
+            // The same user name with another n_uname.
             let message = made(104, 3).u32(3).u32(NOFID).str("glenda").str("tree").u32(0).done();
             assert_eq!(kind(&bench.asks(id, &message)), 104);
         }

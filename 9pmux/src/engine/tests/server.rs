@@ -1,20 +1,20 @@
-//! A server for the simulation: a table of fids, and requests that it answers when and in the order that
-//! chance has it. It does things to one fid in the order in which they came, as servers do.
+//! A server for the simulation: a table of fids, and requests that get their replies at a random time and in a
+//! random order. Requests for one fid are performed in the order of their arrival, as by real servers.
 //!
-//! It also sees what no client can: that a tag or a fid is not in two hands, and that what one client
-//! may do is not done to another's fids.
+//! The server also checks what no client can: that no tag and no fid is used twice, and that a client's requests
+//! do not affect the fids of other clients.
 
 use std::collections::HashMap;
 
 use super::made::*;
 use crate::wire::{Dialect, HEADER, NOFID, kind, put_tag, show, tag, u16_at, u32_at};
 
-/// What a fid stands for: whose file, and which.
+/// The file that a fid represents, and its user.
 #[derive(Clone, Debug)]
 struct File {
     uname: String,
     id: u64,
-    /// An auth fid, for this aname.
+    /// An auth fid for this aname.
     auth: Option<String>,
 }
 
@@ -24,20 +24,20 @@ pub struct Server {
     pub input: Vec<u8>,
     pub output: Vec<u8>,
     fids: HashMap<u32, File>,
-    /// Not done yet, in order of arrival.
+    /// Requests that have not been performed, in order of arrival.
     waiting: Vec<Vec<u8>>,
-    /// Done, and the reply not sent: the request and the reply.
+    /// Requests that have been performed, with replies that have not been sent.
     ready: Vec<(Vec<u8>, Vec<u8>)>,
-    /// How often something fails; 0 for never.
+    /// How often a request fails; 0 means never.
     pub fails: usize,
-    /// What is flushed may be done even so.
+    /// A flushed request may be performed all the same.
     pub sloppy: bool,
-    /// Some reads wait for what never comes, unless they are flushed.
+    /// Some reads block until they are flushed.
     pub blocks: bool,
-    /// It lets the connection attach once; who attaches is then nobody in particular.
+    /// The connection may attach only once, and the user is not checked.
     pub once: bool,
     attached: bool,
-    /// A new session may begin before all of the last is gone: somebody has waited long enough.
+    /// A new session may begin before the cleanup of the last one has ended, because the time limit has passed.
     pub late: bool,
     pub trace: bool,
     /// The largest fid seen.
@@ -69,7 +69,7 @@ impl Server {
         self.fids.len()
     }
 
-    /// A tag that no request has.
+    /// Returns a tag that no request has.
     pub fn free_tag(&self, random: &mut Random) -> u16 {
         60_000 + random.below(5000) as u16
     }
@@ -84,7 +84,7 @@ impl Server {
         self.blocks && [116, 40].contains(&kind(request)) && u64_at(request, 11) % 8 == 0
     }
 
-    /// Takes the requests that have come whole.
+    /// Accepts the requests that have arrived completely.
     pub fn take(&mut self) {
         for message in cut(&mut self.input) {
             if self.trace {
@@ -117,7 +117,7 @@ impl Server {
         }
     }
 
-    /// FidUse one thing that waits, or sends one reply.
+    /// Performs one waiting request, or sends one reply.
     pub fn step(&mut self, random: &mut Random) {
         self.take();
         if !self.ready.is_empty() && random.one_in(2) {
@@ -127,10 +127,10 @@ impl Server {
         if self.waiting.is_empty() {
             return;
         }
-        // The later one is, the less it is likely: or the world would be all upside down.
+        // Later requests are less likely to be chosen, so that the order is not entirely random.
         let first = self.waiting.iter().position(|m| !self.is_blocked(m)).unwrap_or(0);
         let reach = if random.one_in(4) { self.waiting.len() } else { first + 1 };
-        // A flush is looked at before what it flushes is done, now and then.
+        // A flush is sometimes handled before the request that it flushes has been performed.
         let flush = self.waiting.iter().position(|m| kind(m) == 108).filter(|_| random.one_in(3));
         let at = flush.unwrap_or(random.below(reach).max(first));
         let request = &self.waiting[at];
@@ -147,14 +147,14 @@ impl Server {
         self.ready.push((request, reply));
     }
 
-    /// Whether something of the same fids stands before the place `at`.
+    /// Returns true if a request for one of the same fids is queued before position `at`.
     fn has_earlier(&self, request: &[u8], at: usize) -> bool {
         let fids = fids_of(request);
         let earlier = |m: &Vec<u8>| fids_of(m).iter().any(|fid| fids.contains(fid));
         self.waiting[..at].iter().any(|m| earlier(m) && !self.is_blocked(m))
     }
 
-    /// A Tflush: the reply of its victim goes first, or the victim never happens.
+    /// Handles a Tflush: the reply to the flush target is sent first, or the target has no effect.
     fn flush(&mut self, at: usize, random: &mut Random) {
         let request = self.waiting[at].clone();
         let oldtag = u16_at(&request, HEADER);
@@ -170,7 +170,7 @@ impl Server {
             let moves =
                 kind(&victim) == 110 && second_fid(&victim) == Some(u32_at(&victim, HEADER));
             if self.sloppy && !moves && random.one_in(2) && !self.has_earlier(&victim, i) {
-                // Done all the same, and not answered.
+                // The target is performed all the same, without a reply.
                 self.answer(&victim, random);
             }
         }
@@ -234,7 +234,7 @@ impl Server {
             }
             110 => self.walk(request, fails, random),
             120 | 122 => {
-                // Gone, also when it fails.
+                // The fid is released, even if the request fails.
                 match self.fids.remove(&fid) {
                     Some(_) if !fails => made(kind(request) + 1, 0).done(),
                     Some(_) => failed,
@@ -289,7 +289,7 @@ impl Server {
             } else {
                 self.create(newfid, file);
                 if random.one_in(8) {
-                    // Bytes that nobody knows, perhaps more than the client can take.
+                    // Arbitrary bytes, possibly more than the client's msize permits.
                     let most = self.msize.saturating_sub(300) as usize;
                     reply = reply.raw(&vec![5; random.below(most.clamp(1, 1500))]);
                 }
@@ -298,7 +298,7 @@ impl Server {
         reply.done()
     }
 
-    /// Messages that neither create nor release a fid.
+    /// Performs a request that neither creates nor releases a fid, and returns the reply.
     fn answer_use(&mut self, request: &[u8], file: &File, random: &mut Random) -> Vec<u8> {
         let answer = kind(request) + 1;
         match kind(request) {
@@ -356,7 +356,7 @@ fn second_fid(request: &[u8]) -> Option<u32> {
     }
 }
 
-/// The fids that a request mentions.
+/// Returns the fids that a request names.
 fn fids_of(request: &[u8]) -> Vec<u32> {
     if kind(request) == 108 {
         return Vec::new();

@@ -1,8 +1,9 @@
-//! Random clients and a random server, whose bytes arrive cut anywhere, and after each step the tables
-//! agree, memory is bounded, and each client sees what a server of its own would show it.
+//! The simulation: random clients and a random server. Their bytes arrive in random pieces. After each step the
+//! tables must be consistent, memory must be bounded, and each client must receive the replies that a server of its
+//! own would send.
 //!
-//! `MUX_STEPS` says how many steps all runs have together, and `MUX_SEED` the first run's number; with
-//! `MUX_RUNS=1` that one is replayed alone, and with `MUX_TRACE` it is told step by step.
+//! `MUX_STEPS` is the number of steps of all runs together, and `MUX_SEED` the number of the first run. With
+//! `MUX_RUNS=1` only that run is made, and with `MUX_TRACE` it is traced step by step.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ struct World {
     now: Duration,
     trace: bool,
     answered: u64,
-    /// It has been told that the server has gone.
+    /// The engine has been notified that the server has disconnected.
     over: bool,
 }
 
@@ -85,7 +86,7 @@ impl World {
         self.clients.push((id, client));
     }
 
-    /// The clients' bytes on their way.
+    /// Delivers some bytes of a client to the engine.
     fn clients_bytes(&mut self, i: usize) {
         let (id, client) = &mut self.clients[i];
         if self.engine.wants_read(*id) && !client.pipe.is_empty() {
@@ -102,7 +103,7 @@ impl World {
         self.engine.client_wrote(*id, n);
     }
 
-    /// A driver closes what is to be closed.
+    /// Closes the connections that the engine asks to close, as a driver does.
     fn close_some(&mut self) {
         for i in (0..self.clients.len()).rev() {
             let (id, client) = &self.clients[i];
@@ -145,7 +146,7 @@ impl World {
             95 if clients < CLIENTS => self.connect(),
             96 if self.random.one_in(8) => self.forget(i),
             97 => self.clients[i].1.slow = self.random.one_in(3),
-            // The server has all the time for its Rversion.
+            // The time does not advance before the server has sent its Rversion.
             98 if self.engine.dialect().is_some() && self.random.one_in(4) => {
                 let most = if self.random.one_in(10) { 20_000 } else { 100 };
                 self.server.late |= most > 100;
@@ -158,7 +159,7 @@ impl World {
         self.check();
     }
 
-    /// A message of the server's that answers nothing.
+    /// Sends a message of the server that is no reply.
     fn stray(&mut self) {
         if self.engine.dialect().is_some() && self.server.output.is_empty() {
             let tag = self.server.free_tag(&mut self.random);
@@ -173,11 +174,11 @@ impl World {
         for (id, client) in &self.clients {
             let info = self.engine.client_info(*id).expect("it is connected");
             assert!(info.output <= most, "{} bytes wait for {}", info.output, client.name);
-            // What it may hold, a part of a message, and one piece on top.
+            // The limit, an incomplete message, and one more piece.
             assert!(info.queued <= 1500 + 2048 + CHUNK, "{} bytes of {}", info.queued, client.name);
         }
         assert!(self.engine.server_output().len() <= 1000 + 2048 + 200 * 11);
-        // Those who have gone do not stay in the queues.
+        // Departed clients do not stay in the queues.
         assert!(
             self.engine.ready_queue.len() + self.engine.version_waiters.len()
                 <= 2 * (2 * CLIENTS + 18)
@@ -189,7 +190,7 @@ impl World {
         assert!(changed <= self.clients.len() + 1);
     }
 
-    /// Everybody reads, and nobody asks any more, until nothing happens.
+    /// Makes all clients read and send no more requests, until there is no more progress.
     fn drain(&mut self) {
         for (_, client) in &mut self.clients {
             client.slow = false;
@@ -218,13 +219,13 @@ impl World {
         }
     }
 
-    /// All that was asked is answered, and when everybody has gone nothing is left.
+    /// Checks that each request has a reply, and that nothing is left after all clients have disconnected.
     fn finish(&mut self) {
         self.drain();
         for (_, client) in &self.clients {
             let waits = client.outstanding() > 0 && !self.server.blocks;
             assert!(!waits, "{} waits for ever", client.name);
-            // Even behind requests that are never answered.
+            // A flush gets its reply even behind requests that never get one.
             let unseen = client.stage == Stage::Bad || !client.pipe.is_empty();
             assert!(unseen || client.flushes() == 0, "a flush of {} waits", client.name);
         }
@@ -239,14 +240,14 @@ impl World {
         assert!(self.server.largest < 40 + 4, "fid {} is not low", self.server.largest);
     }
 
-    /// The server dies, by itself or of what it says: everybody is told.
+    /// Ends the server, by a disconnection or by malformed bytes. All clients must receive their errors.
     fn die(&mut self) {
         let delivered: Vec<u64> = self.clients.iter().map(|(_, c)| c.delivered()).collect();
         self.over = true;
         if self.random.one_in(2) {
             self.engine.server_gone();
         } else {
-            // What is under way arrives, and then something that is no 9P.
+            // The bytes in transit arrive, and then bytes that are not 9P.
             let mut bytes = std::mem::take(&mut self.server.output);
             bytes.extend(if self.random.one_in(2) { [3, 0, 0, 0] } else { [0xFF; 4] });
             bytes.extend([0; 9]);

@@ -1,4 +1,4 @@
-//! Version, dialect and msize: the server's, and each client's.
+//! Version, dialect and msize of the server and of each client.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ fn requests_before_tversion_are_refused() {
     bench.say(id, &version(8192, "9P3000"));
     assert_eq!(bench.told(id), rversion(8192, "unknown"), "without asking the server");
     assert!(bench.upstream().is_empty());
-    // A Tversion need not have NOTAG; what comes behind it waits for it.
+    // A Tversion need not have NOTAG. The messages behind it wait.
     let asked = bench.asks(id, &made(100, 7).u32(8192).str("9P2000").done());
     bench.say(id, &of_fid(120, 1, 1));
     assert!(bench.hears(id).is_empty());
@@ -115,14 +115,14 @@ fn dialect_unknown_to_the_server_fails_only_its_client() {
     assert_eq!(bench.told(one), rversion(8192, "unknown"));
     assert_eq!(bench.told(two), rversion(8192, "unknown"));
     assert_eq!(bench.asked(), version(8192, "9P2000.u"));
-    // It goes, and the answer is good for the next.
+    // The client disconnects, and the next one gets the version from the reply.
     bench.gone(three);
     bench.server(&rversion(8192, "9P2000.u"));
     bench.dialect = Dialect::U;
     bench.client();
 }
 
-/// Some servers have an error for what they do not know. One client's offer does not end everybody's session.
+/// Some servers reply with an error to an unknown version. One client's proposal must not end the sessions of all.
 #[test]
 fn error_reply_to_tversion_means_unknown() {
     for answer in [error(Dialect::Plain, 0xFFFF, "what?"), error(Dialect::L, 0xFFFF, "")] {
@@ -162,7 +162,7 @@ fn server_without_a_common_version_ends_the_engine() {
         assert!(is_local_error(u, &bench.told(id), ServerGone));
         assert!(bench.engine.is_closing(id));
     }
-    // Nobody has chosen: less is enough, another is not.
+    // No dialect is configured: a smaller dialect is acceptable, a different one is not.
     let mut bench = undecided();
     let id = bench.engine.client_connected();
     bench.asks(id, &version(8192, "9P2000"));
