@@ -66,7 +66,7 @@ fn reply_without_a_request_is_dropped_and_counted() {
             error(dialect, free, "what"),
             made(255, 0xFFFF).done(),
             rversion(8192, "9P2000"),
-            made(116, 60_000).done(), // even a T-message, while nobody is asked
+            made(116, 60_000).done(), // A T-message, while no request is in flight.
         ] {
             bench.server(&message);
         }

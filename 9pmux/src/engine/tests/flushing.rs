@@ -131,7 +131,7 @@ fn several_flushes_of_a_tag_complete_in_order() {
     bench.asks(id, &read(2, 0, 0, 1));
     let flushed = bench.asks(id, &flush(3, 2));
     bench.say(id, &flush(4, 2));
-    bench.say(id, &flush(5, 3)); // of the flush
+    bench.say(id, &flush(5, 3)); // Flushes the Tflush.
     bench.refused(id, &read(4, 0, 0, 1), DuplicateTag);
     assert!(bench.upstream().is_empty() && bench.hears(id).is_empty());
     bench.done(&flushed);
@@ -205,9 +205,9 @@ fn flush_takes_effect_behind_blocked_requests() {
     let (mut bench, id) = full(Config::default());
     bench.say(id, &read(13, 0, 0, 1));
     bench.say(id, &read(14, 0, 0, 1));
-    bench.say(id, &flush(15, 13)); // of one that waits: it is gone
+    bench.say(id, &flush(15, 13)); // Flushes a waiting request, which is removed.
     assert_eq!(bench.told(id), rflush(15));
-    bench.say(id, &flush(16, 11)); // of one upstream
+    bench.say(id, &flush(16, 11)); // Flushes a request upstream.
     let flushed = bench.asked();
     assert_eq!(kind(&flushed), 108);
     bench.done(&flushed);
@@ -462,7 +462,8 @@ fn reused_slot_is_another_client() {
     assert!(bench.engine.client_info(new).is_some());
 }
 
-/// The server may reply to a request only after it has been flushed, so a flush that is not handled would block for ever.
+/// The server may reply to a request only after it has been flushed, so a flush that is not handled would block for
+/// ever.
 #[test]
 fn flush_takes_effect_behind_a_full_inbox() {
     let (mut bench, id) = full(Config { max_inbox_bytes: 1 << 20, ..Config::default() });
@@ -480,7 +481,7 @@ fn flush_takes_effect_behind_a_full_inbox() {
     bench.say(id, &at_once.collect::<Vec<u8>>());
     assert_eq!(bench.hears(id).len(), 120);
     assert!(bench.upstream().is_empty());
-    bench.say(id, &flush(60, 11)); // of one upstream
+    bench.say(id, &flush(60, 11)); // Flushes a request upstream.
     let flushed = bench.asked();
     assert_eq!(kind(&flushed), 108);
     bench.done(&flushed);

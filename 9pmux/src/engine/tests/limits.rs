@@ -370,7 +370,7 @@ fn departed_clients_leave_no_growing_queues() {
     let config = Config { max_server_bytes: 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (stays, _) = bench.attached();
-    bench.say(stays, &read(1, 0, 0, 1)); // and is not taken by the server
+    bench.say(stays, &read(1, 0, 0, 1)); // The server does not read this request.
     let mut silent = crate::engine::Engine::new(Config::default());
     for _ in 0..20_000 {
         let engine = &mut bench.engine;

@@ -164,7 +164,7 @@ impl Server {
         } else if let Some(i) = self.waiting.iter().position(|m| tag(m) == oldtag) {
             assert!(i < at, "a flush before its victim");
             if random.one_in(2) {
-                return; // later
+                return; // The Tflush stays queued.
             }
             let victim = self.waiting.remove(i);
             let moves =
