@@ -27,11 +27,18 @@ pub type MuxNbrecv = Option<unsafe extern "C" fn(mux: *mut Mux, reply: *mut *mut
 /// has succeeded, or until no call is outstanding and no proc runs.
 ///
 /// Threads: every function of the library may be called on the same Mux by any number of
-/// threads at once, except muxinit and muxfree.
+/// threads at once, except muxinit and muxfree. Threads must be created by pthread_create: a
+/// thread created by clone(2) does not clear glibc's __libc_single_threaded, on which the lock
+/// of a Mux relies, and callers may then hang.
 ///
 /// Callbacks: the functions below are called without any lock held. They must return normally:
-/// they must not throw an exception or call longjmp. They must not call the library on the same
-/// Mux.
+/// they must not throw an exception or call longjmp. A C++ exception that leaves a callback is
+/// undefined behaviour and leaves the other callers waiting. They must not call the library on
+/// the same Mux.
+///
+/// Internal errors: a build with panic = "unwind" sets errno to EFAULT after a Rust panic in
+/// the library. A build with panic = "abort", as made by make, cannot do so: a panic would end
+/// the program. On x86-64 Linux such a build contains no code that can panic.
 #[repr(C)]
 pub struct Mux {
     /// The lowest valid tag.
