@@ -125,6 +125,7 @@ check-fuzz:
 check-results: all
 	sh tests/size.sh $(B)
 	sh tests/rust-crate.sh
+	sh tests/two-archives.sh $(B)
 	sh tests/docs.sh
 	sh tests/start.sh
 	sh tests/bench.sh $(B)
