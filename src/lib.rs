@@ -40,12 +40,18 @@
 //! | `rpc` | the calls: drives the machine over a transport, under a scheduler | core, sched |
 //! | `ffi` | the C interface: layouts, entry points, C functions as a transport | rpc, sched |
 
-#[cfg_attr(not(any(feature = "capi", test)), allow(dead_code, reason = "only the C interface uses it"))]
+#[cfg_attr(
+    not(any(feature = "capi", test)),
+    allow(dead_code, reason = "only the C interface uses it")
+)]
 mod core;
 // Only the C libraries define C symbols: a Rust program may link another library with the same names.
 #[cfg(any(feature = "capi", test))]
 mod ffi;
-#[cfg_attr(not(any(feature = "capi", test)), allow(dead_code, reason = "only the C interface uses it"))]
+#[cfg_attr(
+    not(any(feature = "capi", test)),
+    allow(dead_code, reason = "only the C interface uses it")
+)]
 mod rpc;
 #[doc(hidden)] // Not a stable interface: it may change with the schedulers.
 pub mod sched;
