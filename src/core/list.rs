@@ -116,6 +116,25 @@ impl<const WAKE: bool> LinkedCalls<WAKE> {
         Some(id)
     }
 
+    /// Returns the calls of the queue, in order.
+    ///
+    /// # Panics
+    /// The links are inconsistent.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn members<P: Protocol, H>(&self, calls: &CallSlab<P, H>) -> Vec<u32> {
+        let mut members = Vec::new();
+        let (mut id, mut last) = (self.head, NONE);
+        while let Some(call) = calls.get(id) {
+            let link = if WAKE { call.wake_link } else { call.link };
+            assert_eq!(link.prev, last, "6: the neighbour of call {id}");
+            members.push(id);
+            assert!(members.len() <= calls.slot_count() as usize, "6: a queue is a circle");
+            (last, id) = (id, link.next);
+        }
+        assert_eq!((id, last), (NONE, self.tail), "6: the end of a queue");
+        members
+    }
+
     #[inline]
     fn link<P: Protocol, H>(call: &mut Call<P, H>) -> &mut Link {
         if WAKE { &mut call.wake_link } else { &mut call.link }

@@ -18,7 +18,8 @@
 //! `deadline.rs` handles callers with a deadline, `wake_queue.rs` the wake-ups, and `drain.rs` the
 //! end of a Mux. The data structures are in `call.rs` (the record of a call), `slab.rs` (the table
 //! of calls), `list.rs` (queues of calls), `roles.rs` (the holders of the role and of the turn),
-//! `tags.rs` and `tag_map.rs`.
+//! `tags.rs` and `tag_map.rs`. `invariants.rs` lists what is always true of the state, and checks it in
+//! tests.
 #![forbid(unsafe_code)]
 
 mod call;
@@ -26,6 +27,8 @@ mod deadline;
 mod drain;
 #[cfg(any(test, mux_fuzz))]
 pub mod fuzz;
+#[cfg(any(test, mux_fuzz))]
+mod invariants;
 mod list;
 mod machine;
 mod nonblocking;

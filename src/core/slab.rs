@@ -115,6 +115,28 @@ impl<P: Protocol, H> CallSlab<P, H> {
         self.live
     }
 
+    #[cfg(any(test, mux_fuzz))]
+    pub fn get(&self, slot: u32) -> Option<&Call<P, H>> {
+        self.slots.get(slot as usize)
+    }
+
+    /// Returns the free slots, in the order in which they will be used.
+    ///
+    /// # Panics
+    /// The list of free slots is inconsistent.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn free_slots(&self) -> Vec<u32> {
+        let mut free = Vec::new();
+        let mut slot = self.first_free;
+        while let Some(call) = self.get(slot) {
+            free.push(slot);
+            assert!(free.len() <= self.slots.len(), "1: the list of free slots is a circle");
+            slot = call.link.next;
+        }
+        assert_eq!(slot, NONE, "1: the end of the list of free slots");
+        free
+    }
+
     /// Returns the highest slot of the table plus one.
     pub fn slot_count(&self) -> u32 {
         self.slots.len() as u32

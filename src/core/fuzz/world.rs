@@ -642,6 +642,7 @@ impl<'a> World<'a> {
 
     /// What a driver does when it lets go of the lock.
     pub fn gathers(&mut self) {
+        self.machine.check_invariants();
         let stale = self.machine.ready_fd_is_stale();
         if stale {
             self.machine.pin();
@@ -719,6 +720,8 @@ impl<'a> World<'a> {
     // --- what is true after each event
 
     pub fn settles(&mut self) {
+        self.machine.check_invariants();
+        self.machine.check_drained();
         self.callers.retain(|caller| caller.doing != Doing::Done);
         self.model.looks_at_the_tagless(self.range);
         let role = |caller: &&Caller| {

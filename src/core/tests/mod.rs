@@ -61,8 +61,11 @@ impl Bench {
 
     /// What a driver does after each event.
     fn gather(&mut self) {
+        self.machine.check_invariants();
         let wakes = self.machine.take_wakes();
         self.take(wakes);
+        self.machine.check_invariants();
+        self.machine.check_drained();
     }
 
     fn take(&mut self, mut wakes: Option<WakeBatch<Numbers, u32>>) {

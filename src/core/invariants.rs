@@ -1,0 +1,423 @@
+//! The invariants of the machine, checked after every event of the tests, the simulation and the fuzz
+//! targets. They hold whenever the driver releases the lock.
+//!
+//! Slots:
+//!
+//! 1. The list of free slots holds exactly the slots whose state is `Free`. All other slots are counted
+//!    as live.
+//!
+//! Tags:
+//!
+//! 2. A call has a tag exactly if it is tagged, queued, awaiting its reply or abandoned, or is being
+//!    sent and has no reply yet. A message has no tag.
+//! 3. The tag pool names the call as the owner of its tag, and has no allocated tag without a call.
+//!
+//! Messages in the record of a call:
+//!
+//! 4. A call holds its request exactly while it is queued, or while the wake-up that grants it the turn
+//!    is queued.
+//! 5. Only a call that is being sent or has completed has a reply. Only a completed call has a failure,
+//!    and then it has no reply.
+//!
+//! Queues:
+//!
+//! 6. The links of a queue agree in both directions, and a call is in at most one queue beside the wake
+//!    queue.
+//! 7. A call is in the queue that belongs to its state, and in no other:
+//!    - tag waiters: a sleeping call that waits for a tag;
+//!    - send queue: a queued call;
+//!    - proxy sends: a call that is being sent, unless its owner has the turn or its wake-up says that
+//!      the message has been sent;
+//!    - reply waiters, with or without a deadline: a sleeping blocking call or message that awaits its
+//!      reply;
+//!    - future waiters: a non-blocking call that awaits its reply and has a future.
+//! 8. A sleeping owner is in one of these queues, other than the future waiters, or has a queued
+//!    wake-up: an event can wake it.
+//!
+//! Wake-ups:
+//!
+//! 9. The wake queue holds exactly the calls that are marked so. Each has a wake handle, except a
+//!    non-blocking call whose future must poll. The reason of the wake-up fits the state of the call.
+//! 10. A proc with a queued wake-up is asleep, and the machine knows that a proc must be woken.
+//! 11. A drain waiter does not wait while the machine is idle, except until its wake-up is collected.
+//!
+//! Deadlines:
+//!
+//! 12. Only a blocking call has a deadline, and only a call with a deadline has an armed timer or an
+//!     expiry that was deferred. The timer is armed while the owner sleeps, and after its wake-up until
+//!     the owner acknowledges it, which happens only if the call has ended or is abandoned.
+//!
+//! The receiver role:
+//!
+//! 13. The muxer's call waits for a tag, has just got one, or has failed to; or its request is queued or
+//!     sent by another sender; or it awaits its reply or has completed. It is not non-blocking. The
+//!     owner is awake, or the wake-up that gives it the role is queued.
+//! 14. A polling receiver has a deadline, is asleep and has no queued wake-up.
+//! 15. The receive proc is present if it has the role.
+//! 16. While the role is unassigned, no caller waits for a reply, and none waits for a tag that an
+//!     expected reply may free, unless the receive proc is about to ask for the role: it runs, and is
+//!     awake or about to be woken.
+//!
+//! The turn to send:
+//!
+//! 17. The call of the holder of the turn is being sent by its owner. Or its own request has been sent,
+//!     the owner sends for other callers, and the call awaits its reply or has completed. The owner is
+//!     awake, or the wake-up that gives it the turn is queued.
+//! 18. The send proc is present if it has the turn.
+//! 19. While the turn is unassigned, the send queue is empty, except that the receiver's request may be
+//!     in it.
+//!
+//! Counters:
+//!
+//! 20. `tagged_unsent` is the number of calls, without messages, that are tagged, queued, or being sent
+//!     without a reply.
+//! 21. `abandoned` is the number of abandoned calls.
+//! 22. `finishable` is the number of completed non-blocking calls, without those that a queued wake-up
+//!     ends.
+//! 23. `max_outstanding` is at least the number of allocated tags.
+//!
+//! Ends:
+//!
+//! 24. While every allocated tag belongs to an abandoned call, no tag waiter sleeps.
+//! 25. Once the connection has been hung up, no caller waits for a tag, for the turn or for a reply.
+
+use super::call::{Call, CallState, Kind, Protocol, WakeReason};
+use super::machine::{Machine, ProcState};
+use super::roles::{Muxer, Sender};
+
+/// The queues of calls, other than the wake queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    Tag,
+    Send,
+    ProxySend,
+    Reply,
+    TimedReply,
+    Future,
+}
+
+/// Counts of calls.
+#[derive(Default)]
+struct Totals {
+    live: u32,
+    with_tag: usize,
+    tagged_unsent: u32,
+    abandoned: u32,
+    finishable: u32,
+}
+
+impl<P: Protocol, H> Machine<P, H> {
+    /// Checks the invariants. The state must be as the driver leaves it when it releases the lock.
+    ///
+    /// # Panics
+    /// An invariant does not hold.
+    pub fn check_invariants(&self) {
+        let queues = self.check_queues();
+        let mut totals = Totals::default();
+        for id in 0..self.calls.slot_count() {
+            let Some(call) = self.calls.get(id) else { continue };
+            if call.state == CallState::Free {
+                check_free(id, call);
+                continue;
+            }
+            totals.add(call);
+            self.check_tag(id, call);
+            check_messages(id, call);
+            self.check_queue(id, call, queues.get(id as usize).copied().flatten());
+            check_wakeup(id, call);
+            check_timer(id, call);
+        }
+        self.check_totals(&totals);
+        self.check_procs();
+        self.check_role();
+        self.check_turn();
+        self.check_ends();
+    }
+
+    /// Returns the queue that each call is in, by slot.
+    fn check_queues(&self) -> Vec<Option<Queue>> {
+        let calls = &self.calls;
+        let mut queues = vec![None; calls.slot_count() as usize];
+        for (queue, members) in [
+            (Queue::Tag, self.tag_waiters.members(calls)),
+            (Queue::Send, self.send_queue.members(calls)),
+            (Queue::ProxySend, self.proxy_sends.members(calls)),
+            (Queue::Reply, self.reply_waiters.members(calls)),
+            (Queue::TimedReply, self.timed_reply_waiters.members(calls)),
+            (Queue::Future, self.future_waiters.members(calls)),
+        ] {
+            for id in members {
+                let before = queues.get_mut(id as usize).and_then(|place| place.replace(queue));
+                assert_eq!(before, None, "6: call {id} is in two queues, also in {queue:?}");
+            }
+        }
+        let free = calls.free_slots();
+        for id in &free {
+            let state = calls.get(*id).map(|call| call.state);
+            assert_eq!(state, Some(CallState::Free), "1: slot {id} is in use");
+        }
+        assert_eq!(free.len(), (calls.slot_count() - calls.live()) as usize, "1: free slots");
+        let to_wake = self.wake_queue.members(calls);
+        let marked = |id: &u32| calls.get(*id).is_some_and(|call| call.wake_queued);
+        assert!(to_wake.iter().all(marked), "9: the wake queue holds an unmarked call");
+        let all = (0..calls.slot_count()).filter(marked).count();
+        assert_eq!(to_wake.len(), all, "9: a marked call is not in the wake queue");
+        queues
+    }
+
+    fn check_tag(&self, id: u32, call: &Call<P, H>) {
+        assert_eq!(call.tag.is_some(), must_have_tag(call), "2: {}", Shown(id, call));
+        if let Some(tag) = call.tag {
+            assert_eq!(self.tags.owner(tag), Some(id), "3: the owner of tag {tag}");
+        }
+    }
+
+    fn check_queue(&self, id: u32, call: &Call<P, H>, queue: Option<Queue>) {
+        let expected = self.expected_queue(id, call);
+        assert_eq!(queue, expected, "7: {}", Shown(id, call));
+        let is_asleep = call.wake_handle.is_some() && !call.wake_queued;
+        let can_be_woken = queue.is_some_and(|queue| queue != Queue::Future);
+        assert!(!is_asleep || can_be_woken, "8: {}", Shown(id, call));
+    }
+
+    fn expected_queue(&self, id: u32, call: &Call<P, H>) -> Option<Queue> {
+        let is_asleep = call.wake_handle.is_some() && !call.wake_queued;
+        match (call.state, call.kind) {
+            (CallState::TagWait, _) => is_asleep.then_some(Queue::Tag),
+            (CallState::Queued, _) => Some(Queue::Send),
+            (CallState::Sending, _) => {
+                let is_settled = call.wake_queued && call.wake_reason == WakeReason::MessageSent;
+                let is_own = self.turn.is(Sender::Call(id));
+                (!is_settled && !is_own).then_some(Queue::ProxySend)
+            }
+            (CallState::AwaitingReply, Kind::NonBlocking(_)) => {
+                call.has_future.then_some(Queue::Future)
+            }
+            (CallState::AwaitingReply, _) if !is_asleep => None,
+            (CallState::AwaitingReply, _) if call.has_deadline => Some(Queue::TimedReply),
+            (CallState::AwaitingReply, _) => Some(Queue::Reply),
+            _ => None,
+        }
+    }
+
+    fn check_totals(&self, totals: &Totals) {
+        assert_eq!(totals.live, self.calls.live(), "1: live slots");
+        assert_eq!(totals.with_tag, self.tags.allocated(), "3: allocated tags");
+        assert_eq!(totals.tagged_unsent, self.tagged_unsent, "20: tagged_unsent");
+        assert_eq!(totals.abandoned, self.abandoned, "21: abandoned");
+        assert_eq!(totals.finishable, self.finishable, "22: finishable");
+        assert!(self.stats.max_outstanding >= self.tags.allocated(), "23: max_outstanding");
+    }
+
+    fn check_procs(&self) {
+        for proc in [&self.receive_proc, &self.send_proc] {
+            if let ProcState::Present { wake_queued: true, asleep, .. } = proc {
+                assert!(asleep.is_some(), "10: a proc is awake and is to be woken");
+                assert!(self.proc_wake_queued, "10: the wake-up of a proc is forgotten");
+            }
+        }
+        let is_proc = self.role.is(Muxer::Proc);
+        assert!(!is_proc || self.receive_proc.is_present(), "15: an absent proc has the role");
+        let is_proc = self.turn.is(Sender::Proc);
+        assert!(!is_proc || self.send_proc.is_present(), "18: an absent proc has the turn");
+    }
+
+    fn check_role(&self) {
+        match self.role.holder() {
+            Muxer::Call(id) => {
+                let call = self.calls.get(id).expect("13: the muxer has a call");
+                let is_granted = call.wake_queued && call.wake_reason == WakeReason::Receive;
+                assert!(call.wake_handle.is_none() || is_granted, "13: {}", Shown(id, call));
+                let fits = !matches!(call.state, CallState::Free | CallState::Abandoned)
+                    && !matches!(call.kind, Kind::NonBlocking(_))
+                    && !self.turn.is(Sender::Call(id));
+                assert!(fits, "13: {}", Shown(id, call));
+            }
+            Muxer::Polling(id) => {
+                let call = self.calls.get(id).expect("14: the polling receiver has a call");
+                let is_asleep = call.wake_handle.is_some() && !call.wake_queued;
+                assert!(call.has_deadline && is_asleep, "14: {}", Shown(id, call));
+            }
+            Muxer::Unassigned => self.check_unassigned(),
+            Muxer::Transient | Muxer::Proc => {}
+        }
+    }
+
+    fn check_unassigned(&self) {
+        if let ProcState::Present { asleep, wake_queued, stop: false } = &self.receive_proc {
+            assert!(asleep.is_none() || *wake_queued, "16: the receive proc sleeps on");
+            return;
+        }
+        let waiting = !self.reply_waiters.is_empty() || !self.timed_reply_waiters.is_empty();
+        assert!(!waiting, "16: no caller receives for those that wait for a reply");
+        let useful = self.is_useful_reply_due() && !self.tag_waiters.is_empty();
+        assert!(!useful, "16: no caller receives for those that wait for a tag");
+    }
+
+    fn check_turn(&self) {
+        match self.turn.holder() {
+            Sender::Call(id) => {
+                let call = self.calls.get(id).expect("17: the holder of the turn has a call");
+                let is_granted = call.wake_queued && call.wake_reason == WakeReason::Turn;
+                assert!(call.wake_handle.is_none() || is_granted, "17: {}", Shown(id, call));
+                let has_sent = matches!(call.state, CallState::AwaitingReply | CallState::Done);
+                let helps = has_sent && matches!(call.kind, Kind::Blocking);
+                let fits = call.state == CallState::Sending || helps;
+                assert!(fits, "17: {}", Shown(id, call));
+            }
+            Sender::Unassigned => {
+                for id in self.send_queue.members(&self.calls) {
+                    let holder = self.role.holder();
+                    assert_eq!(holder, Muxer::Call(id), "19: call {id} could have the turn");
+                }
+            }
+            Sender::Proc => {}
+        }
+    }
+
+    fn check_ends(&self) {
+        let waits = !self.tag_waiters.is_empty();
+        assert!(!waits || !self.all_tags_abandoned(), "24: no tag of a waiter can become free");
+        if self.hung_up {
+            assert!(!waits && self.send_queue.is_empty(), "25: a caller waits to send");
+            let waits = !self.reply_waiters.is_empty() || !self.timed_reply_waiters.is_empty();
+            assert!(!waits && self.future_waiters.is_empty(), "25: a caller waits for a reply");
+        }
+    }
+
+    /// Checks that no drain waiter has been forgotten. Must be called after the wake-ups have been
+    /// collected.
+    ///
+    /// # Panics
+    /// The invariant does not hold.
+    pub fn check_drained(&self) {
+        assert!(self.drain_waiter.is_none() || !self.is_idle(), "11: the drain waiter sleeps on");
+    }
+}
+
+impl Totals {
+    fn add<P: Protocol, H>(&mut self, call: &Call<P, H>) {
+        self.live += 1;
+        self.with_tag += usize::from(call.tag.is_some());
+        let is_message = matches!(call.kind, Kind::Message);
+        self.tagged_unsent += u32::from(match call.state {
+            CallState::Tagged | CallState::Queued => !is_message,
+            CallState::Sending => !is_message && call.reply.is_none(),
+            _ => false,
+        });
+        self.abandoned += u32::from(call.state == CallState::Abandoned);
+        let is_finished = call.state == CallState::Done && !is_ended_by_wakeup(call);
+        let is_nonblocking = matches!(call.kind, Kind::NonBlocking(_));
+        self.finishable += u32::from(is_nonblocking && is_finished);
+    }
+}
+
+/// Returns true if the sleeping owner is about to be woken with the end of the call.
+fn is_ended_by_wakeup<P: Protocol, H>(call: &Call<P, H>) -> bool {
+    call.wake_queued && call.wake_reason == WakeReason::Done
+}
+
+fn must_have_tag<P: Protocol, H>(call: &Call<P, H>) -> bool {
+    if matches!(call.kind, Kind::Message) {
+        return false;
+    }
+    match call.state {
+        CallState::Tagged | CallState::Queued | CallState::AwaitingReply | CallState::Abandoned => {
+            true
+        }
+        CallState::Sending => call.reply.is_none(),
+        CallState::Free | CallState::TagWait | CallState::Done | CallState::RangeEmpty => false,
+    }
+}
+
+fn check_free<P: Protocol, H>(id: u32, call: &Call<P, H>) {
+    let has_message = call.request.is_some() || call.reply.is_some() || call.failure.is_some();
+    let is_empty = !has_message && call.tag.is_none() && call.wake_handle.is_none();
+    assert!(is_empty && !call.wake_queued, "1: {}", Shown(id, call));
+}
+
+fn check_messages<P: Protocol, H>(id: u32, call: &Call<P, H>) {
+    let is_granted = call.wake_queued && call.wake_reason == WakeReason::Turn;
+    let is_queued = call.state == CallState::Queued || is_granted;
+    assert_eq!(call.request.is_some(), is_queued, "4: {}", Shown(id, call));
+    let may_have_reply = matches!(call.state, CallState::Sending | CallState::Done);
+    assert!(call.reply.is_none() || may_have_reply, "5: {}", Shown(id, call));
+    let may_fail = call.state == CallState::Done && call.reply.is_none();
+    assert!(call.failure.is_none() || may_fail, "5: {}", Shown(id, call));
+}
+
+fn check_wakeup<P: Protocol, H>(id: u32, call: &Call<P, H>) {
+    if !call.wake_queued {
+        return;
+    }
+    let is_poll = call.wake_reason == WakeReason::PollFuture;
+    assert_eq!(call.wake_handle.is_none(), is_poll, "9: {}", Shown(id, call));
+    let (state, kind) = (call.state, call.kind);
+    let is_message = matches!(kind, Kind::Message);
+    let is_nonblocking = matches!(kind, Kind::NonBlocking(_));
+    let is_sent = matches!(state, CallState::AwaitingReply | CallState::Done);
+    let fits = match call.wake_reason {
+        WakeReason::Done => state == CallState::Done,
+        WakeReason::Busy => state == CallState::Done && is_message,
+        WakeReason::EmptyRange => state == CallState::RangeEmpty,
+        WakeReason::AllTagsAbandoned | WakeReason::NoMemory => state == CallState::TagWait,
+        WakeReason::TimedOut => {
+            matches!(state, CallState::TagWait | CallState::Abandoned | CallState::Done)
+        }
+        WakeReason::Tag => state == CallState::Tagged,
+        WakeReason::Turn => state == CallState::Sending,
+        WakeReason::Sent | WakeReason::PollFuture => is_nonblocking && is_sent && !call.has_future,
+        WakeReason::MessageSent => is_message && state == CallState::Sending,
+        // The role was given to the call of a sleeping owner, which may have completed since.
+        WakeReason::Receive => !matches!(state, CallState::Free | CallState::Abandoned),
+    };
+    assert!(fits, "9: {}", Shown(id, call));
+}
+
+fn check_timer<P: Protocol, H>(id: u32, call: &Call<P, H>) {
+    let is_blocking = matches!(call.kind, Kind::Blocking);
+    assert!(is_blocking || !call.has_deadline, "12: {}", Shown(id, call));
+    let needs_deadline = call.timer_armed || call.expired_while_sending;
+    assert!(call.has_deadline || !needs_deadline, "12: {}", Shown(id, call));
+    if call.has_deadline {
+        let is_asleep = call.wake_handle.is_some();
+        assert!(call.timer_armed || !is_asleep, "12: {}", Shown(id, call));
+        let has_ended = matches!(
+            call.state,
+            CallState::TagWait | CallState::Done | CallState::RangeEmpty | CallState::Abandoned
+        );
+        assert!(!call.timer_armed || is_asleep || has_ended, "12: {}", Shown(id, call));
+    }
+}
+
+/// A call in the message of a failure.
+struct Shown<'a, P: Protocol, H>(u32, &'a Call<P, H>);
+
+impl<P: Protocol, H> std::fmt::Display for Shown<'_, P, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Shown(id, call) = self;
+        let kind = match call.kind {
+            Kind::Blocking => "blocking",
+            Kind::NonBlocking(_) => "non-blocking",
+            Kind::Message => "message",
+        };
+        write!(f, "call {id}, {kind}, {:?}, tag {:?}", call.state, call.tag)?;
+        let wakeup = call.wake_queued.then_some(call.wake_reason);
+        write!(f, ", wake-up {wakeup:?}")?;
+        for (is_so, what) in [
+            (call.request.is_some(), "request"),
+            (call.reply.is_some(), "reply"),
+            (call.failure.is_some(), "failure"),
+            (call.wake_handle.is_some(), "wake handle"),
+            (call.has_deadline, "deadline"),
+            (call.timer_armed, "armed timer"),
+            (call.expired_while_sending, "expired"),
+            (call.has_future, "future"),
+        ] {
+            if is_so {
+                write!(f, ", {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
