@@ -14,7 +14,7 @@
 use super::call::{CallId, CallState, Protocol, WakeReason};
 use super::machine::Machine;
 use super::receiver::Action;
-use super::roles::Muxer;
+use super::roles::{Muxer, Sender};
 
 impl<P: Protocol, H> Machine<P, H> {
     /// Marks the call as one with a deadline. Must be called directly after
@@ -135,6 +135,8 @@ impl<P: Protocol, H> Machine<P, H> {
             CallState::TagWait if self.is_useful_reply_due() => {
                 self.tag_waiters.push_front(&mut self.calls, id.0);
             }
+            // The turn became free during the poll, and the receiver was skipped because it was awake.
+            CallState::Queued if self.turn.is(Sender::Unassigned) => return self.next_action(id),
             CallState::Queued | CallState::Sending if self.is_reply_due() => {}
             _ => return self.next_action(id),
         }

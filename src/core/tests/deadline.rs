@@ -276,3 +276,28 @@ fn who_would_nap_leaves_the_role_to_a_receive_proc() {
     assert_eq!(bench.deliver(tag, 3), None);
     assert_eq!(bench.woken(), [(id.0, Wakeup::Reply(3))]);
 }
+
+#[test]
+fn polling_receiver_takes_the_free_turn_instead_of_pausing() {
+    let mut bench = Bench::new(WIDE);
+    bench.started_call(70);
+    assert!(bench.machine.request_send_proc());
+    let a = bench.call();
+    assert_eq!(bench.queue(a.id, 1), SendTurn::Wait);
+    assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 1));
+    let b = bench.call();
+    bench.machine.mark_has_deadline(b.id);
+    assert_eq!(bench.queue(b.id, 2), SendTurn::Wait);
+    // The receive proc cannot be started, so the send proc stops too.
+    assert!(bench.machine.request_receive_proc());
+    bench.machine.stop_procs();
+    bench.machine.receive_proc_gone();
+    bench.gather();
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
+    assert_eq!(bench.step(b.id), Action::Receive);
+    // During the poll of b, the turn becomes free.
+    bench.proc_sent(a.id, Ok(()));
+    assert_eq!(bench.send_proc_work(), SendProcAction::Stop);
+    assert_eq!(bench.nap(b.id), Action::Turn(2));
+    assert_eq!(bench.woken(), [(a.id.0, Wakeup::Receive)]);
+}
