@@ -100,95 +100,112 @@ impl<P: Protocol, H> Machine<P, H> {
     fn next_action_slow(&mut self, id: CallId) -> Action<P> {
         let me = Muxer::Call(id.0);
         if self.role.is(me) && self.tag_waiters.is_empty() {
-            // A tag may have come free since it was called to receive.
+            // A tag may have become free since the owner was woken to receive.
             self.grant_tag_to_muxer();
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         match call.state {
-            CallState::AwaitingReply => {
-                let has_deadline = call.has_deadline;
-                if self.can_take_role(has_deadline) {
-                    self.role.assign(me);
-                }
-                // One with a deadline would be late if nothing came: others first.
-                if self.role.is(me) && (!has_deadline || self.reply_waiters.is_empty()) {
-                    return Action::Receive;
-                }
-                let (queue, calls) = self.reply_waiters_for(has_deadline);
-                queue.push_front(calls, id.0);
-                self.leave_role(me);
-                Action::Sleep
-            }
-            CallState::TagWait => {
-                if self.all_tags_abandoned() {
-                    self.stats.errors += 1;
-                    self.calls.free(id.0);
-                    self.leave_role(me);
-                    return Action::AllTagsAbandoned;
-                }
-                // With all tags free it would have been given one, but for memory.
-                if self.role.is(me) && self.tags.allocated() == 0 {
-                    self.stats.errors += 1;
-                    self.calls.free(id.0);
-                    self.leave_role(me);
-                    return Action::NoMemory;
-                }
-                let is_useful = self.is_useful_reply_due();
-                // Not from one that naps: inside `recv` it could not be told that all tags are held.
-                if is_useful && self.can_take_role(true) {
-                    self.role.assign(me);
-                }
-                if is_useful && self.role.is(me) {
-                    return Action::Receive;
-                }
-                if self.role.is(me) {
-                    self.tag_waiters.push_front(&mut self.calls, id.0);
-                    self.leave_role(me);
-                } else {
-                    self.tag_waiters.push_back(&mut self.calls, id.0);
-                }
-                Action::Sleep
-            }
+            CallState::AwaitingReply => self.await_reply(id.0),
+            CallState::TagWait => self.await_tag(id.0),
             CallState::Tagged => {
                 let tag = call.tag.unwrap_or(NONE);
                 self.leave_role(me);
                 Action::Tagged(tag)
             }
-            CallState::RangeEmpty => {
-                self.stats.errors += 1;
-                self.calls.free(id.0);
-                self.leave_role(me);
-                Action::EmptyRange
-            }
-            CallState::Queued if self.role.is(me) && self.turn.is(Sender::Unassigned) => {
-                self.send_queue.remove(&mut self.calls, id.0);
-                let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
-                call.state = CallState::Sending;
-                let Some(request) = call.request.take() else { return Action::Ended };
-                self.turn.assign(Sender::Call(id.0));
-                self.leave_role(me);
-                Action::Turn(request)
-            }
-            // Another sends its request, and it receives meanwhile.
+            CallState::RangeEmpty => self.fail_without_tag(id.0, Action::EmptyRange),
             CallState::Queued | CallState::Sending if self.role.is(me) => {
-                // With its own reply there, it receives only when nobody else can, and for the sender's sake.
-                let keeps_role =
-                    call.reply.is_none() || (self.is_send_pending() && !self.has_other_receiver());
-                if keeps_role && self.is_reply_due() {
-                    return Action::Receive;
-                }
-                self.leave_role(me);
-                Action::Sleep
+                self.await_proxy_send(id.0)
             }
             CallState::Free
             | CallState::Done
             | CallState::Queued
             | CallState::Sending
             | CallState::Abandoned => {
-                debug_assert!(false, "not a caller's to ask now");
+                debug_assert!(false, "the owner must be asleep, or inside send");
                 Action::Pending
             }
         }
+    }
+
+    /// Returns what the owner of a call that awaits its reply does next: it receives if it may have
+    /// the role, and sleeps otherwise.
+    fn await_reply(&mut self, id: u32) -> Action<P> {
+        let me = Muxer::Call(id);
+        let has_deadline = self.calls.get_mut(id).is_some_and(|call| call.has_deadline);
+        if self.can_take_role(has_deadline) {
+            self.role.assign(me);
+        }
+        // A caller with a deadline would miss it inside `recv` if no message arrived, so callers
+        // without a deadline receive first.
+        if self.role.is(me) && (!has_deadline || self.reply_waiters.is_empty()) {
+            return Action::Receive;
+        }
+        let (queue, calls) = self.reply_waiters_for(has_deadline);
+        queue.push_front(calls, id);
+        self.leave_role(me);
+        Action::Sleep
+    }
+
+    /// Returns what the owner of a call without a tag does next: it fails if no tag can become
+    /// free, receives if it may have the role and a reply may free a tag, and sleeps otherwise.
+    fn await_tag(&mut self, id: u32) -> Action<P> {
+        let me = Muxer::Call(id);
+        if self.all_tags_abandoned() {
+            return self.fail_without_tag(id, Action::AllTagsAbandoned);
+        }
+        // All tags are free, so the muxer has none only because there is no memory for it.
+        if self.role.is(me) && self.tags.allocated() == 0 {
+            return self.fail_without_tag(id, Action::NoMemory);
+        }
+        let is_useful = self.is_useful_reply_due();
+        // The role is not taken from a polling receiver: inside `recv`, this caller would not
+        // notice that every tag has come to belong to an abandoned call.
+        if is_useful && self.can_take_role(true) {
+            self.role.assign(me);
+        }
+        if is_useful && self.role.is(me) {
+            return Action::Receive;
+        }
+        if self.role.is(me) {
+            self.tag_waiters.push_front(&mut self.calls, id);
+            self.leave_role(me);
+        } else {
+            self.tag_waiters.push_back(&mut self.calls, id);
+        }
+        Action::Sleep
+    }
+
+    /// Ends a call that has no tag with `error`.
+    fn fail_without_tag(&mut self, id: u32, error: Action<P>) -> Action<P> {
+        self.stats.errors += 1;
+        self.calls.free(id);
+        self.leave_role(Muxer::Call(id));
+        error
+    }
+
+    /// Returns what a receiver does next whose request is in the send queue, or is being sent by
+    /// another sender: it takes the turn if that is free, receives while a reply is due, and sleeps
+    /// otherwise.
+    fn await_proxy_send(&mut self, id: u32) -> Action<P> {
+        let Some(call) = self.calls.get_mut(id) else { return Action::Ended };
+        let has_reply = call.reply.is_some();
+        if call.state == CallState::Queued && self.turn.is(Sender::Unassigned) {
+            self.send_queue.remove(&mut self.calls, id);
+            let Some(call) = self.calls.get_mut(id) else { return Action::Ended };
+            call.state = CallState::Sending;
+            let Some(request) = call.request.take() else { return Action::Ended };
+            self.turn.assign(Sender::Call(id));
+            self.leave_role(Muxer::Call(id));
+            return Action::Turn(request);
+        }
+        // A caller that has its own reply receives only for the sender's sake, and only if no other
+        // caller can.
+        let keeps_role = !has_reply || (self.is_send_pending() && !self.has_other_receiver());
+        if keeps_role && self.is_reply_due() {
+            return Action::Receive;
+        }
+        self.leave_role(Muxer::Call(id));
+        Action::Sleep
     }
 
     /// Handles a message that contains `tag` (`None`: no tag). Wakes the owner of the call that it
