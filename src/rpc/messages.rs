@@ -21,9 +21,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
     /// # use echo::*;
     /// let mux = mux::Mux::new(Echo::default());
-    /// mux.send_message((77, "for whom it may concern".to_string())).unwrap();
+    /// mux.send_message((77, "to all clients".to_string())).unwrap();
     /// let message = mux.receive_message(true).unwrap();
-    /// assert_eq!(message, Some((77, "for whom it may concern".to_string())));
+    /// assert_eq!(message, Some((77, "to all clients".to_string())));
     /// ```
     ///
     /// # Errors

@@ -326,7 +326,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Locks the state for an event that may allocate a tag, and tells the machine the range of valid tags.
+    /// Locks the state for an event that may allocate a tag, and sets the machine's range of valid tags.
     ///
     /// All other events must lock `state` directly. A program may change the range between its calls, when
     /// a proc, or a caller that is about to return, can still be here; reading it then is a data race.
@@ -337,7 +337,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         state
     }
 
-    /// Tells the machine the range of valid tags, which the program may have changed.
+    /// Sets the machine's range of valid tags, which the program may have changed.
     #[inline]
     fn update_range(&self, state: &mut Core<T, S>) {
         let std::ops::Range { start: min, end: max } = self.transport.range();
