@@ -74,15 +74,27 @@ pub(super) enum CallState {
     /// The owner, another caller or the send proc is inside `send` with the request, or about to
     /// be.
     Sending,
+    /// As `Sending`, and the reply has arrived already. The call completes when `send` returns.
+    SendingReplied,
     /// The request has been sent, and the reply has not arrived.
     AwaitingReply,
     /// The call has completed, and its owner does not know it yet. Without a reply or a failure,
     /// the connection has ended.
     Done,
+    /// The request of a non-blocking call could not be sent. Its owner, which sleeps until the
+    /// request has been sent, is woken with the end of the call and does not collect it.
+    StartFailed,
     /// The call has ended before it got a tag, because the range of tags has become empty.
     RangeEmpty,
     /// The owner has left. The tag stays allocated until the reply arrives or the connection ends.
     Abandoned,
+}
+
+impl CallState {
+    /// Returns true if a sender is inside `send` with the request, or about to be.
+    pub fn is_sending(self) -> bool {
+        matches!(self, CallState::Sending | CallState::SendingReplied)
+    }
 }
 
 /// The kind of a call.
@@ -125,7 +137,8 @@ pub(super) enum WakeReason {
 
 pub(super) struct Call<P: Protocol, H> {
     pub kind: Kind<P::Watch>,
-    pub state: CallState,
+    /// Changed by [`Counts::transition`] only.
+    state: CallState,
     pub wake_reason: WakeReason,
     /// The tag, while it belongs to this call.
     pub tag: Option<u32>,
@@ -159,6 +172,11 @@ pub(super) struct Call<P: Protocol, H> {
 }
 
 impl<P: Protocol, H> Call<P, H> {
+    #[inline(always)]
+    pub fn state(&self) -> CallState {
+        self.state
+    }
+
     pub fn free() -> Call<P, H> {
         Call {
             kind: Kind::Message,
@@ -177,6 +195,57 @@ impl<P: Protocol, H> Call<P, H> {
             has_future: false,
             no_reply_expected: false,
             wake_handle: None,
+        }
+    }
+}
+
+/// The numbers of calls by state, which [`transition`](Counts::transition) keeps in step.
+pub(super) struct Counts {
+    /// Calls that have a tag and whose request has not been sent: no reply is due for them.
+    pub tagged_unsent: u32,
+    /// Abandoned calls, which still have a tag.
+    pub abandoned: u32,
+    /// Completed non-blocking calls that have not been collected.
+    pub finishable: u32,
+}
+
+impl Counts {
+    pub const NONE: Counts = Counts { tagged_unsent: 0, abandoned: 0, finishable: 0 };
+
+    /// Changes the state of `call` from `from`, which must be its state, to `to`. This is the only
+    /// place where a state changes.
+    ///
+    /// If the call has a tag and `to` is a state without one, the caller must free the tag before
+    /// it calls a method that may ask whether a reply is due, because that compares
+    /// `tagged_unsent` with the number of allocated tags.
+    #[inline(always)]
+    pub fn transition<P: Protocol, H>(
+        &mut self,
+        call: &mut Call<P, H>,
+        from: CallState,
+        to: CallState,
+    ) {
+        debug_assert_eq!(call.state, from, "the state of the call");
+        if let Some(count) = self.count_of(from, &call.kind) {
+            *count -= 1;
+        }
+        if let Some(count) = self.count_of(to, &call.kind) {
+            *count += 1;
+        }
+        call.state = to;
+    }
+
+    /// Returns the count that includes the calls of this state and kind.
+    #[inline(always)]
+    fn count_of<N>(&mut self, state: CallState, kind: &Kind<N>) -> Option<&mut u32> {
+        match (state, kind) {
+            (CallState::Tagged | CallState::Queued | CallState::Sending, Kind::Message) => None,
+            (CallState::Tagged | CallState::Queued | CallState::Sending, _) => {
+                Some(&mut self.tagged_unsent)
+            }
+            (CallState::Abandoned, _) => Some(&mut self.abandoned),
+            (CallState::Done, Kind::NonBlocking(_)) => Some(&mut self.finishable),
+            _ => None,
         }
     }
 }

@@ -29,9 +29,9 @@ impl<P: Protocol, H> Machine<P, H> {
     /// cannot report the expiry any more. Its slot may be reused once the call no longer needs it.
     pub fn ack_wake(&mut self, id: CallId) {
         match self.calls.get_mut(id.0) {
-            Some(call) if call.state == CallState::Abandoned => call.timer_armed = false,
+            Some(call) if call.state() == CallState::Abandoned => call.timer_armed = false,
             _ => {
-                self.calls.free(id.0);
+                self.calls.free(id.0, &mut self.counts);
             }
         }
     }
@@ -43,7 +43,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if call.wake_queued || call.wake_handle.is_none() || self.role.is(Muxer::Call(id.0)) {
             return;
         }
-        match call.state {
+        match call.state() {
             CallState::TagWait => {
                 self.tag_waiters.remove(&mut self.calls, id.0);
             }
@@ -55,7 +55,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.timed_reply_waiters.remove(&mut self.calls, id.0);
                 self.mark_abandoned(id.0);
             }
-            CallState::Sending => {
+            CallState::Sending | CallState::SendingReplied => {
                 call.expired_while_sending = true;
                 // The owner has no deadline left to keep, so it may now be chosen to receive
                 // without polling.
@@ -64,6 +64,7 @@ impl<P: Protocol, H> Machine<P, H> {
             CallState::Free
             | CallState::Tagged
             | CallState::Done
+            | CallState::StartFailed
             | CallState::RangeEmpty
             | CallState::Abandoned => {
                 return;
@@ -78,37 +79,41 @@ impl<P: Protocol, H> Machine<P, H> {
     fn cancel_queued(&mut self, id: u32) {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.request = None;
+        self.counts.transition(call, CallState::Queued, CallState::Done);
+        // The tag is freed first, because `queue_wake` may ask whether a reply is due.
         let tag = call.tag.take();
-        call.state = CallState::Done;
+        let is_freed = self.free_tag(tag);
         self.queue_wake(id, WakeReason::TimedOut);
-        self.release_tag(tag);
-        self.finish_unsent();
+        self.grant_freed(is_freed);
+        self.offer_role_to_tag_waiter();
     }
 
     /// Handles the deadline of an owner that is awake and not inside `send`. Returns what it does
     /// next.
     pub fn handle_deadline_awake(&mut self, id: CallId) -> Action<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
-        match call.state {
+        match call.state() {
             CallState::TagWait => {
-                self.calls.free(id.0);
+                self.calls.free(id.0, &mut self.counts);
             }
             CallState::Queued => {
                 call.request = None;
                 self.send_queue.remove(&mut self.calls, id.0);
-                let (_, tag) = self.calls.free(id.0);
+                let (_, tag) = self.calls.free(id.0, &mut self.counts);
+                let is_freed = self.free_tag(tag);
                 self.leave_role(Muxer::Call(id.0));
-                self.release_tag(tag);
-                self.finish_unsent();
+                self.grant_freed(is_freed);
+                self.offer_role_to_tag_waiter();
             }
             CallState::AwaitingReply => self.mark_abandoned(id.0),
-            CallState::Sending => {
+            CallState::Sending | CallState::SendingReplied => {
                 call.expired_while_sending = true;
                 return self.next_action(id);
             }
             CallState::Free
             | CallState::Tagged
             | CallState::Done
+            | CallState::StartFailed
             | CallState::RangeEmpty
             | CallState::Abandoned => {
                 return self.next_action(id);
@@ -127,7 +132,7 @@ impl<P: Protocol, H> Machine<P, H> {
             return self.next_action(id);
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
-        let state = call.state;
+        let state = call.state();
         match state {
             CallState::AwaitingReply if self.reply_waiters.is_empty() => {
                 self.timed_reply_waiters.push_front(&mut self.calls, id.0);
@@ -137,7 +142,8 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             // The turn became free during the poll, and the receiver was skipped because it was awake.
             CallState::Queued if self.turn.is(Sender::Unassigned) => return self.next_action(id),
-            CallState::Queued | CallState::Sending if self.is_reply_due() => {}
+            CallState::Queued | CallState::Sending | CallState::SendingReplied
+                if self.is_reply_due() => {}
             _ => return self.next_action(id),
         }
         self.role.assign(Muxer::Polling(id.0));
@@ -155,7 +161,7 @@ impl<P: Protocol, H> Machine<P, H> {
             return;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return };
-        match call.state {
+        match call.state() {
             CallState::AwaitingReply => self.timed_reply_waiters.remove(&mut self.calls, id.0),
             CallState::TagWait => self.tag_waiters.remove(&mut self.calls, id.0),
             _ => {}
@@ -167,23 +173,19 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Marks a call as abandoned. Its owner has left or is about to; the tag stays allocated until
     /// the reply arrives.
     pub(super) fn mark_abandoned(&mut self, id: u32) {
-        if let Some(call) = self.calls.get_mut(id) {
-            call.state = CallState::Abandoned;
-            self.abandoned += 1;
-        }
+        self.transition(id, CallState::AwaitingReply, CallState::Abandoned);
     }
 
     /// Releases an abandoned call. Its slot is freed later if its owner has a queued wake-up, or
     /// may still report the expiry.
     pub(super) fn release_abandoned(&mut self, id: u32) {
-        self.abandoned -= 1;
         match self.calls.get_mut(id) {
             Some(call) if call.wake_queued || call.timer_armed => {
                 call.tag = None;
-                call.state = CallState::Done;
+                self.counts.transition(call, CallState::Abandoned, CallState::Done);
             }
             _ => {
-                self.calls.free(id);
+                self.calls.free(id, &mut self.counts);
             }
         }
     }

@@ -13,13 +13,12 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn hang_up(&mut self) {
         self.hung_up = true;
         while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {
+            self.transition(id, CallState::TagWait, CallState::Done);
             self.queue_wake(id, WakeReason::Done);
         }
         if let Muxer::Call(id) = self.role.holder() {
-            if let Some(call) =
-                self.calls.get_mut(id).filter(|call| call.state == CallState::TagWait)
-            {
-                call.state = CallState::Done;
+            if self.calls.get_mut(id).is_some_and(|call| call.state() == CallState::TagWait) {
+                self.transition(id, CallState::TagWait, CallState::Done);
             }
         }
         self.handle_disconnect();
@@ -30,7 +29,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// collected.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.calls.live() == self.finishable
+        self.calls.live() == self.counts.finishable
             && self.role.is(Muxer::Unassigned)
             && self.turn.is(Sender::Unassigned)
             && !self.receive_proc.is_present()
@@ -74,10 +73,9 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn take_uncollected(&mut self, from: u32) -> Option<(P::Watch, Option<P::Reply>, u32)> {
         for id in from..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
-            if let (Kind::NonBlocking(watch), CallState::Done) = (call.kind, call.state) {
+            if let (Kind::NonBlocking(watch), CallState::Done) = (call.kind, call.state()) {
                 let reply = call.reply.take();
-                self.finishable -= 1;
-                self.calls.free(id);
+                self.calls.free(id, &mut self.counts);
                 return Some((watch, reply, id + 1));
             }
         }

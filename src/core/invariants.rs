@@ -16,8 +16,9 @@
 //!
 //! 4. A call holds its request exactly while it is queued, or while the wake-up that grants it the turn
 //!    is queued.
-//! 5. Only a call that is being sent or has completed has a reply. Only a completed call has a failure,
-//!    and then it has no reply.
+//! 5. A call that is being sent has a reply exactly if its state says so (`SendingReplied`). Beside it,
+//!    only a completed call has a reply. Only a call that has ended has a failure, and then it has no
+//!    reply.
 //!
 //! Queues:
 //!
@@ -70,10 +71,9 @@
 //! Counters:
 //!
 //! 20. `tagged_unsent` is the number of calls, without messages, that are tagged, queued, or being sent
-//!     without a reply.
+//!     (`Sending`).
 //! 21. `abandoned` is the number of abandoned calls.
-//! 22. `finishable` is the number of completed non-blocking calls, without those that a queued wake-up
-//!     ends.
+//! 22. `finishable` is the number of completed non-blocking calls.
 //! 23. `max_outstanding` is at least the number of allocated tags.
 //!
 //! Ends:
@@ -116,7 +116,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let mut totals = Totals::default();
         for id in 0..self.calls.slot_count() {
             let Some(call) = self.calls.get(id) else { continue };
-            if call.state == CallState::Free {
+            if call.state() == CallState::Free {
                 check_free(id, call);
                 continue;
             }
@@ -153,7 +153,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         let free = calls.free_slots();
         for id in &free {
-            let state = calls.get(*id).map(|call| call.state);
+            let state = calls.get(*id).map(|call| call.state());
             assert_eq!(state, Some(CallState::Free), "1: slot {id} is in use");
         }
         assert_eq!(free.len(), (calls.slot_count() - calls.live()) as usize, "1: free slots");
@@ -182,10 +182,10 @@ impl<P: Protocol, H> Machine<P, H> {
 
     fn expected_queue(&self, id: u32, call: &Call<P, H>) -> Option<Queue> {
         let is_asleep = call.wake_handle.is_some() && !call.wake_queued;
-        match (call.state, call.kind) {
+        match (call.state(), call.kind) {
             (CallState::TagWait, _) => is_asleep.then_some(Queue::Tag),
             (CallState::Queued, _) => Some(Queue::Send),
-            (CallState::Sending, _) => {
+            (CallState::Sending | CallState::SendingReplied, _) => {
                 let is_settled = call.wake_queued && call.wake_reason == WakeReason::MessageSent;
                 let is_own = self.turn.is(Sender::Call(id));
                 (!is_settled && !is_own).then_some(Queue::ProxySend)
@@ -203,9 +203,9 @@ impl<P: Protocol, H> Machine<P, H> {
     fn check_totals(&self, totals: &Totals) {
         assert_eq!(totals.live, self.calls.live(), "1: live slots");
         assert_eq!(totals.with_tag, self.tags.allocated(), "3: allocated tags");
-        assert_eq!(totals.tagged_unsent, self.tagged_unsent, "20: tagged_unsent");
-        assert_eq!(totals.abandoned, self.abandoned, "21: abandoned");
-        assert_eq!(totals.finishable, self.finishable, "22: finishable");
+        assert_eq!(totals.tagged_unsent, self.counts.tagged_unsent, "20: tagged_unsent");
+        assert_eq!(totals.abandoned, self.counts.abandoned, "21: abandoned");
+        assert_eq!(totals.finishable, self.counts.finishable, "22: finishable");
         assert!(self.stats.max_outstanding >= self.tags.allocated(), "23: max_outstanding");
     }
 
@@ -228,7 +228,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 let call = self.calls.get(id).expect("13: the muxer has a call");
                 let is_granted = call.wake_queued && call.wake_reason == WakeReason::Receive;
                 assert!(call.wake_handle.is_none() || is_granted, "13: {}", Shown(id, call));
-                let fits = !matches!(call.state, CallState::Free | CallState::Abandoned)
+                let fits = !matches!(call.state(), CallState::Free | CallState::Abandoned)
                     && !matches!(call.kind, Kind::NonBlocking(_))
                     && !self.turn.is(Sender::Call(id));
                 assert!(fits, "13: {}", Shown(id, call));
@@ -260,9 +260,9 @@ impl<P: Protocol, H> Machine<P, H> {
                 let call = self.calls.get(id).expect("17: the holder of the turn has a call");
                 let is_granted = call.wake_queued && call.wake_reason == WakeReason::Turn;
                 assert!(call.wake_handle.is_none() || is_granted, "17: {}", Shown(id, call));
-                let has_sent = matches!(call.state, CallState::AwaitingReply | CallState::Done);
+                let has_sent = matches!(call.state(), CallState::AwaitingReply | CallState::Done);
                 let helps = has_sent && matches!(call.kind, Kind::Blocking);
-                let fits = call.state == CallState::Sending || helps;
+                let fits = call.state().is_sending() || helps;
                 assert!(fits, "17: {}", Shown(id, call));
             }
             Sender::Unassigned => {
@@ -300,33 +300,33 @@ impl Totals {
         self.live += 1;
         self.with_tag += usize::from(call.tag.is_some());
         let is_message = matches!(call.kind, Kind::Message);
-        self.tagged_unsent += u32::from(match call.state {
-            CallState::Tagged | CallState::Queued => !is_message,
-            CallState::Sending => !is_message && call.reply.is_none(),
+        self.tagged_unsent += u32::from(match call.state() {
+            CallState::Tagged | CallState::Queued | CallState::Sending => !is_message,
             _ => false,
         });
-        self.abandoned += u32::from(call.state == CallState::Abandoned);
-        let is_finished = call.state == CallState::Done && !is_ended_by_wakeup(call);
+        self.abandoned += u32::from(call.state() == CallState::Abandoned);
+        let is_finished = call.state() == CallState::Done;
         let is_nonblocking = matches!(call.kind, Kind::NonBlocking(_));
         self.finishable += u32::from(is_nonblocking && is_finished);
     }
-}
-
-/// Returns true if the sleeping owner is about to be woken with the end of the call.
-fn is_ended_by_wakeup<P: Protocol, H>(call: &Call<P, H>) -> bool {
-    call.wake_queued && call.wake_reason == WakeReason::Done
 }
 
 fn must_have_tag<P: Protocol, H>(call: &Call<P, H>) -> bool {
     if matches!(call.kind, Kind::Message) {
         return false;
     }
-    match call.state {
-        CallState::Tagged | CallState::Queued | CallState::AwaitingReply | CallState::Abandoned => {
-            true
-        }
-        CallState::Sending => call.reply.is_none(),
-        CallState::Free | CallState::TagWait | CallState::Done | CallState::RangeEmpty => false,
+    match call.state() {
+        CallState::Tagged
+        | CallState::Queued
+        | CallState::Sending
+        | CallState::AwaitingReply
+        | CallState::Abandoned => true,
+        CallState::Free
+        | CallState::TagWait
+        | CallState::SendingReplied
+        | CallState::Done
+        | CallState::StartFailed
+        | CallState::RangeEmpty => false,
     }
 }
 
@@ -338,11 +338,15 @@ fn check_free<P: Protocol, H>(id: u32, call: &Call<P, H>) {
 
 fn check_messages<P: Protocol, H>(id: u32, call: &Call<P, H>) {
     let is_granted = call.wake_queued && call.wake_reason == WakeReason::Turn;
-    let is_queued = call.state == CallState::Queued || is_granted;
+    let is_queued = call.state() == CallState::Queued || is_granted;
     assert_eq!(call.request.is_some(), is_queued, "4: {}", Shown(id, call));
-    let may_have_reply = matches!(call.state, CallState::Sending | CallState::Done);
-    assert!(call.reply.is_none() || may_have_reply, "5: {}", Shown(id, call));
-    let may_fail = call.state == CallState::Done && call.reply.is_none();
+    let must_have_reply = call.state() == CallState::SendingReplied;
+    let may_have_reply = must_have_reply || call.state() == CallState::Done;
+    let has_reply = call.reply.is_some();
+    assert!(!has_reply || may_have_reply, "5: {}", Shown(id, call));
+    assert!(has_reply || !must_have_reply, "5: {}", Shown(id, call));
+    let has_ended = matches!(call.state(), CallState::Done | CallState::StartFailed);
+    let may_fail = has_ended && call.reply.is_none();
     assert!(call.failure.is_none() || may_fail, "5: {}", Shown(id, call));
 }
 
@@ -352,12 +356,12 @@ fn check_wakeup<P: Protocol, H>(id: u32, call: &Call<P, H>) {
     }
     let is_poll = call.wake_reason == WakeReason::PollFuture;
     assert_eq!(call.wake_handle.is_none(), is_poll, "9: {}", Shown(id, call));
-    let (state, kind) = (call.state, call.kind);
+    let (state, kind) = (call.state(), call.kind);
     let is_message = matches!(kind, Kind::Message);
     let is_nonblocking = matches!(kind, Kind::NonBlocking(_));
     let is_sent = matches!(state, CallState::AwaitingReply | CallState::Done);
     let fits = match call.wake_reason {
-        WakeReason::Done => state == CallState::Done,
+        WakeReason::Done => matches!(state, CallState::Done | CallState::StartFailed),
         WakeReason::Busy => state == CallState::Done && is_message,
         WakeReason::EmptyRange => state == CallState::RangeEmpty,
         WakeReason::AllTagsAbandoned | WakeReason::NoMemory => state == CallState::TagWait,
@@ -383,7 +387,7 @@ fn check_timer<P: Protocol, H>(id: u32, call: &Call<P, H>) {
         let is_asleep = call.wake_handle.is_some();
         assert!(call.timer_armed || !is_asleep, "12: {}", Shown(id, call));
         let has_ended = matches!(
-            call.state,
+            call.state(),
             CallState::TagWait | CallState::Done | CallState::RangeEmpty | CallState::Abandoned
         );
         assert!(!call.timer_armed || is_asleep || has_ended, "12: {}", Shown(id, call));
@@ -401,7 +405,7 @@ impl<P: Protocol, H> std::fmt::Display for Shown<'_, P, H> {
             Kind::NonBlocking(_) => "non-blocking",
             Kind::Message => "message",
         };
-        write!(f, "call {id}, {kind}, {:?}, tag {:?}", call.state, call.tag)?;
+        write!(f, "call {id}, {kind}, {:?}, tag {:?}", call.state(), call.tag)?;
         let wakeup = call.wake_queued.then_some(call.wake_reason);
         write!(f, ", wake-up {wakeup:?}")?;
         for (is_so, what) in [

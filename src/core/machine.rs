@@ -1,7 +1,7 @@
 //! The state of a connection, and the operations that concern all of it: how a call begins, and
 //! whether a reply is due.
 
-use super::call::{Call, CallId, CallState, Kind, Protocol};
+use super::call::{Call, CallId, CallState, Counts, Kind, Protocol};
 use super::list::{CallList, WakeList};
 use super::roles::{Muxer, ReceiverRole, Sender, TurnToSend};
 use super::slab::CallSlab;
@@ -15,6 +15,8 @@ use super::tags::{NoTag, TagPool, TagRange};
 pub struct Machine<P: Protocol, H> {
     pub(super) tags: TagPool,
     pub(super) calls: CallSlab<P, H>,
+    /// The numbers of calls by state.
+    pub(super) counts: Counts,
     /// The valid tags, as the driver last set them.
     pub(super) range: TagRange,
     /// The receiver role.
@@ -24,9 +26,6 @@ pub struct Machine<P: Protocol, H> {
     /// Sleeping callers that wait for a tag, first come, first served. The receiver may wait for a
     /// tag too, but is not in this queue.
     pub(super) tag_waiters: CallList,
-    /// Number of calls that have a tag and whose request has not been sent: no reply is due for
-    /// them.
-    pub(super) tagged_unsent: u32,
     /// Calls with a request to send, first come, first served.
     pub(super) send_queue: CallList,
     /// Calls with a request that another sender is sending.
@@ -43,10 +42,6 @@ pub struct Machine<P: Protocol, H> {
     pub(super) proc_wake_queued: bool,
     pub(super) receive_proc: ProcState<H>,
     pub(super) send_proc: ProcState<H>,
-    /// Number of abandoned calls that still have a tag.
-    pub(super) abandoned: u32,
-    /// Number of completed non-blocking calls that have not been collected.
-    pub(super) finishable: u32,
     /// Number of times that the connection has ended. A request whose sending began in an earlier
     /// epoch gets no reply.
     pub(super) epoch: u32,
@@ -172,11 +167,11 @@ impl<P: Protocol, H> Machine<P, H> {
         Machine {
             tags: TagPool::new(),
             calls: CallSlab::new(),
+            counts: Counts::NONE,
             range: TagRange { min: 0, max: 0 },
             role: ReceiverRole::UNASSIGNED,
             turn: TurnToSend::UNASSIGNED,
             tag_waiters: CallList::new(),
-            tagged_unsent: 0,
             send_queue: CallList::new(),
             proxy_sends: CallList::new(),
             reply_waiters: CallList::new(),
@@ -186,8 +181,6 @@ impl<P: Protocol, H> Machine<P, H> {
             proc_wake_queued: false,
             receive_proc: ProcState::Absent,
             send_proc: ProcState::Absent,
-            abandoned: 0,
-            finishable: 0,
             epoch: 0,
             hung_up: false,
             drain_waiter: None,
@@ -250,22 +243,17 @@ impl<P: Protocol, H> Machine<P, H> {
             Err(NoTag::AllTaken) => None,
         };
         let turn = tag.is_some() && self.turn.is(Sender::Unassigned);
-        let state = match tag {
-            Some(_) if turn => CallState::Sending,
-            Some(_) => CallState::Tagged,
-            None => CallState::TagWait,
-        };
-        let id = self.calls.claim(kind, state);
-        if turn {
+        let id = if turn {
+            let id = self.calls.claim(kind, CallState::Sending, &mut self.counts);
             self.turn.assign(Sender::Call(id));
-        }
+            id
+        } else {
+            let state = if tag.is_some() { CallState::Tagged } else { CallState::TagWait };
+            self.stats.tag_waits += u64::from(tag.is_none());
+            self.calls.claim(kind, state, &mut self.counts)
+        };
         if let Some(call) = self.calls.get_mut(id) {
             call.tag = tag;
-        }
-        if tag.is_some() {
-            self.tagged_unsent += 1;
-        } else {
-            self.stats.tag_waits += 1;
         }
         self.stats.calls += 1;
         self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
@@ -282,14 +270,21 @@ impl<P: Protocol, H> Machine<P, H> {
             self.pass_turn();
         }
         let reply = self.calls.get_mut(id.0).and_then(|call| call.reply.take());
-        let (_, tag) = self.calls.free(id.0);
+        let (_, tag) = self.calls.free(id.0, &mut self.counts);
         self.stats.errors += 1;
         self.stats.orphans += u64::from(reply.is_some());
         self.release_tag(tag);
         if reply.is_none() {
-            self.finish_unsent();
+            self.offer_role_to_tag_waiter();
         }
         reply
+    }
+
+    /// As [`Counts::transition`], for the call `id`.
+    pub(super) fn transition(&mut self, id: u32, from: CallState, to: CallState) {
+        if let Some(call) = self.calls.get_mut(id) {
+            self.counts.transition(call, from, to);
+        }
     }
 
     /// Returns the queue of reply waiters for a call with or without a deadline, and the calls.
@@ -312,7 +307,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// caller that receives for this reason stays in `recv` until the next message arrives or the
     /// connection ends.
     pub(super) fn is_reply_due(&mut self) -> bool {
-        if self.tags.allocated() > self.tagged_unsent as usize {
+        if self.tags.allocated() > self.counts.tagged_unsent as usize {
             return true;
         }
         if self.proxy_sends.is_empty() {
@@ -346,7 +341,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Returns the call of the holder of the turn, if it is sending its own request.
     fn sender_own_call(&mut self) -> Option<u32> {
         let Sender::Call(id) = self.turn.holder() else { return None };
-        let sending = self.calls.get_mut(id).is_some_and(|call| call.state == CallState::Sending);
+        let sending = self.calls.get_mut(id).is_some_and(|call| call.state().is_sending());
         sending.then_some(id)
     }
 
@@ -362,15 +357,13 @@ impl<P: Protocol, H> Machine<P, H> {
     /// As `is_reply_due`, but counts only calls that are sent and not abandoned. A caller without a
     /// tag may wait for these replies only, because a reply to an abandoned call may never arrive.
     pub(super) fn is_useful_reply_due(&self) -> bool {
-        self.tags.allocated() > self.tagged_unsent as usize + self.abandoned as usize
+        self.tags.allocated() > self.counts.tagged_unsent as usize + self.counts.abandoned as usize
     }
 
-    /// Counts a call as sent, or as ended before it was sent. If the role is unassigned, a tag
+    /// A call has been sent, or has ended before it was sent. If the role is unassigned, a tag
     /// waiter may have to receive, because replies free tags.
     #[inline]
-    pub(super) fn finish_unsent(&mut self) {
-        debug_assert!(self.tagged_unsent > 0);
-        self.tagged_unsent -= 1;
+    pub(super) fn offer_role_to_tag_waiter(&mut self) {
         if self.role.is(Muxer::Unassigned) && !self.tag_waiters.is_empty() {
             self.hand_over();
         }
@@ -398,13 +391,14 @@ impl<P: Protocol, H> Machine<P, H> {
     #[must_use]
     #[inline]
     pub fn ready_fd_is_stale(&self) -> bool {
-        self.ready_reported.is_some_and(|ready_reported| ready_reported != (self.finishable > 0))
+        self.ready_reported
+            .is_some_and(|ready_reported| ready_reported != (self.counts.finishable > 0))
     }
 
     /// Returns true if a non-blocking call can be collected. The caller must set the poll
     /// descriptor to this readiness. `watched` is true if the descriptor is in use.
     pub fn report_ready(&mut self, watched: bool) -> bool {
-        let can = self.finishable > 0;
+        let can = self.counts.finishable > 0;
         self.ready_reported = watched.then_some(can);
         can
     }

@@ -56,7 +56,7 @@ impl<P: Protocol, H> Machine<P, H> {
             return false;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return false };
-        if call.state == CallState::Done {
+        if call.state() == CallState::Done {
             return false;
         }
         if !call.has_future && !call.wake_queued {
@@ -101,10 +101,9 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn abandon(&mut self, id: CallId) -> Option<P::Reply> {
         self.unregister_future(id.0);
         let call = self.calls.get_mut(id.0)?;
-        if call.state == CallState::Done {
+        if call.state() == CallState::Done {
             let reply = call.reply.take();
-            self.finishable -= 1;
-            self.calls.free(id.0);
+            self.calls.free(id.0, &mut self.counts);
             self.stats.orphans += u64::from(reply.is_some());
             return reply;
         }
@@ -115,13 +114,12 @@ impl<P: Protocol, H> Machine<P, H> {
 
     fn collect_done(&mut self, id: CallId) -> CollectAction<P> {
         let reply = match self.calls.get_mut(id.0) {
-            Some(call) if call.state == CallState::Done => call.reply.take(),
+            Some(call) if call.state() == CallState::Done => call.reply.take(),
             Some(_) => return CollectAction::Pending,
             None => return CollectAction::Ended,
         };
-        self.finishable -= 1;
         self.unregister_future(id.0);
-        self.calls.free(id.0);
+        self.calls.free(id.0, &mut self.counts);
         match reply {
             Some(reply) => CollectAction::Reply(reply),
             None => {

@@ -70,10 +70,10 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn next_action(&mut self, id: CallId) -> Action<P> {
         let me = Muxer::Call(id.0);
         match self.calls.get_mut(id.0) {
-            Some(call) if call.state == CallState::Done => {
+            Some(call) if call.state() == CallState::Done => {
                 let reply = call.reply.take();
                 let failure = call.failure.take();
-                self.calls.free(id.0);
+                self.calls.free(id.0, &mut self.counts);
                 self.leave_role(me);
                 match (reply, failure) {
                     (Some(reply), _) => Action::Reply(reply),
@@ -88,7 +88,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 }
             }
             Some(call)
-                if call.state == CallState::AwaitingReply && self.role.is(Muxer::Unassigned) =>
+                if call.state() == CallState::AwaitingReply && self.role.is(Muxer::Unassigned) =>
             {
                 self.role.assign(me);
                 Action::Receive
@@ -104,7 +104,7 @@ impl<P: Protocol, H> Machine<P, H> {
             self.grant_tag_to_muxer();
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
-        match call.state {
+        match call.state() {
             CallState::AwaitingReply => self.await_reply(id.0),
             CallState::TagWait => self.await_tag(id.0),
             CallState::Tagged => {
@@ -113,13 +113,17 @@ impl<P: Protocol, H> Machine<P, H> {
                 Action::Tagged(tag)
             }
             CallState::RangeEmpty => self.fail_without_tag(id.0, Action::EmptyRange),
-            CallState::Queued | CallState::Sending if self.role.is(me) => {
+            CallState::Queued | CallState::Sending | CallState::SendingReplied
+                if self.role.is(me) =>
+            {
                 self.await_proxy_send(id.0)
             }
             CallState::Free
             | CallState::Done
             | CallState::Queued
             | CallState::Sending
+            | CallState::SendingReplied
+            | CallState::StartFailed
             | CallState::Abandoned => {
                 debug_assert!(false, "the owner must be asleep, or inside send");
                 Action::Pending
@@ -178,7 +182,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Ends a call that has no tag with `error`.
     fn fail_without_tag(&mut self, id: u32, error: Action<P>) -> Action<P> {
         self.stats.errors += 1;
-        self.calls.free(id);
+        self.calls.free(id, &mut self.counts);
         self.leave_role(Muxer::Call(id));
         error
     }
@@ -189,10 +193,10 @@ impl<P: Protocol, H> Machine<P, H> {
     fn await_proxy_send(&mut self, id: u32) -> Action<P> {
         let Some(call) = self.calls.get_mut(id) else { return Action::Ended };
         let has_reply = call.reply.is_some();
-        if call.state == CallState::Queued && self.turn.is(Sender::Unassigned) {
+        if call.state() == CallState::Queued && self.turn.is(Sender::Unassigned) {
             self.send_queue.remove(&mut self.calls, id);
             let Some(call) = self.calls.get_mut(id) else { return Action::Ended };
-            call.state = CallState::Sending;
+            self.counts.transition(call, CallState::Queued, CallState::Sending);
             let Some(request) = call.request.take() else { return Action::Ended };
             self.turn.assign(Sender::Call(id));
             self.leave_role(Muxer::Call(id));
@@ -223,7 +227,7 @@ impl<P: Protocol, H> Machine<P, H> {
             self.stats.orphans += 1;
             return Some(reply);
         };
-        match call.state {
+        match call.state() {
             CallState::AwaitingReply | CallState::Sending => {}
             CallState::Abandoned => {
                 self.release_abandoned(id);
@@ -242,20 +246,20 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         call.reply = Some(reply);
         call.tag = None;
-        if call.state == CallState::Sending {
-            // The call keeps the reply until `send` returns, and no reply is due any more.
-            self.tagged_unsent -= 1;
+        if call.state() == CallState::Sending {
+            // The call keeps the reply until `send` returns.
+            self.counts.transition(call, CallState::Sending, CallState::SendingReplied);
+        } else if let Kind::NonBlocking(_) = call.kind {
+            // The owner collects the reply. The call may still have its wake-up for the end of
+            // sending queued, and is in no other queue.
+            self.counts.transition(call, CallState::AwaitingReply, CallState::Done);
+            if call.has_future {
+                self.queue_future_wake(id);
+            }
         } else {
-            call.state = CallState::Done;
-            // The muxer is awake and checks its own call; the owner of a non-blocking call collects
-            // the reply. Such a call may still have its wake-up for the end of sending queued, and
-            // is in no other queue.
-            if let Kind::NonBlocking(_) = call.kind {
-                self.finishable += 1;
-                if call.has_future {
-                    self.queue_future_wake(id);
-                }
-            } else if call.wake_handle.is_some() && !self.role.is(Muxer::Call(id)) {
+            self.counts.transition(call, CallState::AwaitingReply, CallState::Done);
+            // The muxer is awake and checks its own call.
+            if call.wake_handle.is_some() && !self.role.is(Muxer::Call(id)) {
                 let (queue, calls) = match call.has_deadline {
                     true => (&mut self.timed_reply_waiters, &mut self.calls),
                     false => (&mut self.reply_waiters, &mut self.calls),
@@ -293,7 +297,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         for id in 0..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
-            let queue = match call.state {
+            let queue = match call.state() {
                 CallState::AwaitingReply if call.has_deadline => &mut self.timed_reply_waiters,
                 CallState::AwaitingReply => &mut self.reply_waiters,
                 CallState::Queued => &mut self.send_queue,
@@ -308,7 +312,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 // it: a fallback receiver would get the same end of the connection again and again.
                 // If the `send` has yet to begin, on a new connection, a receiver is chosen again
                 // once it has returned.
-                CallState::Sending => {
+                CallState::Sending | CallState::SendingReplied => {
                     call.no_reply_expected = true;
                     continue;
                 }
@@ -316,18 +320,19 @@ impl<P: Protocol, H> Machine<P, H> {
                 | CallState::TagWait
                 | CallState::Tagged
                 | CallState::Done
+                | CallState::StartFailed
                 | CallState::RangeEmpty => continue,
             };
             call.request = None;
-            let queued = call.state == CallState::Queued;
-            if queued && !matches!(call.kind, Kind::Message) {
-                self.tagged_unsent -= 1;
-            }
+            let queued = call.state() == CallState::Queued;
+            let is_nonblocking = matches!(call.kind, Kind::NonBlocking(_));
             // The owner of a sent non-blocking call is not asleep; it collects the result. The
             // muxer is awake and checks its own call.
-            let comes = matches!(call.kind, Kind::NonBlocking(_)) && !queued;
+            let comes = is_nonblocking && !queued;
             let asleep = call.wake_handle.is_some() && !self.role.is(Muxer::Call(id)) && !comes;
-            call.state = CallState::Done;
+            let to =
+                if is_nonblocking && queued { CallState::StartFailed } else { CallState::Done };
+            self.counts.transition(call, call.state(), to);
             if let Some(tag) = call.tag.take() {
                 self.tags.free(tag);
             }
@@ -338,7 +343,6 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.queue_wake(id, WakeReason::Done);
             }
             if comes {
-                self.finishable += 1;
                 self.queue_future_wake(id);
             }
         }
@@ -452,6 +456,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let by_hand = |call: &Call<P, H>| matches!(call.kind, Kind::Message);
         while let Some(id) = self.reply_waiters.rfind(&mut self.calls, by_hand) {
             self.reply_waiters.remove(&mut self.calls, id);
+            self.transition(id, CallState::AwaitingReply, CallState::Done);
             self.queue_wake(id, WakeReason::Busy);
         }
         first
@@ -517,9 +522,7 @@ impl<P: Protocol, H> Machine<P, H> {
             _ if !wait => Ok((CallId(NONE), ReceiverGrant::Wait)),
             _ => {
                 let id = self.begin_message()?;
-                if let Some(call) = self.calls.get_mut(id.0) {
-                    call.state = CallState::AwaitingReply;
-                }
+                self.transition(id.0, CallState::Tagged, CallState::AwaitingReply);
                 self.reply_waiters.push_front(&mut self.calls, id.0);
                 Ok((id, ReceiverGrant::Wait))
             }
@@ -532,7 +535,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if id.0 == NONE {
             self.leave_role(Muxer::Transient);
         } else {
-            self.calls.free(id.0);
+            self.calls.free(id.0, &mut self.counts);
             self.leave_role(Muxer::Call(id.0));
         }
     }

@@ -57,27 +57,29 @@ impl<P: Protocol, H> Machine<P, H> {
             return Err(super::BeginError::HungUp);
         }
         self.calls.reserve().ok_or(super::BeginError::NoMemory)?;
-        Ok(CallId(self.calls.claim(Kind::Message, CallState::Tagged)))
+        Ok(CallId(self.calls.claim(Kind::Message, CallState::Tagged, &mut self.counts)))
     }
 
     /// Asks for the turn to send `request`, which must contain its tag already. If the turn is
     /// taken, the machine keeps the request.
     pub fn request_turn(&mut self, id: CallId, request: P::Request) -> SendTurn<P> {
-        let Some(call) = self.calls.get_mut(id.0) else { return SendTurn::Granted(request) };
+        let Some(call) = self.calls.get_mut(id.0) else {
+            return SendTurn::Granted(request);
+        };
         if self.hung_up {
             let counted = !matches!(call.kind, Kind::Message);
             self.free_failed(id);
             if counted {
-                self.finish_unsent();
+                self.offer_role_to_tag_waiter();
             }
             return SendTurn::HungUp;
         }
         if self.turn.is(Sender::Unassigned) {
             self.turn.assign(Sender::Call(id.0));
-            call.state = CallState::Sending;
+            self.counts.transition(call, CallState::Tagged, CallState::Sending);
             return SendTurn::Granted(request);
         }
-        call.state = CallState::Queued;
+        self.counts.transition(call, CallState::Tagged, CallState::Queued);
         call.request = Some(request);
         self.send_queue.push_back(&mut self.calls, id.0);
         if self.turn.is(Sender::Proc) {
@@ -102,37 +104,36 @@ impl<P: Protocol, H> Machine<P, H> {
         let has_reply = call.reply.is_some();
         let action = match (result, call.kind) {
             (_, Kind::Blocking) if has_reply => {
-                call.state = CallState::Done;
+                self.counts.transition(call, CallState::SendingReplied, CallState::Done);
                 if !self.send_queue.is_empty() {
                     return self.next_proxy_send(id, false);
                 }
                 None
             }
             (_, Kind::NonBlocking(_)) if has_reply => {
-                call.state = CallState::Done;
-                self.finishable += 1;
+                self.counts.transition(call, CallState::SendingReplied, CallState::Done);
                 Some(Action::Pending)
             }
             // The receiver may be the owner of a request in this batch. That request must be sent
             // before the turn is passed on.
             (Err(failure), Kind::Blocking) if !self.send_queue.is_empty() => {
                 call.failure = Some(failure);
-                call.state = CallState::Done;
+                self.counts.transition(call, CallState::Sending, CallState::Done);
                 let tag = call.tag.take();
                 self.release_tag(tag);
-                self.finish_unsent();
+                self.offer_role_to_tag_waiter();
                 return self.next_proxy_send(id, false);
             }
             (Err(failure), kind) => {
                 self.free_failed(id);
                 self.pass_turn();
                 if !matches!(kind, Kind::Message) {
-                    self.finish_unsent();
+                    self.offer_role_to_tag_waiter();
                 }
                 return Action::Failed(failure);
             }
             (Ok(()), Kind::Message) => {
-                self.calls.free(id.0);
+                self.calls.free(id.0, &mut self.counts);
                 self.pass_turn();
                 return Action::Pending;
             }
@@ -141,13 +142,13 @@ impl<P: Protocol, H> Machine<P, H> {
                 Some(Action::Ended)
             }
             (Ok(()), Kind::NonBlocking(_)) => {
-                call.state = CallState::AwaitingReply;
+                self.counts.transition(call, CallState::Sending, CallState::AwaitingReply);
                 Some(Action::Pending)
             }
             (Ok(()), Kind::Blocking) => {
-                call.state = CallState::AwaitingReply;
+                self.counts.transition(call, CallState::Sending, CallState::AwaitingReply);
                 if !self.send_queue.is_empty() {
-                    self.finish_unsent();
+                    self.offer_role_to_tag_waiter();
                     return self.next_proxy_send(id, true);
                 }
                 None
@@ -156,7 +157,7 @@ impl<P: Protocol, H> Machine<P, H> {
         self.pass_turn();
         let action = action.unwrap_or_else(|| self.next_action(id));
         if !has_reply {
-            self.finish_unsent();
+            self.offer_role_to_tag_waiter();
         }
         action
     }
@@ -190,7 +191,7 @@ impl<P: Protocol, H> Machine<P, H> {
     fn pop_for_proxy_send(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
         // A receiver whose own request is queued is inside `recv`, where it cannot be granted the
         // turn.
-        let waits = |call: &mut Call<P, H>| call.state == CallState::Queued;
+        let waits = |call: &mut Call<P, H>| call.state() == CallState::Queued;
         let muxer = match self.role.holder() {
             Muxer::Unassigned => return None,
             Muxer::Call(muxer) | Muxer::Polling(muxer)
@@ -206,7 +207,7 @@ impl<P: Protocol, H> Machine<P, H> {
             // Sending for others could make the owner miss its own deadline.
             // A completed call returns to its owner at once.
             None if self.calls.get_mut(id.0)?.has_deadline => return None,
-            None if self.calls.get_mut(id.0)?.state == CallState::Done => return None,
+            None if self.calls.get_mut(id.0)?.state() == CallState::Done => return None,
             None => {
                 // Only a blocking call qualifies, because its sleeping owner can become the
                 // fallback receiver if the receiver leaves its role during the send.
@@ -243,7 +244,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// request.
     fn begin_proxy_send(&mut self, id: u32) -> Option<(CallId, P::Request)> {
         let call = self.calls.get_mut(id)?;
-        call.state = CallState::Sending;
+        self.counts.transition(call, CallState::Queued, CallState::Sending);
         let request = call.request.take()?;
         self.proxy_sends.push_back(&mut self.calls, id);
         Some((CallId(id), request))
@@ -255,7 +256,7 @@ impl<P: Protocol, H> Machine<P, H> {
             // A message that is sent by hand does not count as a call.
             self.stats.errors += u64::from(!matches!(call.kind, Kind::Message));
         }
-        let (_, tag) = self.calls.free(id.0);
+        let (_, tag) = self.calls.free(id.0, &mut self.counts);
         self.release_tag(tag);
     }
 
@@ -282,11 +283,8 @@ impl<P: Protocol, H> Machine<P, H> {
             return;
         };
         self.send_queue.remove(&mut self.calls, id);
-        let Some(call) = self.calls.get_mut(id) else {
-            return;
-        };
+        self.transition(id, CallState::Queued, CallState::Sending);
         self.turn.assign(Sender::Call(id));
-        call.state = CallState::Sending;
         self.queue_wake(id, WakeReason::Turn);
     }
 
@@ -350,7 +348,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let ended = sent_in_epoch != self.epoch || self.hung_up;
         self.settle_proxy_sent(id, result, ended);
         if counted {
-            self.finish_unsent();
+            self.offer_role_to_tag_waiter();
         }
     }
 
@@ -359,8 +357,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let has_reply = call.reply.is_some();
         match (result, call.kind) {
             (_, Kind::NonBlocking(_)) if has_reply => {
-                call.state = CallState::Done;
-                self.finishable += 1;
+                self.counts.transition(call, CallState::SendingReplied, CallState::Done);
                 self.queue_wake(id.0, WakeReason::Sent);
             }
             (_, Kind::Blocking) if has_reply => self.complete(id),
@@ -371,11 +368,11 @@ impl<P: Protocol, H> Machine<P, H> {
             (Ok(()), Kind::Message) => self.queue_wake(id.0, WakeReason::MessageSent),
             _ if ended => self.complete(id),
             (Ok(()), Kind::NonBlocking(_)) => {
-                call.state = CallState::AwaitingReply;
+                self.counts.transition(call, CallState::Sending, CallState::AwaitingReply);
                 self.queue_wake(id.0, WakeReason::Sent);
             }
             (Ok(()), Kind::Blocking) => {
-                call.state = CallState::AwaitingReply;
+                self.counts.transition(call, CallState::Sending, CallState::AwaitingReply);
                 let (has_deadline, expired_while_sending) =
                     (call.has_deadline, call.expired_while_sending);
                 if self.role.is(Muxer::Call(id.0)) {
@@ -401,11 +398,17 @@ impl<P: Protocol, H> Machine<P, H> {
     /// and checks its own call.
     fn complete(&mut self, id: CallId) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
-        call.state = CallState::Done;
+        let to = match call.kind {
+            Kind::NonBlocking(_) => CallState::StartFailed,
+            Kind::Blocking | Kind::Message => CallState::Done,
+        };
+        self.counts.transition(call, call.state(), to);
+        // The tag is freed first, because `queue_wake` may ask whether a reply is due.
         let tag = call.tag.take();
+        let is_freed = self.free_tag(tag);
         if !self.role.is(Muxer::Call(id.0)) {
             self.queue_wake(id.0, WakeReason::Done);
         }
-        self.release_tag(tag);
+        self.grant_freed(is_freed);
     }
 }

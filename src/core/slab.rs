@@ -1,7 +1,7 @@
 //! The table of calls. A call keeps its slot until it has ended, and slots are reused, so that
 //! memory grows with the largest number of calls at once.
 
-use super::call::{Call, CallState, Kind, Protocol};
+use super::call::{Call, CallState, Counts, Kind, Protocol};
 
 /// The slot number that stands for no call.
 pub const NONE: u32 = u32::MAX;
@@ -60,15 +60,15 @@ impl<P: Protocol, H> CallSlab<P, H> {
     }
 
     /// Occupies the slot that was reserved, and returns it.
-    #[inline]
-    pub fn claim(&mut self, kind: Kind<P::Watch>, state: CallState) -> u32 {
+    #[inline(always)]
+    pub fn claim(&mut self, kind: Kind<P::Watch>, state: CallState, counts: &mut Counts) -> u32 {
         let slot = self.first_free;
         if let Some(call) = self.slots.get_mut(slot as usize) {
             self.first_free = call.link.next;
-            self.live += 1;
             call.link.next = NONE;
             call.kind = kind;
-            call.state = state;
+            self.live += 1;
+            counts.transition(call, CallState::Free, state);
             call.has_deadline = false;
             call.timer_armed = false;
             call.expired_while_sending = false;
@@ -85,15 +85,15 @@ impl<P: Protocol, H> CallSlab<P, H> {
 
     /// Frees a slot, whose id must not be used any more. Returns the wake handle and the tag, if
     /// the call still has them.
-    #[inline]
-    pub fn free(&mut self, slot: u32) -> (Option<H>, Option<u32>) {
+    #[inline(always)]
+    pub fn free(&mut self, slot: u32, counts: &mut Counts) -> (Option<H>, Option<u32>) {
         let Some(call) = self.slots.get_mut(slot as usize) else {
             return (None, None);
         };
         debug_assert!(
-            call.state != CallState::Free && call.reply.is_none() && call.request.is_none()
+            call.state() != CallState::Free && call.reply.is_none() && call.request.is_none()
         );
-        call.state = CallState::Free;
+        counts.transition(call, call.state(), CallState::Free);
         call.link.next = self.first_free;
         self.first_free = slot;
         let left = (call.wake_handle.take(), call.tag.take());

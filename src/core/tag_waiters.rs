@@ -7,20 +7,34 @@ use super::roles::Muxer;
 use super::tags::NoTag;
 
 impl<P: Protocol, H> Machine<P, H> {
+    /// Frees `tag` and grants free tags to tag waiters.
     #[inline]
     pub(super) fn release_tag(&mut self, tag: Option<u32>) {
+        let is_freed = self.free_tag(tag);
+        self.grant_freed(is_freed);
+    }
+
+    /// Frees `tag`. Returns true if there was one; the caller must then call `grant_freed`.
+    #[inline]
+    pub(super) fn free_tag(&mut self, tag: Option<u32>) -> bool {
         if let Some(tag) = tag {
             self.tags.free(tag);
-            if !self.tag_waiters.is_empty() {
-                self.grant_tags();
-            }
+        }
+        tag.is_some()
+    }
+
+    /// Grants free tags to tag waiters if `is_freed` is true.
+    #[inline]
+    pub(super) fn grant_freed(&mut self, is_freed: bool) {
+        if is_freed && !self.tag_waiters.is_empty() {
+            self.grant_tags();
         }
     }
 
     /// Returns true if every allocated tag belongs to an abandoned call. No outstanding call can
     /// free a tag then, and the server may never reply to the abandoned calls.
     pub(super) fn all_tags_abandoned(&self) -> bool {
-        self.abandoned > 0 && self.abandoned as usize == self.tags.allocated()
+        self.counts.abandoned > 0 && self.counts.abandoned as usize == self.tags.allocated()
     }
 
     /// Wakes all sleeping tag waiters with an error if every allocated tag belongs to an abandoned
@@ -36,7 +50,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// sleeping tag waiters are woken with an error only if no outstanding call is left that could
     /// free one.
     fn fail_waiters_no_memory(&mut self) {
-        if self.tags.allocated() != self.abandoned as usize {
+        if self.tags.allocated() != self.counts.abandoned as usize {
             return;
         }
         while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {
@@ -60,9 +74,8 @@ impl<P: Protocol, H> Machine<P, H> {
             self.tag_waiters.remove(&mut self.calls, id);
             if let Some(call) = self.calls.get_mut(id) {
                 call.tag = tag;
-                call.state = state;
+                self.counts.transition(call, CallState::TagWait, state);
             }
-            self.tagged_unsent += u32::from(tag.is_some());
             self.queue_wake(id, reason);
         }
     }
@@ -73,17 +86,18 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn grant_tag_to_muxer(&mut self) {
         let Muxer::Call(id) = self.role.holder() else { return };
         let Some(call) = self.calls.get_mut(id) else { return };
-        if call.state != CallState::TagWait {
+        if call.state() != CallState::TagWait {
             return;
         }
         match self.tags.allocate(self.range, id) {
             Ok(tag) => {
                 call.tag = Some(tag);
-                call.state = CallState::Tagged;
-                self.tagged_unsent += 1;
+                self.counts.transition(call, CallState::TagWait, CallState::Tagged);
                 self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
             }
-            Err(NoTag::EmptyRange) => call.state = CallState::RangeEmpty,
+            Err(NoTag::EmptyRange) => {
+                self.counts.transition(call, CallState::TagWait, CallState::RangeEmpty);
+            }
             Err(NoTag::AllTaken | NoTag::NoMemory) => {}
         }
     }

@@ -102,7 +102,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let handle = call.wake_handle.take()?;
         match call.wake_reason {
             // The call keeps its tag and its slot until the reply arrives.
-            WakeReason::TimedOut if call.state == CallState::Abandoned => self.stats.errors += 1,
+            WakeReason::TimedOut if call.state() == CallState::Abandoned => self.stats.errors += 1,
             WakeReason::Done
             | WakeReason::EmptyRange
             | WakeReason::AllTagsAbandoned
@@ -115,7 +115,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     self.stats.errors += 1;
                 }
                 if !call.timer_armed {
-                    self.calls.free(id);
+                    self.calls.free(id, &mut self.counts);
                 }
             }
             // The call continues, and its owner keeps the id.
@@ -138,9 +138,6 @@ impl<P: Protocol, H> Machine<P, H> {
             debug_assert!(!call.wake_queued, "and one thing at a time");
             call.wake_queued = true;
             call.wake_reason = reason;
-            if matches!(reason, WakeReason::Done | WakeReason::Busy) {
-                call.state = CallState::Done;
-            }
             self.wake_queue.push_back(&mut self.calls, id);
             // A polling receiver has something else to do now.
             self.leave_role(Muxer::Polling(id));

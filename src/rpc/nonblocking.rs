@@ -173,7 +173,7 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
 ///
 /// let mux = Mux::new(Echo::default());
 /// thread::scope(|scope| {
-///     let receiver = mux.receiver().expect("no other receiver");
+///     let receiver = mux.receiver().expect("nobody else is");
 ///     scope.spawn(|| receiver.run());
 ///     let (one, other) = block_on(async {
 ///         let one = mux.start(request("one")).unwrap();

@@ -183,11 +183,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 self.release(state);
             },
             || {
-                let mut state = self.state.lock();
+                let mut state = self.lock();
                 let late = clock::now() >= deadline;
                 state.end_backoff(id);
                 if late {
-                    self.update_range(&mut state);
                     state.handle_deadline_asleep(id);
                 }
                 self.release(state);
@@ -204,7 +203,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         | Wakeup::NoMemory
         | Wakeup::TimedOut = told
         {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             state.ack_wake(id);
             self.release(state);
         }
