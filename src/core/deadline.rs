@@ -13,6 +13,7 @@
 
 use super::call::{CallId, CallState, Protocol, WakeReason};
 use super::machine::Machine;
+use super::procs::ProcKind;
 use super::receiver::Action;
 use super::roles::{Muxer, Sender};
 
@@ -147,7 +148,7 @@ impl<P: Protocol, H> Machine<P, H> {
             _ => return self.next_action(id),
         }
         self.role.assign(Muxer::Polling(id.0));
-        if self.receive_proc.is_running() {
+        if self.procs.is_running(ProcKind::Receive) {
             // The receive proc started during the poll and waits for the role.
             self.leave_role(Muxer::Polling(id.0));
         }

@@ -3,15 +3,60 @@
 
 use super::call::{CallState, Kind, Protocol, WakeReason};
 use super::machine::Machine;
+use super::procs::ProcKind;
 use super::roles::{Muxer, Sender};
 use super::slab::CallSlab;
 use super::tags::TagPool;
+
+/// The part of the state that only the end of a Mux concerns.
+pub(super) struct Drain<H> {
+    /// Wakes the caller that waits until the machine is idle.
+    waiter: Option<H>,
+    /// Number of callers that are still inside the library without a call of their own.
+    pins: u32,
+    /// True if the connection has been hung up, which is final.
+    hung_up: bool,
+}
+
+impl<H> Drain<H> {
+    pub const fn new() -> Drain<H> {
+        Drain { waiter: None, pins: 0, hung_up: false }
+    }
+
+    #[inline]
+    pub fn is_hung_up(&self) -> bool {
+        self.hung_up
+    }
+
+    #[inline]
+    pub fn has_waiter(&self) -> bool {
+        self.waiter.is_some()
+    }
+
+    pub fn take_waiter(&mut self) -> Option<H> {
+        self.waiter.take()
+    }
+
+    pub fn pin(&mut self) {
+        self.pins += 1;
+    }
+
+    pub fn unpin(&mut self) {
+        self.pins -= 1;
+    }
+
+    /// Returns the number of pins.
+    #[inline]
+    pub fn pins(&self) -> u32 {
+        self.pins
+    }
+}
 
 impl<P: Protocol, H> Machine<P, H> {
     /// Hangs up the connection, which is final: every call ends, and later calls fail. A caller
     /// inside `send` or `recv` learns of it when that function returns.
     pub fn hang_up(&mut self) {
-        self.hung_up = true;
+        self.drain.hung_up = true;
         while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {
             self.transition(id, CallState::TagWait, CallState::Done);
             self.queue_wake(id, WakeReason::Done);
@@ -32,10 +77,10 @@ impl<P: Protocol, H> Machine<P, H> {
         self.calls.live() == self.counts.finishable
             && self.role.is(Muxer::Unassigned)
             && self.turn.is(Sender::Unassigned)
-            && !self.receive_proc.is_present()
-            && !self.send_proc.is_present()
+            && !self.procs.is_present(ProcKind::Receive)
+            && !self.procs.is_present(ProcKind::Send)
             && self.wake_queue.is_empty()
-            && self.pins == 0
+            && self.drain.pins() == 0
     }
 
     /// Records the handle of a caller that waits until the machine [is idle](Machine::is_idle).
@@ -43,10 +88,10 @@ impl<P: Protocol, H> Machine<P, H> {
     /// # Errors
     /// Returns the handle if another caller is already waiting.
     pub fn set_drain_waiter(&mut self, handle: H) -> Result<(), H> {
-        match self.drain_waiter {
+        match self.drain.waiter {
             Some(_) => Err(handle),
             None => {
-                self.drain_waiter = Some(handle);
+                self.drain.waiter = Some(handle);
                 Ok(())
             }
         }
@@ -54,18 +99,18 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Ends this wait. Returns the handle if it has not been used.
     pub fn take_drain_waiter(&mut self) -> Option<H> {
-        self.drain_waiter.take()
+        self.drain.take_waiter()
     }
 
     /// Records that a caller without a call of its own is still inside the library, for example to
     /// deliver wake-ups. The Mux must not be freed until the caller calls `unpin`.
     pub fn pin(&mut self) {
-        self.pins += 1;
+        self.drain.pin();
     }
 
     /// Ends a `pin`.
     pub fn unpin(&mut self) {
-        self.pins -= 1;
+        self.drain.unpin();
     }
 
     /// Frees the first uncollected call in slot `from` or a later one. Returns its watch, its

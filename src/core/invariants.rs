@@ -82,7 +82,8 @@
 //! 25. Once the connection has been hung up, no caller waits for a tag, for the turn or for a reply.
 
 use super::call::{Call, CallState, Kind, Protocol, WakeReason};
-use super::machine::{Machine, ProcState};
+use super::machine::Machine;
+use super::procs::ProcKind;
 use super::roles::{Muxer, Sender};
 
 /// The queues of calls, other than the wake queue.
@@ -210,16 +211,17 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     fn check_procs(&self) {
-        for proc in [&self.receive_proc, &self.send_proc] {
-            if let ProcState::Present { wake_queued: true, asleep, .. } = proc {
-                assert!(asleep.is_some(), "10: a proc is awake and is to be woken");
-                assert!(self.proc_wake_queued, "10: the wake-up of a proc is forgotten");
-            }
-        }
+        self.procs.check();
         let is_proc = self.role.is(Muxer::Proc);
-        assert!(!is_proc || self.receive_proc.is_present(), "15: an absent proc has the role");
+        assert!(
+            !is_proc || self.procs.is_present(ProcKind::Receive),
+            "15: an absent proc has the role"
+        );
         let is_proc = self.turn.is(Sender::Proc);
-        assert!(!is_proc || self.send_proc.is_present(), "18: an absent proc has the turn");
+        assert!(
+            !is_proc || self.procs.is_present(ProcKind::Send),
+            "18: an absent proc has the turn"
+        );
     }
 
     fn check_role(&self) {
@@ -244,8 +246,8 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     fn check_unassigned(&self) {
-        if let ProcState::Present { asleep, wake_queued, stop: false } = &self.receive_proc {
-            assert!(asleep.is_none() || *wake_queued, "16: the receive proc sleeps on");
+        if self.procs.is_running(ProcKind::Receive) {
+            assert!(!self.procs.is_asleep(ProcKind::Receive), "16: the receive proc sleeps on");
             return;
         }
         let waiting = !self.reply_waiters.is_empty() || !self.timed_reply_waiters.is_empty();
@@ -278,7 +280,7 @@ impl<P: Protocol, H> Machine<P, H> {
     fn check_ends(&self) {
         let waits = !self.tag_waiters.is_empty();
         assert!(!waits || !self.all_tags_abandoned(), "24: no tag of a waiter can become free");
-        if self.hung_up {
+        if self.drain.is_hung_up() {
             assert!(!waits && self.send_queue.is_empty(), "25: a caller waits to send");
             let waits = !self.reply_waiters.is_empty() || !self.timed_reply_waiters.is_empty();
             assert!(!waits && self.future_waiters.is_empty(), "25: a caller waits for a reply");
@@ -291,7 +293,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// # Panics
     /// The invariant does not hold.
     pub fn check_drained(&self) {
-        assert!(self.drain_waiter.is_none() || !self.is_idle(), "11: the drain waiter sleeps on");
+        assert!(!self.drain.has_waiter() || !self.is_idle(), "11: the drain waiter sleeps on");
     }
 }
 

@@ -2,7 +2,10 @@
 //! whether a reply is due.
 
 use super::call::{Call, CallId, CallState, Counts, Kind, Protocol};
+use super::drain::Drain;
 use super::list::{CallList, WakeList};
+use super::procs::Procs;
+use super::ready_fd::ReadyFd;
 use super::roles::{Muxer, ReceiverRole, Sender, TurnToSend};
 use super::slab::CallSlab;
 use super::tags::{NoTag, TagPool, TagRange};
@@ -38,81 +41,13 @@ pub struct Machine<P: Protocol, H> {
     pub(super) future_waiters: CallList,
     /// Calls with a sleeping owner, or a future, that must be woken.
     pub(super) wake_queue: WakeList,
-    /// True if a proc must be woken.
-    pub(super) proc_wake_queued: bool,
-    pub(super) receive_proc: ProcState<H>,
-    pub(super) send_proc: ProcState<H>,
+    pub(super) procs: Procs<H>,
     /// Number of times that the connection has ended. A request whose sending began in an earlier
     /// epoch gets no reply.
     pub(super) epoch: u32,
-    /// True if the connection has been hung up, which is final.
-    pub(super) hung_up: bool,
-    /// Wakes the caller that waits until the machine is idle.
-    pub(super) drain_waiter: Option<H>,
-    /// Number of callers that are still inside the library without a call of their own.
-    pub(super) pins: u32,
-    /// The readiness that was last reported to the poll descriptor, or `None` if it is not in use.
-    ready_reported: Option<bool>,
+    pub(super) drain: Drain<H>,
+    pub(super) ready_fd: ReadyFd,
     pub(super) stats: Stats,
-}
-
-/// The state of one proc of muxprocs.
-pub(super) enum ProcState<H> {
-    Absent,
-    /// The proc has been requested. It sleeps if it has a wake handle.
-    Present {
-        asleep: Option<H>,
-        wake_queued: bool,
-        stop: bool,
-    },
-}
-
-impl<H> ProcState<H> {
-    /// Requests the proc. Returns true if there is none, so that the driver must start one.
-    pub fn request_start(&mut self) -> bool {
-        if let ProcState::Present { stop, .. } = self {
-            *stop = false;
-            return false;
-        }
-        *self = ProcState::Present { asleep: None, wake_queued: false, stop: false };
-        true
-    }
-
-    /// Returns true if the proc is present and is not to stop.
-    pub fn is_running(&self) -> bool {
-        matches!(self, ProcState::Present { stop: false, .. })
-    }
-
-    pub fn is_present(&self) -> bool {
-        matches!(self, ProcState::Present { .. })
-    }
-
-    pub fn set_asleep(&mut self, handle: H) {
-        if let ProcState::Present { asleep, .. } = self {
-            *asleep = Some(handle);
-        }
-    }
-
-    /// Queues a wake-up of the proc if it sleeps. Returns true if it does.
-    pub fn queue_wake(&mut self) -> bool {
-        match self {
-            ProcState::Present { asleep: Some(_), wake_queued, .. } => {
-                *wake_queued = true;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    pub fn take_handle(&mut self) -> Option<H> {
-        match self {
-            ProcState::Present { asleep, wake_queued: wake_queued @ true, .. } => {
-                *wake_queued = false;
-                asleep.take()
-            }
-            _ => None,
-        }
-    }
 }
 
 /// Counters since the connection was created. See `Mux::stats`.
@@ -178,14 +113,10 @@ impl<P: Protocol, H> Machine<P, H> {
             timed_reply_waiters: CallList::new(),
             future_waiters: CallList::new(),
             wake_queue: WakeList::new(),
-            proc_wake_queued: false,
-            receive_proc: ProcState::Absent,
-            send_proc: ProcState::Absent,
+            procs: Procs::new(),
             epoch: 0,
-            hung_up: false,
-            drain_waiter: None,
-            pins: 0,
-            ready_reported: None,
+            drain: Drain::new(),
+            ready_fd: ReadyFd::UNUSED,
             stats: Stats::default(),
         }
     }
@@ -216,7 +147,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Returns the reason why the call cannot begin. No call has begun then.
     #[inline(always)]
     pub fn begin(&mut self, watch: Option<P::Watch>) -> Result<Begun, BeginError> {
-        if self.hung_up {
+        if self.drain.is_hung_up() {
             return Err(BeginError::HungUp);
         }
         if self.range.is_empty() {
@@ -384,23 +315,6 @@ impl<P: Protocol, H> Machine<P, H> {
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.epoch
-    }
-
-    /// Returns true if the poll descriptor is in use and its readiness no longer matches
-    /// `finishable > 0`.
-    #[must_use]
-    #[inline]
-    pub fn ready_fd_is_stale(&self) -> bool {
-        self.ready_reported
-            .is_some_and(|ready_reported| ready_reported != (self.counts.finishable > 0))
-    }
-
-    /// Returns true if a non-blocking call can be collected. The caller must set the poll
-    /// descriptor to this readiness. `watched` is true if the descriptor is in use.
-    pub fn report_ready(&mut self, watched: bool) -> bool {
-        let can = self.counts.finishable > 0;
-        self.ready_reported = watched.then_some(can);
-        can
     }
 }
 

@@ -15,8 +15,8 @@
 //! - `receiver.rs`: its reply is matched, the receiver role is handed over, the connection ends;
 //! - `nonblocking.rs`: a non-blocking call is collected.
 //!
-//! `deadline.rs` handles callers with a deadline, `wake_queue.rs` the wake-ups, and `drain.rs` the
-//! end of a Mux. The data structures are in `call.rs` (the record of a call), `slab.rs` (the table
+//! `deadline.rs` handles callers with a deadline, `wake_queue.rs` the wake-ups, `procs.rs` the procs,
+//! `ready_fd.rs` the poll descriptor, and `drain.rs` the end of a Mux. The data structures are in `call.rs` (the record of a call), `slab.rs` (the table
 //! of calls), `list.rs` (queues of calls), `roles.rs` (the holders of the role and of the turn),
 //! `tags.rs` and `tag_map.rs`. `invariants.rs` lists what is always true of the state, and checks it in
 //! tests.
@@ -32,6 +32,8 @@ mod invariants;
 mod list;
 mod machine;
 mod nonblocking;
+mod procs;
+mod ready_fd;
 mod receiver;
 mod roles;
 mod sender;

@@ -2,6 +2,7 @@
 
 use super::call::{CallId, CallState, Protocol};
 use super::machine::Machine;
+use super::procs::ProcKind;
 use super::roles::Muxer;
 
 /// The state of a non-blocking call.
@@ -28,7 +29,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn try_collect(&mut self, id: CallId, can_poll: bool) -> CollectAction<P> {
         match self.collect_done(id) {
             CollectAction::Pending
-                if !self.can_take_role(false) || self.receive_proc.is_present() =>
+                if !self.can_take_role(false) || self.procs.is_present(ProcKind::Receive) =>
             {
                 CollectAction::Pending
             }
@@ -52,7 +53,8 @@ impl<P: Protocol, H> Machine<P, H> {
     /// once: the call has completed, or it can never finish, because no caller receives and the
     /// owner cannot receive messages without blocking (`can_poll`).
     pub fn register_future(&mut self, id: CallId, can_poll: bool) -> bool {
-        if self.role.is(Muxer::Unassigned) && !self.receive_proc.is_present() && !can_poll {
+        if self.role.is(Muxer::Unassigned) && !self.procs.is_present(ProcKind::Receive) && !can_poll
+        {
             return false;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return false };

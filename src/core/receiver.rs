@@ -11,7 +11,8 @@
 //! A receive proc keeps the role until the connection ends.
 
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
-use super::machine::{Machine, ProcState};
+use super::machine::Machine;
+use super::procs::ProcKind;
 use super::roles::{Muxer, Sender};
 use super::slab::NONE;
 
@@ -363,11 +364,8 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Asks both procs to stop.
     pub fn stop_procs(&mut self) {
-        for proc in [&mut self.receive_proc, &mut self.send_proc] {
-            if let ProcState::Present { stop, .. } = proc {
-                *stop = true;
-            }
-            self.proc_wake_queued |= proc.queue_wake();
+        for proc in [ProcKind::Receive, ProcKind::Send] {
+            self.procs.stop(proc);
         }
     }
 
@@ -378,7 +376,7 @@ impl<P: Protocol, H> Machine<P, H> {
             self.role.assign(Muxer::Unassigned);
             let alone = self.reply_waiters.is_empty() && self.timed_reply_waiters.is_empty();
             let alone = alone && self.tag_waiters.is_empty() && self.proxy_sends.is_empty();
-            if !alone || self.receive_proc.is_present() {
+            if !alone || self.procs.is_present(ProcKind::Receive) {
                 self.hand_over();
             }
             // Futures relied on this receiver: without one they must poll by themselves, or learn
@@ -392,10 +390,10 @@ impl<P: Protocol, H> Machine<P, H> {
 
     #[cold]
     pub(super) fn hand_over(&mut self) {
-        if self.receive_proc.is_running() {
+        if self.procs.is_running(ProcKind::Receive) {
             // A proc that is awake asks for the role by itself.
             self.role.assign(Muxer::Proc);
-            self.proc_wake_queued |= self.receive_proc.queue_wake();
+            self.procs.queue_wake(ProcKind::Receive);
             return;
         }
         let reply_waiter = self.reply_waiters.pop_front(&mut self.calls);
@@ -446,7 +444,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Requests a receive proc. Returns true if there is none, so that the driver must start one. A
     /// proc that was to stop keeps running.
     pub fn request_receive_proc(&mut self) -> bool {
-        let first = self.receive_proc.request_start();
+        let first = self.procs.request_start(ProcKind::Receive);
         if first {
             // Callers leave receiving to the proc from now on, although it has not started yet.
             if self.can_take_role(false) {
@@ -464,7 +462,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Returns whether the receive proc has the role, must sleep, or must exit.
     pub fn next_receive_proc_grant(&mut self) -> ReceiverGrant {
-        if self.hung_up || !self.receive_proc.is_running() {
+        if self.drain.is_hung_up() || !self.procs.is_running(ProcKind::Receive) {
             self.receive_proc_gone();
             return ReceiverGrant::Denied;
         }
@@ -476,7 +474,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Handles the exit of the receive proc, or the failure to start it.
     pub fn receive_proc_gone(&mut self) {
-        self.receive_proc = ProcState::Absent;
+        self.procs.remove(ProcKind::Receive);
         if matches!(self.role.holder(), Muxer::Proc | Muxer::Unassigned) {
             self.role.assign(Muxer::Unassigned);
             self.hand_over();
@@ -495,7 +493,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Records that the receive proc is about to sleep and can be woken with `handle`.
     pub fn set_receive_proc_asleep(&mut self, handle: H) {
-        self.receive_proc.set_asleep(handle);
+        self.procs.set_asleep(ProcKind::Receive, handle);
     }
 
     /// Asks for the receiver role, to receive one message by hand. If the role is taken and `wait`
@@ -509,11 +507,13 @@ impl<P: Protocol, H> Machine<P, H> {
         &mut self,
         wait: bool,
     ) -> Result<(CallId, ReceiverGrant), super::BeginError> {
-        if self.hung_up {
+        if self.drain.is_hung_up() {
             return Err(super::BeginError::HungUp);
         }
         match self.role.holder() {
-            _ if self.receive_proc.is_running() => Ok((CallId(NONE), ReceiverGrant::Denied)),
+            _ if self.procs.is_running(ProcKind::Receive) => {
+                Ok((CallId(NONE), ReceiverGrant::Denied))
+            }
             Muxer::Unassigned | Muxer::Polling(_) => {
                 self.role.assign(Muxer::Transient);
                 Ok((CallId(NONE), ReceiverGrant::Granted))

@@ -17,7 +17,8 @@
 //! control while another thread still uses it.
 
 use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
-use super::machine::{Machine, ProcState};
+use super::machine::Machine;
+use super::procs::ProcKind;
 use super::receiver::Action;
 use super::roles::{Muxer, Sender};
 
@@ -53,7 +54,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// - `HungUp`: the connection has been hung up.
     /// - `NoMemory`: there is no memory to queue the message.
     pub fn begin_message(&mut self) -> Result<CallId, super::BeginError> {
-        if self.hung_up {
+        if self.drain.is_hung_up() {
             return Err(super::BeginError::HungUp);
         }
         self.calls.reserve().ok_or(super::BeginError::NoMemory)?;
@@ -66,7 +67,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let Some(call) = self.calls.get_mut(id.0) else {
             return SendTurn::Granted(request);
         };
-        if self.hung_up {
+        if self.drain.is_hung_up() {
             let counted = !matches!(call.kind, Kind::Message);
             self.free_failed(id);
             if counted {
@@ -83,7 +84,7 @@ impl<P: Protocol, H> Machine<P, H> {
         call.request = Some(request);
         self.send_queue.push_back(&mut self.calls, id.0);
         if self.turn.is(Sender::Proc) {
-            self.proc_wake_queued |= self.send_proc.queue_wake();
+            self.procs.queue_wake(ProcKind::Send);
         }
         SendTurn::Wait
     }
@@ -137,7 +138,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.pass_turn();
                 return Action::Pending;
             }
-            _ if sent_in_epoch != self.epoch || self.hung_up => {
+            _ if sent_in_epoch != self.epoch || self.drain.is_hung_up() => {
                 self.free_failed(id);
                 Some(Action::Ended)
             }
@@ -203,7 +204,7 @@ impl<P: Protocol, H> Machine<P, H> {
         };
         let other = match muxer {
             Some(muxer) => muxer,
-            None if !willing || self.send_proc.is_running() => return None,
+            None if !willing || self.procs.is_running(ProcKind::Send) => return None,
             // Sending for others could make the owner miss its own deadline.
             // A completed call returns to its owner at once.
             None if self.calls.get_mut(id.0)?.has_deadline => return None,
@@ -227,7 +228,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// proxy send: without a receiver, the sender could be blocked while no caller receives.
     pub fn pop_for_batch(&mut self) -> Option<(CallId, P::Request)> {
         if self.role.is(Muxer::Unassigned)
-            || (self.send_proc.is_running() && !self.turn.is(Sender::Proc))
+            || (self.procs.is_running(ProcKind::Send) && !self.turn.is(Sender::Proc))
         {
             return None;
         }
@@ -264,16 +265,16 @@ impl<P: Protocol, H> Machine<P, H> {
     #[inline]
     pub(super) fn pass_turn(&mut self) {
         self.turn.assign(Sender::Unassigned);
-        if !self.send_queue.is_empty() || self.send_proc.is_present() {
+        if !self.send_queue.is_empty() || self.procs.is_present(ProcKind::Send) {
             self.grant_turn();
         }
     }
 
     #[cold]
     fn grant_turn(&mut self) {
-        if self.send_proc.is_running() {
+        if self.procs.is_running(ProcKind::Send) {
             self.turn.assign(Sender::Proc);
-            self.proc_wake_queued |= self.send_proc.queue_wake();
+            self.procs.queue_wake(ProcKind::Send);
             return;
         }
         // A receiver whose own request is queued is skipped. It takes the turn when its `recv`
@@ -291,7 +292,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Requests a send proc. Returns true if there is none, so that the driver must start one. A
     /// proc that was to stop keeps running.
     pub fn request_send_proc(&mut self) -> bool {
-        let first = self.send_proc.request_start();
+        let first = self.procs.request_start(ProcKind::Send);
         if first {
             // Callers leave sending to the proc from now on, although it has not started yet.
             if self.turn.is(Sender::Unassigned) {
@@ -305,7 +306,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn next_send_proc_action(&mut self) -> SendProcAction<P> {
         // A proc that starts after the hang-up must stop by itself, because no later event stops
         // it.
-        if self.hung_up || !self.send_proc.is_running() {
+        if self.drain.is_hung_up() || !self.procs.is_running(ProcKind::Send) {
             self.send_proc_gone();
             return SendProcAction::Stop;
         }
@@ -322,7 +323,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Handles the exit of the send proc, or the failure to start it.
     pub fn send_proc_gone(&mut self) {
-        self.send_proc = ProcState::Absent;
+        self.procs.remove(ProcKind::Send);
         if self.turn.is(Sender::Proc) {
             self.pass_turn();
         }
@@ -330,7 +331,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Records that the send proc is about to sleep and can be woken with `handle`.
     pub fn set_send_proc_asleep(&mut self, handle: H) {
-        self.send_proc.set_asleep(handle);
+        self.procs.set_asleep(ProcKind::Send, handle);
     }
 
     /// Handles the return of `send`, called by the send proc or a proxy sender for the request of
@@ -345,7 +346,7 @@ impl<P: Protocol, H> Machine<P, H> {
         self.proxy_sends.remove(&mut self.calls, id.0);
         let Some(call) = self.calls.get_mut(id.0) else { return };
         let counted = !matches!(call.kind, Kind::Message) && call.reply.is_none();
-        let ended = sent_in_epoch != self.epoch || self.hung_up;
+        let ended = sent_in_epoch != self.epoch || self.drain.is_hung_up();
         self.settle_proxy_sent(id, result, ended);
         if counted {
             self.offer_role_to_tag_waiter();
@@ -382,7 +383,9 @@ impl<P: Protocol, H> Machine<P, H> {
                     self.mark_abandoned(id.0);
                     self.queue_wake(id.0, WakeReason::TimedOut);
                     self.fail_waiters_all_abandoned();
-                } else if self.can_take_role(has_deadline) && !self.receive_proc.is_running() {
+                } else if self.can_take_role(has_deadline)
+                    && !self.procs.is_running(ProcKind::Receive)
+                {
                     // No caller receives, or only a polling one: this owner must receive.
                     self.role.assign(Muxer::Call(id.0));
                     self.queue_wake(id.0, WakeReason::Receive);

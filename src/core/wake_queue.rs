@@ -27,7 +27,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// must be fetched with [`take_more_wakes`](Machine::take_more_wakes).
     #[inline]
     pub fn take_wakes(&mut self) -> Option<WakeBatch<P, H>> {
-        if self.wake_queue.is_empty() && !self.proc_wake_queued && self.drain_waiter.is_none() {
+        if self.wake_queue.is_empty() && !self.procs.any_wake_queued() && !self.drain.has_waiter() {
             None
         } else {
             Some(self.collect_wakes())
@@ -37,18 +37,16 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Returns further wake-ups. Must be called exactly once after each batch for which `more`
     /// returned true, because that batch holds a pin.
     pub fn take_more_wakes(&mut self) -> Option<WakeBatch<P, H>> {
-        self.pins -= 1;
+        self.drain.unpin();
         self.take_wakes()
     }
 
     fn collect_wakes(&mut self) -> WakeBatch<P, H> {
         let mut wakeups = [const { None }; WAKE_BATCH];
         let mut places = wakeups.iter_mut();
-        if std::mem::take(&mut self.proc_wake_queued) {
-            for proc in [&mut self.receive_proc, &mut self.send_proc] {
-                if let (Some(handle), Some(place)) = (proc.take_handle(), places.next()) {
-                    *place = Some((handle, Wakeup::Work));
-                }
+        for handle in self.procs.take_wakes().into_iter().flatten() {
+            if let Some(place) = places.next() {
+                *place = Some((handle, Wakeup::Work));
             }
         }
         let mut futures = [None; WAKE_BATCH];
@@ -62,15 +60,17 @@ impl<P: Protocol, H> Machine<P, H> {
             }
         }
         let mut more = !self.wake_queue.is_empty();
-        if !more && self.drain_waiter.is_some() && self.is_idle() {
+        if !more && self.drain.has_waiter() && self.is_idle() {
             match wakeups.iter_mut().find(|place| place.is_none()) {
                 Some(place) => {
-                    *place = self.drain_waiter.take().map(|handle| (handle, Wakeup::Work))
+                    *place = self.drain.take_waiter().map(|handle| (handle, Wakeup::Work))
                 }
                 None => more = true,
             }
         }
-        self.pins += u32::from(more);
+        if more {
+            self.drain.pin();
+        }
         WakeBatch { wakeups, futures, more }
     }
 

@@ -740,7 +740,7 @@ impl<'a> World<'a> {
     fn counts_agree(&self) {
         assert!(self.due > 0 || self.machine.wake_queue.is_empty(), "nobody wakes them");
         let refused = self.callers.iter().filter(|c| matches!(c.doing, Doing::Refused(_))).count();
-        assert_eq!(self.machine.pins as usize, self.due as usize + refused, "pins");
+        assert_eq!(self.machine.drain.pins() as usize, self.due as usize + refused, "pins");
         let (stats, counts) = (self.machine.stats(), &self.model.counts);
         assert_eq!(stats.calls, counts.calls, "calls begun");
         assert_eq!(stats.orphans, counts.orphans, "orphans");
