@@ -177,6 +177,11 @@ impl<P: Protocol, H> Call<P, H> {
         self.state
     }
 
+    /// Returns true if this is a message, not a call.
+    pub fn is_message(&self) -> bool {
+        matches!(self.kind, Kind::Message)
+    }
+
     pub fn free() -> Call<P, H> {
         Call {
             kind: Kind::Message,

@@ -46,14 +46,14 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         match call.state() {
             CallState::TagWait => {
-                self.tag_waiters.remove(&mut self.calls, id.0);
+                self.tags.remove_waiter(&mut self.calls, id.0);
             }
             CallState::Queued => {
                 self.send_queue.remove(&mut self.calls, id.0);
                 return self.cancel_queued(id.0);
             }
             CallState::AwaitingReply => {
-                self.timed_reply_waiters.remove(&mut self.calls, id.0);
+                self.reply_waiters.remove(&mut self.calls, id.0);
                 self.mark_abandoned(id.0);
             }
             CallState::Sending | CallState::SendingReplied => {
@@ -135,11 +135,11 @@ impl<P: Protocol, H> Machine<P, H> {
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
         let state = call.state();
         match state {
-            CallState::AwaitingReply if self.reply_waiters.is_empty() => {
-                self.timed_reply_waiters.push_front(&mut self.calls, id.0);
+            CallState::AwaitingReply if !self.reply_waiters.has_untimed() => {
+                self.reply_waiters.push(&mut self.calls, id.0);
             }
             CallState::TagWait if self.is_useful_reply_due() => {
-                self.tag_waiters.push_front(&mut self.calls, id.0);
+                self.tags.push_first(&mut self.calls, id.0);
             }
             // The turn became free during the poll, and the receiver was skipped because it was awake.
             CallState::Queued if self.turn.is(Sender::Unassigned) => return self.next_action(id),
@@ -163,8 +163,8 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         let Some(call) = self.calls.get_mut(id.0) else { return };
         match call.state() {
-            CallState::AwaitingReply => self.timed_reply_waiters.remove(&mut self.calls, id.0),
-            CallState::TagWait => self.tag_waiters.remove(&mut self.calls, id.0),
+            CallState::AwaitingReply => self.reply_waiters.remove(&mut self.calls, id.0),
+            CallState::TagWait => self.tags.remove_waiter(&mut self.calls, id.0),
             _ => {}
         }
         self.role.assign(Muxer::Call(id.0));

@@ -6,7 +6,6 @@ use super::machine::Machine;
 use super::procs::ProcKind;
 use super::roles::{Muxer, Sender};
 use super::slab::CallSlab;
-use super::tags::TagPool;
 
 /// The part of the state that only the end of a Mux concerns.
 pub(super) struct Drain<H> {
@@ -57,7 +56,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// inside `send` or `recv` learns of it when that function returns.
     pub fn hang_up(&mut self) {
         self.drain.hung_up = true;
-        while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {
+        while let Some(id) = self.tags.pop_waiter(&mut self.calls) {
             self.transition(id, CallState::TagWait, CallState::Done);
             self.queue_wake(id, WakeReason::Done);
         }
@@ -130,9 +129,6 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Returns the memory of the machine for the caller to drop. Must be called only when the
     /// machine is idle and has been hung up.
     pub fn take_storage(&mut self) -> impl Sized + use<P, H> {
-        (
-            std::mem::replace(&mut self.tags, TagPool::new()),
-            std::mem::replace(&mut self.calls, CallSlab::new()),
-        )
+        (self.tags.take_pool(), std::mem::replace(&mut self.calls, CallSlab::new()))
     }
 }

@@ -138,13 +138,14 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Returns the queue that each call is in, by slot.
     fn check_queues(&self) -> Vec<Option<Queue>> {
         let calls = &self.calls;
+        let [untimed, timed] = self.reply_waiters.members(calls);
         let mut queues = vec![None; calls.slot_count() as usize];
         for (queue, members) in [
-            (Queue::Tag, self.tag_waiters.members(calls)),
+            (Queue::Tag, self.tags.waiters(calls)),
             (Queue::Send, self.send_queue.members(calls)),
             (Queue::ProxySend, self.proxy_sends.members(calls)),
-            (Queue::Reply, self.reply_waiters.members(calls)),
-            (Queue::TimedReply, self.timed_reply_waiters.members(calls)),
+            (Queue::Reply, untimed),
+            (Queue::TimedReply, timed),
             (Queue::Future, self.future_waiters.members(calls)),
         ] {
             for id in members {
@@ -250,9 +251,9 @@ impl<P: Protocol, H> Machine<P, H> {
             assert!(!self.procs.is_asleep(ProcKind::Receive), "16: the receive proc sleeps on");
             return;
         }
-        let waiting = !self.reply_waiters.is_empty() || !self.timed_reply_waiters.is_empty();
+        let waiting = !self.reply_waiters.is_empty();
         assert!(!waiting, "16: no caller receives for those that wait for a reply");
-        let useful = self.is_useful_reply_due() && !self.tag_waiters.is_empty();
+        let useful = self.is_useful_reply_due() && self.tags.has_waiters();
         assert!(!useful, "16: no caller receives for those that wait for a tag");
     }
 
@@ -278,11 +279,11 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     fn check_ends(&self) {
-        let waits = !self.tag_waiters.is_empty();
+        let waits = self.tags.has_waiters();
         assert!(!waits || !self.all_tags_abandoned(), "24: no tag of a waiter can become free");
         if self.drain.is_hung_up() {
             assert!(!waits && self.send_queue.is_empty(), "25: a caller waits to send");
-            let waits = !self.reply_waiters.is_empty() || !self.timed_reply_waiters.is_empty();
+            let waits = !self.reply_waiters.is_empty();
             assert!(!waits && self.future_waiters.is_empty(), "25: a caller waits for a reply");
         }
     }

@@ -3,12 +3,15 @@
 
 use super::call::{Call, CallId, CallState, Counts, Kind, Protocol};
 use super::drain::Drain;
-use super::list::{CallList, WakeList};
+use super::list::CallList;
 use super::procs::Procs;
 use super::ready_fd::ReadyFd;
+use super::reply_waiters::ReplyWaiters;
 use super::roles::{Muxer, ReceiverRole, Sender, TurnToSend};
 use super::slab::CallSlab;
-use super::tags::{NoTag, TagPool, TagRange};
+use super::tag_waiters::Tags;
+use super::tags::{NoTag, TagRange};
+use super::wake_queue::WakeQueue;
 
 /// The state of one connection: its calls, its tags, the receiver role and the turn to send.
 ///
@@ -16,31 +19,23 @@ use super::tags::{NoTag, TagPool, TagRange};
 /// blocks. The driver must call the methods with the lock of the state held, and deliver the
 /// wake-ups of [`take_wakes`](Machine::take_wakes) after it has released the lock.
 pub struct Machine<P: Protocol, H> {
-    pub(super) tags: TagPool,
+    pub(super) tags: Tags,
     pub(super) calls: CallSlab<P, H>,
     /// The numbers of calls by state.
     pub(super) counts: Counts,
-    /// The valid tags, as the driver last set them.
-    pub(super) range: TagRange,
     /// The receiver role.
     pub(super) role: ReceiverRole,
     /// The turn to send.
     pub(super) turn: TurnToSend,
-    /// Sleeping callers that wait for a tag, first come, first served. The receiver may wait for a
-    /// tag too, but is not in this queue.
-    pub(super) tag_waiters: CallList,
     /// Calls with a request to send, first come, first served.
     pub(super) send_queue: CallList,
     /// Calls with a request that another sender is sending.
     pub(super) proxy_sends: CallList,
-    /// Sleeping callers without a deadline that wait for a reply. The last to go to sleep is first.
-    pub(super) reply_waiters: CallList,
-    /// Sleeping callers with a deadline that wait for a reply (`deadline.rs`).
-    pub(super) timed_reply_waiters: CallList,
+    pub(super) reply_waiters: ReplyWaiters,
     /// Non-blocking calls for which futures wait.
     pub(super) future_waiters: CallList,
     /// Calls with a sleeping owner, or a future, that must be woken.
-    pub(super) wake_queue: WakeList,
+    pub(super) wake_queue: WakeQueue,
     pub(super) procs: Procs<H>,
     /// Number of times that the connection has ended. A request whose sending began in an earlier
     /// epoch gets no reply.
@@ -100,19 +95,16 @@ impl<P: Protocol, H> Machine<P, H> {
     #[must_use]
     pub fn new() -> Machine<P, H> {
         Machine {
-            tags: TagPool::new(),
+            tags: Tags::new(),
             calls: CallSlab::new(),
             counts: Counts::NONE,
-            range: TagRange { min: 0, max: 0 },
             role: ReceiverRole::UNASSIGNED,
             turn: TurnToSend::UNASSIGNED,
-            tag_waiters: CallList::new(),
             send_queue: CallList::new(),
             proxy_sends: CallList::new(),
-            reply_waiters: CallList::new(),
-            timed_reply_waiters: CallList::new(),
+            reply_waiters: ReplyWaiters::new(),
             future_waiters: CallList::new(),
-            wake_queue: WakeList::new(),
+            wake_queue: WakeQueue::new(),
             procs: Procs::new(),
             epoch: 0,
             drain: Drain::new(),
@@ -131,7 +123,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// reports an event, because a program may change the range at any time.
     #[inline(always)]
     pub fn set_range(&mut self, range: TagRange) {
-        self.range = range;
+        self.tags.set_range(range);
     }
 
     /// Returns the number of allocated tags.
@@ -150,20 +142,17 @@ impl<P: Protocol, H> Machine<P, H> {
         if self.drain.is_hung_up() {
             return Err(BeginError::HungUp);
         }
-        if self.range.is_empty() {
+        if self.tags.has_empty_range() {
             return Err(BeginError::EmptyRange);
         }
         let kind = watch.map_or(Kind::Blocking, Kind::NonBlocking);
-        if !self.tag_waiters.is_empty() {
+        if self.tags.has_waiters() {
             // A change of the range may have made tags free, which tag waiters must get first.
             self.grant_tags();
         }
         let place = self.calls.reserve().ok_or(BeginError::NoMemory)?;
-        let tag = if self.tag_waiters.is_empty() {
-            self.tags.allocate(self.range, place)
-        } else {
-            Err(NoTag::AllTaken)
-        };
+        let tag =
+            if !self.tags.has_waiters() { self.tags.allocate(place) } else { Err(NoTag::AllTaken) };
         let tag = match tag {
             Ok(tag) => Some(tag),
             Err(NoTag::EmptyRange) => return Err(BeginError::EmptyRange),
@@ -216,16 +205,6 @@ impl<P: Protocol, H> Machine<P, H> {
         if let Some(call) = self.calls.get_mut(id) {
             self.counts.transition(call, from, to);
         }
-    }
-
-    /// Returns the queue of reply waiters for a call with or without a deadline, and the calls.
-    pub(super) fn reply_waiters_for(
-        &mut self,
-        has_deadline: bool,
-    ) -> (&mut CallList, &mut CallSlab<P, H>) {
-        let queue =
-            if has_deadline { &mut self.timed_reply_waiters } else { &mut self.reply_waiters };
-        (queue, &mut self.calls)
     }
 
     /// Returns true if the server may still send a reply, so that a caller without a sent request
@@ -295,7 +274,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// waiter may have to receive, because replies free tags.
     #[inline]
     pub(super) fn offer_role_to_tag_waiter(&mut self) {
-        if self.role.is(Muxer::Unassigned) && !self.tag_waiters.is_empty() {
+        if self.role.is(Muxer::Unassigned) && self.tags.has_waiters() {
             self.hand_over();
         }
     }

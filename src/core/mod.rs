@@ -17,7 +17,7 @@
 //!
 //! `deadline.rs` handles callers with a deadline, `wake_queue.rs` the wake-ups, `procs.rs` the procs,
 //! `ready_fd.rs` the poll descriptor, and `drain.rs` the end of a Mux. The data structures are in `call.rs` (the record of a call), `slab.rs` (the table
-//! of calls), `list.rs` (queues of calls), `roles.rs` (the holders of the role and of the turn),
+//! of calls), `list.rs` and `reply_waiters.rs` (queues of calls), `roles.rs` (the holders of the role and of the turn),
 //! `tags.rs` and `tag_map.rs`. `invariants.rs` lists what is always true of the state, and checks it in
 //! tests.
 #![forbid(unsafe_code)]
@@ -35,6 +35,7 @@ mod nonblocking;
 mod procs;
 mod ready_fd;
 mod receiver;
+mod reply_waiters;
 mod roles;
 mod sender;
 mod slab;

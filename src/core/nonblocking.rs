@@ -73,7 +73,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let Some(call) = self.calls.get_mut(id) else { return };
         if std::mem::take(&mut call.has_future) {
             self.future_waiters.remove(&mut self.calls, id);
-        } else if std::mem::take(&mut call.wake_queued) {
+        } else if call.wake_queued {
             self.wake_queue.remove(&mut self.calls, id);
         }
     }

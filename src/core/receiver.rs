@@ -100,7 +100,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     fn next_action_slow(&mut self, id: CallId) -> Action<P> {
         let me = Muxer::Call(id.0);
-        if self.role.is(me) && self.tag_waiters.is_empty() {
+        if self.role.is(me) && !self.tags.has_waiters() {
             // A tag may have become free since the owner was woken to receive.
             self.grant_tag_to_muxer();
         }
@@ -142,11 +142,10 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         // A caller with a deadline would miss it inside `recv` if no message arrived, so callers
         // without a deadline receive first.
-        if self.role.is(me) && (!has_deadline || self.reply_waiters.is_empty()) {
+        if self.role.is(me) && (!has_deadline || !self.reply_waiters.has_untimed()) {
             return Action::Receive;
         }
-        let (queue, calls) = self.reply_waiters_for(has_deadline);
-        queue.push_front(calls, id);
+        self.reply_waiters.push(&mut self.calls, id);
         self.leave_role(me);
         Action::Sleep
     }
@@ -172,10 +171,10 @@ impl<P: Protocol, H> Machine<P, H> {
             return Action::Receive;
         }
         if self.role.is(me) {
-            self.tag_waiters.push_front(&mut self.calls, id);
+            self.tags.push_first(&mut self.calls, id);
             self.leave_role(me);
         } else {
-            self.tag_waiters.push_back(&mut self.calls, id);
+            self.tags.push_last(&mut self.calls, id);
         }
         Action::Sleep
     }
@@ -261,11 +260,7 @@ impl<P: Protocol, H> Machine<P, H> {
             self.counts.transition(call, CallState::AwaitingReply, CallState::Done);
             // The muxer is awake and checks its own call.
             if call.wake_handle.is_some() && !self.role.is(Muxer::Call(id)) {
-                let (queue, calls) = match call.has_deadline {
-                    true => (&mut self.timed_reply_waiters, &mut self.calls),
-                    false => (&mut self.reply_waiters, &mut self.calls),
-                };
-                queue.remove(calls, id);
+                self.reply_waiters.remove(&mut self.calls, id);
                 self.queue_wake(id, WakeReason::Done);
             }
         }
@@ -282,7 +277,7 @@ impl<P: Protocol, H> Machine<P, H> {
             if !self.role.is(Muxer::Call(owner)) {
                 self.grant_tag_to_muxer();
             }
-            if !self.tag_waiters.is_empty() {
+            if self.tags.has_waiters() {
                 self.grant_tags();
             }
         }
@@ -298,10 +293,9 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         for id in 0..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
-            let queue = match call.state() {
-                CallState::AwaitingReply if call.has_deadline => &mut self.timed_reply_waiters,
-                CallState::AwaitingReply => &mut self.reply_waiters,
-                CallState::Queued => &mut self.send_queue,
+            let queued = match call.state() {
+                CallState::AwaitingReply => false,
+                CallState::Queued => true,
                 CallState::Abandoned => {
                     if let Some(tag) = call.tag.take() {
                         self.tags.free(tag);
@@ -325,7 +319,6 @@ impl<P: Protocol, H> Machine<P, H> {
                 | CallState::RangeEmpty => continue,
             };
             call.request = None;
-            let queued = call.state() == CallState::Queued;
             let is_nonblocking = matches!(call.kind, Kind::NonBlocking(_));
             // The owner of a sent non-blocking call is not asleep; it collects the result. The
             // muxer is awake and checks its own call.
@@ -337,8 +330,10 @@ impl<P: Protocol, H> Machine<P, H> {
             if let Some(tag) = call.tag.take() {
                 self.tags.free(tag);
             }
-            if asleep || queued {
-                queue.remove(&mut self.calls, id);
+            if queued {
+                self.send_queue.remove(&mut self.calls, id);
+            } else if asleep {
+                self.reply_waiters.remove(&mut self.calls, id);
             }
             if asleep {
                 self.queue_wake(id, WakeReason::Done);
@@ -374,8 +369,9 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn leave_role(&mut self, who: Muxer) {
         if self.role.is(who) {
             self.role.assign(Muxer::Unassigned);
-            let alone = self.reply_waiters.is_empty() && self.timed_reply_waiters.is_empty();
-            let alone = alone && self.tag_waiters.is_empty() && self.proxy_sends.is_empty();
+            let alone = self.reply_waiters.is_empty()
+                && !self.tags.has_waiters()
+                && self.proxy_sends.is_empty();
             if !alone || self.procs.is_present(ProcKind::Receive) {
                 self.hand_over();
             }
@@ -396,21 +392,19 @@ impl<P: Protocol, H> Machine<P, H> {
             self.procs.queue_wake(ProcKind::Receive);
             return;
         }
-        let reply_waiter = self.reply_waiters.pop_front(&mut self.calls);
-        let next_receiver =
-            match reply_waiter.or_else(|| self.timed_reply_waiters.pop_front(&mut self.calls)) {
-                Some(id) => id,
-                None if !self.is_reply_due() => return,
-                None => {
-                    let is_useful = self.is_useful_reply_due();
-                    let tag_waiters =
-                        if is_useful { self.tag_waiters.pop_front(&mut self.calls) } else { None };
-                    match tag_waiters.or_else(|| self.fallback_receiver()) {
-                        Some(id) => id,
-                        None => return,
-                    }
+        let next_receiver = match self.reply_waiters.pop(&mut self.calls) {
+            Some(id) => id,
+            None if !self.is_reply_due() => return,
+            None => {
+                let is_useful = self.is_useful_reply_due();
+                let tag_waiters =
+                    if is_useful { self.tags.pop_waiter(&mut self.calls) } else { None };
+                match tag_waiters.or_else(|| self.fallback_receiver()) {
+                    Some(id) => id,
+                    None => return,
                 }
-            };
+            }
+        };
         self.role.assign(Muxer::Call(next_receiver));
         self.stats.handovers += 1;
         self.queue_wake(next_receiver, WakeReason::Receive);
@@ -436,9 +430,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     fn has_other_receiver(&mut self) -> bool {
-        !self.reply_waiters.is_empty()
-            || !self.timed_reply_waiters.is_empty()
-            || self.fallback_awaiting_reply().is_some()
+        !self.reply_waiters.is_empty() || self.fallback_awaiting_reply().is_some()
     }
 
     /// Requests a receive proc. Returns true if there is none, so that the driver must start one. A
@@ -451,9 +443,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.role.assign(Muxer::Proc);
             }
         }
-        let by_hand = |call: &Call<P, H>| matches!(call.kind, Kind::Message);
-        while let Some(id) = self.reply_waiters.rfind(&mut self.calls, by_hand) {
-            self.reply_waiters.remove(&mut self.calls, id);
+        while let Some(id) = self.reply_waiters.pop_message(&mut self.calls) {
             self.transition(id, CallState::AwaitingReply, CallState::Done);
             self.queue_wake(id, WakeReason::Busy);
         }
@@ -523,7 +513,7 @@ impl<P: Protocol, H> Machine<P, H> {
             _ => {
                 let id = self.begin_message()?;
                 self.transition(id.0, CallState::Tagged, CallState::AwaitingReply);
-                self.reply_waiters.push_front(&mut self.calls, id.0);
+                self.reply_waiters.push(&mut self.calls, id.0);
                 Ok((id, ReceiverGrant::Wait))
             }
         }

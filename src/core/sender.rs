@@ -390,8 +390,7 @@ impl<P: Protocol, H> Machine<P, H> {
                     self.role.assign(Muxer::Call(id.0));
                     self.queue_wake(id.0, WakeReason::Receive);
                 } else {
-                    let (queue, calls) = self.reply_waiters_for(has_deadline);
-                    queue.push_front(calls, id.0);
+                    self.reply_waiters.push(&mut self.calls, id.0);
                 }
             }
         }

@@ -2,9 +2,95 @@
 //! If no tag can become free, the waiters fail.
 
 use super::call::{CallState, Protocol, WakeReason};
+use super::list::CallList;
 use super::machine::Machine;
 use super::roles::Muxer;
-use super::tags::NoTag;
+use super::slab::CallSlab;
+use super::tags::{NoTag, TagPool, TagRange};
+
+/// The tags of the connection, and the sleeping callers that wait for one.
+pub(super) struct Tags {
+    pool: TagPool,
+    /// The valid tags, as the driver last set them.
+    range: TagRange,
+    /// The tag waiters, first come, first served. The receiver may wait for a tag too, but is not
+    /// in this queue.
+    waiters: CallList,
+}
+
+impl Tags {
+    pub fn new() -> Tags {
+        Tags { pool: TagPool::new(), range: TagRange { min: 0, max: 0 }, waiters: CallList::new() }
+    }
+
+    #[inline(always)]
+    pub fn set_range(&mut self, range: TagRange) {
+        self.range = range;
+    }
+
+    #[inline(always)]
+    pub fn has_empty_range(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// Allocates a free tag of the range to the call `owner`.
+    #[inline(always)]
+    pub fn allocate(&mut self, owner: u32) -> Result<u32, NoTag> {
+        self.pool.allocate(self.range, owner)
+    }
+
+    #[inline(always)]
+    pub fn free(&mut self, tag: u32) {
+        self.pool.free(tag);
+    }
+
+    /// Returns the call that has `tag`.
+    #[inline]
+    pub fn owner(&self, tag: u32) -> Option<u32> {
+        self.pool.owner(tag)
+    }
+
+    /// Returns the number of allocated tags.
+    #[inline]
+    pub fn allocated(&self) -> usize {
+        self.pool.allocated()
+    }
+
+    #[inline]
+    pub fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    /// Adds the call `id` as the first waiter.
+    pub fn push_first<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>, id: u32) {
+        self.waiters.push_front(calls, id);
+    }
+
+    /// Adds the call `id` as the last waiter.
+    pub fn push_last<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>, id: u32) {
+        self.waiters.push_back(calls, id);
+    }
+
+    /// Removes the call `id`, which must be a waiter.
+    pub fn remove_waiter<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>, id: u32) {
+        self.waiters.remove(calls, id);
+    }
+
+    /// Removes the first waiter and returns it.
+    pub fn pop_waiter<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>) -> Option<u32> {
+        self.waiters.pop_front(calls)
+    }
+
+    /// Returns the pool, whose memory the caller drops.
+    pub fn take_pool(&mut self) -> TagPool {
+        std::mem::take(&mut self.pool)
+    }
+
+    #[cfg(any(test, mux_fuzz))]
+    pub fn waiters<P: Protocol, H>(&self, calls: &CallSlab<P, H>) -> Vec<u32> {
+        self.waiters.members(calls)
+    }
+}
 
 impl<P: Protocol, H> Machine<P, H> {
     /// Frees `tag` and grants free tags to tag waiters.
@@ -26,7 +112,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Grants free tags to tag waiters if `is_freed` is true.
     #[inline]
     pub(super) fn grant_freed(&mut self, is_freed: bool) {
-        if is_freed && !self.tag_waiters.is_empty() {
+        if is_freed && self.tags.has_waiters() {
             self.grant_tags();
         }
     }
@@ -41,7 +127,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// call.
     pub(super) fn fail_waiters_all_abandoned(&mut self) {
         while self.all_tags_abandoned() {
-            let Some(id) = self.tag_waiters.pop_front(&mut self.calls) else { return };
+            let Some(id) = self.tags.pop_waiter(&mut self.calls) else { return };
             self.queue_wake(id, WakeReason::AllTagsAbandoned);
         }
     }
@@ -53,7 +139,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if self.tags.allocated() != self.counts.abandoned as usize {
             return;
         }
-        while let Some(id) = self.tag_waiters.pop_front(&mut self.calls) {
+        while let Some(id) = self.tags.pop_waiter(&mut self.calls) {
             self.queue_wake(id, WakeReason::NoMemory);
         }
     }
@@ -61,8 +147,8 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Grants free tags to sleeping tag waiters, in the order in which they began to wait.
     #[cold]
     pub(super) fn grant_tags(&mut self) {
-        while let Some(id) = self.tag_waiters.head() {
-            let (tag, state, reason) = match self.tags.allocate(self.range, id) {
+        while let Some(id) = self.tags.waiters.head() {
+            let (tag, state, reason) = match self.tags.allocate(id) {
                 Ok(tag) => (Some(tag), CallState::Tagged, WakeReason::Tag),
                 Err(NoTag::EmptyRange) => (None, CallState::RangeEmpty, WakeReason::EmptyRange),
                 // All tags of the range may belong to abandoned calls now: a tag that was freed may
@@ -71,7 +157,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 Err(NoTag::NoMemory) => return self.fail_waiters_no_memory(),
             };
             self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
-            self.tag_waiters.remove(&mut self.calls, id);
+            self.tags.remove_waiter(&mut self.calls, id);
             if let Some(call) = self.calls.get_mut(id) {
                 call.tag = tag;
                 self.counts.transition(call, CallState::TagWait, state);
@@ -89,7 +175,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if call.state() != CallState::TagWait {
             return;
         }
-        match self.tags.allocate(self.range, id) {
+        match self.tags.allocate(id) {
             Ok(tag) => {
                 call.tag = Some(tag);
                 self.counts.transition(call, CallState::TagWait, CallState::Tagged);

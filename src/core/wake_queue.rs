@@ -7,8 +7,54 @@
 
 use super::call::{CallId, CallState, Kind, Protocol, WakeBatch, Wakeup};
 use super::call::{WAKE_BATCH, WakeReason};
+use super::list::WakeList;
 use super::machine::Machine;
 use super::roles::Muxer;
+use super::slab::CallSlab;
+
+/// Calls with a sleeping owner, or a future, that must be woken.
+pub(super) struct WakeQueue(WakeList);
+
+impl WakeQueue {
+    pub const fn new() -> WakeQueue {
+        WakeQueue(WakeList::new())
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Queues the wake-up of a call that has none.
+    fn push<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>, id: u32, reason: WakeReason) {
+        if let Some(call) = calls.get_mut(id) {
+            debug_assert!(!call.wake_queued, "a call has at most one queued wake-up");
+            call.wake_queued = true;
+            call.wake_reason = reason;
+        }
+        self.0.push_back(calls, id);
+    }
+
+    /// Removes the first call and returns it.
+    fn pop<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>) -> Option<u32> {
+        let id = self.0.pop_front(calls)?;
+        calls.get_mut(id)?.wake_queued = false;
+        Some(id)
+    }
+
+    /// Removes the queued wake-up of a call.
+    pub fn remove<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>, id: u32) {
+        if let Some(call) = calls.get_mut(id) {
+            call.wake_queued = false;
+        }
+        self.0.remove(calls, id);
+    }
+
+    #[cfg(any(test, mux_fuzz))]
+    pub fn members<P: Protocol, H>(&self, calls: &CallSlab<P, H>) -> Vec<u32> {
+        self.0.members(calls)
+    }
+}
 
 impl<P: Protocol, H> Machine<P, H> {
     /// Records that an owner is about to sleep and can be woken with `handle`. Must be called
@@ -18,7 +64,10 @@ impl<P: Protocol, H> Machine<P, H> {
         if let Some(call) = self.calls.get_mut(id.0) {
             call.wake_handle = Some(handle);
             call.timer_armed = call.has_deadline;
-            debug_assert!(!self.role.is(Muxer::Call(id.0)), "who sleeps has not the role");
+            debug_assert!(
+                !self.role.is(Muxer::Call(id.0)),
+                "a sleeping owner does not have the role"
+            );
         }
     }
 
@@ -51,7 +100,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         let mut futures = [None; WAKE_BATCH];
         for (place, task) in places.zip(&mut futures) {
-            let Some(id) = self.wake_queue.pop_front(&mut self.calls) else {
+            let Some(id) = self.wake_queue.pop(&mut self.calls) else {
                 break;
             };
             *place = self.take_wakeup(id);
@@ -74,8 +123,8 @@ impl<P: Protocol, H> Machine<P, H> {
         WakeBatch { wakeups, futures, more }
     }
 
-    /// Removes the queued wake-up of `id` and returns it with the wake handle, or `None` if a
-    /// future must poll.
+    /// Returns the wake-up of `id`, which has been removed from the wake queue, with the wake
+    /// handle, or `None` if a future must poll.
     fn take_wakeup(&mut self, id: u32) -> Option<(H, Wakeup<P>)> {
         let call = self.calls.get_mut(id)?;
         let wakeup = match call.wake_reason {
@@ -93,12 +142,8 @@ impl<P: Protocol, H> Machine<P, H> {
             WakeReason::Turn => Wakeup::Turn(call.request.take()?),
             WakeReason::Sent | WakeReason::MessageSent => Wakeup::Sent,
             WakeReason::Receive => Wakeup::Receive,
-            WakeReason::PollFuture => {
-                call.wake_queued = false;
-                return None;
-            }
+            WakeReason::PollFuture => return None,
         };
-        call.wake_queued = false;
         let handle = call.wake_handle.take()?;
         match call.wake_reason {
             // The call keeps its tag and its slot until the reply arrives.
@@ -130,18 +175,14 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Queues the wake-up of the sleeping owner of `id`.
     pub(super) fn queue_wake(&mut self, id: u32, reason: WakeReason) {
-        if let Some(call) = self.calls.get_mut(id) {
-            debug_assert!(
-                call.wake_handle.is_some() || reason == WakeReason::PollFuture,
-                "only a sleeper is told"
-            );
-            debug_assert!(!call.wake_queued, "and one thing at a time");
-            call.wake_queued = true;
-            call.wake_reason = reason;
-            self.wake_queue.push_back(&mut self.calls, id);
-            // A polling receiver has something else to do now.
-            self.leave_role(Muxer::Polling(id));
-        }
+        debug_assert!(
+            reason == WakeReason::PollFuture
+                || self.calls.get_mut(id).is_some_and(|call| call.wake_handle.is_some()),
+            "only a sleeping owner is woken"
+        );
+        self.wake_queue.push(&mut self.calls, id, reason);
+        // A polling receiver has something else to do now.
+        self.leave_role(Muxer::Polling(id));
     }
 
     /// Wakes the future that waits for a non-blocking call, if there is one.
