@@ -26,25 +26,45 @@ impl CallId {
     }
 }
 
+/// How a call has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome<R, F> {
+    /// The reply has arrived.
+    Reply(R),
+    /// The connection has ended.
+    Ended,
+    /// The request could not be sent.
+    Failed(F),
+    /// The range of tags has become empty.
+    EmptyRange,
+    /// Every allocated tag belongs to an abandoned call.
+    AllTagsAbandoned,
+    /// There is no memory for a tag, and no outstanding call could free one.
+    NoMemory,
+    /// The deadline has passed. If the request had been sent, the call is abandoned.
+    TimedOut,
+}
+
+impl<R, F> Outcome<R, F> {
+    /// Returns the outcome of a call whose state is [`CallState::Done`], from the fields of the
+    /// call.
+    #[inline(always)]
+    pub(super) fn of_done(reply: Option<R>, failure: Option<F>) -> Outcome<R, F> {
+        match (reply, failure) {
+            (Some(reply), _) => Outcome::Reply(reply),
+            (None, Some(failure)) => Outcome::Failed(failure),
+            (None, None) => Outcome::Ended,
+        }
+    }
+}
+
 /// The value that a sleeping caller or proc is woken with. It contains all that the caller needs: a
 /// caller whose call has ended does not have to enter the machine again, unless it has a deadline
 /// ([`ack_wake`](super::Machine::ack_wake)).
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wakeup<P: Protocol> {
-    /// The call has ended with this reply.
-    Reply(P::Reply),
-    /// The connection has ended, and so has the call.
-    Ended,
-    /// Another sender could not send the request; the call has ended.
-    Failed(P::Failure),
-    /// The range of tags has become empty; the call has ended.
-    EmptyRange,
-    /// Every allocated tag belongs to an abandoned call; the call has ended.
-    AllTagsAbandoned,
-    /// There is no memory for a tag, and no outstanding call could free one; the call has ended.
-    NoMemory,
-    /// The deadline has passed; the call has ended. If its request had been sent, it is abandoned.
-    TimedOut,
+    /// The call has ended.
+    Completed(Outcome<P::Reply, P::Failure>),
     /// A receive proc has started, so that messages cannot be received by hand.
     Busy,
     /// The call has this tag now. Its request has not been sent yet.

@@ -11,7 +11,7 @@
 //! blocking, the receiver polls and sleeps between the polls. While it sleeps it keeps the role,
 //! until a caller or proc that can block in `recv` takes it.
 
-use super::call::{CallId, CallState, Protocol, WakeReason};
+use super::call::{CallId, CallState, Outcome, Protocol, WakeReason};
 use super::machine::Machine;
 use super::procs::ProcKind;
 use super::receiver::Action;
@@ -92,7 +92,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Handles the deadline of an owner that is awake and not inside `send`. Returns what it does
     /// next.
     pub fn handle_deadline_awake(&mut self, id: CallId) -> Action<P> {
-        let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
+        let Some(call) = self.calls.get_mut(id.0) else { return Action::Completed(Outcome::Ended) };
         match call.state() {
             CallState::TagWait => {
                 self.calls.free(id.0, &mut self.counts);
@@ -123,7 +123,7 @@ impl<P: Protocol, H> Machine<P, H> {
         self.stats.errors += 1;
         self.fail_waiters_all_abandoned();
         self.leave_role(Muxer::Call(id.0));
-        Action::TimedOut
+        Action::Completed(Outcome::TimedOut)
     }
 
     /// Handles the poll of a receiver with a deadline that found no message. Returns `Sleep` if the
@@ -132,7 +132,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if !self.role.is(Muxer::Call(id.0)) {
             return self.next_action(id);
         }
-        let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
+        let Some(call) = self.calls.get_mut(id.0) else { return Action::Completed(Outcome::Ended) };
         let state = call.state();
         match state {
             CallState::AwaitingReply if !self.reply_waiters.has_untimed() => {

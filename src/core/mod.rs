@@ -47,7 +47,7 @@ mod wake_queue;
 #[cfg(test)]
 mod tests;
 
-pub use call::{CallId, Protocol, WakeBatch, Wakeup};
+pub use call::{CallId, Outcome, Protocol, WakeBatch, Wakeup};
 pub use machine::{BeginError, Begun, Machine, Stats};
 pub use nonblocking::CollectAction;
 pub use receiver::{Action, ReceiverGrant};

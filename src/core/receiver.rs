@@ -10,7 +10,7 @@
 //!
 //! A receive proc keeps the role until the connection ends.
 
-use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
+use super::call::{Call, CallId, CallState, Kind, Outcome, Protocol, WakeReason};
 use super::machine::Machine;
 use super::procs::ProcKind;
 use super::roles::{Muxer, Sender};
@@ -19,20 +19,8 @@ use super::slab::NONE;
 /// The next action of the owner of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action<P: Protocol> {
-    /// The call has ended with this reply.
-    Reply(P::Reply),
-    /// The connection has ended, and so has the call.
-    Ended,
-    /// The request could not be sent; the call has ended.
-    Failed(P::Failure),
-    /// The range of tags has become empty; the call has ended.
-    EmptyRange,
-    /// Every allocated tag belongs to an abandoned call; the call has ended.
-    AllTagsAbandoned,
-    /// There is no memory for a tag, and no outstanding call could free one; the call has ended.
-    NoMemory,
-    /// The deadline has passed; the call has ended. If its request had been sent, it is abandoned.
-    TimedOut,
+    /// The call has ended.
+    Completed(Outcome<P::Reply, P::Failure>),
     /// The call has this tag; the owner puts it into the request and asks for the turn to send.
     Tagged(u32),
     /// The owner has the turn and sends this request.
@@ -76,17 +64,10 @@ impl<P: Protocol, H> Machine<P, H> {
                 let failure = call.failure.take();
                 self.calls.free(id.0, &mut self.counts);
                 self.leave_role(me);
-                match (reply, failure) {
-                    (Some(reply), _) => Action::Reply(reply),
-                    (None, Some(failure)) => {
-                        self.stats.errors += 1;
-                        Action::Failed(failure)
-                    }
-                    (None, None) => {
-                        self.stats.errors += 1;
-                        Action::Ended
-                    }
+                if reply.is_none() {
+                    self.stats.errors += 1;
                 }
+                Action::Completed(Outcome::of_done(reply, failure))
             }
             Some(call)
                 if call.state() == CallState::AwaitingReply && self.role.is(Muxer::Unassigned) =>
@@ -104,7 +85,7 @@ impl<P: Protocol, H> Machine<P, H> {
             // A tag may have become free since the owner was woken to receive.
             self.grant_tag_to_muxer();
         }
-        let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
+        let Some(call) = self.calls.get_mut(id.0) else { return Action::Completed(Outcome::Ended) };
         match call.state() {
             CallState::AwaitingReply => self.await_reply(id.0),
             CallState::TagWait => self.await_tag(id.0),
@@ -113,7 +94,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.leave_role(me);
                 Action::Tagged(tag)
             }
-            CallState::RangeEmpty => self.fail_without_tag(id.0, Action::EmptyRange),
+            CallState::RangeEmpty => self.fail_without_tag(id.0, Outcome::EmptyRange),
             CallState::Queued | CallState::Sending | CallState::SendingReplied
                 if self.role.is(me) =>
             {
@@ -155,11 +136,11 @@ impl<P: Protocol, H> Machine<P, H> {
     fn await_tag(&mut self, id: u32) -> Action<P> {
         let me = Muxer::Call(id);
         if self.all_tags_abandoned() {
-            return self.fail_without_tag(id, Action::AllTagsAbandoned);
+            return self.fail_without_tag(id, Outcome::AllTagsAbandoned);
         }
         // All tags are free, so the muxer has none only because there is no memory for it.
         if self.role.is(me) && self.tags.allocated() == 0 {
-            return self.fail_without_tag(id, Action::NoMemory);
+            return self.fail_without_tag(id, Outcome::NoMemory);
         }
         let is_useful = self.is_useful_reply_due();
         // The role is not taken from a polling receiver: inside `recv`, this caller would not
@@ -179,25 +160,29 @@ impl<P: Protocol, H> Machine<P, H> {
         Action::Sleep
     }
 
-    /// Ends a call that has no tag with `error`.
-    fn fail_without_tag(&mut self, id: u32, error: Action<P>) -> Action<P> {
+    /// Ends a call that has no tag.
+    fn fail_without_tag(&mut self, id: u32, outcome: Outcome<P::Reply, P::Failure>) -> Action<P> {
         self.stats.errors += 1;
         self.calls.free(id, &mut self.counts);
         self.leave_role(Muxer::Call(id));
-        error
+        Action::Completed(outcome)
     }
 
     /// Returns what a receiver does next whose request is in the send queue, or is being sent by
     /// another sender: it takes the turn if that is free, receives while a reply is due, and sleeps
     /// otherwise.
     fn await_proxy_send(&mut self, id: u32) -> Action<P> {
-        let Some(call) = self.calls.get_mut(id) else { return Action::Ended };
+        let Some(call) = self.calls.get_mut(id) else { return Action::Completed(Outcome::Ended) };
         let has_reply = call.reply.is_some();
         if call.state() == CallState::Queued && self.turn.is(Sender::Unassigned) {
             self.send_queue.remove(&mut self.calls, id);
-            let Some(call) = self.calls.get_mut(id) else { return Action::Ended };
+            let Some(call) = self.calls.get_mut(id) else {
+                return Action::Completed(Outcome::Ended);
+            };
             self.counts.transition(call, CallState::Queued, CallState::Sending);
-            let Some(request) = call.request.take() else { return Action::Ended };
+            let Some(request) = call.request.take() else {
+                return Action::Completed(Outcome::Ended);
+            };
             self.turn.assign(Sender::Call(id));
             self.leave_role(Muxer::Call(id));
             return Action::Turn(request);

@@ -16,7 +16,7 @@
 //! until its request has been sent: the request belongs to the caller, which must not regain
 //! control while another thread still uses it.
 
-use super::call::{Call, CallId, CallState, Kind, Protocol, WakeReason};
+use super::call::{Call, CallId, CallState, Kind, Outcome, Protocol, WakeReason};
 use super::machine::Machine;
 use super::procs::ProcKind;
 use super::receiver::Action;
@@ -100,7 +100,7 @@ impl<P: Protocol, H> Machine<P, H> {
         result: Result<(), P::Failure>,
         sent_in_epoch: u32,
     ) -> Action<P> {
-        let Some(call) = self.calls.get_mut(id.0) else { return Action::Ended };
+        let Some(call) = self.calls.get_mut(id.0) else { return Action::Completed(Outcome::Ended) };
         debug_assert!(!self.role.is(Muxer::Call(id.0)), "nor who sends");
         let has_reply = call.reply.is_some();
         let action = match (result, call.kind) {
@@ -131,7 +131,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 if !matches!(kind, Kind::Message) {
                     self.offer_role_to_tag_waiter();
                 }
-                return Action::Failed(failure);
+                return Action::Completed(Outcome::Failed(failure));
             }
             (Ok(()), Kind::Message) => {
                 self.calls.free(id.0, &mut self.counts);
@@ -140,7 +140,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             _ if sent_in_epoch != self.epoch || self.drain.is_hung_up() => {
                 self.free_failed(id);
-                Some(Action::Ended)
+                Some(Action::Completed(Outcome::Ended))
             }
             (Ok(()), Kind::NonBlocking(_)) => {
                 self.counts.transition(call, CallState::Sending, CallState::AwaitingReply);

@@ -5,7 +5,7 @@
 //! wake-up is collected. If its owner has a deadline, and so may still report the expiry, the call
 //! is freed when the owner acknowledges the wake-up.
 
-use super::call::{CallId, CallState, Kind, Protocol, WakeBatch, Wakeup};
+use super::call::{CallId, CallState, Kind, Outcome, Protocol, WakeBatch, Wakeup};
 use super::call::{WAKE_BATCH, WakeReason};
 use super::list::WakeList;
 use super::machine::Machine;
@@ -128,15 +128,13 @@ impl<P: Protocol, H> Machine<P, H> {
     fn take_wakeup(&mut self, id: u32) -> Option<(H, Wakeup<P>)> {
         let call = self.calls.get_mut(id)?;
         let wakeup = match call.wake_reason {
-            WakeReason::Done => match (call.reply.take(), call.failure.take()) {
-                (Some(reply), _) => Wakeup::Reply(reply),
-                (None, Some(failure)) => Wakeup::Failed(failure),
-                (None, None) => Wakeup::Ended,
-            },
-            WakeReason::EmptyRange => Wakeup::EmptyRange,
-            WakeReason::AllTagsAbandoned => Wakeup::AllTagsAbandoned,
-            WakeReason::NoMemory => Wakeup::NoMemory,
-            WakeReason::TimedOut => Wakeup::TimedOut,
+            WakeReason::Done => {
+                Wakeup::Completed(Outcome::of_done(call.reply.take(), call.failure.take()))
+            }
+            WakeReason::EmptyRange => Wakeup::Completed(Outcome::EmptyRange),
+            WakeReason::AllTagsAbandoned => Wakeup::Completed(Outcome::AllTagsAbandoned),
+            WakeReason::NoMemory => Wakeup::Completed(Outcome::NoMemory),
+            WakeReason::TimedOut => Wakeup::Completed(Outcome::TimedOut),
             WakeReason::Busy => Wakeup::Busy,
             WakeReason::Tag => Wakeup::Tag(call.tag?),
             WakeReason::Turn => Wakeup::Turn(call.request.take()?),
@@ -156,7 +154,12 @@ impl<P: Protocol, H> Machine<P, H> {
             | WakeReason::Busy
             | WakeReason::MessageSent => {
                 let is_call = !matches!(call.kind, Kind::Message);
-                if is_call && !matches!(wakeup, Wakeup::Reply(_) | Wakeup::Busy | Wakeup::Sent) {
+                if is_call
+                    && !matches!(
+                        wakeup,
+                        Wakeup::Completed(Outcome::Reply(_)) | Wakeup::Busy | Wakeup::Sent
+                    )
+                {
                     self.stats.errors += 1;
                 }
                 if !call.timer_armed {

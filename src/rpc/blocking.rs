@@ -3,7 +3,7 @@
 //! At any time a caller either allocates a tag, waits for the turn to send, sends, receives messages for
 //! all callers, or sleeps. The wake-up of a sleeping caller determines how it resumes.
 
-use crate::core::{Action, BeginError, Begun, CallId, MAX_PROXY_SENDS, SendTurn, Wakeup};
+use crate::core::{Action, BeginError, Begun, CallId, MAX_PROXY_SENDS, Outcome, SendTurn, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
@@ -14,27 +14,49 @@ use super::{Error, Locked, Mux, State, Transport, TransportProtocol};
 pub(super) enum TurnResult<T: Transport> {
     /// The caller has the turn and must send this request.
     Granted(T::Request),
-    /// Another sender has dealt with the request, or the call has ended; this is the result.
-    Resolved(Waited<T>),
+    /// Another sender has sent the request of a non-blocking call, or the message.
+    Sent,
+    /// The call has ended.
+    Completed(Outcome<T::Reply, T::Failure>),
 }
 
-/// Converts the result of a completed wait to the result of the call.
+/// Converts the outcome of a call to its result.
 #[inline]
-fn outcome<T: Transport>(over: Waited<T>) -> Result<T::Reply, Error<T::Failure>> {
-    match over {
-        Waited::Action(Action::Reply(reply)) | Waited::Wakeup(Wakeup::Reply(reply)) => Ok(reply),
-        Waited::Action(Action::Failed(failure)) | Waited::Wakeup(Wakeup::Failed(failure)) => {
-            Err(Error::Failed(failure))
-        }
-        Waited::Action(Action::EmptyRange) | Waited::Wakeup(Wakeup::EmptyRange) => {
-            Err(Error::EmptyRange)
-        }
-        Waited::Action(Action::AllTagsAbandoned) | Waited::Wakeup(Wakeup::AllTagsAbandoned) => {
-            Err(Error::NoTag)
-        }
-        Waited::Action(Action::NoMemory) | Waited::Wakeup(Wakeup::NoMemory) => Err(Error::NoMemory),
-        Waited::Action(Action::TimedOut) | Waited::Wakeup(Wakeup::TimedOut) => Err(Error::TimedOut),
+pub(super) fn to_result<R, F>(outcome: Outcome<R, F>) -> Result<R, Error<F>> {
+    match outcome {
+        Outcome::Reply(reply) => Ok(reply),
+        Outcome::Ended => Err(Error::Ended),
+        Outcome::Failed(failure) => Err(Error::Failed(failure)),
+        Outcome::EmptyRange => Err(Error::EmptyRange),
+        Outcome::AllTagsAbandoned => Err(Error::NoTag),
+        Outcome::NoMemory => Err(Error::NoMemory),
+        Outcome::TimedOut => Err(Error::TimedOut),
+    }
+}
+
+/// Returns the error of a call or message that ended before it was sent, so that it has no reply.
+#[cold]
+#[inline(never)]
+pub(super) fn error_of<R, F>(outcome: Outcome<R, F>) -> Error<F> {
+    to_result(outcome).err().unwrap_or(Error::Ended)
+}
+
+/// Returns the result of a call that must have ended.
+#[inline]
+fn result_of_action<T: Transport>(
+    action: Action<TransportProtocol<T>>,
+) -> Result<T::Reply, Error<T::Failure>> {
+    match action {
+        Action::Completed(outcome) => to_result(outcome),
         _ => Err(Error::Ended),
+    }
+}
+
+/// As [`result_of_action`], for a wait.
+fn result_of_wait<T: Transport>(waited: Waited<T>) -> Result<T::Reply, Error<T::Failure>> {
+    match waited {
+        Waited::Completed(outcome) => to_result(outcome),
+        Waited::Tag(_) | Waited::Turn(_) | Waited::Sent => Err(Error::Ended),
     }
 }
 
@@ -88,7 +110,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         if !begun.turn && !is_late() {
             match self.wait_for_turn(id, request, deadline) {
                 TurnResult::Granted(granted) => request = granted,
-                TurnResult::Resolved(waited) => return outcome(waited),
+                TurnResult::Completed(outcome) => return to_result(outcome),
+                TurnResult::Sent => return Err(Error::Ended),
             }
         }
         if is_late() {
@@ -101,19 +124,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             (state, step) = self.send_for_others(state, id, step);
         }
         if deadline != NEVER {
-            return outcome(self.wait(state, id, step, deadline));
+            return result_of_wait(self.wait(state, id, step, deadline));
         }
         if let Action::Sleep = step {
             let told = self.sleep(state, |core, wake| core.set_asleep(id, wake));
             return match told {
                 Wakeup::Receive => self.take_over_role(id),
-                told => outcome(Waited::Wakeup(told)),
+                Wakeup::Completed(outcome) => to_result(outcome),
+                _ => Err(Error::Ended),
             };
         }
         self.release(state);
         match step {
             Action::Receive => self.receive_until_over(id),
-            over => outcome(Waited::Action(over)),
+            over => result_of_action::<T>(over),
         }
     }
 
@@ -218,8 +242,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ) -> Result<u32, Error<T::Failure>> {
         let step = state.next_action(id);
         match self.wait(state, id, step, deadline) {
-            Waited::Action(Action::Tagged(tag)) | Waited::Wakeup(Wakeup::Tag(tag)) => Ok(tag),
-            over => match outcome(over) {
+            Waited::Tag(tag) => Ok(tag),
+            waited => match result_of_wait(waited) {
                 Err(error) => Err(error),
                 // A call without a tag cannot have a reply.
                 Ok(_) => Err(Error::Ended),
@@ -243,13 +267,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
             SendTurn::HungUp => {
                 self.release(state);
-                TurnResult::Resolved(Waited::Action(Action::Ended))
+                TurnResult::Completed(Outcome::Ended)
             }
             SendTurn::Wait => match self.wait(state, id, Action::Sleep, deadline) {
-                Waited::Action(Action::Turn(request)) | Waited::Wakeup(Wakeup::Turn(request)) => {
-                    TurnResult::Granted(request)
-                }
-                waited => TurnResult::Resolved(waited),
+                Waited::Turn(request) => TurnResult::Granted(request),
+                Waited::Sent => TurnResult::Sent,
+                Waited::Completed(outcome) => TurnResult::Completed(outcome),
+                // The call has its tag already.
+                Waited::Tag(_) => TurnResult::Completed(Outcome::Ended),
             },
         }
     }
@@ -261,7 +286,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.release(state);
         match step {
             Action::Receive => self.receive_until_over(id),
-            over => outcome(Waited::Action(over)),
+            over => result_of_action::<T>(over),
         }
     }
 
@@ -274,8 +299,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             self.release(state);
             match step {
                 Action::Receive => {}
-                Action::Reply(reply) => return Ok(reply),
-                over => return outcome(Waited::Action(over)),
+                Action::Completed(Outcome::Reply(reply)) => return Ok(reply),
+                over => return result_of_action::<T>(over),
             }
         }
     }

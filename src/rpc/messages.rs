@@ -4,8 +4,7 @@ use crate::core::{Action, ReceiverGrant, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 
-use super::blocking::TurnResult;
-use super::waiting::Waited;
+use super::blocking::{TurnResult, error_of};
 use super::{Error, Mux, Polled, Transport};
 
 /// Maximum number of messages that are received on behalf of a call that found no free tag.
@@ -35,18 +34,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let id = self.lock().begin_message()?;
         let request = match self.wait_for_turn(id, request, NEVER) {
             TurnResult::Granted(request) => request,
-            TurnResult::Resolved(Waited::Wakeup(Wakeup::Sent)) => return Ok(()),
-            TurnResult::Resolved(Waited::Wakeup(Wakeup::Failed(failure))) => {
-                return Err(Error::Failed(failure));
-            }
-            TurnResult::Resolved(_) => return Err(Error::Ended),
+            TurnResult::Sent => return Ok(()),
+            TurnResult::Completed(outcome) => return Err(error_of(outcome)),
         };
         let (result, epoch) = self.send(request, false);
         let mut state = self.lock();
         let step = state.handle_sent(id, result, epoch);
         self.release(state);
         match step {
-            Action::Failed(failure) => Err(Error::Failed(failure)),
+            Action::Completed(outcome) => Err(error_of(outcome)),
             _ => Ok(()),
         }
     }

@@ -28,7 +28,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::lock_api;
 
 use crate::core::tags::TagRange;
-use crate::core::{BeginError, Machine, Protocol, WakeBatch, Wakeup};
+use crate::core::{BeginError, Machine, Outcome, Protocol, WakeBatch, Wakeup};
 use crate::sched::native::Native;
 use crate::sched::ready_fd::ReadyFd;
 use crate::sched::shared::AtomicU32;
@@ -504,7 +504,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             self.release(state);
         });
         // The machine uses each handle once. A handle dropped unused means that the call has ended.
-        told.unwrap_or(Wakeup::Ended)
+        told.unwrap_or(Wakeup::Completed(Outcome::Ended))
     }
 
     /// Dispatches one message to its call. Returns the locked state.

@@ -4,14 +4,13 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::core::{Action, CallId, CollectAction, Wakeup};
+use crate::core::{Action, CallId, CollectAction};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 use crate::sched::native::Native;
 use crate::sched::wakers::WakerStore;
 
-use super::blocking::TurnResult;
-use super::waiting::Waited;
+use super::blocking::{TurnResult, error_of};
 use super::{Error, Mux, Polled, Transport, TransportProtocol};
 
 /// The state of a non-blocking call.
@@ -69,11 +68,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         if !begun.turn {
             match self.wait_for_turn(id, request, NEVER) {
                 TurnResult::Granted(granted) => request = granted,
-                TurnResult::Resolved(Waited::Wakeup(Wakeup::Sent)) => return Ok(id),
-                TurnResult::Resolved(Waited::Wakeup(Wakeup::Failed(failure))) => {
-                    return Err(Error::Failed(failure));
-                }
-                TurnResult::Resolved(_) => return Err(Error::Ended),
+                TurnResult::Sent => return Ok(id),
+                TurnResult::Completed(outcome) => return Err(error_of(outcome)),
             }
         }
         let (result, epoch) = self.send(request, false);
@@ -81,8 +77,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let step = state.handle_sent(id, result, epoch);
         self.release(state);
         match step {
-            Action::Failed(failure) => Err(Error::Failed(failure)),
-            Action::Ended => Err(Error::Ended),
+            Action::Completed(outcome) => Err(error_of(outcome)),
             _ => Ok(id),
         }
     }
@@ -131,8 +126,8 @@ fn finished<T: Transport>(
 ) -> Finished<T::Reply, T::Failure> {
     match finish {
         CollectAction::Reply(reply) => Finished::Reply(reply),
-        CollectAction::Pending | CollectAction::Poll => Finished::Pending,
         CollectAction::Ended => Finished::Failed(Error::Ended),
+        CollectAction::Pending | CollectAction::Poll => Finished::Pending,
         CollectAction::Stuck => Finished::Failed(Error::Stuck),
     }
 }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use crate::core::{Action, CallId, Wakeup};
+use crate::core::{Action, CallId, Outcome, Wakeup};
 use crate::sched::clock::{self, NEVER};
 use crate::sched::{Sched, sleep_until};
 
@@ -20,10 +20,44 @@ const BACKOFF: (u64, u64) = (50_000, 5_000_000);
 
 /// The result of a wait.
 pub(super) enum Waited<T: Transport> {
-    /// The machine returned this action to the running caller.
-    Action(Action<TransportProtocol<T>>),
-    /// The caller was asleep and was woken with this.
-    Wakeup(Wakeup<TransportProtocol<T>>),
+    /// The call has ended.
+    Completed(Outcome<T::Reply, T::Failure>),
+    /// The call has this tag now.
+    Tag(u32),
+    /// The caller has the turn to send, and gets its request back.
+    Turn(T::Request),
+    /// Another sender has sent the request of a non-blocking call, or the message.
+    Sent,
+}
+
+impl<T: Transport> Waited<T> {
+    /// Returns the result of the wait of a caller that was woken.
+    fn from_wakeup(wakeup: Wakeup<TransportProtocol<T>>) -> Waited<T> {
+        match wakeup {
+            Wakeup::Completed(outcome) => Waited::Completed(outcome),
+            Wakeup::Tag(tag) => Waited::Tag(tag),
+            Wakeup::Turn(request) => Waited::Turn(request),
+            Wakeup::Sent => Waited::Sent,
+            Wakeup::Receive | Wakeup::Busy | Wakeup::Work => {
+                debug_assert!(false, "the wake-up must end the wait");
+                Waited::Completed(Outcome::Ended)
+            }
+        }
+    }
+
+    /// Returns the result of the wait of a caller that did not sleep.
+    fn from_action(action: Action<TransportProtocol<T>>) -> Waited<T> {
+        match action {
+            Action::Completed(outcome) => Waited::Completed(outcome),
+            Action::Tagged(tag) => Waited::Tag(tag),
+            Action::Turn(request) => Waited::Turn(request),
+            Action::Pending => Waited::Sent,
+            Action::Receive | Action::Sleep | Action::ProxySend(..) => {
+                debug_assert!(false, "the action must end the wait");
+                Waited::Completed(Outcome::Ended)
+            }
+        }
+    }
 }
 
 /// Keeps the scheduler's timer acquired until this is dropped.
@@ -114,7 +148,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             match step {
                 Action::Sleep => match self.sleep_for(state, id, deadline, None) {
                     Wakeup::Receive => state = self.lock(),
-                    told => return Waited::Wakeup(told),
+                    told => return Waited::from_wakeup(told),
                 },
                 Action::Receive if timed && !must_stay && clock::now() >= deadline => {
                     // If the caller must stay although it is late, it receives once more.
@@ -140,7 +174,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                             let Action::Sleep = step else { continue };
                             match self.sleep_for(state, id, deadline, Some(backoff)) {
                                 Wakeup::Receive => state = self.lock(),
-                                told => return Waited::Wakeup(told),
+                                told => return Waited::from_wakeup(told),
                             }
                             backoff = BACKOFF.1.min(backoff * 2);
                         }
@@ -148,7 +182,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 }
                 over => {
                     self.release(state);
-                    return Waited::Action(over);
+                    return Waited::from_action(over);
                 }
             }
             must_stay = false;
@@ -193,16 +227,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 if late { NEVER } else { deadline }
             },
         );
-        let told = told.unwrap_or(Wakeup::Ended);
+        let told = told.unwrap_or(Wakeup::Completed(Outcome::Ended));
         // Until this point the caller could report expiry, so its slot has not been reused.
-        if let Wakeup::Reply(_)
-        | Wakeup::Ended
-        | Wakeup::Failed(_)
-        | Wakeup::EmptyRange
-        | Wakeup::AllTagsAbandoned
-        | Wakeup::NoMemory
-        | Wakeup::TimedOut = told
-        {
+        if let Wakeup::Completed(_) = told {
             let mut state = self.lock();
             state.ack_wake(id);
             self.release(state);

@@ -50,8 +50,8 @@ impl World<'_> {
             self.me(at).doing = Doing::Asleep;
             return self.gathers();
         }
-        if let Some(fate) = World::fate_of(&step) {
-            return self.is_over(at, fate);
+        if let Action::Completed(outcome) = &step {
+            return self.is_over(at, World::fate_of(outcome));
         }
         match step {
             Action::Tagged(tag) => {
@@ -392,13 +392,7 @@ impl World<'_> {
         assert_eq!(doing, Doing::Asleep, "only a sleeper is told");
         self.me(at).naps = false;
         let fate = match told {
-            Wakeup::Reply(reply) => Fate::Reply(reply),
-            Wakeup::Ended => Fate::Ended,
-            Wakeup::Failed(failure) => Fate::Failed(failure),
-            Wakeup::EmptyRange => Fate::NoTags,
-            Wakeup::AllTagsAbandoned => Fate::AllHeld,
-            Wakeup::NoMemory => Fate::NoMemory,
-            Wakeup::TimedOut => Fate::TimedOut,
+            Wakeup::Completed(outcome) => World::fate_of(&outcome),
             Wakeup::Busy => {
                 assert_eq!(what, What::ByHand);
                 self.me(at).doing = Doing::Done;

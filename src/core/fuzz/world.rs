@@ -7,7 +7,7 @@ use super::bytes::Bytes;
 use super::model::{Fate, Kind, Model, Name, Sleeps, Whose};
 use crate::core::tags::{OUT_OF_MEMORY, TagRange};
 use crate::core::{
-    Action, BeginError, CallId, CollectAction, Machine, Protocol, ReceiverGrant, SendProcAction,
+    BeginError, CallId, CollectAction, Machine, Outcome, Protocol, ReceiverGrant, SendProcAction,
     WakeBatch, Wakeup,
 };
 
@@ -761,7 +761,9 @@ impl<'a> World<'a> {
     pub fn collects(&mut self, at: usize, finish: &CollectAction<Numbers>) {
         let name = self.callers[at].name;
         match *finish {
-            CollectAction::Reply(reply) => self.model.is_told(name, Fate::Reply(reply), self.range),
+            CollectAction::Reply(reply) => {
+                self.model.is_told(name, Fate::Reply(reply), self.range);
+            }
             CollectAction::Ended => self.model.is_told(name, Fate::Ended, self.range),
             CollectAction::Stuck => {
                 self.unsendable = true;
@@ -775,17 +777,16 @@ impl<'a> World<'a> {
         self.model.refused(kind, self.range, why);
     }
 
-    /// A step that ends a call, as the model names it.
-    pub fn fate_of(step: &Action<Numbers>) -> Option<Fate> {
-        Some(match *step {
-            Action::Reply(reply) => Fate::Reply(reply),
-            Action::Ended => Fate::Ended,
-            Action::Failed(failure) => Fate::Failed(failure),
-            Action::EmptyRange => Fate::NoTags,
-            Action::AllTagsAbandoned => Fate::AllHeld,
-            Action::NoMemory => Fate::NoMemory,
-            Action::TimedOut => Fate::TimedOut,
-            _ => return None,
-        })
+    /// The end of a call, as the model names it.
+    pub fn fate_of(outcome: &Outcome<u32, i32>) -> Fate {
+        match *outcome {
+            Outcome::Reply(reply) => Fate::Reply(reply),
+            Outcome::Ended => Fate::Ended,
+            Outcome::Failed(failure) => Fate::Failed(failure),
+            Outcome::EmptyRange => Fate::NoTags,
+            Outcome::AllTagsAbandoned => Fate::AllHeld,
+            Outcome::NoMemory => Fate::NoMemory,
+            Outcome::TimedOut => Fate::TimedOut,
+        }
     }
 }

@@ -10,7 +10,7 @@ fn a_late_sleeper_is_told_and_its_tag_is_held_until_the_reply_comes() {
     let (b, tag, step) = bench.timed_call();
     assert_eq!(step, Action::Sleep);
     bench.expire(b);
-    assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Completed(Outcome::TimedOut))]);
     assert_eq!(bench.machine.outstanding(), 2, "the server may answer yet");
     assert_eq!(bench.begin(Some(0)), Err(BeginError::NoTag));
     assert_eq!(bench.deliver(tag, 7), Some(7), "an orphan");
@@ -28,12 +28,12 @@ fn the_reply_of_a_late_call_can_come_before_its_owner_is_told() {
     let (c, _, _) = bench.timed_call();
     assert_ne!(b, c, "its number is in use until it is told");
     bench.gather();
-    assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Completed(Outcome::TimedOut))]);
     let (d, tag, _) = bench.timed_call();
     bench.machine.handle_deadline_asleep(d);
     bench.machine.handle_disconnect();
     bench.gather();
-    assert_eq!(bench.woken()[0], (d.0, Wakeup::TimedOut));
+    assert_eq!(bench.woken()[0], (d.0, Wakeup::Completed(Outcome::TimedOut)));
     assert_eq!(bench.deliver(tag, 8), Some(8));
 }
 
@@ -44,7 +44,7 @@ fn the_number_of_one_with_a_clock_is_its_own_until_it_has_woken() {
     bench.waiting_call();
     let (a, tag, _) = bench.timed_call();
     bench.deliver(tag, 7);
-    assert_eq!(bench.woken(), [(a.0, Wakeup::Reply(7))]);
+    assert_eq!(bench.woken(), [(a.0, Wakeup::Completed(Outcome::Reply(7)))]);
     let (b, _, step) = bench.waiting_call();
     assert_eq!(step, Action::Sleep);
     assert_ne!(a, b);
@@ -63,7 +63,7 @@ fn the_number_of_a_late_one_is_its_own_until_it_has_woken() {
     bench.waiting_call();
     let (b, tag, _) = bench.timed_call();
     bench.expire(b);
-    assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Completed(Outcome::TimedOut))]);
     assert_eq!(bench.deliver(tag, 7), Some(7), "an orphan");
     let (c, _, _) = bench.timed_call();
     assert_ne!(b, c);
@@ -75,7 +75,7 @@ fn the_number_of_a_late_one_is_its_own_until_it_has_woken() {
     // The reply may as well come after it has woken.
     let (d, tag, _) = bench.timed_call();
     bench.expire(d);
-    assert_eq!(bench.woken(), [(d.0, Wakeup::TimedOut)]);
+    assert_eq!(bench.woken(), [(d.0, Wakeup::Completed(Outcome::TimedOut))]);
     bench.machine.ack_wake(d);
     assert_ne!(bench.waiting_call().0, d);
     assert_eq!(bench.deliver(tag, 8), Some(8));
@@ -102,14 +102,20 @@ fn who_waits_for_a_tag_does_not_wait_in_recv_for_what_may_never_come() {
     let b = bench.begin(None).unwrap().id;
     assert_eq!(bench.step(b), Action::Sleep, "the other looks for both");
     bench.expire(a);
-    assert_eq!(bench.woken(), [(b.0, Wakeup::AllTagsAbandoned), (a.0, Wakeup::TimedOut)]);
+    assert_eq!(
+        bench.woken(),
+        [
+            (b.0, Wakeup::Completed(Outcome::AllTagsAbandoned)),
+            (a.0, Wakeup::Completed(Outcome::TimedOut))
+        ]
+    );
     let mut bench = Bench::with_tags(2);
     let (a, _) = bench.started_call(1);
     bench.machine.abandon(a);
     let (b, _) = bench.sent_call();
     let c = bench.begin(None).unwrap().id;
     assert_eq!(bench.step(c), Action::Sleep, "one tag is held, the other on its way");
-    assert_eq!(bench.sent(b, Err(3)), Action::Failed(3));
+    assert_eq!(bench.sent(b, Err(3)), Action::Completed(Outcome::Failed(3)));
     assert_eq!(bench.woken(), [(c.0, Wakeup::Tag(1))]);
 }
 
@@ -120,9 +126,9 @@ fn a_late_muxer_passes_the_role_on() {
     assert_eq!(step, Action::Receive, "there is nobody else");
     let (b, _, _) = bench.timed_call();
     let (c, _, _) = bench.timed_call();
-    assert_eq!(bench.time_out(a), Action::TimedOut);
+    assert_eq!(bench.time_out(a), Action::Completed(Outcome::TimedOut));
     assert_eq!(bench.woken(), [(c.0, Wakeup::Receive)]);
-    assert_eq!(bench.time_out(c), Action::TimedOut);
+    assert_eq!(bench.time_out(c), Action::Completed(Outcome::TimedOut));
     assert_eq!(bench.woken(), [(b.0, Wakeup::Receive)]);
     assert_eq!(bench.machine.stats().errors, 2);
 }
@@ -152,7 +158,7 @@ fn one_that_naps_gives_the_role_to_whoever_can_receive_properly() {
     bench.gather();
     assert_eq!(bench.woken(), [], "and sleeps until it is told");
     bench.deliver(tag, 7);
-    assert_eq!(bench.woken(), [(a.0, Wakeup::Reply(7))]);
+    assert_eq!(bench.woken(), [(a.0, Wakeup::Completed(Outcome::Reply(7)))]);
     assert_eq!(bench.step(c), Action::Receive);
 }
 
@@ -166,7 +172,7 @@ fn a_nap_ends_with_the_role() {
     assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)]);
     assert_eq!(bench.step(a), Action::Receive);
     bench.deliver(tag, 7);
-    assert_eq!(bench.nap(a), Action::Reply(7));
+    assert_eq!(bench.nap(a), Action::Completed(Outcome::Reply(7)));
 }
 
 #[test]
@@ -176,7 +182,10 @@ fn one_that_is_late_in_its_nap_passes_the_role_on() {
     assert_eq!(bench.nap(a), Action::Sleep);
     let (b, _, _) = bench.timed_call();
     bench.expire(a);
-    assert_eq!(bench.woken(), [(a.0, Wakeup::TimedOut), (b.0, Wakeup::Receive)]);
+    assert_eq!(
+        bench.woken(),
+        [(a.0, Wakeup::Completed(Outcome::TimedOut)), (b.0, Wakeup::Receive)]
+    );
 }
 
 #[test]
@@ -203,7 +212,10 @@ fn a_request_in_the_queue_is_taken_back_and_leaves_no_tag_behind() {
     let c = bench.begin(None).unwrap();
     assert_eq!(bench.step(c.id), Action::Sleep, "no tag");
     bench.expire(b.id);
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::TimedOut), (c.id.0, Wakeup::Tag(b.tag.unwrap()))]);
+    assert_eq!(
+        bench.woken(),
+        [(b.id.0, Wakeup::Completed(Outcome::TimedOut)), (c.id.0, Wakeup::Tag(b.tag.unwrap()))]
+    );
     assert_eq!(bench.sent(a, Ok(())), Action::Receive);
     assert_eq!(bench.woken(), [], "nothing is left in the queue");
 }
@@ -219,7 +231,7 @@ fn a_request_that_another_is_sending_is_waited_for() {
     bench.expire(b.id);
     assert_eq!(bench.woken(), [], "the proc has the request");
     bench.proc_sent(b.id, Ok(()));
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::TimedOut))]);
     assert_eq!(bench.deliver(b.tag.unwrap(), 7), Some(7));
     let c = bench.call();
     bench.machine.mark_has_deadline(c.id);
@@ -228,7 +240,11 @@ fn a_request_that_another_is_sending_is_waited_for() {
     bench.expire(c.id);
     bench.deliver(c.tag.unwrap(), 8);
     bench.proc_sent(c.id, Ok(()));
-    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Reply(8))], "it came in time after all");
+    assert_eq!(
+        bench.woken(),
+        [(c.id.0, Wakeup::Completed(Outcome::Reply(8)))],
+        "it came in time after all"
+    );
 }
 
 #[test]
@@ -239,9 +255,9 @@ fn one_that_waits_for_a_tag_leaves_without() {
     bench.machine.mark_has_deadline(b);
     assert_eq!(bench.step(b), Action::Sleep);
     bench.expire(b);
-    assert_eq!(bench.woken(), [(b.0, Wakeup::TimedOut)]);
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Completed(Outcome::TimedOut))]);
     bench.deliver(tag, 7);
-    assert_eq!(bench.step(a), Action::Reply(7));
+    assert_eq!(bench.step(a), Action::Completed(Outcome::Reply(7)));
     assert_eq!(bench.woken(), []);
     assert_eq!(bench.machine.outstanding(), 0);
 }
@@ -253,8 +269,8 @@ fn when_every_tag_is_held_by_late_calls_there_is_nothing_to_wait_for() {
     assert_eq!(step, Action::Receive);
     let b = bench.begin(None).unwrap().id;
     assert_eq!(bench.step(b), Action::Sleep);
-    assert_eq!(bench.time_out(a), Action::TimedOut);
-    assert_eq!(bench.woken(), [(b.0, Wakeup::AllTagsAbandoned)]);
+    assert_eq!(bench.time_out(a), Action::Completed(Outcome::TimedOut));
+    assert_eq!(bench.woken(), [(b.0, Wakeup::Completed(Outcome::AllTagsAbandoned))]);
     assert_eq!(bench.begin(None), Err(BeginError::NoTag));
 }
 
@@ -274,7 +290,7 @@ fn who_would_nap_leaves_the_role_to_a_receive_proc() {
     bench.gather();
     assert_eq!(bench.woken(), []);
     assert_eq!(bench.deliver(tag, 3), None);
-    assert_eq!(bench.woken(), [(id.0, Wakeup::Reply(3))]);
+    assert_eq!(bench.woken(), [(id.0, Wakeup::Completed(Outcome::Reply(3)))]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn tasks_look_when_nobody_receives_any_more() {
     let (c, _) = bench.started_call(2);
     assert!(bench.machine.register_future(b, true) && bench.machine.register_future(c, true));
     bench.deliver(tag, 7);
-    assert_eq!(bench.step(a), Action::Reply(7));
+    assert_eq!(bench.step(a), Action::Completed(Outcome::Reply(7)));
     assert_eq!(std::mem::take(&mut bench.looked), [b, c]);
     assert!(!bench.machine.register_future(b, false), "it was too late for that: it looks at once");
     assert_eq!(bench.can_finish(b, false), CollectAction::Stuck);
@@ -67,7 +67,7 @@ fn pending_while_somebody_else_receives() {
     assert_eq!(bench.arrived, [(5, 9)]);
     assert_eq!(bench.can_finish(a, true), CollectAction::Reply(9));
     bench.deliver(tag, 1);
-    assert_eq!(bench.step(muxer), Action::Reply(1));
+    assert_eq!(bench.step(muxer), Action::Completed(Outcome::Reply(1)));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn looking_takes_what_is_there_for_whomever_it_is() {
     bench.deliver(tag_a, 1);
     assert_eq!(bench.machine.handle_polled(a), CollectAction::Reply(1));
     bench.gather();
-    assert_eq!(bench.woken(), [(c.0, Wakeup::Reply(3))]);
+    assert_eq!(bench.woken(), [(c.0, Wakeup::Completed(Outcome::Reply(3)))]);
     assert_eq!(bench.can_finish(b, true), CollectAction::Reply(2));
 }
 
@@ -126,7 +126,7 @@ fn one_that_can_never_finish_says_so_and_its_tag_is_held() {
     assert_eq!(bench.deliver(tag_a, 9), Some(9), "an orphan now");
     assert_eq!(bench.machine.outstanding(), 1);
     bench.deliver(tag_b, 1);
-    assert_eq!(bench.step(b), Action::Reply(1));
+    assert_eq!(bench.step(b), Action::Completed(Outcome::Reply(1)));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn when_all_tags_are_held_there_is_nothing_to_wait_for() {
     assert_eq!(bench.woken(), [], "b's reply may free a tag");
     bench.machine.abandon(b);
     bench.gather();
-    assert_eq!(bench.woken(), [(waiting.0, Wakeup::AllTagsAbandoned)]);
+    assert_eq!(bench.woken(), [(waiting.0, Wakeup::Completed(Outcome::AllTagsAbandoned))]);
     assert_eq!(bench.begin(None), Err(BeginError::NoTag));
     // The one that receives gets the tag of a reply that comes after all.
     assert_eq!(bench.deliver(tag_a, 9), Some(9));

@@ -9,8 +9,8 @@ mod tagging;
 
 use super::tags::TagRange;
 use super::{
-    Action, BeginError, Begun, CallId, CollectAction, Machine, Protocol, ReceiverGrant, SendTurn,
-    Wakeup,
+    Action, BeginError, Begun, CallId, CollectAction, Machine, Outcome, Protocol, ReceiverGrant,
+    SendTurn, Wakeup,
 };
 use super::{SendProcAction, WakeBatch};
 

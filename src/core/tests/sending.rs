@@ -32,14 +32,14 @@ fn nobody_gets_in_before_the_queue() {
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     let d = bench.call();
     assert!(!d.turn, "the turn is b's, though b has not run yet");
-    assert_eq!(bench.sent(b.id, Err(1)), Action::Failed(1));
+    assert_eq!(bench.sent(b.id, Err(1)), Action::Completed(Outcome::Failed(1)));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Turn(30))]);
 }
 
 #[test]
 fn a_failed_send_fails_that_call_alone_and_passes_the_turn() {
     let (mut bench, a, b) = one_queued();
-    assert_eq!(bench.sent(a.id, Err(5)), Action::Failed(5));
+    assert_eq!(bench.sent(a.id, Err(5)), Action::Completed(Outcome::Failed(5)));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     assert_eq!(bench.sent(b.id, Ok(())), Action::Receive);
     assert_eq!(bench.machine.outstanding(), 1);
@@ -59,8 +59,8 @@ fn a_request_that_takes_no_tag_passes_the_turn() {
 fn a_queued_request_is_dropped_at_the_end() {
     let (mut bench, a, b) = one_queued();
     bench.end();
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended)]);
-    assert_eq!(bench.sent_since(a.id, Ok(()), 0), Action::Ended);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Ended))]);
+    assert_eq!(bench.sent_since(a.id, Ok(()), 0), Action::Completed(Outcome::Ended));
     assert_eq!(bench.woken(), [], "nobody waits for the turn any more");
     assert!(bench.call().turn);
 }
@@ -88,7 +88,13 @@ fn the_send_proc_sends_in_order_and_the_owners_sleep_on() {
     assert_eq!(bench.woken(), [], "their owners wait for replies");
     bench.deliver(b.tag.unwrap(), 2);
     bench.deliver(a.tag.unwrap(), 1);
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2)), (a.id.0, Wakeup::Reply(1))]);
+    assert_eq!(
+        bench.woken(),
+        [
+            (b.id.0, Wakeup::Completed(Outcome::Reply(2))),
+            (a.id.0, Wakeup::Completed(Outcome::Reply(1)))
+        ]
+    );
 }
 
 #[test]
@@ -104,7 +110,7 @@ fn the_send_procs_failures_are_the_calls() {
     assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     bench.proc_sent(b.id, Err(9));
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Failed(9))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Failed(9)))]);
     assert_eq!(bench.machine.outstanding(), 1);
 }
 
@@ -122,7 +128,7 @@ fn a_reply_before_the_send_proc_has_sent_counts() {
     assert_eq!(bench.deliver(a.tag.unwrap(), 1), None);
     assert_eq!(bench.woken(), [], "the request is in use until send returns");
     bench.proc_sent(a.id, Err(5));
-    assert_eq!(bench.woken(), [(a.id.0, Wakeup::Reply(1))]);
+    assert_eq!(bench.woken(), [(a.id.0, Wakeup::Completed(Outcome::Reply(1)))]);
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     assert_eq!(bench.deliver(b.tag.unwrap(), 2), None);
     assert_eq!(bench.arrived, [(7, 2)]);
@@ -143,12 +149,12 @@ fn the_send_proc_stops_at_the_end_and_the_turn_is_free_again() {
     bench.woken();
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 10));
     bench.end();
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended)]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Ended))]);
     let c = bench.call();
     assert!(!c.turn, "the proc is in send");
     assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
     bench.proc_sent_since(a.id, Ok(()), 0);
-    assert_eq!(bench.woken(), [(a.id.0, Wakeup::Ended)]);
+    assert_eq!(bench.woken(), [(a.id.0, Wakeup::Completed(Outcome::Ended))]);
     assert_eq!(bench.send_proc_work(), SendProcAction::Stop);
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Turn(30))]);
 }
@@ -237,9 +243,13 @@ fn who_has_the_turn_sends_for_those_in_the_queue() {
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     assert_eq!(bench.helped(a, b.id, Ok(())), Action::ProxySend(c.id, 30));
     assert_eq!(bench.helped(a, c.id, Err(7)), Action::Sleep);
-    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Failed(7))], "b sleeps on for its reply");
+    assert_eq!(
+        bench.woken(),
+        [(c.id.0, Wakeup::Completed(Outcome::Failed(7)))],
+        "b sleeps on for its reply"
+    );
     assert_eq!(bench.deliver(b.tag.unwrap(), 2), None);
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Reply(2)))]);
     assert!(bench.call().turn);
 }
 
@@ -248,7 +258,7 @@ fn one_whose_reply_is_there_helps_no_longer() {
     let (mut bench, _, (a, tag_a), b, _) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.helped(a, b.id, Ok(())), Action::Reply(1));
+    assert_eq!(bench.helped(a, b.id, Ok(())), Action::Completed(Outcome::Reply(1)));
     assert!(matches!(bench.woken()[..], [(_, Wakeup::Turn(30))]));
 }
 
@@ -265,16 +275,16 @@ fn one_in_the_queue_receives_when_the_muxer_leaves() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Action::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Completed(Outcome::Reply(9)));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Action::Receive);
     bench.deliver(tag_a, 1);
     // Its own request is sent before the helper, though it has its reply, leaves.
     assert_eq!(bench.helped(a, b.id, Ok(())), Action::ProxySend(c.id, 30));
-    assert_eq!(bench.helped(a, c.id, Ok(())), Action::Reply(1));
+    assert_eq!(bench.helped(a, c.id, Ok(())), Action::Completed(Outcome::Reply(1)));
     assert_eq!(bench.step(c.id), Action::Receive);
     bench.deliver(c.tag.unwrap(), 3);
-    assert_eq!(bench.step(c.id), Action::Reply(3));
+    assert_eq!(bench.step(c.id), Action::Completed(Outcome::Reply(3)));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
 }
 
@@ -288,7 +298,7 @@ fn a_stand_in_whose_request_can_not_be_sent_fails() {
     assert_eq!(bench.helped(a, b.id, Ok(())), Action::ProxySend(c.id, 30));
     assert_eq!(bench.helped(a, c.id, Err(4)), Action::Sleep);
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.step(c.id), Action::Failed(4), "with the next message");
+    assert_eq!(bench.step(c.id), Action::Completed(Outcome::Failed(4)), "with the next message");
 }
 
 /// All that is being sent at once has been answered: nothing more may come, and the stand-in, whose
@@ -299,7 +309,7 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_has_been_answered() {
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     assert_eq!(bench.machine.pop_for_batch(), Some((c.id, 30)));
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Action::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Completed(Outcome::Reply(9)));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Action::Receive);
     bench.deliver(tag_a, 1);
@@ -321,7 +331,7 @@ fn stand_in() -> (Bench, (CallId, u32), Begun) {
     assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     assert_eq!(bench.machine.pop_for_batch(), Some((b.id, 20)));
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Action::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Completed(Outcome::Reply(9)));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
     (bench, a, b)
 }
@@ -340,16 +350,16 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_is_its_own_and_has_been_answere
     assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Action::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Completed(Outcome::Reply(9)));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(b.id), Action::Receive);
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Action::Sleep);
     assert_eq!(bench.woken(), [], "nor is it called again");
     assert_eq!(bench.helped(a, b.id, Ok(())), Action::Receive);
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Reply(2)))]);
     bench.deliver(tag_a, 1);
-    assert_eq!(bench.step(a), Action::Reply(1));
+    assert_eq!(bench.step(a), Action::Completed(Outcome::Reply(1)));
 }
 
 #[test]
@@ -369,8 +379,8 @@ fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Action::Sleep, "a has failed");
     bench.proc_sent(b.id, Ok(()));
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
-    assert_eq!(bench.sent(a, Err(5)), Action::Failed(5));
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Reply(2)))]);
+    assert_eq!(bench.sent(a, Err(5)), Action::Completed(Outcome::Failed(5)));
 }
 
 /// Or the connection has ended: `recv` would only say so again, while the others' send goes on.
@@ -382,8 +392,8 @@ fn a_stand_in_leaves_at_the_end_of_the_connection() {
     bench.end();
     assert_eq!(bench.step(b.id), Action::Sleep);
     bench.proc_sent_since(b.id, Ok(()), began);
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended)]);
-    assert_eq!(bench.sent_since(a, Ok(()), began), Action::Ended);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Ended))]);
+    assert_eq!(bench.sent_since(a, Ok(()), began), Action::Completed(Outcome::Ended));
 }
 
 /// The same of the first whose request a sender sends for it.
@@ -393,7 +403,7 @@ fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     assert_eq!(bench.machine.pop_for_batch(), Some((c.id, 30)));
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Action::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Completed(Outcome::Reply(9)));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Action::Receive);
     bench.machine.first_send_failed();
@@ -401,9 +411,9 @@ fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
     bench.deliver(c.tag.unwrap(), 3);
     assert_eq!(bench.step(c.id), Action::Sleep, "b has failed");
     bench.proc_sent(c.id, Ok(()));
-    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Reply(3))]);
-    assert_eq!(bench.helped(a, b.id, Err(5)), Action::Reply(1));
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Failed(5))]);
+    assert_eq!(bench.woken(), [(c.id.0, Wakeup::Completed(Outcome::Reply(3)))]);
+    assert_eq!(bench.helped(a, b.id, Err(5)), Action::Completed(Outcome::Reply(1)));
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Failed(5)))]);
 }
 
 /// The same of one with which a message by hand is sent: nothing comes back for that, ever.
@@ -421,13 +431,13 @@ fn a_stand_in_does_not_wait_for_a_reply_to_a_message_by_hand() {
     assert_eq!(bench.machine.pop_for_batch(), Some((message, 30)));
     bench.woken();
     bench.deliver(muxers_tag, 9);
-    assert_eq!(bench.step(muxer), Action::Reply(9));
+    assert_eq!(bench.step(muxer), Action::Completed(Outcome::Reply(9)));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(b.id), Action::Receive);
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Action::Sleep, "nothing is due");
     bench.proc_sent(b.id, Ok(()));
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Reply(2))]);
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Reply(2)))]);
 }
 
 /// It stands in no queue while it has yet to be told that it is sent.
@@ -451,7 +461,11 @@ fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
     assert_eq!(bench.woken(), [(n.id.0, Wakeup::Sent)]);
     assert_eq!(bench.can_finish(n.id, true), CollectAction::Reply(6));
     bench.deliver(tag_w, 7);
-    assert_eq!(bench.woken(), [(w.0, Wakeup::Reply(7))], "who waits is still in the queue");
+    assert_eq!(
+        bench.woken(),
+        [(w.0, Wakeup::Completed(Outcome::Reply(7)))],
+        "who waits is still in the queue"
+    );
     assert_eq!(bench.step(muxer), Action::Receive);
 }
 
@@ -516,7 +530,7 @@ fn an_early_reply_leaves_the_count_of_those_due_right() {
     bench.deliver(tag_n, 5);
     assert_eq!(bench.step(waiting.id), Action::Tagged(tag_n));
     assert_eq!(bench.can_finish(n, false), CollectAction::Reply(5));
-    assert_eq!(bench.sent(a, Err(3)), Action::Reply(1));
+    assert_eq!(bench.sent(a, Err(3)), Action::Completed(Outcome::Reply(1)));
 }
 
 #[test]
@@ -533,7 +547,7 @@ fn those_who_receive_by_hand_are_told_once_that_a_proc_has_come() {
     bench.gather();
     let woken = bench.woken();
     assert_eq!(woken.iter().filter(|(_, told)| *told == Wakeup::Busy).count(), 6);
-    assert_eq!(bench.step(muxer), Action::Ended);
+    assert_eq!(bench.step(muxer), Action::Completed(Outcome::Ended));
 }
 
 #[test]
@@ -545,8 +559,8 @@ fn a_message_by_hand_that_fails_is_no_call_without_a_reply() {
     let other = bench.machine.begin_message().unwrap();
     assert_eq!(bench.queue(other, 8), SendTurn::Wait);
     bench.end();
-    assert_eq!(bench.woken(), [(other.0, Wakeup::Ended)]);
-    assert_eq!(bench.sent(message, Err(5)), Action::Failed(5));
+    assert_eq!(bench.woken(), [(other.0, Wakeup::Completed(Outcome::Ended))]);
+    assert_eq!(bench.sent(message, Err(5)), Action::Completed(Outcome::Failed(5)));
     // This one comes too late.
     let late = bench.machine.begin_message().unwrap();
     bench.machine.hang_up();
@@ -578,7 +592,7 @@ fn a_stand_in_leaves_when_the_connection_has_ended() {
     assert_eq!(bench.machine.pop_for_batch(), Some((b.id, 8)));
     assert_eq!(bench.machine.pop_for_batch(), Some((c.id, 9)));
     bench.deliver(tag, 1);
-    assert_eq!(bench.step(muxer), Action::Reply(1));
+    assert_eq!(bench.step(muxer), Action::Completed(Outcome::Reply(1)));
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Action::Receive, "they are being sent");
     let began = bench.machine.epoch();
@@ -586,6 +600,9 @@ fn a_stand_in_leaves_when_the_connection_has_ended() {
     assert_eq!(bench.step(c.id), Action::Sleep, "none of them will be answered");
     bench.proc_sent_since(b.id, Ok(()), began);
     bench.proc_sent_since(c.id, Ok(()), began);
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Ended), (c.id.0, Wakeup::Ended)]);
-    assert_eq!(bench.sent_since(a, Ok(()), began), Action::Ended);
+    assert_eq!(
+        bench.woken(),
+        [(b.id.0, Wakeup::Completed(Outcome::Ended)), (c.id.0, Wakeup::Completed(Outcome::Ended))]
+    );
+    assert_eq!(bench.sent_since(a, Ok(()), began), Action::Completed(Outcome::Ended));
 }

@@ -153,7 +153,7 @@ fn tags_go_to_those_who_wait_in_order() {
     assert_eq!(bench.step(c.id), Action::Sleep);
     assert_eq!(bench.begin(Some(1)), Err(BeginError::NoTag));
     bench.deliver(tag, 1);
-    assert_eq!(bench.step(a), Action::Reply(1));
+    assert_eq!(bench.step(a), Action::Completed(Outcome::Reply(1)));
     // Nobody receives while b, who will, is on its way.
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Tag(tag))]);
     assert_eq!(bench.begin(Some(1)), Err(BeginError::NoTag), "b has it");
@@ -169,9 +169,9 @@ fn the_end_frees_tags_for_those_who_wait() {
     assert_eq!(bench.step(c.id), Action::Sleep);
     bench.end();
     let woken = bench.woken();
-    assert_eq!(woken[0], (b.0, Wakeup::Ended));
+    assert_eq!(woken[0], (b.0, Wakeup::Completed(Outcome::Ended)));
     assert!(matches!(woken[1], (who, Wakeup::Tag(_)) if who == c.id.0));
-    assert_eq!(bench.step(a), Action::Ended);
+    assert_eq!(bench.step(a), Action::Completed(Outcome::Ended));
 }
 
 #[test]
@@ -194,8 +194,12 @@ fn a_range_that_becomes_empty_is_an_error_for_those_who_wait() {
     assert_eq!(bench.step(b.id), Action::Sleep);
     bench.set_range(TagRange { min: 1, max: 1 });
     bench.deliver(tag, 1);
-    assert_eq!(bench.step(a), Action::Reply(1), "its reply is delivered all the same");
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::EmptyRange)]);
+    assert_eq!(
+        bench.step(a),
+        Action::Completed(Outcome::Reply(1)),
+        "its reply is delivered all the same"
+    );
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::EmptyRange))]);
 }
 
 /// The range becomes another one, and there is no memory for its first tag when the last tag that was
@@ -211,8 +215,18 @@ fn no_memory_for_a_tag_is_an_error_for_those_who_wait_when_nobody_has_one() {
     bench.set_range(TagRange { min: 100, max: 101 });
     OUT_OF_MEMORY.set(true);
     bench.deliver(tag, 1);
-    assert_eq!(bench.woken(), [(b.id.0, Wakeup::NoMemory), (c.id.0, Wakeup::NoMemory)]);
-    assert_eq!(bench.step(a), Action::Reply(1), "its reply is delivered all the same");
+    assert_eq!(
+        bench.woken(),
+        [
+            (b.id.0, Wakeup::Completed(Outcome::NoMemory)),
+            (c.id.0, Wakeup::Completed(Outcome::NoMemory))
+        ]
+    );
+    assert_eq!(
+        bench.step(a),
+        Action::Completed(Outcome::Reply(1)),
+        "its reply is delivered all the same"
+    );
     assert_eq!(bench.begin(None), Err(BeginError::NoMemory));
     OUT_OF_MEMORY.set(false);
     assert_eq!(bench.call().tag, Some(100));
@@ -228,7 +242,7 @@ fn no_memory_for_a_tag_is_an_error_for_the_muxer_too() {
     bench.set_range(TagRange { min: 100, max: 101 });
     OUT_OF_MEMORY.set(true);
     bench.deliver(0, 1);
-    assert_eq!(bench.step(b.id), Action::NoMemory);
+    assert_eq!(bench.step(b.id), Action::Completed(Outcome::NoMemory));
     OUT_OF_MEMORY.set(false);
     assert!(bench.machine.is_role_unassigned());
     assert_eq!(bench.can_finish(holder.id, true), CollectAction::Reply(1));
@@ -250,7 +264,7 @@ fn without_memory_a_tag_that_comes_back_serves() {
     let woken = bench.woken();
     assert!(woken.contains(&(b.id.0, Wakeup::Tag(second))), "{woken:?}");
     bench.deliver(first, 1);
-    assert_eq!(bench.step(a), Action::Reply(1));
+    assert_eq!(bench.step(a), Action::Completed(Outcome::Reply(1)));
 }
 
 #[test]
@@ -261,7 +275,7 @@ fn a_range_that_becomes_empty_is_an_error_for_the_one_who_receives() {
     assert_eq!(bench.step(waiting.id), Action::Receive);
     bench.set_range(TagRange { min: 1, max: 1 });
     bench.deliver(tag, 9);
-    assert_eq!(bench.step(waiting.id), Action::EmptyRange);
+    assert_eq!(bench.step(waiting.id), Action::Completed(Outcome::EmptyRange));
     assert_eq!(bench.can_finish(a, true), CollectAction::Reply(9), "the role was left for others");
 }
 
@@ -287,9 +301,9 @@ fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {
     assert_eq!(bench.sent(begun[0], Ok(())), Action::Receive);
     bench.deliver(0, 2);
     assert_eq!(bench.woken(), [(begun[1].0, Wakeup::Tag(0))]);
-    assert_eq!(bench.step(begun[0]), Action::Reply(2));
+    assert_eq!(bench.step(begun[0]), Action::Completed(Outcome::Reply(2)));
     assert_eq!(bench.begin(Some(1)), Err(BeginError::NoTag));
     assert_eq!(bench.queue(begun[1], 7), SendTurn::Granted(7));
-    assert_eq!(bench.sent(begun[1], Err(5)), Action::Failed(5));
+    assert_eq!(bench.sent(begun[1], Err(5)), Action::Completed(Outcome::Failed(5)));
     assert_eq!(bench.woken(), [(begun[2].0, Wakeup::Tag(0))], "freed without a reply");
 }
