@@ -91,7 +91,7 @@ async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, siz
     let stats = mux.stats();
     let seen = (given_up, stats.orphans, mux.outstanding());
     if seen != (1, 2, 0) {
-        die(format_args!("given up, orphans and outstanding are {seen:?}"));
+        die(format_args!("abandoned, orphans and outstanding are {seen:?}"));
     }
 
     // This call gets no reply: the connection is hung up.
@@ -106,7 +106,7 @@ async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, siz
     }
     println!(
         "async: {} calls by {tasks} tasks of one thread in {:.2} s, at most {} outstanding, each got its own \
-         reply; the late reply to one given up was nobody's; one ended with the connection",
+         reply; the late reply to an abandoned call was an orphan; one call ended with the connection",
         mux.stats().calls,
         began.elapsed().as_secs_f64(),
         stats.max_outstanding,

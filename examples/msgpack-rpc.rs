@@ -131,7 +131,7 @@ fn main() {
     let stats = mux.stats();
     println!(
         "msgpack-rpc: {} calls by {} threads in {:.2} s, at most {} outstanding, each got its own reply; \
-         {changes} notifications; {rounds} calls of the server's were answered",
+         {changes} notifications; {rounds} calls of the server got replies",
         stats.calls,
         threads + 1,
         began.elapsed().as_secs_f64(),

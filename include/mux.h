@@ -223,7 +223,7 @@ typedef struct Muxsched {
 } Muxsched;
 
 /*
- * Counters of a Mux, for muxstats. It belongs to the caller, who must set size. Later versions
+ * Counters of a Mux, for muxstats. It belongs to the caller, which must set size. Later versions
  * may add fields at the end.
  */
 typedef struct Muxstats {
@@ -349,7 +349,7 @@ int muxrpccanfinish(struct Muxrpc *rpc, void **reply);
  * The procs end when the connection ends, and at once after muxhangup. The Mux then works as
  * if muxprocs had not been called. If both procs are running, muxprocs does nothing. The procs
  * are threads of libthread in a program of libthread, tasks of the program's scheduler after
- * muxsetsched, and otherwise detached POSIX threads that block all signals except those that a
+ * muxsetsched, and otherwise detached POSIX threads that block all signals except the signals that a
  * fault raises. The Mux must stay valid until both procs have ended: muxfree waits for them.
  *
  * errno on failure, after which the Mux is unchanged:
@@ -363,7 +363,7 @@ void muxprocs(struct Mux *mux);
  * As muxrpc, but waits for at most ms milliseconds. A negative ms means no limit. If ms is 0,
  * nothing is sent.
  *
- * A call whose request has been sent when its deadline passes is abandoned: its tag stays out
+ * A call is abandoned if its request has been sent when its deadline passes: its tag stays out
  * of use until the reply arrives, which is then an orphan, or until the connection ends.
  *
  * When the deadline has passed, muxrpctimeout returns
@@ -452,8 +452,8 @@ void muxsetorphan(struct Mux *mux, void (*f)(struct Mux *mux, void *reply));
  * several messages at once by recvv instead of recv. Either function may be NULL, which is the
  * initial state of both. send and recv must be set nevertheless. nbrecv is called as before.
  *
- * sendv is called with n requests in order, at most 16: the request whose turn it is to be
- * sent and those that have queued up behind it. It returns the number of requests that it has
+ * sendv is called with n requests in order, at most 16: the request that has the turn to be
+ * sent, and the requests queued behind it. It returns the number of requests that it has
  * sent, counted from the first one. The others are passed to it again. If it returns a value
  * less than 1, the first request fails with errno as for send, and the others are passed to it
  * again.

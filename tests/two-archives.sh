@@ -45,11 +45,12 @@ int main(void)
 }
 C
 "$RUSTC" --edition 2021 -O --crate-type staticlib --crate-name other -o "$work/libother.a" "$work/other.rs"
-# The names contain a hash of the compiler, so with another compiler this test could not fail.
+# The names contain a hash of the compiler, so with another compiler this test could not fail. libmux.a no longer
+# has them if nothing in it uses them, so cargo's archive is compared.
 allocator() { nm "$1" 2>/dev/null | awk 'NF == 3 && $3 ~ /__rust_realloc$/ { print $3 }' | sort -u; }
 name=$(allocator "$work/libother.a")
 [ -n "$name" ] || fail "the other library does not define Rust's allocator"
-[ "$(allocator "$build/libmux.a")" = "$name" ] || fail "libmux.a was built by another compiler than $RUSTC"
+[ "$(allocator target/release/libmux.a)" = "$name" ] || fail "libmux.a was built by another compiler than $RUSTC"
 
 # both NAME ARCHIVE ARCHIVE: links and runs the program
 both() {

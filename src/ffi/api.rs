@@ -245,7 +245,7 @@ pub(super) unsafe fn try_collect(rpc: *mut Muxrpc) -> Option<Finished<Message, c
 /// The procs end when the connection ends, and at once after muxhangup. The Mux then works as
 /// if muxprocs had not been called. If both procs are running, muxprocs does nothing. The procs
 /// are threads of libthread in a program of libthread, tasks of the program's scheduler after
-/// muxsetsched, and otherwise detached POSIX threads that block all signals except those that a
+/// muxsetsched, and otherwise detached POSIX threads that block all signals except the signals that a
 /// fault raises. The Mux must stay valid until both procs have ended: muxfree waits for them.
 ///
 /// errno on failure, after which the Mux is unchanged:

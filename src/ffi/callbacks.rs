@@ -22,7 +22,7 @@ pub struct Message(pub NonNull<c_void>);
 // thread.
 unsafe impl Send for Message {}
 
-/// A Muxrpc whose field `p` shows the program that the reply has arrived.
+/// A Muxrpc; its field `p` shows the program that the reply has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MuxrpcWatch(pub NonNull<Muxrpc>);
 
@@ -190,7 +190,7 @@ impl Transport for Callbacks {
         // SAFETY: as above.
         let gettag = unsafe { (*self.mux).gettag }?;
         // SAFETY: the program's function, called as mux.h says. An int that stands for no tag is
-        // one that no range holds.
+        // a tag that no range contains.
         Some(unsafe { gettag(self.mux, reply.0.as_ptr()) } as u32)
     }
 

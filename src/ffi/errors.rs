@@ -93,7 +93,7 @@ pub fn set_too_late() {
     set(libc::EBUSY, c"mux: a scheduler is in use already");
 }
 
-/// The reply has not arrived, for a function whose return value cannot express that.
+/// The reply has not arrived, for a function that cannot express this in its return value.
 #[cold]
 pub fn set_pending() {
     set(libc::EAGAIN, c"mux: no reply yet");
@@ -120,7 +120,7 @@ pub fn set_not_started(number: c_int) {
 fn set(number: c_int, text: &CStr) {
     set_errno(number);
     if let Some(werrstr) = plan9::werrstr() {
-        // SAFETY: lib9's function: a format, whose only verb takes no argument.
+        // SAFETY: lib9's function: a format; its only verb takes no argument.
         unsafe { werrstr(text.as_ptr()) };
     }
 }

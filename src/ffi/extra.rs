@@ -38,8 +38,8 @@ pub unsafe extern "C" fn muxsetorphan(
 /// several messages at once by recvv instead of recv. Either function may be NULL, which is the
 /// initial state of both. send and recv must be set nevertheless. nbrecv is called as before.
 ///
-/// sendv is called with n requests in order, at most 16: the request whose turn it is to be
-/// sent and those that have queued up behind it. It returns the number of requests that it has
+/// sendv is called with n requests in order, at most 16: the request that has the turn to be
+/// sent, and the requests queued behind it. It returns the number of requests that it has
 /// sent, counted from the first one. The others are passed to it again. If it returns a value
 /// less than 1, the first request fails with errno as for send, and the others are passed to it
 /// again.

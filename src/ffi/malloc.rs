@@ -12,7 +12,7 @@ struct Malloc;
 const ALIGNED: usize = 2 * size_of::<usize>();
 
 // SAFETY: malloc's contract is GlobalAlloc's, for alignments that malloc gives; for others it is
-// posix_memalign's, whose memory is given back by free too.
+// posix_memalign's; free releases its memory too.
 unsafe impl GlobalAlloc for Malloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

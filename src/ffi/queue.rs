@@ -1,5 +1,5 @@
 //! The queue of pointers that plan9port's header declares as private. The library does not use it.
-//! A program that links it gets one that works.
+//! A program that links it gets a function that works.
 //!
 //! The program ends a queue with free(3). A queue is therefore one block of memory, which owns no
 //! other resource when it is empty and no thread sleeps on it. The record of a sleeper is on the

@@ -1,4 +1,4 @@
-//! What a program can observe: muxpollfd, muxstats and muxversion.
+//! Observation by the program: muxpollfd, muxstats and muxversion.
 
 use std::ffi::{c_char, c_int, c_uint, c_ulong};
 use std::mem::offset_of;
@@ -8,7 +8,7 @@ use super::entry::{checked_mux, guard};
 use super::errors;
 use super::layout::Mux;
 
-/// Counters of a Mux, for muxstats. It belongs to the caller, who must set size. Later versions
+/// Counters of a Mux, for muxstats. It belongs to the caller, which must set size. Later versions
 /// may add fields at the end.
 #[repr(C)]
 pub struct Muxstats {

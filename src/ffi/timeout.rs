@@ -12,7 +12,7 @@ use crate::sched::clock;
 /// As muxrpc, but waits for at most ms milliseconds. A negative ms means no limit. If ms is 0,
 /// nothing is sent.
 ///
-/// A call whose request has been sent when its deadline passes is abandoned: its tag stays out
+/// A call is abandoned if its request has been sent when its deadline passes: its tag stays out
 /// of use until the reply arrives, which is then an orphan, or until the connection ends.
 ///
 /// When the deadline has passed, muxrpctimeout returns

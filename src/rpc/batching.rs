@@ -27,7 +27,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut owners: [Option<CallId>; BATCH] = [None; BATCH];
         let _ = batch.push(first);
         if with_queued {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             for owner in owners.iter_mut().skip(1) {
                 let Some((id, request)) = state.pop_for_batch() else { break };
                 *owner = Some(id);

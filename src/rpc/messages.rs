@@ -20,9 +20,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
     /// # use echo::*;
     /// let mux = mux::Mux::new(Echo::default());
-    /// mux.send_message((77, "for whom it may concern".to_string())).unwrap();
+    /// mux.send_message((77, "to all clients".to_string())).unwrap();
     /// let message = mux.receive_message(true).unwrap();
-    /// assert_eq!(message, Some((77, "for whom it may concern".to_string())));
+    /// assert_eq!(message, Some((77, "to all clients".to_string())));
     /// ```
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// * [`Error::HungUp`]: [`hang_up`](Mux::hang_up) was called earlier.
     /// * [`Error::Ended`]: the connection ended, or was hung up, before the message was sent.
     pub fn send_message(&self, request: T::Request) -> Result<(), Error<T::Failure>> {
-        let id = self.lock().begin_message()?;
+        let id = self.state.lock().begin_message()?;
         let request = match self.wait_for_turn(id, request, NEVER) {
             TurnResult::Granted(request) => request,
             TurnResult::Sent => return Ok(()),
@@ -50,7 +50,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Receives and dispatches the messages that are available, at most [`MAX_RECEIVED`], without
     /// waiting. Does nothing if another caller is receiving.
     pub(super) fn receive_available(&self) {
-        let seat = self.lock().begin_receive(false);
+        let seat = self.state.lock().begin_receive(false);
         let Ok((id, ReceiverGrant::Granted)) = seat else { return };
         let mut received = 0;
         let mut state = loop {
@@ -64,7 +64,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     }
                     self.release(state);
                 }
-                Polled::Nothing => break self.lock(),
+                Polled::Nothing => break self.state.lock(),
                 Polled::Ended => break self.handle_disconnect(),
             }
         };
@@ -87,7 +87,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///   ([`can_try`](Transport::can_try)).
     /// * [`Error::NoMemory`]: no memory is available to register the caller.
     pub fn receive_message(&self, wait: bool) -> Result<Option<T::Reply>, Error<T::Failure>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let (id, seat) = state.begin_receive(wait)?;
         match seat {
             ReceiverGrant::Granted => self.release(state),
@@ -108,7 +108,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             false => Polled::Ended,
         };
         let ended = matches!(polled, Polled::Ended) && can;
-        let mut state = if ended { self.handle_disconnect() } else { self.lock() };
+        let mut state = if ended { self.handle_disconnect() } else { self.state.lock() };
         state.end_receive(id);
         self.release(state);
         match polled {

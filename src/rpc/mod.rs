@@ -326,14 +326,22 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
-    /// Locks the state and tells the machine the range of valid tags, which the program may have changed.
-    /// Code may lock `state` directly only for an event that allocates no tag.
+    /// Locks the state for an event that may allocate a tag, and sets the machine's range of valid tags.
+    ///
+    /// All other events must lock `state` directly. A program may change the range between its calls, when
+    /// a proc, or a caller that is about to return, can still be here; reading it then is a data race.
     #[inline]
     fn lock(&self) -> State<'_, T, S> {
         let mut state = self.state.lock();
+        self.update_range(&mut state);
+        state
+    }
+
+    /// Sets the machine's range of valid tags, which the program may have changed.
+    #[inline]
+    fn update_range(&self, state: &mut Core<T, S>) {
         let std::ops::Range { start: min, end: max } = self.transport.range();
         state.set_range(TagRange { min, max });
-        state
     }
 
     /// Returns the transport.

@@ -168,7 +168,7 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
 ///
 /// let mux = Mux::new(Echo::default());
 /// thread::scope(|scope| {
-///     let receiver = mux.receiver().expect("nobody else is");
+///     let receiver = mux.receiver().expect("no other receiver");
 ///     scope.spawn(|| receiver.run());
 ///     let (one, other) = block_on(async {
 ///         let one = mux.start(request("one")).unwrap();

@@ -76,7 +76,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// caller must ensure that [`run_receive_proc`](Mux::run_receive_proc) is called, or call
     /// [`procs_failed`](Mux::procs_failed).
     pub(crate) fn claim_receive_proc(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let first = state.request_receive_proc();
         self.release(state);
         first
@@ -84,12 +84,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// As [`claim_receive_proc`](Mux::claim_receive_proc), for the send proc.
     pub(crate) fn claim_send_proc(&self) -> bool {
-        self.lock().request_send_proc()
+        self.state.lock().request_send_proc()
     }
 
     /// Runs the receive proc, which must have been registered. Returns when the connection ends.
     pub(crate) fn run_receive_proc(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             match state.next_receive_proc_grant() {
                 ReceiverGrant::Granted => {
@@ -102,7 +102,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     else {
                         return;
                     };
-                    state = self.lock();
+                    state = self.state.lock();
                 }
                 ReceiverGrant::Denied => return self.release(state),
             }
@@ -112,14 +112,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Sends requests for all callers. Returns when the connection ends, or immediately if a send proc
     /// exists already. For an example, see [`receive_proc`](Mux::receive_proc).
     pub fn send_proc(&self) {
-        if self.lock().request_send_proc() {
+        if self.state.lock().request_send_proc() {
             self.run_send_proc();
         }
     }
 
     /// Runs the send proc, which must have been registered. Returns when the connection ends.
     pub(crate) fn run_send_proc(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             match state.next_send_proc_action() {
                 SendProcAction::Send(id, request) => {
@@ -134,7 +134,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     else {
                         return;
                     };
-                    state = self.lock();
+                    state = self.state.lock();
                 }
                 SendProcAction::Stop => return self.release(state),
             }
@@ -144,7 +144,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Unregisters the procs after one of them could not be started: the send proc or, if `sends` is
     /// true, the receive proc. In the second case the send proc is running already, and is stopped.
     pub(crate) fn procs_failed(&self, sends: bool) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if sends {
             state.stop_procs();
             state.receive_proc_gone();

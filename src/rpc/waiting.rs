@@ -217,10 +217,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 self.release(state);
             },
             || {
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 let late = clock::now() >= deadline;
                 state.end_backoff(id);
                 if late {
+                    self.update_range(&mut state);
                     state.handle_deadline_asleep(id);
                 }
                 self.release(state);
@@ -230,7 +231,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let told = told.unwrap_or(Wakeup::Completed(Outcome::Ended));
         // Until this point the caller could report expiry, so its slot has not been reused.
         if let Wakeup::Completed(_) = told {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             state.ack_wake(id);
             self.release(state);
         }

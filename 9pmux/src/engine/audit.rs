@@ -35,7 +35,7 @@
 //!     itself has a request or flush in flight, awaits its version or the shared attach, or has to drain
 //!     its output.
 //! 17. A client is in the list of waiters for the shared attach exactly if it is marked so.
-//! 18. A client whose output is empty has no output buffer.
+//! 18. A client without output has no output buffer.
 //!
 //! Capacity:
 //!

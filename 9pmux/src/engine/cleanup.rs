@@ -9,10 +9,10 @@ use super::fids::{NO_FID, Owner};
 use super::session::Session;
 use super::{ClientId, Engine};
 
-/// What is left of one session.
+/// The remains of one session.
 struct Cleanup {
     remaining: usize,
-    /// The time at which the wait ends, and the client whose new session waits for this cleanup.
+    /// The time at which the wait ends, and the client with a new session that waits for this cleanup.
     waiter: Option<(Duration, ClientId)>,
 }
 
@@ -151,7 +151,7 @@ impl Engine {
         }
     }
 
-    /// Resumes the clients whose wait has timed out.
+    /// Resumes the clients with an expired wait.
     pub(super) fn expire_cleanups(&mut self) {
         while let Some(&(deadline, cleanup_index)) = self.cleanups.by_deadline.first() {
             if deadline > self.now {

@@ -39,7 +39,7 @@ impl Engine {
         }
         let oldtag = u16_at(message, HEADER);
         let client = self.clients.get(client_index);
-        // A tag whose request has its reply is not free for the client while a flush of it is open: a
+        // The tag of a request that has its reply is not free for the client while a flush of it is open: a
         // further flush of the tag, or of that flush, has the same target.
         let flushing =
             client.session.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
@@ -138,7 +138,7 @@ impl Engine {
 /// inbox full of flushes costs the other clients nothing.
 const MAX_LINEAR_LOOKUPS: usize = 8;
 
-/// The complete messages of an inbox that a flush may name: those that wait and were not removed.
+/// The complete messages of an inbox that a flush may name: messages that wait and were not removed.
 pub struct QueuedMessages {
     dialect: Dialect,
     lookups: usize,

@@ -85,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// Forwards a client's Tattach, whose fid is valid, as a Twalk from the shared attach to that fid.
+    /// Forwards a client's Tattach with a valid fid as a Twalk from the shared attach to that fid.
     fn attach_by_walk(&mut self, client_index: u32, message: &[u8], root: u32, max_reply_len: u32) {
         let mut walk = [0; HEADER + 10];
         put_u32(&mut walk, 0, HEADER as u32 + 10);

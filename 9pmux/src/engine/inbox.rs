@@ -217,7 +217,7 @@ impl Engine {
         self.mark_dirty(client_index);
     }
 
-    /// Processes the messages behind a blocked one that take effect out of order.
+    /// Processes the messages that take effect out of order, behind a blocked message.
     pub(super) fn process_out_of_order(&mut self, client_index: u32) {
         loop {
             let client = self.clients.get(client_index);

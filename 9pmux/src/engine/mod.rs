@@ -127,7 +127,7 @@ impl ClientId {
 ///
 /// | method | action |
 /// |---|---|
-/// | [`next_dirty`](Engine::next_dirty) | the client whose values below must be examined again |
+/// | [`next_dirty`](Engine::next_dirty) | the client that must be examined again by the methods below |
 /// | [`output`](Engine::output), [`server_output`](Engine::server_output) | the bytes to be written |
 /// | [`wants_read`](Engine::wants_read) | whether to read from a client |
 /// | [`is_closing`](Engine::is_closing) | whether to close a client once its output is written |

@@ -1,4 +1,4 @@
-//! The server's bytes: framed, and each reply forwarded to the client whose request it belongs to.
+//! The server's bytes: framed, and each reply forwarded to the client that sent the request.
 
 use super::fids::{FidState, NO_FID, Owner};
 use super::local_error::LocalError;
@@ -9,7 +9,7 @@ use crate::wire::{
     types, u32_at,
 };
 
-/// What the reply to a request says.
+/// The content of the reply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyOutcome {
     /// The request has succeeded.

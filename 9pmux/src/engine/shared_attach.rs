@@ -42,7 +42,7 @@ pub enum AttachRoute {
 }
 
 impl Engine {
-    /// Returns the route of a request whose fids are valid and for which there is capacity.
+    /// Returns the route of a request with valid fids, for which there is capacity.
     pub(super) fn route_attach(
         &mut self,
         client_index: u32,
@@ -124,7 +124,7 @@ impl Engine {
         }
     }
 
-    /// Replies to a client whose Tattach has become a Twalk, which has succeeded.
+    /// Replies to a client after the Twalk that replaced its Tattach has succeeded.
     pub(super) fn push_rattach(&mut self, client_index: u32, client_tag: u16) {
         if let SharedAttach::Live { qid, .. } = self.upstream.shared_attach {
             let mut message = [0; HEADER + 13];

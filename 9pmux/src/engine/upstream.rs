@@ -44,9 +44,9 @@ pub struct Upstream {
     pub inbox: Buffer,
     /// The bytes to be written to the server.
     pub out: Buffer,
-    /// Upstream requests whose Tflush waits for a tag, in order.
+    /// Upstream requests with a Tflush that waits for a tag, in order.
     pub deferred_flushes: VecDeque<u16>,
-    /// Upstream fids whose Tclunk waits for a tag, in order.
+    /// Upstream fids with a Tclunk that waits for a tag, in order.
     pub deferred_clunks: VecDeque<u32>,
     /// The number of 9pmux's own Tclunk in flight.
     pub internal_clunks: usize,

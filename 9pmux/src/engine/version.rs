@@ -80,7 +80,7 @@ impl Engine {
         self.complete_versions(Some(offer));
     }
 
-    /// Resumes the version waiters. If `refused` is a dialect, those that offered it get `unknown`.
+    /// Resumes the version waiters. If `refused` is a dialect, the clients that offered it get `unknown`.
     fn complete_versions(&mut self, refused: Option<Dialect>) {
         for id in std::mem::take(&mut self.version_waiters) {
             let Some(client_index) = self.clients.index_of(id) else {

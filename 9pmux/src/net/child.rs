@@ -53,7 +53,7 @@ impl ChildServer {
         let _ = self.child.try_wait();
     }
 
-    /// Waits for the end of the program, whose connection must have been closed; then sends SIGTERM, and
+    /// Waits for the end of the program. Its connection must have been closed. Then sends SIGTERM, and
     /// after that SIGKILL. While `hurry` returns true, SIGKILL is sent without a wait.
     pub fn shut_down(&mut self, mut hurry: impl FnMut() -> bool) -> Option<ExitStatus> {
         for signal in [None, Some(Signal::TERM), Some(Signal::KILL)] {

@@ -1,7 +1,7 @@
 //! A descriptor that is made non-blocking and gets its old mode back when it is closed.
 //!
-//! The mode belongs to the open file, which other processes may share: a shell whose standard input stayed
-//! non-blocking would read EAGAIN after 9pmux has ended.
+//! The mode belongs to the open file, which other processes may share: a shell with a non-blocking
+//! standard input would read EAGAIN after 9pmux has ended.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -69,7 +69,7 @@ impl Stream {
 
     /// Checks that the descriptors can be read and written, and are not a terminal.
     pub fn check_usable(&self) -> Result<(), String> {
-        // A serial line is a terminal device too, but one that does not edit lines.
+        // A serial line is a terminal device too, but does not edit lines.
         let typed = |fd| {
             rustix::termios::tcgetattr(fd)
                 .is_ok_and(|how| how.local_modes.contains(rustix::termios::LocalModes::ICANON))

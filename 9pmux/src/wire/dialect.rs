@@ -51,7 +51,7 @@ impl Dialect {
 /// The dialect that a Tversion offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// This dialect, or the one that it implies.
+    /// This dialect, or the dialect that it implies.
     Dialect(Dialect),
     /// An unknown one.
     Unknown,

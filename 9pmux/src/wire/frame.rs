@@ -33,14 +33,14 @@ pub fn frame(bytes: &[u8], max: u32) -> Frame {
     }
 }
 
-/// Returns the type of a message whose header is complete.
+/// Returns the type of a message with a complete header.
 #[inline]
 #[must_use]
 pub fn kind(message: &[u8]) -> u8 {
     message[4]
 }
 
-/// Returns the tag of a message whose header is complete.
+/// Returns the tag of a message with a complete header.
 #[inline]
 #[must_use]
 pub fn tag(message: &[u8]) -> u16 {

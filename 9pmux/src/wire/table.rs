@@ -9,7 +9,7 @@
 
 use super::dialect::{Dialect, Dialects};
 
-/// What a message does to a fid that it names.
+/// The effect of a message on a fid that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FidUse {
     /// The fid must exist, and continues to exist.
