@@ -45,19 +45,6 @@ pub enum Outcome<R, F> {
     TimedOut,
 }
 
-impl<R, F> Outcome<R, F> {
-    /// Returns the outcome of a call whose state is [`CallState::Done`], from the fields of the
-    /// call.
-    #[inline(always)]
-    pub(super) fn of_done(reply: Option<R>, failure: Option<F>) -> Outcome<R, F> {
-        match (reply, failure) {
-            (Some(reply), _) => Outcome::Reply(reply),
-            (None, Some(failure)) => Outcome::Failed(failure),
-            (None, None) => Outcome::Ended,
-        }
-    }
-}
-
 /// The value that a sleeping caller or proc is woken with. It contains all that the caller needs: a
 /// caller whose call has ended does not have to enter the machine again, unless it has a deadline
 /// ([`ack_wake`](super::Machine::ack_wake)).
@@ -98,14 +85,12 @@ pub(super) enum CallState {
     SendingReplied,
     /// The request has been sent, and the reply has not arrived.
     AwaitingReply,
-    /// The call has completed, and its owner does not know it yet. Without a reply or a failure,
-    /// the connection has ended.
+    /// The call has completed, and its owner does not know it yet. The fields `reply` and
+    /// `ended_with` contain the outcome.
     Done,
     /// The request of a non-blocking call could not be sent. Its owner, which sleeps until the
     /// request has been sent, is woken with the end of the call and does not collect it.
     StartFailed,
-    /// The call has ended before it got a tag, because the range of tags has become empty.
-    RangeEmpty,
     /// The owner has left. The tag stays allocated until the reply arrives or the connection ends.
     Abandoned,
 }
@@ -132,16 +117,8 @@ pub(super) enum Kind<N> {
 /// The reason of a queued wake-up. The values that belong to it are in the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WakeReason {
-    /// The call has ended with its reply, with the failure to send it, or with the connection.
-    Done,
-    /// The call has ended: the range of tags is empty.
-    EmptyRange,
-    /// The call has ended: every allocated tag belongs to an abandoned call.
-    AllTagsAbandoned,
-    /// The call has ended: there is no memory for a tag.
-    NoMemory,
-    /// The call has ended: its deadline has passed.
-    TimedOut,
+    /// The call has ended, or is abandoned because its deadline has passed.
+    Completed,
     /// A receive proc has started, so that messages cannot be received by hand.
     Busy,
     Tag,
@@ -170,8 +147,8 @@ pub(super) struct Call<P: Protocol, H> {
     pub wake_link: Link,
     pub request: Option<P::Request>,
     pub reply: Option<P::Reply>,
-    /// The reason why the request could not be sent.
-    pub failure: Option<P::Failure>,
+    /// How the call has ended, if neither with its reply nor with the connection.
+    pub ended_with: Option<Outcome<P::Reply, P::Failure>>,
     /// True if the owner waits with a deadline. The owner watches the clock and reports the expiry;
     /// the machine has no clock.
     pub has_deadline: bool,
@@ -202,18 +179,28 @@ impl<P: Protocol, H> Call<P, H> {
         matches!(self.kind, Kind::Message)
     }
 
+    /// Removes and returns the outcome of a call that has ended.
+    #[inline(always)]
+    pub fn take_outcome(&mut self) -> Outcome<P::Reply, P::Failure> {
+        match (self.reply.take(), self.ended_with.take()) {
+            (Some(reply), _) => Outcome::Reply(reply),
+            (None, Some(outcome)) => outcome,
+            (None, None) => Outcome::Ended,
+        }
+    }
+
     pub fn free() -> Call<P, H> {
         Call {
             kind: Kind::Message,
             state: CallState::Free,
-            wake_reason: WakeReason::Done,
+            wake_reason: WakeReason::Completed,
             tag: None,
             link: Link::NONE,
             wake_queued: false,
             wake_link: Link::NONE,
             request: None,
             reply: None,
-            failure: None,
+            ended_with: None,
             has_deadline: false,
             timer_armed: false,
             expired_while_sending: false,

@@ -47,6 +47,7 @@ impl<P: Protocol, H> Machine<P, H> {
         match call.state() {
             CallState::TagWait => {
                 self.tags.remove_waiter(&mut self.calls, id.0);
+                self.transition(id.0, CallState::TagWait, CallState::Done);
             }
             CallState::Queued => {
                 self.send_queue.remove(&mut self.calls, id.0);
@@ -66,13 +67,12 @@ impl<P: Protocol, H> Machine<P, H> {
             | CallState::Tagged
             | CallState::Done
             | CallState::StartFailed
-            | CallState::RangeEmpty
             | CallState::Abandoned => {
                 return;
             }
         }
         self.fail_waiters_all_abandoned();
-        self.queue_wake(id.0, WakeReason::TimedOut);
+        self.queue_end(id.0, Outcome::TimedOut);
     }
 
     /// Cancels the call of a sleeping owner. Its request must have been removed from the send
@@ -84,7 +84,7 @@ impl<P: Protocol, H> Machine<P, H> {
         // The tag is freed first, because `queue_wake` may ask whether a reply is due.
         let tag = call.tag.take();
         let is_freed = self.free_tag(tag);
-        self.queue_wake(id, WakeReason::TimedOut);
+        self.queue_end(id, Outcome::TimedOut);
         self.grant_freed(is_freed);
         self.offer_role_to_tag_waiter();
     }
@@ -115,7 +115,6 @@ impl<P: Protocol, H> Machine<P, H> {
             | CallState::Tagged
             | CallState::Done
             | CallState::StartFailed
-            | CallState::RangeEmpty
             | CallState::Abandoned => {
                 return self.next_action(id);
             }

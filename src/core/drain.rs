@@ -58,7 +58,7 @@ impl<P: Protocol, H> Machine<P, H> {
         self.drain.hung_up = true;
         while let Some(id) = self.tags.pop_waiter(&mut self.calls) {
             self.transition(id, CallState::TagWait, CallState::Done);
-            self.queue_wake(id, WakeReason::Done);
+            self.queue_wake(id, WakeReason::Completed);
         }
         if let Muxer::Call(id) = self.role.holder() {
             if self.calls.get_mut(id).is_some_and(|call| call.state() == CallState::TagWait) {

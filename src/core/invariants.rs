@@ -17,8 +17,8 @@
 //! 4. A call holds its request exactly while it is queued, or while the wake-up that grants it the turn
 //!    is queued.
 //! 5. A call that is being sent has a reply exactly if its state says so (`SendingReplied`). Beside it,
-//!    only a completed call has a reply. Only a call that has ended has a failure, and then it has no
-//!    reply.
+//!    only a completed call has a reply. Another outcome is stored only in a call that has ended without
+//!    a reply, or in an abandoned call whose owner is about to be woken because of its deadline.
 //!
 //! Queues:
 //!
@@ -81,7 +81,7 @@
 //! 24. While every allocated tag belongs to an abandoned call, no tag waiter sleeps.
 //! 25. Once the connection has been hung up, no caller waits for a tag, for the turn or for a reply.
 
-use super::call::{Call, CallState, Kind, Protocol, WakeReason};
+use super::call::{Call, CallState, Kind, Outcome, Protocol, WakeReason};
 use super::machine::Machine;
 use super::procs::ProcKind;
 use super::roles::{Muxer, Sender};
@@ -328,13 +328,12 @@ fn must_have_tag<P: Protocol, H>(call: &Call<P, H>) -> bool {
         | CallState::TagWait
         | CallState::SendingReplied
         | CallState::Done
-        | CallState::StartFailed
-        | CallState::RangeEmpty => false,
+        | CallState::StartFailed => false,
     }
 }
 
 fn check_free<P: Protocol, H>(id: u32, call: &Call<P, H>) {
-    let has_message = call.request.is_some() || call.reply.is_some() || call.failure.is_some();
+    let has_message = call.request.is_some() || call.reply.is_some() || call.ended_with.is_some();
     let is_empty = !has_message && call.tag.is_none() && call.wake_handle.is_none();
     assert!(is_empty && !call.wake_queued, "1: {}", Shown(id, call));
 }
@@ -348,9 +347,12 @@ fn check_messages<P: Protocol, H>(id: u32, call: &Call<P, H>) {
     let has_reply = call.reply.is_some();
     assert!(!has_reply || may_have_reply, "5: {}", Shown(id, call));
     assert!(has_reply || !must_have_reply, "5: {}", Shown(id, call));
+    let is_late = call.state() == CallState::Abandoned
+        && call.wake_queued
+        && matches!(call.ended_with, Some(Outcome::TimedOut));
     let has_ended = matches!(call.state(), CallState::Done | CallState::StartFailed);
-    let may_fail = has_ended && call.reply.is_none();
-    assert!(call.failure.is_none() || may_fail, "5: {}", Shown(id, call));
+    let may_have_outcome = is_late || has_ended && !has_reply;
+    assert!(call.ended_with.is_none() || may_have_outcome, "5: {}", Shown(id, call));
 }
 
 fn check_wakeup<P: Protocol, H>(id: u32, call: &Call<P, H>) {
@@ -364,13 +366,10 @@ fn check_wakeup<P: Protocol, H>(id: u32, call: &Call<P, H>) {
     let is_nonblocking = matches!(kind, Kind::NonBlocking(_));
     let is_sent = matches!(state, CallState::AwaitingReply | CallState::Done);
     let fits = match call.wake_reason {
-        WakeReason::Done => matches!(state, CallState::Done | CallState::StartFailed),
-        WakeReason::Busy => state == CallState::Done && is_message,
-        WakeReason::EmptyRange => state == CallState::RangeEmpty,
-        WakeReason::AllTagsAbandoned | WakeReason::NoMemory => state == CallState::TagWait,
-        WakeReason::TimedOut => {
-            matches!(state, CallState::TagWait | CallState::Abandoned | CallState::Done)
+        WakeReason::Completed => {
+            matches!(state, CallState::Done | CallState::StartFailed | CallState::Abandoned)
         }
+        WakeReason::Busy => state == CallState::Done && is_message,
         WakeReason::Tag => state == CallState::Tagged,
         WakeReason::Turn => state == CallState::Sending,
         WakeReason::Sent | WakeReason::PollFuture => is_nonblocking && is_sent && !call.has_future,
@@ -389,10 +388,7 @@ fn check_timer<P: Protocol, H>(id: u32, call: &Call<P, H>) {
     if call.has_deadline {
         let is_asleep = call.wake_handle.is_some();
         assert!(call.timer_armed || !is_asleep, "12: {}", Shown(id, call));
-        let has_ended = matches!(
-            call.state(),
-            CallState::TagWait | CallState::Done | CallState::RangeEmpty | CallState::Abandoned
-        );
+        let has_ended = matches!(call.state(), CallState::Done | CallState::Abandoned);
         assert!(!call.timer_armed || is_asleep || has_ended, "12: {}", Shown(id, call));
     }
 }
@@ -414,7 +410,7 @@ impl<P: Protocol, H> std::fmt::Display for Shown<'_, P, H> {
         for (is_so, what) in [
             (call.request.is_some(), "request"),
             (call.reply.is_some(), "reply"),
-            (call.failure.is_some(), "failure"),
+            (call.ended_with.is_some(), "outcome"),
             (call.wake_handle.is_some(), "wake handle"),
             (call.has_deadline, "deadline"),
             (call.timer_armed, "armed timer"),

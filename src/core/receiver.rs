@@ -59,16 +59,10 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn next_action(&mut self, id: CallId) -> Action<P> {
         let me = Muxer::Call(id.0);
         match self.calls.get_mut(id.0) {
-            Some(call) if call.state() == CallState::Done => {
-                let reply = call.reply.take();
-                let failure = call.failure.take();
-                self.calls.free(id.0, &mut self.counts);
-                self.leave_role(me);
-                if reply.is_none() {
-                    self.stats.errors += 1;
-                }
-                Action::Completed(Outcome::of_done(reply, failure))
-            }
+            Some(call) if call.state() == CallState::Done => match call.reply.take() {
+                Some(reply) => self.end_awake(id.0, Outcome::Reply(reply)),
+                None => self.next_action_slow(id),
+            },
             Some(call)
                 if call.state() == CallState::AwaitingReply && self.role.is(Muxer::Unassigned) =>
             {
@@ -77,6 +71,17 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             _ => self.next_action_slow(id),
         }
+    }
+
+    /// Frees the call of an owner that is awake, and returns the outcome to it.
+    #[inline(always)]
+    fn end_awake(&mut self, id: u32, outcome: Outcome<P::Reply, P::Failure>) -> Action<P> {
+        self.calls.free(id, &mut self.counts);
+        self.leave_role(Muxer::Call(id));
+        if !matches!(outcome, Outcome::Reply(_)) {
+            self.stats.errors += 1;
+        }
+        Action::Completed(outcome)
     }
 
     fn next_action_slow(&mut self, id: CallId) -> Action<P> {
@@ -94,14 +99,17 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.leave_role(me);
                 Action::Tagged(tag)
             }
-            CallState::RangeEmpty => self.fail_without_tag(id.0, Outcome::EmptyRange),
+            // Without a reply, or just now, because the range of tags has become empty.
+            CallState::Done => {
+                let outcome = call.take_outcome();
+                self.end_awake(id.0, outcome)
+            }
             CallState::Queued | CallState::Sending | CallState::SendingReplied
                 if self.role.is(me) =>
             {
                 self.await_proxy_send(id.0)
             }
             CallState::Free
-            | CallState::Done
             | CallState::Queued
             | CallState::Sending
             | CallState::SendingReplied
@@ -136,11 +144,11 @@ impl<P: Protocol, H> Machine<P, H> {
     fn await_tag(&mut self, id: u32) -> Action<P> {
         let me = Muxer::Call(id);
         if self.all_tags_abandoned() {
-            return self.fail_without_tag(id, Outcome::AllTagsAbandoned);
+            return self.end_awake(id, Outcome::AllTagsAbandoned);
         }
         // All tags are free, so the muxer has none only because there is no memory for it.
         if self.role.is(me) && self.tags.allocated() == 0 {
-            return self.fail_without_tag(id, Outcome::NoMemory);
+            return self.end_awake(id, Outcome::NoMemory);
         }
         let is_useful = self.is_useful_reply_due();
         // The role is not taken from a polling receiver: inside `recv`, this caller would not
@@ -158,14 +166,6 @@ impl<P: Protocol, H> Machine<P, H> {
             self.tags.push_last(&mut self.calls, id);
         }
         Action::Sleep
-    }
-
-    /// Ends a call that has no tag.
-    fn fail_without_tag(&mut self, id: u32, outcome: Outcome<P::Reply, P::Failure>) -> Action<P> {
-        self.stats.errors += 1;
-        self.calls.free(id, &mut self.counts);
-        self.leave_role(Muxer::Call(id));
-        Action::Completed(outcome)
     }
 
     /// Returns what a receiver does next whose request is in the send queue, or is being sent by
@@ -246,7 +246,7 @@ impl<P: Protocol, H> Machine<P, H> {
             // The muxer is awake and checks its own call.
             if call.wake_handle.is_some() && !self.role.is(Muxer::Call(id)) {
                 self.reply_waiters.remove(&mut self.calls, id);
-                self.queue_wake(id, WakeReason::Done);
+                self.queue_wake(id, WakeReason::Completed);
             }
         }
         self.reuse_tag(id, tag);
@@ -300,8 +300,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 | CallState::TagWait
                 | CallState::Tagged
                 | CallState::Done
-                | CallState::StartFailed
-                | CallState::RangeEmpty => continue,
+                | CallState::StartFailed => continue,
             };
             call.request = None;
             let is_nonblocking = matches!(call.kind, Kind::NonBlocking(_));
@@ -321,7 +320,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.reply_waiters.remove(&mut self.calls, id);
             }
             if asleep {
-                self.queue_wake(id, WakeReason::Done);
+                self.queue_wake(id, WakeReason::Completed);
             }
             if comes {
                 self.queue_future_wake(id);

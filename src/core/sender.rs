@@ -118,7 +118,7 @@ impl<P: Protocol, H> Machine<P, H> {
             // The receiver may be the owner of a request in this batch. That request must be sent
             // before the turn is passed on.
             (Err(failure), Kind::Blocking) if !self.send_queue.is_empty() => {
-                call.failure = Some(failure);
+                call.ended_with = Some(Outcome::Failed(failure));
                 self.counts.transition(call, CallState::Sending, CallState::Done);
                 let tag = call.tag.take();
                 self.release_tag(tag);
@@ -363,7 +363,7 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             (_, Kind::Blocking) if has_reply => self.complete(id),
             (Err(failure), _) => {
-                call.failure = Some(failure);
+                call.ended_with = Some(Outcome::Failed(failure));
                 self.complete(id);
             }
             (Ok(()), Kind::Message) => self.queue_wake(id.0, WakeReason::MessageSent),
@@ -381,7 +381,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 }
                 if expired_while_sending {
                     self.mark_abandoned(id.0);
-                    self.queue_wake(id.0, WakeReason::TimedOut);
+                    self.queue_end(id.0, Outcome::TimedOut);
                     self.fail_waiters_all_abandoned();
                 } else if self.can_take_role(has_deadline)
                     && !self.procs.is_running(ProcKind::Receive)
@@ -409,7 +409,7 @@ impl<P: Protocol, H> Machine<P, H> {
         let tag = call.tag.take();
         let is_freed = self.free_tag(tag);
         if !self.role.is(Muxer::Call(id.0)) {
-            self.queue_wake(id.0, WakeReason::Done);
+            self.queue_wake(id.0, WakeReason::Completed);
         }
         self.grant_freed(is_freed);
     }

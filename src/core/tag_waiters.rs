@@ -1,7 +1,7 @@
 //! The tag waiters: freed tags are granted to callers that wait for one, first come, first served.
 //! If no tag can become free, the waiters fail.
 
-use super::call::{CallState, Protocol, WakeReason};
+use super::call::{CallState, Outcome, Protocol, WakeReason};
 use super::list::CallList;
 use super::machine::Machine;
 use super::roles::Muxer;
@@ -128,7 +128,8 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn fail_waiters_all_abandoned(&mut self) {
         while self.all_tags_abandoned() {
             let Some(id) = self.tags.pop_waiter(&mut self.calls) else { return };
-            self.queue_wake(id, WakeReason::AllTagsAbandoned);
+            self.transition(id, CallState::TagWait, CallState::Done);
+            self.queue_end(id, Outcome::AllTagsAbandoned);
         }
     }
 
@@ -140,7 +141,8 @@ impl<P: Protocol, H> Machine<P, H> {
             return;
         }
         while let Some(id) = self.tags.pop_waiter(&mut self.calls) {
-            self.queue_wake(id, WakeReason::NoMemory);
+            self.transition(id, CallState::TagWait, CallState::Done);
+            self.queue_end(id, Outcome::NoMemory);
         }
     }
 
@@ -148,9 +150,14 @@ impl<P: Protocol, H> Machine<P, H> {
     #[cold]
     pub(super) fn grant_tags(&mut self) {
         while let Some(id) = self.tags.waiters.head() {
-            let (tag, state, reason) = match self.tags.allocate(id) {
-                Ok(tag) => (Some(tag), CallState::Tagged, WakeReason::Tag),
-                Err(NoTag::EmptyRange) => (None, CallState::RangeEmpty, WakeReason::EmptyRange),
+            let tag = match self.tags.allocate(id) {
+                Ok(tag) => tag,
+                Err(NoTag::EmptyRange) => {
+                    self.tags.remove_waiter(&mut self.calls, id);
+                    self.transition(id, CallState::TagWait, CallState::Done);
+                    self.queue_end(id, Outcome::EmptyRange);
+                    continue;
+                }
                 // All tags of the range may belong to abandoned calls now: a tag that was freed may
                 // be outside the range.
                 Err(NoTag::AllTaken) => return self.fail_waiters_all_abandoned(),
@@ -159,10 +166,10 @@ impl<P: Protocol, H> Machine<P, H> {
             self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
             self.tags.remove_waiter(&mut self.calls, id);
             if let Some(call) = self.calls.get_mut(id) {
-                call.tag = tag;
-                self.counts.transition(call, CallState::TagWait, state);
+                call.tag = Some(tag);
+                self.counts.transition(call, CallState::TagWait, CallState::Tagged);
             }
-            self.queue_wake(id, reason);
+            self.queue_wake(id, WakeReason::Tag);
         }
     }
 
@@ -182,7 +189,8 @@ impl<P: Protocol, H> Machine<P, H> {
                 self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
             }
             Err(NoTag::EmptyRange) => {
-                self.counts.transition(call, CallState::TagWait, CallState::RangeEmpty);
+                call.ended_with = Some(Outcome::EmptyRange);
+                self.counts.transition(call, CallState::TagWait, CallState::Done);
             }
             Err(NoTag::AllTaken | NoTag::NoMemory) => {}
         }

@@ -128,13 +128,7 @@ impl<P: Protocol, H> Machine<P, H> {
     fn take_wakeup(&mut self, id: u32) -> Option<(H, Wakeup<P>)> {
         let call = self.calls.get_mut(id)?;
         let wakeup = match call.wake_reason {
-            WakeReason::Done => {
-                Wakeup::Completed(Outcome::of_done(call.reply.take(), call.failure.take()))
-            }
-            WakeReason::EmptyRange => Wakeup::Completed(Outcome::EmptyRange),
-            WakeReason::AllTagsAbandoned => Wakeup::Completed(Outcome::AllTagsAbandoned),
-            WakeReason::NoMemory => Wakeup::Completed(Outcome::NoMemory),
-            WakeReason::TimedOut => Wakeup::Completed(Outcome::TimedOut),
+            WakeReason::Completed => Wakeup::Completed(call.take_outcome()),
             WakeReason::Busy => Wakeup::Busy,
             WakeReason::Tag => Wakeup::Tag(call.tag?),
             WakeReason::Turn => Wakeup::Turn(call.request.take()?),
@@ -145,14 +139,8 @@ impl<P: Protocol, H> Machine<P, H> {
         let handle = call.wake_handle.take()?;
         match call.wake_reason {
             // The call keeps its tag and its slot until the reply arrives.
-            WakeReason::TimedOut if call.state() == CallState::Abandoned => self.stats.errors += 1,
-            WakeReason::Done
-            | WakeReason::EmptyRange
-            | WakeReason::AllTagsAbandoned
-            | WakeReason::NoMemory
-            | WakeReason::TimedOut
-            | WakeReason::Busy
-            | WakeReason::MessageSent => {
+            WakeReason::Completed if call.state() == CallState::Abandoned => self.stats.errors += 1,
+            WakeReason::Completed | WakeReason::Busy | WakeReason::MessageSent => {
                 let is_call = !matches!(call.kind, Kind::Message);
                 if is_call
                     && !matches!(
@@ -186,6 +174,14 @@ impl<P: Protocol, H> Machine<P, H> {
         self.wake_queue.push(&mut self.calls, id, reason);
         // A polling receiver has something else to do now.
         self.leave_role(Muxer::Polling(id));
+    }
+
+    /// Queues the wake-up of the sleeping owner of `id`, whose call has ended with `outcome`.
+    pub(super) fn queue_end(&mut self, id: u32, outcome: Outcome<P::Reply, P::Failure>) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.ended_with = Some(outcome);
+        }
+        self.queue_wake(id, WakeReason::Completed);
     }
 
     /// Wakes the future that waits for a non-blocking call, if there is one.
