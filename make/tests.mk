@@ -124,8 +124,8 @@ check-fuzz:
 # What is built, installed and documented.
 check-results: all
 	sh tests/size.sh $(B)
-	sh tests/rust-crate.sh
-	sh tests/two-archives.sh $(B)
+	CC='$(CC)' CARGO='$(CARGO)' sh tests/rust-crate.sh
+	CC='$(CC)' sh tests/two-archives.sh $(B)
 	sh tests/docs.sh
 	sh tests/start.sh
 	sh tests/bench.sh $(B)

@@ -142,4 +142,5 @@ echo "a newer header" >"$bare/include/mux.h"
 $MAKE -s uninstall PLAN9="$bare"
 [ "$(cat "$bare/include/mux.h")" = "a newer header" ] || fail "uninstall overwrites a file that is not ours"
 
+[ -n "$mk" ] || echo "plan9port: SKIPPED: the builds of the tree, because there is no mk (Debian's package 9base)"
 echo "plan9port: installed into a tree and taken out again$built${built:+ with $mk}"

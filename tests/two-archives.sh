@@ -50,7 +50,7 @@ C
 allocator() { nm "$1" 2>/dev/null | awk 'NF == 3 && $3 ~ /__rust_realloc$/ { print $3 }' | sort -u; }
 name=$(allocator "$work/libother.a")
 [ -n "$name" ] || fail "the other library does not define Rust's allocator"
-[ "$(allocator target/release/libmux.a)" = "$name" ] || fail "libmux.a was built by another compiler than $RUSTC"
+[ "$(allocator "${CARGO_TARGET_DIR:-target}/release/libmux.a")" = "$name" ] || fail "libmux.a was built by another compiler than $RUSTC"
 
 # both NAME ARCHIVE ARCHIVE: links and runs the program
 both() {

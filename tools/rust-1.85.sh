@@ -4,6 +4,9 @@
 # library is unpacked too; its target is then available to rustc.  "src" is the source of the standard
 # library, from which cargo -Zbuild-std builds it for a target that Debian does not have.
 #
+# If the installed rustc is of this release, as on Debian 13, and no ARCH is named, it is used, and nothing
+# is fetched.
+#
 # Nothing is installed, and no privilege is needed.  What has been unpacked is not fetched again.  The
 # output is for a shell, which should stop if this script fails:
 #
@@ -73,6 +76,16 @@ fetch() {
 	rm -rf "$work"
 	touch "$root/.$1"
 }
+
+# The installed compiler, if it is the one that is wanted.
+if [ $# -eq 0 ]; then
+	case $(${RUSTC:-rustc} --version 2>/dev/null) in
+	"rustc ${release%.*}."*)
+		echo "export RUSTC='$(command -v "${RUSTC:-rustc}")'"
+		exit 0
+		;;
+	esac
+fi
 
 command -v dpkg >/dev/null && command -v apt-get >/dev/null || no "apt-get and dpkg are needed to fetch Debian's packages"
 host=$(dpkg --print-architecture)

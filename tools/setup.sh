@@ -33,7 +33,7 @@ if command -v apt-get >/dev/null; then
 		cross="$cross $gnu-gcc:gcc-$gnu /usr/$gnu/include/stdio.h:libc6-dev-${target#*:}-cross"
 	done
 	cross="$cross qemu-s390x-static:qemu-user-static"
-	check="$check i686-linux-gnu-gcc:gcc-i686-linux-gnu /usr/i686-linux-gnu/include/stdio.h:libc6-dev-i386-cross"
+	check="$check /usr/bin/i686-linux-gnu-gcc:gcc-i686-linux-gnu /usr/i686-linux-gnu/include/stdio.h:libc6-dev-i386-cross"
 	long="$check dpkg-buildpackage:dpkg-dev dh:debhelper lintian"
 	[ -z "$llvm" ] || long="$long /usr/bin/llvm-cov-$llvm:llvm-$llvm"
 fi
@@ -75,7 +75,7 @@ if [ -z "$missing$optional" ]; then
 fi
 
 # Waits for another installation that runs at the same time.
-install="apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends"
+install="apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends --no-remove"
 if ! command -v apt-get >/dev/null; then
 	echo "setup: missing:$missing$optional; this system has no apt-get, please install them by its own means" >&2
 	test -z "$missing"
