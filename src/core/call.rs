@@ -66,7 +66,7 @@ pub enum Wakeup<P: Protocol> {
     Work,
 }
 
-/// The state of a call.
+/// The state of a call. [`can_become`](CallState::can_become) lists which state may follow which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallState {
     /// The slot is unused.
@@ -99,6 +99,25 @@ impl CallState {
     /// Returns true if a sender is inside `send` with the request, or about to be.
     pub fn is_sending(self) -> bool {
         matches!(self, CallState::Sending | CallState::SendingReplied)
+    }
+
+    /// Returns true if a call may pass from this state to `next`. A message that is received by
+    /// hand is never sent: it waits for the receiver role as `AwaitingReply`.
+    fn can_become(self, next: CallState) -> bool {
+        use CallState::*;
+        match self {
+            Free => matches!(next, TagWait | Tagged | Sending),
+            TagWait => matches!(next, Tagged | Done | Free),
+            Tagged => matches!(next, Queued | Sending | AwaitingReply | Free),
+            Queued => matches!(next, Sending | StartFailed | Done | Free),
+            Sending => {
+                matches!(next, SendingReplied | AwaitingReply | StartFailed | Done | Free)
+            }
+            SendingReplied => matches!(next, Done | Free),
+            AwaitingReply => matches!(next, Abandoned | Done | Free),
+            Abandoned => matches!(next, Done | Free),
+            StartFailed | Done => matches!(next, Free),
+        }
     }
 }
 
@@ -238,6 +257,7 @@ impl Counts {
         to: CallState,
     ) {
         debug_assert_eq!(call.state, from, "the state of the call");
+        debug_assert!(from.can_become(to), "no call passes from {from:?} to {to:?}");
         if let Some(count) = self.count_of(from, &call.kind) {
             *count -= 1;
         }
