@@ -8,7 +8,7 @@ use crate::core::CallId;
 use crate::sched::Sched;
 
 use super::batch::{BATCH, Batch};
-use super::{Mux, State, Transport};
+use super::{Locked, Mux, Transport};
 
 use std::sync::atomic::Ordering;
 
@@ -27,13 +27,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut owners: [Option<CallId>; BATCH] = [None; BATCH];
         let _ = batch.push(first);
         if with_queued {
-            let mut state = self.state.lock();
-            for owner in owners.iter_mut().skip(1) {
-                let Some((id, request)) = state.pop_for_batch() else { break };
-                *owner = Some(id);
-                let _ = batch.push(request);
-            }
-            self.release(state);
+            self.with_locked(|core| {
+                for owner in owners.iter_mut().skip(1) {
+                    let Some((id, request)) = core.pop_for_batch() else { break };
+                    *owner = Some(id);
+                    let _ = batch.push(request);
+                }
+            });
         }
         let mut owners = owners.into_iter();
         let epoch = self.epoch.load(Ordering::Acquire);
@@ -45,20 +45,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 Err(failure) => (1, Some(failure)),
             };
             batch.advance(done);
-            let mut state = self.lock();
-            for owner in owners.by_ref().take(done) {
-                let result = failure.take().map_or(Ok(()), Err);
-                match owner {
-                    Some(id) => state.handle_proxy_sent(id, result, epoch),
-                    None => {
-                        if result.is_err() {
-                            state.first_send_failed();
+            self.with_locked_and_range(|core| {
+                for owner in owners.by_ref().take(done) {
+                    let result = failure.take().map_or(Ok(()), Err);
+                    match owner {
+                        Some(id) => core.handle_proxy_sent(id, result, epoch),
+                        None => {
+                            if result.is_err() {
+                                core.first_send_failed();
+                            }
+                            answer = result;
                         }
-                        answer = result;
                     }
                 }
-            }
-            self.release(state);
+            });
         }
         (answer, epoch)
     }
@@ -66,7 +66,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Waits for at least one message and dispatches all that the transport returns. The caller must have
     /// the receiver role. Returns the locked state.
     #[cold]
-    pub(super) fn receive_many(&self) -> State<'_, T, S> {
+    pub(super) fn receive_many(&self) -> Locked<'_, T, S> {
         let mut batch = Batch::new();
         self.transport.recv_many(&mut batch);
         if batch.is_empty() {
@@ -77,7 +77,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             *tag = self.transport.tag(reply);
         }
         let mut orphans = Batch::new();
-        let mut state = self.lock();
+        let mut state = self.lock_with_range();
         for (tag, reply) in tags.into_iter().zip(batch.drain()) {
             let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
             if let Some(orphan) = state.handle_message(tag, reply, arrived) {
@@ -91,6 +91,6 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         for orphan in orphans.drain() {
             self.transport.orphan(orphan);
         }
-        self.lock()
+        self.lock_with_range()
     }
 }

@@ -8,7 +8,10 @@ use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
 use super::waiting::Waited;
-use super::{Error, Locked, Mux, State, Transport, TransportProtocol};
+use super::{Error, Locked, Mux, Transport, TransportProtocol};
+
+/// The locked state, with the result of an event.
+type LockedWith<'a, T, S, R> = (Locked<'a, T, S>, R);
 
 /// The result of waiting for the turn to send.
 pub(super) enum TurnResult<T: Transport> {
@@ -118,7 +121,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             return Err(self.cancel_unsent(id, Error::TimedOut));
         }
         let (result, epoch) = self.send(request, true);
-        let mut state = self.lock();
+        let mut state = self.lock_with_range();
         let mut step = state.handle_sent(id, result, epoch);
         if let Action::ProxySend(..) = step {
             (state, step) = self.send_for_others(state, id, step);
@@ -146,8 +149,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     pub(super) fn begin(
         &self,
         watch: Option<T::Watch>,
-    ) -> Result<Locked<'_, T, S, Begun>, Error<T::Failure>> {
-        let mut state = self.lock();
+    ) -> Result<LockedWith<'_, T, S, Begun>, Error<T::Failure>> {
+        let mut state = self.lock_with_range();
         match state.begin(watch) {
             Ok(begun) => Ok((state, begun)),
             Err(refused) => self.begin_again(state, refused, watch),
@@ -159,10 +162,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     fn begin_again<'a>(
         &'a self,
-        state: State<'a, T, S>,
+        state: Locked<'a, T, S>,
         refused: BeginError,
         watch: Option<T::Watch>,
-    ) -> Result<Locked<'a, T, S, Begun>, Error<T::Failure>> {
+    ) -> Result<LockedWith<'a, T, S, Begun>, Error<T::Failure>> {
         if refused != BeginError::NoTag || !self.transport.can_try() {
             // The failed attempt may have queued wake-ups for tag waiters.
             self.release(state);
@@ -173,7 +176,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         state.pin();
         self.release(state);
         self.receive_available();
-        let mut state = self.lock();
+        let mut state = self.lock_with_range();
         state.unpin();
         match state.begin(watch) {
             Ok(begun) => Ok((state, begun)),
@@ -189,16 +192,16 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     fn send_for_others<'a>(
         &'a self,
-        mut state: State<'a, T, S>,
+        mut state: Locked<'a, T, S>,
         id: CallId,
         mut step: Action<TransportProtocol<T>>,
-    ) -> Locked<'a, T, S, Action<TransportProtocol<T>>> {
+    ) -> LockedWith<'a, T, S, Action<TransportProtocol<T>>> {
         let mut sent = 0;
         while let Action::ProxySend(other, request) = step {
             self.release(state);
             let (result, epoch) = self.send(request, true);
             sent += 1;
-            state = self.lock();
+            state = self.lock_with_range();
             step =
                 state.handle_proxy_sent_by_caller(id, sent < MAX_PROXY_SENDS, other, result, epoch);
         }
@@ -219,15 +222,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     #[cold]
     fn cancel_unsent(&self, id: CallId, error: Error<T::Failure>) -> Error<T::Failure> {
-        let mut state = self.lock();
-        let Some(orphan) = state.cancel_unsent(id) else {
-            self.release(state);
-            return error;
-        };
-        state.pin();
-        self.release(state);
-        self.transport.orphan(orphan);
-        self.unpin();
+        let orphan = self.with_locked_and_range(|core| {
+            let orphan = core.cancel_unsent(id)?;
+            core.pin();
+            Some(orphan)
+        });
+        if let Some(orphan) = orphan {
+            self.transport.orphan(orphan);
+            self.unpin();
+        }
         error
     }
 
@@ -236,7 +239,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[cold]
     fn wait_for_tag(
         &self,
-        mut state: State<'_, T, S>,
+        mut state: Locked<'_, T, S>,
         id: CallId,
         deadline: u64,
     ) -> Result<u32, Error<T::Failure>> {
@@ -259,7 +262,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         request: T::Request,
         deadline: u64,
     ) -> TurnResult<T> {
-        let mut state = self.lock();
+        let mut state = self.lock_with_range();
         match state.request_turn(id, request) {
             SendTurn::Granted(request) => {
                 self.release(state);
@@ -281,10 +284,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// Resumes a caller that was woken with the receiver role. Its call may already have completed.
     fn take_over_role(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
-        let mut state = self.lock();
-        let step = state.next_action(id);
-        self.release(state);
-        match step {
+        match self.with_locked_and_range(|core| core.next_action(id)) {
             Action::Receive => self.receive_until_over(id),
             over => result_of_action::<T>(over),
         }

@@ -31,17 +31,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// * [`Error::HungUp`]: [`hang_up`](Mux::hang_up) was called earlier.
     /// * [`Error::Ended`]: the connection ended, or was hung up, before the message was sent.
     pub fn send_message(&self, request: T::Request) -> Result<(), Error<T::Failure>> {
-        let id = self.state.lock().begin_message()?;
+        let id = self.with_locked(|core| core.begin_message())?;
         let request = match self.wait_for_turn(id, request, NEVER) {
             TurnResult::Granted(request) => request,
             TurnResult::Sent => return Ok(()),
             TurnResult::Completed(outcome) => return Err(error_of(outcome)),
         };
         let (result, epoch) = self.send(request, false);
-        let mut state = self.lock();
-        let step = state.handle_sent(id, result, epoch);
-        self.release(state);
-        match step {
+        match self.with_locked_and_range(|core| core.handle_sent(id, result, epoch)) {
             Action::Completed(outcome) => Err(error_of(outcome)),
             _ => Ok(()),
         }
@@ -50,7 +47,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Receives and dispatches the messages that are available, at most [`MAX_RECEIVED`], without
     /// waiting. Does nothing if another caller is receiving.
     pub(super) fn receive_available(&self) {
-        let seat = self.state.lock().begin_receive(false);
+        let seat = self.with_locked(|core| core.begin_receive(false));
         let Ok((id, ReceiverGrant::Granted)) = seat else { return };
         let mut received = 0;
         let mut state = loop {
@@ -64,7 +61,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     }
                     self.release(state);
                 }
-                Polled::Nothing => break self.state.lock(),
+                Polled::Nothing => break self.lock(),
                 Polled::Ended => break self.handle_disconnect(),
             }
         };
@@ -87,20 +84,25 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///   ([`can_try`](Transport::can_try)).
     /// * [`Error::NoMemory`]: no memory is available to register the caller.
     pub fn receive_message(&self, wait: bool) -> Result<Option<T::Reply>, Error<T::Failure>> {
-        let mut state = self.state.lock();
-        let (id, seat) = state.begin_receive(wait)?;
-        match seat {
-            ReceiverGrant::Granted => self.release(state),
-            ReceiverGrant::Denied => return Err(Error::Busy),
-            ReceiverGrant::Wait if !wait => return Ok(None),
-            ReceiverGrant::Wait => {
+        let mut state = self.lock();
+        let grant = state.begin_receive(wait);
+        let id = match grant {
+            Ok((id, ReceiverGrant::Wait)) if wait => {
                 match self.sleep(state, |core, wake| core.set_asleep(id, wake)) {
-                    Wakeup::Receive => {}
+                    Wakeup::Receive => id,
                     Wakeup::Busy => return Err(Error::Busy),
                     _ => return Err(Error::Ended),
                 }
             }
-        }
+            grant => {
+                self.release(state);
+                match grant? {
+                    (id, ReceiverGrant::Granted) => id,
+                    (_, ReceiverGrant::Denied) => return Err(Error::Busy),
+                    (_, ReceiverGrant::Wait) => return Ok(None),
+                }
+            }
+        };
         let can = wait || self.transport.can_try();
         let polled = match wait {
             true => self.transport.recv().map_or(Polled::Ended, Polled::Message),
@@ -108,7 +110,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             false => Polled::Ended,
         };
         let ended = matches!(polled, Polled::Ended) && can;
-        let mut state = if ended { self.handle_disconnect() } else { self.state.lock() };
+        let mut state = if ended { self.handle_disconnect() } else { self.lock() };
         state.end_receive(id);
         self.release(state);
         match polled {

@@ -6,9 +6,8 @@
 //! caller with the turn is the only caller inside `send`; the caller with the role is the only caller
 //! inside `recv` or `try_recv`. The machine decides at the caller's next event whether it keeps them.
 //!
-//! Wake-ups: an event may queue wake-ups for sleeping callers ([`WakeBatch`]). The caller that reported
-//! the event delivers them after it has unlocked the state. A wake-up contains all that the woken caller
-//! needs.
+//! Wake-ups: an event may queue wake-ups for sleeping callers. The caller that reported the event delivers
+//! them after it has unlocked the state (`state.rs`). A wake-up contains all that the woken caller needs.
 
 mod batch;
 mod batching;
@@ -17,6 +16,7 @@ mod messages;
 mod nonblocking;
 mod procs;
 mod shutdown;
+mod state;
 mod waiting;
 
 #[cfg(test)]
@@ -27,18 +27,19 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::lock_api;
 
-use crate::core::tags::TagRange;
-use crate::core::{BeginError, Machine, Outcome, Protocol, WakeBatch, Wakeup};
+use crate::core::{BeginError, Protocol};
+use crate::sched::Sched;
 use crate::sched::native::Native;
 use crate::sched::ready_fd::ReadyFd;
 use crate::sched::shared::AtomicU32;
 use crate::sched::wakers::WakerStore;
-use crate::sched::{Sched, WakeHandle};
 
 pub use crate::core::Stats;
 pub use batch::{BATCH, Batch};
 pub use nonblocking::{Call, Finished};
 pub use procs::Receiver;
+
+use state::{Locked, State};
 
 /// A connection to a server. It sends and receives messages, and finds the tag in a message.
 ///
@@ -254,12 +255,6 @@ impl<T: Transport> Protocol for TransportProtocol<T> {
     type Watch = T::Watch;
 }
 
-type Wake<T, S> = WakeHandle<Wakeup<TransportProtocol<T>>, <S as Sched>::Parker>;
-type Core<T, S> = Machine<TransportProtocol<T>, Wake<T, S>>;
-/// The locked state, with the result of an event.
-type Locked<'a, T, S, A> = (State<'a, T, S>, A);
-type State<'a, T, S> = lock_api::MutexGuard<'a, <S as Sched>::Lock, Core<T, S>>;
-
 /// A multiplexor: it lets many callers share one connection.
 ///
 /// If no other thread is receiving, a caller that waits for its reply receives messages for all callers
@@ -291,7 +286,7 @@ type State<'a, T, S> = lock_api::MutexGuard<'a, <S as Sched>::Lock, Core<T, S>>;
 pub struct Mux<T: Transport, S: Sched = Native> {
     transport: T,
     sched: S,
-    state: lock_api::Mutex<S::Lock, Core<T, S>>,
+    state: State<T, S>,
     /// A copy of the machine's epoch (how often the connection has ended), read before each send.
     epoch: AtomicU32,
     /// A descriptor that is readable while a non-blocking call can finish; created on first use. This
@@ -314,34 +309,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[must_use]
     #[doc(hidden)]
     pub fn with_sched(transport: T, sched: S) -> Mux<T, S> {
-        let state = lock_api::Mutex::new(Machine::new());
         let ready_fd = lock_api::Mutex::new(None);
         Mux {
             transport,
             sched,
-            state,
+            state: State::new(),
             epoch: AtomicU32::new(0),
             ready_fd,
             wakers: WakerStore::NONE,
         }
-    }
-
-    /// Locks the state for an event that may allocate a tag, and sets the machine's range of valid tags.
-    ///
-    /// All other events must lock `state` directly. A program may change the range between its calls, when
-    /// a proc, or a caller that is about to return, can still be here; reading it then is a data race.
-    #[inline]
-    fn lock(&self) -> State<'_, T, S> {
-        let mut state = self.state.lock();
-        self.update_range(&mut state);
-        state
-    }
-
-    /// Sets the machine's range of valid tags, which the program may have changed.
-    #[inline]
-    fn update_range(&self, state: &mut Core<T, S>) {
-        let std::ops::Range { start: min, end: max } = self.transport.range();
-        state.set_range(TagRange { min, max });
     }
 
     /// Returns the transport.
@@ -367,7 +343,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// assert_eq!((mux.stats().calls, mux.stats().max_outstanding, mux.outstanding()), (1, 1, 0));
     /// ```
     pub fn stats(&self) -> Stats {
-        self.state.lock().stats()
+        self.inspect(|core| core.stats())
     }
 
     /// Hangs up: fails all outstanding calls with [`Error::Ended`] and all later calls with
@@ -396,42 +372,21 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// });
     /// ```
     pub fn hang_up(&self) {
-        let mut state = self.lock();
-        state.hang_up();
-        self.epoch.store(state.epoch(), Ordering::Release);
-        self.release(state);
+        self.with_locked_and_range(|core| {
+            core.hang_up();
+            self.epoch.store(core.epoch(), Ordering::Release);
+        });
     }
 
     /// Returns the number of tags in use, including those of abandoned calls. This may be called from any
     /// thread.
     pub fn outstanding(&self) -> usize {
-        self.state.lock().outstanding()
+        self.inspect(|core| core.outstanding())
     }
 
     /// Returns the statistics and the number of tags in use, as of the same moment.
     pub(crate) fn snapshot(&self) -> (Stats, usize) {
-        let state = self.state.lock();
-        (state.stats(), state.outstanding())
-    }
-
-    /// Unlocks the state, then delivers the wake-ups that have been queued under the lock. This must be
-    /// called after each event that may queue a wake-up.
-    #[inline(always)]
-    fn release(&self, mut state: State<'_, T, S>) {
-        let wakes = state.take_wakes();
-        let ready_fd_is_stale = state.ready_fd_is_stale();
-        if ready_fd_is_stale {
-            state.pin();
-        }
-        drop(state);
-        // Before the wake-ups, because a wake-up may switch to another coroutine.
-        if ready_fd_is_stale {
-            self.update_ready_fd();
-            self.unpin();
-        }
-        if let Some(wakes) = wakes {
-            self.wake(wakes);
-        }
+        self.inspect(|core| (core.stats(), core.outstanding()))
     }
 
     /// Returns a descriptor that is readable while a non-blocking call can finish, for use with select
@@ -455,76 +410,16 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         Ok(fd)
     }
 
-    /// Updates the readiness of the poll descriptor to the current state of the machine. Concurrent
-    /// updates are serialised by the descriptor's lock, and each reads the state anew.
-    #[cold]
-    fn update_ready_fd(&self) {
-        let mut ready_fd = self.ready_fd.lock();
-        let ready = self.state.lock().report_ready(ready_fd.is_some());
-        if let Some(ready_fd) = &mut *ready_fd {
-            ready_fd.set(ready);
-        }
-    }
-
-    #[cold]
-    fn unpin(&self) {
-        let mut state = self.state.lock();
-        state.unpin();
-        let wakes = state.take_wakes();
-        drop(state);
-        if let Some(wakes) = wakes {
-            self.wake(wakes);
-        }
-    }
-
-    #[cold]
-    fn wake(&self, mut wakes: WakeBatch<TransportProtocol<T>, Wake<T, S>>) {
-        loop {
-            let more = wakes.more();
-            for id in wakes.futures() {
-                if let Some(waker) = self.wakers.take(id.slot()) {
-                    waker.wake();
-                }
-            }
-            for (handle, told) in wakes {
-                handle.wake(told);
-            }
-            if !more {
-                return;
-            }
-            match self.state.lock().take_more_wakes() {
-                Some(rest) => wakes = rest,
-                None => return,
-            }
-        }
-    }
-
-    /// Unlocks the state, delivers the queued wake-ups and sleeps. Before that, `publish` must store the
-    /// caller's wake handle in the machine. Returns the wake-up that the caller was woken with.
-    #[inline]
-    fn sleep(
-        &self,
-        mut state: State<'_, T, S>,
-        publish: impl FnOnce(&mut Core<T, S>, Wake<T, S>),
-    ) -> Wakeup<TransportProtocol<T>> {
-        let told = crate::sched::sleep(&self.sched, |handle| {
-            publish(&mut state, handle);
-            self.release(state);
-        });
-        // The machine uses each handle once. A handle dropped unused means that the call has ended.
-        told.unwrap_or(Wakeup::Completed(Outcome::Ended))
-    }
-
     /// Dispatches one message to its call. Returns the locked state.
-    fn dispatch_message(&self, reply: T::Reply) -> State<'_, T, S> {
+    fn dispatch_message(&self, reply: T::Reply) -> Locked<'_, T, S> {
         self.dispatch_message_inline(reply)
     }
 
     /// As `dispatch_message`, but always inlined, for the most frequent path.
     #[inline(always)]
-    fn dispatch_message_inline(&self, reply: T::Reply) -> State<'_, T, S> {
+    fn dispatch_message_inline(&self, reply: T::Reply) -> Locked<'_, T, S> {
         let tag = self.transport.tag(&reply);
-        let mut state = self.lock();
+        let mut state = self.lock_with_range();
         let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
         match state.handle_message(tag, reply, arrived) {
             None => state,
@@ -532,7 +427,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 // The callback runs unlocked: its duration must not delay other callers.
                 self.release(state);
                 self.transport.orphan(orphan);
-                self.lock()
+                self.lock_with_range()
             }
         }
     }
@@ -540,7 +435,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Waits for a message and dispatches it to its call, or reports the end of the connection. The
     /// caller must have the receiver role. Returns the locked state.
     #[inline(always)]
-    fn receive(&self) -> State<'_, T, S> {
+    fn receive(&self) -> Locked<'_, T, S> {
         if self.transport.can_recv_many() {
             return self.receive_many();
         }
@@ -551,8 +446,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// Reports the end of the connection to the machine. Returns the locked state.
-    fn handle_disconnect(&self) -> State<'_, T, S> {
-        let mut state = self.lock();
+    fn handle_disconnect(&self) -> Locked<'_, T, S> {
+        let mut state = self.lock_with_range();
         state.handle_disconnect();
         self.epoch.store(state.epoch(), Ordering::Release);
         state

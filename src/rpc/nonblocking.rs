@@ -73,10 +73,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
         }
         let (result, epoch) = self.send(request, false);
-        let mut state = self.lock();
-        let step = state.handle_sent(id, result, epoch);
-        self.release(state);
-        match step {
+        match self.with_locked_and_range(|core| core.handle_sent(id, result, epoch)) {
             Action::Completed(outcome) => Err(error_of(outcome)),
             _ => Ok(id),
         }
@@ -85,7 +82,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Returns the state of a non-blocking call. While the call is pending and no other caller is
     /// receiving, first receives available messages without blocking and dispatches them to their calls.
     pub(crate) fn can_finish(&self, id: CallId) -> Finished<T::Reply, T::Failure> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let mut finish = state.try_collect(id, self.transport.can_try());
         loop {
             self.release(state);
@@ -98,7 +95,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     finish = state.handle_polled(id);
                 }
                 Polled::Nothing => {
-                    state = self.state.lock();
+                    state = self.lock();
                     finish = state.end_poll(id);
                 }
                 Polled::Ended => {
@@ -112,12 +109,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Abandons a call: the owner does not collect its result. The tag stays in use until the reply
     /// arrives. A reply that has already arrived becomes an orphan.
     pub(crate) fn abandon(&self, id: CallId) {
-        let mut state = self.state.lock();
-        let Some(reply) = state.abandon(id) else { return self.release(state) };
-        state.pin();
-        self.release(state);
-        self.transport.orphan(reply);
-        self.unpin();
+        let orphan = self.with_locked(|core| {
+            let reply = core.abandon(id)?;
+            core.pin();
+            Some(reply)
+        });
+        if let Some(orphan) = orphan {
+            self.transport.orphan(orphan);
+            self.unpin();
+        }
     }
 }
 
@@ -225,10 +225,8 @@ impl<T: Transport> Future for Call<'_, T, Native> {
                 self.cancel();
                 return Poll::Ready(Err(Error::NoMemory));
             }
-            let mut state = self.mux.state.lock();
-            let waits = state.register_future(id, self.mux.transport.can_try());
-            self.mux.release(state);
-            if waits {
+            let can_try = || self.mux.transport.can_try();
+            if self.mux.with_locked(|core| core.register_future(id, can_try())) {
                 return Poll::Pending;
             }
         }

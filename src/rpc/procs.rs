@@ -28,9 +28,7 @@ impl<T: Transport, S: Sched> Receiver<'_, T, S> {
 
 impl<T: Transport, S: Sched> Drop for Receiver<'_, T, S> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.receive_proc_gone();
-        self.0.release(state);
+        self.0.with_locked_and_range(|core| core.receive_proc_gone());
     }
 }
 
@@ -76,20 +74,17 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// caller must ensure that [`run_receive_proc`](Mux::run_receive_proc) is called, or call
     /// [`procs_failed`](Mux::procs_failed).
     pub(crate) fn claim_receive_proc(&self) -> bool {
-        let mut state = self.state.lock();
-        let first = state.request_receive_proc();
-        self.release(state);
-        first
+        self.with_locked(|core| core.request_receive_proc())
     }
 
     /// As [`claim_receive_proc`](Mux::claim_receive_proc), for the send proc.
     pub(crate) fn claim_send_proc(&self) -> bool {
-        self.state.lock().request_send_proc()
+        self.with_locked(|core| core.request_send_proc())
     }
 
     /// Runs the receive proc, which must have been registered. Returns when the connection ends.
     pub(crate) fn run_receive_proc(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         loop {
             match state.next_receive_proc_grant() {
                 ReceiverGrant::Granted => {
@@ -102,7 +97,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     else {
                         return;
                     };
-                    state = self.state.lock();
+                    state = self.lock();
                 }
                 ReceiverGrant::Denied => return self.release(state),
             }
@@ -112,20 +107,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Sends requests for all callers. Returns when the connection ends, or immediately if a send proc
     /// exists already. For an example, see [`receive_proc`](Mux::receive_proc).
     pub fn send_proc(&self) {
-        if self.state.lock().request_send_proc() {
+        if self.claim_send_proc() {
             self.run_send_proc();
         }
     }
 
     /// Runs the send proc, which must have been registered. Returns when the connection ends.
     pub(crate) fn run_send_proc(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         loop {
             match state.next_send_proc_action() {
                 SendProcAction::Send(id, request) => {
                     self.release(state);
                     let (result, epoch) = self.send(request, true);
-                    state = self.lock();
+                    state = self.lock_with_range();
                     state.handle_proxy_sent(id, result, epoch);
                 }
                 SendProcAction::Wait => {
@@ -134,7 +129,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     else {
                         return;
                     };
-                    state = self.state.lock();
+                    state = self.lock();
                 }
                 SendProcAction::Stop => return self.release(state),
             }
@@ -144,13 +139,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Unregisters the procs after one of them could not be started: the send proc or, if `sends` is
     /// true, the receive proc. In the second case the send proc is running already, and is stopped.
     pub(crate) fn procs_failed(&self, sends: bool) {
-        let mut state = self.state.lock();
-        if sends {
-            state.stop_procs();
-            state.receive_proc_gone();
-        } else {
-            state.send_proc_gone();
-        }
-        self.release(state);
+        self.with_locked(|core| {
+            if sends {
+                core.stop_procs();
+                core.receive_proc_gone();
+            } else {
+                core.send_proc_gone();
+            }
+        });
     }
 }

@@ -31,7 +31,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         mut uncollected: impl FnMut(T::Watch),
     ) -> Result<(), Error<T::Failure>> {
         self.hang_up();
-        if !self.state.lock().is_idle() {
+        if !self.inspect(|core| core.is_idle()) {
             self.sched.acquire_timer().map_err(|_| Error::InUse)?;
             let left = self.drain(deadline);
             self.sched.release_timer();
@@ -39,7 +39,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let mut from = 0;
         loop {
-            let Some((watch, reply, next)) = self.state.lock().take_uncollected(from) else {
+            let Some((watch, reply, next)) = self.with_locked(|core| core.take_uncollected(from))
+            else {
                 break;
             };
             from = next;
@@ -48,7 +49,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
             uncollected(watch);
         }
-        let memory = self.state.lock().take_storage();
+        let memory = self.with_locked(|core| core.take_storage());
         drop(memory);
         let ready_fd = self.ready_fd.lock().take();
         drop(ready_fd);
@@ -56,7 +57,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     fn drain(&self, deadline: u64) -> Result<(), Error<T::Failure>> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let told = sleep_until(
             &self.sched,
             deadline,
@@ -67,7 +68,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 drop(refused);
             },
             || {
-                let handle = self.state.lock().take_drain_waiter();
+                let handle = self.with_locked(|core| core.take_drain_waiter());
                 drop(handle);
                 NEVER
             },

@@ -4,6 +4,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::core::tags::TagRange;
 
 /// A message: its tag and a number.
 type Message = (u32, u64);
@@ -128,6 +129,13 @@ fn many_callers(mux: &Mux<Wire>, threads: u64, calls: u64) {
     });
     assert_eq!(mux.outstanding(), 0);
     assert_eq!(mux.stats().calls, threads * calls);
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "the locked state must be released")]
+fn dropping_the_locked_state_fails_an_assertion() {
+    drop(Mux::new(Wire::to_server(WIDE, 1)).lock());
 }
 
 #[test]
@@ -264,12 +272,12 @@ fn a_task_is_not_forgotten_by_those_who_received_for_it() {
     std::thread::scope(|scope| {
         let caller = scope.spawn(|| mux.rpc((0, 1)));
         // The server replies after the next request; until then the thread receives.
-        while mux.stats().calls < 1 || mux.state.lock().is_role_unassigned() {
+        while mux.stats().calls < 1 || mux.inspect(|core| core.is_role_unassigned()) {
             std::thread::yield_now();
         }
         let lost = mux.start((0, 777)).expect("a call");
         let task = scope.spawn(|| block_on(lost));
-        while !mux.state.lock().has_future_waiters() {
+        while !mux.inspect(|core| core.has_future_waiters()) {
             std::thread::yield_now();
         }
         mux.start((0, 2)).map(drop).expect("a call");

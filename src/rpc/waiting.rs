@@ -13,7 +13,7 @@ use crate::core::{Action, CallId, Outcome, Wakeup};
 use crate::sched::clock::{self, NEVER};
 use crate::sched::{Sched, sleep_until};
 
-use super::{Error, Mux, Polled, State, Transport, TransportProtocol};
+use super::{Error, Locked, Mux, Polled, Transport, TransportProtocol};
 
 /// The first and the maximum sleep between two polls, in nanoseconds.
 const BACKOFF: (u64, u64) = (50_000, 5_000_000);
@@ -136,7 +136,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// receives messages for all callers while it has the receiver role. Returns the result of the wait.
     pub(super) fn wait<'a>(
         &'a self,
-        mut state: State<'a, T, S>,
+        mut state: Locked<'a, T, S>,
         id: CallId,
         mut step: Action<TransportProtocol<T>>,
         deadline: u64,
@@ -147,7 +147,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         loop {
             match step {
                 Action::Sleep => match self.sleep_for(state, id, deadline, None) {
-                    Wakeup::Receive => state = self.lock(),
+                    Wakeup::Receive => state = self.lock_with_range(),
                     told => return Waited::from_wakeup(told),
                 },
                 Action::Receive if timed && !must_stay && clock::now() >= deadline => {
@@ -169,11 +169,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                         }
                         Polled::Ended => state = self.handle_disconnect(),
                         Polled::Nothing => {
-                            state = self.lock();
+                            state = self.lock_with_range();
                             step = state.begin_backoff(id);
                             let Action::Sleep = step else { continue };
                             match self.sleep_for(state, id, deadline, Some(backoff)) {
-                                Wakeup::Receive => state = self.lock(),
+                                Wakeup::Receive => state = self.lock_with_range(),
                                 told => return Waited::from_wakeup(told),
                             }
                             backoff = BACKOFF.1.min(backoff * 2);
@@ -194,7 +194,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// end of `backoff`, in nanoseconds, if no other caller has become the receiver.
     fn sleep_for(
         &self,
-        mut state: State<'_, T, S>,
+        mut state: Locked<'_, T, S>,
         id: CallId,
         deadline: u64,
         backoff: Option<u64>,
@@ -217,23 +217,21 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 self.release(state);
             },
             || {
-                let mut state = self.state.lock();
-                let late = clock::now() >= deadline;
-                state.end_backoff(id);
-                if late {
-                    self.update_range(&mut state);
-                    state.handle_deadline_asleep(id);
-                }
-                self.release(state);
-                if late { NEVER } else { deadline }
+                self.with_locked(|core| {
+                    let late = clock::now() >= deadline;
+                    core.end_backoff(id);
+                    if late {
+                        self.update_range(core);
+                        core.handle_deadline_asleep(id);
+                    }
+                    if late { NEVER } else { deadline }
+                })
             },
         );
         let told = told.unwrap_or(Wakeup::Completed(Outcome::Ended));
         // Until this point the caller could report expiry, so its slot has not been reused.
         if let Wakeup::Completed(_) = told {
-            let mut state = self.state.lock();
-            state.ack_wake(id);
-            self.release(state);
+            self.with_locked(|core| core.ack_wake(id));
         }
         told
     }
