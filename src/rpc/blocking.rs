@@ -3,7 +3,7 @@
 //! At any time a caller either allocates a tag, waits for the turn to send, sends, receives messages for
 //! all callers, or sleeps. The wake-up of a sleeping caller determines how it resumes.
 
-use crate::core::{Action, BeginError, Begun, CallId, MAX_PROXY_SENDS, Outcome, SendTurn, Wakeup};
+use crate::core::{Action, BeginError, Begun, CallId, MAX_PROXY_SENDS, Outcome, SendTurn};
 use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
@@ -44,18 +44,8 @@ pub(super) fn error_of<R, F>(outcome: Outcome<R, F>) -> Error<F> {
     to_result(outcome).err().unwrap_or(Error::Ended)
 }
 
-/// Returns the result of a call that must have ended.
+/// Returns the result of a call whose wait has ended.
 #[inline]
-fn result_of_action<T: Transport>(
-    action: Action<TransportProtocol<T>>,
-) -> Result<T::Reply, Error<T::Failure>> {
-    match action {
-        Action::Completed(outcome) => to_result(outcome),
-        _ => Err(Error::Ended),
-    }
-}
-
-/// As [`result_of_action`], for a wait.
 fn result_of_wait<T: Transport>(waited: Waited<T>) -> Result<T::Reply, Error<T::Failure>> {
     match waited {
         Waited::Completed(outcome) => to_result(outcome),
@@ -126,22 +116,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         if let Action::ProxySend(..) = step {
             (state, step) = self.send_for_others(state, id, step);
         }
-        if deadline != NEVER {
-            return result_of_wait(self.wait(state, id, step, deadline));
-        }
-        if let Action::Sleep = step {
-            let told = self.sleep(state, |core, wake| core.set_asleep(id, wake));
-            return match told {
-                Wakeup::Receive => self.take_over_role(id),
-                Wakeup::Completed(outcome) => to_result(outcome),
-                _ => Err(Error::Ended),
-            };
-        }
-        self.release(state);
-        match step {
-            Action::Receive => self.receive_until_over(id),
-            over => result_of_action::<T>(over),
-        }
+        result_of_wait(self.wait_inline(state, id, step, deadline))
     }
 
     /// Begins a call. Returns the locked state and the new call.
@@ -279,29 +254,6 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 // The call has its tag already.
                 Waited::Tag(_) => TurnResult::Completed(Outcome::Ended),
             },
-        }
-    }
-
-    /// Resumes a caller that was woken with the receiver role. Its call may already have completed.
-    fn take_over_role(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
-        match self.with_locked_and_range(|core| core.next_action(id)) {
-            Action::Receive => self.receive_until_over(id),
-            over => result_of_action::<T>(over),
-        }
-    }
-
-    /// Receives messages for all callers until call `id` has completed, and returns its result.
-    #[inline(always)]
-    fn receive_until_over(&self, id: CallId) -> Result<T::Reply, Error<T::Failure>> {
-        loop {
-            let mut state = self.receive();
-            let step = state.next_action(id);
-            self.release(state);
-            match step {
-                Action::Receive => {}
-                Action::Completed(Outcome::Reply(reply)) => return Ok(reply),
-                over => return result_of_action::<T>(over),
-            }
         }
     }
 }

@@ -136,6 +136,18 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// receives messages for all callers while it has the receiver role. Returns the result of the wait.
     pub(super) fn wait<'a>(
         &'a self,
+        state: Locked<'a, T, S>,
+        id: CallId,
+        step: Action<TransportProtocol<T>>,
+        deadline: u64,
+    ) -> Waited<T> {
+        self.wait_inline(state, id, step, deadline)
+    }
+
+    /// As `wait`, but always inlined, for the most frequent path.
+    #[inline(always)]
+    pub(super) fn wait_inline<'a>(
+        &'a self,
         mut state: Locked<'a, T, S>,
         id: CallId,
         mut step: Action<TransportProtocol<T>>,
