@@ -3,53 +3,82 @@
 //! At any time a caller either allocates a tag, waits for the turn to send, sends, receives messages for
 //! all callers, or sleeps. The wake-up of a sleeping caller determines how it resumes.
 
-use crate::core::{Action, BeginError, Begun, CallId, MAX_PROXY_SENDS, Outcome, SendTurn};
+use crate::core::{Action, BeginError, Begun, CallId, MAX_PROXY_SENDS, Outcome, SendTurn, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
-use super::waiting::Waited;
+use super::deadline::TimedWait;
 use super::{Error, Locked, Mux, Transport, TransportProtocol};
 
 /// The locked state, with the result of an event.
-type LockedWith<'a, T, S, R> = (Locked<'a, T, S>, R);
+pub(super) type LockedWith<'a, T, S, R> = (Locked<'a, T, S>, R);
 
-/// The result of waiting for the turn to send.
-pub(super) enum TurnResult<T: Transport> {
-    /// The caller has the turn and must send this request.
-    Granted(T::Request),
-    /// Another sender has sent the request of a non-blocking call, or the message.
-    Sent,
+/// The result of a wait.
+pub(super) enum Waited<T: Transport> {
     /// The call has ended.
     Completed(Outcome<T::Reply, T::Failure>),
+    /// The call has this tag now.
+    Tag(u32),
+    /// The caller has the turn to send, and gets its request back.
+    Turn(T::Request),
+    /// The request of a non-blocking call, or the message, has been sent.
+    Sent,
 }
 
-/// Converts the outcome of a call to its result.
-#[inline]
-pub(super) fn to_result<R, F>(outcome: Outcome<R, F>) -> Result<R, Error<F>> {
-    match outcome {
-        Outcome::Reply(reply) => Ok(reply),
-        Outcome::Ended => Err(Error::Ended),
-        Outcome::Failed(failure) => Err(Error::Failed(failure)),
-        Outcome::EmptyRange => Err(Error::EmptyRange),
-        Outcome::AllTagsAbandoned => Err(Error::NoTag),
-        Outcome::NoMemory => Err(Error::NoMemory),
-        Outcome::TimedOut => Err(Error::TimedOut),
+impl<T: Transport> Waited<T> {
+    /// Returns the result of the wait of a caller that was woken.
+    #[inline]
+    fn from_wakeup(wakeup: Wakeup<TransportProtocol<T>>) -> Waited<T> {
+        match wakeup {
+            Wakeup::Completed(outcome) => Waited::Completed(outcome),
+            Wakeup::Tag(tag) => Waited::Tag(tag),
+            Wakeup::Turn(request) => Waited::Turn(request),
+            Wakeup::Sent => Waited::Sent,
+            Wakeup::Receive | Wakeup::Busy | Wakeup::Work => {
+                debug_assert!(false, "the wake-up must end the wait");
+                Waited::Completed(Outcome::Ended)
+            }
+        }
     }
-}
 
-/// Returns the error of a call or message that ended before it was sent, so that it has no reply.
-#[cold]
-#[inline(never)]
-pub(super) fn error_of<R, F>(outcome: Outcome<R, F>) -> Error<F> {
-    to_result(outcome).err().unwrap_or(Error::Ended)
-}
+    /// Returns the result of the wait of a caller that did not sleep.
+    #[inline]
+    pub(super) fn from_action(action: Action<TransportProtocol<T>>) -> Waited<T> {
+        match action {
+            Action::Completed(outcome) => Waited::Completed(outcome),
+            Action::Tagged(tag) => Waited::Tag(tag),
+            Action::Turn(request) => Waited::Turn(request),
+            Action::Pending => Waited::Sent,
+            Action::Receive | Action::Sleep | Action::ProxySend(..) => {
+                debug_assert!(false, "the action must end the wait");
+                Waited::Completed(Outcome::Ended)
+            }
+        }
+    }
 
-/// Returns the result of a call whose wait has ended.
-#[inline]
-fn result_of_wait<T: Transport>(waited: Waited<T>) -> Result<T::Reply, Error<T::Failure>> {
-    match waited {
-        Waited::Completed(outcome) => to_result(outcome),
-        Waited::Tag(_) | Waited::Turn(_) | Waited::Sent => Err(Error::Ended),
+    /// Returns the result of a call that has ended.
+    #[inline]
+    fn into_result(self) -> Result<T::Reply, Error<T::Failure>> {
+        let Waited::Completed(outcome) = self else {
+            debug_assert!(false, "the call must have ended");
+            return Err(Error::Ended);
+        };
+        match outcome {
+            Outcome::Reply(reply) => Ok(reply),
+            Outcome::Ended => Err(Error::Ended),
+            Outcome::Failed(failure) => Err(Error::Failed(failure)),
+            Outcome::EmptyRange => Err(Error::EmptyRange),
+            Outcome::AllTagsAbandoned => Err(Error::NoTag),
+            Outcome::NoMemory => Err(Error::NoMemory),
+            Outcome::TimedOut => Err(Error::TimedOut),
+        }
+    }
+
+    /// Returns the error of a call or message that has ended before it was sent, so that it has no reply.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn into_error(self) -> Error<T::Failure> {
+        self.into_result().err().unwrap_or(Error::Ended)
     }
 }
 
@@ -102,9 +131,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let is_late = || deadline != NEVER && clock::now() >= deadline;
         if !begun.turn && !is_late() {
             match self.wait_for_turn(id, request, deadline) {
-                TurnResult::Granted(granted) => request = granted,
-                TurnResult::Completed(outcome) => return to_result(outcome),
-                TurnResult::Sent => return Err(Error::Ended),
+                Waited::Turn(granted) => request = granted,
+                waited => return waited.into_result(),
             }
         }
         if is_late() {
@@ -112,11 +140,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let (result, epoch) = self.send(request, true);
         let mut state = self.lock_with_range();
-        let mut step = state.handle_sent(id, result, epoch);
-        if let Action::ProxySend(..) = step {
-            (state, step) = self.send_for_others(state, id, step);
+        let mut action = state.handle_sent(id, result, epoch);
+        if let Action::ProxySend(..) = action {
+            (state, action) = self.send_for_others(state, id, action);
         }
-        result_of_wait(self.wait_inline(state, id, step, deadline))
+        self.wait_inline(state, id, action, deadline).into_result()
     }
 
     /// Begins a call. Returns the locked state and the new call.
@@ -169,18 +197,18 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         &'a self,
         mut state: Locked<'a, T, S>,
         id: CallId,
-        mut step: Action<TransportProtocol<T>>,
+        mut action: Action<TransportProtocol<T>>,
     ) -> LockedWith<'a, T, S, Action<TransportProtocol<T>>> {
         let mut sent = 0;
-        while let Action::ProxySend(other, request) = step {
+        while let Action::ProxySend(other, request) = action {
             self.release(state);
             let (result, epoch) = self.send(request, true);
             sent += 1;
             state = self.lock_with_range();
-            step =
+            action =
                 state.handle_proxy_sent_by_caller(id, sent < MAX_PROXY_SENDS, other, result, epoch);
         }
-        (state, step)
+        (state, action)
     }
 
     /// Sets the tag of the request. If the transport fails to do so, the call ends before it is sent.
@@ -218,14 +246,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         id: CallId,
         deadline: u64,
     ) -> Result<u32, Error<T::Failure>> {
-        let step = state.next_action(id);
-        match self.wait(state, id, step, deadline) {
+        let action = state.next_action(id);
+        match self.wait(state, id, action, deadline) {
             Waited::Tag(tag) => Ok(tag),
-            waited => match result_of_wait(waited) {
-                Err(error) => Err(error),
-                // A call without a tag cannot have a reply.
-                Ok(_) => Err(Error::Ended),
-            },
+            waited => Err(waited.into_error()),
         }
     }
 
@@ -236,24 +260,63 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         id: CallId,
         request: T::Request,
         deadline: u64,
-    ) -> TurnResult<T> {
+    ) -> Waited<T> {
         let mut state = self.lock_with_range();
-        match state.request_turn(id, request) {
-            SendTurn::Granted(request) => {
-                self.release(state);
-                TurnResult::Granted(request)
+        let action = match state.request_turn(id, request) {
+            SendTurn::Granted(request) => Action::Turn(request),
+            SendTurn::HungUp => Action::Completed(Outcome::Ended),
+            SendTurn::Wait => Action::Sleep,
+        };
+        self.wait(state, id, action, deadline)
+    }
+
+    /// Carries out `action` and the actions after it until the wait has ended: the caller sleeps, or
+    /// receives messages for all callers while it has the receiver role. Returns the result of the wait.
+    fn wait<'a>(
+        &'a self,
+        state: Locked<'a, T, S>,
+        id: CallId,
+        action: Action<TransportProtocol<T>>,
+        deadline: u64,
+    ) -> Waited<T> {
+        self.wait_inline(state, id, action, deadline)
+    }
+
+    /// As `wait`, but always inlined, for the most frequent path.
+    #[inline(always)]
+    fn wait_inline<'a>(
+        &'a self,
+        mut state: Locked<'a, T, S>,
+        id: CallId,
+        mut action: Action<TransportProtocol<T>>,
+        deadline: u64,
+    ) -> Waited<T> {
+        let is_timed = deadline != NEVER;
+        let mut timed = TimedWait::new(deadline);
+        loop {
+            match action {
+                Action::Receive if is_timed => {
+                    (state, action) = self.receive_timed(state, id, &mut timed);
+                    continue;
+                }
+                Action::Receive => {
+                    self.release(state);
+                    state = self.receive();
+                }
+                Action::Sleep => {
+                    let wakeup = match is_timed {
+                        true => self.sleep_timed(state, id, &mut timed),
+                        false => self.sleep(state, |core, wake| core.set_asleep(id, wake)),
+                    };
+                    let Wakeup::Receive = wakeup else { return Waited::from_wakeup(wakeup) };
+                    state = self.lock_with_range();
+                }
+                over => {
+                    self.release(state);
+                    return Waited::from_action(over);
+                }
             }
-            SendTurn::HungUp => {
-                self.release(state);
-                TurnResult::Completed(Outcome::Ended)
-            }
-            SendTurn::Wait => match self.wait(state, id, Action::Sleep, deadline) {
-                Waited::Turn(request) => TurnResult::Granted(request),
-                Waited::Sent => TurnResult::Sent,
-                Waited::Completed(outcome) => TurnResult::Completed(outcome),
-                // The call has its tag already.
-                Waited::Tag(_) => TurnResult::Completed(Outcome::Ended),
-            },
+            action = state.next_action(id);
         }
     }
 }

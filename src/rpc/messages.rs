@@ -1,10 +1,10 @@
 //! Single messages that belong to no call. They are sent and received in turn with the calls.
 
-use crate::core::{Action, ReceiverGrant, Wakeup};
+use crate::core::{ReceiverGrant, Wakeup};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 
-use super::blocking::{TurnResult, error_of};
+use super::blocking::Waited;
 use super::{Error, Mux, Polled, Transport};
 
 /// Maximum number of messages that are received on behalf of a call that found no free tag.
@@ -33,14 +33,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     pub fn send_message(&self, request: T::Request) -> Result<(), Error<T::Failure>> {
         let id = self.with_locked(|core| core.begin_message())?;
         let request = match self.wait_for_turn(id, request, NEVER) {
-            TurnResult::Granted(request) => request,
-            TurnResult::Sent => return Ok(()),
-            TurnResult::Completed(outcome) => return Err(error_of(outcome)),
+            Waited::Turn(request) => request,
+            Waited::Sent => return Ok(()),
+            waited => return Err(waited.into_error()),
         };
         let (result, epoch) = self.send(request, false);
-        match self.with_locked_and_range(|core| core.handle_sent(id, result, epoch)) {
-            Action::Completed(outcome) => Err(error_of(outcome)),
-            _ => Ok(()),
+        let action = self.with_locked_and_range(|core| core.handle_sent(id, result, epoch));
+        match Waited::from_action(action) {
+            Waited::Sent => Ok(()),
+            waited => Err(waited.into_error()),
         }
     }
 

@@ -12,12 +12,12 @@
 mod batch;
 mod batching;
 mod blocking;
+mod deadline;
 mod messages;
 mod nonblocking;
 mod procs;
 mod shutdown;
 mod state;
-mod waiting;
 
 #[cfg(test)]
 mod tests;

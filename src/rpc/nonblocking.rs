@@ -4,13 +4,13 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::core::{Action, CallId, CollectAction};
+use crate::core::{CallId, CollectAction};
 use crate::sched::Sched;
 use crate::sched::clock::NEVER;
 use crate::sched::native::Native;
 use crate::sched::wakers::WakerStore;
 
-use super::blocking::{TurnResult, error_of};
+use super::blocking::Waited;
 use super::{Error, Mux, Polled, Transport, TransportProtocol};
 
 /// The state of a non-blocking call.
@@ -67,15 +67,16 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         self.put_tag(id, &mut request, tag)?;
         if !begun.turn {
             match self.wait_for_turn(id, request, NEVER) {
-                TurnResult::Granted(granted) => request = granted,
-                TurnResult::Sent => return Ok(id),
-                TurnResult::Completed(outcome) => return Err(error_of(outcome)),
+                Waited::Turn(granted) => request = granted,
+                Waited::Sent => return Ok(id),
+                waited => return Err(waited.into_error()),
             }
         }
         let (result, epoch) = self.send(request, false);
-        match self.with_locked_and_range(|core| core.handle_sent(id, result, epoch)) {
-            Action::Completed(outcome) => Err(error_of(outcome)),
-            _ => Ok(id),
+        let action = self.with_locked_and_range(|core| core.handle_sent(id, result, epoch));
+        match Waited::from_action(action) {
+            Waited::Sent => Ok(id),
+            waited => Err(waited.into_error()),
         }
     }
 
