@@ -10,7 +10,6 @@
 //! them after it has unlocked the state (`state.rs`). A wake-up contains all that the woken caller needs.
 
 mod batch;
-mod batching;
 mod blocking;
 mod deadline;
 mod messages;
@@ -18,6 +17,7 @@ mod nonblocking;
 mod procs;
 mod shutdown;
 mod state;
+mod transfer;
 
 #[cfg(test)]
 mod tests;
@@ -408,61 +408,5 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         };
         self.update_ready_fd();
         Ok(fd)
-    }
-
-    /// Dispatches one message to its call. Returns the locked state.
-    fn dispatch_message(&self, reply: T::Reply) -> Locked<'_, T, S> {
-        self.dispatch_message_inline(reply)
-    }
-
-    /// As `dispatch_message`, but always inlined, for the most frequent path.
-    #[inline(always)]
-    fn dispatch_message_inline(&self, reply: T::Reply) -> Locked<'_, T, S> {
-        let tag = self.transport.tag(&reply);
-        let mut state = self.lock_with_range();
-        let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
-        match state.handle_message(tag, reply, arrived) {
-            None => state,
-            Some(orphan) => {
-                // The callback runs unlocked: its duration must not delay other callers.
-                self.release(state);
-                self.transport.orphan(orphan);
-                self.lock_with_range()
-            }
-        }
-    }
-
-    /// Waits for a message and dispatches it to its call, or reports the end of the connection. The
-    /// caller must have the receiver role. Returns the locked state.
-    #[inline(always)]
-    fn receive(&self) -> Locked<'_, T, S> {
-        if self.transport.can_recv_many() {
-            return self.receive_many();
-        }
-        match self.transport.recv() {
-            Some(reply) => self.dispatch_message_inline(reply),
-            None => self.handle_disconnect(),
-        }
-    }
-
-    /// Reports the end of the connection to the machine. Returns the locked state.
-    fn handle_disconnect(&self) -> Locked<'_, T, S> {
-        let mut state = self.lock_with_range();
-        state.handle_disconnect();
-        self.epoch.store(state.epoch(), Ordering::Release);
-        state
-    }
-
-    /// Sends `request`. The caller must have the turn to send. If `with_queued` is true and the transport
-    /// accepts several requests at once, requests from the send queue may be sent as well.
-    ///
-    /// Returns the result for `request`, and the epoch in which the send began.
-    #[inline]
-    fn send(&self, mut request: T::Request, with_queued: bool) -> (Result<(), T::Failure>, u32) {
-        if self.transport.can_send_many() {
-            return self.send_many(request, with_queued);
-        }
-        let epoch = self.epoch.load(Ordering::Acquire);
-        (self.transport.send(&mut request), epoch)
     }
 }

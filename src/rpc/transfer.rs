@@ -1,8 +1,11 @@
-//! Several messages in one call of the transport.
+//! Sending and receiving: the calls of the transport, and the events that they cause. One call of the
+//! transport may transfer several messages.
 //!
 //! A sender adds the requests that are already in the send queue to its own request. No request waits
 //! for a batch to fill, and each request succeeds or fails on its own. A receiver dispatches all
 //! received messages while it holds the state lock once, and wakes their owners after it has unlocked.
+
+use std::sync::atomic::Ordering;
 
 use crate::core::CallId;
 use crate::sched::Sched;
@@ -10,19 +13,73 @@ use crate::sched::Sched;
 use super::batch::{BATCH, Batch};
 use super::{Locked, Mux, Transport};
 
-use std::sync::atomic::Ordering;
-
 impl<T: Transport, S: Sched> Mux<T, S> {
+    /// Dispatches one message to its call. Returns the locked state.
+    pub(super) fn dispatch_message(&self, reply: T::Reply) -> Locked<'_, T, S> {
+        self.dispatch_message_inline(reply)
+    }
+
+    /// As `dispatch_message`, but always inlined, for the most frequent path.
+    #[inline(always)]
+    fn dispatch_message_inline(&self, reply: T::Reply) -> Locked<'_, T, S> {
+        let tag = self.transport.tag(&reply);
+        let mut state = self.lock_with_range();
+        let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
+        match state.handle_message(tag, reply, arrived) {
+            None => state,
+            Some(orphan) => {
+                // The callback runs unlocked: its duration must not delay other callers.
+                self.release(state);
+                self.transport.orphan(orphan);
+                self.lock_with_range()
+            }
+        }
+    }
+
+    /// Waits for a message and dispatches it to its call, or reports the end of the connection. The
+    /// caller must have the receiver role. Returns the locked state.
+    #[inline(always)]
+    pub(super) fn receive(&self) -> Locked<'_, T, S> {
+        if self.transport.can_recv_many() {
+            return self.receive_many();
+        }
+        match self.transport.recv() {
+            Some(reply) => self.dispatch_message_inline(reply),
+            None => self.handle_disconnect(),
+        }
+    }
+
+    /// Reports the end of the connection to the machine. Returns the locked state.
+    pub(super) fn handle_disconnect(&self) -> Locked<'_, T, S> {
+        let mut state = self.lock_with_range();
+        state.handle_disconnect();
+        self.epoch.store(state.epoch(), Ordering::Release);
+        state
+    }
+
+    /// Sends `request`. The caller must have the turn to send. If `with_queued` is true and the transport
+    /// accepts several requests at once, requests from the send queue may be sent as well.
+    ///
+    /// Returns the result for `request`, and the epoch in which the send began.
+    #[inline]
+    pub(super) fn send(
+        &self,
+        mut request: T::Request,
+        with_queued: bool,
+    ) -> (Result<(), T::Failure>, u32) {
+        if self.transport.can_send_many() {
+            return self.send_many(request, with_queued);
+        }
+        let epoch = self.epoch.load(Ordering::Acquire);
+        (self.transport.send(&mut request), epoch)
+    }
+
     /// Sends `first` and, if `with_queued` is true, requests from the send queue. The caller must have
     /// the turn to send.
     ///
     /// Returns the result for `first`, and the epoch in which the send began.
     #[cold]
-    pub(super) fn send_many(
-        &self,
-        first: T::Request,
-        with_queued: bool,
-    ) -> (Result<(), T::Failure>, u32) {
+    fn send_many(&self, first: T::Request, with_queued: bool) -> (Result<(), T::Failure>, u32) {
         let mut batch = Batch::new();
         let mut owners: [Option<CallId>; BATCH] = [None; BATCH];
         let _ = batch.push(first);
@@ -66,7 +123,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Waits for at least one message and dispatches all that the transport returns. The caller must have
     /// the receiver role. Returns the locked state.
     #[cold]
-    pub(super) fn receive_many(&self) -> Locked<'_, T, S> {
+    fn receive_many(&self) -> Locked<'_, T, S> {
         let mut batch = Batch::new();
         self.transport.recv_many(&mut batch);
         if batch.is_empty() {
