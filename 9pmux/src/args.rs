@@ -88,6 +88,13 @@ pub struct Serve {
     /// with the same user and tree receive a clone of the first client's root.
     #[arg(long, help_heading = ACCESS)]
     attach_once: bool,
+    /// Forward malformed strings, names and stats
+    ///
+    /// By default requests get an error if a string contains NUL or, except in 9P2000.L, is not UTF-8, if the
+    /// name of a file contains a slash, or if a stat does not have its size; and bytes behind the last field of
+    /// a message are cut off.
+    #[arg(long, help_heading = PROTOCOL)]
+    lax: bool,
     /// Maximum requests in flight per client
     ///
     /// Further requests of the client wait. Waiting clients are served in turn, regardless of the number of
@@ -174,6 +181,7 @@ impl Serve {
                 unames: self.uname,
                 anames: self.aname,
                 attach_once: self.attach_once,
+                lax: self.lax,
                 max_inflight: self.max_inflight as usize,
                 max_fids: self.max_fids as usize,
                 max_reply_bytes: self.max_bytes as usize,
@@ -231,13 +239,14 @@ mod tests {
     #[test]
     fn arguments_become_options() {
         let limits = "--msize 8192 --max-fids 7 --max-bytes 300 --timeout 0.5";
-        let options = parse(&format!("serve --dialect 9P2000.L {limits} -vv a b -")).unwrap();
+        let options = parse(&format!("serve --lax --dialect 9P2000.L {limits} -vv a b -")).unwrap();
         assert_eq!(options.listen, [Address::Service("b".into()), Address::Stdio]);
         assert_eq!(options.config.dialect, Some(Dialect::L));
         assert_eq!((options.config.msize, options.config.max_fids), (8192, 7));
         assert_eq!(options.config.max_reply_bytes, 300);
         assert_eq!(options.config.version_timeout, Duration::from_millis(500));
-        assert!(options.messages);
+        assert!(options.messages && options.config.lax);
+        assert!(!parse("serve a b").unwrap().config.lax);
     }
 
     #[test]

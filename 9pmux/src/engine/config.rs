@@ -19,6 +19,9 @@ pub struct Config {
     pub unames: Vec<String>,
     /// The trees that clients may attach to. An empty list permits all trees.
     pub anames: Vec<String>,
+    /// Whether requests are forwarded with strings, names and stats that the protocol forbids, and with
+    /// bytes behind their last field.
+    pub lax: bool,
     /// The msize to offer the server.
     pub msize: u32,
     /// The maximum number of requests of one client at the server.
@@ -55,6 +58,7 @@ impl Default for Config {
             attach_once: false,
             unames: Vec::new(),
             anames: Vec::new(),
+            lax: false,
             msize: 128 * 1024,
             max_inflight: 256,
             max_inflight_all: usize::MAX,

@@ -11,8 +11,8 @@ use super::requests::{FlushState, UpstreamRequest};
 use super::session::AuthFid;
 use super::shared_attach::AttachRoute;
 use crate::wire::{
-    DATA_HEADER, FidUse, FieldOffsets, HEADER, Malformed, NOFID, NOTAG, check_request, kind,
-    put_tag, put_u32, tag, types, u32_at,
+    BadContents, DATA_HEADER, FidUse, FieldOffsets, HEADER, Malformed, NOFID, NOTAG,
+    check_contents, check_request, kind, put_tag, put_u32, tag, types, u32_at,
 };
 
 /// The minimum cost of one auth fid, and the maximum cost of all auth fids of a client, in bytes of
@@ -45,13 +45,18 @@ impl Engine {
             }
             Err(_) => return self.reject_message(client_index, message, LocalError::Malformed),
         };
+        let whole = message;
+        let message = match self.check_contents(message, &offsets) {
+            Ok(checked) => checked,
+            Err(why) => return self.reject_message(client_index, whole, why),
+        };
         let others_wait = !has_turn && !self.ready_queue.is_empty();
         let has_capacity = self.output_has_room() && self.has_tag() && !others_wait;
         let client = self.clients.get(client_index);
         if client.session.tags.contains_key(&client_tag)
             || client.session.flushes.iter().any(|f| f.tag == client_tag)
         {
-            return self.reject_message(client_index, message, LocalError::DuplicateTag);
+            return self.reject_message(client_index, whole, LocalError::DuplicateTag);
         }
         if client.session.tags.len() >= self.config.max_inflight {
             return Progress::Blocked(Blocked::OnSelf);
@@ -65,24 +70,45 @@ impl Engine {
         }
         let plan = match self.plan(client_index, message, &offsets) {
             Ok(plan) => plan,
-            Err(why) => return self.reject_message(client_index, message, why),
+            Err(why) => return self.reject_message(client_index, whole, why),
         };
         if !has_capacity {
             return Progress::Blocked(Blocked::OnUpstream);
         }
-        match self.route_attach(client_index, message, &offsets) {
+        match self.route_attach(client_index, (whole, message), &offsets) {
             AttachRoute::Forward => {
-                let consumed = self.consume_message(client_index, message);
+                let consumed = self.consume_message(client_index, whole);
                 self.send(client_index, message, &offsets, plan, (count, max_reply_len));
                 consumed
             }
             AttachRoute::ByWalk(root) => {
-                let consumed = self.consume_message(client_index, message);
+                let consumed = self.consume_message(client_index, whole);
                 self.attach_by_walk(client_index, message, root, max_reply_len);
                 consumed
             }
             AttachRoute::Handled(step) => step,
         }
+    }
+
+    /// Checks the contents of a request, and cuts off the bytes behind its last field, so that the server
+    /// sees only what was checked. With the option `lax` the request is forwarded as it is.
+    #[inline]
+    fn check_contents<'a>(
+        &self,
+        message: &'a [u8],
+        offsets: &FieldOffsets,
+    ) -> Result<&'a [u8], LocalError> {
+        if self.config.lax {
+            return Ok(message);
+        }
+        if offsets.message.has_contents {
+            check_contents(self.upstream.dialect, offsets, message).map_err(|bad| match bad {
+                BadContents::String => LocalError::BadString,
+                BadContents::Name => LocalError::BadName,
+                BadContents::Stat => LocalError::Malformed,
+            })?;
+        }
+        Ok(&message[..offsets.end as usize])
     }
 
     /// Forwards a client's Tattach with a valid fid as a Twalk from the shared attach to that fid.
@@ -215,7 +241,9 @@ impl Engine {
         session.tags.insert(request.tag, upstream_tag);
         session.reply_bytes_reserved += max_reply_len as usize;
         self.stats.forwarded += 1;
+        let size = message.len() as u32;
         self.push_to_server(message, |message| {
+            put_u32(message, 0, size);
             put_tag(message, upstream_tag);
             for (&(offset, fid_use), fid) in offsets.fids().iter().zip(fids) {
                 if fid != NO_FID {

@@ -7,6 +7,8 @@ pub enum LocalError {
     SmallMsize,
     Unsupported,
     Malformed,
+    BadString,
+    BadName,
     TooLarge,
     DuplicateTag,
     UnknownFid,
@@ -23,11 +25,13 @@ pub enum LocalError {
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 16] = [
+    pub const ALL: [LocalError; 18] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
         LocalError::Malformed,
+        LocalError::BadString,
+        LocalError::BadName,
         LocalError::TooLarge,
         LocalError::DuplicateTag,
         LocalError::UnknownFid,
@@ -48,6 +52,8 @@ impl LocalError {
             LocalError::SmallMsize => "msize too small",
             LocalError::Unsupported => "unknown message type",
             LocalError::Malformed => "malformed message",
+            LocalError::BadString => "string has NUL or is not UTF-8",
+            LocalError::BadName => "name contains a slash",
             LocalError::TooLarge => "message larger than msize",
             LocalError::DuplicateTag => "duplicate tag",
             LocalError::UnknownFid => "unknown fid",
@@ -66,7 +72,8 @@ impl LocalError {
     pub fn errno(self) -> u32 {
         match self {
             LocalError::NoVersion | LocalError::Malformed => 71, // EPROTO
-            LocalError::SmallMsize | LocalError::DuplicateTag => 22, // EINVAL
+            LocalError::SmallMsize | LocalError::DuplicateTag | LocalError::BadName => 22, // EINVAL
+            LocalError::BadString => 84,                         // EILSEQ
             LocalError::Unsupported => 95,                       // EOPNOTSUPP
             LocalError::TooLarge => 90,                          // EMSGSIZE
             LocalError::UnknownFid | LocalError::BadFid => 9,    // EBADF

@@ -42,11 +42,12 @@ pub enum AttachRoute {
 }
 
 impl Engine {
-    /// Returns the route of a request with valid fids, for which there is capacity.
+    /// Returns the route of a request with valid fids, for which there is capacity: the whole message,
+    /// and the part of it that may be forwarded.
     pub(super) fn route_attach(
         &mut self,
         client_index: u32,
-        message: &[u8],
+        (whole, message): (&[u8], &[u8]),
         offsets: &FieldOffsets,
     ) -> AttachRoute {
         if !self.config.attach_once
@@ -62,7 +63,7 @@ impl Engine {
             }
             SharedAttach::Refused { names, error } if **names == *wanted => {
                 let error = error.clone();
-                let consumed = self.consume_message(client_index, message);
+                let consumed = self.consume_message(client_index, whole);
                 self.forward_reply(client_index, tag(message), &error, |_| ());
                 AttachRoute::Handled(consumed)
             }
@@ -92,7 +93,9 @@ impl Engine {
         let upstream_tag =
             self.requests.allocate(request).expect("there is a tag, since there is room");
         self.fids.add_reference(fid);
+        let size = message.len() as u32;
         self.push_to_server(message, |message| {
+            put_u32(message, 0, size);
             put_tag(message, upstream_tag);
             put_u32(message, HEADER, fid);
         });

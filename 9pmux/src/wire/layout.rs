@@ -1,7 +1,7 @@
 //! The offsets of a message's fields, and the check that all of them are within the message.
 //!
-//! This is the only validation of a message: every string, count and list is compared with the size
-//! once, and the offsets of the fields that may be patched are returned.
+//! Every string, count and list is compared with the size once, and the offsets of the fields that may
+//! be patched are returned. The contents of strings are checked in `contents.rs`.
 
 use super::dialect::Dialect;
 use super::table::{FidUse, Field, FieldKind, MAX_NAMES, Message, message};
@@ -139,7 +139,7 @@ pub(super) fn for_each_field(
             FieldKind::OptionalU32 => 4,
             FieldKind::Qid => 13,
             FieldKind::Bytes(n) => n as usize,
-            FieldKind::String | FieldKind::Stat => counted_len(rest, 1)?,
+            FieldKind::String | FieldKind::Name | FieldKind::Stat => counted_len(rest, 1)?,
             FieldKind::Qids => counted_len(rest, 13)?,
             // The sum may not fit a 32-bit usize.
             FieldKind::Data => (data_len(rest)? as usize).saturating_add(4),
@@ -189,7 +189,7 @@ impl Message {
                 FieldKind::U64 => 8,
                 FieldKind::Qid => 13,
                 FieldKind::Bytes(n) => n as u32,
-                FieldKind::String | FieldKind::Stat | FieldKind::Names => 1024,
+                FieldKind::String | FieldKind::Name | FieldKind::Stat | FieldKind::Names => 1024,
                 FieldKind::Qids => 2 + 13 * MAX_NAMES as u32,
                 FieldKind::Data => count.saturating_add(4),
                 FieldKind::U32

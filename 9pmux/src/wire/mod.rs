@@ -4,11 +4,12 @@
 //! client to server, has an even type, and its R-message has the next odd type. A multiplexor needs
 //! little of a body: the offsets of its fids and what becomes of them, the tag that a Tflush names, and
 //! how many bytes a reply may have. `table.rs` contains this once for the three dialects, and the rest
-//! derives from it: `layout.rs` finds the offsets and validates a message against its size, `show.rs`
-//! formats messages as text. A message is never decoded and encoded again: a field that has to change
-//! is patched in place.
+//! derives from it: `layout.rs` finds the offsets and validates a message against its size, `contents.rs`
+//! validates strings and stats, and `show.rs` formats messages as text. A message is never decoded and
+//! encoded again: a field that has to change is patched in place.
 #![forbid(unsafe_code)]
 
+mod contents;
 mod dialect;
 mod frame;
 mod layout;
@@ -18,6 +19,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use contents::{BadContents, check_contents};
 pub use dialect::{Dialect, Dialects, Offer, UNKNOWN};
 pub use frame::{Frame, frame, kind, put_tag, put_u32, tag, u16_at, u32_at};
 pub use layout::{FieldOffsets, Malformed, ReplyFields, check_reply, check_request, version};

@@ -73,7 +73,7 @@ fn write_field(f: &mut Formatter<'_>, field: &Field, value: &[u8]) -> fmt::Resul
         }
         FieldKind::U64 => write!(f, "{}", u64_at(value, 0)),
         FieldKind::Qid => write_qid(f, value),
-        FieldKind::String => write_string(f, &value[2..]),
+        FieldKind::String | FieldKind::Name => write_string(f, &value[2..]),
         FieldKind::Names => {
             let mut at = 2;
             f.write_char('[')?;

@@ -5,7 +5,7 @@
 //! The field of a fid says what the message does to the fid, including whether a created fid depends on
 //! the reply. R-messages have no fids in any dialect.
 //!
-//! Bytes behind the last field are forwarded unchanged, because some dialects append fields.
+//! Bytes behind the last field are permitted, because some dialects append fields.
 
 use super::dialect::{Dialect, Dialects};
 
@@ -46,7 +46,9 @@ pub enum FieldKind {
     Qid,
     /// `n[2]` and `n` bytes.
     String,
-    /// `n[2]` and `n` strings, at most [`MAX_NAMES`].
+    /// A string that names one file in a directory.
+    Name,
+    /// `n[2]` and `n` names, at most [`MAX_NAMES`].
     Names,
     /// `n[2]` and `n` qids.
     Qids,
@@ -93,6 +95,8 @@ pub struct Message {
     pub request: Option<&'static [Field]>,
     /// The fields of the R-message after the header.
     pub reply: &'static [Field],
+    /// Whether the T-message has strings or a stat, so that its contents must be checked as well.
+    pub has_contents: bool,
 }
 
 const fn field(name: &'static str, kind: FieldKind) -> Field {
@@ -114,11 +118,23 @@ const fn row(
     request: &'static [Field],
     reply: &'static [Field],
 ) -> Message {
-    Message { number, name, dialects, request: Some(request), reply }
+    let has_contents = has_contents(request);
+    Message { number, name, dialects, request: Some(request), reply, has_contents }
 }
 
 const fn error(number: u8, name: &'static str, d: Dialects, reply: &'static [Field]) -> Message {
-    Message { number, name, dialects: d, request: None, reply }
+    Message { number, name, dialects: d, request: None, reply, has_contents: false }
+}
+
+const fn has_contents(fields: &[Field]) -> bool {
+    let mut i = 0;
+    while i < fields.len() {
+        if let String | Name | Names | Stat = fields[i].kind {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }
 
 use FidUse::*;
@@ -130,7 +146,8 @@ const L: Dialects = Dialects::L;
 
 const FID: Field = fid("fid", Uses);
 const DFID: Field = fid("dfid", Uses);
-const NAME: Field = field("name", String);
+const NAME: Field = field("name", Name);
+const XATTR: Field = field("name", String);
 const QID: Field = field("qid", Qid);
 const GID: Field = field("gid", U32);
 const OFFSET: Field = field("offset", U64);
@@ -153,8 +170,8 @@ pub const MESSAGES: &[Message] = &[
     row(24, "getattr", L, &[FID, field("request_mask", U64)], &[field("valid", U64), QID, field("attr", Bytes(132))]),
     row(26, "setattr", L, &[FID, field("valid", U32), field("mode", U32), field("uid", U32), GID, field("size", U64),
         field("times", Bytes(32))], &[]),
-    row(30, "xattrwalk", L, &[FID, fid("newfid", Creates), NAME], &[field("size", U64)]),
-    row(32, "xattrcreate", L, &[FID, NAME, field("attr_size", U64), field("flags", U32)], &[]),
+    row(30, "xattrwalk", L, &[FID, fid("newfid", Creates), XATTR], &[field("size", U64)]),
+    row(32, "xattrcreate", L, &[FID, XATTR, field("attr_size", U64), field("flags", U32)], &[]),
     row(40, "readdir", L, &[FID, OFFSET, COUNT], &[DATA]),
     row(50, "fsync", L, &[FID, field("datasync", OptionalU32)], &[]),
     row(52, "lock", L, &[FID, field("type", U8), field("flags", U32), field("start", U64), field("length", U64),
@@ -164,8 +181,8 @@ pub const MESSAGES: &[Message] = &[
         field("proc_id", U32), field("client_id", String)]),
     row(70, "link", L, &[DFID, FID, NAME], &[]),
     row(72, "mkdir", L, &[DFID, NAME, field("mode", U32), GID], &[QID]),
-    row(74, "renameat", L, &[fid("olddirfid", Uses), field("oldname", String), fid("newdirfid", Uses),
-        field("newname", String)], &[]),
+    row(74, "renameat", L, &[fid("olddirfid", Uses), field("oldname", Name), fid("newdirfid", Uses),
+        field("newname", Name)], &[]),
     row(76, "unlinkat", L, &[fid("dirfid", Uses), NAME, field("flags", U32)], &[]),
     row(98, "openfd", PLAIN_U, &[fid("fid", ReleasesOnSuccess), field("mode", U8)],
         &[QID, field("iounit", Iounit), field("unixfd", U32)]),

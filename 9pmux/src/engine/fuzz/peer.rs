@@ -419,7 +419,7 @@ fn reasonable(asked: &Asked, why: LocalError, dialect: Dialect, over: bool) -> b
         return why == LocalError::TooLarge || (over && why == LocalError::ServerGone);
     }
     match why {
-        LocalError::TooLarge => false,
+        LocalError::TooLarge | LocalError::BadString | LocalError::BadName => false,
         LocalError::ServerGone => over,
         LocalError::NoVersion => asked.early,
         LocalError::SmallMsize => its_kind == types::TVERSION,

@@ -48,6 +48,8 @@ impl<'a> World<'a> {
             max_fids: if second & 1 == 0 { 6 } else { 3 },
             max_fids_all: if second & 2 == 0 { 1000 } else { 7 },
             anames: if second & 192 == 192 { vec!["a".to_owned()] } else { Vec::new() },
+            // Requests are recognized at the server by the bytes behind their last field.
+            lax: true,
             seed: u64::from(second),
             ..Config::default()
         };

@@ -67,6 +67,8 @@ pub struct Client {
     pub trace: bool,
     /// The server may have performed a flushed request.
     pub sloppy: bool,
+    /// Names with NUL reach the server.
+    pub lax: bool,
     pub answered: u64,
     dialect: Dialect,
     msize: u32,
@@ -92,6 +94,7 @@ impl Client {
             slow: false,
             trace: false,
             sloppy: false,
+            lax: false,
             answered: 0,
             dialect,
             msize: 0,
@@ -178,7 +181,8 @@ impl Client {
 
     fn names(&self, random: &mut Random, most: usize) -> Vec<String> {
         let count = if random.one_in(4) { 0 } else { 1 + random.below(most) };
-        (0..count).map(|_| format!("{}.{}\0", self.name, random.below(9))).collect()
+        let end = if self.lax { "\0" } else { "" };
+        (0..count).map(|_| format!("{}.{}{end}", self.name, random.below(9))).collect()
     }
 
     /// Sends a request, unless too many are in flight.
@@ -432,7 +436,7 @@ impl Client {
         let (absent, live) = (self.absent(random), self.live(random));
         let kinds: &[u8] =
             if self.dialect == Dialect::L { &[120, 116, 24] } else { &[120, 116, 124] };
-        let (message, why) = match (random.below(11), absent, live) {
+        let (message, why) = match (random.below(12), absent, live) {
             (0 | 1, Some(fid), _) => {
                 let message = made(*random.pick(kinds), tag).u32(fid).raw(&[0; 12]).done();
                 (message, LocalError::UnknownFid)
@@ -464,6 +468,11 @@ impl Client {
                 let size = self.msize as usize + 1 + random.below(3000);
                 let message = made(118, tag).u32(fid).raw(&vec![1; size - 11]).done();
                 (message, LocalError::TooLarge)
+            }
+            (11, _, Some((fid, _))) if !self.lax => {
+                let (name, why) =
+                    *random.pick(&[("a\0", LocalError::BadString), ("a/b", LocalError::BadName)]);
+                (walk(tag, fid, 3, &["a", name]), why)
             }
             (10, ..) if random.one_in(2) => {
                 (made(100, tag).u32(255).str(self.dialect.name()).done(), LocalError::SmallMsize)

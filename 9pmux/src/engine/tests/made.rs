@@ -7,6 +7,14 @@ use crate::wire::{Dialect, HEADER, kind, put_u32, tag, u16_at, u32_at};
 #[derive(Clone)]
 pub struct Made(Vec<u8>);
 
+/// Returns a stat with this name, with its size before it.
+pub fn stat(dialect: Dialect, name: impl AsRef<[u8]>) -> Vec<u8> {
+    let fields = Made(Vec::new()).u16(0).u32(0).qid(0, 0).u32(!0).u32(!0).u32(!0).u64(!0);
+    let fields = fields.str(name).str("u").str("g").str("");
+    let fields = if dialect == Dialect::U { fields.str("x").u32(1).u32(2).u32(3) } else { fields };
+    Made(Vec::new()).u16(fields.0.len() as u16).raw(&fields.0).0
+}
+
 /// Begins a message with a type and a tag.
 pub fn made(kind: u8, tag: u16) -> Made {
     let mut bytes = vec![0, 0, 0, 0, kind];

@@ -31,7 +31,8 @@ fn whole(dialect: Dialect, number: u8, fields: &[Field]) -> (Vec<u8>, usize) {
                 message.u32(5)
             }
             FieldKind::Fid(_) => message.u32(0),
-            FieldKind::String | FieldKind::Stat => message.str("abc"),
+            FieldKind::String | FieldKind::Name => message.str("abc"),
+            FieldKind::Stat => message.str(stat(dialect, "abc")),
             FieldKind::Names => message.u16(2).str("abc").str("de"),
             FieldKind::Qids => message.u16(2).qid(1, 2).qid(3, 4),
             FieldKind::Qid => message.qid(1, 2),

@@ -2,6 +2,7 @@ use super::local_error::LocalError;
 
 mod bench;
 mod client;
+mod contents;
 mod ends;
 mod fids;
 mod flushing;

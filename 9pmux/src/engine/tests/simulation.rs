@@ -37,6 +37,7 @@ impl World {
         let once = random.one_in(4);
         let config = Config {
             attach_once: once,
+            lax: random.one_in(2),
             dialect: if random.one_in(2) { Some(dialect) } else { None },
             msize: 300 + random.below(1500) as u32,
             max_inflight: 1 + random.below(6),
@@ -81,6 +82,7 @@ impl World {
         client.trace = self.trace;
         client.once = self.server.once;
         client.sloppy = self.server.sloppy;
+        client.lax = self.engine.config.lax;
         self.made += 1;
         let id = self.engine.client_connected();
         self.clients.push((id, client));
