@@ -226,6 +226,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 return Some(reply);
             }
         }
+        let is_nonblocking = matches!(call.kind, Kind::NonBlocking(_));
         if let Kind::NonBlocking(watch) = call.kind {
             arrived(watch, &reply);
         }
@@ -234,7 +235,7 @@ impl<P: Protocol, H> Machine<P, H> {
         if call.state() == CallState::Sending {
             // The call keeps the reply until `send` returns.
             self.counts.transition(call, CallState::Sending, CallState::SendingReplied);
-        } else if let Kind::NonBlocking(_) = call.kind {
+        } else if is_nonblocking {
             // The owner collects the reply. The call may still have its wake-up for the end of
             // sending queued, and is in no other queue.
             self.counts.transition(call, CallState::AwaitingReply, CallState::Done);

@@ -175,9 +175,18 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Grants a free tag to the muxer, if it waits for one. The muxer must be awake and about to
     /// ask for its next action: inside `recv` it could not use the tag.
+    ///
+    /// The muxer seldom waits for a tag, so the rest is a function of its own.
     #[cold]
+    #[inline(never)]
     pub(super) fn grant_tag_to_muxer(&mut self) {
-        let Muxer::Call(id) = self.role.holder() else { return };
+        if let Muxer::Call(id) = self.role.holder() {
+            self.grant_tag_to_waiting_muxer(id);
+        }
+    }
+
+    #[inline(never)]
+    fn grant_tag_to_waiting_muxer(&mut self, id: u32) {
         let Some(call) = self.calls.get_mut(id) else { return };
         if call.state() != CallState::TagWait {
             return;
