@@ -106,11 +106,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
     /// ```
     pub fn rpc(&self, request: T::Request) -> Result<T::Reply, Error<T::Failure>> {
-        self.rpc_inner(request, NEVER)
+        self.rpc_inner::<false>(request, NEVER)
     }
 
+    /// Sends `request` and waits for its reply until `deadline`. If `TIMED` is false, `deadline` must be
+    /// [`NEVER`], and the wait is inlined, for the most frequent path.
     #[inline(always)]
-    pub(super) fn rpc_inner(
+    pub(super) fn rpc_inner<const TIMED: bool>(
         &self,
         mut request: T::Request,
         deadline: u64,
@@ -143,6 +145,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut action = state.handle_sent(id, result, epoch);
         if let Action::ProxySend(..) = action {
             (state, action) = self.send_for_others(state, id, action);
+        }
+        if TIMED {
+            return self.wait(state, id, action, deadline).into_result();
         }
         self.wait_inline(state, id, action, deadline).into_result()
     }
@@ -272,6 +277,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// Carries out `action` and the actions after it until the wait has ended: the caller sleeps, or
     /// receives messages for all callers while it has the receiver role. Returns the result of the wait.
+    #[inline(never)]
     fn wait<'a>(
         &'a self,
         state: Locked<'a, T, S>,

@@ -139,7 +139,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             NEVER => None,
             _ => Some(TimerGuard::acquire(&self.sched)?),
         };
-        self.rpc_inner(request, deadline)
+        self.rpc_inner::<true>(request, deadline)
     }
 
     /// Receives for all callers, as long as `wait` permits. The caller must have the receiver role. Returns

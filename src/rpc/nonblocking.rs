@@ -92,7 +92,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
             match self.transport.try_recv() {
                 Polled::Message(reply) => {
-                    state = self.dispatch_message(reply);
+                    state = self.dispatch_message_inline(reply);
                     finish = state.handle_polled(id);
                 }
                 Polled::Nothing => {

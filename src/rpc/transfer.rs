@@ -15,13 +15,14 @@ use super::{Locked, Mux, Transport};
 
 impl<T: Transport, S: Sched> Mux<T, S> {
     /// Dispatches one message to its call. Returns the locked state.
+    #[inline(never)]
     pub(super) fn dispatch_message(&self, reply: T::Reply) -> Locked<'_, T, S> {
         self.dispatch_message_inline(reply)
     }
 
-    /// As `dispatch_message`, but always inlined, for the most frequent path.
+    /// As `dispatch_message`, but always inlined, for the most frequent paths.
     #[inline(always)]
-    fn dispatch_message_inline(&self, reply: T::Reply) -> Locked<'_, T, S> {
+    pub(super) fn dispatch_message_inline(&self, reply: T::Reply) -> Locked<'_, T, S> {
         let tag = self.transport.tag(&reply);
         let mut state = self.lock_with_range();
         let arrived = |watch, reply: &T::Reply| self.transport.arrived(watch, reply);
