@@ -1,6 +1,6 @@
 #!/bin/sh
-# size.sh BUILD: what a program takes on with the library: at most 400 KiB of shared library, at most
-# 300 KiB more of a program linked with the archive, without any linker flag; and nothing in it that
+# size.sh BUILD: what a program takes on with the library: at most 160 KiB of shared library, at most
+# 150 KiB more of a program linked with the archive, without any linker flag; and nothing in it that
 # could panic, so that no fault of ours prints, ends the program or unwinds into C: our object refers
 # to C's functions alone.
 set -eu
@@ -33,8 +33,8 @@ strip "$work/with" "$work/without"
 growth=$(($(size "$work/with") - $(size "$work/without")))
 
 echo "size: libmux.so $((shared / 1024)) KiB stripped; a program grows by $((growth / 1024)) KiB"
-[ "$shared" -le $((400 * 1024)) ] || fail "the shared library is larger than 400 KiB"
-[ "$growth" -le $((300 * 1024)) ] || fail "a program grows by more than 300 KiB"
+[ "$shared" -le $((160 * 1024)) ] || fail "the shared library is larger than 160 KiB"
+[ "$growth" -le $((150 * 1024)) ] || fail "a program grows by more than 150 KiB"
 
 # The names of Rust's functions are mangled; __rust_no_alloc_shim is a mark of the allocator's, and
 # is in the archive itself.
