@@ -72,22 +72,26 @@ impl Engine {
     fn fail_outstanding(&mut self, client_index: u32) {
         let closed = self.clients.get(client_index).close();
         self.clients.get(client_index).waits_for_attach = false;
+        // The session has ended, but the client still expects errors in its form.
+        let dialect = closed.session.dialect;
         let mut tags: Vec<u16> = closed.session.tags.into_keys().collect();
         tags.sort_unstable();
         for tag in tags {
-            self.push_error(client_index, tag, LocalError::ServerGone);
+            self.push_error_in(dialect, client_index, tag, LocalError::ServerGone);
         }
         for flushing in closed.session.flushes {
             self.push_rflush(client_index, flushing.tag);
         }
         if let Some(tag) = closed.tversion {
-            self.push_error(client_index, tag, LocalError::ServerGone);
+            self.push_error_in(dialect, client_index, tag, LocalError::ServerGone);
         }
         let mut waiting = &closed.inbox.as_slice()[closed.skipped..];
         while let Frame::Message(n) = frame(waiting, u32::MAX) {
             match kind(waiting) {
                 types::TFLUSH => self.push_rflush(client_index, tag(waiting)),
-                _ => self.push_error(client_index, tag(waiting), LocalError::ServerGone),
+                _ => {
+                    self.push_error_in(dialect, client_index, tag(waiting), LocalError::ServerGone)
+                }
             }
             waiting = &waiting[n..];
         }

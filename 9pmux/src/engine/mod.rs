@@ -391,10 +391,11 @@ impl Engine {
         let id = self.clients.id(client_index);
         let client = self.clients.get(client_index);
         self.pool.lend(&mut client.out);
+        let dialect = client.session.dialect;
         let message = client.out.append(message);
         patch(message);
         if let Some(tracer) = &mut self.tracer {
-            tracer(self.upstream.dialect, TraceEvent::ToClient(id, message));
+            tracer(dialect, TraceEvent::ToClient(id, message));
         }
         self.mark_dirty(client_index);
     }
@@ -410,10 +411,15 @@ impl Engine {
         }
     }
 
-    /// Replies to a request with an error of 9pmux's own, in the dialect of the connection.
+    /// Replies to a request with an error of 9pmux's own, in the dialect of the client's session.
     fn push_error(&mut self, client_index: u32, tag: u16, why: LocalError) {
+        let dialect = self.clients.get(client_index).session.dialect;
+        self.push_error_in(dialect, client_index, tag, why);
+    }
+
+    /// Replies to a request with an error of 9pmux's own, in this dialect.
+    fn push_error_in(&mut self, dialect: Dialect, client_index: u32, tag: u16, why: LocalError) {
         self.stats.local_errors += 1;
-        let dialect = self.upstream.dialect;
         let ename = why.ename().as_bytes();
         let mut message = [0; 64];
         let mut offset = HEADER;

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::hasher::SeededState;
+use crate::wire::Dialect;
 
 /// A Tflush of a client that has no reply yet.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,8 @@ pub struct AuthFid {
 pub struct Session {
     /// The maximum length of a message; 0 until a version is agreed.
     pub msize: u32,
+    /// The dialect, which error replies have the form of; 9P2000 until a version is agreed.
+    pub dialect: Dialect,
     /// The upstream tag of each client tag in flight.
     pub tags: HashMap<u16, u16, SeededState>,
     /// The upstream fid of each fid of the client.
@@ -49,6 +52,7 @@ impl Session {
     pub fn new(hasher: SeededState) -> Session {
         Session {
             msize: 0,
+            dialect: Dialect::Plain,
             tags: HashMap::with_hasher(hasher),
             fids: HashMap::with_hasher(hasher),
             flushes: Vec::new(),

@@ -36,7 +36,7 @@ pub enum UpstreamState {
 /// The server's side.
 pub struct Upstream {
     state: UpstreamState,
-    /// The dialect of the connection; until a version is agreed, the dialect of error replies.
+    /// The dialect of the connection; until a version is agreed, the dialect that was offered.
     pub dialect: Dialect,
     /// The maximum length of a message; until a version is agreed, the offered one.
     pub msize: u32,
@@ -117,10 +117,8 @@ impl Upstream {
         self.dialect = Dialect::Plain;
     }
 
-    /// The connection has ended. Nothing of the server's side is left but the dialect, in which error
-    /// replies are written.
+    /// The connection has ended. Nothing of the server's side is left.
     pub fn end(&mut self, reason: EndReason) {
-        let dialect = self.dialect;
-        *self = Upstream { state: UpstreamState::Ended(reason), dialect, ..Upstream::default() };
+        *self = Upstream { state: UpstreamState::Ended(reason), ..Upstream::default() };
     }
 }

@@ -159,6 +159,7 @@ impl Engine {
             return;
         };
         client.session.msize = msize.min(max);
+        client.session.dialect = dialect.unwrap_or(Dialect::Plain);
         client.state = if dialect.is_some() { ClientState::Session } else { ClientState::New };
         let mut message =
             version_message(client.session.msize, dialect.map_or(UNKNOWN, Dialect::name));

@@ -113,11 +113,23 @@ impl Bench {
     /// Checks that 9pmux itself replies to a message with an error, and that the message does not reach the server.
     #[track_caller]
     pub fn refused(&mut self, id: ClientId, message: &[u8], why: super::LocalError) {
+        self.refused_in(self.dialect, id, message, why);
+    }
+
+    /// Checks the same for a client whose errors have the form of this dialect.
+    #[track_caller]
+    pub fn refused_in(
+        &mut self,
+        dialect: Dialect,
+        id: ClientId,
+        message: &[u8],
+        why: super::LocalError,
+    ) {
         self.say(id, message);
         assert!(self.upstream().is_empty());
         let answer = self.told(id);
         let (asked, answered) = (show(self.dialect, message), show(self.dialect, &answer));
-        assert!(is_local_error(self.dialect, &answer, why), "{asked}: {answered}");
+        assert!(is_local_error(dialect, &answer, why), "{asked}: {answered}");
         assert_eq!(tag(&answer), tag(message));
     }
 

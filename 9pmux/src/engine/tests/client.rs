@@ -537,11 +537,12 @@ impl Client {
     fn check(&self, asked: &Asked, message: &[u8], twice: bool) {
         let shown =
             || format!("{}: {asked:?} is answered {}", self.name, show(self.dialect, message));
-        // Before the server's dialect is known, errors have the form of the requested dialect.
+        // Without a session, errors have the form of 9P2000. The client cannot know whether 9pmux has ended the
+        // session already.
         let early = self.stage != Stage::Session;
         let ours = |why| {
-            let of = |dialect: &Dialect| is_local_error(*dialect, message, why);
-            of(&self.dialect) || (early && Dialect::ALL.iter().any(of))
+            let of = |dialect| is_local_error(dialect, message, why);
+            of(self.dialect) || (early && of(Dialect::Plain))
         };
         let gone = ours(LocalError::ServerGone);
         let request = kind(&asked.message);

@@ -65,9 +65,39 @@ fn offer_is_accepted_or_unknown() {
         let session = agreed != "unknown";
         assert_eq!(bench.engine.client_info(id).unwrap().session, session);
         if !session {
-            bench.refused(id, &of_fid(120, 1, 1), NoVersion);
+            bench.refused_in(Dialect::Plain, id, &of_fid(120, 1, 1), NoVersion);
         }
         assert!(bench.upstream().is_empty());
+    }
+}
+
+/// A client without a session may not know the form of another dialect.
+#[test]
+fn errors_have_the_form_of_the_clients_own_session() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (with, _) = bench.attached();
+        let none = bench.engine.client_connected();
+        let unknown = bench.engine.client_connected();
+        bench.say(unknown, &version(8192, if dialect == Dialect::L { "9P2000" } else { "9P1" }));
+        assert_eq!(bench.told(unknown), rversion(8192, "unknown"));
+        for id in [none, unknown] {
+            bench.refused_in(Dialect::Plain, id, &of_fid(120, 1, 1), NoVersion);
+            bench.refused_in(Dialect::Plain, id, &version(255, dialect.name()), SmallMsize);
+            bench.refused_in(Dialect::Plain, id, &made(108, 3).done(), Malformed);
+            let large = made(118, 3).raw(&[0; 9000]).done();
+            bench.refused_in(Dialect::Plain, id, &large, TooLarge);
+        }
+        bench.refused_in(dialect, with, &of_fid(120, 1, 1), UnknownFid);
+        bench.refused_in(dialect, with, &version(255, dialect.name()), SmallMsize);
+        // A second Tversion ends the session.
+        bench.say(with, &version(8192, dialect.name()));
+        let clunk = bench.asked();
+        bench.say(with, &of_fid(120, 1, 1));
+        bench.engine.server_gone();
+        let told = bench.hears(with);
+        assert_eq!(told.len(), 2, "{}", show(dialect, &clunk));
+        assert!(told.iter().all(|m| is_local_error(Dialect::Plain, m, ServerGone)));
     }
 }
 
@@ -159,7 +189,7 @@ fn server_without_a_common_version_ends_the_engine() {
         bench.server(&answer);
         let end = bench.engine.end_reason().expect("it is over").to_string();
         assert!(end.contains(words), "{end}: {}", show(u, &answer));
-        assert!(is_local_error(u, &bench.told(id), ServerGone));
+        assert!(is_local_error(Dialect::Plain, &bench.told(id), ServerGone));
         assert!(bench.engine.is_closing(id));
     }
     // No dialect is configured: a smaller dialect is acceptable, a different one is not.
