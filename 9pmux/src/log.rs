@@ -1,15 +1,22 @@
 //! The log: lines on standard error that begin with the name of the program. With `-v` the time since the
-//! start follows, in seconds.
+//! start follows, in seconds. Logging never blocks; `log_queue.rs` says how.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write, stderr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::log_queue::{self, LogQueue};
+
+/// Maximum time at the end for writing the lines that are still queued.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+static QUEUE: LogQueue = LogQueue::new();
 
 struct Line {
     began: Option<Instant>,
@@ -36,27 +43,37 @@ where
 }
 
 /// Starts the log at the level that the options ask for.
-pub fn init(verbose: u8, quiet: bool) {
+///
+/// # Errors
+/// Returns the error if the thread that writes the lines cannot be started.
+pub fn init(verbose: u8, quiet: bool) -> io::Result<()> {
     let level = match (quiet, verbose) {
         (true, _) => LevelFilter::OFF,
         (false, 0) => LevelFilter::WARN,
         (false, 1) => LevelFilter::INFO,
         (false, _) => LevelFilter::DEBUG,
     };
+    log_queue::start_writer(&QUEUE)?;
     let line = Line { began: (verbose > 0).then(Instant::now) };
     tracing_subscriber::fmt()
-        .with_writer(|| IgnoreErrors)
+        .with_writer(|| Queued)
         .with_max_level(level)
         .event_format(line)
         .init();
+    Ok(())
 }
 
-/// Standard error without write errors: the subscriber would report them on standard error, and panic.
-struct IgnoreErrors;
+/// Waits until the lines of the log have been written, for a bounded time.
+pub fn flush() {
+    QUEUE.flush(FLUSH_TIMEOUT);
+}
 
-impl Write for IgnoreErrors {
+/// The log as a writer, to which the subscriber passes each line as a whole.
+struct Queued;
+
+impl Write for Queued {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = stderr().write_all(bytes);
+        QUEUE.push(bytes);
         Ok(bytes.len())
     }
 
@@ -65,7 +82,12 @@ impl Write for IgnoreErrors {
     }
 }
 
-/// Prints the error that ends the program, at every log level.
+/// Logs the error that ends the program, at every log level. The log must have been started.
+pub fn error(error: &dyn Display) {
+    QUEUE.push_last(format!("9pmux: {error}\n").as_bytes());
+}
+
+/// Prints an error directly, without the log.
 pub fn print_error(error: &dyn Display) {
-    let _ = IgnoreErrors.write_all(format!("9pmux: {error}\n").as_bytes());
+    let _ = writeln!(stderr(), "9pmux: {error}");
 }

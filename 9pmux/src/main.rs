@@ -4,6 +4,7 @@
 
 mod args;
 mod log;
+mod log_queue;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -20,14 +21,19 @@ fn main() -> ExitCode {
     };
     match args.command {
         Command::Serve(serve) => {
-            log::init(serve.verbose, serve.quiet);
-            match net::serve(serve.options()) {
+            if let Err(error) = log::init(serve.verbose, serve.quiet) {
+                log::print_error(&format_args!("starting a thread for the log: {error}"));
+                return ExitCode::FAILURE;
+            }
+            let status = match net::serve(serve.options()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => {
-                    log::print_error(&failure);
+                    log::error(&failure);
                     ExitCode::from(failure.exit_status())
                 }
-            }
+            };
+            log::flush();
+            status
         }
         Command::Completions { shell } => {
             let name = env!("CARGO_BIN_NAME");

@@ -14,6 +14,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt::{self, Display, Formatter};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -26,6 +27,7 @@ use super::child::ChildServer;
 use super::descriptors;
 use super::dial::ServerConnection;
 use super::failure::{Failure, error_text};
+use super::line_limit::{LineKind, LineLimit};
 use super::peers::{Peer, Peers};
 use super::signals::Signals;
 use super::stream::{IoOutcome, Stream};
@@ -77,6 +79,8 @@ impl Display for CloseReason {
 /// The state of the event loop. [`Driver::run`] runs it to the end.
 pub struct Driver {
     engine: Engine,
+    /// The limits of lines that clients cause, if such lines are logged.
+    line_limit: Option<Arc<Mutex<LineLimit>>>,
     watch: Watch,
     server_address: Address,
     server: Option<Peer>,
@@ -116,10 +120,13 @@ impl Driver {
             seed: RandomState::new().build_hasher().finish(),
             ..options.config.clone()
         };
+        let now = Instant::now();
         let mut engine = Engine::new(config);
         // The tracer is called for each message, so it is set only if the log uses it.
-        if tracing::enabled!(tracing::Level::INFO) {
-            engine.set_tracer(Some(trace::tracer(options.messages)));
+        let line_limit = tracing::enabled!(tracing::Level::INFO)
+            .then(|| Arc::new(Mutex::new(LineLimit::new(now))));
+        if let Some(limit) = &line_limit {
+            engine.set_tracer(Some(trace::tracer(options.messages, limit.clone())));
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
         watch.add(Source::Signals, signals.fd()).map_err(Failure::system("waiting for signals"))?;
@@ -131,9 +138,9 @@ impl Driver {
                 .add(Source::Child, child.notice_fd())
                 .map_err(Failure::system("waiting for the server's end"))?;
         }
-        let now = Instant::now();
         let mut driver = Driver {
             engine,
+            line_limit,
             watch,
             server_address: options.server.clone(),
             server: Some(Peer::new(server.stream)),
@@ -178,6 +185,7 @@ impl Driver {
         loop {
             self.poll_events(self.poll_timeout())?;
             self.engine.tick(self.now - self.started);
+            self.with_line_limit(|limit, now| limit.report(now));
             self.read();
             self.poll_events(Some(Duration::ZERO))?;
             self.read();
@@ -211,6 +219,7 @@ impl Driver {
     }
 
     fn result(mut self) -> Result<(), Failure> {
+        self.with_line_limit(|limit, _| limit.report_now());
         let stats = self.engine.stats();
         info!(
             "{} requests forwarded, {} replies returned, {} requests refused by 9pmux",
@@ -261,7 +270,9 @@ impl Driver {
     /// The time until the next deadline, if there is one.
     fn time_to_deadline(&self) -> Option<Duration> {
         let engine = self.engine.next_deadline().map(|deadline| self.started + deadline);
-        let next = engine.into_iter().chain(self.accept_paused_until).chain(self.end_by).min()?;
+        let report = self.with_line_limit(|limit, _| limit.report_at()).flatten();
+        let own = [self.accept_paused_until, self.end_by, report];
+        let next = engine.into_iter().chain(own.into_iter().flatten()).min()?;
         // The system rounds down to milliseconds; one more avoids a wake-up before the deadline.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -439,13 +450,28 @@ impl Driver {
         }
     }
 
+    /// Calls `f` with the limits of lines and the time, if lines that clients cause are logged.
+    fn with_line_limit<T>(&self, f: impl FnOnce(&mut LineLimit, Instant) -> T) -> Option<T> {
+        let limit = self.line_limit.as_ref()?;
+        Some(f(&mut limit.lock().unwrap_or_else(PoisonError::into_inner), self.now))
+    }
+
+    /// Returns true if a line that this client has caused should be logged.
+    fn should_log(&self, kind: LineKind, id: ClientId) -> bool {
+        let allows = |limit: &mut LineLimit, now| limit.allows(kind, Some(id.index()), now);
+        self.with_line_limit(allows).unwrap_or(false)
+    }
+
     fn add_client(&mut self, stream: Stream) -> io::Result<()> {
         let id = self.engine.client_connected();
         if let Err(error) = self.watch.add(Source::Client(id.index()), stream.input()) {
             self.engine.client_gone(id);
             return Err(error);
         }
-        info!("client {} connected: {}", id.index(), stream.describe_peer());
+        self.with_line_limit(|limit, _| limit.client_connected(id.index(), stream.origin()));
+        if self.should_log(LineKind::Connected, id) {
+            info!("client {} connected: {}", id.index(), stream.describe_peer());
+        }
         self.peers.add(id, Peer::new(stream));
         Ok(())
     }
@@ -455,7 +481,8 @@ impl Driver {
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
-        if let Some(had) = self.engine.client_info(id) {
+        let had = self.engine.client_info(id);
+        if let Some(had) = had.filter(|_| self.should_log(LineKind::Disconnected, id)) {
             info!(
                 "client {} disconnected{why}; {} messages received, {} fids and {} requests left",
                 id.index(),

@@ -11,7 +11,7 @@
 //! | `stream.rs`, `watch.rs` | reading and writing one peer, and readiness events |
 //! | `signals.rs` | signals as bytes to be read |
 //! | `driver.rs`, `peers.rs` | the event loop, and the connected clients |
-//! | `trace.rs` | messages for the log, in words |
+//! | `trace.rs`, `line_limit.rs` | messages for the log, in words, and limits for lines that clients cause |
 //! | `failure.rs` | the errors that end the program, with their exit statuses |
 //!
 //! One thread runs the event loop. In each turn it waits for events, reads each peer that is readable into
@@ -30,6 +30,7 @@ mod dial;
 mod driver;
 mod failure;
 mod fd;
+mod line_limit;
 mod namespace;
 mod peers;
 mod post;

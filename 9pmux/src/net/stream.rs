@@ -1,6 +1,7 @@
 //! The connection to one peer: a socket, or one descriptor for reading and one for writing.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, retry_on_intr};
@@ -15,6 +16,16 @@ pub struct Stream {
     input: Fd,
     /// The descriptor for writing, if it is not the same.
     output: Option<Fd>,
+}
+
+/// The user or host that a peer belongs to, for limits that many connections of one peer share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The user of a process on this machine.
+    User(u32),
+    /// Another machine, or this one over the network.
+    Host(IpAddr),
+    Unknown,
 }
 
 /// The result of one read or write.
@@ -144,14 +155,27 @@ impl Stream {
             _ => {}
         }
         match rustix::net::getpeername(&self.input) {
-            Ok(Some(address)) => match std::net::SocketAddr::try_from(address) {
+            Ok(Some(address)) => match SocketAddr::try_from(address) {
                 Ok(address) => {
-                    std::net::SocketAddr::new(address.ip().to_canonical(), address.port())
-                        .to_string()
+                    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
                 }
                 Err(_) => "a socket".to_owned(),
             },
             _ => "inherited descriptors".to_owned(),
+        }
+    }
+
+    /// The user or host of the peer, where the system knows it.
+    pub fn origin(&self) -> Origin {
+        #[cfg(target_os = "linux")]
+        match peer_credentials(self.input.as_fd()) {
+            Some(who) if who.uid != u32::MAX => return Origin::User(who.uid),
+            _ => {}
+        }
+        let address = rustix::net::getpeername(&self.input).ok().flatten();
+        match address.and_then(|address| SocketAddr::try_from(address).ok()) {
+            Some(address) => Origin::Host(address.ip().to_canonical()),
+            None => Origin::Unknown,
         }
     }
 }
@@ -206,6 +230,14 @@ mod tests {
         let (input, output) = rustix::pipe::pipe().unwrap();
         let pair = Stream::pair(input, output);
         assert_eq!(pair.describe_peer(), "inherited descriptors");
+        assert_eq!(pair.origin(), Origin::Unknown);
+        assert_eq!(stream.origin(), Origin::Host("127.0.0.1".parse().unwrap()));
+        #[cfg(target_os = "linux")]
+        {
+            let (_one, other) = UnixStream::pair().unwrap();
+            let user = rustix::process::geteuid().as_raw();
+            assert_eq!(Stream::socket(other.into()).origin(), Origin::User(user));
+        }
     }
 
     #[test]

@@ -1,18 +1,27 @@
 //! The messages of clients and server, as lines of the log.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
 use tracing::{debug, warn};
 
+use super::line_limit::{LineKind, LineLimit};
 use crate::engine::{TraceEvent, Tracer};
 use crate::wire::{self, Dialect};
 
-/// Returns a tracer that logs unexpected messages, and each message if `messages` is true.
-pub fn tracer(messages: bool) -> Tracer {
+/// Returns a tracer that logs unexpected messages within the limit, and each message if `messages` is true.
+pub fn tracer(messages: bool, limit: Arc<Mutex<LineLimit>>) -> Tracer {
+    let allows = move |kind, client| {
+        let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+        limit.allows(kind, client, Instant::now())
+    };
     Box::new(move |dialect, seen| match seen {
-        TraceEvent::Garbled(id) => {
+        TraceEvent::Garbled(id) if allows(LineKind::Closed, Some(id.index())) => {
             warn!("closing client {}: invalid message size", id.index());
         }
-        TraceEvent::Dropped(message) => {
-            warn!("unexpected reply from the server, ignored: {}", wire::show(dialect, message));
+        TraceEvent::Dropped(message) if allows(LineKind::Unexpected, None) => {
+            let message = wire::show(dialect, message);
+            warn!("unexpected reply from the server, ignored: {message}");
         }
         seen if messages => log_message(dialect, seen),
         _ => {}

@@ -1,0 +1,152 @@
+//! The log: it never blocks the program, and no client can fill it.
+
+#![cfg(feature = "program")]
+
+mod support;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::client::Client;
+use support::program::{Program, serve};
+use support::stub::Stub;
+use support::{Place, pipe, unix, wait_for};
+
+/// 9pmux with a standard error that the test reads or not. Killed when it is dropped.
+struct Unread(Child);
+
+impl Unread {
+    fn serving(stub: &Stub, place: &Place, options: &[&str], errors: File) -> Unread {
+        let (server, socket) = (stub.address(), unix(&place.path("s")));
+        let mut command = serve(&[options, &[&server, &socket]].concat());
+        command.stderr(Stdio::from(OwnedFd::from(errors)));
+        let child = command.spawn().unwrap();
+        wait_for("the socket is there", || Client::connect(&place.path("s")).is_ok());
+        Unread(child)
+    }
+
+    fn terminate(&self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+    }
+
+    fn wait(mut self) -> ExitStatus {
+        let mut status = None;
+        wait_for("the end of 9pmux", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sends requests that cause more lines of the log than a pipe and the queue of the log hold.
+fn cause_lines(client: &mut Client) {
+    for _ in 0..5000 {
+        client.stat(0);
+    }
+}
+
+#[test]
+fn standard_error_that_is_never_read_blocks_nothing() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let (_errors, output) = pipe();
+    let program = Unread::serving(&stub, &place, &["-vv"], output);
+    cause_lines(&mut Client::attach(&place.path("s")));
+    Client::attach(&place.path("s")).stat(0);
+    program.terminate();
+    assert!(program.wait().success());
+    assert!(!place.path("s").exists());
+}
+
+#[test]
+fn final_error_on_an_unread_standard_error_does_not_block_the_end() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let (_errors, output) = pipe();
+    let program = Unread::serving(&stub, &place, &["-vv"], output);
+    cause_lines(&mut Client::attach(&place.path("s")));
+    stub.die();
+    assert_eq!(program.wait().code(), Some(5));
+}
+
+#[test]
+fn dropped_lines_are_counted_and_the_final_error_is_kept() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let (mut errors, output) = pipe();
+    let program = Unread::serving(&stub, &place, &["-vv"], output);
+    cause_lines(&mut Client::attach(&place.path("s")));
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).unwrap();
+        text
+    });
+    stub.die();
+    assert_eq!(program.wait().code(), Some(5));
+    let text = reader.join().unwrap();
+    assert!(text.lines().all(|line| line.starts_with("9pmux: ")));
+    let dropped = " lines of the log dropped: standard error is not read fast enough";
+    assert!(text.lines().any(|line| line.contains(dropped)));
+    let last = text.lines().last().unwrap();
+    assert!(last.contains("the server has closed the connection"), "{last}");
+}
+
+#[test]
+fn standard_error_that_is_closed_changes_nothing() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let (errors, output) = pipe();
+    drop(errors);
+    let program = Unread::serving(&stub, &place, &["-vv"], output);
+    cause_lines(&mut Client::attach(&place.path("s")));
+    program.terminate();
+    assert!(program.wait().success());
+}
+
+/// Returns the number of lines with these words, and the number that a report says were suppressed.
+fn count(said: &[String], words: &str, report: &str) -> (usize, usize) {
+    let logged = said.iter().filter(|line| line.contains(words)).count();
+    let suppressed = said.iter().filter_map(|line| {
+        let (number, _) = line.split_once(&format!(" more lines about {report} suppressed"))?;
+        number.rsplit(' ').next()?.parse::<usize>().ok()
+    });
+    (logged, suppressed.sum())
+}
+
+#[test]
+fn user_who_connects_again_and_again_cannot_fill_the_log() {
+    const TIMES: usize = 3000;
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::start(serve(&["-v", &stub.address(), &unix(&socket)]));
+    program.wait_said("listening on");
+    let since = Instant::now();
+    for _ in 0..TIMES {
+        let mut client = Client::connect(&socket).unwrap();
+        client.send_bytes(&[6, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(client.receive(), None);
+    }
+    program.signal(Signal::TERM);
+    let (status, said) = program.end();
+    assert!(status.success());
+    // 100 lines at once and 20 a second, and a report a second
+    let max = 100 + 21 * (since.elapsed().as_secs() as usize + 2);
+    for (words, report) in [
+        (" connected: ", "clients that connected"),
+        (" disconnected (", "clients that disconnected"),
+        ("closing client ", "clients that were closed"),
+    ] {
+        let (logged, suppressed) = count(&said, words, report);
+        assert!(logged <= max, "{logged} lines with '{words}'");
+        assert!(logged >= 20, "{logged} lines with '{words}'");
+        assert_eq!(logged + suppressed, TIMES, "every line with '{words}' is logged or counted");
+    }
+}
