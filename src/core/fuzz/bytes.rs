@@ -1,6 +1,7 @@
-//! Bytes as choices. When they are used up every choice is the first, which is where all goes well.
+//! Bytes as choices. When they are used up, every choice is the first one, which is always the
+//! successful case.
 
-/// What is left of them.
+/// The bytes that are left.
 pub struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -14,18 +15,19 @@ impl<'a> Bytes<'a> {
         Some(*first)
     }
 
-    /// One of `n`, which is at most 256.
+    /// Returns one of `n` choices; `n` must be at most 256.
     pub fn choice(&mut self, n: usize) -> usize {
         usize::from(self.next().unwrap_or(0)) % n
     }
 
-    /// Whether the unlikely happens: once in `n`.
+    /// Returns true once in `n` times: for unlikely events.
     pub fn rarely(&mut self, n: usize) -> bool {
         self.choice(n) == n - 1
     }
 }
 
-/// The bytes of a seed. Their number varies with it, and so does how often a caller continues before another event happens.
+/// The bytes of a seed. Their number varies with it, and so does how often a caller continues
+/// before another event happens.
 #[cfg(test)]
 pub fn of_seed(seed: u64) -> Vec<u8> {
     let mut state = seed;

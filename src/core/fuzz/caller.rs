@@ -1,532 +1,535 @@
-//! What a caller does next: `src/rpc`, step by step, with everything that could happen in between.
+//! The next step of a caller: the code of `src/rpc`, with any other event in between.
 
-use super::model::{Fate, Kind, Whose};
+use super::model::{CallEnd, Kind, Recipient};
 use super::world::Numbers;
-use super::world::{Caller, Doing, What, Wire, World};
+use super::world::{Caller, CallerState, Operation, Wire, World};
 use crate::core::{
     Action, BeginError, Begun, CallId, CollectAction, MAX_PROXY_SENDS, ReceiverGrant, SendTurn,
     Wakeup,
 };
 
 impl World<'_> {
-    /// Goes on with what it is doing, if it can.
-    pub fn caller_runs(&mut self, at: usize) {
-        match self.callers[at].doing {
-            Doing::Tag(turn) => self.has_tag(at, turn),
-            Doing::Turn => self.has_turn(at),
-            Doing::Send => self.is_in_send(at),
-            Doing::Recv => self.is_in_recv(at),
-            Doing::Look => self.looks(at),
-            Doing::Step => self.asks(at),
-            Doing::Asleep => self.clock_rings(at),
-            Doing::Waking(fate) => self.wakes_up(at, fate),
-            Doing::Refused(has_role) => self.looks_for_a_tag(at, has_role),
-            Doing::Started => self.sees_how_it_stands(at),
-            Doing::Watched => self.is_watched(at),
-            Doing::Poll => self.polls(at),
-            Doing::ByHand(waits) => self.receives_by_hand(at, waits),
-            Doing::Done => {}
+    /// Runs the next step of the caller, if it can run.
+    pub fn run_caller(&mut self, at: usize) {
+        match self.callers[at].state {
+            CallerState::HasTag(turn) => self.continue_with_tag(at, turn),
+            CallerState::HasTurn => self.continue_with_turn(at),
+            CallerState::InSend => self.continue_in_send(at),
+            CallerState::InRecv => self.continue_in_recv(at),
+            CallerState::PollingReceiver => self.poll_as_receiver(at),
+            CallerState::AskMachine => self.ask_machine(at),
+            CallerState::Asleep => self.wake_by_timer(at),
+            CallerState::Waking(end) => self.acknowledge_wake(at, end),
+            CallerState::NoTag(has_role) => self.receive_for_a_tag(at, has_role),
+            CallerState::Started => self.check_started_call(at),
+            CallerState::AwaitedByFuture => self.run_future(at),
+            CallerState::Polling => self.run_poll(at),
+            CallerState::ReceivingByHand(waits) => self.receive_by_hand(at, waits),
+            CallerState::Done => {}
         }
     }
 
-    fn me(&mut self, at: usize) -> &mut Caller {
+    fn caller(&mut self, at: usize) -> &mut Caller {
         &mut self.callers[at]
     }
 
-    fn is_late(&mut self, at: usize) -> bool {
-        if self.callers[at].timed && !self.callers[at].late {
+    fn check_deadline(&mut self, at: usize) -> bool {
+        if self.callers[at].has_deadline && !self.callers[at].deadline_passed {
             let late = self.bytes.rarely(4);
-            self.me(at).late = late;
+            self.caller(at).deadline_passed = late;
         }
-        self.callers[at].late
+        self.callers[at].deadline_passed
     }
 
-    /// The machine's answer, and with it the way on. Sleepers are named before the lock goes.
-    fn steps(&mut self, at: usize, step: Action<Numbers>) {
-        let Caller { id, serial, name, timed, what, .. } = self.callers[at];
-        if step == Action::Sleep {
+    /// Carries out the action that the machine returned. A sleeper is registered before the lock is
+    /// released.
+    fn carry_out(&mut self, at: usize, action: Action<Numbers>) {
+        let Caller { id, serial, name, has_deadline, operation, .. } = self.callers[at];
+        if action == Action::Sleep {
             self.machine.set_asleep(id, serial);
-            self.me(at).expired = false;
-            self.me(at).doing = Doing::Asleep;
-            return self.gathers();
+            self.caller(at).expiry_reported = false;
+            self.caller(at).state = CallerState::Asleep;
+            return self.deliver_wakes();
         }
-        if let Action::Completed(outcome) = &step {
-            return self.is_over(at, World::fate_of(outcome));
+        if let Action::Completed(outcome) = &action {
+            return self.complete_call(at, World::end_of(outcome));
         }
-        match step {
+        match action {
             Action::Tagged(tag) => {
-                let since = self.callers[at].since;
-                self.model.tagged(name, tag, &self.ranges[since..]);
-                self.me(at).doing = Doing::Tag(false);
+                let first_range = self.callers[at].first_range;
+                self.model.tagged(name, tag, &self.ranges[first_range..]);
+                self.caller(at).state = CallerState::HasTag(false);
             }
             Action::Turn(request) => {
                 assert_eq!(request, name);
-                return self.has_turn(at);
+                return self.continue_with_turn(at);
             }
-            Action::Receive if timed => self.me(at).doing = Doing::Look,
-            Action::Receive => self.me(at).doing = Doing::Recv,
+            Action::Receive if has_deadline => self.caller(at).state = CallerState::PollingReceiver,
+            Action::Receive => self.caller(at).state = CallerState::InRecv,
             Action::ProxySend(other, request) => {
-                self.gathers();
-                self.me(at).helped += 1;
-                let batch = self.takes_to_send((other, request), true, true);
-                self.me(at).batch = batch;
-                self.me(at).doing = Doing::Send;
+                self.deliver_wakes();
+                self.caller(at).proxy_sends += 1;
+                let batch = self.take_batch((other, request), true, true);
+                self.caller(at).batch = batch;
+                self.caller(at).state = CallerState::InSend;
                 return;
             }
-            // A message by hand has been sent.
-            Action::Pending if what == What::Call(Kind::Message) => {
-                return self.is_over(at, Fate::Sent);
+            // A message sent by hand has been sent.
+            Action::Pending if operation == Operation::Call(Kind::Message) => {
+                return self.complete_call(at, CallEnd::Sent);
             }
-            Action::Pending => self.me(at).doing = Doing::Started,
+            Action::Pending => self.caller(at).state = CallerState::Started,
             _ => unreachable!(),
         }
-        self.gathers();
+        self.deliver_wakes();
     }
 
-    /// The owner has control back, as soon as the lock is released.
-    fn is_over(&mut self, at: usize, fate: Fate) {
+    /// The call has completed; its owner has control back when the lock is released.
+    fn complete_call(&mut self, at: usize, end: CallEnd) {
         let name = self.callers[at].name;
-        if fate == Fate::TimedOut {
-            assert!(self.callers[at].late, "its time has not come");
+        if end == CallEnd::TimedOut {
+            assert!(self.callers[at].deadline_passed, "the deadline has not passed");
         }
-        self.model.is_told(name, fate, self.range);
-        self.returns(at);
-        self.gathers();
+        self.model.completed(name, end, self.range);
+        self.leave(at);
+        self.deliver_wakes();
     }
 
-    fn returns(&mut self, at: usize) {
+    fn leave(&mut self, at: usize) {
         let name = self.callers[at].name;
         assert!(!self.in_send.contains_key(&name), "{name}'s request is in use");
-        self.me(at).doing = Doing::Done;
+        self.caller(at).state = CallerState::Done;
     }
 
-    fn asks(&mut self, at: usize) {
-        self.me(at).stays = false;
-        let step = self.machine.next_action(self.callers[at].id);
-        self.steps(at, step);
+    fn ask_machine(&mut self, at: usize) {
+        self.caller(at).receives_late = false;
+        let action = self.machine.next_action(self.callers[at].id);
+        self.carry_out(at, action);
     }
 
-    // --- it begins
+    // --- beginning
 
-    pub fn begins(&mut self, at: usize) {
-        match self.callers[at].what {
-            What::Call(Kind::Message) => match self.machine.begin_message() {
+    pub fn begin(&mut self, at: usize) {
+        match self.callers[at].operation {
+            Operation::Call(Kind::Message) => match self.machine.begin_message() {
                 Ok(id) => {
-                    self.me(at).id = id;
-                    self.me(at).name = self.model.begun_message();
-                    self.me(at).doing = Doing::Tag(false);
+                    self.caller(at).id = id;
+                    self.caller(at).name = self.model.message_begun();
+                    self.caller(at).state = CallerState::HasTag(false);
                 }
-                Err(why) => self.refuses(Kind::Message, why),
+                Err(why) => self.check_begin_error(Kind::Message, why),
             },
-            What::Call(kind) => self.begins_call(at, kind, false),
-            What::ByHand => {
+            Operation::Call(kind) => self.begin_call(at, kind, false),
+            Operation::ReceiveByHand => {
                 let waits = self.bytes.choice(3) != 2;
                 let serial = self.callers[at].serial;
-                let doing = match self.machine.begin_receive(waits) {
+                let state = match self.machine.begin_receive(waits) {
                     Ok((id, ReceiverGrant::Granted)) => {
-                        self.me(at).id = id;
-                        Doing::ByHand(waits)
+                        self.caller(at).id = id;
+                        CallerState::ReceivingByHand(waits)
                     }
                     Ok((id, ReceiverGrant::Wait)) if waits => {
-                        self.me(at).id = id;
+                        self.caller(at).id = id;
                         self.machine.set_asleep(id, serial);
-                        Doing::Asleep
+                        CallerState::Asleep
                     }
-                    Ok(_) => Doing::Done,
+                    Ok(_) => CallerState::Done,
                     Err(why) => {
                         assert!(why == BeginError::HungUp && self.model.hung_up);
-                        Doing::Done
+                        CallerState::Done
                     }
                 };
-                self.me(at).doing = doing;
-                self.gathers();
+                self.caller(at).state = state;
+                self.deliver_wakes();
             }
         }
     }
 
-    fn begins_call(&mut self, at: usize, kind: Kind, again: bool) {
-        // Its name is what its owner watches by, so it has to be known before.
+    fn begin_call(&mut self, at: usize, kind: Kind, again: bool) {
+        // The watch is the call's name, so the name must be known before the call begins.
         let next = self.model.calls.len() as u32;
         let watch = (kind == Kind::NonBlocking).then_some(next);
         let result = self.machine.begin(watch);
-        if let (Err(BeginError::NoTag), true, false) = (&result, self.polls, again) {
-            // It is inside, though it has no call.
+        if let (Err(BeginError::NoTag), true, false) = (&result, self.can_poll, again) {
+            // It is inside the library, though it has no call.
             self.machine.pin();
-            self.gathers();
-            self.me(at).doing = Doing::Refused(false);
+            self.deliver_wakes();
+            self.caller(at).state = CallerState::NoTag(false);
             return;
         }
         match result {
             Err(why) => {
-                // Those who wait for a tag may have got the last of them just now.
-                self.gathers();
-                self.refuses(kind, why);
-                self.me(at).doing = Doing::Done;
+                // A tag waiter may just have been given the last tag.
+                self.deliver_wakes();
+                self.check_begin_error(kind, why);
+                self.caller(at).state = CallerState::Done;
             }
             Ok(Begun { id, tag, turn }) => {
-                self.me(at).id = id;
-                self.me(at).name = next;
-                self.me(at).since = self.ranges.len() - 1;
-                if self.callers[at].timed {
+                self.caller(at).id = id;
+                self.caller(at).name = next;
+                self.caller(at).first_range = self.ranges.len() - 1;
+                if self.callers[at].has_deadline {
                     self.machine.mark_has_deadline(id);
                 }
-                let step = match tag {
+                let action = match tag {
                     None => Some(self.machine.next_action(id)),
                     Some(_) => None,
                 };
-                self.me(at).doing = Doing::Tag(turn);
-                // Others that are told now have got their tags before this one asked for its own.
-                if let Some(Action::Sleep) = step {
+                self.caller(at).state = CallerState::HasTag(turn);
+                // Callers that are woken now were given their tags before this caller asked for its
+                // own.
+                if let Some(Action::Sleep) = action {
                     self.machine.set_asleep(id, self.callers[at].serial);
-                    self.me(at).doing = Doing::Asleep;
+                    self.caller(at).state = CallerState::Asleep;
                 }
-                self.gathers();
+                self.deliver_wakes();
                 assert_eq!(self.model.begun(kind, self.range, tag), next);
                 if turn {
                     self.model.turn(next);
                 }
-                match step {
+                match action {
                     Some(Action::Sleep) | None => {}
-                    Some(step) => self.steps(at, step),
+                    Some(action) => self.carry_out(at, action),
                 }
             }
         }
     }
 
-    /// It was refused: replies that are there may free a tag.
-    fn looks_for_a_tag(&mut self, at: usize, has_role: bool) {
-        let What::Call(kind) = self.callers[at].what else { unreachable!() };
+    /// The call found no tag: replies that have arrived may free one.
+    fn receive_for_a_tag(&mut self, at: usize, has_role: bool) {
+        let Operation::Call(kind) = self.callers[at].operation else { unreachable!() };
         if !has_role {
             match self.machine.begin_receive(false) {
                 Ok((id, ReceiverGrant::Granted)) => {
-                    self.me(at).id = id;
-                    self.me(at).doing = Doing::Refused(true);
+                    self.caller(at).id = id;
+                    self.caller(at).state = CallerState::NoTag(true);
                 }
                 _ => {
                     self.machine.unpin();
-                    self.begins_call(at, kind, true);
+                    self.begin_call(at, kind, true);
                 }
             }
-            return self.gathers();
+            return self.deliver_wakes();
         }
-        let (_, ended) = if self.wire.is_empty() { (false, true) } else { self.receives(false) };
+        let (_, ended) = if self.wire.is_empty() { (false, true) } else { self.receive(false) };
         if ended {
             let id = self.callers[at].id;
             self.machine.end_receive(id);
-            self.me(at).doing = Doing::Refused(false);
-            self.gathers();
+            self.caller(at).state = CallerState::NoTag(false);
+            self.deliver_wakes();
             self.machine.unpin();
-            self.begins_call(at, kind, true);
+            self.begin_call(at, kind, true);
         }
-        self.gathers();
+        self.deliver_wakes();
     }
 
-    // --- it sends
+    // --- sending
 
-    fn has_tag(&mut self, at: usize, turn: bool) {
-        let Caller { id, name, what, serial, .. } = self.callers[at];
-        if what != What::Call(Kind::Message) && self.bytes.rarely(12) {
-            // The request does not take it.
-            return self.abandons(at);
+    fn continue_with_tag(&mut self, at: usize, turn: bool) {
+        let Caller { id, name, operation, serial, .. } = self.callers[at];
+        if operation != Operation::Call(Kind::Message) && self.bytes.rarely(12) {
+            // The request does not accept the tag.
+            return self.cancel_unsent(at);
         }
         if turn {
-            return self.has_turn(at);
+            return self.continue_with_turn(at);
         }
-        if self.is_late(at) {
-            return self.abandons(at);
+        if self.check_deadline(at) {
+            return self.cancel_unsent(at);
         }
         let queued = self.machine.request_turn(id, name);
         match queued {
             SendTurn::Granted(request) => {
                 assert_eq!(request, name);
                 self.model.turn(name);
-                self.has_turn(at);
+                self.continue_with_turn(at);
             }
             SendTurn::Wait => {
                 self.machine.set_asleep(id, serial);
                 self.model.queued(name);
-                self.me(at).expired = false;
-                self.me(at).doing = Doing::Asleep;
+                self.caller(at).expiry_reported = false;
+                self.caller(at).state = CallerState::Asleep;
             }
             SendTurn::HungUp => {
-                self.model.refused_at_turn(name);
-                self.is_over(at, Fate::Ended);
+                self.model.hung_up_at_turn(name);
+                self.complete_call(at, CallEnd::Ended);
             }
         }
-        self.gathers();
+        self.deliver_wakes();
     }
 
-    fn abandons(&mut self, at: usize) {
+    fn cancel_unsent(&mut self, at: usize) {
         let Caller { id, name, .. } = self.callers[at];
         let orphan = self.machine.cancel_unsent(id);
-        assert_eq!(orphan, self.model.abandoned(name));
-        self.returns(at);
-        self.gathers();
+        assert_eq!(orphan, self.model.cancelled_unsent(name));
+        self.leave(at);
+        self.deliver_wakes();
     }
 
-    fn has_turn(&mut self, at: usize) {
-        let Caller { id, name, what, .. } = self.callers[at];
+    fn continue_with_turn(&mut self, at: usize) {
+        let Caller { id, name, operation, .. } = self.callers[at];
         self.model.turn(name);
-        if self.is_late(at) {
-            return self.abandons(at);
+        if self.check_deadline(at) {
+            return self.cancel_unsent(at);
         }
-        let batch = self.takes_to_send((id, name), false, what == What::Call(Kind::Blocking));
-        self.me(at).batch = batch;
-        self.me(at).doing = Doing::Send;
-        self.gathers();
+        let batch =
+            self.take_batch((id, name), false, operation == Operation::Call(Kind::Blocking));
+        self.caller(at).batch = batch;
+        self.caller(at).state = CallerState::InSend;
+        self.deliver_wakes();
     }
 
-    fn is_in_send(&mut self, at: usize) {
-        let batch = std::mem::take(&mut self.me(at).batch);
-        let (first, helps, began) = (batch.first, batch.helps, batch.began);
-        let answer = match self.sends(batch) {
+    fn continue_in_send(&mut self, at: usize) {
+        let batch = std::mem::take(&mut self.caller(at).batch);
+        let (first, is_proxy, epoch) = (batch.first, batch.is_proxy, batch.epoch);
+        let result = match self.run_send(batch) {
             Ok(rest) => {
-                self.me(at).batch = rest;
+                self.caller(at).batch = rest;
                 return;
             }
-            Err(answer) => answer,
+            Err(result) => result,
         };
         let Some((first, name)) = first else { unreachable!() };
-        let Caller { id, helped, .. } = self.callers[at];
-        // The lock is taken anew: it is in no send any more.
-        self.me(at).doing = Doing::Step;
-        self.leaves_send(name, answer, began);
-        let step = match helps {
+        let Caller { id, proxy_sends, .. } = self.callers[at];
+        // It has the lock again and is no longer in `send`.
+        self.caller(at).state = CallerState::AskMachine;
+        self.leave_send(name, result, epoch);
+        let action = match is_proxy {
             true => self.machine.handle_proxy_sent_by_caller(
                 id,
-                helped < MAX_PROXY_SENDS,
+                proxy_sends < MAX_PROXY_SENDS,
                 first,
-                answer,
-                began,
+                result,
+                epoch,
             ),
-            false => self.machine.handle_sent(id, answer, began),
+            false => self.machine.handle_sent(id, result, epoch),
         };
-        self.steps(at, step);
+        self.carry_out(at, action);
     }
 
-    // --- it receives
+    // --- receiving
 
-    fn is_in_recv(&mut self, at: usize) {
+    fn continue_in_recv(&mut self, at: usize) {
         if self.wire.is_empty() {
             return;
         }
-        let (let_go, _) = self.receives(true);
-        self.comes_back(at, let_go);
+        let (unlocked, _) = self.receive(true);
+        self.return_from_recv(at, unlocked);
     }
 
-    /// From recv. The lock is held until it knows what is next, unless there was an orphan.
-    fn comes_back(&mut self, at: usize, let_go: bool) {
-        self.me(at).doing = Doing::Step;
-        match let_go {
-            true => self.gathers(),
-            false => self.asks(at),
+    /// Returns from recv. The caller keeps the lock until it has its next action, unless there was
+    /// an orphan.
+    fn return_from_recv(&mut self, at: usize, unlocked: bool) {
+        self.caller(at).state = CallerState::AskMachine;
+        match unlocked {
+            true => self.deliver_wakes(),
+            false => self.ask_machine(at),
         }
     }
 
-    /// One with a deadline, that has the role.
-    fn looks(&mut self, at: usize) {
+    /// A step of a receiver that has a deadline.
+    fn poll_as_receiver(&mut self, at: usize) {
         let id = self.callers[at].id;
-        if !self.callers[at].stays && self.is_late(at) {
-            self.me(at).stays = true;
-            self.model.times_out(self.callers[at].name);
-            let step = self.machine.handle_deadline_awake(id);
-            return self.steps(at, step);
+        if !self.callers[at].receives_late && self.check_deadline(at) {
+            self.caller(at).receives_late = true;
+            self.model.deadline_passed_awake(self.callers[at].name);
+            let action = self.machine.handle_deadline_awake(id);
+            return self.carry_out(at, action);
         }
         if !self.wire.is_empty() {
-            let several = !self.polls;
-            let (let_go, _) = self.receives(several);
-            return self.comes_back(at, let_go);
+            let several = !self.can_poll;
+            let (unlocked, _) = self.receive(several);
+            return self.return_from_recv(at, unlocked);
         }
-        if !self.polls {
+        if !self.can_poll {
             return;
         }
-        let step = self.machine.begin_backoff(id);
-        let sleeps = step == Action::Sleep;
-        self.me(at).naps = sleeps;
-        self.steps(at, step);
+        let action = self.machine.begin_backoff(id);
+        let sleeps = action == Action::Sleep;
+        self.caller(at).in_backoff = sleeps;
+        self.carry_out(at, action);
     }
 
-    /// A sleeper wakes by itself: its nap is over, or its time has come.
-    fn clock_rings(&mut self, at: usize) {
-        let Caller { id, name, timed, naps, .. } = self.callers[at];
-        if !timed || self.callers[at].expired {
+    /// A sleeper wakes by itself: its back-off has ended, or its deadline has passed.
+    fn wake_by_timer(&mut self, at: usize) {
+        let Caller { id, name, has_deadline, in_backoff, .. } = self.callers[at];
+        if !has_deadline || self.callers[at].expiry_reported {
             return;
         }
-        let late = self.is_late(at);
-        if naps {
-            self.me(at).naps = false;
+        let late = self.check_deadline(at);
+        if in_backoff {
+            self.caller(at).in_backoff = false;
             if !late {
                 self.machine.end_backoff(id);
-                return self.gathers();
+                return self.deliver_wakes();
             }
         }
         if late {
             self.machine.end_backoff(id);
-            // If that has called it to receive, it can not be told anything else.
-            self.model.expired(name, self.due == 0 && !naps);
+            // If `end_backoff` has made it the receiver, it cannot be woken with anything else.
+            self.model.deadline_passed_asleep(name, self.wakes_due == 0 && !in_backoff);
             self.machine.handle_deadline_asleep(id);
-            self.me(at).expired = true;
-            self.gathers();
+            self.caller(at).expiry_reported = true;
+            self.deliver_wakes();
         }
     }
 
-    fn wakes_up(&mut self, at: usize, fate: Fate) {
+    fn acknowledge_wake(&mut self, at: usize, end: CallEnd) {
         let id = self.callers[at].id;
         if self.bytes.choice(3) == 1 {
             self.machine.end_backoff(id);
             self.machine.handle_deadline_asleep(id);
-            return self.gathers();
+            return self.deliver_wakes();
         }
         self.machine.ack_wake(id);
-        match fate {
-            Fate::TimedOut => {
-                self.returns(at);
-                self.gathers();
+        match end {
+            CallEnd::TimedOut => {
+                self.leave(at);
+                self.deliver_wakes();
             }
-            fate => self.is_over(at, fate),
+            end => self.complete_call(at, end),
         }
     }
 
-    pub fn caller_is_told(&mut self, at: usize, told: Wakeup<Numbers>) {
-        let Caller { name, timed, what, doing, since, .. } = self.callers[at];
-        assert_eq!(doing, Doing::Asleep, "only a sleeper is told");
-        self.me(at).naps = false;
-        let fate = match told {
-            Wakeup::Completed(outcome) => World::fate_of(&outcome),
+    pub fn wake_caller(&mut self, at: usize, wakeup: Wakeup<Numbers>) {
+        let Caller { name, has_deadline, operation, state, first_range, .. } = self.callers[at];
+        assert_eq!(state, CallerState::Asleep, "only a sleeper is woken");
+        self.caller(at).in_backoff = false;
+        let end = match wakeup {
+            Wakeup::Completed(outcome) => World::end_of(&outcome),
             Wakeup::Busy => {
-                assert_eq!(what, What::ByHand);
-                self.me(at).doing = Doing::Done;
+                assert_eq!(operation, Operation::ReceiveByHand);
+                self.caller(at).state = CallerState::Done;
                 return;
             }
             Wakeup::Tag(tag) => {
-                self.model.tagged(name, tag, &self.ranges[since..]);
-                self.me(at).doing = Doing::Tag(false);
+                self.model.tagged(name, tag, &self.ranges[first_range..]);
+                self.caller(at).state = CallerState::HasTag(false);
                 return;
             }
             Wakeup::Turn(request) => {
                 assert_eq!(request, name);
                 self.model.turn(name);
-                self.me(at).doing = Doing::Turn;
+                self.caller(at).state = CallerState::HasTurn;
                 return;
             }
-            Wakeup::Sent if what == What::Call(Kind::Message) => Fate::Sent,
+            Wakeup::Sent if operation == Operation::Call(Kind::Message) => CallEnd::Sent,
             Wakeup::Sent => {
-                self.returns(at);
-                self.me(at).doing = Doing::Started;
+                self.leave(at);
+                self.caller(at).state = CallerState::Started;
                 return;
             }
-            Wakeup::Receive if what == What::ByHand => {
-                self.me(at).doing = Doing::ByHand(true);
+            Wakeup::Receive if operation == Operation::ReceiveByHand => {
+                self.caller(at).state = CallerState::ReceivingByHand(true);
                 return;
             }
             Wakeup::Receive => {
-                self.model.goes_on(name);
-                self.me(at).doing = Doing::Step;
+                self.model.continued(name);
+                self.caller(at).state = CallerState::AskMachine;
                 return;
             }
             Wakeup::Work => panic!("a caller is no proc"),
         };
-        if what == What::ByHand {
-            assert_eq!(fate, Fate::Ended);
-            self.me(at).doing = Doing::Done;
+        if operation == Operation::ReceiveByHand {
+            assert_eq!(end, CallEnd::Ended);
+            self.caller(at).state = CallerState::Done;
             return;
         }
-        if fate == Fate::TimedOut {
-            assert!(self.callers[at].late, "its time has not come");
+        if end == CallEnd::TimedOut {
+            assert!(self.callers[at].deadline_passed, "the deadline has not passed");
         }
-        if timed {
-            // Its clock may ring until it is awake.
-            match fate {
-                Fate::TimedOut => self.model.is_told(name, fate, self.range),
-                fate => self.model.is_about_to_be_told(name, fate, self.range),
+        if has_deadline {
+            // It may report expiry until it is awake.
+            match end {
+                CallEnd::TimedOut => self.model.completed(name, end, self.range),
+                end => self.model.completed_before_wake(name, end, self.range),
             }
-            self.me(at).doing = Doing::Waking(fate);
+            self.caller(at).state = CallerState::Waking(end);
             return;
         }
-        self.model.is_told(name, fate, self.range);
-        self.returns(at);
+        self.model.completed(name, end, self.range);
+        self.leave(at);
     }
 
     // --- non-blocking calls
 
-    fn sees_how_it_stands(&mut self, at: usize) {
+    fn check_started_call(&mut self, at: usize) {
         let Caller { id, name, .. } = self.callers[at];
         match self.bytes.choice(10) {
-            9 => self.cancels(at),
+            9 => self.cancel(at),
             8 => {
-                if self.machine.register_future(id, self.polls) {
-                    self.me(at).doing = Doing::Watched;
+                if self.machine.register_future(id, self.can_poll) {
+                    self.caller(at).state = CallerState::AwaitedByFuture;
                 }
-                self.gathers();
+                self.deliver_wakes();
             }
             _ => {
-                let can_poll = self.polls;
+                let can_poll = self.can_poll;
                 let finish = self.machine.try_collect(id, can_poll);
                 assert!(finish != CollectAction::Stuck || !can_poll, "{name} can finish yet");
-                self.finishes(at, finish);
+                self.handle_collect_action(at, finish);
             }
         }
     }
 
-    fn cancels(&mut self, at: usize) {
+    fn cancel(&mut self, at: usize) {
         let Caller { id, name, .. } = self.callers[at];
-        self.unsendable = true;
+        self.request_was_lost = true;
         let orphan = self.machine.abandon(id);
-        assert_eq!(orphan, self.model.gives_up(name, Fate::Cancelled));
-        self.returns(at);
-        self.gathers();
+        assert_eq!(orphan, self.model.abandon(name, CallEnd::Cancelled));
+        self.leave(at);
+        self.deliver_wakes();
     }
 
-    fn is_watched(&mut self, at: usize) {
-        // An executor may look for no reason, and has to when there is something and nobody receives.
+    fn run_future(&mut self, at: usize) {
+        // An executor may poll for no reason, and must poll when a message is there and no caller
+        // receives.
         match self.bytes.choice(8) {
-            7 => self.cancels(at),
-            _ if !self.wire.is_empty() => self.me(at).doing = Doing::Started,
+            7 => self.cancel(at),
+            _ if !self.wire.is_empty() => self.caller(at).state = CallerState::Started,
             _ => {}
         }
     }
 
-    fn finishes(&mut self, at: usize, finish: CollectAction<Numbers>) {
-        self.collects(at, &finish);
+    fn handle_collect_action(&mut self, at: usize, finish: CollectAction<Numbers>) {
+        self.record_collected(at, &finish);
         match finish {
-            CollectAction::Pending => self.me(at).doing = Doing::Started,
-            CollectAction::Poll => self.me(at).doing = Doing::Poll,
-            CollectAction::Reply(_) | CollectAction::Ended | CollectAction::Stuck => {
-                self.returns(at)
-            }
+            CollectAction::Pending => self.caller(at).state = CallerState::Started,
+            CollectAction::Poll => self.caller(at).state = CallerState::Polling,
+            CollectAction::Reply(_) | CollectAction::Ended | CollectAction::Stuck => self.leave(at),
         }
-        self.gathers();
+        self.deliver_wakes();
     }
 
-    fn polls(&mut self, at: usize) {
+    fn run_poll(&mut self, at: usize) {
         let id = self.callers[at].id;
         let empty = self.wire.is_empty();
-        let (_, ended) = if empty { (false, false) } else { self.receives(false) };
+        let (_, ended) = if empty { (false, false) } else { self.receive(false) };
         let finish = match empty || ended {
             true => self.machine.end_poll(id),
             false => self.machine.handle_polled(id),
         };
-        self.finishes(at, finish);
+        self.handle_collect_action(at, finish);
     }
 
-    fn receives_by_hand(&mut self, at: usize, waits: bool) {
+    fn receive_by_hand(&mut self, at: usize, waits: bool) {
         match self.wire.pop_front() {
             None if waits => return,
             None => {}
-            // Whosever it is, it is this one's. A call whose reply it was would never end: the server
-            // writes it again.
-            Some(Wire::Message(tag, _)) if self.model.whose(tag, true) != Whose::Nobodys => {
-                self.writes(tag);
+            // This caller receives the message, even if it is the reply to a call. That call would
+            // never end, so the server writes the reply again.
+            Some(Wire::Message(tag, _)) if self.model.recipient(tag, true) != Recipient::Orphan => {
+                self.write_message(tag);
             }
             Some(Wire::Message(..)) => {}
             Some(Wire::End) => {
                 self.wire.push_front(Wire::End);
-                self.receives(false);
+                self.receive(false);
             }
         }
         let id: CallId = self.callers[at].id;
         self.machine.end_receive(id);
-        self.me(at).doing = Doing::Done;
-        self.gathers();
+        self.caller(at).state = CallerState::Done;
+        self.deliver_wakes();
     }
 }

@@ -1,21 +1,22 @@
-//! How the world runs out, and what must be true then.
+//! The end of a run, and what must hold then.
 //!
-//! Every send succeeds, the server answers what it was asked, and nobody new comes. So whoever blocks
-//! must get done without the end of the connection, and without the owners of non-blocking calls, who
-//! may never come to see. Then these come, then the connection ends, and the procs with it.
+//! Every `send` succeeds, the server replies to all requests that it has read, and no caller
+//! arrives. All blocking callers must then return, without the end of the connection and without
+//! the owners of non-blocking calls, because an owner may never collect its call. After that the
+//! owners collect their calls, the connection ends, and the procs stop.
 
 use super::model::Kind;
-use super::world::{Doing, Proc, What, Wire, World};
+use super::world::{CallerState, Operation, Proc, Wire, World};
 
-/// More steps than it can take.
+/// More steps than a run can need.
 const STEPS: usize = 20_000;
 
 impl World<'_> {
-    pub fn runs_out(&mut self) {
-        self.runs_on(false);
-        self.runs_on(true);
+    pub fn finish(&mut self) {
+        self.run_until_idle(false);
+        self.run_until_idle(true);
         for caller in &self.callers {
-            assert_eq!(caller.doing, Doing::Done, "locked up: {caller:?}");
+            assert_eq!(caller.state, CallerState::Done, "locked up: {caller:?}");
         }
         if self.model.hung_up {
             assert_ne!(self.send_proc, Proc::Asleep, "a send proc is left after the hang-up");
@@ -23,100 +24,111 @@ impl World<'_> {
         }
         self.wire.push_back(Wire::End);
         for _ in 0..8 {
-            self.receive_proc_runs();
-            self.send_proc_runs();
+            self.run_receive_proc();
+            self.run_send_proc();
         }
         if self.receive_proc == Proc::Absent && self.wire.pop_front().is_some() {
-            // Nobody has received it: one that comes by sees it.
-            self.connection_ends();
-            self.gathers();
+            // No receiver saw the end of the connection: a later caller reports it.
+            self.handle_disconnect();
+            self.deliver_wakes();
         }
         for _ in 0..8 {
-            self.send_proc_runs();
+            self.run_send_proc();
         }
         assert_eq!((&self.receive_proc, &self.send_proc), (&Proc::Absent, &Proc::Absent));
         assert_eq!(self.machine.outstanding(), 0, "tags are lost");
         assert_eq!(self.machine.stats().errors, self.model.counts.errors, "calls without a reply");
-        assert!(self.machine.is_idle(), "somebody is thought to be inside");
-        assert!(!self.closes, "nobody is inside, and it has not been told");
+        assert!(self.machine.is_idle(), "the machine is not idle");
+        assert!(!self.has_drain_waiter, "no caller is inside, and the drain waiter was not woken");
     }
 
-    /// Until nothing can happen any more.
-    fn runs_on(&mut self, with_owners: bool) {
+    /// Runs until no event is possible.
+    fn run_until_idle(&mut self, with_owners: bool) {
         for _ in 0..STEPS {
-            if !self.goes_on(with_owners) && !self.is_unstuck(with_owners) {
+            if !self.run_each_once(with_owners) && !self.release_stuck_caller(with_owners) {
                 return;
             }
         }
-        panic!("it does not come to an end");
+        panic!("the run does not end");
     }
 
-    /// One step of each that can take one; answers whether anything has come of it.
-    fn goes_on(&mut self, with_owners: bool) -> bool {
+    /// Runs one step of each caller and proc that can run. Returns whether any of them did.
+    fn run_each_once(&mut self, with_owners: bool) -> bool {
         // The last event may have changed the range.
-        self.ticks();
-        let mut has = self.due > 0;
-        while self.due > 0 {
-            self.gathers_more();
+        self.tick();
+        let mut has = self.wakes_due > 0;
+        while self.wakes_due > 0 {
+            self.deliver_more_wakes();
         }
         for at in 0..self.callers.len() {
-            if self.is_able(at, with_owners) {
+            if self.can_run(at, with_owners) {
                 has = true;
-                self.caller_runs(at);
+                self.run_caller(at);
             }
         }
         let can_send = self.send_proc == Proc::Busy && self.can_send(&self.proc_batch);
         if self.send_proc == Proc::Ready || can_send {
             has = true;
-            self.send_proc_runs();
+            self.run_send_proc();
         }
         let message = !self.wire.is_empty();
         if self.receive_proc == Proc::Ready || self.receive_proc == Proc::Busy && message {
             has = true;
-            self.receive_proc_runs();
+            self.run_receive_proc();
         }
-        self.settles();
-        self.traces(0);
+        self.check();
+        self.trace(0);
         if !has && !self.server.is_empty() {
             has = true;
             while !self.server.is_empty() {
-                self.answers(true);
+                self.write_reply(true);
             }
         }
         has
     }
 
-    fn is_able(&self, at: usize, with_owners: bool) -> bool {
+    fn can_run(&self, at: usize, with_owners: bool) -> bool {
         let caller = &self.callers[at];
         let message = !self.wire.is_empty();
-        match caller.doing {
-            Doing::Done => false,
-            Doing::Asleep => caller.late && !caller.expired || caller.naps && message,
-            Doing::Recv | Doing::ByHand(true) => message,
-            Doing::Look => message || self.polls || caller.late && !caller.stays,
-            Doing::Send => self.can_send(&caller.batch),
-            Doing::Started | Doing::Watched if !with_owners => false,
-            Doing::Watched => message,
+        match caller.state {
+            CallerState::Done => false,
+            CallerState::Asleep => {
+                caller.deadline_passed && !caller.expiry_reported || caller.in_backoff && message
+            }
+            CallerState::InRecv | CallerState::ReceivingByHand(true) => message,
+            CallerState::PollingReceiver => {
+                message || self.can_poll || caller.deadline_passed && !caller.receives_late
+            }
+            CallerState::InSend => self.can_send(&caller.batch),
+            CallerState::Started | CallerState::AwaitedByFuture if !with_owners => false,
+            CallerState::AwaitedByFuture => message,
             _ => true,
         }
     }
 
-    /// Nothing goes on. Some may wait for what will never come, as they have been told they might.
-    fn is_unstuck(&mut self, with_owners: bool) -> bool {
+    /// No caller can run. A caller may wait for a message that never arrives, as documented.
+    fn release_stuck_caller(&mut self, with_owners: bool) -> bool {
         if self.callers.is_empty() {
             return false;
         }
-        let by_hand = |what| what == What::ByHand;
-        let waits = |doing| matches!(doing, Doing::Recv | Doing::ByHand(true) | Doing::Look);
-        let in_recv = self.callers.iter().find(|caller| waits(caller.doing));
-        // By hand it waits for a message, whatever it is; another's call may have been given up, or its
-        // request not sent, while it received for that alone.
-        if in_recv.is_some_and(|caller| by_hand(caller.what) || self.unsendable) {
-            self.writes(None);
+        let by_hand = |operation| operation == Operation::ReceiveByHand;
+        let waits = |state| {
+            matches!(
+                state,
+                CallerState::InRecv
+                    | CallerState::ReceivingByHand(true)
+                    | CallerState::PollingReceiver
+            )
+        };
+        let in_recv = self.callers.iter().find(|caller| waits(caller.state));
+        // A caller that receives by hand accepts any message. Another receiver may have received
+        // only for a call that was abandoned, or whose request was not sent.
+        if in_recv.is_some_and(|caller| by_hand(caller.operation) || self.request_was_lost) {
+            self.write_message(None);
             return true;
         }
-        let blocks = |what| what != What::Call(Kind::NonBlocking);
-        let stuck = self.callers.iter().find(|caller| blocks(caller.what));
+        let blocks = |operation| operation != Operation::Call(Kind::NonBlocking);
+        let stuck = self.callers.iter().find(|caller| blocks(caller.operation));
         assert!(with_owners || stuck.is_none(), "locked up: {stuck:?} of {:?}", self.callers);
         false
     }

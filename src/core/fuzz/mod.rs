@@ -1,17 +1,18 @@
-//! The machine under any sequence of events, beside a model that says what each call must get.
+//! The machine under arbitrary sequences of events, checked against a model that says how each call
+//! must end.
 //!
-//! A string of bytes is a sequence of events: who runs next, what its send answers, which message the
-//! server writes, when the connection ends. A property test draws the bytes at random, and a
-//! coverage-guided fuzzer (`fuzz/`) breeds them; both call [`run`], so what one has found the other
-//! replays. When the bytes are used up the world is let run out, and whoever is asleep then is locked
-//! up.
+//! A string of bytes is a sequence of events: which caller runs next, what its `send` returns,
+//! which message the server writes, when the connection ends. A property test draws the bytes at
+//! random, and a coverage-guided fuzzer (`fuzz/`) evolves them; both call [`run`], so each replays
+//! what the other has found. When the bytes are used up, the run is brought to its end, and a
+//! caller that is still asleep then is locked up.
 //!
 //! * `bytes.rs`: the bytes, as choices.
-//! * `model.rs`: what must come of each event, by the rules of `docs/internals/architecture.md` and `mux.h`, in
-//!   maps and lists that nobody made fast.
-//! * `world.rs`: callers, procs and a server around one machine, each obeying it as `src/rpc` does.
-//! * `caller.rs`: what a caller does next, by what the machine has told it.
-//! * `ending.rs`: how the world runs out, and what must be true then.
+//! * `model.rs`: the expected effect of each event, by the rules of
+//!   `docs/internals/architecture.md` and `mux.h`, in plain maps and lists.
+//! * `world.rs`: callers, procs and a server around one machine. Each drives it as `src/rpc` does.
+//! * `caller.rs`: what a caller does next, depending on the action that the machine returned.
+//! * `ending.rs`: the end of a run, and what must hold then.
 
 mod bytes;
 mod caller;
@@ -25,9 +26,9 @@ pub use bytes::of_seed as bytes_of_seed;
 /// Runs the events that `bytes` stand for.
 ///
 /// # Panics
-/// When the machine does otherwise than the model.
+/// When the machine differs from the model.
 pub fn run(bytes: &[u8]) {
     let mut world = world::World::new(bytes::Bytes::new(bytes));
     while world.event() {}
-    world.runs_out();
+    world.finish();
 }
