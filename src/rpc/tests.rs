@@ -139,7 +139,7 @@ fn dropping_the_locked_state_fails_an_assertion() {
 }
 
 #[test]
-fn many_threads_each_get_their_own() {
+fn each_of_many_threads_gets_its_own_reply() {
     many_callers(&Mux::new(Wire::to_server(WIDE, 1)), 16, 500);
 }
 
@@ -150,7 +150,7 @@ fn few_tags_serve_many_threads() {
 }
 
 #[test]
-fn under_procs_too() {
+fn many_threads_get_their_replies_with_procs() {
     let mux = Arc::new(Mux::new(Wire::to_server(WIDE, 1)));
     let procs = [
         std::thread::spawn({
@@ -172,7 +172,7 @@ fn under_procs_too() {
 }
 
 #[test]
-fn one_thread_with_many_calls_started() {
+fn one_thread_collects_many_started_calls() {
     let mux = Mux::new(Wire::to_server(WIDE, 5));
     let mut calls: Vec<_> = (0..5).map(|n| mux.start((0, n)).expect("a call")).collect();
     let mut replies = Vec::new();
@@ -190,7 +190,7 @@ fn one_thread_with_many_calls_started() {
 }
 
 #[test]
-fn a_dropped_call_leaves_an_orphan_not_a_mix_up() {
+fn the_reply_to_a_dropped_call_is_an_orphan() {
     let mux = Mux::new(Wire::to_server(TagRange { min: 0, max: 2 }, 2));
     drop(mux.start((0, 100)).expect("a call"));
     assert_eq!(mux.rpc((0, 200)).expect("a reply").1, 400);
@@ -204,7 +204,7 @@ fn a_dropped_call_leaves_an_orphan_not_a_mix_up() {
 }
 
 #[test]
-fn failures_are_their_calls_alone() {
+fn a_failure_fails_only_its_call() {
     let mux = Mux::new(Wire::to_server(WIDE, 1));
     assert_eq!(mux.rpc((0, 666)), Err(Error::Failed("not that")));
     assert_eq!(mux.rpc((0, 13)), Err(Error::Failed("unlucky")));
@@ -214,7 +214,7 @@ fn failures_are_their_calls_alone() {
 }
 
 #[test]
-fn no_tag_and_no_range() {
+fn start_fails_without_a_free_tag_or_a_range() {
     let mux = Mux::new(Wire::to_server(TagRange { min: 0, max: 1 }, 2));
     let _held = mux.start((0, 1)).expect("a call");
     assert!(matches!(mux.start((0, 2)), Err(Error::NoTag)));
@@ -223,7 +223,7 @@ fn no_tag_and_no_range() {
 }
 
 #[test]
-fn messages_by_hand() {
+fn a_message_by_hand_is_sent_and_received() {
     let mux = Mux::new(Wire::to_server(WIDE, 1));
     assert_eq!(mux.receive_message(false), Ok(None));
     mux.send_message((777, 5)).expect("sent");
@@ -232,7 +232,7 @@ fn messages_by_hand() {
 }
 
 #[test]
-fn many_tasks_wait_in_one_thread() {
+fn one_thread_awaits_many_futures() {
     use futures::executor::block_on;
     use futures::future::join_all;
 
@@ -255,7 +255,7 @@ fn many_tasks_wait_in_one_thread() {
 
 /// A task whose messages another caller receives is woken when that caller stops receiving.
 #[test]
-fn a_task_is_not_forgotten_by_those_who_received_for_it() {
+fn a_future_is_woken_when_its_receiver_leaves() {
     use futures::executor::block_on;
 
     struct Blind(Wire);
@@ -287,7 +287,7 @@ fn a_task_is_not_forgotten_by_those_who_received_for_it() {
 }
 
 #[test]
-fn a_task_that_loses_interest_leaves_nothing() {
+fn a_dropped_future_leaves_nothing_behind() {
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Waker};
@@ -305,7 +305,7 @@ fn a_task_that_loses_interest_leaves_nothing() {
 }
 
 #[test]
-fn a_call_that_takes_too_long_is_given_up() {
+fn a_call_past_its_deadline_is_abandoned() {
     let mux = Mux::new(Wire::to_server(WIDE, 3));
     let short = std::time::Duration::from_millis(10);
     let long = std::time::Duration::from_secs(600);
@@ -325,7 +325,7 @@ fn a_call_that_takes_too_long_is_given_up() {
 }
 
 #[test]
-fn who_gets_the_tag_of_an_orphan_does_not_wait_until_that_is_disposed_of() {
+fn a_tag_is_reused_before_its_orphan_has_been_handled() {
     let (out, requests) = mpsc::channel();
     let (replies, back) = mpsc::channel();
     let (out, back) = (Mutex::new(out), Mutex::new(back));
@@ -373,7 +373,7 @@ impl Transport for Several {
 }
 
 #[test]
-fn several_at_once_are_one_after_another_by_default() {
+fn the_default_batch_functions_process_one_message_at_a_time() {
     let mux = Mux::new(Several(Wire::to_server(WIDE, 1)));
     std::thread::scope(|scope| {
         for t in 0..8 {
@@ -392,7 +392,7 @@ fn several_at_once_are_one_after_another_by_default() {
 }
 
 #[test]
-fn a_full_batch_says_so() {
+fn a_full_batch_rejects_messages() {
     let mut batch = Batch::new();
     for n in 0..BATCH {
         assert!(!batch.is_full());
@@ -405,7 +405,7 @@ fn a_full_batch_says_so() {
 }
 
 #[test]
-fn a_receiver_that_never_runs_is_not_counted_on() {
+fn callers_receive_if_a_receiver_never_runs() {
     let mux = Mux::new(Wire::to_server(WIDE, 1));
     let receiver = mux.receiver().expect("none is there yet");
     assert!(mux.receiver().is_none());
@@ -464,7 +464,7 @@ impl Transport for Played {
 }
 
 #[test]
-fn a_reply_that_comes_before_its_request_can_be_an_orphan() {
+fn a_reply_before_its_request_can_be_an_orphan() {
     let (sent, requests) = mpsc::channel();
     let (replies, back) = mpsc::channel();
     let mux = Mux::new(Played {

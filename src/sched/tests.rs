@@ -40,17 +40,17 @@ where
 }
 
 #[test]
-fn native_wakes_with_what_was_said() {
+fn a_native_sleeper_wakes_with_the_value() {
     ping_pong(&native::Native);
 }
 
 #[test]
-fn parking_wakes_with_what_was_said() {
+fn a_parking_lot_sleeper_wakes_with_the_value() {
     ping_pong(&Parking);
 }
 
 #[test]
-fn a_dropped_handle_wakes_with_nothing() {
+fn a_dropped_handle_wakes_without_a_value() {
     assert_eq!(sleep::<_, u32>(&native::Native, drop), None);
 }
 
@@ -110,14 +110,14 @@ fn excludes<L: parking_lot::lock_api::RawMutex + Send + Sync>() {
 }
 
 #[test]
-fn the_locks_exclude() {
+fn the_locks_provide_mutual_exclusion() {
     excludes::<<native::Native as Sched>::Lock>();
     excludes::<native::LastLock>();
 }
 
 /// Checks that sleeping preserves errno. A void function of the C face, such as muxfree, reports failure through
 /// errno alone.
-fn leaves_errno_alone<P: Parker>(new: impl Fn() -> P) {
+fn check_sleep_preserves_errno<P: Parker>(new: impl Fn() -> P) {
     let parker = new();
     // SAFETY: the address of this thread's errno; the parker lives until this function returns.
     unsafe {
@@ -131,13 +131,13 @@ fn leaves_errno_alone<P: Parker>(new: impl Fn() -> P) {
 }
 
 #[test]
-fn who_has_slept_finds_errno_as_it_was() {
-    leaves_errno_alone(|| native::Native.parker());
-    leaves_errno_alone(parking::CondvarParker::new);
+fn sleeping_preserves_errno() {
+    check_sleep_preserves_errno(|| native::Native.parker());
+    check_sleep_preserves_errno(parking::CondvarParker::new);
 }
 
 #[test]
-fn who_has_waited_for_a_lock_finds_errno_as_it_was() {
+fn waiting_for_a_lock_preserves_errno() {
     use parking_lot::lock_api::Mutex;
     let lock = Mutex::<<native::Native as Sched>::Lock, u32>::new(0);
     std::thread::scope(|scope| {

@@ -1,9 +1,9 @@
-//! Calls that are not waited for longer than until some time.
+//! Calls with a deadline.
 
 use super::*;
 
 #[test]
-fn a_late_sleeper_is_told_and_its_tag_is_held_until_the_reply_comes() {
+fn an_expired_sleeper_is_woken_and_its_tag_stays_in_use_until_the_reply() {
     let mut bench = Bench::with_tags(2);
     let (a, _, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
@@ -11,7 +11,7 @@ fn a_late_sleeper_is_told_and_its_tag_is_held_until_the_reply_comes() {
     assert_eq!(step, Action::Sleep);
     bench.expire(b);
     assert_eq!(bench.woken(), [(b.0, Wakeup::Completed(Outcome::TimedOut))]);
-    assert_eq!(bench.machine.outstanding(), 2, "the server may answer yet");
+    assert_eq!(bench.machine.outstanding(), 2, "the server may still reply");
     assert_eq!(bench.begin(Some(0)), Err(BeginError::NoTag));
     assert_eq!(bench.deliver(tag, 7), Some(7), "an orphan");
     assert_eq!(bench.machine.outstanding(), 1);
@@ -19,7 +19,7 @@ fn a_late_sleeper_is_told_and_its_tag_is_held_until_the_reply_comes() {
 }
 
 #[test]
-fn the_reply_of_a_late_call_can_come_before_its_owner_is_told() {
+fn a_reply_before_the_wakeup_of_an_expired_call_is_an_orphan() {
     let mut bench = Bench::new(WIDE);
     bench.waiting_call();
     let (b, tag, _) = bench.timed_call();
@@ -37,9 +37,9 @@ fn the_reply_of_a_late_call_can_come_before_its_owner_is_told() {
     assert_eq!(bench.deliver(tag, 8), Some(8));
 }
 
-/// Between being told and waking, its clock may ring: nobody else may have its number yet.
+/// Between the wake-up and its acknowledgement the owner may report expiry, so its id must not be reused.
 #[test]
-fn the_number_of_one_with_a_clock_is_its_own_until_it_has_woken() {
+fn the_id_of_a_timed_call_is_not_reused_until_it_acknowledges() {
     let mut bench = Bench::new(WIDE);
     bench.waiting_call();
     let (a, tag, _) = bench.timed_call();
@@ -55,10 +55,10 @@ fn the_number_of_one_with_a_clock_is_its_own_until_it_has_woken() {
     assert_eq!(bench.call().id, a);
 }
 
-/// The same for one that is told that it is late: it may have been late before it went to sleep, while
-/// another was sending its request, and its clock rings at once.
+/// The same for an owner that is woken because its deadline has passed. The deadline may have passed before the
+/// owner went to sleep, while another sender was sending its request; it then reports expiry at once.
 #[test]
-fn the_number_of_a_late_one_is_its_own_until_it_has_woken() {
+fn the_id_of_an_expired_call_is_not_reused_until_it_acknowledges() {
     let mut bench = Bench::new(WIDE);
     bench.waiting_call();
     let (b, tag, _) = bench.timed_call();
@@ -72,7 +72,7 @@ fn the_number_of_a_late_one_is_its_own_until_it_has_woken() {
     bench.machine.ack_wake(b);
     assert_eq!(bench.waiting_call().0, b);
 
-    // The reply may as well come after it has woken.
+    // The reply may also arrive after the acknowledgement.
     let (d, tag, _) = bench.timed_call();
     bench.expire(d);
     assert_eq!(bench.woken(), [(d.0, Wakeup::Completed(Outcome::TimedOut))]);
@@ -83,7 +83,7 @@ fn the_number_of_a_late_one_is_its_own_until_it_has_woken() {
 }
 
 #[test]
-fn one_with_a_deadline_does_not_send_for_others() {
+fn a_caller_with_a_deadline_does_not_send_by_proxy() {
     let mut bench = Bench::new(WIDE);
     bench.waiting_call();
     let (a, _) = bench.sent_call();
@@ -95,12 +95,12 @@ fn one_with_a_deadline_does_not_send_for_others() {
 }
 
 #[test]
-fn who_waits_for_a_tag_does_not_wait_in_recv_for_what_may_never_come() {
+fn a_tag_waiter_does_not_receive_when_no_reply_is_certain() {
     let mut bench = Bench::with_tags(1);
     let (a, _, _) = bench.timed_call();
     assert_eq!(bench.nap(a), Action::Sleep);
     let b = bench.begin(None).unwrap().id;
-    assert_eq!(bench.step(b), Action::Sleep, "the other looks for both");
+    assert_eq!(bench.step(b), Action::Sleep, "the other caller polls for both");
     bench.expire(a);
     assert_eq!(
         bench.woken(),
@@ -114,16 +114,16 @@ fn who_waits_for_a_tag_does_not_wait_in_recv_for_what_may_never_come() {
     bench.machine.abandon(a);
     let (b, _) = bench.sent_call();
     let c = bench.begin(None).unwrap().id;
-    assert_eq!(bench.step(c), Action::Sleep, "one tag is held, the other on its way");
+    assert_eq!(bench.step(c), Action::Sleep, "one tag is abandoned, the other is in send");
     assert_eq!(bench.sent(b, Err(3)), Action::Completed(Outcome::Failed(3)));
     assert_eq!(bench.woken(), [(c.0, Wakeup::Tag(1))]);
 }
 
 #[test]
-fn a_late_muxer_passes_the_role_on() {
+fn an_expired_receiver_hands_the_role_over() {
     let mut bench = Bench::new(WIDE);
     let (a, _, step) = bench.timed_call();
-    assert_eq!(step, Action::Receive, "there is nobody else");
+    assert_eq!(step, Action::Receive, "no other caller is waiting");
     let (b, _, _) = bench.timed_call();
     let (c, _, _) = bench.timed_call();
     assert_eq!(bench.time_out(a), Action::Completed(Outcome::TimedOut));
@@ -134,36 +134,36 @@ fn a_late_muxer_passes_the_role_on() {
 }
 
 #[test]
-fn one_without_a_deadline_receives_rather_than_one_with() {
+fn a_caller_without_a_deadline_is_preferred_as_receiver() {
     let mut bench = Bench::new(WIDE);
     let (a, _, step) = bench.timed_call();
     assert_eq!(step, Action::Receive);
     let (b, _, step) = bench.waiting_call();
     assert_eq!(step, Action::Sleep, "a is in recv");
     bench.timed_call();
-    assert_eq!(bench.step(a), Action::Sleep, "after the next message it gives the role away");
+    assert_eq!(bench.step(a), Action::Sleep, "it hands the role over after the next message");
     assert_eq!(bench.woken(), [(b.0, Wakeup::Receive)]);
 }
 
 #[test]
-fn one_that_naps_gives_the_role_to_whoever_can_receive_properly() {
+fn a_polling_receiver_yields_to_a_blocking_one() {
     let mut bench = Bench::new(WIDE);
     let (a, tag, _) = bench.timed_call();
     assert_eq!(bench.nap(a), Action::Sleep);
     let (_, _, step) = bench.timed_call();
-    assert_eq!(step, Action::Sleep, "it could do no better");
+    assert_eq!(step, Action::Sleep, "it would poll, too");
     let (c, _, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
     bench.machine.end_backoff(a);
     bench.gather();
-    assert_eq!(bench.woken(), [], "and sleeps until it is told");
+    assert_eq!(bench.woken(), [], "it sleeps until it is woken");
     bench.deliver(tag, 7);
     assert_eq!(bench.woken(), [(a.0, Wakeup::Completed(Outcome::Reply(7)))]);
     assert_eq!(bench.step(c), Action::Receive);
 }
 
 #[test]
-fn a_nap_ends_with_the_role() {
+fn the_end_of_the_backoff_restores_the_role() {
     let mut bench = Bench::new(WIDE);
     let (a, tag, _) = bench.timed_call();
     assert_eq!(bench.nap(a), Action::Sleep);
@@ -176,7 +176,7 @@ fn a_nap_ends_with_the_role() {
 }
 
 #[test]
-fn one_that_is_late_in_its_nap_passes_the_role_on() {
+fn a_receiver_that_expires_in_its_backoff_hands_the_role_over() {
     let mut bench = Bench::new(WIDE);
     let (a, _, _) = bench.timed_call();
     assert_eq!(bench.nap(a), Action::Sleep);
@@ -189,39 +189,43 @@ fn one_that_is_late_in_its_nap_passes_the_role_on() {
 }
 
 #[test]
-fn a_non_blocking_call_looks_itself_while_another_naps() {
+fn a_nonblocking_call_polls_during_a_backoff() {
     let mut bench = Bench::new(WIDE);
     let (a, _, _) = bench.timed_call();
     assert_eq!(bench.nap(a), Action::Sleep);
     let (b, tag) = bench.started_call(1);
-    assert_eq!(bench.can_finish(b, false), CollectAction::Pending, "the other will look again");
+    assert_eq!(
+        bench.can_finish(b, false),
+        CollectAction::Pending,
+        "the polling receiver polls again"
+    );
     assert_eq!(bench.can_finish(b, true), CollectAction::Poll);
     bench.deliver(tag, 7);
     assert_eq!(bench.machine.handle_polled(b), CollectAction::Reply(7));
     bench.gather();
-    assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)], "the role is back");
+    assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)], "the polling receiver has the role again");
 }
 
 #[test]
-fn a_request_in_the_queue_is_taken_back_and_leaves_no_tag_behind() {
+fn an_expired_queued_request_is_withdrawn_and_frees_its_tag() {
     let mut bench = Bench::with_tags(2);
     let (a, _) = bench.sent_call();
     let b = bench.call();
     bench.machine.mark_has_deadline(b.id);
     assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     let c = bench.begin(None).unwrap();
-    assert_eq!(bench.step(c.id), Action::Sleep, "no tag");
+    assert_eq!(bench.step(c.id), Action::Sleep, "no tag is free");
     bench.expire(b.id);
     assert_eq!(
         bench.woken(),
         [(b.id.0, Wakeup::Completed(Outcome::TimedOut)), (c.id.0, Wakeup::Tag(b.tag.unwrap()))]
     );
     assert_eq!(bench.sent(a, Ok(())), Action::Receive);
-    assert_eq!(bench.woken(), [], "nothing is left in the queue");
+    assert_eq!(bench.woken(), [], "the send queue is empty");
 }
 
 #[test]
-fn a_request_that_another_is_sending_is_waited_for() {
+fn an_expired_owner_waits_for_a_proxy_send() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_send_proc();
     let b = bench.call();
@@ -229,7 +233,7 @@ fn a_request_that_another_is_sending_is_waited_for() {
     assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     bench.expire(b.id);
-    assert_eq!(bench.woken(), [], "the proc has the request");
+    assert_eq!(bench.woken(), [], "the send proc is sending the request");
     bench.proc_sent(b.id, Ok(()));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::TimedOut))]);
     assert_eq!(bench.deliver(b.tag.unwrap(), 7), Some(7));
@@ -248,7 +252,7 @@ fn a_request_that_another_is_sending_is_waited_for() {
 }
 
 #[test]
-fn one_that_waits_for_a_tag_leaves_without() {
+fn an_expired_tag_waiter_leaves_without_a_tag() {
     let mut bench = Bench::with_tags(1);
     let (a, tag, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap().id;
@@ -263,7 +267,7 @@ fn one_that_waits_for_a_tag_leaves_without() {
 }
 
 #[test]
-fn when_every_tag_is_held_by_late_calls_there_is_nothing_to_wait_for() {
+fn tag_waiters_fail_when_all_tags_belong_to_expired_calls() {
     let mut bench = Bench::with_tags(1);
     let (a, _, step) = bench.timed_call();
     assert_eq!(step, Action::Receive);
@@ -274,9 +278,9 @@ fn when_every_tag_is_held_by_late_calls_there_is_nothing_to_wait_for() {
     assert_eq!(bench.begin(None), Err(BeginError::NoTag));
 }
 
-/// It came while the caller was looking, found the role taken, and sleeps.
+/// The receive proc starts while a caller polls, finds the role taken, and sleeps.
 #[test]
-fn who_would_nap_leaves_the_role_to_a_receive_proc() {
+fn a_polling_receiver_yields_to_a_receive_proc() {
     let mut bench = Bench::new(WIDE);
     let (id, tag, step) = bench.timed_call();
     assert_eq!(step, Action::Receive);
@@ -285,7 +289,7 @@ fn who_would_nap_leaves_the_role_to_a_receive_proc() {
     assert_eq!(bench.nap(id), Action::Sleep);
     assert_eq!(bench.woken(), [(RECEIVE_PROC, Wakeup::Work)]);
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
-    // Its nap is over, and another receives.
+    // The back-off has ended, and the proc receives.
     bench.machine.end_backoff(id);
     bench.gather();
     assert_eq!(bench.woken(), []);

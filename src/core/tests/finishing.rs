@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_task_looks_when_its_reply_is_there() {
+fn a_future_is_woken_by_its_reply() {
     let mut bench = Bench::new(WIDE);
     let (_, _, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
@@ -17,14 +17,14 @@ fn a_task_looks_when_its_reply_is_there() {
     );
     bench.deliver(tag, 7);
     assert_eq!(std::mem::take(&mut bench.looked), [b]);
-    assert!(!bench.machine.register_future(b, true), "it is over");
+    assert!(!bench.machine.register_future(b, true), "the call has ended");
     assert_eq!(bench.can_finish(b, true), CollectAction::Reply(7));
     bench.end();
     assert_eq!(bench.looked, [c]);
 }
 
 #[test]
-fn tasks_look_when_nobody_receives_any_more() {
+fn futures_are_woken_when_the_receiver_leaves() {
     let mut bench = Bench::new(WIDE);
     let (a, tag, _) = bench.waiting_call();
     let (b, _) = bench.started_call(1);
@@ -33,16 +33,16 @@ fn tasks_look_when_nobody_receives_any_more() {
     bench.deliver(tag, 7);
     assert_eq!(bench.step(a), Action::Completed(Outcome::Reply(7)));
     assert_eq!(std::mem::take(&mut bench.looked), [b, c]);
-    assert!(!bench.machine.register_future(b, false), "it was too late for that: it looks at once");
+    assert!(!bench.machine.register_future(b, false), "the future must poll at once");
     assert_eq!(bench.can_finish(b, false), CollectAction::Stuck);
     assert_eq!(bench.can_finish(c, true), CollectAction::Poll);
     assert!(bench.machine.register_future(c, true));
     assert_eq!(bench.poll_ends(c), CollectAction::Pending);
-    assert_eq!(bench.looked, [], "one that has looked itself has no need to look again");
+    assert_eq!(bench.looked, [], "a call that has polled is not woken");
 }
 
 #[test]
-fn a_task_that_gives_up_is_not_told() {
+fn an_abandoned_future_is_not_woken() {
     let mut bench = Bench::new(WIDE);
     bench.waiting_call();
     let (b, _) = bench.started_call(1);
@@ -50,18 +50,18 @@ fn a_task_that_gives_up_is_not_told() {
     assert!(bench.machine.register_future(b, true) && bench.machine.register_future(c, true));
     bench.machine.abandon(b);
     assert_eq!(bench.machine.handle_message(Some(tag), 7, |_, _| ()), None);
-    assert_eq!(bench.machine.abandon(c), Some(7), "before it could be told");
+    assert_eq!(bench.machine.abandon(c), Some(7), "before the future was woken");
     bench.end();
     assert_eq!(bench.looked, []);
 }
 
 #[test]
-fn pending_while_somebody_else_receives() {
+fn a_call_is_pending_while_another_caller_receives() {
     let mut bench = Bench::new(WIDE);
     let (muxer, tag, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
     let (a, tag_a) = bench.started_call(5);
-    // The original answers "finished, no reply" here.
+    // The original returns "finished, no reply" here.
     assert_eq!(bench.can_finish(a, true), CollectAction::Pending);
     assert_eq!(bench.deliver(tag_a, 9), None);
     assert_eq!(bench.arrived, [(5, 9)]);
@@ -71,13 +71,13 @@ fn pending_while_somebody_else_receives() {
 }
 
 #[test]
-fn looking_takes_what_is_there_for_whomever_it_is() {
+fn a_poll_receives_messages_for_all_calls() {
     let mut bench = Bench::new(WIDE);
     let (a, tag_a) = bench.started_call(1);
     let (b, tag_b) = bench.started_call(2);
     assert_eq!(bench.can_finish(a, true), CollectAction::Poll);
     let (c, tag_c, step) = bench.waiting_call();
-    assert_eq!(step, Action::Sleep, "the role is being used to look");
+    assert_eq!(step, Action::Sleep, "the role is in use for a poll");
     bench.deliver(tag_b, 2);
     assert_eq!(bench.machine.handle_polled(a), CollectAction::Poll);
     bench.deliver(tag_c, 3);
@@ -90,7 +90,7 @@ fn looking_takes_what_is_there_for_whomever_it_is() {
 }
 
 #[test]
-fn one_that_looks_gives_the_role_to_a_sleeper() {
+fn a_poll_hands_the_role_to_a_sleeper() {
     let mut bench = Bench::new(WIDE);
     let (a, _) = bench.started_call(1);
     assert_eq!(bench.can_finish(a, true), CollectAction::Poll);
@@ -102,7 +102,7 @@ fn one_that_looks_gives_the_role_to_a_sleeper() {
 }
 
 #[test]
-fn the_end_finishes_it_without_a_reply() {
+fn the_end_of_the_connection_finishes_nonblocking_calls() {
     let mut bench = Bench::new(WIDE);
     let (a, _) = bench.started_call(1);
     let (b, tag_b) = bench.started_call(2);
@@ -110,16 +110,20 @@ fn the_end_finishes_it_without_a_reply() {
     bench.deliver(tag_b, 2);
     bench.end();
     assert_eq!(bench.poll_ends(a), CollectAction::Ended);
-    assert_eq!(bench.can_finish(b, true), CollectAction::Reply(2), "it came before the end");
+    assert_eq!(
+        bench.can_finish(b, true),
+        CollectAction::Reply(2),
+        "the reply arrived before the end"
+    );
     assert_eq!(bench.machine.outstanding(), 0);
 }
 
 #[test]
-fn one_that_can_never_finish_says_so_and_its_tag_is_held() {
+fn a_stuck_call_is_reported_and_keeps_its_tag() {
     let mut bench = Bench::with_tags(2);
     let (a, tag_a) = bench.started_call(1);
     assert_eq!(bench.can_finish(a, false), CollectAction::Stuck);
-    assert_eq!(bench.machine.outstanding(), 1, "its reply may come yet");
+    assert_eq!(bench.machine.outstanding(), 1, "its reply may still arrive");
     let (b, tag_b, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
     assert_ne!(tag_b, tag_a);
@@ -130,7 +134,7 @@ fn one_that_can_never_finish_says_so_and_its_tag_is_held() {
 }
 
 #[test]
-fn a_tag_given_up_is_free_when_the_connection_ends() {
+fn the_end_of_the_connection_frees_abandoned_tags() {
     let mut bench = Bench::with_tags(1);
     let (a, _) = bench.started_call(1);
     assert_eq!(bench.machine.abandon(a), None);
@@ -140,7 +144,7 @@ fn a_tag_given_up_is_free_when_the_connection_ends() {
 }
 
 #[test]
-fn giving_up_an_answered_call_hands_the_reply_out() {
+fn abandoning_a_completed_call_returns_its_reply() {
     let mut bench = Bench::new(WIDE);
     let (a, tag_a) = bench.started_call(1);
     bench.deliver(tag_a, 9);
@@ -148,11 +152,11 @@ fn giving_up_an_answered_call_hands_the_reply_out() {
 }
 
 #[test]
-fn under_a_receive_proc_nobody_looks() {
+fn with_a_receive_proc_calls_do_not_poll() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_receive_proc();
     let (a, tag_a) = bench.started_call(1);
-    assert_eq!(bench.can_finish(a, true), CollectAction::Pending, "the proc is on its way");
+    assert_eq!(bench.can_finish(a, true), CollectAction::Pending, "the proc is starting");
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     assert_eq!(bench.can_finish(a, true), CollectAction::Pending);
     bench.deliver(tag_a, 3);
@@ -160,7 +164,7 @@ fn under_a_receive_proc_nobody_looks() {
 }
 
 #[test]
-fn when_all_tags_are_held_there_is_nothing_to_wait_for() {
+fn tag_waiters_fail_when_all_tags_are_abandoned() {
     let mut bench = Bench::with_tags(2);
     let (a, tag_a) = bench.started_call(1);
     let (b, _) = bench.started_call(2);
@@ -175,13 +179,13 @@ fn when_all_tags_are_held_there_is_nothing_to_wait_for() {
     bench.gather();
     assert_eq!(bench.woken(), [(waiting.0, Wakeup::Completed(Outcome::AllTagsAbandoned))]);
     assert_eq!(bench.begin(None), Err(BeginError::NoTag));
-    // The one that receives gets the tag of a reply that comes after all.
+    // The receiver gets the tag when the reply to the abandoned call arrives.
     assert_eq!(bench.deliver(tag_a, 9), Some(9));
     assert_eq!(bench.step(muxer), Action::Tagged(tag_a));
 }
 
 #[test]
-fn it_is_known_whether_some_call_can_finish() {
+fn the_ready_fd_follows_the_number_of_finishable_calls() {
     let mut bench = Bench::new(WIDE);
     assert!(!bench.machine.report_ready(true));
     let (a, tag_a) = bench.started_call(1);
@@ -191,9 +195,9 @@ fn it_is_known_whether_some_call_can_finish() {
     assert!(bench.machine.ready_fd_is_stale());
     assert!(bench.machine.report_ready(true));
     bench.deliver(tag_b, 2);
-    assert!(!bench.machine.ready_fd_is_stale(), "told already");
+    assert!(!bench.machine.ready_fd_is_stale(), "reported already");
     assert_eq!(bench.can_finish(a, false), CollectAction::Reply(1));
-    assert!(!bench.machine.ready_fd_is_stale(), "b still can");
+    assert!(!bench.machine.ready_fd_is_stale(), "b can still finish");
     assert_eq!(bench.machine.abandon(b), Some(2));
     assert!(bench.machine.ready_fd_is_stale());
     assert!(!bench.machine.report_ready(true));

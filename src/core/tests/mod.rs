@@ -1,4 +1,4 @@
-//! The rules of who may do what, as plain function calls: no thread, no clock, no connection.
+//! Tests of the machine by plain function calls: no thread, no clock, no connection.
 
 mod deadline;
 mod finishing;
@@ -14,7 +14,7 @@ use super::{
 };
 use super::{SendProcAction, WakeBatch};
 
-/// Requests and replies are numbers, failures too; a watch is a number that `arrived` pushes.
+/// Requests, replies, failures and watches are numbers. `arrived` records the watches.
 #[derive(Debug, PartialEq, Eq)]
 struct Numbers;
 
@@ -27,17 +27,17 @@ impl Protocol for Numbers {
 
 const WIDE: TagRange = TagRange { min: 0, max: 256 };
 
-/// A machine, and who was woken with what so far. Sleepers are known by their call's number.
+/// A machine, and the wake-ups so far. The wake handle of a caller is the number of its call.
 struct Bench {
     machine: Machine<Numbers, u32>,
     range: TagRange,
     woken: Vec<(u32, Wakeup<Numbers>)>,
     arrived: Vec<(u32, u32)>,
-    /// Which tasks were told to look.
+    /// Calls whose futures were woken.
     looked: Vec<CallId>,
 }
 
-/// The number by which the bench knows a sleeping proc.
+/// Wake handles of the procs.
 const RECEIVE_PROC: u32 = 1_000_001;
 const SEND_PROC: u32 = 1_000_002;
 
@@ -54,7 +54,7 @@ impl Bench {
         self.machine.set_range(range);
     }
 
-    /// A machine with tags from 0 up.
+    /// A machine with `n` tags, from 0 up.
     fn with_tags(n: u32) -> Bench {
         Bench::new(TagRange { min: 0, max: n })
     }
@@ -80,7 +80,7 @@ impl Bench {
         }
     }
 
-    /// Who has been woken since the last time, in order.
+    /// Returns the wake-ups since the last call, in order.
     fn woken(&mut self) -> Vec<(u32, Wakeup<Numbers>)> {
         std::mem::take(&mut self.woken)
     }
@@ -98,7 +98,7 @@ impl Bench {
         begun
     }
 
-    /// A blocking call up to the return of its send.
+    /// A blocking call that is in `send`.
     fn sent_call(&mut self) -> (CallId, u32) {
         let begun = self.call();
         assert!(begun.turn, "the turn");
@@ -109,7 +109,7 @@ impl Bench {
         self.sent_since(id, result, self.machine.epoch())
     }
 
-    /// As `sent`, for a send that began when the connection had ended that often.
+    /// As `sent`, for a `send` that began in the epoch `began`.
     fn sent_since(&mut self, id: CallId, result: Result<(), i32>, began: u32) -> Action<Numbers> {
         let step = self.machine.handle_sent(id, result, began);
         if step == Action::Sleep {
@@ -119,14 +119,14 @@ impl Bench {
         step
     }
 
-    /// A blocking call that is sent, and receives or sleeps as it is told.
+    /// A blocking call that has been sent, with its next action: to receive or to sleep.
     fn waiting_call(&mut self) -> (CallId, u32, Action<Numbers>) {
         let (id, tag) = self.sent_call();
         let step = self.sent(id, Ok(()));
         (id, tag, step)
     }
 
-    /// A non-blocking call that is sent.
+    /// A non-blocking call that has been sent.
     fn started_call(&mut self, watch: u32) -> (CallId, u32) {
         let begun = self.begin(Some(watch)).expect("a call");
         assert!(begun.turn, "the turn");
@@ -134,7 +134,7 @@ impl Bench {
         (begun.id, begun.tag.unwrap())
     }
 
-    /// `id` has sent for `other`, and is willing to go on.
+    /// `id` has sent the request of `other` by proxy, and can send more.
     fn helped(&mut self, id: CallId, other: CallId, result: Result<(), i32>) -> Action<Numbers> {
         let began = self.machine.epoch();
         let step = self.machine.handle_proxy_sent_by_caller(id, true, other, result, began);
@@ -154,7 +154,7 @@ impl Bench {
         queued
     }
 
-    /// A message arrives; answers it if it is an orphan.
+    /// A message arrives. Returns it if it is an orphan.
     fn deliver(&mut self, tag: u32, reply: u32) -> Option<u32> {
         let Bench { machine, arrived, .. } = self;
         let orphan =
@@ -172,7 +172,7 @@ impl Bench {
         step
     }
 
-    /// A blocking call with a deadline that is sent, and receives or sleeps as it is told.
+    /// A blocking call with a deadline that has been sent, with its next action: to receive or to sleep.
     fn timed_call(&mut self) -> (CallId, u32, Action<Numbers>) {
         let (id, tag) = self.sent_call();
         self.machine.mark_has_deadline(id);
@@ -180,13 +180,13 @@ impl Bench {
         (id, tag, step)
     }
 
-    /// The time of a sleeper has come.
+    /// The deadline of a sleeping caller passes.
     fn expire(&mut self, id: CallId) {
         self.machine.handle_deadline_asleep(id);
         self.gather();
     }
 
-    /// The time of one that is awake has come.
+    /// The deadline of an awake caller passes.
     fn time_out(&mut self, id: CallId) -> Action<Numbers> {
         let step = self.machine.handle_deadline_awake(id);
         if step == Action::Sleep {

@@ -1,9 +1,9 @@
-//! Replies, the muxer's role, and the end of the connection.
+//! Replies, the receiver role, and the end of the connection.
 
 use super::*;
 
 #[test]
-fn a_lone_caller_receives_for_itself() {
+fn a_single_caller_receives_its_own_reply() {
     let mut bench = Bench::new(WIDE);
     let (id, tag, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
@@ -14,7 +14,7 @@ fn a_lone_caller_receives_for_itself() {
 }
 
 #[test]
-fn replies_out_of_order_go_to_their_calls() {
+fn replies_out_of_order_reach_their_calls() {
     let mut bench = Bench::new(WIDE);
     let (a, tag_a, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
@@ -36,7 +36,7 @@ fn replies_out_of_order_go_to_their_calls() {
 }
 
 #[test]
-fn the_role_goes_to_the_last_that_went_to_sleep() {
+fn the_last_caller_to_sleep_becomes_the_receiver() {
     let mut bench = Bench::new(WIDE);
     let (a, tag_a, _) = bench.waiting_call();
     let (_, _, _) = bench.waiting_call();
@@ -47,7 +47,7 @@ fn the_role_goes_to_the_last_that_went_to_sleep() {
     assert_eq!(bench.machine.stats().handovers, 1);
 }
 
-/// The original elects whoever is first in its list, and that may be a caller inside `send`.
+/// The original elects the first caller of its list, which may be inside `send`.
 #[test]
 fn the_role_never_goes_to_a_caller_in_send() {
     let mut bench = Bench::new(WIDE);
@@ -55,8 +55,8 @@ fn the_role_never_goes_to_a_caller_in_send() {
     let (b, tag_b) = bench.sent_call(); // b stays in send
     bench.deliver(tag_a, 1);
     assert_eq!(bench.step(a), Action::Completed(Outcome::Reply(1)));
-    assert_eq!(bench.woken(), [], "nobody can receive now");
-    // When its send returns it takes the role itself.
+    assert_eq!(bench.woken(), [], "no caller can receive now");
+    // It takes the role when its `send` returns.
     assert_eq!(bench.sent(b, Ok(())), Action::Receive);
     bench.deliver(tag_b, 2);
     assert_eq!(bench.step(b), Action::Completed(Outcome::Reply(2)));
@@ -75,7 +75,7 @@ fn the_role_never_goes_to_a_non_blocking_call() {
 }
 
 #[test]
-fn a_reply_before_its_send_has_returned_counts() {
+fn a_reply_during_send_is_delivered() {
     let mut bench = Bench::new(WIDE);
     let (a, _, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
@@ -87,7 +87,7 @@ fn a_reply_before_its_send_has_returned_counts() {
 }
 
 #[test]
-fn a_reply_before_its_send_has_failed_counts() {
+fn a_reply_before_its_send_fails_is_delivered() {
     let mut bench = Bench::new(WIDE);
     bench.waiting_call();
     let (b, tag_b) = bench.sent_call();
@@ -96,7 +96,7 @@ fn a_reply_before_its_send_has_failed_counts() {
 }
 
 #[test]
-fn a_second_reply_before_its_send_has_returned_is_an_orphan() {
+fn a_second_reply_during_send_is_an_orphan() {
     let mut bench = Bench::new(WIDE);
     bench.waiting_call();
     let (b, tag_b) = bench.sent_call();
@@ -106,7 +106,7 @@ fn a_second_reply_before_its_send_has_returned_is_an_orphan() {
 }
 
 #[test]
-fn what_matches_nobody_is_an_orphan_and_locks_nothing_up() {
+fn an_unmatched_message_is_an_orphan_and_callers_continue() {
     let mut bench = Bench::new(WIDE);
     let (a, tag_a, _) = bench.waiting_call();
     assert_eq!(bench.deliver(99, 1), Some(1));
@@ -120,7 +120,7 @@ fn what_matches_nobody_is_an_orphan_and_locks_nothing_up() {
 }
 
 #[test]
-fn a_reply_to_what_is_not_sent_yet_is_an_orphan() {
+fn a_reply_to_an_unsent_request_is_an_orphan() {
     let mut bench = Bench::new(WIDE);
     let (a, _, _) = bench.waiting_call();
     let _in_send = bench.sent_call();
@@ -134,7 +134,7 @@ fn a_reply_to_what_is_not_sent_yet_is_an_orphan() {
 }
 
 #[test]
-fn the_end_ends_all_that_was_sent_but_not_what_was_answered() {
+fn the_end_of_the_connection_ends_sent_calls_without_replies() {
     let mut bench = Bench::new(WIDE);
     let (a, _, _) = bench.waiting_call();
     let (b, tag_b, _) = bench.waiting_call();
@@ -153,7 +153,7 @@ fn the_end_ends_all_that_was_sent_but_not_what_was_answered() {
 }
 
 #[test]
-fn the_end_tells_any_number() {
+fn the_end_of_the_connection_wakes_any_number_of_callers() {
     let mut bench = Bench::new(WIDE);
     let (a, _, _) = bench.waiting_call();
     for _ in 0..100 {
@@ -168,10 +168,10 @@ fn the_end_tells_any_number() {
 }
 
 #[test]
-fn the_end_ends_a_call_in_send_when_that_returns() {
+fn a_call_in_send_ends_with_the_connection_when_send_returns() {
     let mut bench = Bench::new(WIDE);
     let (a, _, _) = bench.waiting_call();
-    let (b, tag_b) = bench.sent_call();
+    let (b, _) = bench.sent_call();
     let (c, _) = {
         let begun = bench.call();
         bench.queue(begun.id, 3);
@@ -185,17 +185,13 @@ fn the_end_ends_a_call_in_send_when_that_returns() {
         "b is in send, c was in the queue"
     );
     assert_eq!(bench.machine.outstanding(), 1, "b has its tag until its send returns");
-    // Unless its reply comes after all.
-    let mut other = Bench::new(WIDE);
-    std::mem::swap(&mut other, &mut bench);
-    assert_eq!(other.sent_since(b, Ok(()), 0), Action::Completed(Outcome::Ended));
-    assert_eq!(other.machine.outstanding(), 0);
-    let _ = tag_b;
+    assert_eq!(bench.sent_since(b, Ok(()), 0), Action::Completed(Outcome::Ended));
+    assert_eq!(bench.machine.outstanding(), 0);
 }
 
-/// One that had the turn, but was not in `send` yet, sends on the new connection.
+/// A caller that had the turn, but was not in `send` yet, sends on the new connection.
 #[test]
-fn the_end_does_not_end_a_call_whose_send_begins_after_it() {
+fn a_send_that_begins_after_the_end_is_not_affected() {
     let mut bench = Bench::new(WIDE);
     let (a, _, _) = bench.waiting_call();
     let (b, tag_b) = bench.sent_call();
@@ -207,7 +203,7 @@ fn the_end_does_not_end_a_call_whose_send_begins_after_it() {
 }
 
 #[test]
-fn a_reply_after_the_end_but_before_its_send_has_returned_counts() {
+fn a_reply_after_the_end_and_during_send_is_delivered() {
     let mut bench = Bench::new(WIDE);
     let (a, _, _) = bench.waiting_call();
     let (b, tag_b) = bench.sent_call();
@@ -218,7 +214,7 @@ fn a_reply_after_the_end_but_before_its_send_has_returned_counts() {
 }
 
 #[test]
-fn a_tag_that_ended_without_a_reply_goes_to_the_back() {
+fn a_tag_freed_by_the_end_goes_to_the_back_of_the_queue() {
     let mut bench = Bench::with_tags(3);
     let (a, tag_a, _) = bench.waiting_call();
     bench.end();
@@ -231,7 +227,7 @@ fn a_tag_that_ended_without_a_reply_goes_to_the_back() {
 }
 
 #[test]
-fn the_receive_proc_has_the_role_until_the_end() {
+fn the_receive_proc_keeps_the_role_until_the_end() {
     let mut bench = Bench::new(WIDE);
     assert!(bench.machine.request_receive_proc());
     assert!(!bench.machine.request_receive_proc(), "one is enough");
@@ -247,11 +243,11 @@ fn the_receive_proc_has_the_role_until_the_end() {
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Denied);
     assert_eq!(bench.woken(), [(b.0, Wakeup::Completed(Outcome::Ended))]);
     let (_, _, step) = bench.waiting_call();
-    assert_eq!(step, Action::Receive, "as if there had been no proc");
+    assert_eq!(step, Action::Receive, "the receive proc has stopped");
 }
 
 #[test]
-fn the_receive_proc_waits_for_a_muxer_and_comes_before_callers() {
+fn the_receive_proc_waits_for_the_receiver_and_precedes_callers() {
     let mut bench = Bench::new(WIDE);
     let (a, tag_a, _) = bench.waiting_call();
     let (b, _, _) = bench.waiting_call();
@@ -265,22 +261,22 @@ fn the_receive_proc_waits_for_a_muxer_and_comes_before_callers() {
 }
 
 #[test]
-fn a_receive_proc_that_never_comes_loses_no_role() {
+fn the_role_is_granted_if_the_receive_proc_cannot_start() {
     let mut bench = Bench::new(WIDE);
     let (a, tag_a, _) = bench.waiting_call();
     let (b, _, _) = bench.waiting_call();
     assert!(bench.machine.request_receive_proc());
     bench.deliver(tag_a, 1);
     assert_eq!(bench.step(a), Action::Completed(Outcome::Reply(1)));
-    assert_eq!(bench.woken(), [], "it is on its way");
-    // It could not be started: whoever wanted to does for it what it would have done.
+    assert_eq!(bench.woken(), [], "the receive proc is starting");
+    // The proc could not be started: its starter reports that it is gone.
     bench.machine.receive_proc_gone();
     bench.gather();
     assert_eq!(bench.woken(), [(b.0, Wakeup::Receive)]);
 }
 
 #[test]
-fn a_message_by_hand_takes_the_role_in_turn() {
+fn receiving_by_hand_takes_the_role_in_turn() {
     let mut bench = Bench::new(WIDE);
     let (id, seat) = bench.machine.begin_receive(false).unwrap();
     assert_eq!(seat, ReceiverGrant::Granted);
@@ -290,7 +286,7 @@ fn a_message_by_hand_takes_the_role_in_turn() {
     bench.machine.end_receive(id);
     bench.gather();
     assert_eq!(bench.woken(), [(a.0, Wakeup::Receive)]);
-    // With waiting, it gets the role like a caller.
+    // A blocking receive by hand is granted the role like a caller.
     let (by_hand, seat) = bench.machine.begin_receive(true).unwrap();
     assert_eq!(seat, ReceiverGrant::Wait);
     bench.machine.set_asleep(by_hand, by_hand.0);
@@ -303,7 +299,7 @@ fn a_message_by_hand_takes_the_role_in_turn() {
 }
 
 #[test]
-fn hanging_up_ends_everyone_and_refuses_the_rest() {
+fn a_hang_up_ends_all_calls_and_refuses_later_ones() {
     let mut bench = Bench::with_tags(3);
     let (a, tag_a, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
@@ -327,13 +323,13 @@ fn hanging_up_ends_everyone_and_refuses_the_rest() {
         "when its send returns"
     );
     assert_eq!(bench.deliver(tag_a, 1), Some(1), "too late");
-    assert_eq!(bench.step(a), Action::Completed(Outcome::Ended), "when its recv returns");
+    assert_eq!(bench.step(a), Action::Completed(Outcome::Ended), "its recv has returned");
     assert_eq!(bench.machine.outstanding(), 0);
     assert_eq!(bench.woken(), []);
 }
 
 #[test]
-fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
+fn a_hang_up_ends_a_receiving_tag_waiter_and_a_caller_that_sets_its_tag() {
     let mut bench = Bench::with_tags(2);
     let (a, _) = bench.started_call(1);
     let (b, _) = bench.started_call(2);
@@ -354,9 +350,9 @@ fn hanging_up_ends_a_muxer_that_waits_for_a_tag_and_one_that_puts_its_tag() {
     assert_eq!(other.machine.outstanding(), 0);
 }
 
-/// A proc that a program starts by itself may be late: nobody would be left to stop it.
+/// A proc that the program starts may start late, when no caller is left to stop it.
 #[test]
-fn procs_that_come_after_the_hang_up_leave_at_once() {
+fn procs_that_start_after_a_hang_up_stop_at_once() {
     let mut bench = Bench::new(WIDE);
     bench.machine.hang_up();
     assert!(bench.machine.request_receive_proc());

@@ -14,7 +14,7 @@ fn one_queued() -> (Bench, Begun, Begun) {
 }
 
 #[test]
-fn the_turn_is_one_callers_at_a_time() {
+fn only_one_caller_has_the_turn() {
     let (mut bench, a, b) = one_queued();
     assert_eq!(bench.woken(), []);
     assert_eq!(bench.sent(a.id, Ok(())), Action::Receive);
@@ -24,7 +24,7 @@ fn the_turn_is_one_callers_at_a_time() {
 }
 
 #[test]
-fn nobody_gets_in_before_the_queue() {
+fn new_callers_queue_behind_earlier_ones() {
     let (mut bench, a, b) = one_queued();
     let c = bench.call();
     assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
@@ -37,7 +37,7 @@ fn nobody_gets_in_before_the_queue() {
 }
 
 #[test]
-fn a_failed_send_fails_that_call_alone_and_passes_the_turn() {
+fn a_failed_send_fails_only_its_call_and_passes_the_turn() {
     let (mut bench, a, b) = one_queued();
     assert_eq!(bench.sent(a.id, Err(5)), Action::Completed(Outcome::Failed(5)));
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
@@ -47,7 +47,7 @@ fn a_failed_send_fails_that_call_alone_and_passes_the_turn() {
 }
 
 #[test]
-fn a_request_that_takes_no_tag_passes_the_turn() {
+fn a_cancelled_unsent_request_passes_the_turn() {
     let (mut bench, a, b) = one_queued();
     assert_eq!(bench.machine.cancel_unsent(a.id), None);
     bench.gather();
@@ -56,17 +56,17 @@ fn a_request_that_takes_no_tag_passes_the_turn() {
 }
 
 #[test]
-fn a_queued_request_is_dropped_at_the_end() {
+fn the_end_of_the_connection_drops_queued_requests() {
     let (mut bench, a, b) = one_queued();
     bench.end();
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Ended))]);
     assert_eq!(bench.sent_since(a.id, Ok(()), 0), Action::Completed(Outcome::Ended));
-    assert_eq!(bench.woken(), [], "nobody waits for the turn any more");
+    assert_eq!(bench.woken(), [], "the send queue is empty");
     assert!(bench.call().turn);
 }
 
 #[test]
-fn the_send_proc_sends_in_order_and_the_owners_sleep_on() {
+fn the_send_proc_sends_in_order_while_the_owners_sleep() {
     let mut bench = Bench::new(WIDE);
     assert!(bench.machine.request_send_proc());
     assert!(!bench.machine.request_send_proc());
@@ -79,13 +79,13 @@ fn the_send_proc_sends_in_order_and_the_owners_sleep_on() {
     assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
     let b = bench.call();
     assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
-    assert_eq!(bench.woken(), [], "it is awake");
+    assert_eq!(bench.woken(), [], "the send proc is awake already");
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     bench.proc_sent(b.id, Ok(()));
     assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
-    assert_eq!(bench.woken(), [], "their owners wait for replies");
+    assert_eq!(bench.woken(), [], "the owners wait for replies");
     bench.deliver(b.tag.unwrap(), 2);
     bench.deliver(a.tag.unwrap(), 1);
     assert_eq!(
@@ -98,7 +98,7 @@ fn the_send_proc_sends_in_order_and_the_owners_sleep_on() {
 }
 
 #[test]
-fn the_send_procs_failures_are_the_calls() {
+fn a_failure_in_the_send_proc_fails_only_that_call() {
     let mut bench = Bench::new(WIDE);
     let a = bench.call();
     assert!(a.turn);
@@ -115,7 +115,7 @@ fn the_send_procs_failures_are_the_calls() {
 }
 
 #[test]
-fn a_reply_before_the_send_proc_has_sent_counts() {
+fn a_reply_during_a_send_of_the_send_proc_is_delivered() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_send_proc();
     assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
@@ -138,7 +138,7 @@ fn a_reply_before_the_send_proc_has_sent_counts() {
 }
 
 #[test]
-fn the_send_proc_stops_at_the_end_and_the_turn_is_free_again() {
+fn the_end_of_the_connection_stops_the_send_proc_and_frees_the_turn() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_send_proc();
     assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
@@ -160,7 +160,7 @@ fn the_send_proc_stops_at_the_end_and_the_turn_is_free_again() {
 }
 
 #[test]
-fn callers_leave_it_to_procs_that_are_on_their_way() {
+fn callers_wait_for_procs_that_are_starting() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_send_proc();
     bench.machine.request_receive_proc();
@@ -174,7 +174,7 @@ fn callers_leave_it_to_procs_that_are_on_their_way() {
 }
 
 #[test]
-fn a_send_proc_that_never_comes_loses_no_turn() {
+fn the_turn_is_granted_if_the_send_proc_cannot_start() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_send_proc();
     let a = bench.call();
@@ -185,14 +185,14 @@ fn a_send_proc_that_never_comes_loses_no_turn() {
 }
 
 #[test]
-fn procs_that_are_stopping_stay_when_they_are_wanted_again() {
+fn stopping_procs_continue_when_requested_again() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_send_proc();
     bench.machine.request_receive_proc();
     assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     bench.end();
     assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
-    assert!(!bench.machine.request_send_proc(), "the one there was will do");
+    assert!(!bench.machine.request_send_proc(), "the stopping proc continues");
     assert!(!bench.machine.request_receive_proc());
     assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
@@ -200,7 +200,7 @@ fn procs_that_are_stopping_stay_when_they_are_wanted_again() {
 }
 
 #[test]
-fn a_call_sent_as_the_receive_proc_goes_gets_the_role() {
+fn a_caller_receives_if_there_is_only_a_send_proc() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_send_proc();
     assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
@@ -213,7 +213,7 @@ fn a_call_sent_as_the_receive_proc_goes_gets_the_role() {
 }
 
 #[test]
-fn a_message_that_is_no_call_takes_its_turn() {
+fn a_message_by_hand_waits_for_the_turn() {
     let mut bench = Bench::new(WIDE);
     let a = bench.call();
     let message = bench.machine.begin_message().unwrap();
@@ -224,7 +224,7 @@ fn a_message_that_is_no_call_takes_its_turn() {
     assert!(bench.call().turn);
 }
 
-/// Somebody receives, one has the turn, two are in the queue.
+/// One caller receives, one has the turn, two are queued.
 fn helper() -> (Bench, (CallId, u32), (CallId, u32), Begun, Begun) {
     let mut bench = Bench::new(WIDE);
     let (muxer, muxers_tag, step) = bench.waiting_call();
@@ -238,7 +238,7 @@ fn helper() -> (Bench, (CallId, u32), (CallId, u32), Begun, Begun) {
 }
 
 #[test]
-fn who_has_the_turn_sends_for_those_in_the_queue() {
+fn the_sender_sends_the_queued_requests_by_proxy() {
     let (mut bench, _, (a, _), b, c) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     assert_eq!(bench.helped(a, b.id, Ok(())), Action::ProxySend(c.id, 30));
@@ -246,7 +246,7 @@ fn who_has_the_turn_sends_for_those_in_the_queue() {
     assert_eq!(
         bench.woken(),
         [(c.id.0, Wakeup::Completed(Outcome::Failed(7)))],
-        "b sleeps on for its reply"
+        "b sleeps until its reply"
     );
     assert_eq!(bench.deliver(b.tag.unwrap(), 2), None);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Reply(2)))]);
@@ -254,7 +254,7 @@ fn who_has_the_turn_sends_for_those_in_the_queue() {
 }
 
 #[test]
-fn one_whose_reply_is_there_helps_no_longer() {
+fn a_sender_that_has_its_reply_stops_proxy_sending() {
     let (mut bench, _, (a, tag_a), b, _) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(tag_a, 1);
@@ -263,15 +263,15 @@ fn one_whose_reply_is_there_helps_no_longer() {
 }
 
 #[test]
-fn nobody_helps_while_nobody_receives() {
+fn a_sender_receives_before_it_sends_by_proxy() {
     let (mut bench, a, b) = one_queued();
-    assert_eq!(bench.sent(a.id, Ok(())), Action::Receive, "a is needed for that");
+    assert_eq!(bench.sent(a.id, Ok(())), Action::Receive, "a must receive");
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
 }
 
-/// The server may not read on until it is read from: somebody has to, and the helper is in send.
+/// The server may read no more requests until its replies are received, and the proxy sender is in `send`.
 #[test]
-fn one_in_the_queue_receives_when_the_muxer_leaves() {
+fn a_queued_caller_becomes_the_fallback_receiver() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
@@ -279,7 +279,7 @@ fn one_in_the_queue_receives_when_the_muxer_leaves() {
     assert_eq!(bench.woken(), [(c.id.0, Wakeup::Receive)]);
     assert_eq!(bench.step(c.id), Action::Receive);
     bench.deliver(tag_a, 1);
-    // Its own request is sent before the helper, though it has its reply, leaves.
+    // Its request is sent before the proxy sender leaves, although that caller has its reply.
     assert_eq!(bench.helped(a, b.id, Ok(())), Action::ProxySend(c.id, 30));
     assert_eq!(bench.helped(a, c.id, Ok(())), Action::Completed(Outcome::Reply(1)));
     assert_eq!(bench.step(c.id), Action::Receive);
@@ -289,7 +289,7 @@ fn one_in_the_queue_receives_when_the_muxer_leaves() {
 }
 
 #[test]
-fn a_stand_in_whose_request_can_not_be_sent_fails() {
+fn a_fallback_receiver_fails_if_its_request_cannot_be_sent() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
@@ -301,10 +301,10 @@ fn a_stand_in_whose_request_can_not_be_sent_fails() {
     assert_eq!(bench.step(c.id), Action::Completed(Outcome::Failed(4)), "with the next message");
 }
 
-/// All that is being sent at once has been answered: nothing more may come, and the stand-in, whose
-/// own send has yet to return, would wait in `recv` for good.
+/// Every request that is being sent has its reply, so no message may follow. A fallback receiver whose own `send`
+/// has not returned would block in `recv` forever.
 #[test]
-fn a_stand_in_leaves_when_all_that_is_being_sent_has_been_answered() {
+fn a_fallback_receiver_leaves_when_every_request_in_send_has_a_reply() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     assert_eq!(bench.machine.pop_for_batch(), Some((c.id, 30)));
@@ -321,9 +321,9 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_has_been_answered() {
     assert_eq!(bench.step(b.id), Action::Sleep, "nothing is due");
 }
 
-/// A sender that has taken another along with its own request; the muxer has left, and that other one
+/// A sender has the request of a second caller in its batch. The receiver has left, and the second caller
 /// receives for all.
-fn stand_in() -> (Bench, (CallId, u32), Begun) {
+fn fallback_receiver() -> (Bench, (CallId, u32), Begun) {
     let mut bench = Bench::new(WIDE);
     let (muxer, muxers_tag, _) = bench.waiting_call();
     let a = bench.sent_call();
@@ -336,11 +336,10 @@ fn stand_in() -> (Bench, (CallId, u32), Begun) {
     (bench, a, b)
 }
 
-/// The same of a sender that has taken others along with its own request.
-/// The server has taken all that is being sent, so the sender comes back by itself; and what is due besides, a
-/// reply to a call that was given up, may never come.
+/// The server has accepted every request that is being sent, so the sender's `send` returns without more messages.
+/// The only other reply that is due belongs to an abandoned call and may never arrive.
 #[test]
-fn a_stand_in_leaves_when_all_that_is_being_sent_is_its_own_and_has_been_answered() {
+fn a_fallback_receiver_leaves_when_its_own_request_in_send_has_a_reply() {
     let mut bench = Bench::new(WIDE);
     let (muxer, muxers_tag, _) = bench.waiting_call();
     let (given_up, _) = bench.started_call(0);
@@ -355,7 +354,7 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_is_its_own_and_has_been_answere
     assert_eq!(bench.step(b.id), Action::Receive);
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Action::Sleep);
-    assert_eq!(bench.woken(), [], "nor is it called again");
+    assert_eq!(bench.woken(), [], "the fallback receiver is not woken again");
     assert_eq!(bench.helped(a, b.id, Ok(())), Action::Receive);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Reply(2)))]);
     bench.deliver(tag_a, 1);
@@ -363,18 +362,18 @@ fn a_stand_in_leaves_when_all_that_is_being_sent_is_its_own_and_has_been_answere
 }
 
 #[test]
-fn a_stand_in_leaves_when_the_senders_own_has_been_answered_too() {
-    let (mut bench, (_, tag_a), b) = stand_in();
+fn a_fallback_receiver_leaves_when_the_senders_request_has_a_reply() {
+    let (mut bench, (_, tag_a), b) = fallback_receiver();
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Action::Receive, "a's reply is due");
     bench.deliver(tag_a, 1);
     assert_eq!(bench.step(b.id), Action::Sleep);
 }
 
-/// Or could not be sent: the others of the batch are being sent without it.
+/// The sender's own request has failed; the rest of its batch is still being sent.
 #[test]
-fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
-    let (mut bench, (a, _), b) = stand_in();
+fn a_fallback_receiver_leaves_when_the_senders_request_has_failed() {
+    let (mut bench, (a, _), b) = fallback_receiver();
     bench.machine.first_send_failed();
     bench.deliver(b.tag.unwrap(), 2);
     assert_eq!(bench.step(b.id), Action::Sleep, "a has failed");
@@ -383,10 +382,10 @@ fn a_stand_in_leaves_when_the_senders_own_could_not_be_sent() {
     assert_eq!(bench.sent(a, Err(5)), Action::Completed(Outcome::Failed(5)));
 }
 
-/// Or the connection has ended: `recv` would only say so again, while the others' send goes on.
+/// After the end of the connection, `recv` would only report the end again while the `send` continues.
 #[test]
-fn a_stand_in_leaves_at_the_end_of_the_connection() {
-    let (mut bench, (a, _), b) = stand_in();
+fn a_fallback_receiver_leaves_at_the_end_of_the_connection() {
+    let (mut bench, (a, _), b) = fallback_receiver();
     assert_eq!(bench.step(b.id), Action::Receive);
     let began = bench.machine.epoch();
     bench.end();
@@ -396,9 +395,9 @@ fn a_stand_in_leaves_at_the_end_of_the_connection() {
     assert_eq!(bench.sent_since(a, Ok(()), began), Action::Completed(Outcome::Ended));
 }
 
-/// The same of the first whose request a sender sends for it.
+/// The first request of a batch that is sent by proxy has failed.
 #[test]
-fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
+fn a_fallback_receiver_leaves_when_the_proxied_request_has_failed() {
     let (mut bench, (muxer, muxers_tag), (a, tag_a), b, c) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     assert_eq!(bench.machine.pop_for_batch(), Some((c.id, 30)));
@@ -416,9 +415,9 @@ fn a_stand_in_leaves_when_the_first_could_not_be_sent() {
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Failed(5)))]);
 }
 
-/// The same of one with which a message by hand is sent: nothing comes back for that, ever.
+/// A message by hand is in the same batch. No reply to it is ever due.
 #[test]
-fn a_stand_in_does_not_wait_for_a_reply_to_a_message_by_hand() {
+fn a_fallback_receiver_expects_no_reply_to_a_message_by_hand() {
     let mut bench = Bench::new(WIDE);
     let (muxer, muxers_tag, _) = bench.waiting_call();
     bench.machine.request_send_proc();
@@ -440,9 +439,9 @@ fn a_stand_in_does_not_wait_for_a_reply_to_a_message_by_hand() {
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Reply(2)))]);
 }
 
-/// It stands in no queue while it has yet to be told that it is sent.
+/// A sent non-blocking call that has not been woken yet is in no list of waiting callers.
 #[test]
-fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
+fn a_reply_before_the_wakeup_of_a_sent_nonblocking_call_is_delivered() {
     let mut bench = Bench::new(WIDE);
     let (muxer, _, _) = bench.waiting_call();
     let (w, tag_w, step) = bench.waiting_call();
@@ -454,7 +453,7 @@ fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
     bench.woken();
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(n.id, 50));
     bench.machine.handle_proxy_sent(n.id, Ok(()), 0);
-    // The wakes have not been given yet.
+    // The wake-ups have not been delivered yet.
     let orphan = bench.machine.handle_message(n.tag, 6, |_, _| ());
     assert_eq!(orphan, None);
     bench.gather();
@@ -464,20 +463,20 @@ fn a_reply_to_a_non_blocking_call_that_has_yet_to_be_told_that_it_is_sent() {
     assert_eq!(
         bench.woken(),
         [(w.0, Wakeup::Completed(Outcome::Reply(7)))],
-        "who waits is still in the queue"
+        "the waiting caller is still in the list"
     );
     assert_eq!(bench.step(muxer), Action::Receive);
 }
 
 #[test]
-fn a_receive_proc_that_goes_leaves_the_role_to_one_that_waits() {
+fn a_stopping_receive_proc_hands_the_role_to_a_waiting_caller() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_send_proc();
     bench.machine.request_receive_proc();
     assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     assert_eq!(bench.receive_proc_seat(), ReceiverGrant::Granted);
     bench.end();
-    assert!(!bench.machine.request_send_proc(), "that one stays");
+    assert!(!bench.machine.request_send_proc(), "the send proc continues");
     bench.woken();
     let a = bench.call();
     bench.queue(a.id, 10);
@@ -487,9 +486,9 @@ fn a_receive_proc_that_goes_leaves_the_role_to_one_that_waits() {
     assert_eq!(bench.woken(), [(a.id.0, Wakeup::Receive)]);
 }
 
-/// A non-blocking call could not receive, should the muxer leave while its request is being sent.
+/// A non-blocking call cannot receive if the receiver leaves while the request is being sent.
 #[test]
-fn who_could_not_stand_in_is_not_helped() {
+fn a_nonblocking_call_is_not_sent_by_proxy() {
     let mut bench = Bench::new(WIDE);
     bench.waiting_call();
     let (a, _) = bench.sent_call();
@@ -499,9 +498,9 @@ fn who_could_not_stand_in_is_not_helped() {
     assert_eq!(bench.woken(), [(n.id.0, Wakeup::Turn(20))]);
 }
 
-/// The send proc that takes over may not come: the stand-in's request is sent before that is known.
+/// A requested send proc may fail to start, so the fallback receiver's request is sent before that is known.
 #[test]
-fn a_stand_in_is_seen_to_though_a_send_proc_starts() {
+fn the_request_of_a_fallback_receiver_is_sent_before_a_send_proc_takes_over() {
     let (mut bench, (muxer, muxers_tag), (a, _), b, c) = helper();
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
@@ -516,13 +515,13 @@ fn a_stand_in_is_seen_to_though_a_send_proc_starts() {
     assert!(bench.call().turn);
 }
 
-/// An early reply is not one that is due, and does not hide that another is.
+/// An early reply does not count as due, and does not hide another reply that is due.
 #[test]
-fn an_early_reply_leaves_the_count_of_those_due_right() {
+fn an_early_reply_does_not_change_the_number_of_replies_due() {
     let mut bench = Bench::with_tags(2);
     let (n, tag_n) = bench.started_call(1);
     let (a, tag_a) = bench.sent_call();
-    assert_eq!(bench.deliver(tag_a, 1), None, "a is in send yet");
+    assert_eq!(bench.deliver(tag_a, 1), None, "a is still in send");
     let x = bench.begin(Some(2)).unwrap();
     assert!(x.tag.is_some());
     let waiting = bench.begin(None).unwrap();
@@ -534,7 +533,7 @@ fn an_early_reply_leaves_the_count_of_those_due_right() {
 }
 
 #[test]
-fn those_who_receive_by_hand_are_told_once_that_a_proc_has_come() {
+fn callers_that_receive_by_hand_are_woken_once_for_a_new_proc() {
     let mut bench = Bench::new(WIDE);
     let (muxer, _, _) = bench.waiting_call();
     for _ in 0..6 {
@@ -551,27 +550,27 @@ fn those_who_receive_by_hand_are_told_once_that_a_proc_has_come() {
 }
 
 #[test]
-fn a_message_by_hand_that_fails_is_no_call_without_a_reply() {
+fn a_failed_message_by_hand_is_not_counted_as_a_call() {
     let mut bench = Bench::new(WIDE);
     let message = bench.machine.begin_message().unwrap();
     assert_eq!(bench.queue(message, 9), SendTurn::Granted(9));
-    // This one waits for the turn, and the connection ends.
+    // This message waits for the turn when the connection ends.
     let other = bench.machine.begin_message().unwrap();
     assert_eq!(bench.queue(other, 8), SendTurn::Wait);
     bench.end();
     assert_eq!(bench.woken(), [(other.0, Wakeup::Completed(Outcome::Ended))]);
     assert_eq!(bench.sent(message, Err(5)), Action::Completed(Outcome::Failed(5)));
-    // This one comes too late.
+    // This message comes after the hang-up.
     let late = bench.machine.begin_message().unwrap();
     bench.machine.hang_up();
     assert_eq!(bench.queue(late, 7), SendTurn::HungUp);
     assert_eq!((bench.machine.stats().calls, bench.machine.stats().errors), (0, 0));
 }
 
-/// Who has the turn from the beginning counts as being sent, so a server that answers what it was not
-/// asked is believed; and then the request does not take its tag.
+/// A call that begins with the turn counts as being sent, so a reply to its unsent request is accepted. Then the
+/// request does not accept its tag.
 #[test]
-fn the_reply_to_a_call_that_is_taken_back_is_counted_as_an_orphan() {
+fn the_reply_to_a_cancelled_unsent_call_is_an_orphan() {
     let mut bench = Bench::new(WIDE);
     let a = bench.call();
     assert_eq!(bench.deliver(a.tag.unwrap(), 3), None);
@@ -579,10 +578,10 @@ fn the_reply_to_a_call_that_is_taken_back_is_counted_as_an_orphan() {
     assert_eq!((bench.machine.stats().orphans, bench.machine.stats().errors), (1, 1));
 }
 
-/// `recv` may go on to say at once that the connection has ended: a stand-in that came back to it each
-/// time would never sleep, and on one processor whoever is in send would never go on.
+/// After the end, `recv` may return at once every time. A fallback receiver that called it again and again would
+/// never sleep, and on one processor the sender would never continue.
 #[test]
-fn a_stand_in_leaves_when_the_connection_has_ended() {
+fn a_fallback_receiver_does_not_spin_after_the_end_of_the_connection() {
     let mut bench = Bench::new(WIDE);
     let (muxer, tag, _) = bench.waiting_call();
     let (a, _) = bench.sent_call();
@@ -597,7 +596,7 @@ fn a_stand_in_leaves_when_the_connection_has_ended() {
     assert_eq!(bench.step(c.id), Action::Receive, "they are being sent");
     let began = bench.machine.epoch();
     bench.end();
-    assert_eq!(bench.step(c.id), Action::Sleep, "none of them will be answered");
+    assert_eq!(bench.step(c.id), Action::Sleep, "no reply will arrive");
     bench.proc_sent_since(b.id, Ok(()), began);
     bench.proc_sent_since(c.id, Ok(()), began);
     assert_eq!(

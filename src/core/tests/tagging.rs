@@ -1,4 +1,4 @@
-//! Tags: in range, unique, patient, and waited for.
+//! Tags: range, uniqueness, quarantine, and waiting for a free one.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use super::super::tags::{NoTag, OUT_OF_MEMORY, QUARANTINE, TagPool};
 use super::*;
 
 #[test]
-fn no_tag_outside_the_range_and_none_twice() {
+fn tags_are_in_range_and_unique() {
     // The original's table doubles past maxtag: with 1..255 it hands out 256.
     let range = TagRange { min: 1, max: 255 };
     let mut tags = TagPool::new();
@@ -33,7 +33,7 @@ fn an_empty_range_is_an_error() {
 }
 
 #[test]
-fn a_freed_tag_rests() {
+fn a_freed_tag_is_quarantined() {
     let mut tags = TagPool::new();
     let first = tags.allocate(WIDE, 0).unwrap();
     tags.free(first);
@@ -65,13 +65,13 @@ fn the_highest_range_works() {
 }
 
 #[test]
-fn the_version_call_of_a_9p_client() {
+fn the_range_of_a_9p_version_call_holds_one_tag() {
     let notag = TagRange { min: 65535, max: 65536 };
     let mut tags = TagPool::new();
     assert_eq!(tags.allocate(notag, 1), Ok(65535));
     tags.free(65535);
     let early = tags.allocate(WIDE, 2).unwrap();
-    // In mid-life, with a call outstanding.
+    // Later, with a call outstanding.
     assert_eq!(tags.allocate(notag, 3), Ok(65535));
     assert_eq!(tags.owner(early), Some(2));
     tags.free(65535);
@@ -80,9 +80,9 @@ fn the_version_call_of_a_9p_client() {
     assert_eq!(tags.owner(early), None);
 }
 
-/// Any sequence of ranges and returns: a tag is never in two hands, its owner is always known.
+/// For any sequence of ranges and replies, a tag never has two owners, and its owner is always known.
 #[test]
-fn ranges_change_with_tags_taken() {
+fn the_range_can_change_while_tags_are_in_use() {
     let ranges = [
         TagRange { min: 0, max: 8 },
         TagRange { min: 4, max: 12 },
@@ -125,7 +125,7 @@ fn ranges_change_with_tags_taken() {
 }
 
 #[test]
-fn a_caller_without_a_tag_receives_when_nobody_does() {
+fn a_tag_waiter_receives_if_no_other_caller_does() {
     let mut bench = Bench::with_tags(1);
     let (a, tag_a) = bench.started_call(1);
     let waiting = bench.begin(None).unwrap();
@@ -139,11 +139,11 @@ fn a_caller_without_a_tag_receives_when_nobody_does() {
     );
     assert_eq!(bench.can_finish(a, false), CollectAction::Reply(9));
     assert_eq!(bench.queue(waiting.id, 5), SendTurn::Granted(5));
-    assert_eq!(bench.sent(waiting.id, Ok(())), Action::Receive, "the role was left for others");
+    assert_eq!(bench.sent(waiting.id, Ok(())), Action::Receive, "the role was free");
 }
 
 #[test]
-fn tags_go_to_those_who_wait_in_order() {
+fn tag_waiters_are_served_in_order() {
     let mut bench = Bench::with_tags(1);
     let (a, tag, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
@@ -154,14 +154,14 @@ fn tags_go_to_those_who_wait_in_order() {
     assert_eq!(bench.begin(Some(1)), Err(BeginError::NoTag));
     bench.deliver(tag, 1);
     assert_eq!(bench.step(a), Action::Completed(Outcome::Reply(1)));
-    // Nobody receives while b, who will, is on its way.
+    // No caller receives until b, which will, has been sent.
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Tag(tag))]);
     assert_eq!(bench.begin(Some(1)), Err(BeginError::NoTag), "b has it");
     assert_eq!(bench.machine.stats().tag_waits, 2);
 }
 
 #[test]
-fn the_end_frees_tags_for_those_who_wait() {
+fn the_end_of_the_connection_frees_tags_for_waiters() {
     let mut bench = Bench::with_tags(2);
     let (a, _, _) = bench.waiting_call();
     let (b, _, _) = bench.waiting_call();
@@ -175,7 +175,7 @@ fn the_end_frees_tags_for_those_who_wait() {
 }
 
 #[test]
-fn a_range_that_grows_serves_those_who_wait_first() {
+fn a_larger_range_serves_tag_waiters_first() {
     let mut bench = Bench::with_tags(1);
     let (_, _, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap();
@@ -187,7 +187,7 @@ fn a_range_that_grows_serves_those_who_wait_first() {
 }
 
 #[test]
-fn a_range_that_becomes_empty_is_an_error_for_those_who_wait() {
+fn an_empty_range_fails_tag_waiters() {
     let mut bench = Bench::with_tags(1);
     let (a, tag, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap();
@@ -202,10 +202,10 @@ fn a_range_that_becomes_empty_is_an_error_for_those_who_wait() {
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::EmptyRange))]);
 }
 
-/// The range becomes another one, and there is no memory for its first tag when the last tag that was
-/// taken comes back: nothing more will come that could wake those who wait.
+/// The range changes, and memory for its first tag runs out when the last tag in use is freed. No later event could
+/// wake the tag waiters.
 #[test]
-fn no_memory_for_a_tag_is_an_error_for_those_who_wait_when_nobody_has_one() {
+fn tag_waiters_fail_without_memory_if_no_tag_is_in_use() {
     let mut bench = Bench::with_tags(1);
     let (a, tag, _) = bench.waiting_call();
     let b = bench.begin(None).unwrap();
@@ -233,7 +233,7 @@ fn no_memory_for_a_tag_is_an_error_for_those_who_wait_when_nobody_has_one() {
 }
 
 #[test]
-fn no_memory_for_a_tag_is_an_error_for_the_muxer_too() {
+fn a_receiving_tag_waiter_fails_without_memory() {
     let mut bench = Bench::with_tags(1);
     let holder = bench.begin(Some(1)).unwrap();
     let b = bench.begin(None).unwrap();
@@ -248,9 +248,9 @@ fn no_memory_for_a_tag_is_an_error_for_the_muxer_too() {
     assert_eq!(bench.can_finish(holder.id, true), CollectAction::Reply(1));
 }
 
-/// While somebody has a tag, the others wait for that.
+/// While a tag is in use, the tag waiters wait for it.
 #[test]
-fn without_memory_a_tag_that_comes_back_serves() {
+fn without_memory_a_freed_tag_serves_a_waiter() {
     let mut bench = Bench::with_tags(2);
     let (a, first, _) = bench.waiting_call();
     let (d, second) = bench.sent_call();
@@ -268,7 +268,7 @@ fn without_memory_a_tag_that_comes_back_serves() {
 }
 
 #[test]
-fn a_range_that_becomes_empty_is_an_error_for_the_one_who_receives() {
+fn an_empty_range_fails_a_receiving_tag_waiter() {
     let mut bench = Bench::with_tags(1);
     let (a, tag) = bench.started_call(1);
     let waiting = bench.begin(None).unwrap();
@@ -276,12 +276,12 @@ fn a_range_that_becomes_empty_is_an_error_for_the_one_who_receives() {
     bench.set_range(TagRange { min: 1, max: 1 });
     bench.deliver(tag, 9);
     assert_eq!(bench.step(waiting.id), Action::Completed(Outcome::EmptyRange));
-    assert_eq!(bench.can_finish(a, true), CollectAction::Reply(9), "the role was left for others");
+    assert_eq!(bench.can_finish(a, true), CollectAction::Reply(9), "the role was free");
 }
 
-/// Of those who wait for a tag one receives, once nobody else can; it keeps its place.
+/// One tag waiter receives as soon as no other caller can, and keeps its place in the queue.
 #[test]
-fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {
+fn one_of_many_tag_waiters_gets_the_role() {
     let mut bench = Bench::with_tags(1);
     let holder = bench.begin(Some(1)).unwrap();
     let begun: Vec<CallId> = (0..3)
@@ -295,7 +295,7 @@ fn the_role_goes_to_one_of_many_who_wait_for_a_tag() {
     assert_eq!(bench.woken(), [(begun[0].0, Wakeup::Receive)]);
     assert_eq!(bench.step(begun[0]), Action::Receive);
     bench.deliver(0, 1);
-    assert_eq!(bench.step(begun[0]), Action::Tagged(0), "the first");
+    assert_eq!(bench.step(begun[0]), Action::Tagged(0), "it was the first in the queue");
     assert_eq!(bench.can_finish(holder.id, true), CollectAction::Reply(1));
     assert_eq!(bench.queue(begun[0], 6), SendTurn::Granted(6));
     assert_eq!(bench.sent(begun[0], Ok(())), Action::Receive);
