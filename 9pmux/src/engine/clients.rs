@@ -7,6 +7,7 @@
 //! | awaiting version | the version is unknown | new |
 //! | any | a message that cannot be framed, or the end of the server | closing |
 //!
+//! A client that has finished sends nothing more; it is closed as well when it has nothing outstanding.
 //! A closing client is sent the rest of its output, and is removed when the driver reports
 //! [`client_gone`](super::Engine::client_gone).
 
@@ -50,6 +51,8 @@ pub struct Client {
     pub in_ready_queue: bool,
     /// Whether it is in the list of clients that wait for the shared attach.
     pub waits_for_attach: bool,
+    /// Whether it sends nothing more, and is closed when all that it has asked has a reply.
+    pub finished: bool,
     /// Whether it is in the list of dirty clients.
     pub dirty: bool,
     /// The number of bytes still to come of a message that was too large.
@@ -82,6 +85,7 @@ impl Client {
             blocked: Blocked::No,
             in_ready_queue: false,
             waits_for_attach: false,
+            finished: false,
             dirty: false,
             bytes_to_skip: 0,
             inbox: Buffer::default(),
@@ -89,6 +93,20 @@ impl Client {
             out: Buffer::default(),
             session: Session::new(hasher),
             messages: 0,
+        }
+    }
+
+    /// Returns true if the connection must be closed once the output is written.
+    pub fn is_closing(&self) -> bool {
+        match self.state {
+            ClientState::Closing => true,
+            ClientState::AwaitingVersion { .. } => false,
+            ClientState::New | ClientState::Session => {
+                self.finished
+                    && self.blocked == Blocked::No
+                    && self.session.tags.is_empty()
+                    && self.session.flushes.is_empty()
+            }
         }
     }
 

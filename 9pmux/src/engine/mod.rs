@@ -85,7 +85,7 @@ use std::time::Duration;
 
 use buffer::Pool;
 use cleanup::Cleanups;
-use clients::{Blocked, ClientState, Clients};
+use clients::{Blocked, Client, ClientState, Clients};
 use fids::Fids;
 use hasher::SeededState;
 use local_error::LocalError;
@@ -120,6 +120,7 @@ impl ClientId {
 /// | [`client_connected`](Engine::client_connected) | a client has connected |
 /// | [`client_bytes`](Engine::client_bytes), [`server_bytes`](Engine::server_bytes) | bytes were read |
 /// | [`client_wrote`](Engine::client_wrote), [`server_wrote`](Engine::server_wrote) | bytes were written |
+/// | [`client_finished`](Engine::client_finished) | a client has shut down its writing side |
 /// | [`client_gone`](Engine::client_gone), [`server_gone`](Engine::server_gone) | a connection has ended or failed |
 /// | [`hang_up`](Engine::hang_up) | the program ends |
 ///
@@ -138,7 +139,8 @@ impl ClientId {
 ///
 /// 1. call `tick` with the time;
 /// 2. report new clients, and read from the server and from each client that `wants_read`, preferably into
-///    one large buffer; the end or an error of a connection is `client_gone` or `server_gone`;
+///    one large buffer; the end of a client's bytes is `client_finished`, the end or an error of a
+///    connection is `client_gone` or `server_gone`;
 /// 3. write `server_output` with one call, and report by `server_wrote` how much was written;
 /// 4. call `next_dirty` until it returns `None`; for each client write `output` with one call, report it by
 ///    `client_wrote`, ask `wants_read` again, and if the client `is_closing` and has no output left, close
@@ -266,6 +268,15 @@ impl Engine {
         }
     }
 
+    /// Reports that a client sends nothing more and still reads. It receives the replies to all that it has
+    /// asked, and is then closing. Bytes of an incomplete message are discarded.
+    pub fn client_finished(&mut self, id: ClientId) {
+        if let Some(client_index) = self.clients.index_of(id) {
+            self.clients.get(client_index).finished = true;
+            self.mark_dirty(client_index);
+        }
+    }
+
     /// Reports that a client's connection has ended or failed, or was closed by the driver. Its requests
     /// are flushed and its fids are clunked; the id is invalid afterwards.
     pub fn client_gone(&mut self, id: ClientId) {
@@ -287,6 +298,7 @@ impl Engine {
             let max = self.config.max_inbox_bytes.max(least);
             match client.state {
                 ClientState::Closing => false,
+                _ if client.finished => false,
                 _ => client.blocked == Blocked::No || client.inbox.len() < max,
             }
         })
@@ -312,7 +324,7 @@ impl Engine {
     /// Returns true if the client's connection must be closed as soon as its output is written.
     #[must_use]
     pub fn is_closing(&self, id: ClientId) -> bool {
-        self.clients.get_if_connected(id).is_some_and(|client| client.state == ClientState::Closing)
+        self.clients.get_if_connected(id).is_some_and(Client::is_closing)
     }
 
     /// Returns a client whose `output`, `wants_read` or `is_closing` may have changed since it was last

@@ -293,8 +293,14 @@ impl Driver {
         let Some(peer) = peer else {
             return;
         };
-        peer.readable |= readiness.readable || readiness.peer_closed;
-        peer.peer_closed |= readiness.peer_closed;
+        // The end of a descriptor that is only read says nothing about the other one.
+        let hung_up =
+            readiness.hung_up && (readiness.output_only || peer.stream.output().is_none());
+        peer.readable |= readiness.readable || readiness.input_ended || hung_up;
+        if readiness.input_ended && !std::mem::replace(&mut peer.input_ended, true) {
+            peer.stream.check_peer_often();
+        }
+        peer.hung_up |= hung_up;
         let unblocked = readiness.writable && std::mem::take(&mut peer.write_blocked);
         let Source::Client(n) = readiness.source else {
             return;
@@ -326,10 +332,11 @@ impl Driver {
         };
         match server.stream.read(&mut self.buffer) {
             IoOutcome::Bytes(n) => {
-                server.readable = n == self.buffer.len() || server.peer_closed;
+                server.readable = n == self.buffer.len() || server.input_ended;
                 self.engine.server_bytes(&self.buffer[..n]);
             }
             IoOutcome::WouldBlock => server.readable = false,
+            IoOutcome::End => self.server_gone(None),
             IoOutcome::Closed(why) => self.server_gone(why),
         }
     }
@@ -351,7 +358,7 @@ impl Driver {
             };
             match server.stream.read(&mut self.buffer) {
                 IoOutcome::Bytes(n) => self.engine.server_bytes(&self.buffer[..n]),
-                IoOutcome::WouldBlock | IoOutcome::Closed(_) => break,
+                IoOutcome::WouldBlock | IoOutcome::End | IoOutcome::Closed(_) => break,
             }
         }
         self.server_gone(why);
@@ -372,7 +379,7 @@ impl Driver {
         };
         if !self.engine.wants_read(id) {
             // Its end is handled at once, even if its data must not be read now.
-            if peer.peer_closed {
+            if peer.hung_up {
                 self.disconnect_client(id, &CloseReason::ByPeer(None));
             }
             return;
@@ -381,7 +388,7 @@ impl Driver {
         match peer.stream.read(buffer) {
             IoOutcome::Bytes(n) => {
                 // A short read has emptied the socket; more data causes a new event.
-                peer.readable = n == buffer.len() || peer.peer_closed;
+                peer.readable = n == buffer.len() || peer.input_ended;
                 let more = peer.readable;
                 self.engine.client_bytes(id, &self.buffer[..n]);
                 if more {
@@ -389,6 +396,12 @@ impl Driver {
                 }
             }
             IoOutcome::WouldBlock => peer.readable = false,
+            IoOutcome::End if !peer.hung_up => {
+                peer.readable = false;
+                peer.input_ended = true;
+                self.engine.client_finished(id);
+            }
+            IoOutcome::End => self.disconnect_client(id, &CloseReason::ByPeer(None)),
             IoOutcome::Closed(why) => self.disconnect_client(id, &CloseReason::ByPeer(why)),
         }
     }
@@ -526,6 +539,7 @@ impl Driver {
             match server.stream.write(self.engine.server_output()) {
                 IoOutcome::Bytes(n) => self.engine.server_wrote(n),
                 IoOutcome::WouldBlock => server.write_blocked = true,
+                IoOutcome::End => return self.drain_server(None),
                 IoOutcome::Closed(why) => return self.drain_server(why),
             }
         }
@@ -543,13 +557,18 @@ impl Driver {
             match peer.stream.write(self.engine.output(id)) {
                 IoOutcome::Bytes(n) => self.engine.client_wrote(id, n),
                 IoOutcome::WouldBlock => peer.write_blocked = true,
+                IoOutcome::End => return self.disconnect_client(id, &CloseReason::ByPeer(None)),
                 IoOutcome::Closed(why) => {
                     return self.disconnect_client(id, &CloseReason::ByPeer(why));
                 }
             }
         }
         if self.engine.is_closing(id) && self.engine.output(id).is_empty() {
-            return self.disconnect_client(id, &CloseReason::ByUs);
+            let why = match peer.input_ended {
+                true => CloseReason::ByPeer(None),
+                false => CloseReason::ByUs,
+            };
+            return self.disconnect_client(id, &why);
         }
         if let Err(error) = update_write_interest(&self.watch, Source::Client(id.index()), peer) {
             return self.disconnect_client(id, &CloseReason::ByPeer(Errno::from_io_error(&error)));
@@ -568,11 +587,13 @@ fn poll_error_text(error: &io::Error) -> String {
     }
 }
 
-/// Makes the poller report when a blocked peer can be written again, or stops that.
+/// Makes the poller report when a blocked peer can be written again, or stops that. For a peer that sends
+/// nothing more it also reports that the peer does not read.
 fn update_write_interest(watch: &Watch, source: Source, peer: &mut Peer) -> io::Result<()> {
-    if peer.write_blocked != peer.write_interest {
-        watch.set_write_interest(source, &peer.stream, peer.write_blocked)?;
-        peer.write_interest = peer.write_blocked;
+    let wanted = peer.write_blocked || peer.input_ended;
+    if wanted != peer.write_interest {
+        watch.set_write_interest(source, &peer.stream, wanted)?;
+        peer.write_interest = wanted;
     }
     Ok(())
 }

@@ -13,8 +13,10 @@ pub struct Peer {
     pub write_blocked: bool,
     /// The poller has been asked to report that.
     pub write_interest: bool,
-    /// The peer has closed its end. There may be bytes before that.
-    pub peer_closed: bool,
+    /// The peer sends nothing more. There may be bytes before that.
+    pub input_ended: bool,
+    /// The peer does not read either. There may be bytes before that.
+    pub hung_up: bool,
     /// The client is in the queue of clients to be read.
     pub read_queued: bool,
 }
@@ -27,7 +29,8 @@ impl Peer {
             readable: false,
             write_blocked: false,
             write_interest: false,
-            peer_closed: false,
+            input_ended: false,
+            hung_up: false,
             read_queued: false,
         }
     }

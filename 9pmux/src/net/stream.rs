@@ -3,12 +3,16 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{Shutdown, sockopt};
 
 use super::failure::error_text;
 use super::fd::Fd;
+
+/// Time between two checks of a network peer that sends nothing more.
+const CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The descriptors of a peer. After `set_nonblocking`, reads and writes never block.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub enum IoOutcome {
     Bytes(usize),
     /// Nothing can be transferred now.
     WouldBlock,
+    /// The peer sends nothing more. It may still read.
+    End,
     /// The connection is closed, or has failed with this error.
     Closed(Option<Errno>),
 }
@@ -65,6 +71,13 @@ impl Stream {
             let _ = sockopt::set_tcp_nodelay(fd, true);
             let _ = sockopt::set_socket_keepalive(fd, true);
         }
+    }
+
+    /// Makes the system check every few seconds whether a network peer that sends nothing more is still there:
+    /// the end of its data does not say whether the peer has shut down one direction or is gone.
+    pub fn check_peer_often(&self) {
+        let _ = sockopt::set_tcp_keepidle(&self.input, CHECK_INTERVAL);
+        let _ = sockopt::set_tcp_keepintvl(&self.input, CHECK_INTERVAL);
     }
 
     /// Returns true if this is a listening socket.
@@ -203,7 +216,8 @@ fn peer_credentials(socket: BorrowedFd<'_>) -> Option<libc::ucred> {
 #[inline]
 fn io_outcome(result: Result<usize, Errno>) -> IoOutcome {
     match result {
-        Ok(0) | Err(Errno::PIPE | Errno::CONNRESET) => IoOutcome::Closed(None),
+        Ok(0) => IoOutcome::End,
+        Err(Errno::PIPE | Errno::CONNRESET) => IoOutcome::Closed(None),
         Ok(n) => IoOutcome::Bytes(n),
         Err(Errno::AGAIN) => IoOutcome::WouldBlock,
         Err(error) => IoOutcome::Closed(Some(error)),

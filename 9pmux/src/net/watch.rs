@@ -1,7 +1,8 @@
 //! Readiness of descriptors, reported by the operating system.
 //!
 //! Events are edges: more data has arrived, or an end has been reached. Writability is asked for only after a
-//! write would have blocked, since otherwise each reply that a client reads would cause an event.
+//! write would have blocked, since otherwise each reply that a client reads would cause an event, and for a
+//! peer that sends nothing more, whose end is otherwise not reported on every system.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -47,8 +48,13 @@ pub struct Readiness {
     pub source: Source,
     pub readable: bool,
     pub writable: bool,
-    /// The peer has closed its end. There may be bytes before that.
-    pub peer_closed: bool,
+    /// The peer sends nothing more. There may be bytes before that.
+    pub input_ended: bool,
+    /// The descriptor is closed at the other end for both directions, or has failed. There may be bytes
+    /// before that.
+    pub hung_up: bool,
+    /// The event is about a descriptor that is only written.
+    pub output_only: bool,
 }
 
 impl Readiness {
@@ -61,13 +67,14 @@ impl Readiness {
             2 => Source::Listener(token >> 3),
             _ => Source::Client(token >> 3),
         };
-        // An error of a descriptor that is only written is returned by the next write.
         let output = token & OUTPUT_ONLY != 0;
         Readiness {
             source,
             readable: event.is_readable() && !output,
             writable: event.is_writable() || output,
-            peer_closed: (event.is_read_closed() || event.is_error()) && !output,
+            input_ended: (event.is_read_closed() || event.is_error()) && !output,
+            hung_up: event.is_write_closed() || event.is_error(),
+            output_only: output,
         }
     }
 }

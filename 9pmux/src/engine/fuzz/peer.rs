@@ -59,6 +59,8 @@ pub struct Peer {
     skip: usize,
     /// It has sent what has no end.
     pub garbled: bool,
+    /// It sends nothing more.
+    pub finished: bool,
     asked: Vec<Asked>,
     /// Those of them that have been answered in this turn: who answers before he is asked does so.
     answered: Vec<Asked>,
@@ -98,6 +100,7 @@ impl Peer {
             unread: Vec::new(),
             skip: 0,
             garbled: false,
+            finished: false,
             asked: Vec::new(),
             answered: Vec::new(),
             names: Names::default(),

@@ -276,6 +276,13 @@ impl<'a> World<'a> {
             13 if self.settled.is_some() && self.server.output.is_empty() => {
                 self.engine.server_bytes(&framed(MESSAGES[0].number + 1, 60_000, &[0; 4]));
             }
+            14 => {
+                let i = self.client();
+                let peer = &mut self.peers[i];
+                peer.finished = true;
+                peer.pipe.clear();
+                self.engine.client_finished(peer.id);
+            }
             _ => {}
         }
     }
@@ -283,6 +290,9 @@ impl<'a> World<'a> {
     /// Bytes of a client come to the multiplexor, if it is to be read.
     fn delivers(&mut self, i: usize, n: usize) {
         let peer = &mut self.peers[i];
+        if peer.finished {
+            peer.pipe.clear();
+        }
         if self.engine.wants_read(peer.id) && !peer.pipe.is_empty() {
             let n = n.clamp(1, peer.pipe.len());
             let bytes: Vec<u8> = peer.pipe.drain(..n).collect();
@@ -328,7 +338,11 @@ impl<'a> World<'a> {
                 self.client_reads(i, usize::MAX);
             } else if let Some(i) = closes {
                 let peer = self.peers.swap_remove(i);
-                assert!(peer.garbled || self.engine.end_reason().is_some(), "closed for nothing");
+                let over = self.engine.end_reason().is_some();
+                assert!(peer.garbled || peer.finished || over, "closed for nothing");
+                if !over {
+                    peer.all_told(false);
+                }
                 self.engine.client_gone(peer.id);
             } else if !self.blocked && !self.engine.server_output().is_empty() {
                 self.server_reads(usize::MAX);

@@ -65,6 +65,8 @@ pub struct Client {
     /// The client does not read at present.
     pub slow: bool,
     pub trace: bool,
+    /// The client sends nothing more.
+    pub finished: bool,
     /// The server may have performed a flushed request.
     pub sloppy: bool,
     /// Names with NUL reach the server.
@@ -93,6 +95,7 @@ impl Client {
             input: Vec::new(),
             slow: false,
             trace: false,
+            finished: false,
             sloppy: false,
             lax: false,
             answered: 0,
@@ -187,7 +190,7 @@ impl Client {
 
     /// Sends a request, unless too many are in flight.
     pub fn act(&mut self, random: &mut Random) {
-        if self.asked.len() >= MOST || self.pipe.len() > 4000 {
+        if self.asked.len() >= MOST || self.pipe.len() > 4000 || self.finished {
             return;
         }
         match self.stage {

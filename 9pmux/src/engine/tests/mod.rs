@@ -5,6 +5,7 @@ mod client;
 mod contents;
 mod ends;
 mod fids;
+mod finishing;
 mod flushing;
 mod limits;
 mod made;

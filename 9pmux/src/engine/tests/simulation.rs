@@ -110,7 +110,12 @@ impl World {
         for i in (0..self.clients.len()).rev() {
             let (id, client) = &self.clients[i];
             if self.engine.is_closing(*id) && self.engine.output(*id).is_empty() {
-                assert!(client.stage == Stage::Bad || self.over, "{} is closed", client.name);
+                let done = client.finished && client.outstanding() == 0;
+                assert!(
+                    client.stage == Stage::Bad || self.over || done,
+                    "{} is closed",
+                    client.name
+                );
                 self.forget(i);
             }
         }
@@ -120,6 +125,15 @@ impl World {
         let (id, client) = self.clients.swap_remove(i);
         self.answered += client.answered;
         self.engine.client_gone(id);
+    }
+
+    /// A client that has sent everything shuts down its writing side.
+    fn finish_client(&mut self, i: usize) {
+        let (id, client) = &mut self.clients[i];
+        if client.pipe.is_empty() && client.stage != Stage::Bad {
+            client.finished = true;
+            self.engine.client_finished(*id);
+        }
     }
 
     fn server_reads(&mut self) {
@@ -147,6 +161,7 @@ impl World {
             88..95 => self.servers_bytes(),
             95 if clients < CLIENTS => self.connect(),
             96 if self.random.one_in(8) => self.forget(i),
+            96 if self.random.one_in(4) => self.finish_client(i),
             97 => self.clients[i].1.slow = self.random.one_in(3),
             // The time does not advance before the server has sent its Rversion.
             98 if self.engine.dialect().is_some() && self.random.one_in(4) => {
@@ -225,7 +240,7 @@ impl World {
     fn finish(&mut self) {
         self.drain();
         for (_, client) in &self.clients {
-            let waits = client.outstanding() > 0 && !self.server.blocks;
+            let waits = (client.outstanding() > 0 || client.finished) && !self.server.blocks;
             assert!(!waits, "{} waits for ever", client.name);
             // A flush gets its reply even behind requests that never get one.
             let unseen = client.stage == Stage::Bad || !client.pipe.is_empty();
