@@ -15,7 +15,7 @@
 //!
 //! 6. A fid's count of references is the number of requests that mention it, and no request mentions a
 //!    free fid.
-//! 7. An allocated fid is bound, or a request mentions it, or it is among the deferred clunks.
+//! 7. An allocated fid is bound, or a request mentions it, or it is among the deferred clunks, or lost.
 //! 8. A deferred clunk is listed once, is of a live or uncertain fid, and no request mentions that fid.
 //! 9. A bound fid is pending or live.
 //! 10. A client's table of fids holds exactly the bound fids that it owns. A closing client owns none.
@@ -149,7 +149,8 @@ impl Engine {
             }
             allocated += 1;
             assert_eq!(record.references, references, "references of fid {number}");
-            let is_held = record.bound || references > 0 || clunks.contains(&number);
+            let is_lost = record.state == FidState::Lost;
+            let is_held = record.bound || references > 0 || clunks.contains(&number) || is_lost;
             assert!(is_held, "fid {number} is lost: {record:?}");
             let exists = matches!(record.state, FidState::Live | FidState::Uncertain);
             assert!(!clunks.contains(&number) || (references == 0 && exists));

@@ -8,6 +8,7 @@
 //! | pending | The request that creates it has no reply yet. |
 //! | live | That request has succeeded: the fid exists at the server. |
 //! | uncertain | That request was flushed, or its reply did not fit: the fid may exist, and its client does not have it. |
+//! | lost | The reply to 9pmux's own Tclunk did not fit: the fid may exist, and its number is never used again. |
 //! | absent | That request has failed, or a Tclunk or Tremove of the fid has a reply: the fid does not exist. |
 //!
 //! Each transition is one function, and only [`Fids::set_state`] changes the state:
@@ -17,12 +18,13 @@
 //! | a request that creates the fid is sent | [`Fids::allocate`] | pending | yes |
 //! | it succeeds | [`Fids::mark_live`] | live | unchanged |
 //! | it fails, or walks only a part of the names | `mark_not_created` | absent | no |
-//! | it is flushed, or its reply does not fit | `mark_uncertain` | uncertain | no |
+//! | it is flushed, or its reply does not fit the request or the msize | `mark_uncertain` | uncertain | no |
 //! | a request that releases the fid is sent | `unbind` | unchanged | no |
 //! | that request has a reply, even an error | [`Fids::mark_absent`] | absent | unchanged |
+//! | the reply to that request does not fit it | `mark_not_released` | uncertain; lost after a Tclunk of 9pmux's own | no |
 //! | that request is flushed without a reply | `restore` | unchanged | yes, unless the name is in use |
 //! | the client's session ends | [`Fids::transfer`] | unchanged | no |
-//! | unbound, and the last request that refers to it ends | `release_if_unused` | freed if absent or pending, else clunked | no |
+//! | unbound, and the last request that refers to it ends | `release_if_unused` | freed if absent or pending, kept if lost, else clunked | no |
 //!
 //! A client's fid is always an upstream fid today. A dead fid (the server came back without it)
 //! or a file of 9pmux's own will be further kinds of value in [`Session::fids`](super::session::Session),
@@ -34,7 +36,7 @@ use super::Engine;
 use super::number_pool::NumberPool;
 use super::reply::ReplyOutcome;
 use super::requests::UpstreamRequest;
-use crate::wire::NOFID;
+use crate::wire::{NOFID, types};
 
 /// The owner of an upstream request or fid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub enum FidState {
     /// It may exist, and its client does not have it. It must be clunked before its number is reused,
     /// because some servers execute requests that they have acknowledged as flushed.
     Uncertain,
+    /// It may exist, and the server did not say whether it has clunked it. Its number is never used again.
+    Lost,
     /// It does not exist.
     Absent,
 }
@@ -192,14 +196,29 @@ impl Engine {
     #[inline]
     pub(super) fn apply_to_fids(&mut self, request: &UpstreamRequest, outcome: ReplyOutcome) {
         if request.creates != NO_FID {
-            if outcome == ReplyOutcome::Success {
-                self.fids.mark_live(request.creates);
-            } else {
-                self.mark_not_created(request.creates);
+            match outcome {
+                ReplyOutcome::Success => self.fids.mark_live(request.creates),
+                ReplyOutcome::Unknown => self.mark_uncertain(request.creates),
+                ReplyOutcome::Error | ReplyOutcome::PartialWalk => {
+                    self.mark_not_created(request.creates);
+                }
             }
         }
         if request.releases != NO_FID {
-            self.fids.mark_absent(request.releases);
+            match outcome {
+                ReplyOutcome::Unknown => self.mark_not_released(request),
+                _ => self.fids.mark_absent(request.releases),
+            }
+        }
+    }
+
+    /// The reply to a request that releases the fid does not fit it. After a client's request the fid is
+    /// clunked, but only once: a server that replies to Tclunk with anything must not be asked for ever.
+    fn mark_not_released(&mut self, request: &UpstreamRequest) {
+        let is_own = request.kind == types::TCLUNK && request.owner == Owner::Internal;
+        let state = if is_own { FidState::Lost } else { FidState::Uncertain };
+        if self.fids.get(request.releases).state != FidState::Absent {
+            self.fids.set_state(request.releases, state);
         }
     }
 
@@ -256,15 +275,22 @@ impl Engine {
             return;
         }
         let owner = record.owner;
-        if let FidState::Live | FidState::Uncertain = record.state {
-            if let Owner::Client(_) = owner {
-                record.owner = Owner::Internal;
+        match record.state {
+            FidState::Live | FidState::Uncertain => {
+                if let Owner::Client(_) = owner {
+                    record.owner = Owner::Internal;
+                }
+                self.upstream.deferred_clunks.push_back(fid);
             }
-            self.upstream.deferred_clunks.push_back(fid);
-        } else {
-            self.fids.free(fid);
-            if let Owner::Cleanup(cleanup_index) = owner {
-                self.cleanup_progress(cleanup_index);
+            state => {
+                if state == FidState::Lost {
+                    record.owner = Owner::Internal;
+                } else {
+                    self.fids.free(fid);
+                }
+                if let Owner::Cleanup(cleanup_index) = owner {
+                    self.cleanup_progress(cleanup_index);
+                }
             }
         }
         if let Owner::Client(client_index) = owner {

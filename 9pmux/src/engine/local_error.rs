@@ -20,12 +20,13 @@ pub enum LocalError {
     TooManyAuth,
     NotAllowed,
     ReplyTooLarge,
+    UnexpectedReply,
     ServerGone,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 18] = [
+    pub const ALL: [LocalError; 19] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -43,6 +44,7 @@ impl LocalError {
         LocalError::TooManyAuth,
         LocalError::NotAllowed,
         LocalError::ReplyTooLarge,
+        LocalError::UnexpectedReply,
         LocalError::ServerGone,
     ];
 
@@ -65,6 +67,7 @@ impl LocalError {
             LocalError::TooManyAuth => "too many auth fids",
             LocalError::NotAllowed => "this user or tree is not allowed here",
             LocalError::ReplyTooLarge => "reply larger than msize",
+            LocalError::UnexpectedReply => "unexpected reply from the server",
             LocalError::ServerGone => "connection to the server lost",
         }
     }
@@ -81,7 +84,7 @@ impl LocalError {
             LocalError::TooManyFids | LocalError::TooManyAuth => 24, // EMFILE
             LocalError::NotAuth | LocalError::OtherAuth | LocalError::NotAllowed => 13, // EACCES
             LocalError::ReplyTooLarge => 75,                     // EOVERFLOW
-            LocalError::ServerGone => 5,                         // EIO
+            LocalError::UnexpectedReply | LocalError::ServerGone => 5, // EIO
         }
     }
 }

@@ -44,7 +44,8 @@
 //! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
 //! | `number_pool.rs`, `hasher.rs`, `buffer.rs` | the lowest free number, seeded hashing, buffers |
-//! | `config.rs`, `stats.rs`, `local_error.rs` | configuration, counters and trace events, 9pmux's own errors |
+//! | `config.rs`, `stats.rs` | configuration, counters and trace events |
+//! | `local_error.rs`, `foreign_error.rs` | 9pmux's own errors, and error replies in the form of another dialect |
 #![forbid(unsafe_code)]
 
 mod buffer;
@@ -54,6 +55,7 @@ mod config;
 mod end;
 mod fids;
 mod flush;
+mod foreign_error;
 mod forward;
 mod hasher;
 mod inbox;

@@ -3,7 +3,7 @@
 use super::fids::{FidState, NO_FID, Owner};
 use super::local_error::LocalError;
 use super::requests::{FlushState, UpstreamRequest};
-use super::{EndReason, Engine, TraceEvent};
+use super::{EndReason, Engine, TraceEvent, foreign_error};
 use crate::wire::{
     Frame, HEADER, IO_HEADER, NOTAG, ReplyFields, check_reply, frame, kind, put_tag, put_u32, tag,
     types, u32_at,
@@ -18,6 +18,8 @@ pub enum ReplyOutcome {
     PartialWalk,
     /// An Rerror or Rlerror.
     Error,
+    /// The reply does not fit the request. Whether the request has succeeded is unknown.
+    Unknown,
 }
 
 impl Engine {
@@ -83,6 +85,9 @@ impl Engine {
         if upstream_tag == NOTAG && self.upstream.deadline().is_some() {
             return self.handle_rversion(message);
         }
+        if kind(message) == types::RVERSION {
+            return Err(EndReason::garbled("an Rversion that was not asked for"));
+        }
         let request = match self.requests.find(upstream_tag) {
             Some(request) if !request.replied => *request,
             _ => {
@@ -94,35 +99,61 @@ impl Engine {
         let dialect = self.upstream.dialect;
         let answer = kind(message);
         let failed = answer == dialect.error_type();
-        if !failed && answer != request.kind + 1 {
-            return Err(EndReason::garbled(format!(
-                "a message of type {answer} in answer to one of type {}",
-                request.kind
-            )));
+        let fits = failed || answer == request.kind + 1;
+        match check_reply(dialect, message) {
+            Ok(reply) if fits && is_consistent(&request, message, reply) => {
+                if request.kind == types::TFLUSH {
+                    self.requests.free(upstream_tag);
+                    self.handle_rflush(request.flush_target);
+                    return Ok(());
+                }
+                let outcome = match failed {
+                    true => ReplyOutcome::Error,
+                    false if request.kind == types::TWALK && reply.walked < request.name_count => {
+                        ReplyOutcome::PartialWalk
+                    }
+                    false => ReplyOutcome::Success,
+                };
+                self.complete_request(upstream_tag, &request, outcome, Some((message, reply)));
+            }
+            _ => self.handle_unexpected(upstream_tag, &request, message),
         }
-        let Ok(reply) = check_reply(dialect, message) else {
-            return Err(EndReason::garbled(format!(
-                "a message of type {answer} that does not fit its size"
-            )));
-        };
+        Ok(())
+    }
+
+    /// The server has sent a reply that does not fit the request with its tag. Only that request fails.
+    #[cold]
+    fn handle_unexpected(&mut self, upstream_tag: u16, request: &UpstreamRequest, message: &[u8]) {
+        self.stats.unexpected += 1;
+        self.trace(TraceEvent::Unexpected(message));
         if request.kind == types::TFLUSH {
+            // As after an error reply to a Tflush.
             self.requests.free(upstream_tag);
             self.handle_rflush(request.flush_target);
-            return Ok(());
+            return;
         }
-        if reply.walked > request.name_count {
-            return Err(EndReason::garbled("an Rwalk of more names than were walked"));
-        }
-        let outcome = match failed {
-            true => ReplyOutcome::Error,
-            false if request.kind == types::TWALK && reply.walked < request.name_count => {
-                ReplyOutcome::PartialWalk
+        let dialect = self.upstream.dialect;
+        match foreign_error::translate(dialect, message) {
+            Some(error) => {
+                let reply = Some((&error[..], ReplyFields::default()));
+                self.complete_request(upstream_tag, request, ReplyOutcome::Error, reply);
             }
-            false => ReplyOutcome::Success,
-        };
-        self.apply_to_fids(&request, outcome);
+            None => self.complete_request(upstream_tag, request, ReplyOutcome::Unknown, None),
+        }
+    }
+
+    /// A request has its outcome, and a reply unless that is unknown.
+    #[inline]
+    fn complete_request(
+        &mut self,
+        upstream_tag: u16,
+        request: &UpstreamRequest,
+        outcome: ReplyOutcome,
+        reply: Option<(&[u8], ReplyFields)>,
+    ) {
+        self.apply_to_fids(request, outcome);
         if let Owner::Client(client_index) = request.owner {
-            self.deliver_reply(client_index, &request, message, reply);
+            self.deliver_reply(client_index, request, reply);
         }
         if request.flush == FlushState::None {
             self.finish_request(upstream_tag);
@@ -130,9 +161,8 @@ impl Engine {
             self.requests.get(upstream_tag).replied = true;
         }
         if request.kind == types::TATTACH && request.owner == Owner::Internal {
-            self.handle_shared_attach_reply(message, failed);
+            self.handle_shared_attach_reply(reply.map(|reply| reply.0), outcome);
         }
-        Ok(())
     }
 
     #[inline]
@@ -140,13 +170,17 @@ impl Engine {
         &mut self,
         client_index: u32,
         request: &UpstreamRequest,
-        message: &[u8],
-        reply: ReplyFields,
+        reply: Option<(&[u8], ReplyFields)>,
     ) {
         let client = self.clients.get(client_index);
         client.session.tags.remove(&request.tag);
         client.session.reply_bytes_reserved -= request.max_reply_len as usize;
         let msize = client.session.msize;
+        let Some((message, reply)) = reply else {
+            self.push_error(client_index, request.tag, LocalError::UnexpectedReply);
+            self.unblock(client_index);
+            return;
+        };
         if request.attach_by_walk && kind(message) == types::RWALK {
             self.push_rattach(client_index, request.tag);
         } else {
@@ -208,4 +242,12 @@ impl Engine {
             self.cleanup_progress(cleanup_index);
         }
     }
+}
+
+/// Returns true if a valid reply is a possible one to this request.
+#[inline]
+fn is_consistent(request: &UpstreamRequest, message: &[u8], reply: ReplyFields) -> bool {
+    // Clients take an Rlerror of 0 for success.
+    let no_error = kind(message) == types::RLERROR && u32_at(message, HEADER) == 0;
+    reply.walked <= request.name_count && !no_error
 }

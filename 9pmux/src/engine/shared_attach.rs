@@ -11,8 +11,11 @@
 
 use super::clients::Blocked;
 use super::fids::{FidState, NO_FID};
+use super::foreign_error::error_reply;
 use super::forward::names;
 use super::inbox::Progress;
+use super::local_error::LocalError;
+use super::reply::ReplyOutcome;
 use super::requests::UpstreamRequest;
 use super::{ClientId, Engine};
 use crate::wire::{FieldOffsets, HEADER, NOFID, kind, put_tag, put_u32, tag, types, u32_at};
@@ -104,18 +107,30 @@ impl Engine {
         self.upstream.shared_attach = SharedAttach::Pending { fid, names: names.into(), waiters };
     }
 
-    /// The server has replied to that Tattach.
-    pub(super) fn handle_shared_attach_reply(&mut self, message: &[u8], failed: bool) {
+    /// The server has replied to that Tattach. There is no message if it does not fit the request.
+    pub(super) fn handle_shared_attach_reply(
+        &mut self,
+        reply: Option<&[u8]>,
+        outcome: ReplyOutcome,
+    ) {
+        let failed = outcome != ReplyOutcome::Success;
         let SharedAttach::Pending { fid, names, waiters } =
             std::mem::take(&mut self.upstream.shared_attach)
         else {
             return;
         };
         debug_assert!(failed || self.fids.get(fid).state == FidState::Live);
-        self.upstream.shared_attach = match message[HEADER..].first_chunk() {
-            Some(qid) if !failed => SharedAttach::Live { fid, names, qid: *qid },
-            _ => SharedAttach::Refused { names, error: message.to_vec() },
-        };
+        self.upstream.shared_attach =
+            match reply.map(|reply| (reply, reply[HEADER..].first_chunk())) {
+                Some((_, Some(qid))) if !failed => SharedAttach::Live { fid, names, qid: *qid },
+                Some((error, _)) => SharedAttach::Refused { names, error: error.to_vec() },
+                None => {
+                    let why = LocalError::UnexpectedReply;
+                    let dialect = self.upstream.dialect;
+                    let error = error_reply(dialect, why.ename().as_bytes(), why.errno());
+                    SharedAttach::Refused { names, error }
+                }
+            };
         for id in waiters {
             if let Some(client_index) = self.clients.index_of(id) {
                 self.clients.get(client_index).waits_for_attach = false;

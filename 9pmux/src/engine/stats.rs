@@ -14,6 +14,9 @@ pub struct Stats {
     pub local_errors: u64,
     /// Messages of the server that belonged to no request.
     pub dropped: u64,
+    /// Replies that do not fit their requests: of another type, with an error in the form of another
+    /// dialect, or malformed. Each has become an error for its request.
+    pub unexpected: u64,
     /// Connected clients.
     pub clients: usize,
     /// Upstream requests.
@@ -60,6 +63,8 @@ pub enum TraceEvent<'a> {
     ToServer(&'a [u8]),
     /// As the server sent it; it belongs to no request.
     Dropped(&'a [u8]),
+    /// As the server sent it; it does not fit its request, which gets an error.
+    Unexpected(&'a [u8]),
     /// The client is closed, because its bytes cannot be framed.
     Garbled(ClientId),
 }

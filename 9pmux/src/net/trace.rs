@@ -23,6 +23,12 @@ pub fn tracer(messages: bool, limit: Arc<Mutex<LineLimit>>) -> Tracer {
             let message = wire::show(dialect, message);
             warn!("unexpected reply from the server, ignored: {message}");
         }
+        TraceEvent::Unexpected(message) => {
+            warn!(
+                "unexpected reply from the server, an error for its request: {}",
+                wire::show(dialect, message)
+            );
+        }
         seen if messages => log_message(dialect, seen),
         _ => {}
     })
@@ -38,6 +44,6 @@ fn log_message(dialect: Dialect, seen: TraceEvent<'_>) {
         }
         TraceEvent::ToServer(m) => debug!("server <- {}", wire::show(dialect, m)),
         TraceEvent::FromServer(m) => debug!("server -> {}", wire::show(dialect, m)),
-        TraceEvent::Dropped(_) | TraceEvent::Garbled(_) => {}
+        TraceEvent::Dropped(_) | TraceEvent::Unexpected(_) | TraceEvent::Garbled(_) => {}
     }
 }

@@ -423,6 +423,8 @@ fn reasonable(asked: &Asked, why: LocalError, dialect: Dialect, over: bool) -> b
     }
     match why {
         LocalError::TooLarge | LocalError::BadString | LocalError::BadName => false,
+        // Of a server that replies at random.
+        LocalError::UnexpectedReply => false,
         LocalError::ServerGone => over,
         LocalError::NoVersion => asked.early,
         LocalError::SmallMsize => its_kind == types::TVERSION,

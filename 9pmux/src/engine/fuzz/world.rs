@@ -394,6 +394,7 @@ fn line(dialect: Dialect, seen: TraceEvent<'_>) -> String {
         TraceEvent::FromServer(m) => format!("server says {}", show(dialect, m)),
         TraceEvent::ToServer(m) => format!("server is asked {}", show(dialect, m)),
         TraceEvent::Dropped(m) => format!("dropped: {}", show(dialect, m)),
+        TraceEvent::Unexpected(m) => format!("unexpected: {}", show(dialect, m)),
         TraceEvent::Garbled(id) => format!("{} is garbled", id.index()),
     }
 }

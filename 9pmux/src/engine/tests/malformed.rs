@@ -1,6 +1,6 @@
 //! Each kind of malformed message, in each state and dialect. A malformed message from a client costs that client an
-//! error or its connection, and does not affect other clients. A malformed message from the server ends the session,
-//! and all clients receive an error with the reason.
+//! error or its connection, and does not affect other clients. A malformed reply of the server becomes an error for its
+//! request; only bytes that are not messages, or an Rversion that was not asked for, end the connection.
 
 use super::LocalError::{self, *};
 use super::bench::{Bench, MSIZE};
@@ -350,50 +350,193 @@ fn asked(dialect: Dialect, row: &Message, how: Asked) -> Option<(Bench, ClientId
     Some((bench, other, request))
 }
 
+/// Returns replies that do not fit a request of this row, and whether each of them is an error in another form.
+fn bad_replies(dialect: Dialect, row: &Message) -> Vec<(Vec<u8>, bool)> {
+    let error = message(dialect, dialect.error_type()).expect("each has its error");
+    let (error, _) = whole(dialect, dialect.error_type(), error.reply);
+    let (reply, _) = whole(dialect, row.number + 1, row.reply);
+    let short = cut_short(&reply, 0).chain(cut_short(&error, 0));
+    // An Rerror of 9P2000.u without its number is one of 9P2000.
+    let is_plain = |m: &Vec<u8>| kind(m) == 107 && m.len() >= HEADER + 5;
+    let mut bad: Vec<_> = short.map(|m| (is_plain(&m), m)).map(|(is, m)| (m, is)).collect();
+    for number in 0..=255u8 {
+        let is_right = number == row.number + 1 || number == dialect.error_type();
+        let next_to = number.abs_diff(row.number) < 4 || number % 16 == 7 || number < 8;
+        if !is_right && number != 101 && next_to {
+            bad.push((made(number, TAG).raw(&[0; 40]).done(), [7, 107].contains(&number)));
+        }
+    }
+    if row.number == 110 {
+        bad.push((rwalk(TAG, 3), false));
+    }
+    match dialect {
+        Dialect::L => bad.extend([
+            (made(107, TAG).str("no").done(), true),
+            (made(107, TAG).str("no").u32(2).done(), true),
+            (made(107, TAG).u16(9).done(), false),
+            (made(7, TAG).u32(0).done(), true),
+        ]),
+        _ => bad.extend([
+            (made(7, TAG).u32(2).done(), true),
+            (made(7, TAG).u32(0).done(), true),
+            (made(7, TAG).u16(0).done(), false),
+        ]),
+    }
+    bad
+}
+
 #[test]
-fn malformed_replies_end_the_connection() {
+fn reply_that_does_not_fit_fails_only_its_request() {
     let ways = [Asked::Plainly, Asked::Flushed, Asked::Left, Asked::Flush, Asked::Clunk];
     for dialect in Dialect::ALL {
-        let error = message(dialect, dialect.error_type()).expect("each has its error");
-        let (error, _) = whole(dialect, dialect.error_type(), error.reply);
         for (row, how) in rows(dialect).flat_map(|row| ways.map(|how| (row, how))) {
             if asked(dialect, row, how).is_none() {
                 continue;
             }
-            let (reply, _) = whole(dialect, row.number + 1, row.reply);
-            let mut bad: Vec<(Vec<u8>, &str)> = cut_short(&reply, 0)
-                .chain(cut_short(&error, 0))
-                .map(|short| (short, "that does not fit its size"))
-                .collect();
-            for number in 0..=255u8 {
-                if number != row.number + 1 && number != dialect.error_type() {
-                    bad.push((made(number, TAG).raw(&[0; 40]).done(), "in answer to one of type"));
-                }
-            }
-            if row.number == 110 {
-                bad.push((rwalk(TAG, 3), "more names than were walked"));
-            }
-            for (mut bad, words) in bad {
+            for (mut bad, is_error_of_another) in bad_replies(dialect, row) {
                 let (mut bench, other, request) =
                     asked(dialect, row, how).expect("it was asked before");
                 put_tag(&mut bad, tag(&request));
-                let shown = format!("{how:?}: {}", show(dialect, &bad));
+                let shown = format!("{how:?} {}: {}", row.name, show(dialect, &bad));
                 bench.server(&bad);
-                let end = bench.engine.end_reason().map(ToString::to_string).unwrap_or_default();
-                assert!(end.contains(words), "{shown}: '{end}'");
+                assert_eq!(bench.engine.end_reason(), None, "{shown}");
+                assert_eq!(bench.engine.stats().unexpected, 1, "{shown}");
+                let mut told = Vec::new();
                 for c in bench.engine.clients.connected() {
                     let id = bench.engine.clients.id(c);
-                    assert!(bench.engine.is_closing(id), "{shown}");
-                    for told in bench.hears(id) {
-                        assert!(kind(&told) == 109 || is_local_error(dialect, &told, ServerGone));
-                        assert!(id != other || tag(&told) == 3, "{shown}");
-                    }
+                    assert!(id != other || bench.hears(id).is_empty(), "{shown}");
+                    told.extend(bench.hears(id));
                 }
-                // Bytes that arrive after the end are dropped.
-                bench.server(&bad);
-                bench.server(&[0; 4]);
-                assert!(bench.upstream().is_empty());
+                match how {
+                    Asked::Plainly | Asked::Flushed => {
+                        let [told] = &told[..] else { panic!("{shown}: {told:?}") };
+                        assert_eq!((kind(told), tag(told)), (dialect.error_type(), TAG), "{shown}");
+                        let is_ours = is_local_error(dialect, told, UnexpectedReply);
+                        // In 9P2000.L both may be EIO.
+                        let same = dialect == Dialect::L;
+                        assert!(is_ours != is_error_of_another || same, "{shown}");
+                    }
+                    Asked::Flush => assert_eq!(told, [made(109, 2).done()], "{shown}"),
+                    Asked::Left | Asked::Clunk => assert!(told.is_empty(), "{shown}"),
+                }
+                // The other client is served.
+                let its = bench.engine.requests.iter().find(|r| r.1.tag == 3).expect("a read").0;
+                bench.server(&made(117, its).u32(0).done());
+                assert_eq!(bench.told(other), made(117, 3).u32(0).done(), "{shown}");
+                finish(&mut bench);
+                // A fid that the server may still have is not used again.
+                let lost = usize::from(how == Asked::Clunk && !is_error_of_another);
+                let stats = bench.engine.stats();
+                assert_eq!((stats.fids, stats.requests, stats.in_cleanup), (lost, 0, 0), "{shown}");
             }
+        }
+    }
+}
+
+/// Makes all clients disconnect, and the server reply to everything.
+fn finish(bench: &mut Bench) {
+    for c in bench.engine.clients.connected() {
+        let id = bench.engine.clients.id(c);
+        bench.gone(id);
+    }
+    loop {
+        bench.upstream();
+        let mut open = bench.engine.requests.iter().filter(|request| !request.1.replied);
+        let next = open.next().map(|(tag, request)| made(request.kind, tag).done());
+        drop(open);
+        let Some(request) = next else { return };
+        match kind(&request) {
+            108 | 120 => bench.done(&request),
+            _ => bench.failed(&request),
+        }
+    }
+}
+
+#[test]
+fn fid_of_an_unusable_reply_is_clunked_before_its_number_is_used_again() {
+    for dialect in Dialect::ALL {
+        let mut bench = Bench::new(dialect);
+        let (id, _) = bench.attached();
+        let request = bench.asks(id, &walk(2, 0, 5, &[]));
+        let fid = u32_at(&request, HEADER + 4);
+        bench.server(&made(121, tag(&request)).done());
+        assert!(is_local_error(dialect, &bench.told(id), UnexpectedReply));
+        let clunk = bench.asked();
+        assert_eq!((kind(&clunk), u32_at(&clunk, HEADER)), (120, fid));
+        bench.refused(id, &read(2, 5, 0, 1), UnknownFid);
+        let again = bench.asks(id, &walk(2, 0, 5, &[]));
+        assert_ne!(u32_at(&again, HEADER + 4), fid);
+        bench.done(&clunk);
+        let next = bench.asks(id, &walk(3, 0, 6, &[]));
+        assert_eq!(u32_at(&next, HEADER + 4), fid);
+        // After a Tclunk of the client with an unusable reply, 9pmux asks once more, and then no more.
+        bench.server(&rwalk(tag(&next), 0));
+        bench.told(id);
+        let clunk = bench.asks(id, &of_fid(120, 3, 6));
+        bench.server(&made(123, tag(&clunk)).done());
+        assert!(is_local_error(dialect, &bench.told(id), UnexpectedReply));
+        let clunk = bench.asked();
+        assert_eq!((kind(&clunk), u32_at(&clunk, HEADER)), (120, fid));
+        bench.server(&made(123, tag(&clunk)).done());
+        assert!(bench.upstream().is_empty());
+        let next = bench.asks(id, &walk(3, 0, 6, &[]));
+        assert_ne!(u32_at(&next, HEADER + 4), fid, "its number is never used again");
+    }
+}
+
+#[test]
+fn error_in_another_form_is_translated() {
+    let rerror = |ename: &str| made(107, TAG).str(ename);
+    let rlerror = |errno| made(7, TAG).u32(errno).done();
+    for (dialect, reply, told) in [
+        (Dialect::L, rerror("no").done(), rlerror(5)),
+        (Dialect::L, rerror("no").u32(2).done(), rlerror(2)),
+        (Dialect::L, rerror("no").u32(0).done(), rlerror(5)),
+        (Dialect::L, rlerror(0), rlerror(5)),
+        (Dialect::L, rlerror(7777), rlerror(7777)),
+        (Dialect::U, rerror("no").done(), rerror("no").u32(5).done()),
+        (Dialect::U, rlerror(2), rerror("file does not exist").u32(2).done()),
+        (Dialect::U, rlerror(7777), rerror("error 7777").u32(7777).done()),
+        (Dialect::Plain, rlerror(13), rerror("permission denied").done()),
+        (Dialect::Plain, rlerror(0), rerror("i/o error").done()),
+        (Dialect::Plain, rerror("").done(), rerror("").done()),
+    ] {
+        let mut bench = Bench::new(dialect);
+        let (id, _) = bench.attached();
+        let request = bench.asks(id, &read(TAG, 0, 0, 1));
+        let mut reply = reply;
+        put_tag(&mut reply, tag(&request));
+        bench.server(&reply);
+        assert_eq!(bench.told(id), told, "{}", show(dialect, &reply));
+    }
+    // Also one that is larger than the client's msize.
+    let mut bench = Bench::new(Dialect::U);
+    let id = bench.client_of(256);
+    let request = bench.asks(id, &attach(Dialect::U, 1, 0, NOFID, "u", ""));
+    bench.server(&made(107, tag(&request)).str("x".repeat(300)).done());
+    assert!(is_local_error(Dialect::U, &bench.told(id), ReplyTooLarge));
+}
+
+/// After one, the server has no fids.
+#[test]
+fn rversion_that_was_not_asked_for_ends_the_connection() {
+    for dialect in Dialect::ALL {
+        for with_tag in [true, false] {
+            let mut bench = Bench::new(dialect);
+            let (id, _) = bench.attached();
+            let request = bench.asks(id, &read(TAG, 0, 0, 1));
+            let mut reply = rversion(MSIZE, dialect.name());
+            if with_tag {
+                put_tag(&mut reply, tag(&request));
+            }
+            bench.server(&reply);
+            let end = bench.engine.end_reason().expect("it has ended").to_string();
+            assert!(end.contains("an Rversion that was not asked for"), "{end}");
+            assert!(is_local_error(dialect, &bench.told(id), ServerGone));
+            // Bytes that arrive after the end are dropped.
+            bench.server(&reply);
+            bench.server(&[0; 4]);
+            assert!(bench.upstream().is_empty());
         }
     }
 }
@@ -407,6 +550,8 @@ fn unknown_tag_is_dropped_in_every_state() {
                 let (reply, _) = whole(dialect, row.number + 1, row.reply);
                 let mut messages: Vec<Vec<u8>> = cut_short(&reply, 0).collect();
                 messages.extend([reply, made(row.number, 0).done()]);
+                // An Rversion ends the connection.
+                messages.retain(|message| kind(message) != 101);
                 let many = messages.len() as u64;
                 let told = place.bench.hears(place.id);
                 for mut message in messages {
