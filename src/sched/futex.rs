@@ -212,7 +212,7 @@ unsafe impl RawMutex for LastLock {
 fn timespec(nanoseconds: u64) -> libc::timespec {
     const SECOND: u64 = 1_000_000_000;
     libc::timespec {
-        tv_sec: (nanoseconds / SECOND) as libc::time_t,
+        tv_sec: (nanoseconds / SECOND) as _,
         tv_nsec: (nanoseconds % SECOND) as libc::c_long,
     }
 }
