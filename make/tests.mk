@@ -125,6 +125,7 @@ check-fuzz:
 check-results: all
 	sh tests/size.sh $(B)
 	CC='$(CC)' CARGO='$(CARGO)' sh tests/rust-crate.sh
+	CARGO='$(CARGO)' sh tests/api.sh
 	CC='$(CC)' sh tests/two-archives.sh $(B)
 	sh tests/docs.sh
 	sh tests/start.sh
