@@ -1,5 +1,6 @@
-//! The record of a call, and the values that its owner is woken with.
+//! The record of a call, the change of its state, and the values that its owner is woken with.
 
+use super::call_state::{CallState, StateKind};
 use super::list::Link;
 
 /// The types of the messages that a connection carries.
@@ -66,61 +67,6 @@ pub enum Wakeup<P: Protocol> {
     Work,
 }
 
-/// The state of a call. [`can_become`](CallState::can_become) lists which state may follow which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CallState {
-    /// The slot is unused.
-    Free,
-    /// The call waits for a tag.
-    TagWait,
-    /// The call has a tag. Its owner is putting the tag into the request, or is about to ask for
-    /// the turn to send.
-    Tagged,
-    /// The request is in the send queue.
-    Queued,
-    /// The owner, another caller or the send proc is inside `send` with the request, or about to
-    /// be.
-    Sending,
-    /// As `Sending`, and the reply has arrived already. The call completes when `send` returns.
-    SendingReplied,
-    /// The request has been sent, and the reply has not arrived.
-    AwaitingReply,
-    /// The call has completed, and its owner does not know it yet. The fields `reply` and
-    /// `ended_with` contain the outcome.
-    Done,
-    /// The request of a non-blocking call could not be sent. Its owner, which sleeps until the
-    /// request has been sent, is woken with the end of the call and does not collect it.
-    StartFailed,
-    /// The owner has left. The tag stays allocated until the reply arrives or the connection ends.
-    Abandoned,
-}
-
-impl CallState {
-    /// Returns true if a sender is inside `send` with the request, or about to be.
-    pub fn is_sending(self) -> bool {
-        matches!(self, CallState::Sending | CallState::SendingReplied)
-    }
-
-    /// Returns true if a call may pass from this state to `next`. A message that is received by
-    /// hand is never sent: it waits for the receiver role as `AwaitingReply`.
-    fn can_become(self, next: CallState) -> bool {
-        use CallState::*;
-        match self {
-            Free => matches!(next, TagWait | Tagged | Sending),
-            TagWait => matches!(next, Tagged | Done | Free),
-            Tagged => matches!(next, Queued | Sending | AwaitingReply | Free),
-            Queued => matches!(next, Sending | StartFailed | Done | Free),
-            Sending => {
-                matches!(next, SendingReplied | AwaitingReply | StartFailed | Done | Free)
-            }
-            SendingReplied => matches!(next, Done | Free),
-            AwaitingReply => matches!(next, Abandoned | Done | Free),
-            Abandoned => matches!(next, Done | Free),
-            StartFailed | Done => matches!(next, Free),
-        }
-    }
-}
-
 /// The kind of a call.
 #[derive(Clone, Copy)]
 pub(super) enum Kind<N> {
@@ -153,21 +99,15 @@ pub(super) enum WakeReason {
 
 pub(super) struct Call<P: Protocol, H> {
     pub kind: Kind<P::Watch>,
-    /// Changed by [`Counts::transition`] only.
-    state: CallState,
+    /// Changed by [`Counts`] only.
+    state: CallState<P>,
     pub wake_reason: WakeReason,
-    /// The tag, while it belongs to this call.
-    pub tag: Option<u32>,
     /// The links of the queue that the call is in.
     pub link: Link,
     /// True if the call is in the wake queue.
     pub wake_queued: bool,
     /// The links of the wake queue.
     pub wake_link: Link,
-    pub request: Option<P::Request>,
-    pub reply: Option<P::Reply>,
-    /// How the call has ended, if neither with its reply nor with the connection.
-    pub ended_with: Option<Outcome<P::Reply, P::Failure>>,
     /// True if the owner waits with a deadline. The owner watches the clock and reports the expiry;
     /// the machine has no clock.
     pub has_deadline: bool,
@@ -177,20 +117,20 @@ pub(super) struct Call<P: Protocol, H> {
     /// [`ack_wake`](super::Machine::ack_wake). It may still report the expiry for this id, so the
     /// slot must not be reused, even if the call has completed.
     pub timer_armed: bool,
-    /// True if the deadline has passed while another sender was sending the request.
-    pub expired_while_sending: bool,
-    /// True if no reply is due although the request is still being sent: the connection has ended
-    /// meanwhile, or the transport has rejected this request and is still sending others of the
-    /// same batch.
-    pub no_reply_expected: bool,
     /// Wakes the owner, while it sleeps.
     pub wake_handle: Option<H>,
 }
 
 impl<P: Protocol, H> Call<P, H> {
     #[inline(always)]
-    pub fn state(&self) -> CallState {
-        self.state
+    pub fn state(&self) -> &CallState<P> {
+        &self.state
+    }
+
+    /// Returns true if the call is in a state of this kind.
+    #[inline(always)]
+    pub fn is(&self, kind: StateKind) -> bool {
+        self.state.kind() == kind
     }
 
     /// Returns true if this is a message, not a call.
@@ -198,13 +138,30 @@ impl<P: Protocol, H> Call<P, H> {
         matches!(self.kind, Kind::Message)
     }
 
-    /// Removes and returns the outcome of a call that has ended.
-    #[inline(always)]
-    pub fn take_outcome(&mut self) -> Outcome<P::Reply, P::Failure> {
-        match (self.reply.take(), self.ended_with.take()) {
-            (Some(reply), _) => Outcome::Reply(reply),
-            (None, Some(outcome)) => outcome,
-            (None, None) => Outcome::Ended,
+    /// Returns true if the request is being sent and no reply to it is due.
+    pub fn no_reply_expected(&self) -> bool {
+        match self.state {
+            CallState::Granted { no_reply_expected, .. }
+            | CallState::Sending { no_reply_expected, .. }
+            | CallState::SendingReplied { no_reply_expected, .. } => no_reply_expected,
+            _ => false,
+        }
+    }
+
+    /// Records that no reply is due to the request, which is being sent.
+    pub fn expect_no_reply(&mut self) {
+        if let CallState::Granted { no_reply_expected, .. }
+        | CallState::Sending { no_reply_expected, .. }
+        | CallState::SendingReplied { no_reply_expected, .. } = &mut self.state
+        {
+            *no_reply_expected = true;
+        }
+    }
+
+    /// Records that the deadline has passed while another sender was sending the request.
+    pub fn expire_while_sending(&mut self) {
+        if let CallState::Sending { expired, .. } = &mut self.state {
+            *expired = true;
         }
     }
 
@@ -213,18 +170,12 @@ impl<P: Protocol, H> Call<P, H> {
             kind: Kind::Message,
             state: CallState::Free,
             wake_reason: WakeReason::Completed,
-            tag: None,
             link: Link::NONE,
             wake_queued: false,
             wake_link: Link::NONE,
-            request: None,
-            reply: None,
-            ended_with: None,
             has_deadline: false,
             timer_armed: false,
-            expired_while_sending: false,
             has_future: false,
-            no_reply_expected: false,
             wake_handle: None,
         }
     }
@@ -243,8 +194,7 @@ pub(super) struct Counts {
 impl Counts {
     pub const NONE: Counts = Counts { tagged_unsent: 0, abandoned: 0, finishable: 0 };
 
-    /// Changes the state of `call` from `from`, which must be its state, to `to`. This is the only
-    /// place where a state changes.
+    /// Changes the state of `call` from one of the kind `from` to `to`, and returns the old state.
     ///
     /// If the call has a tag and `to` is a state without one, the caller must free the tag before
     /// it calls a method that may ask whether a reply is due, because that compares
@@ -253,65 +203,78 @@ impl Counts {
     pub fn transition<P: Protocol, H>(
         &mut self,
         call: &mut Call<P, H>,
-        from: CallState,
-        to: CallState,
+        from: StateKind,
+        to: CallState<P>,
+    ) -> CallState<P> {
+        let mut old = CallState::Free;
+        self.convert(call, from, to.kind(), |state| {
+            old = state;
+            to
+        });
+        old
+    }
+
+    /// As [`transition`](Counts::transition), to the state of the kind `to` that `next` returns for
+    /// the present one. This is the only place where a state changes.
+    #[inline(always)]
+    fn convert<P: Protocol, H>(
+        &mut self,
+        call: &mut Call<P, H>,
+        from: StateKind,
+        to: StateKind,
+        next: impl FnOnce(CallState<P>) -> CallState<P>,
     ) {
-        debug_assert_eq!(call.state, from, "the state of the call");
+        debug_assert_eq!(call.state.kind(), from, "the state of the call");
         debug_assert!(from.can_become(to), "no call passes from {from:?} to {to:?}");
+        call.state = next(std::mem::replace(&mut call.state, CallState::Free));
         if let Some(count) = self.count_of(from, &call.kind) {
             *count -= 1;
         }
         if let Some(count) = self.count_of(to, &call.kind) {
             *count += 1;
         }
-        call.state = to;
+    }
+
+    /// Grants the turn to send to the owner of a queued call.
+    pub fn grant_turn<P: Protocol, H>(&mut self, call: &mut Call<P, H>) {
+        self.convert(call, StateKind::Queued, StateKind::Granted, |state| match state {
+            CallState::Queued { tag, request } => {
+                CallState::Granted { tag, request, no_reply_expected: false }
+            }
+            other => other,
+        });
+    }
+
+    /// Marks a queued or granted call as being sent, and returns its request.
+    pub fn begin_send<P: Protocol, H>(&mut self, call: &mut Call<P, H>) -> Option<P::Request> {
+        let tag = call.state.tag();
+        let no_reply_expected = call.no_reply_expected();
+        let to = CallState::Sending { tag, expired: false, no_reply_expected };
+        match self.transition(call, call.state.kind(), to) {
+            CallState::Queued { request, .. } | CallState::Granted { request, .. } => Some(request),
+            _ => None,
+        }
+    }
+
+    /// Completes a call after the return of `send`, with the reply that arrived before.
+    #[inline(always)]
+    pub fn complete_replied<P: Protocol, H>(&mut self, call: &mut Call<P, H>) {
+        self.convert(call, StateKind::SendingReplied, StateKind::Done, |state| match state {
+            CallState::SendingReplied { reply, .. } => CallState::Done(Outcome::Reply(reply)),
+            other => other,
+        });
     }
 
     /// Returns the count that includes the calls of this state and kind.
     #[inline(always)]
-    fn count_of<N>(&mut self, state: CallState, kind: &Kind<N>) -> Option<&mut u32> {
+    fn count_of<N>(&mut self, state: StateKind, kind: &Kind<N>) -> Option<&mut u32> {
+        use StateKind::*;
         match (state, kind) {
-            (CallState::Tagged | CallState::Queued | CallState::Sending, Kind::Message) => None,
-            (CallState::Tagged | CallState::Queued | CallState::Sending, _) => {
-                Some(&mut self.tagged_unsent)
-            }
-            (CallState::Abandoned, _) => Some(&mut self.abandoned),
-            (CallState::Done, Kind::NonBlocking(_)) => Some(&mut self.finishable),
+            (Tagged | Queued | Granted | Sending, Kind::Message) => None,
+            (Tagged | Queued | Granted | Sending, _) => Some(&mut self.tagged_unsent),
+            (Abandoned, _) => Some(&mut self.abandoned),
+            (Done, Kind::NonBlocking(_)) => Some(&mut self.finishable),
             _ => None,
         }
-    }
-}
-
-/// At most [`WAKE_BATCH`] wake-ups, which the driver must deliver after it has released the lock.
-pub struct WakeBatch<P: Protocol, H> {
-    pub(super) wakeups: [Option<(H, Wakeup<P>)>; WAKE_BATCH],
-    /// Calls with a future that must poll again.
-    pub(super) futures: [Option<CallId>; WAKE_BATCH],
-    pub(super) more: bool,
-}
-
-/// Maximum number of wake-ups in a batch.
-pub(super) const WAKE_BATCH: usize = 4;
-
-impl<P: Protocol, H> WakeBatch<P, H> {
-    /// Returns true if more wake-ups are queued. The driver must then fetch them with
-    /// [`take_more_wakes`](super::Machine::take_more_wakes).
-    #[must_use]
-    pub fn more(&self) -> bool {
-        self.more
-    }
-
-    /// Returns the non-blocking calls with a future that must poll again.
-    pub fn futures(&self) -> impl Iterator<Item = CallId> + use<P, H> {
-        self.futures.into_iter().flatten()
-    }
-}
-
-impl<P: Protocol, H> IntoIterator for WakeBatch<P, H> {
-    type Item = (H, Wakeup<P>);
-    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<(H, Wakeup<P>)>, WAKE_BATCH>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.wakeups.into_iter().flatten()
     }
 }

@@ -11,7 +11,8 @@
 //! blocking, the receiver polls and sleeps between the polls. While it sleeps it keeps the role,
 //! until a caller or proc that can block in `recv` takes it.
 
-use super::call::{CallId, CallState, Outcome, Protocol, WakeReason};
+use super::call::{CallId, Outcome, Protocol, WakeReason};
+use super::call_state::{CallState, StateKind};
 use super::machine::Machine;
 use super::procs::ProcKind;
 use super::receiver::Action;
@@ -30,7 +31,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// cannot report the expiry any more. Its slot may be reused once the call no longer needs it.
     pub fn ack_wake(&mut self, id: CallId) {
         match self.calls.get_mut(id.0) {
-            Some(call) if call.state() == CallState::Abandoned => call.timer_armed = false,
+            Some(call) if call.is(StateKind::Abandoned) => call.timer_armed = false,
             _ => {
                 self.calls.free(id.0, &mut self.counts);
             }
@@ -47,44 +48,43 @@ impl<P: Protocol, H> Machine<P, H> {
         match call.state() {
             CallState::TagWait => {
                 self.tags.remove_waiter(&mut self.calls, id.0);
-                self.transition(id.0, CallState::TagWait, CallState::Done);
+                self.transition(id.0, StateKind::TagWait, CallState::Done(Outcome::TimedOut));
             }
-            CallState::Queued => {
+            CallState::Queued { .. } => {
                 self.send_queue.remove(&mut self.calls, id.0);
                 return self.cancel_queued(id.0);
             }
-            CallState::AwaitingReply => {
+            CallState::AwaitingReply { .. } => {
                 self.reply_waiters.remove(&mut self.calls, id.0);
                 self.mark_abandoned(id.0);
             }
-            CallState::Sending | CallState::SendingReplied => {
-                call.expired_while_sending = true;
+            CallState::Sending { .. } | CallState::SendingReplied { .. } => {
+                call.expire_while_sending();
                 // The owner has no deadline left to keep, so it may now be chosen to receive
                 // without polling.
                 return self.leave_role(Muxer::Polling(id.0));
             }
             CallState::Free
-            | CallState::Tagged
-            | CallState::Done
-            | CallState::StartFailed
-            | CallState::Abandoned => {
-                return;
-            }
+            | CallState::Tagged { .. }
+            | CallState::Granted { .. }
+            | CallState::Done(_)
+            | CallState::StartFailed(_)
+            | CallState::Delivered
+            | CallState::Abandoned { .. } => return,
         }
         self.fail_waiters_all_abandoned();
-        self.queue_end(id.0, Outcome::TimedOut);
+        self.queue_wake(id.0, WakeReason::Completed);
     }
 
     /// Cancels the call of a sleeping owner. Its request must have been removed from the send
     /// queue.
     fn cancel_queued(&mut self, id: u32) {
         let Some(call) = self.calls.get_mut(id) else { return };
-        call.request = None;
-        self.counts.transition(call, CallState::Queued, CallState::Done);
+        let to = CallState::Done(Outcome::TimedOut);
+        let tag = self.counts.transition(call, StateKind::Queued, to).tag();
         // The tag is freed first, because `queue_wake` may ask whether a reply is due.
-        let tag = call.tag.take();
         let is_freed = self.free_tag(tag);
-        self.queue_end(id, Outcome::TimedOut);
+        self.queue_wake(id, WakeReason::Completed);
         self.grant_freed(is_freed);
         self.offer_role_to_tag_waiter();
     }
@@ -97,27 +97,26 @@ impl<P: Protocol, H> Machine<P, H> {
             CallState::TagWait => {
                 self.calls.free(id.0, &mut self.counts);
             }
-            CallState::Queued => {
-                call.request = None;
+            CallState::Queued { .. } => {
                 self.send_queue.remove(&mut self.calls, id.0);
-                let (_, tag) = self.calls.free(id.0, &mut self.counts);
+                let tag = self.calls.free(id.0, &mut self.counts).tag();
                 let is_freed = self.free_tag(tag);
                 self.leave_role(Muxer::Call(id.0));
                 self.grant_freed(is_freed);
                 self.offer_role_to_tag_waiter();
             }
-            CallState::AwaitingReply => self.mark_abandoned(id.0),
-            CallState::Sending | CallState::SendingReplied => {
-                call.expired_while_sending = true;
+            CallState::AwaitingReply { .. } => self.mark_abandoned(id.0),
+            CallState::Sending { .. } | CallState::SendingReplied { .. } => {
+                call.expire_while_sending();
                 return self.next_action(id);
             }
             CallState::Free
-            | CallState::Tagged
-            | CallState::Done
-            | CallState::StartFailed
-            | CallState::Abandoned => {
-                return self.next_action(id);
-            }
+            | CallState::Tagged { .. }
+            | CallState::Granted { .. }
+            | CallState::Done(_)
+            | CallState::StartFailed(_)
+            | CallState::Delivered
+            | CallState::Abandoned { .. } => return self.next_action(id),
         }
         self.stats.errors += 1;
         self.fail_waiters_all_abandoned();
@@ -132,17 +131,16 @@ impl<P: Protocol, H> Machine<P, H> {
             return self.next_action(id);
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Completed(Outcome::Ended) };
-        let state = call.state();
-        match state {
-            CallState::AwaitingReply if !self.reply_waiters.has_untimed() => {
+        match call.state().kind() {
+            StateKind::AwaitingReply if !self.reply_waiters.has_untimed() => {
                 self.reply_waiters.push(&mut self.calls, id.0);
             }
-            CallState::TagWait if self.is_useful_reply_due() => {
+            StateKind::TagWait if self.is_useful_reply_due() => {
                 self.tags.push_first(&mut self.calls, id.0);
             }
             // The turn became free during the poll, and the receiver was skipped because it was awake.
-            CallState::Queued if self.turn.is(Sender::Unassigned) => return self.next_action(id),
-            CallState::Queued | CallState::Sending | CallState::SendingReplied
+            StateKind::Queued if self.turn.is(Sender::Unassigned) => return self.next_action(id),
+            StateKind::Queued | StateKind::Sending | StateKind::SendingReplied
                 if self.is_reply_due() => {}
             _ => return self.next_action(id),
         }
@@ -161,9 +159,9 @@ impl<P: Protocol, H> Machine<P, H> {
             return;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return };
-        match call.state() {
-            CallState::AwaitingReply => self.reply_waiters.remove(&mut self.calls, id.0),
-            CallState::TagWait => self.tags.remove_waiter(&mut self.calls, id.0),
+        match call.state().kind() {
+            StateKind::AwaitingReply => self.reply_waiters.remove(&mut self.calls, id.0),
+            StateKind::TagWait => self.tags.remove_waiter(&mut self.calls, id.0),
             _ => {}
         }
         self.role.assign(Muxer::Call(id.0));
@@ -173,7 +171,10 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Marks a call as abandoned. Its owner has left or is about to; the tag stays allocated until
     /// the reply arrives.
     pub(super) fn mark_abandoned(&mut self, id: u32) {
-        self.transition(id, CallState::AwaitingReply, CallState::Abandoned);
+        if let Some(call) = self.calls.get_mut(id) {
+            let to = CallState::Abandoned { tag: call.state().tag() };
+            self.counts.transition(call, StateKind::AwaitingReply, to);
+        }
     }
 
     /// Releases an abandoned call. Its slot is freed later if its owner has a queued wake-up, or
@@ -181,8 +182,8 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn release_abandoned(&mut self, id: u32) {
         match self.calls.get_mut(id) {
             Some(call) if call.wake_queued || call.timer_armed => {
-                call.tag = None;
-                self.counts.transition(call, CallState::Abandoned, CallState::Done);
+                let to = CallState::Done(Outcome::TimedOut);
+                self.counts.transition(call, StateKind::Abandoned, to);
             }
             _ => {
                 self.calls.free(id, &mut self.counts);

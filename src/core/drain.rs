@@ -1,7 +1,8 @@
 //! The end of a Mux: it is hung up, and its memory is released when no caller is inside the
 //! library. See `rpc::shutdown` for the callers that wait for that.
 
-use super::call::{CallState, Kind, Protocol, WakeReason};
+use super::call::{Kind, Outcome, Protocol, WakeReason};
+use super::call_state::{CallState, StateKind};
 use super::machine::Machine;
 use super::procs::ProcKind;
 use super::roles::{Muxer, Sender};
@@ -57,12 +58,12 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn hang_up(&mut self) {
         self.drain.hung_up = true;
         while let Some(id) = self.tags.pop_waiter(&mut self.calls) {
-            self.transition(id, CallState::TagWait, CallState::Done);
+            self.transition(id, StateKind::TagWait, CallState::Done(Outcome::Ended));
             self.queue_wake(id, WakeReason::Completed);
         }
         if let Muxer::Call(id) = self.role.holder() {
-            if self.calls.get_mut(id).is_some_and(|call| call.state() == CallState::TagWait) {
-                self.transition(id, CallState::TagWait, CallState::Done);
+            if self.calls.get_mut(id).is_some_and(|call| call.is(StateKind::TagWait)) {
+                self.transition(id, StateKind::TagWait, CallState::Done(Outcome::Ended));
             }
         }
         self.handle_disconnect();
@@ -117,9 +118,8 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn take_uncollected(&mut self, from: u32) -> Option<(P::Watch, Option<P::Reply>, u32)> {
         for id in from..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
-            if let (Kind::NonBlocking(watch), CallState::Done) = (call.kind, call.state()) {
-                let reply = call.reply.take();
-                self.calls.free(id, &mut self.counts);
+            if let (Kind::NonBlocking(watch), CallState::Done(_)) = (call.kind, call.state()) {
+                let reply = self.calls.free(id, &mut self.counts).into_reply();
                 return Some((watch, reply, id + 1));
             }
         }

@@ -8,17 +8,14 @@
 //!
 //! Tags:
 //!
-//! 2. A call has a tag exactly if it is tagged, queued, awaiting its reply or abandoned, or is being
-//!    sent and has no reply yet. A message has no tag.
+//! 2. A call has a tag in each state that has a place for one. A message has none.
 //! 3. The tag pool names the call as the owner of its tag, and has no allocated tag without a call.
 //!
-//! Messages in the record of a call:
+//! States:
 //!
-//! 4. A call holds its request exactly while it is queued, or while the wake-up that grants it the turn
-//!    is queued.
-//! 5. A call that is being sent has a reply exactly if its state says so (`SendingReplied`). Beside it,
-//!    only a completed call has a reply. Another outcome is stored only in a call that has ended without
-//!    a reply, or in an abandoned call whose owner is about to be woken because of its deadline.
+//! 4. A call is `Granted` exactly while the wake-up that gives its owner the turn is queued.
+//! 5. Only a call with a deadline can have expired while it is being sent. A call is `Delivered` only
+//!    while its timer is armed.
 //!
 //! Queues:
 //!
@@ -44,8 +41,7 @@
 //!
 //! Deadlines:
 //!
-//! 12. Only a blocking call has a deadline, and only a call with a deadline has an armed timer or an
-//!     expiry that was deferred. The timer is armed while the owner sleeps, and after its wake-up until
+//! 12. Only a blocking call has a deadline, and only a call with a deadline has an armed timer. The timer is armed while the owner sleeps, and after its wake-up until
 //!     the owner acknowledges it, which happens only if the call has ended or is abandoned.
 //!
 //! The receiver role:
@@ -70,8 +66,8 @@
 //!
 //! Counters:
 //!
-//! 20. `tagged_unsent` is the number of calls, without messages, that are tagged, queued, or being sent
-//!     (`Sending`).
+//! 20. `tagged_unsent` is the number of calls, without messages, that are tagged, queued, granted the
+//!     turn, or being sent without a reply.
 //! 21. `abandoned` is the number of abandoned calls.
 //! 22. `finishable` is the number of completed non-blocking calls.
 //! 23. `max_outstanding` is at least the number of allocated tags.
@@ -81,7 +77,8 @@
 //! 24. While every allocated tag belongs to an abandoned call, no tag waiter sleeps.
 //! 25. Once the connection has been hung up, no caller waits for a tag, for the turn or for a reply.
 
-use super::call::{Call, CallState, Kind, Outcome, Protocol, WakeReason};
+use super::call::{Call, Kind, Protocol, WakeReason};
+use super::call_state::{CallState, CallTag, StateKind};
 use super::machine::Machine;
 use super::procs::ProcKind;
 use super::roles::{Muxer, Sender};
@@ -117,13 +114,13 @@ impl<P: Protocol, H> Machine<P, H> {
         let mut totals = Totals::default();
         for id in 0..self.calls.slot_count() {
             let Some(call) = self.calls.get(id) else { continue };
-            if call.state() == CallState::Free {
+            if call.is(StateKind::Free) {
                 check_free(id, call);
                 continue;
             }
             totals.add(call);
             self.check_tag(id, call);
-            check_messages(id, call);
+            check_state(id, call);
             self.check_queue(id, call, queues.get(id as usize).copied().flatten());
             check_wakeup(id, call);
             check_timer(id, call);
@@ -155,8 +152,8 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         let free = calls.free_slots();
         for id in &free {
-            let state = calls.get(*id).map(|call| call.state());
-            assert_eq!(state, Some(CallState::Free), "1: slot {id} is in use");
+            let is_free = calls.get(*id).is_some_and(|call| call.is(StateKind::Free));
+            assert!(is_free, "1: slot {id} is in use");
         }
         assert_eq!(free.len(), (calls.slot_count() - calls.live()) as usize, "1: free slots");
         let to_wake = self.wake_queue.members(calls);
@@ -168,8 +165,9 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     fn check_tag(&self, id: u32, call: &Call<P, H>) {
-        assert_eq!(call.tag.is_some(), must_have_tag(call), "2: {}", Shown(id, call));
-        if let Some(tag) = call.tag {
+        let tag = call.state().tag();
+        assert_eq!(tag != CallTag::NONE, must_have_tag(call), "2: {}", Shown(id, call));
+        if let Some(tag) = tag.get() {
             assert_eq!(self.tags.owner(tag), Some(id), "3: the owner of tag {tag}");
         }
     }
@@ -184,20 +182,20 @@ impl<P: Protocol, H> Machine<P, H> {
 
     fn expected_queue(&self, id: u32, call: &Call<P, H>) -> Option<Queue> {
         let is_asleep = call.wake_handle.is_some() && !call.wake_queued;
-        match (call.state(), call.kind) {
-            (CallState::TagWait, _) => is_asleep.then_some(Queue::Tag),
-            (CallState::Queued, _) => Some(Queue::Send),
-            (CallState::Sending | CallState::SendingReplied, _) => {
+        match (call.state().kind(), call.kind) {
+            (StateKind::TagWait, _) => is_asleep.then_some(Queue::Tag),
+            (StateKind::Queued, _) => Some(Queue::Send),
+            (StateKind::Sending | StateKind::SendingReplied, _) => {
                 let is_settled = call.wake_queued && call.wake_reason == WakeReason::MessageSent;
                 let is_own = self.turn.is(Sender::Call(id));
                 (!is_settled && !is_own).then_some(Queue::ProxySend)
             }
-            (CallState::AwaitingReply, Kind::NonBlocking(_)) => {
+            (StateKind::AwaitingReply, Kind::NonBlocking(_)) => {
                 call.has_future.then_some(Queue::Future)
             }
-            (CallState::AwaitingReply, _) if !is_asleep => None,
-            (CallState::AwaitingReply, _) if call.has_deadline => Some(Queue::TimedReply),
-            (CallState::AwaitingReply, _) => Some(Queue::Reply),
+            (StateKind::AwaitingReply, _) if !is_asleep => None,
+            (StateKind::AwaitingReply, _) if call.has_deadline => Some(Queue::TimedReply),
+            (StateKind::AwaitingReply, _) => Some(Queue::Reply),
             _ => None,
         }
     }
@@ -231,7 +229,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 let call = self.calls.get(id).expect("13: the muxer has a call");
                 let is_granted = call.wake_queued && call.wake_reason == WakeReason::Receive;
                 assert!(call.wake_handle.is_none() || is_granted, "13: {}", Shown(id, call));
-                let fits = !matches!(call.state(), CallState::Free | CallState::Abandoned)
+                let fits = !matches!(call.state(), CallState::Free | CallState::Abandoned { .. })
                     && !matches!(call.kind, Kind::NonBlocking(_))
                     && !self.turn.is(Sender::Call(id));
                 assert!(fits, "13: {}", Shown(id, call));
@@ -263,9 +261,9 @@ impl<P: Protocol, H> Machine<P, H> {
                 let call = self.calls.get(id).expect("17: the holder of the turn has a call");
                 let is_granted = call.wake_queued && call.wake_reason == WakeReason::Turn;
                 assert!(call.wake_handle.is_none() || is_granted, "17: {}", Shown(id, call));
-                let has_sent = matches!(call.state(), CallState::AwaitingReply | CallState::Done);
+                let has_sent = call.is(StateKind::AwaitingReply) || call.is(StateKind::Done);
                 let helps = has_sent && matches!(call.kind, Kind::Blocking);
-                let fits = call.state().is_sending() || helps;
+                let fits = call.state().kind().is_sending() || helps;
                 assert!(fits, "17: {}", Shown(id, call));
             }
             Sender::Unassigned => {
@@ -301,58 +299,53 @@ impl<P: Protocol, H> Machine<P, H> {
 impl Totals {
     fn add<P: Protocol, H>(&mut self, call: &Call<P, H>) {
         self.live += 1;
-        self.with_tag += usize::from(call.tag.is_some());
-        let is_message = matches!(call.kind, Kind::Message);
-        self.tagged_unsent += u32::from(match call.state() {
-            CallState::Tagged | CallState::Queued | CallState::Sending => !is_message,
-            _ => false,
-        });
-        self.abandoned += u32::from(call.state() == CallState::Abandoned);
-        let is_finished = call.state() == CallState::Done;
+        self.with_tag += usize::from(call.state().tag() != CallTag::NONE);
+        let is_unsent = matches!(
+            call.state(),
+            CallState::Tagged { .. }
+                | CallState::Queued { .. }
+                | CallState::Granted { .. }
+                | CallState::Sending { .. }
+        );
+        self.tagged_unsent += u32::from(is_unsent && !call.is_message());
+        self.abandoned += u32::from(call.is(StateKind::Abandoned));
+        let is_finished = call.is(StateKind::Done);
         let is_nonblocking = matches!(call.kind, Kind::NonBlocking(_));
         self.finishable += u32::from(is_nonblocking && is_finished);
     }
 }
 
 fn must_have_tag<P: Protocol, H>(call: &Call<P, H>) -> bool {
-    if matches!(call.kind, Kind::Message) {
-        return false;
-    }
     match call.state() {
-        CallState::Tagged
-        | CallState::Queued
-        | CallState::Sending
-        | CallState::AwaitingReply
-        | CallState::Abandoned => true,
+        CallState::Tagged { .. }
+        | CallState::Queued { .. }
+        | CallState::Granted { .. }
+        | CallState::Sending { .. }
+        | CallState::AwaitingReply { .. }
+        | CallState::Abandoned { .. } => !call.is_message(),
         CallState::Free
         | CallState::TagWait
-        | CallState::SendingReplied
-        | CallState::Done
-        | CallState::StartFailed => false,
+        | CallState::SendingReplied { .. }
+        | CallState::Done(_)
+        | CallState::StartFailed(_)
+        | CallState::Delivered => false,
     }
 }
 
 fn check_free<P: Protocol, H>(id: u32, call: &Call<P, H>) {
-    let has_message = call.request.is_some() || call.reply.is_some() || call.ended_with.is_some();
-    let is_empty = !has_message && call.tag.is_none() && call.wake_handle.is_none();
-    assert!(is_empty && !call.wake_queued, "1: {}", Shown(id, call));
+    assert!(call.wake_handle.is_none() && !call.wake_queued, "1: {}", Shown(id, call));
 }
 
-fn check_messages<P: Protocol, H>(id: u32, call: &Call<P, H>) {
+fn check_state<P: Protocol, H>(id: u32, call: &Call<P, H>) {
     let is_granted = call.wake_queued && call.wake_reason == WakeReason::Turn;
-    let is_queued = call.state() == CallState::Queued || is_granted;
-    assert_eq!(call.request.is_some(), is_queued, "4: {}", Shown(id, call));
-    let must_have_reply = call.state() == CallState::SendingReplied;
-    let may_have_reply = must_have_reply || call.state() == CallState::Done;
-    let has_reply = call.reply.is_some();
-    assert!(!has_reply || may_have_reply, "5: {}", Shown(id, call));
-    assert!(has_reply || !must_have_reply, "5: {}", Shown(id, call));
-    let is_late = call.state() == CallState::Abandoned
-        && call.wake_queued
-        && matches!(call.ended_with, Some(Outcome::TimedOut));
-    let has_ended = matches!(call.state(), CallState::Done | CallState::StartFailed);
-    let may_have_outcome = is_late || has_ended && !has_reply;
-    assert!(call.ended_with.is_none() || may_have_outcome, "5: {}", Shown(id, call));
+    assert_eq!(call.is(StateKind::Granted), is_granted, "4: {}", Shown(id, call));
+    assert!(!is_expired(call) || call.has_deadline, "5: {}", Shown(id, call));
+    let is_delivered = call.is(StateKind::Delivered);
+    assert!(!is_delivered || call.timer_armed, "5: {}", Shown(id, call));
+}
+
+fn is_expired<P: Protocol, H>(call: &Call<P, H>) -> bool {
+    matches!(call.state(), CallState::Sending { expired: true, .. })
 }
 
 fn check_wakeup<P: Protocol, H>(id: u32, call: &Call<P, H>) {
@@ -361,21 +354,20 @@ fn check_wakeup<P: Protocol, H>(id: u32, call: &Call<P, H>) {
     }
     let is_poll = call.wake_reason == WakeReason::PollFuture;
     assert_eq!(call.wake_handle.is_none(), is_poll, "9: {}", Shown(id, call));
-    let (state, kind) = (call.state(), call.kind);
-    let is_message = matches!(kind, Kind::Message);
-    let is_nonblocking = matches!(kind, Kind::NonBlocking(_));
-    let is_sent = matches!(state, CallState::AwaitingReply | CallState::Done);
+    let state = call.state().kind();
+    let is_nonblocking = matches!(call.kind, Kind::NonBlocking(_));
+    let is_sent = matches!(state, StateKind::AwaitingReply | StateKind::Done);
     let fits = match call.wake_reason {
         WakeReason::Completed => {
-            matches!(state, CallState::Done | CallState::StartFailed | CallState::Abandoned)
+            matches!(state, StateKind::Done | StateKind::StartFailed | StateKind::Abandoned)
         }
-        WakeReason::Busy => state == CallState::Done && is_message,
-        WakeReason::Tag => state == CallState::Tagged,
-        WakeReason::Turn => state == CallState::Sending,
+        WakeReason::Busy => state == StateKind::Done && call.is_message(),
+        WakeReason::Tag => state == StateKind::Tagged,
+        WakeReason::Turn => state == StateKind::Granted,
         WakeReason::Sent | WakeReason::PollFuture => is_nonblocking && is_sent && !call.has_future,
-        WakeReason::MessageSent => is_message && state == CallState::Sending,
+        WakeReason::MessageSent => call.is_message() && state == StateKind::Sending,
         // The role was given to the call of a sleeping owner, which may have completed since.
-        WakeReason::Receive => !matches!(state, CallState::Free | CallState::Abandoned),
+        WakeReason::Receive => !matches!(state, StateKind::Free | StateKind::Abandoned),
     };
     assert!(fits, "9: {}", Shown(id, call));
 }
@@ -383,12 +375,14 @@ fn check_wakeup<P: Protocol, H>(id: u32, call: &Call<P, H>) {
 fn check_timer<P: Protocol, H>(id: u32, call: &Call<P, H>) {
     let is_blocking = matches!(call.kind, Kind::Blocking);
     assert!(is_blocking || !call.has_deadline, "12: {}", Shown(id, call));
-    let needs_deadline = call.timer_armed || call.expired_while_sending;
-    assert!(call.has_deadline || !needs_deadline, "12: {}", Shown(id, call));
+    assert!(call.has_deadline || !call.timer_armed, "12: {}", Shown(id, call));
     if call.has_deadline {
         let is_asleep = call.wake_handle.is_some();
         assert!(call.timer_armed || !is_asleep, "12: {}", Shown(id, call));
-        let has_ended = matches!(call.state(), CallState::Done | CallState::Abandoned);
+        let has_ended = matches!(
+            call.state(),
+            CallState::Done(_) | CallState::Delivered | CallState::Abandoned { .. }
+        );
         assert!(!call.timer_armed || is_asleep || has_ended, "12: {}", Shown(id, call));
     }
 }
@@ -404,17 +398,14 @@ impl<P: Protocol, H> std::fmt::Display for Shown<'_, P, H> {
             Kind::NonBlocking(_) => "non-blocking",
             Kind::Message => "message",
         };
-        write!(f, "call {id}, {kind}, {:?}, tag {:?}", call.state(), call.tag)?;
+        write!(f, "call {id}, {kind}, {:?}, {:?}", call.state().kind(), call.state().tag())?;
         let wakeup = call.wake_queued.then_some(call.wake_reason);
         write!(f, ", wake-up {wakeup:?}")?;
         for (is_so, what) in [
-            (call.request.is_some(), "request"),
-            (call.reply.is_some(), "reply"),
-            (call.ended_with.is_some(), "outcome"),
             (call.wake_handle.is_some(), "wake handle"),
             (call.has_deadline, "deadline"),
             (call.timer_armed, "armed timer"),
-            (call.expired_while_sending, "expired"),
+            (is_expired(call), "expired"),
             (call.has_future, "future"),
         ] {
             if is_so {

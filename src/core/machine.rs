@@ -1,7 +1,8 @@
 //! The state of a connection, and the operations that concern all of it: how a call begins, and
 //! whether a reply is due.
 
-use super::call::{Call, CallId, CallState, Counts, Kind, Protocol};
+use super::call::{Call, CallId, Counts, Kind, Protocol};
+use super::call_state::{CallState, CallTag, StateKind};
 use super::drain::Drain;
 use super::list::CallList;
 use super::procs::Procs;
@@ -163,18 +164,18 @@ impl<P: Protocol, H> Machine<P, H> {
             Err(NoTag::AllTaken) => None,
         };
         let turn = tag.is_some() && self.turn.is(Sender::Unassigned);
-        let id = if turn {
-            let id = self.calls.claim(kind, CallState::Sending, &mut self.counts);
-            self.turn.assign(Sender::Call(id));
-            id
-        } else {
-            let state = if tag.is_some() { CallState::Tagged } else { CallState::TagWait };
-            self.stats.tag_waits += u64::from(tag.is_none());
-            self.calls.claim(kind, state, &mut self.counts)
+        let id = match tag.map(CallTag::new) {
+            Some(tag) if turn => {
+                let id = self.calls.claim(kind, CallState::sending(tag), &mut self.counts);
+                self.turn.assign(Sender::Call(id));
+                id
+            }
+            Some(tag) => self.calls.claim(kind, CallState::Tagged { tag }, &mut self.counts),
+            None => {
+                self.stats.tag_waits += 1;
+                self.calls.claim(kind, CallState::TagWait, &mut self.counts)
+            }
         };
-        if let Some(call) = self.calls.get_mut(id) {
-            call.tag = tag;
-        }
         self.stats.calls += 1;
         self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
         Ok(Begun { id: CallId(id), tag, turn })
@@ -189,8 +190,9 @@ impl<P: Protocol, H> Machine<P, H> {
         if self.turn.is(Sender::Call(id.0)) {
             self.pass_turn();
         }
-        let reply = self.calls.get_mut(id.0).and_then(|call| call.reply.take());
-        let (_, tag) = self.calls.free(id.0, &mut self.counts);
+        let state = self.calls.free(id.0, &mut self.counts);
+        let tag = state.tag();
+        let reply = state.into_reply();
         self.stats.errors += 1;
         self.stats.orphans += u64::from(reply.is_some());
         self.release_tag(tag);
@@ -201,7 +203,7 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// As [`Counts::transition`], for the call `id`.
-    pub(super) fn transition(&mut self, id: u32, from: CallState, to: CallState) {
+    pub(super) fn transition(&mut self, id: u32, from: StateKind, to: CallState<P>) {
         if let Some(call) = self.calls.get_mut(id) {
             self.counts.transition(call, from, to);
         }
@@ -227,9 +229,9 @@ impl<P: Protocol, H> Machine<P, H> {
         // sender, and one of them must be without a reply. A message by hand gets no reply.
         let (mut sending, mut open) = (0, false);
         let mut is_due = |call: &Call<P, H>| {
-            if !call.no_reply_expected {
+            if !call.no_reply_expected() {
                 sending += 1;
-                open |= call.reply.is_none() && !matches!(call.kind, Kind::Message);
+                open |= !call.is(StateKind::SendingReplied) && !call.is_message();
             }
             sending >= 2 && open
         };
@@ -242,7 +244,8 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Returns true if the server may not have read all of what is being sent, and may want its
     /// replies to be read first. A request that has its reply has been read.
     pub(super) fn is_send_pending(&mut self) -> bool {
-        let is_open = |call: &Call<P, H>| !call.no_reply_expected && call.reply.is_none();
+        let is_open =
+            |call: &Call<P, H>| !call.no_reply_expected() && !call.is(StateKind::SendingReplied);
         let own = self.sender_own_call().and_then(|id| self.calls.get_mut(id));
         own.is_some_and(|call| is_open(call))
             || self.proxy_sends.rfind(&mut self.calls, is_open).is_some()
@@ -251,7 +254,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// Returns the call of the holder of the turn, if it is sending its own request.
     fn sender_own_call(&mut self) -> Option<u32> {
         let Sender::Call(id) = self.turn.holder() else { return None };
-        let sending = self.calls.get_mut(id).is_some_and(|call| call.state().is_sending());
+        let sending = self.calls.get_mut(id).is_some_and(|call| call.state().kind().is_sending());
         sending.then_some(id)
     }
 
@@ -260,7 +263,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn first_send_failed(&mut self) {
         let first = self.sender_own_call().or_else(|| self.proxy_sends.head());
         if let Some(call) = first.and_then(|id| self.calls.get_mut(id)) {
-            call.no_reply_expected = true;
+            call.expect_no_reply();
         }
     }
 

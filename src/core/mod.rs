@@ -16,13 +16,15 @@
 //! - `nonblocking.rs`: a non-blocking call is collected.
 //!
 //! `deadline.rs` handles callers with a deadline, `wake_queue.rs` the wake-ups, `procs.rs` the procs,
-//! `ready_fd.rs` the poll descriptor, and `drain.rs` the end of a Mux. The data structures are in `call.rs` (the record of a call), `slab.rs` (the table
-//! of calls), `list.rs` and `reply_waiters.rs` (queues of calls), `roles.rs` (the holders of the role and of the turn),
-//! `tags.rs` and `tag_map.rs`. `invariants.rs` lists what is always true of the state, and checks it in
-//! tests.
+//! `ready_fd.rs` the poll descriptor, and `drain.rs` the end of a Mux. The data structures are in
+//! `call.rs` and `call_state.rs` (the record of a call, and its states), `slab.rs` (the table of calls),
+//! `list.rs` and `reply_waiters.rs` (queues of calls), `roles.rs` (the holders of the role and of the
+//! turn), `tags.rs` and `tag_map.rs`. `invariants.rs` lists what is always true of the state, and checks
+//! it in tests.
 #![forbid(unsafe_code)]
 
 mod call;
+mod call_state;
 mod deadline;
 mod drain;
 #[cfg(any(test, mux_fuzz))]
@@ -47,8 +49,9 @@ mod wake_queue;
 #[cfg(test)]
 mod tests;
 
-pub use call::{CallId, Outcome, Protocol, WakeBatch, Wakeup};
+pub use call::{CallId, Outcome, Protocol, Wakeup};
 pub use machine::{BeginError, Begun, Machine, Stats};
 pub use nonblocking::CollectAction;
 pub use receiver::{Action, ReceiverGrant};
 pub use sender::{MAX_PROXY_SENDS, SendProcAction, SendTurn};
+pub use wake_queue::WakeBatch;

@@ -1,6 +1,7 @@
 //! Non-blocking calls: the owner polls for the result, and may receive messages without blocking.
 
-use super::call::{CallId, CallState, Protocol};
+use super::call::{CallId, Outcome, Protocol};
+use super::call_state::StateKind;
 use super::machine::Machine;
 use super::procs::ProcKind;
 use super::roles::Muxer;
@@ -60,7 +61,7 @@ impl<P: Protocol, H> Machine<P, H> {
             return false;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return false };
-        if call.state() == CallState::Done {
+        if call.is(StateKind::Done) {
             return false;
         }
         if !call.has_future && !call.wake_queued {
@@ -105,9 +106,8 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn abandon(&mut self, id: CallId) -> Option<P::Reply> {
         self.unregister_future(id.0);
         let call = self.calls.get_mut(id.0)?;
-        if call.state() == CallState::Done {
-            let reply = call.reply.take();
-            self.calls.free(id.0, &mut self.counts);
+        if call.is(StateKind::Done) {
+            let reply = self.calls.free(id.0, &mut self.counts).into_reply();
             self.stats.orphans += u64::from(reply.is_some());
             return reply;
         }
@@ -117,16 +117,15 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     fn collect_done(&mut self, id: CallId) -> CollectAction<P> {
-        let reply = match self.calls.get_mut(id.0) {
-            Some(call) if call.state() == CallState::Done => call.reply.take(),
+        match self.calls.get_mut(id.0) {
+            Some(call) if call.is(StateKind::Done) => {}
             Some(_) => return CollectAction::Pending,
             None => return CollectAction::Ended,
-        };
+        }
         self.unregister_future(id.0);
-        self.calls.free(id.0, &mut self.counts);
-        match reply {
-            Some(reply) => CollectAction::Reply(reply),
-            None => {
+        match self.calls.free(id.0, &mut self.counts).into_outcome() {
+            Outcome::Reply(reply) => CollectAction::Reply(reply),
+            _ => {
                 self.stats.errors += 1;
                 CollectAction::Ended
             }

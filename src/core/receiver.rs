@@ -10,7 +10,8 @@
 //!
 //! A receive proc keeps the role until the connection ends.
 
-use super::call::{Call, CallId, CallState, Kind, Outcome, Protocol, WakeReason};
+use super::call::{Call, CallId, Kind, Outcome, Protocol, WakeReason};
+use super::call_state::{CallState, CallTag, StateKind};
 use super::machine::Machine;
 use super::procs::ProcKind;
 use super::roles::{Muxer, Sender};
@@ -59,13 +60,10 @@ impl<P: Protocol, H> Machine<P, H> {
     pub fn next_action(&mut self, id: CallId) -> Action<P> {
         let me = Muxer::Call(id.0);
         match self.calls.get_mut(id.0) {
-            Some(call) if call.state() == CallState::Done => match call.reply.take() {
-                Some(reply) => self.end_awake(id.0, Outcome::Reply(reply)),
-                None => self.next_action_slow(id),
-            },
-            Some(call)
-                if call.state() == CallState::AwaitingReply && self.role.is(Muxer::Unassigned) =>
-            {
+            Some(call) if matches!(call.state(), CallState::Done(Outcome::Reply(_))) => {
+                self.end_done(id.0)
+            }
+            Some(call) if call.is(StateKind::AwaitingReply) && self.role.is(Muxer::Unassigned) => {
                 self.role.assign(me);
                 Action::Receive
             }
@@ -73,10 +71,16 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// Frees the call of an owner that is awake, and returns the outcome to it.
+    /// Frees the call of an owner that is awake, and returns its outcome to the owner.
+    #[inline(always)]
+    fn end_done(&mut self, id: u32) -> Action<P> {
+        let outcome = self.calls.free(id, &mut self.counts).into_outcome();
+        self.end_awake(id, outcome)
+    }
+
+    /// Returns `outcome` to the owner of a call that has been freed.
     #[inline(always)]
     fn end_awake(&mut self, id: u32, outcome: Outcome<P::Reply, P::Failure>) -> Action<P> {
-        self.calls.free(id, &mut self.counts);
         self.leave_role(Muxer::Call(id));
         if !matches!(outcome, Outcome::Reply(_)) {
             self.stats.errors += 1;
@@ -92,29 +96,30 @@ impl<P: Protocol, H> Machine<P, H> {
         }
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Completed(Outcome::Ended) };
         match call.state() {
-            CallState::AwaitingReply => self.await_reply(id.0),
+            CallState::AwaitingReply { .. } => self.await_reply(id.0),
             CallState::TagWait => self.await_tag(id.0),
-            CallState::Tagged => {
-                let tag = call.tag.unwrap_or(NONE);
+            CallState::Tagged { tag } => {
+                let tag = tag.get().unwrap_or(NONE);
                 self.leave_role(me);
                 Action::Tagged(tag)
             }
             // Without a reply, or just now, because the range of tags has become empty.
-            CallState::Done => {
-                let outcome = call.take_outcome();
-                self.end_awake(id.0, outcome)
-            }
-            CallState::Queued | CallState::Sending | CallState::SendingReplied
+            CallState::Done(_) => self.end_done(id.0),
+            CallState::Queued { .. }
+            | CallState::Sending { .. }
+            | CallState::SendingReplied { .. }
                 if self.role.is(me) =>
             {
                 self.await_proxy_send(id.0)
             }
             CallState::Free
-            | CallState::Queued
-            | CallState::Sending
-            | CallState::SendingReplied
-            | CallState::StartFailed
-            | CallState::Abandoned => {
+            | CallState::Queued { .. }
+            | CallState::Granted { .. }
+            | CallState::Sending { .. }
+            | CallState::SendingReplied { .. }
+            | CallState::StartFailed(_)
+            | CallState::Delivered
+            | CallState::Abandoned { .. } => {
                 debug_assert!(false, "the owner must be asleep, or inside send");
                 Action::Pending
             }
@@ -144,10 +149,12 @@ impl<P: Protocol, H> Machine<P, H> {
     fn await_tag(&mut self, id: u32) -> Action<P> {
         let me = Muxer::Call(id);
         if self.all_tags_abandoned() {
+            self.calls.free(id, &mut self.counts);
             return self.end_awake(id, Outcome::AllTagsAbandoned);
         }
         // All tags are free, so the muxer has none only because there is no memory for it.
         if self.role.is(me) && self.tags.allocated() == 0 {
+            self.calls.free(id, &mut self.counts);
             return self.end_awake(id, Outcome::NoMemory);
         }
         let is_useful = self.is_useful_reply_due();
@@ -173,14 +180,11 @@ impl<P: Protocol, H> Machine<P, H> {
     /// otherwise.
     fn await_proxy_send(&mut self, id: u32) -> Action<P> {
         let Some(call) = self.calls.get_mut(id) else { return Action::Completed(Outcome::Ended) };
-        let has_reply = call.reply.is_some();
-        if call.state() == CallState::Queued && self.turn.is(Sender::Unassigned) {
+        let has_reply = call.is(StateKind::SendingReplied);
+        if call.is(StateKind::Queued) && self.turn.is(Sender::Unassigned) {
+            let request = self.counts.begin_send(call);
             self.send_queue.remove(&mut self.calls, id);
-            let Some(call) = self.calls.get_mut(id) else {
-                return Action::Completed(Outcome::Ended);
-            };
-            self.counts.transition(call, CallState::Queued, CallState::Sending);
-            let Some(request) = call.request.take() else {
+            let Some(request) = request else {
                 return Action::Completed(Outcome::Ended);
             };
             self.turn.assign(Sender::Call(id));
@@ -213,8 +217,8 @@ impl<P: Protocol, H> Machine<P, H> {
             return Some(reply);
         };
         match call.state() {
-            CallState::AwaitingReply | CallState::Sending => {}
-            CallState::Abandoned => {
+            CallState::AwaitingReply { .. } | CallState::Sending { .. } => {}
+            CallState::Abandoned { .. } => {
                 self.release_abandoned(id);
                 self.stats.orphans += 1;
                 self.reuse_tag(id, tag);
@@ -230,20 +234,21 @@ impl<P: Protocol, H> Machine<P, H> {
         if let Kind::NonBlocking(watch) = call.kind {
             arrived(watch, &reply);
         }
-        call.reply = Some(reply);
-        call.tag = None;
-        if call.state() == CallState::Sending {
+        if let CallState::Sending { no_reply_expected, .. } = *call.state() {
             // The call keeps the reply until `send` returns.
-            self.counts.transition(call, CallState::Sending, CallState::SendingReplied);
+            let to = CallState::SendingReplied { reply, no_reply_expected };
+            self.counts.transition(call, StateKind::Sending, to);
         } else if is_nonblocking {
             // The owner collects the reply. The call may still have its wake-up for the end of
             // sending queued, and is in no other queue.
-            self.counts.transition(call, CallState::AwaitingReply, CallState::Done);
+            let to = CallState::Done(Outcome::Reply(reply));
+            self.counts.transition(call, StateKind::AwaitingReply, to);
             if call.has_future {
                 self.queue_future_wake(id);
             }
         } else {
-            self.counts.transition(call, CallState::AwaitingReply, CallState::Done);
+            let to = CallState::Done(Outcome::Reply(reply));
+            self.counts.transition(call, StateKind::AwaitingReply, to);
             // The muxer is awake and checks its own call.
             if call.wake_handle.is_some() && !self.role.is(Muxer::Call(id)) {
                 self.reply_waiters.remove(&mut self.calls, id);
@@ -280,12 +285,11 @@ impl<P: Protocol, H> Machine<P, H> {
         for id in 0..self.calls.slot_count() {
             let Some(call) = self.calls.get_mut(id) else { continue };
             let queued = match call.state() {
-                CallState::AwaitingReply => false,
-                CallState::Queued => true,
-                CallState::Abandoned => {
-                    if let Some(tag) = call.tag.take() {
-                        self.tags.free(tag);
-                    }
+                CallState::AwaitingReply { .. } => false,
+                CallState::Queued { .. } => true,
+                CallState::Abandoned { tag } => {
+                    let tag = *tag;
+                    self.free_tag(tag);
                     self.release_abandoned(id);
                     continue;
                 }
@@ -293,28 +297,30 @@ impl<P: Protocol, H> Machine<P, H> {
                 // it: a fallback receiver would get the same end of the connection again and again.
                 // If the `send` has yet to begin, on a new connection, a receiver is chosen again
                 // once it has returned.
-                CallState::Sending | CallState::SendingReplied => {
-                    call.no_reply_expected = true;
+                CallState::Granted { .. }
+                | CallState::Sending { .. }
+                | CallState::SendingReplied { .. } => {
+                    call.expect_no_reply();
                     continue;
                 }
                 CallState::Free
                 | CallState::TagWait
-                | CallState::Tagged
-                | CallState::Done
-                | CallState::StartFailed => continue,
+                | CallState::Tagged { .. }
+                | CallState::Done(_)
+                | CallState::StartFailed(_)
+                | CallState::Delivered => continue,
             };
-            call.request = None;
             let is_nonblocking = matches!(call.kind, Kind::NonBlocking(_));
             // The owner of a sent non-blocking call is not asleep; it collects the result. The
             // muxer is awake and checks its own call.
             let comes = is_nonblocking && !queued;
             let asleep = call.wake_handle.is_some() && !self.role.is(Muxer::Call(id)) && !comes;
-            let to =
-                if is_nonblocking && queued { CallState::StartFailed } else { CallState::Done };
-            self.counts.transition(call, call.state(), to);
-            if let Some(tag) = call.tag.take() {
-                self.tags.free(tag);
-            }
+            let to = match is_nonblocking && queued {
+                true => CallState::StartFailed(Outcome::Ended),
+                false => CallState::Done(Outcome::Ended),
+            };
+            let tag = self.counts.transition(call, call.state().kind(), to).tag();
+            self.free_tag(tag);
             if queued {
                 self.send_queue.remove(&mut self.calls, id);
             } else if asleep {
@@ -410,7 +416,7 @@ impl<P: Protocol, H> Machine<P, H> {
 
     fn fallback_awaiting_reply(&mut self) -> Option<u32> {
         let in_queue = self.send_queue.rfind(&mut self.calls, can_receive);
-        let waits = |call: &Call<P, H>| can_receive(call) && call.reply.is_none();
+        let waits = |call: &Call<P, H>| can_receive(call) && !call.is(StateKind::SendingReplied);
         in_queue.or_else(|| self.proxy_sends.rfind(&mut self.calls, waits))
     }
 
@@ -429,7 +435,8 @@ impl<P: Protocol, H> Machine<P, H> {
             }
         }
         while let Some(id) = self.reply_waiters.pop_message(&mut self.calls) {
-            self.transition(id, CallState::AwaitingReply, CallState::Done);
+            let to = CallState::Done(Outcome::Ended);
+            self.transition(id, StateKind::AwaitingReply, to);
             self.queue_wake(id, WakeReason::Busy);
         }
         first
@@ -497,7 +504,8 @@ impl<P: Protocol, H> Machine<P, H> {
             _ if !wait => Ok((CallId(NONE), ReceiverGrant::Wait)),
             _ => {
                 let id = self.begin_message()?;
-                self.transition(id.0, CallState::Tagged, CallState::AwaitingReply);
+                let to = CallState::AwaitingReply { tag: CallTag::NONE };
+                self.transition(id.0, StateKind::Tagged, to);
                 self.reply_waiters.push(&mut self.calls, id.0);
                 Ok((id, ReceiverGrant::Wait))
             }

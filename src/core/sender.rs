@@ -16,7 +16,8 @@
 //! until its request has been sent: the request belongs to the caller, which must not regain
 //! control while another thread still uses it.
 
-use super::call::{Call, CallId, CallState, Kind, Outcome, Protocol, WakeReason};
+use super::call::{Call, CallId, Kind, Outcome, Protocol, WakeReason};
+use super::call_state::{CallState, CallTag, StateKind};
 use super::machine::Machine;
 use super::procs::ProcKind;
 use super::receiver::Action;
@@ -58,7 +59,8 @@ impl<P: Protocol, H> Machine<P, H> {
             return Err(super::BeginError::HungUp);
         }
         self.calls.reserve().ok_or(super::BeginError::NoMemory)?;
-        Ok(CallId(self.calls.claim(Kind::Message, CallState::Tagged, &mut self.counts)))
+        let state = CallState::Tagged { tag: CallTag::NONE };
+        Ok(CallId(self.calls.claim(Kind::Message, state, &mut self.counts)))
     }
 
     /// Asks for the turn to send `request`, which must contain its tag already. If the turn is
@@ -75,13 +77,13 @@ impl<P: Protocol, H> Machine<P, H> {
             }
             return SendTurn::HungUp;
         }
+        let tag = call.state().tag();
         if self.turn.is(Sender::Unassigned) {
             self.turn.assign(Sender::Call(id.0));
-            self.counts.transition(call, CallState::Tagged, CallState::Sending);
+            self.counts.transition(call, StateKind::Tagged, CallState::sending(tag));
             return SendTurn::Granted(request);
         }
-        self.counts.transition(call, CallState::Tagged, CallState::Queued);
-        call.request = Some(request);
+        self.counts.transition(call, StateKind::Tagged, CallState::Queued { tag, request });
         self.send_queue.push_back(&mut self.calls, id.0);
         if self.turn.is(Sender::Proc) {
             self.procs.queue_wake(ProcKind::Send);
@@ -102,25 +104,28 @@ impl<P: Protocol, H> Machine<P, H> {
     ) -> Action<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Completed(Outcome::Ended) };
         debug_assert!(!self.role.is(Muxer::Call(id.0)), "nor who sends");
-        let has_reply = call.reply.is_some();
+        // A call that has its reply has no tag any more.
+        let (tag, has_reply) = match call.state() {
+            CallState::Sending { tag, .. } => (*tag, false),
+            _ => (CallTag::NONE, true),
+        };
         let action = match (result, call.kind) {
             (_, Kind::Blocking) if has_reply => {
-                self.counts.transition(call, CallState::SendingReplied, CallState::Done);
+                self.counts.complete_replied(call);
                 if !self.send_queue.is_empty() {
                     return self.next_proxy_send(id, false);
                 }
                 None
             }
             (_, Kind::NonBlocking(_)) if has_reply => {
-                self.counts.transition(call, CallState::SendingReplied, CallState::Done);
+                self.counts.complete_replied(call);
                 Some(Action::Pending)
             }
             // The receiver may be the owner of a request in this batch. That request must be sent
             // before the turn is passed on.
             (Err(failure), Kind::Blocking) if !self.send_queue.is_empty() => {
-                call.ended_with = Some(Outcome::Failed(failure));
-                self.counts.transition(call, CallState::Sending, CallState::Done);
-                let tag = call.tag.take();
+                let to = CallState::Done(Outcome::Failed(failure));
+                self.counts.transition(call, StateKind::Sending, to);
                 self.release_tag(tag);
                 self.offer_role_to_tag_waiter();
                 return self.next_proxy_send(id, false);
@@ -143,11 +148,13 @@ impl<P: Protocol, H> Machine<P, H> {
                 Some(Action::Completed(Outcome::Ended))
             }
             (Ok(()), Kind::NonBlocking(_)) => {
-                self.counts.transition(call, CallState::Sending, CallState::AwaitingReply);
+                let to = CallState::AwaitingReply { tag };
+                self.counts.transition(call, StateKind::Sending, to);
                 Some(Action::Pending)
             }
             (Ok(()), Kind::Blocking) => {
-                self.counts.transition(call, CallState::Sending, CallState::AwaitingReply);
+                let to = CallState::AwaitingReply { tag };
+                self.counts.transition(call, StateKind::Sending, to);
                 if !self.send_queue.is_empty() {
                     self.offer_role_to_tag_waiter();
                     return self.next_proxy_send(id, true);
@@ -192,7 +199,7 @@ impl<P: Protocol, H> Machine<P, H> {
     fn pop_for_proxy_send(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
         // A receiver whose own request is queued is inside `recv`, where it cannot be granted the
         // turn.
-        let waits = |call: &mut Call<P, H>| call.state() == CallState::Queued;
+        let waits = |call: &mut Call<P, H>| call.is(StateKind::Queued);
         let muxer = match self.role.holder() {
             Muxer::Unassigned => return None,
             Muxer::Call(muxer) | Muxer::Polling(muxer)
@@ -208,7 +215,7 @@ impl<P: Protocol, H> Machine<P, H> {
             // Sending for others could make the owner miss its own deadline.
             // A completed call returns to its owner at once.
             None if self.calls.get_mut(id.0)?.has_deadline => return None,
-            None if self.calls.get_mut(id.0)?.state() == CallState::Done => return None,
+            None if self.calls.get_mut(id.0)?.is(StateKind::Done) => return None,
             None => {
                 // Only a blocking call qualifies, because its sleeping owner can become the
                 // fallback receiver if the receiver leaves its role during the send.
@@ -245,8 +252,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// request.
     fn begin_proxy_send(&mut self, id: u32) -> Option<(CallId, P::Request)> {
         let call = self.calls.get_mut(id)?;
-        self.counts.transition(call, CallState::Queued, CallState::Sending);
-        let request = call.request.take()?;
+        let request = self.counts.begin_send(call)?;
         self.proxy_sends.push_back(&mut self.calls, id);
         Some((CallId(id), request))
     }
@@ -257,7 +263,7 @@ impl<P: Protocol, H> Machine<P, H> {
             // A message that is sent by hand does not count as a call.
             self.stats.errors += u64::from(!matches!(call.kind, Kind::Message));
         }
-        let (_, tag) = self.calls.free(id.0, &mut self.counts);
+        let tag = self.calls.free(id.0, &mut self.counts).tag();
         self.release_tag(tag);
     }
 
@@ -284,7 +290,9 @@ impl<P: Protocol, H> Machine<P, H> {
             return;
         };
         self.send_queue.remove(&mut self.calls, id);
-        self.transition(id, CallState::Queued, CallState::Sending);
+        if let Some(call) = self.calls.get_mut(id) {
+            self.counts.grant_turn(call);
+        }
         self.turn.assign(Sender::Call(id));
         self.queue_wake(id, WakeReason::Turn);
     }
@@ -345,7 +353,7 @@ impl<P: Protocol, H> Machine<P, H> {
     ) {
         self.proxy_sends.remove(&mut self.calls, id.0);
         let Some(call) = self.calls.get_mut(id.0) else { return };
-        let counted = !matches!(call.kind, Kind::Message) && call.reply.is_none();
+        let counted = !matches!(call.kind, Kind::Message) && call.is(StateKind::Sending);
         let ended = sent_in_epoch != self.epoch || self.drain.is_hung_up();
         self.settle_proxy_sent(id, result, ended);
         if counted {
@@ -355,33 +363,37 @@ impl<P: Protocol, H> Machine<P, H> {
 
     fn settle_proxy_sent(&mut self, id: CallId, result: Result<(), P::Failure>, ended: bool) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
-        let has_reply = call.reply.is_some();
+        let (tag, expired, has_reply) = match call.state() {
+            CallState::Sending { tag, expired, .. } => (*tag, *expired, false),
+            _ => (CallTag::NONE, false, true),
+        };
         match (result, call.kind) {
             (_, Kind::NonBlocking(_)) if has_reply => {
-                self.counts.transition(call, CallState::SendingReplied, CallState::Done);
+                self.counts.complete_replied(call);
                 self.queue_wake(id.0, WakeReason::Sent);
             }
-            (_, Kind::Blocking) if has_reply => self.complete(id),
-            (Err(failure), _) => {
-                call.ended_with = Some(Outcome::Failed(failure));
-                self.complete(id);
+            (_, Kind::Blocking) if has_reply => {
+                self.counts.complete_replied(call);
+                self.wake_completed(id);
             }
+            (Err(failure), _) => self.fail_proxy_sent(id, tag, Outcome::Failed(failure)),
             (Ok(()), Kind::Message) => self.queue_wake(id.0, WakeReason::MessageSent),
-            _ if ended => self.complete(id),
+            _ if ended => self.fail_proxy_sent(id, tag, Outcome::Ended),
             (Ok(()), Kind::NonBlocking(_)) => {
-                self.counts.transition(call, CallState::Sending, CallState::AwaitingReply);
+                let to = CallState::AwaitingReply { tag };
+                self.counts.transition(call, StateKind::Sending, to);
                 self.queue_wake(id.0, WakeReason::Sent);
             }
             (Ok(()), Kind::Blocking) => {
-                self.counts.transition(call, CallState::Sending, CallState::AwaitingReply);
-                let (has_deadline, expired_while_sending) =
-                    (call.has_deadline, call.expired_while_sending);
+                let to = CallState::AwaitingReply { tag };
+                self.counts.transition(call, StateKind::Sending, to);
+                let has_deadline = call.has_deadline;
                 if self.role.is(Muxer::Call(id.0)) {
                     return; // The owner is already receiving.
                 }
-                if expired_while_sending {
+                if expired {
                     self.mark_abandoned(id.0);
-                    self.queue_end(id.0, Outcome::TimedOut);
+                    self.queue_wake(id.0, WakeReason::Completed);
                     self.fail_waiters_all_abandoned();
                 } else if self.can_take_role(has_deadline)
                     && !self.procs.is_running(ProcKind::Receive)
@@ -396,21 +408,31 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// Completes a call, queues its wake-up and frees its tag. A receiver is not woken: it is awake
-    /// and checks its own call.
-    fn complete(&mut self, id: CallId) {
+    /// Ends a call with `outcome` after a proxy send without success, queues its wake-up and frees
+    /// its tag.
+    fn fail_proxy_sent(
+        &mut self,
+        id: CallId,
+        tag: CallTag,
+        outcome: Outcome<P::Reply, P::Failure>,
+    ) {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         let to = match call.kind {
-            Kind::NonBlocking(_) => CallState::StartFailed,
-            Kind::Blocking | Kind::Message => CallState::Done,
+            Kind::NonBlocking(_) => CallState::StartFailed(outcome),
+            Kind::Blocking | Kind::Message => CallState::Done(outcome),
         };
-        self.counts.transition(call, call.state(), to);
+        self.counts.transition(call, StateKind::Sending, to);
         // The tag is freed first, because `queue_wake` may ask whether a reply is due.
-        let tag = call.tag.take();
         let is_freed = self.free_tag(tag);
+        self.wake_completed(id);
+        self.grant_freed(is_freed);
+    }
+
+    /// Queues the wake-up of a call that has ended. A receiver is not woken: it is awake and checks
+    /// its own call.
+    fn wake_completed(&mut self, id: CallId) {
         if !self.role.is(Muxer::Call(id.0)) {
             self.queue_wake(id.0, WakeReason::Completed);
         }
-        self.grant_freed(is_freed);
     }
 }

@@ -1,7 +1,8 @@
 //! The table of calls. A call keeps its slot until it has ended, and slots are reused, so that
 //! memory grows with the largest number of calls at once.
 
-use super::call::{Call, CallState, Counts, Kind, Protocol};
+use super::call::{Call, Counts, Kind, Protocol};
+use super::call_state::{CallState, StateKind};
 
 /// The slot number that stands for no call.
 pub const NONE: u32 = u32::MAX;
@@ -61,19 +62,17 @@ impl<P: Protocol, H> CallSlab<P, H> {
 
     /// Occupies the slot that was reserved, and returns it.
     #[inline(always)]
-    pub fn claim(&mut self, kind: Kind<P::Watch>, state: CallState, counts: &mut Counts) -> u32 {
+    pub fn claim(&mut self, kind: Kind<P::Watch>, state: CallState<P>, counts: &mut Counts) -> u32 {
         let slot = self.first_free;
         if let Some(call) = self.slots.get_mut(slot as usize) {
             self.first_free = call.link.next;
             call.link.next = NONE;
             call.kind = kind;
             self.live += 1;
-            counts.transition(call, CallState::Free, state);
+            counts.transition(call, StateKind::Free, state);
             call.has_deadline = false;
             call.timer_armed = false;
-            call.expired_while_sending = false;
             call.has_future = false;
-            call.no_reply_expected = false;
         }
         slot
     }
@@ -83,25 +82,22 @@ impl<P: Protocol, H> CallSlab<P, H> {
         self.slots.get_mut(slot as usize)
     }
 
-    /// Frees a slot, whose id must not be used any more. Returns the wake handle and the tag, if
-    /// the call still has them.
+    /// Frees a slot and returns the last state of the call. The owner must be awake, and the id must
+    /// not be used afterwards.
     #[inline(always)]
-    pub fn free(&mut self, slot: u32, counts: &mut Counts) -> (Option<H>, Option<u32>) {
+    pub fn free(&mut self, slot: u32, counts: &mut Counts) -> CallState<P> {
         let Some(call) = self.slots.get_mut(slot as usize) else {
-            return (None, None);
+            return CallState::Free;
         };
-        debug_assert!(
-            call.state() != CallState::Free && call.reply.is_none() && call.request.is_none()
-        );
-        counts.transition(call, call.state(), CallState::Free);
+        debug_assert!(call.wake_handle.is_none(), "the owner sleeps");
+        let last = counts.transition(call, call.state().kind(), CallState::Free);
         call.link.next = self.first_free;
         self.first_free = slot;
-        let left = (call.wake_handle.take(), call.tag.take());
         self.live -= 1;
         if self.live == 0 && self.slots.capacity() > MAX_KEPT_SLOTS {
             self.release_memory();
         }
-        left
+        last
     }
 
     #[cold]

@@ -1,7 +1,8 @@
 //! The tag waiters: freed tags are granted to callers that wait for one, first come, first served.
 //! If no tag can become free, the waiters fail.
 
-use super::call::{CallState, Outcome, Protocol, WakeReason};
+use super::call::{Outcome, Protocol, WakeReason};
+use super::call_state::{CallState, CallTag, StateKind};
 use super::list::CallList;
 use super::machine::Machine;
 use super::roles::Muxer;
@@ -95,18 +96,18 @@ impl Tags {
 impl<P: Protocol, H> Machine<P, H> {
     /// Frees `tag` and grants free tags to tag waiters.
     #[inline]
-    pub(super) fn release_tag(&mut self, tag: Option<u32>) {
+    pub(super) fn release_tag(&mut self, tag: CallTag) {
         let is_freed = self.free_tag(tag);
         self.grant_freed(is_freed);
     }
 
     /// Frees `tag`. Returns true if there was one; the caller must then call `grant_freed`.
     #[inline]
-    pub(super) fn free_tag(&mut self, tag: Option<u32>) -> bool {
-        if let Some(tag) = tag {
+    pub(super) fn free_tag(&mut self, tag: CallTag) -> bool {
+        if let Some(tag) = tag.get() {
             self.tags.free(tag);
         }
-        tag.is_some()
+        tag != CallTag::NONE
     }
 
     /// Grants free tags to tag waiters if `is_freed` is true.
@@ -128,8 +129,7 @@ impl<P: Protocol, H> Machine<P, H> {
     pub(super) fn fail_waiters_all_abandoned(&mut self) {
         while self.all_tags_abandoned() {
             let Some(id) = self.tags.pop_waiter(&mut self.calls) else { return };
-            self.transition(id, CallState::TagWait, CallState::Done);
-            self.queue_end(id, Outcome::AllTagsAbandoned);
+            self.fail_waiter(id, Outcome::AllTagsAbandoned);
         }
     }
 
@@ -141,9 +141,14 @@ impl<P: Protocol, H> Machine<P, H> {
             return;
         }
         while let Some(id) = self.tags.pop_waiter(&mut self.calls) {
-            self.transition(id, CallState::TagWait, CallState::Done);
-            self.queue_end(id, Outcome::NoMemory);
+            self.fail_waiter(id, Outcome::NoMemory);
         }
+    }
+
+    /// Wakes a tag waiter, which has been removed from the queue, with `outcome`.
+    fn fail_waiter(&mut self, id: u32, outcome: Outcome<P::Reply, P::Failure>) {
+        self.transition(id, StateKind::TagWait, CallState::Done(outcome));
+        self.queue_wake(id, WakeReason::Completed);
     }
 
     /// Grants free tags to sleeping tag waiters, in the order in which they began to wait.
@@ -154,8 +159,7 @@ impl<P: Protocol, H> Machine<P, H> {
                 Ok(tag) => tag,
                 Err(NoTag::EmptyRange) => {
                     self.tags.remove_waiter(&mut self.calls, id);
-                    self.transition(id, CallState::TagWait, CallState::Done);
-                    self.queue_end(id, Outcome::EmptyRange);
+                    self.fail_waiter(id, Outcome::EmptyRange);
                     continue;
                 }
                 // All tags of the range may belong to abandoned calls now: a tag that was freed may
@@ -165,10 +169,7 @@ impl<P: Protocol, H> Machine<P, H> {
             };
             self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
             self.tags.remove_waiter(&mut self.calls, id);
-            if let Some(call) = self.calls.get_mut(id) {
-                call.tag = Some(tag);
-                self.counts.transition(call, CallState::TagWait, CallState::Tagged);
-            }
+            self.transition(id, StateKind::TagWait, CallState::Tagged { tag: CallTag::new(tag) });
             self.queue_wake(id, WakeReason::Tag);
         }
     }
@@ -188,18 +189,18 @@ impl<P: Protocol, H> Machine<P, H> {
     #[inline(never)]
     fn grant_tag_to_waiting_muxer(&mut self, id: u32) {
         let Some(call) = self.calls.get_mut(id) else { return };
-        if call.state() != CallState::TagWait {
+        if !call.is(StateKind::TagWait) {
             return;
         }
         match self.tags.allocate(id) {
             Ok(tag) => {
-                call.tag = Some(tag);
-                self.counts.transition(call, CallState::TagWait, CallState::Tagged);
+                let to = CallState::Tagged { tag: CallTag::new(tag) };
+                self.counts.transition(call, StateKind::TagWait, to);
                 self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
             }
             Err(NoTag::EmptyRange) => {
-                call.ended_with = Some(Outcome::EmptyRange);
-                self.counts.transition(call, CallState::TagWait, CallState::Done);
+                let to = CallState::Done(Outcome::EmptyRange);
+                self.counts.transition(call, StateKind::TagWait, to);
             }
             Err(NoTag::AllTaken | NoTag::NoMemory) => {}
         }

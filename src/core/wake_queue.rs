@@ -5,8 +5,8 @@
 //! wake-up is collected. If its owner has a deadline, and so may still report the expiry, the call
 //! is freed when the owner acknowledges the wake-up.
 
-use super::call::{CallId, CallState, Kind, Outcome, Protocol, WakeBatch, Wakeup};
-use super::call::{WAKE_BATCH, WakeReason};
+use super::call::{CallId, Outcome, Protocol, WakeReason, Wakeup};
+use super::call_state::{CallState, StateKind};
 use super::list::WakeList;
 use super::machine::Machine;
 use super::roles::Muxer;
@@ -53,6 +53,40 @@ impl WakeQueue {
     #[cfg(any(test, mux_fuzz))]
     pub fn members<P: Protocol, H>(&self, calls: &CallSlab<P, H>) -> Vec<u32> {
         self.0.members(calls)
+    }
+}
+
+/// At most [`WAKE_BATCH`] wake-ups, which the driver must deliver after it has released the lock.
+pub struct WakeBatch<P: Protocol, H> {
+    wakeups: [Option<(H, Wakeup<P>)>; WAKE_BATCH],
+    /// Calls with a future that must poll again.
+    futures: [Option<CallId>; WAKE_BATCH],
+    more: bool,
+}
+
+/// Maximum number of wake-ups in a batch.
+const WAKE_BATCH: usize = 4;
+
+impl<P: Protocol, H> WakeBatch<P, H> {
+    /// Returns true if more wake-ups are queued. The driver must then fetch them with
+    /// [`take_more_wakes`](super::Machine::take_more_wakes).
+    #[must_use]
+    pub fn more(&self) -> bool {
+        self.more
+    }
+
+    /// Returns the non-blocking calls with a future that must poll again.
+    pub fn futures(&self) -> impl Iterator<Item = CallId> + use<P, H> {
+        self.futures.into_iter().flatten()
+    }
+}
+
+impl<P: Protocol, H> IntoIterator for WakeBatch<P, H> {
+    type Item = (H, Wakeup<P>);
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<(H, Wakeup<P>)>, WAKE_BATCH>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.wakeups.into_iter().flatten()
     }
 }
 
@@ -127,41 +161,40 @@ impl<P: Protocol, H> Machine<P, H> {
     /// handle, or `None` if a future must poll.
     fn take_wakeup(&mut self, id: u32) -> Option<(H, Wakeup<P>)> {
         let call = self.calls.get_mut(id)?;
+        // A future has no wake handle.
+        let handle = call.wake_handle.take()?;
         let wakeup = match call.wake_reason {
-            WakeReason::Completed => Wakeup::Completed(call.take_outcome()),
-            WakeReason::Busy => Wakeup::Busy,
-            WakeReason::Tag => Wakeup::Tag(call.tag?),
-            WakeReason::Turn => Wakeup::Turn(call.request.take()?),
-            WakeReason::Sent | WakeReason::MessageSent => Wakeup::Sent,
+            WakeReason::Completed => return Some((handle, self.take_completed(id))),
+            WakeReason::Busy | WakeReason::MessageSent => {
+                let is_busy = call.wake_reason == WakeReason::Busy;
+                self.calls.free(id, &mut self.counts);
+                return Some((handle, if is_busy { Wakeup::Busy } else { Wakeup::Sent }));
+            }
+            WakeReason::Tag => Wakeup::Tag(call.state().tag().get()?),
+            WakeReason::Turn => Wakeup::Turn(self.counts.begin_send(call)?),
+            WakeReason::Sent => Wakeup::Sent,
             WakeReason::Receive => Wakeup::Receive,
             WakeReason::PollFuture => return None,
         };
-        let handle = call.wake_handle.take()?;
-        match call.wake_reason {
-            // The call keeps its tag and its slot until the reply arrives.
-            WakeReason::Completed if call.state() == CallState::Abandoned => self.stats.errors += 1,
-            WakeReason::Completed | WakeReason::Busy | WakeReason::MessageSent => {
-                let is_call = !matches!(call.kind, Kind::Message);
-                if is_call
-                    && !matches!(
-                        wakeup,
-                        Wakeup::Completed(Outcome::Reply(_)) | Wakeup::Busy | Wakeup::Sent
-                    )
-                {
-                    self.stats.errors += 1;
-                }
-                if !call.timer_armed {
-                    self.calls.free(id, &mut self.counts);
-                }
-            }
-            // The call continues, and its owner keeps the id.
-            WakeReason::Tag
-            | WakeReason::Turn
-            | WakeReason::Sent
-            | WakeReason::Receive
-            | WakeReason::PollFuture => call.timer_armed = false,
-        }
+        // The call continues, and its owner keeps the id.
+        call.timer_armed = false;
         Some((handle, wakeup))
+    }
+
+    /// Returns the wake-up of a call that has ended, and frees its slot unless its owner may still
+    /// report the expiry. An abandoned call keeps its tag and its slot until the reply arrives.
+    fn take_completed(&mut self, id: u32) -> Wakeup<P> {
+        let Some(call) = self.calls.get_mut(id) else { return Wakeup::Completed(Outcome::Ended) };
+        let is_call = !call.is_message();
+        let outcome = match call.state().kind() {
+            StateKind::Abandoned => Outcome::TimedOut,
+            kind if call.timer_armed => {
+                self.counts.transition(call, kind, CallState::Delivered).into_outcome()
+            }
+            _ => self.calls.free(id, &mut self.counts).into_outcome(),
+        };
+        self.stats.errors += u64::from(is_call && !matches!(outcome, Outcome::Reply(_)));
+        Wakeup::Completed(outcome)
     }
 
     /// Queues the wake-up of the sleeping owner of `id`.
@@ -174,14 +207,6 @@ impl<P: Protocol, H> Machine<P, H> {
         self.wake_queue.push(&mut self.calls, id, reason);
         // A polling receiver has something else to do now.
         self.leave_role(Muxer::Polling(id));
-    }
-
-    /// Queues the wake-up of the sleeping owner of `id`, whose call has ended with `outcome`.
-    pub(super) fn queue_end(&mut self, id: u32, outcome: Outcome<P::Reply, P::Failure>) {
-        if let Some(call) = self.calls.get_mut(id) {
-            call.ended_with = Some(outcome);
-        }
-        self.queue_wake(id, WakeReason::Completed);
     }
 
     /// Wakes the future that waits for a non-blocking call, if there is one.

@@ -46,6 +46,34 @@ fn a_failed_send_fails_only_its_call_and_passes_the_turn() {
     assert_eq!(bench.machine.stats().errors, 1);
 }
 
+/// The turn of the second caller is granted, and its wake-up is still queued.
+fn one_granted() -> (Bench, Begun, Begun) {
+    let (mut bench, a, b) = one_queued();
+    assert_eq!(bench.machine.handle_sent(a.id, Ok(()), 0), Action::Receive);
+    bench.machine.check_invariants();
+    (bench, a, b)
+}
+
+#[test]
+fn a_message_for_a_request_whose_owner_is_being_woken_is_an_orphan() {
+    let (mut bench, _, b) = one_granted();
+    assert_eq!(bench.deliver(b.tag.unwrap(), 2), Some(2));
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
+    assert_eq!(bench.deliver(b.tag.unwrap(), 3), None, "the request is being sent");
+    assert_eq!(bench.sent(b.id, Ok(())), Action::Completed(Outcome::Reply(3)));
+}
+
+#[test]
+fn the_end_of_the_connection_leaves_a_granted_turn() {
+    let (mut bench, a, b) = one_granted();
+    bench.end();
+    assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
+    assert_eq!(bench.step(a.id), Action::Completed(Outcome::Ended));
+    assert_eq!(bench.sent(b.id, Ok(())), Action::Receive, "the send began after the end");
+    assert_eq!(bench.deliver(b.tag.unwrap(), 2), None);
+    assert_eq!(bench.step(b.id), Action::Completed(Outcome::Reply(2)));
+}
+
 #[test]
 fn a_cancelled_unsent_request_passes_the_turn() {
     let (mut bench, a, b) = one_queued();
