@@ -38,9 +38,9 @@ impl Display for EndReason {
         match self {
             EndReason::ServerClosed => f.write_str("the server has closed the connection"),
             EndReason::HungUp => f.write_str("hung up"),
-            EndReason::VersionTimeout => f.write_str("the server does not answer Tversion"),
+            EndReason::VersionTimeout => f.write_str("the server does not reply to Tversion"),
             EndReason::NoCommonVersion(what) => {
-                write!(f, "no version in common with the server: it answers {what}")
+                write!(f, "no version in common with the server: it replies with {what}")
             }
             EndReason::Garbled(what) => write!(f, "the server has sent {what}"),
         }

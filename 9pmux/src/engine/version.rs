@@ -41,7 +41,7 @@ impl Engine {
             return Err(EndReason::NoCommonVersion(format!("{}", wire::show(offer, message))));
         }
         if kind(message) != types::RVERSION || check_reply(offer, message).is_err() {
-            return Err(EndReason::garbled("no Rversion in answer to Tversion"));
+            return Err(EndReason::garbled("no Rversion in reply to Tversion"));
         }
         let Ok((msize, name)) = wire::version(message) else {
             return Err(EndReason::garbled("an Rversion that does not fit its size"));

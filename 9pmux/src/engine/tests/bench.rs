@@ -32,8 +32,8 @@ impl Bench {
 
     pub fn client_of(&mut self, msize: u32) -> ClientId {
         let id = self.engine.client_connected();
-        self.say(id, &version(msize, self.dialect.name()));
-        assert_eq!(self.hears(id), [rversion(msize, self.dialect.name())]);
+        self.client_sends(id, &version(msize, self.dialect.name()));
+        assert_eq!(self.all_received(id), [rversion(msize, self.dialect.name())]);
         id
     }
 
@@ -45,19 +45,19 @@ impl Bench {
     }
 
     pub fn attach(&mut self, id: ClientId, fid: u32) -> u32 {
-        self.say(id, &attach(self.dialect, 1, fid, !0, "u", "a"));
-        let request = self.asked();
+        self.client_sends(id, &attach(self.dialect, 1, fid, !0, "u", "a"));
+        let request = self.server_received();
         self.server(&made(105, tag(&request)).qid(0, 0).done());
-        assert_eq!(kind(&self.told(id)), 105);
+        assert_eq!(kind(&self.client_received(id)), 105);
         u32_at(&request, HEADER)
     }
 
-    pub fn say(&mut self, id: ClientId, message: &[u8]) {
+    pub fn client_sends(&mut self, id: ClientId, message: &[u8]) {
         self.engine.client_bytes(id, message);
         self.engine.audit();
     }
 
-    pub fn gone(&mut self, id: ClientId) {
+    pub fn disconnect(&mut self, id: ClientId) {
         self.engine.client_gone(id);
         self.engine.audit();
     }
@@ -68,7 +68,7 @@ impl Bench {
     }
 
     /// Returns the messages that this client has received.
-    pub fn hears(&mut self, id: ClientId) -> Vec<Vec<u8>> {
+    pub fn all_received(&mut self, id: ClientId) -> Vec<Vec<u8>> {
         let mut bytes = self.engine.output(id).to_vec();
         self.engine.client_wrote(id, bytes.len());
         let messages = cut(&mut bytes);
@@ -79,8 +79,8 @@ impl Bench {
 
     /// Returns the only message that this client has received.
     #[track_caller]
-    pub fn told(&mut self, id: ClientId) -> Vec<u8> {
-        let mut messages = self.hears(id);
+    pub fn client_received(&mut self, id: ClientId) -> Vec<u8> {
+        let mut messages = self.all_received(id);
         assert_eq!(messages.len(), 1, "{}", self.list(&messages));
         messages.remove(0)
     }
@@ -97,7 +97,7 @@ impl Bench {
 
     /// Returns the only request that the server has received.
     #[track_caller]
-    pub fn asked(&mut self) -> Vec<u8> {
+    pub fn server_received(&mut self) -> Vec<u8> {
         let mut messages = self.upstream();
         assert_eq!(messages.len(), 1, "{}", self.list(&messages));
         messages.remove(0)
@@ -105,9 +105,9 @@ impl Bench {
 
     /// Sends a message from this client, and returns the request that reaches the server.
     #[track_caller]
-    pub fn asks(&mut self, id: ClientId, message: &[u8]) -> Vec<u8> {
-        self.say(id, message);
-        self.asked()
+    pub fn forwarded(&mut self, id: ClientId, message: &[u8]) -> Vec<u8> {
+        self.client_sends(id, message);
+        self.server_received()
     }
 
     /// Checks that 9pmux itself replies to a message with an error, and that the message does not reach the server.
@@ -125,9 +125,9 @@ impl Bench {
         message: &[u8],
         why: super::LocalError,
     ) {
-        self.say(id, message);
+        self.client_sends(id, message);
         assert!(self.upstream().is_empty());
-        let answer = self.told(id);
+        let answer = self.client_received(id);
         let (asked, answered) = (show(self.dialect, message), show(self.dialect, &answer));
         assert!(is_local_error(dialect, &answer, why), "{asked}: {answered}");
         assert_eq!(tag(&answer), tag(message));

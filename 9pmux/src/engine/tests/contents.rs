@@ -1,5 +1,5 @@
-//! What 9P forbids inside a request does not reach the server: strings, names of files, stats, and bytes behind the
-//! last field. `check` knows the messages by descriptions of its own, not by the table of `wire`.
+//! Requests with contents that 9P forbids do not reach the server: invalid strings, names of files and stats, and bytes
+//! behind the last field. `check` describes the messages itself and does not use the table of `wire`.
 
 use super::LocalError::{self, *};
 use super::bench::Bench;
@@ -9,7 +9,7 @@ use crate::wire::{
     Dialect, FidUse, FieldKind, HEADER, MESSAGES, Message, NOFID, kind, put_u32, show, tag,
 };
 
-/// The fields of each T-message after its header: digits are numbers of so many bytes, `s` is a string, `n` the name
+/// The fields of each T-message after its header: a digit is a number of that many bytes, `s` is a string, `n` the name
 /// of a file, `w` the names of a walk, `d` data, `S` a stat, `?` a number of four bytes that may be absent.
 /// `u` and `l` precede a field that only 9P2000.u, or 9P2000.u and 9P2000.L, have.
 const FORMS: [(u8, &str); 32] = [
@@ -47,7 +47,7 @@ const FORMS: [(u8, &str); 32] = [
     (100, "4s"),
 ];
 
-/// The bytes of a message that have not been looked at.
+/// The bytes of a message that have not been checked.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -150,7 +150,7 @@ fn rows(dialect: Dialect) -> impl Iterator<Item = &'static Message> {
     MESSAGES.iter().filter(move |row| row.dialects.contains(dialect)).filter(forwarded)
 }
 
-/// The contents of the fields that have any.
+/// The contents of strings, names, stats and data.
 #[derive(Clone, Copy)]
 struct Contents<'a> {
     string: &'a [u8],
@@ -216,19 +216,19 @@ fn ready(dialect: Dialect, lax: bool) -> (Bench, crate::engine::ClientId) {
     (bench, id)
 }
 
-/// Checks what becomes of a request with one bad field: with `why`, it is refused; without, it reaches the server.
-/// With `lax` it always does, unchanged.
+/// Checks the handling of a request with one bad field: with `why`, it is refused; without, it reaches the server.
+/// With `lax` it always reaches the server, unchanged.
 fn is_refused(dialect: Dialect, message: &[u8], why: Option<LocalError>) {
     let (mut bench, id) = ready(dialect, false);
     match why {
         Some(why) => bench.refused(id, message, why),
         None => {
-            let asked = bench.asks(id, message);
+            let asked = bench.forwarded(id, message);
             check(dialect, &asked).unwrap_or_else(|why| panic!("{}: {why}", show(dialect, &asked)));
         }
     }
     let (mut bench, id) = ready(dialect, true);
-    assert_eq!(bench.asks(id, message).len(), message.len(), "{}", show(dialect, message));
+    assert_eq!(bench.forwarded(id, message).len(), message.len(), "{}", show(dialect, message));
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn stat_that_does_not_have_its_size_is_refused() {
         let inner = |size: usize| [&(size as u16).to_le_bytes()[..], &good[2..]].concat();
         for length in 0..good.len() {
             is_refused(dialect, &wstat(&good[..length]), Some(Malformed));
-            // Its own size tells the truth, but the fields do not fit.
+            // Its size field is correct, but the fields do not fit.
             if length >= 2 {
                 let mut short = good[..length].to_vec();
                 short[..2].copy_from_slice(&(length as u16 - 2).to_le_bytes());
@@ -293,7 +293,7 @@ fn stat_that_does_not_have_its_size_is_refused() {
         let mut counted = behind.clone();
         counted[..2].copy_from_slice(&(behind.len() as u16 - 2).to_le_bytes());
         is_refused(dialect, &wstat(&counted), Some(Malformed));
-        // Each string of it, longer than what is left.
+        // Each of its strings, longer than the rest of the stat.
         let mut at = 41;
         for _ in 0..if dialect == Dialect::U { 5 } else { 4 } {
             let mut long = good.clone();
@@ -315,23 +315,23 @@ fn bytes_behind_the_last_field_are_cut_off() {
         for row in rows(dialect) {
             for behind in [&b"\0"[..], b"\0\0\0\0", &[0xFF; 300]] {
                 let message = request(dialect, row, contents);
-                // Whether the optional number is there is told by the size.
+                // The size shows whether the optional number is present.
                 let whole = message.clone().done().len();
                 let (mut bench, id) = ready(dialect, false);
-                let asked = bench.asks(id, &message.clone().raw(behind).done());
+                let asked = bench.forwarded(id, &message.clone().raw(behind).done());
                 assert_eq!(asked.len(), whole, "{}", show(dialect, &asked));
                 check(dialect, &asked).unwrap_or_else(|why| panic!("T{}: {why}", row.name));
                 // The next message is found.
                 bench.refused(id, &read(2, 77, 0, 1), UnknownFid);
                 let (mut bench, id) = ready(dialect, true);
-                let asked = bench.asks(id, &message.raw(behind).done());
+                let asked = bench.forwarded(id, &message.raw(behind).done());
                 assert!(asked.ends_with(behind) && asked.len() == whole + behind.len());
             }
         }
     }
 }
 
-/// A server of 9P2000.u could take a number behind the last field for that of the user.
+/// A server of 9P2000.u could read a number behind the last field as the number of the user.
 #[test]
 fn number_behind_a_9p2000_attach_does_not_reach_the_server() {
     for once in [false, true] {
@@ -343,14 +343,14 @@ fn number_behind_a_9p2000_attach_does_not_reach_the_server() {
         let mut message = [&plain[..], &[0; 4]].concat();
         let size = message.len() as u32;
         put_u32(&mut message, 0, size);
-        let asked = bench.asks(id, &message);
+        let asked = bench.forwarded(id, &message);
         assert_eq!((asked.len(), kind(&asked)), (plain.len(), 104));
         assert_eq!(asked[HEADER + 4..], plain[HEADER + 4..]);
     }
 }
 
-/// Requests of random fields, of which some are then changed at random: all that reach the server are well-formed,
-/// and all that are well-formed and have known fids reach it.
+/// Requests with random fields, some of them changed at random: every request that reaches the server is well-formed,
+/// and every well-formed request with known fids reaches it.
 #[test]
 fn every_request_that_reaches_the_server_is_well_formed() {
     let pool: [&[u8]; 9] =
@@ -362,8 +362,8 @@ fn every_request_that_reaches_the_server_is_well_formed() {
         let mut bench = Bench::new(dialect);
         for _ in 0..6000 {
             let id = bench.engine.client_connected();
-            bench.say(id, &version(8192, dialect.name()));
-            bench.hears(id);
+            bench.client_sends(id, &version(8192, dialect.name()));
+            bench.all_received(id);
             bench.attach(id, 0);
             bench.attach(id, 1);
             let row = *random.pick(&all);
@@ -384,9 +384,9 @@ fn every_request_that_reaches_the_server_is_well_formed() {
                     *byte = random.next() as u8;
                 }
             }
-            bench.say(id, &message);
+            bench.client_sends(id, &message);
             let asked = bench.upstream();
-            let told = bench.hears(id);
+            let told = bench.all_received(id);
             let shown = show(dialect, &message);
             assert_eq!(asked.len() + told.len(), 1, "{shown}");
             assert!(!well || asked.len() == 1, "{shown}");
@@ -398,7 +398,7 @@ fn every_request_that_reaches_the_server_is_well_formed() {
                 assert!(is_error(refusal) && tag(refusal) == 9, "{shown}");
                 refused += 1;
             }
-            bench.gone(id);
+            bench.disconnect(id);
             // The server completes everything.
             let mut open = asked;
             loop {

@@ -15,12 +15,12 @@ fn server_end_fails_requests_and_closes_clients() {
         let (new, _) = (bench.engine.client_connected(), ());
         let (again, _) = bench.attached();
         let requests = [read(1, 0, 0, 9), walk(2, 0, 5, &[]), read(3, 0, 0, 9), flush(4, 1)];
-        bench.say(one, &requests.concat());
-        bench.say(one, &read(5, 0, 0, 9)[..12]);
-        bench.say(again, &version(8192, dialect.name()));
+        bench.client_sends(one, &requests.concat());
+        bench.client_sends(one, &read(5, 0, 0, 9)[..12]);
+        bench.client_sends(again, &version(8192, dialect.name()));
         bench.engine.server_gone();
         bench.engine.audit();
-        let told = bench.hears(one);
+        let told = bench.all_received(one);
         let tags: Vec<u16> = told.iter().map(|m| tag(m)).collect();
         assert_eq!(tags, [1, 2, 4, 3], "what waits too, and not half a message");
         for message in &told {
@@ -28,11 +28,11 @@ fn server_end_fails_requests_and_closes_clients() {
             assert!(is_flush || is_local_error(dialect, message, ServerGone));
         }
         // A second Tversion has ended the session, and with it the form of its errors.
-        assert!(is_local_error(Dialect::Plain, &bench.told(again), ServerGone));
+        assert!(is_local_error(Dialect::Plain, &bench.client_received(again), ServerGone));
         for id in [one, idle, new, again] {
             assert!(bench.engine.is_closing(id) && !bench.engine.wants_read(id));
-            assert!(bench.hears(id).is_empty());
-            bench.gone(id);
+            assert!(bench.all_received(id).is_empty());
+            bench.disconnect(id);
         }
         assert_eq!(bench.engine.end_reason(), Some(&EndReason::ServerClosed));
         assert_eq!(bench.engine.stats().clients, 0);
@@ -48,9 +48,9 @@ fn server_end_fails_requests_and_closes_clients() {
 fn hang_up_fails_requests_and_closes_clients() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
-    bench.asks(id, &read(1, 0, 0, 9));
+    bench.forwarded(id, &read(1, 0, 0, 9));
     bench.engine.hang_up();
-    assert!(is_local_error(Dialect::Plain, &bench.told(id), ServerGone));
+    assert!(is_local_error(Dialect::Plain, &bench.client_received(id), ServerGone));
     bench.engine.server_gone();
     assert_eq!(bench.engine.end_reason(), Some(&EndReason::HungUp));
 }
@@ -60,7 +60,7 @@ fn reply_without_a_request_is_dropped_and_counted() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
-        let request = bench.asks(id, &read(1, 0, 0, 9));
+        let request = bench.forwarded(id, &read(1, 0, 0, 9));
         let free = tag(&request) + 1;
         for message in [
             made(117, free).u32(0).done(),
@@ -71,11 +71,11 @@ fn reply_without_a_request_is_dropped_and_counted() {
         ] {
             bench.server(&message);
         }
-        assert!(bench.hears(id).is_empty());
+        assert!(bench.all_received(id).is_empty());
         assert_eq!((bench.engine.stats().dropped, bench.engine.end_reason()), (5, None));
         let reply = made(117, tag(&request)).u32(0).done();
         bench.server(&[&reply[..], &reply[..]].concat());
-        assert_eq!(bench.hears(id).len(), 1, "and the second time too");
+        assert_eq!(bench.all_received(id).len(), 1, "and the second time too");
         assert_eq!(bench.engine.stats().dropped, 6);
     }
 }
@@ -90,7 +90,7 @@ fn invalid_server_bytes_end_the_connection() {
         ] {
             let mut bench = Bench::new(dialect);
             let (id, _) = bench.attached();
-            let request = bench.asks(id, &read(1, 0, 0, 9));
+            let request = bench.forwarded(id, &read(1, 0, 0, 9));
             let mut bad = bad;
             if bad.len() > 7 {
                 crate::wire::put_tag(&mut bad, tag(&request));
@@ -99,9 +99,9 @@ fn invalid_server_bytes_end_the_connection() {
             for byte in bad {
                 bench.server(&[byte]);
             }
-            let end = bench.engine.end_reason().expect("it is over").to_string();
+            let end = bench.engine.end_reason().expect("the connection has ended").to_string();
             assert!(end.contains(words), "{end}, not {words}");
-            assert!(is_local_error(dialect, &bench.told(id), ServerGone));
+            assert!(is_local_error(dialect, &bench.client_received(id), ServerGone));
             assert!(bench.engine.is_closing(id));
         }
     }
@@ -112,9 +112,9 @@ fn excess_data_is_an_error_if_it_does_not_fit() {
     let mut bench = Bench::new(Dialect::Plain);
     let id = bench.client_of(300);
     bench.attach(id, 0);
-    let request = bench.asks(id, &read(1, 0, 0, 9));
+    let request = bench.forwarded(id, &read(1, 0, 0, 9));
     bench.server(&made(117, tag(&request)).u32(290).raw(&[1; 290]).done());
-    assert!(is_local_error(Dialect::Plain, &bench.told(id), ReplyTooLarge));
+    assert!(is_local_error(Dialect::Plain, &bench.client_received(id), ReplyTooLarge));
 }
 
 #[test]
@@ -141,12 +141,12 @@ fn trace_has_each_message_once_and_in_order() {
         };
         told.lock().unwrap().push(format!("{who} {}", show(dialect, message)));
     })));
-    bench.say(id, &[of_fid(120, 7, 0), of_fid(120, 8, 0), flush(9, 8), flush(10, 7)].concat());
+    bench.client_sends(id, &[of_fid(120, 7, 0), of_fid(120, 8, 0), flush(9, 8), flush(10, 7)].concat());
     let asked = bench.upstream();
     bench.done(&asked[0]);
     bench.done(&asked[1]);
     bench.done(&asked[1]);
-    bench.say(id, &[0; 4]);
+    bench.client_sends(id, &[0; 4]);
     let expected = "-> Tclunk tag 7 fid 0
    -> Tclunk tag 1 fid 0
 -> Tflush tag 9 oldtag 8

@@ -22,12 +22,12 @@ fn invalid_fids_and_tags_are_refused_locally() {
         bench.refused(id, &attach(dialect, 1, 0, NOFID, "u", "a"), FidInUse);
         bench.refused(id, &attach(dialect, 1, NOFID, NOFID, "u", "a"), BadFid);
         bench.refused(id, &auth(dialect, 1, 0, "u", "a"), FidInUse);
-        let first = bench.asks(id, &read(7, 0, 0, 1));
+        let first = bench.forwarded(id, &read(7, 0, 0, 1));
         bench.refused(id, &read(7, 0, 0, 1), DuplicateTag);
         bench.server(&made(117, tag(&first)).u32(1).u8(3).done());
-        assert_eq!(bench.told(id), made(117, 7).u32(1).u8(3).done());
+        assert_eq!(bench.client_received(id), made(117, 7).u32(1).u8(3).done());
         // The tag is free again. Every other tag may be used too, including 0xFFFF.
-        let second = bench.asks(id, &read(0xFFFF, 0, 0, 1));
+        let second = bench.forwarded(id, &read(0xFFFF, 0, 0, 1));
         assert_ne!(tag(&second), 0xFFFF);
     }
 }
@@ -38,25 +38,25 @@ fn equal_fid_numbers_of_two_clients_are_different_fids() {
     let (one, its) = bench.attached();
     let (two, other) = bench.attached();
     assert_ne!(its, other);
-    let first = bench.asks(one, &of_fid(124, 1, 0));
-    let second = bench.asks(two, &of_fid(124, 1, 0));
+    let first = bench.forwarded(one, &of_fid(124, 1, 0));
+    let second = bench.forwarded(two, &of_fid(124, 1, 0));
     assert_eq!((u32_at(&first, FID), u32_at(&second, FID)), (its, other));
     assert_ne!(tag(&first), tag(&second));
     // The replies come in reverse order.
     bench.server(&made(125, tag(&second)).u16(1).u8(2).done());
     bench.server(&made(125, tag(&first)).u16(1).u8(1).done());
-    assert_eq!(bench.told(one), made(125, 1).u16(1).u8(1).done());
-    assert_eq!(bench.told(two), made(125, 1).u16(1).u8(2).done());
+    assert_eq!(bench.client_received(one), made(125, 1).u16(1).u8(1).done());
+    assert_eq!(bench.client_received(two), made(125, 1).u16(1).u8(2).done());
 }
 
 #[test]
-fn clunk_and_remove_release_the_fid_whatever_the_reply() {
+fn clunk_and_remove_always_release_the_fid() {
     for dialect in Dialect::ALL {
         for kind in [120, 122] {
             for fails in [false, true] {
                 let mut bench = Bench::new(dialect);
                 let (id, fid) = bench.attached();
-                let request = bench.asks(id, &of_fid(kind, 2, 0));
+                let request = bench.forwarded(id, &of_fid(kind, 2, 0));
                 assert_eq!(u32_at(&request, FID), fid);
                 bench.refused(id, &read(3, 0, 0, 1), UnknownFid);
                 if fails {
@@ -64,9 +64,9 @@ fn clunk_and_remove_release_the_fid_whatever_the_reply() {
                 } else {
                     bench.done(&request)
                 }
-                assert_eq!(is_error(&bench.told(id)), fails);
+                assert_eq!(is_error(&bench.client_received(id)), fails);
                 assert_eq!(bench.engine.stats().fids, 0);
-                assert_eq!(bench.attach(id, 0), fid, "the lowest is free again");
+                assert_eq!(bench.attach(id, 0), fid, "the lowest fid is free again");
             }
         }
     }
@@ -85,23 +85,23 @@ fn failed_request_creates_no_fid() {
             if kind(message) == 30 && dialect != Dialect::L {
                 continue;
             }
-            let request = bench.asks(id, message);
+            let request = bench.forwarded(id, message);
             bench.failed(&request);
-            assert!(is_error(&bench.told(id)));
+            assert!(is_error(&bench.client_received(id)));
             bench.refused(id, &of_fid(120, 3, 9), UnknownFid);
             assert_eq!(bench.engine.stats().fids, 1);
         }
         for walked in [0, 1] {
-            let request = bench.asks(id, &walk_all);
+            let request = bench.forwarded(id, &walk_all);
             bench.server(&rwalk(tag(&request), walked));
-            assert_eq!(bench.told(id), rwalk(2, walked));
+            assert_eq!(bench.client_received(id), rwalk(2, walked));
             bench.refused(id, &of_fid(120, 3, 9), UnknownFid);
         }
-        let request = bench.asks(id, &walk_all);
+        let request = bench.forwarded(id, &walk_all);
         bench.server(&rwalk(tag(&request), 2));
-        bench.told(id);
+        bench.client_received(id);
         bench.refused(id, &walk_all, FidInUse);
-        let used = bench.asks(id, &of_fid(120, 3, 9));
+        let used = bench.forwarded(id, &of_fid(120, 3, 9));
         assert_eq!(u32_at(&used, FID), u32_at(&request, NEWFID));
     }
 }
@@ -112,14 +112,14 @@ fn fid_of_an_oversized_reply_is_clunked() {
     let mut bench = Bench::new(Dialect::Plain);
     let id = bench.client_of(256);
     bench.attach(id, 0);
-    let request = bench.asks(id, &walk(2, 0, 9, &[]));
+    let request = bench.forwarded(id, &walk(2, 0, 9, &[]));
     bench.server(&made(111, tag(&request)).u16(0).raw(&[7; 300]).done());
-    assert!(is_local_error(Dialect::Plain, &bench.told(id), ReplyTooLarge));
-    let clunk = bench.asked();
+    assert!(is_local_error(Dialect::Plain, &bench.client_received(id), ReplyTooLarge));
+    let clunk = bench.server_received();
     assert_eq!((kind(&clunk), u32_at(&clunk, FID)), (120, u32_at(&request, NEWFID)));
     bench.refused(id, &read(3, 9, 0, 1), UnknownFid);
     bench.done(&clunk);
-    bench.asks(id, &walk(2, 0, 9, &[]));
+    bench.forwarded(id, &walk(2, 0, 9, &[]));
 }
 
 #[test]
@@ -127,10 +127,10 @@ fn walk_to_the_same_fid_moves_it() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, fid) = bench.attached();
     for walked in [1, 0] {
-        let request = bench.asks(id, &walk(2, 0, 0, &["x"]));
+        let request = bench.forwarded(id, &walk(2, 0, 0, &["x"]));
         assert_eq!((u32_at(&request, FID), u32_at(&request, NEWFID)), (fid, fid));
         bench.server(&rwalk(tag(&request), walked));
-        bench.told(id);
+        bench.client_received(id);
         assert_eq!(bench.engine.stats().fids, 1);
     }
 }
@@ -140,20 +140,20 @@ fn fid_number_is_reusable_before_the_rclunk() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, root) = bench.attached();
-        let request = bench.asks(id, &walk(1, 0, 5, &[]));
+        let request = bench.forwarded(id, &walk(1, 0, 5, &[]));
         bench.server(&rwalk(tag(&request), 0));
-        bench.told(id);
+        bench.client_received(id);
         let old = u32_at(&request, NEWFID);
-        let clunk = bench.asks(id, &of_fid(120, 2, 5));
-        let again = bench.asks(id, &walk(3, 0, 5, &[]));
-        let open = bench.asks(id, &read(4, 5, 0, 1));
+        let clunk = bench.forwarded(id, &of_fid(120, 2, 5));
+        let again = bench.forwarded(id, &walk(3, 0, 5, &[]));
+        let open = bench.forwarded(id, &read(4, 5, 0, 1));
         let new = u32_at(&again, NEWFID);
-        assert!(new != old && new != root, "the old one may be there still");
+        assert!(new != old && new != root, "the old fid may still exist");
         assert_eq!(u32_at(&open, FID), new);
         bench.server(&rwalk(tag(&again), 0));
         bench.done(&clunk);
-        assert_eq!(bench.hears(id), [rwalk(3, 0), made(121, 2).done()]);
-        let next = bench.asks(id, &walk(5, 5, 6, &[]));
+        assert_eq!(bench.all_received(id), [rwalk(3, 0), made(121, 2).done()]);
+        let next = bench.forwarded(id, &walk(5, 5, 6, &[]));
         assert_eq!((u32_at(&next, FID), u32_at(&next, NEWFID)), (new, old));
     }
 }
@@ -162,8 +162,8 @@ fn fid_number_is_reusable_before_the_rclunk() {
 fn referenced_fid_is_not_reallocated() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, root) = bench.attached();
-    let read = bench.asks(id, &read(2, 0, 0, 1));
-    let clunk = bench.asks(id, &of_fid(120, 3, 0));
+    let read = bench.forwarded(id, &read(2, 0, 0, 1));
+    let clunk = bench.forwarded(id, &of_fid(120, 3, 0));
     bench.done(&clunk);
     assert_ne!(bench.attach_late(id, 1), root);
     bench.server(&made(117, tag(&read)).u32(0).done());
@@ -173,9 +173,9 @@ fn referenced_fid_is_not_reallocated() {
 impl Bench {
     /// As `attach`, but the client may also receive other messages.
     fn attach_late(&mut self, id: crate::engine::ClientId, fid: u32) -> u32 {
-        let request = self.asks(id, &attach(self.dialect, 40, fid, NOFID, "u", "a"));
+        let request = self.forwarded(id, &attach(self.dialect, 40, fid, NOFID, "u", "a"));
         self.server(&made(105, tag(&request)).qid(0, 0).done());
-        self.hears(id);
+        self.all_received(id);
         u32_at(&request, FID)
     }
 }
@@ -184,17 +184,21 @@ impl Bench {
 fn rclunk_before_rwalk_leaves_no_fid() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
-    let walk = bench.asks(id, &walk(2, 0, 1, &[]));
-    let clunk = bench.asks(id, &of_fid(120, 3, 1));
+    let walk = bench.forwarded(id, &walk(2, 0, 1, &[]));
+    let clunk = bench.forwarded(id, &of_fid(120, 3, 1));
     bench.failed(&clunk);
     assert!(bench.upstream().is_empty());
     bench.server(&rwalk(tag(&walk), 0));
-    let ours = bench.asked();
+    let ours = bench.server_received();
     assert_eq!((kind(&ours), u32_at(&ours, FID)), (120, u32_at(&walk, NEWFID)));
     assert_eq!(bench.engine.stats().fids, 2);
     bench.failed(&ours);
     assert_eq!(bench.engine.stats().fids, 1);
-    assert_eq!(bench.hears(id).len(), 2, "and nobody is told of ours");
+    assert_eq!(
+        bench.all_received(id).len(),
+        2,
+        "no client receives replies to 9pmux's own requests"
+    );
 }
 
 #[test]
@@ -205,9 +209,9 @@ fn upstream_fids_are_dense_and_limited() {
     );
     let (one, _) = bench.attached();
     let grow = |bench: &mut Bench, id, fid| {
-        let request = bench.asks(id, &walk(2, 0, fid, &[]));
+        let request = bench.forwarded(id, &walk(2, 0, fid, &[]));
         bench.server(&rwalk(tag(&request), 0));
-        bench.told(id);
+        bench.client_received(id);
         u32_at(&request, NEWFID)
     };
     for fid in 1..100 {
@@ -220,9 +224,9 @@ fn upstream_fids_are_dense_and_limited() {
     }
     bench.refused(two, &walk(2, 0, 77, &[]), TooManyFids);
     bench.refused(two, &attach(Dialect::Plain, 2, 77, NOFID, "u", "a"), TooManyFids);
-    let clunk = bench.asks(one, &of_fid(120, 2, 30 * 1_000_003));
+    let clunk = bench.forwarded(one, &of_fid(120, 2, 30 * 1_000_003));
     bench.done(&clunk);
-    bench.told(one);
+    bench.client_received(one);
     assert_eq!(grow(&mut bench, two, 77), 30);
 }
 
@@ -273,12 +277,12 @@ fn auth_fid_is_valid_only_for_its_client_and_names() {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
         let other = bench.client();
-        let request = bench.asks(id, &auth(dialect, 2, 7, "glenda", "tree"));
+        let request = bench.forwarded(id, &auth(dialect, 2, 7, "glenda", "tree"));
         let afid = u32_at(&request, FID);
         bench.server(&made(103, tag(&request)).qid(0, 0).done());
-        bench.told(id);
+        bench.client_received(id);
         // An afid is read and written like any other fid.
-        assert_eq!(u32_at(&bench.asks(id, &read(3, 7, 0, 9)), FID), afid);
+        assert_eq!(u32_at(&bench.forwarded(id, &read(3, 7, 0, 9)), FID), afid);
 
         bench.refused(other, &attach(dialect, 2, 1, 7, "glenda", "tree"), UnknownFid);
         bench.refused(id, &attach(dialect, 2, 1, 7, "root", "tree"), OtherAuth);
@@ -290,14 +294,14 @@ fn auth_fid_is_valid_only_for_its_client_and_names() {
             let message = made(104, 2).u32(1).u32(7).str("glenda").str("tree").u32(0).done();
             bench.refused(id, &message, OtherAuth);
         }
-        let request = bench.asks(id, &attach(dialect, 2, 1, 7, "glenda", "tree"));
+        let request = bench.forwarded(id, &attach(dialect, 2, 1, 7, "glenda", "tree"));
         assert_eq!(u32_at(&request, FID + 4), afid);
         bench.server(&made(105, tag(&request)).qid(0, 0).done());
-        bench.told(id);
+        bench.client_received(id);
         // When an afid is clunked, its user is forgotten.
-        let clunk = bench.asks(id, &of_fid(120, 4, 7));
+        let clunk = bench.forwarded(id, &of_fid(120, 4, 7));
         bench.done(&clunk);
-        bench.told(id);
+        bench.client_received(id);
         bench.refused(id, &attach(dialect, 2, 9, 7, "glenda", "tree"), UnknownFid);
     }
 }
@@ -313,11 +317,11 @@ fn forbidden_attach_is_refused_locally() {
             bench.refused(id, &auth(dialect, 2, 7, uname, aname), NotAllowed);
             bench.refused(id, &attach(dialect, 2, 1, !0, uname, aname), NotAllowed);
         }
-        let request = bench.asks(id, &attach(dialect, 2, 1, !0, "glenda", "tree"));
+        let request = bench.forwarded(id, &attach(dialect, 2, 1, !0, "glenda", "tree"));
         bench.server(&made(105, tag(&request)).qid(0, 0).done());
-        assert_eq!(kind(&bench.told(id)), 105);
+        assert_eq!(kind(&bench.client_received(id)), 105);
         // Other messages are forwarded unchanged.
-        bench.asks(id, &read(3, 1, 0, 9));
+        bench.forwarded(id, &read(3, 1, 0, 9));
     }
 }
 
@@ -327,14 +331,14 @@ fn auth_fids_use_bounded_memory() {
     let id = bench.client();
     let aname = "x".repeat(MSIZE as usize - 30);
     for fid in 0.. {
-        bench.say(id, &auth(Dialect::Plain, 2, fid, "u", &aname));
+        bench.client_sends(id, &auth(Dialect::Plain, 2, fid, "u", &aname));
         let Some(request) = bench.upstream().pop() else {
             assert!((7..9).contains(&fid));
-            assert!(is_local_error(Dialect::Plain, &bench.told(id), TooManyAuth));
+            assert!(is_local_error(Dialect::Plain, &bench.client_received(id), TooManyAuth));
             return;
         };
         bench.server(&made(103, tag(&request)).qid(0, 0).done());
-        bench.told(id);
+        bench.client_received(id);
     }
 }
 
@@ -386,7 +390,7 @@ fn exactly_the_fid_fields_are_patched() {
             }
             let message = message.raw(b"\0more\xFF").done();
             let mut expected = message.clone();
-            let request = bench.asks(id, &message);
+            let request = bench.forwarded(id, &message);
             for (at, fid) in offsets {
                 let fid = if fid == u32::MAX { u32_at(&request, at) } else { fid };
                 assert!(fid < 10);

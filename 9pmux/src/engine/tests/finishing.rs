@@ -11,7 +11,7 @@ fn finished_client_gets_its_replies_and_is_closed() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
-        bench.say(id, &[read(1, 0, 0, 9), read(2, 0, 0, 9)].concat());
+        bench.client_sends(id, &[read(1, 0, 0, 9), read(2, 0, 0, 9)].concat());
         let requests = bench.upstream();
         bench.engine.client_finished(id);
         assert!(!bench.engine.wants_read(id) && !bench.engine.is_closing(id));
@@ -20,11 +20,11 @@ fn finished_client_gets_its_replies_and_is_closed() {
             while bench.engine.next_dirty().is_some() {}
             bench.server(&made(117, tag(request)).u32(0).done());
             assert_eq!(bench.engine.next_dirty(), Some(id));
-            assert_eq!(bench.told(id), made(117, n as u16 + 1).u32(0).done());
+            assert_eq!(bench.client_received(id), made(117, n as u16 + 1).u32(0).done());
         }
         assert!(bench.engine.is_closing(id));
-        bench.gone(id);
-        assert_eq!(kind(&bench.asked()), types::TCLUNK, "its fid is released");
+        bench.disconnect(id);
+        assert_eq!(kind(&bench.server_received()), types::TCLUNK, "its fid is released");
     }
 }
 
@@ -38,7 +38,7 @@ fn finished_client_with_nothing_outstanding_is_closed_at_once() {
         bench.engine.client_finished(id);
         assert_eq!(bench.engine.next_dirty(), Some(id));
         assert!(bench.engine.is_closing(id));
-        bench.gone(id);
+        bench.disconnect(id);
     }
 }
 
@@ -47,13 +47,13 @@ fn partial_message_of_a_finished_client_is_discarded() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
     let whole = [read(1, 0, 0, 9), read(2, 0, 0, 9)].concat();
-    let request = bench.asks(id, &whole[..whole.len() - 1]);
+    let request = bench.forwarded(id, &whole[..whole.len() - 1]);
     bench.engine.client_finished(id);
     assert!(!bench.engine.is_closing(id));
     bench.server(&made(117, tag(&request)).u32(0).done());
-    assert_eq!(bench.told(id), made(117, 1).u32(0).done());
+    assert_eq!(bench.client_received(id), made(117, 1).u32(0).done());
     assert!(bench.engine.is_closing(id));
-    bench.gone(id);
+    bench.disconnect(id);
 }
 
 #[test]
@@ -61,13 +61,13 @@ fn queued_requests_of_a_finished_client_are_forwarded_in_turn() {
     let config = Config { max_inflight: 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();
-    bench.say(id, &[read(1, 0, 0, 9), read(2, 0, 0, 9), read(3, 0, 0, 9)].concat());
+    bench.client_sends(id, &[read(1, 0, 0, 9), read(2, 0, 0, 9), read(3, 0, 0, 9)].concat());
     bench.engine.client_finished(id);
     for client_tag in 1..4 {
         assert!(!bench.engine.is_closing(id));
-        let request = bench.asked();
+        let request = bench.server_received();
         bench.server(&made(117, tag(&request)).u32(0).done());
-        assert_eq!(bench.told(id), made(117, client_tag).u32(0).done());
+        assert_eq!(bench.client_received(id), made(117, client_tag).u32(0).done());
     }
     assert!(bench.engine.is_closing(id));
 }
@@ -76,11 +76,11 @@ fn queued_requests_of_a_finished_client_are_forwarded_in_turn() {
 fn blocked_read_keeps_a_finished_client_until_it_has_gone() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
-    let request = bench.asks(id, &read(1, 0, 0, 9));
+    let request = bench.forwarded(id, &read(1, 0, 0, 9));
     bench.engine.client_finished(id);
     assert!(!bench.engine.is_closing(id));
-    bench.gone(id);
-    let flushed = bench.asked();
+    bench.disconnect(id);
+    let flushed = bench.server_received();
     assert_eq!(flushed, flush(tag(&flushed), tag(&request)));
 }
 
@@ -88,12 +88,12 @@ fn blocked_read_keeps_a_finished_client_until_it_has_gone() {
 fn flush_of_a_finished_client_completes_before_it_is_closed() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
-    bench.asks(id, &read(1, 0, 0, 9));
-    let flushed = bench.asks(id, &flush(2, 1));
+    bench.forwarded(id, &read(1, 0, 0, 9));
+    let flushed = bench.forwarded(id, &flush(2, 1));
     bench.engine.client_finished(id);
     assert!(!bench.engine.is_closing(id));
     bench.done(&flushed);
-    assert_eq!(bench.told(id), made(109, 2).done());
+    assert_eq!(bench.client_received(id), made(109, 2).done());
     assert!(bench.engine.is_closing(id));
 }
 
@@ -101,12 +101,12 @@ fn flush_of_a_finished_client_completes_before_it_is_closed() {
 fn version_of_a_finished_client_is_awaited() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
-    bench.say(id, &version(MSIZE, "9P2000"));
-    let clunk = bench.asked();
+    bench.client_sends(id, &version(MSIZE, "9P2000"));
+    let clunk = bench.server_received();
     bench.engine.client_finished(id);
     assert!(!bench.engine.is_closing(id));
     bench.done(&clunk);
-    assert_eq!(bench.told(id), rversion(MSIZE, "9P2000"));
+    assert_eq!(bench.client_received(id), rversion(MSIZE, "9P2000"));
     assert!(bench.engine.is_closing(id));
 }
 
@@ -114,9 +114,9 @@ fn version_of_a_finished_client_is_awaited() {
 fn end_of_the_server_reaches_a_finished_client() {
     let mut bench = Bench::new(Dialect::Plain);
     let (id, _) = bench.attached();
-    bench.asks(id, &read(1, 0, 0, 9));
+    bench.forwarded(id, &read(1, 0, 0, 9));
     bench.engine.client_finished(id);
     bench.engine.server_gone();
-    assert!(is_local_error(Dialect::Plain, &bench.told(id), ServerGone));
+    assert!(is_local_error(Dialect::Plain, &bench.client_received(id), ServerGone));
     assert!(bench.engine.is_closing(id));
 }

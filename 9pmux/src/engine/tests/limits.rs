@@ -21,12 +21,12 @@ fn read_count_is_clamped_to_the_msize() {
         let id = attached(&mut bench, 1000);
         for (count, clamped) in [(0, 0), (989, 989), (990, 989), (u32::MAX, 989)] {
             let message = made(message, 2).u32(0).u64(7).u32(count).done();
-            let request = bench.asks(id, &message);
+            let request = bench.forwarded(id, &message);
             assert_eq!(u32_at(&request, HEADER + 12), clamped);
             let data = vec![7; clamped as usize];
             let reply = |tag| made(kind(&message) + 1, tag).u32(clamped).raw(&data).done();
             bench.server(&reply(tag(&request)));
-            assert_eq!(bench.told(id), reply(2));
+            assert_eq!(bench.client_received(id), reply(2));
         }
     }
 }
@@ -45,10 +45,10 @@ fn iounit_is_clamped_to_the_msize() {
                     114 => made(kind, 2).u32(0).str("f").u32(0).u8(0).str(""),
                     _ => made(kind, 2).u32(0).str("f").u32(0).u32(0).u32(0),
                 };
-                let request = bench.asks(id, &message.done());
+                let request = bench.forwarded(id, &message.done());
                 let reply = |tag, iounit| made(kind + 1, tag).qid(3, 4).u32(iounit).raw(b"more");
                 bench.server(&reply(tag(&request), iounit).done());
-                assert_eq!(bench.told(id), reply(2, clamped).done());
+                assert_eq!(bench.client_received(id), reply(2, clamped).done());
             }
         }
     }
@@ -64,11 +64,11 @@ fn oversized_reply_becomes_an_error() {
         let mut bench = Bench::new(dialect);
         for (msize, fits) in [(256, false), (308, false), (309, true)] {
             let id = attached(&mut bench, msize);
-            let request = bench.asks(id, &of_fid(message, 2, 0));
+            let request = bench.forwarded(id, &of_fid(message, 2, 0));
             let mut reply = reply.clone();
             crate::wire::put_tag(&mut reply, tag(&request));
             bench.server(&reply);
-            let told = bench.told(id);
+            let told = bench.client_received(id);
             assert_eq!(is_local_error(dialect, &told, ReplyTooLarge), !fits);
             assert!(told.len() <= msize as usize);
         }
@@ -83,17 +83,17 @@ fn oversized_message_is_refused_and_skipped() {
         let write = |length: u32| {
             made(118, 5).u32(0).u64(0).u32(length).raw(&vec![1; length as usize]).done()
         };
-        let request = bench.asks(id, &write(1000 - 23));
+        let request = bench.forwarded(id, &write(1000 - 23));
         bench.server(&made(119, tag(&request)).u32(977).done());
-        bench.told(id);
+        bench.client_received(id);
         for cut in [1, 7, 8, 500, 1001] {
             let message = write(1000 - 22);
-            bench.say(id, &message[..cut]);
-            bench.say(id, &message[cut..]);
-            assert!(is_local_error(dialect, &bench.told(id), TooLarge));
+            bench.client_sends(id, &message[..cut]);
+            bench.client_sends(id, &message[cut..]);
+            assert!(is_local_error(dialect, &bench.client_received(id), TooLarge));
             assert!(bench.upstream().is_empty());
         }
-        bench.asks(id, &read(6, 0, 0, 1));
+        bench.forwarded(id, &read(6, 0, 0, 1));
     }
 }
 
@@ -103,14 +103,14 @@ fn unframeable_bytes_close_only_their_client() {
         let mut bench = Bench::new(Dialect::Plain);
         let (id, _) = bench.attached();
         let (other, _) = bench.attached();
-        bench.say(id, bytes);
+        bench.client_sends(id, bytes);
         assert!(bench.engine.is_closing(id) && !bench.engine.wants_read(id));
         // The client's fid is cleaned up at once.
-        assert_eq!(kind(&bench.asked()), 120);
-        bench.say(id, &read(1, 0, 0, 1));
+        assert_eq!(kind(&bench.server_received()), 120);
+        bench.client_sends(id, &read(1, 0, 0, 1));
         assert!(bench.upstream().is_empty());
-        bench.gone(id);
-        bench.asks(other, &read(1, 0, 0, 1));
+        bench.disconnect(id);
+        bench.forwarded(other, &read(1, 0, 0, 1));
     }
 }
 
@@ -126,11 +126,11 @@ fn types_of_other_dialects_are_refused() {
             if kind == 98 || !known {
                 bench.refused(id, &message, Unsupported);
             } else {
-                bench.say(id, &message);
-                let told = bench.hears(id);
+                bench.client_sends(id, &message);
+                let told = bench.all_received(id);
                 assert!(told.iter().all(|m| !is_local_error(dialect, m, Unsupported)));
             }
-            bench.say(id, &read(10, 0, 0, 1));
+            bench.client_sends(id, &read(10, 0, 0, 1));
             assert!(!bench.engine.is_closing(id));
         }
     }
@@ -182,7 +182,7 @@ fn malformed_message_is_refused() {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
         bench.refused(id, &walk(2, 0, 1, &["x"; 17]), Malformed);
-        bench.asks(id, &walk(2, 0, 1, &["x"; 16]));
+        bench.forwarded(id, &walk(2, 0, 1, &["x"; 16]));
         let write = made(118, 3).u32(0).u64(0).u32(u32::MAX).raw(b"abc").done();
         bench.refused(id, &write, Malformed);
     }
@@ -196,17 +196,17 @@ fn requests_beyond_max_inflight_wait() {
     let (other, _) = bench.attached();
     let many = 3 + 256u16.div_ceil(11);
     let batch: Vec<u8> = (0..many - 1).flat_map(|tag| of_fid(124, tag, 0)).collect();
-    bench.say(id, &batch);
+    bench.client_sends(id, &batch);
     let mut requests = bench.upstream();
     assert_eq!(requests.len(), 3);
     assert!(bench.engine.wants_read(id));
-    bench.say(id, &of_fid(124, many - 1, 0));
+    bench.client_sends(id, &of_fid(124, many - 1, 0));
     assert!(!bench.engine.wants_read(id), "264 bytes wait");
-    bench.asks(other, &of_fid(124, 1, 0));
+    bench.forwarded(other, &of_fid(124, 1, 0));
     for expected in 0..many {
         let request = requests.remove(0);
         bench.server(&made(125, tag(&request)).u16(0).done());
-        assert_eq!(tag(&bench.told(id)), expected);
+        assert_eq!(tag(&bench.client_received(id)), expected);
         requests.extend(bench.upstream());
         assert!(bench.engine.wants_read(id));
     }
@@ -239,10 +239,10 @@ fn slow_reader_is_throttled_and_bounded() {
     }
     assert!((2000..4100).contains(&most), "{most} bytes wait");
     assert!(!bench.engine.wants_read(slow));
-    bench.asks(other, &read(1, 0, 0, 1000));
+    bench.forwarded(other, &read(1, 0, 0, 1000));
     // The client reads, and its requests are forwarded again.
     for _ in 0..100 {
-        bench.hears(slow);
+        bench.all_received(slow);
         for request in bench.upstream() {
             bench.server(&made(117, tag(&request)).u32(0).done());
         }
@@ -256,11 +256,11 @@ fn reply_larger_than_the_limit_is_admitted_alone() {
     let config = Config { max_reply_bytes: 300, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();
-    bench.say(id, &[read(1, 0, 0, 5000), read(2, 0, 0, 5000)].concat());
+    bench.client_sends(id, &[read(1, 0, 0, 5000), read(2, 0, 0, 5000)].concat());
     for n in [1, 2] {
-        let request = bench.asked();
+        let request = bench.server_received();
         bench.server(&made(117, tag(&request)).u32(5000).raw(&[1; 5000]).done());
-        assert_eq!(tag(&bench.told(id)), n, "one at a time");
+        assert_eq!(tag(&bench.client_received(id)), n, "one at a time");
     }
 }
 
@@ -273,12 +273,12 @@ fn clients_are_served_round_robin() {
     for (i, id) in ids.iter().enumerate() {
         let count = if i == 0 { 20 } else { 2 };
         let batch: Vec<u8> = (0..count).flat_map(|n| read(n, 0, i as u64, 1)).collect();
-        bench.say(*id, &batch);
+        bench.client_sends(*id, &batch);
     }
     let mut order = Vec::new();
     loop {
         let asked = bench.upstream();
-        assert!(asked.len() <= 1, "no more than the server takes");
+        assert!(asked.len() <= 1, "no more than the server accepts");
         let Some(request) = asked.first() else {
             break;
         };
@@ -296,7 +296,7 @@ fn turn_is_a_bounded_batch_of_messages() {
     let ids: Vec<ClientId> = (0..4).map(|_| bench.attached().0).collect();
     for (i, id) in ids.iter().enumerate() {
         let batch: Vec<u8> = (0..30).flat_map(|n| read(n, 0, i as u64, 1)).collect();
-        bench.say(*id, &batch);
+        bench.client_sends(*id, &batch);
     }
     let mut asked = bench.upstream();
     let mut runs: Vec<(u64, usize)> = Vec::new();
@@ -335,12 +335,15 @@ fn cleanup_of_a_large_client_does_not_delay_the_others() {
         for fid in 1..400 {
             bench.attach(large, fid);
         }
-        bench.gone(large);
+        bench.disconnect(large);
         let mut asked: std::collections::VecDeque<Vec<u8>> = bench.upstream().into();
-        assert!(asked.len() > most.min(100), "all at once, if nobody else wants anything");
+        assert!(
+            asked.len() > most.min(100),
+            "all are sent at once if no other client has requests"
+        );
         // Two clients that always have a request get their turns among the clunks, and the clunks progress too.
         for id in [one, two] {
-            bench.say(id, &read(1, 0, 0, 1));
+            bench.client_sends(id, &read(1, 0, 0, 1));
         }
         let (mut reads, mut clunks) = ([0, 0], 0);
         for _ in 0..350 {
@@ -352,9 +355,9 @@ fn cleanup_of_a_large_client_does_not_delay_the_others() {
                 bench.server(&made(117, tag(&request)).u32(0).done());
             }
             for (i, id) in [one, two].into_iter().enumerate() {
-                if !bench.hears(id).is_empty() {
+                if !bench.all_received(id).is_empty() {
                     reads[i] += 1;
-                    bench.say(id, &read(1, 0, 0, 1));
+                    bench.client_sends(id, &read(1, 0, 0, 1));
                 }
             }
             asked.extend(bench.upstream());
@@ -371,7 +374,7 @@ fn departed_clients_leave_no_growing_queues() {
     let config = Config { max_server_bytes: 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (stays, _) = bench.attached();
-    bench.say(stays, &read(1, 0, 0, 1)); // The server does not read this request.
+    bench.client_sends(stays, &read(1, 0, 0, 1)); // The server does not read this request.
     let mut silent = crate::engine::Engine::new(Config::default());
     for _ in 0..20_000 {
         let engine = &mut bench.engine;
@@ -414,15 +417,15 @@ fn zero_limit_still_admits_one() {
     let mut bench = Bench::with(Dialect::Plain, config);
     bench.engine.tick(Duration::from_secs(1));
     let (id, _) = bench.attached();
-    bench.say(id, &[read(1, 0, 0, 9), read(2, 0, 0, 9)].concat());
+    bench.client_sends(id, &[read(1, 0, 0, 9), read(2, 0, 0, 9)].concat());
     for n in [1, 2] {
-        let request = bench.asked();
+        let request = bench.server_received();
         bench.server(&made(117, tag(&request)).u32(0).done());
-        assert_eq!(tag(&bench.told(id)), n);
+        assert_eq!(tag(&bench.client_received(id)), n);
     }
-    let clunk = bench.asks(id, &version(8192, "9P2000"));
+    let clunk = bench.forwarded(id, &version(8192, "9P2000"));
     bench.done(&clunk);
-    assert_eq!(bench.told(id), rversion(8192, "9P2000"));
+    assert_eq!(bench.client_received(id), rversion(8192, "9P2000"));
 }
 
 #[test]
@@ -432,11 +435,11 @@ fn idle_client_has_no_buffers() {
     for n in 0..100 {
         let message = read(n, 0, 0, 4000);
         let request = {
-            bench.say(id, &message[..10]);
-            bench.asks(id, &message[10..])
+            bench.client_sends(id, &message[..10]);
+            bench.forwarded(id, &message[10..])
         };
         bench.server(&made(117, tag(&request)).u32(4000).raw(&[1; 4000]).done());
-        bench.told(id);
+        bench.client_received(id);
     }
     assert_eq!(bench.engine.client_info(id).unwrap().memory, 0);
     assert!(bench.engine.stats().spare_bytes < 5 * MSIZE as usize);
@@ -449,11 +452,11 @@ fn dirty_client_is_returned_once() {
     let one = bench.client();
     let two = bench.client();
     while bench.engine.next_dirty().is_some() {}
-    bench.say(one, &flush(1, 2));
-    bench.say(one, &flush(1, 2));
-    bench.say(two, &flush(1, 2));
+    bench.client_sends(one, &flush(1, 2));
+    bench.client_sends(one, &flush(1, 2));
+    bench.client_sends(two, &flush(1, 2));
     assert_eq!(bench.engine.next_dirty(), Some(one));
-    bench.gone(two);
+    bench.disconnect(two);
     assert_eq!(bench.engine.next_dirty(), None);
 }
 
@@ -462,10 +465,10 @@ fn unblocked_client_with_a_partial_message_is_dirty() {
     let config = Config { max_reply_bytes: 700, max_inbox_bytes: 100, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();
-    let request = bench.asks(id, &read(1, 0, 0, 800));
+    let request = bench.forwarded(id, &read(1, 0, 0, 800));
     bench.server(&made(117, tag(&request)).u32(800).raw(&[1; 800]).done());
     let large = made(118, 5).raw(&[1; 200]).done();
-    bench.say(id, &large[..150]);
+    bench.client_sends(id, &large[..150]);
     assert!(!bench.engine.wants_read(id));
     while bench.engine.next_dirty().is_some() {}
     bench.engine.client_wrote(id, 200);
@@ -480,16 +483,16 @@ fn rest_of_an_oversized_message_is_skipped_while_blocked() {
     let (other, _) = bench.attached();
     let id = attached(&mut bench, 1000);
     // A request waits for its turn and gets it. Behind it the beginning of an oversized message arrives.
-    let first = bench.asks(other, &read(1, 0, 0, 1));
+    let first = bench.forwarded(other, &read(1, 0, 0, 1));
     let large = made(118, 5).raw(&[1; 2000]).done();
-    bench.say(id, &[&read(2, 0, 0, 1)[..], &large[..500]].concat());
+    bench.client_sends(id, &[&read(2, 0, 0, 1)[..], &large[..500]].concat());
     bench.server(&made(117, tag(&first)).u32(0).done());
-    let second = bench.asked();
+    let second = bench.server_received();
     assert_eq!(kind(&second), 116);
-    // No client gets a turn before that request has its reply. The error for the oversized message needs no
-    // turn, nor does a flush behind it.
-    assert!(is_local_error(Dialect::Plain, &bench.told(id), TooLarge));
-    bench.say(id, &large[500..]);
-    bench.say(id, &flush(6, 77));
-    assert_eq!(bench.told(id), made(109, 6).done());
+    // No client gets a turn before that request has its reply. The error for the oversized message and a
+    // flush behind it need no turn.
+    assert!(is_local_error(Dialect::Plain, &bench.client_received(id), TooLarge));
+    bench.client_sends(id, &large[500..]);
+    bench.client_sends(id, &flush(6, 77));
+    assert_eq!(bench.client_received(id), made(109, 6).done());
 }

@@ -163,7 +163,7 @@ impl Place {
             let mut bench = Bench { engine, dialect: Dialect::Plain };
             let id = bench.engine.client_connected();
             if state == State::Asking {
-                bench.say(id, &version(MSIZE, dialect.name()));
+                bench.client_sends(id, &version(MSIZE, dialect.name()));
                 bench.dialect = dialect;
             }
             let upstream = bench.upstream();
@@ -177,22 +177,22 @@ impl Place {
         };
         match state {
             State::Unknown => {
-                bench.say(id, &version(MSIZE, "9P1"));
-                assert_eq!(bench.told(id), rversion(MSIZE, "unknown"));
+                bench.client_sends(id, &version(MSIZE, "9P1"));
+                assert_eq!(bench.client_received(id), rversion(MSIZE, "unknown"));
             }
-            State::Again => bench.say(id, &version(MSIZE, dialect.name())),
-            State::Full => bench.say(id, &[1, 2, 3].map(|n| read(n, 0, 0, 1)).concat()),
+            State::Again => bench.client_sends(id, &version(MSIZE, dialect.name())),
+            State::Full => bench.client_sends(id, &[1, 2, 3].map(|n| read(n, 0, 0, 1)).concat()),
             State::Turn => {
-                bench.say(id, &read(1, 0, 0, 1));
+                bench.client_sends(id, &read(1, 0, 0, 1));
                 let place = Place { bench, id, other: Some(other), upstream: Vec::new() };
                 return place.with(&read(2, 0, 0, 1));
             }
             State::Deaf => {
                 let refused: Vec<u8> = (0..130).flat_map(|_| of_fid(120, 1, 99)).collect();
-                bench.say(id, &refused);
+                bench.client_sends(id, &refused);
             }
             State::Closing => {
-                bench.say(id, &[0; 4]);
+                bench.client_sends(id, &[0; 4]);
                 assert!(bench.engine.is_closing(id));
             }
             State::Over => bench.engine.server_gone(),
@@ -203,13 +203,13 @@ impl Place {
     }
 
     fn with(mut self, message: &[u8]) -> Place {
-        self.bench.say(self.id, message);
+        self.bench.client_sends(self.id, message);
         self
     }
 
     /// Makes the event happen that the client waits for. Returns the messages that the client then receives, without
     /// replies of the server.
-    fn goes_on(&mut self, state: State) -> Vec<Vec<u8>> {
+    fn unblock(&mut self, state: State) -> Vec<Vec<u8>> {
         match state {
             State::Asking => {
                 let version = rversion(MSIZE, self.bench.dialect.name());
@@ -226,25 +226,25 @@ impl Place {
             _ => {}
         }
         self.upstream.extend(self.bench.upstream());
-        let mut told = self.bench.hears(self.id);
+        let mut told = self.bench.all_received(self.id);
         if state == State::Deaf {
-            told.extend(self.bench.hears(self.id));
+            told.extend(self.bench.all_received(self.id));
             told.retain(|m| !is_local_error(self.bench.dialect, m, UnknownFid));
         }
         told.retain(|m| ![101, 117].contains(&kind(m)));
         told
     }
 
-    fn another_is_served(&mut self) {
+    fn check_other_client(&mut self) {
         let Some(other) = self.other else { return };
         let dialect = self.bench.dialect;
-        self.bench.say(other, &read(1, 0, 0, 7));
+        self.bench.client_sends(other, &read(1, 0, 0, 7));
         // The request may be among or behind the requests of the first client.
         let mut asked = (0..5).flat_map(|_| self.bench.upstream()).collect::<Vec<_>>().into_iter();
         let its = |m: &Vec<u8>| kind(m) == 116 && u32_at(m, HEADER + 12) == 7;
         let request = asked.find(its).expect("it is forwarded");
         self.bench.server(&made(117, tag(&request)).u32(3).raw(b"abc").done());
-        let told = self.bench.told(other);
+        let told = self.bench.client_received(other);
         assert_eq!(told, made(117, 1).u32(3).raw(b"abc").done(), "{}", show(dialect, &told));
     }
 }
@@ -269,12 +269,12 @@ fn malformed_requests_affect_only_their_client() {
                 });
                 // Without a session, errors have the form of 9P2000.
                 let form = if early { Dialect::Plain } else { place.bench.dialect };
-                place.bench.say(place.id, message);
+                place.bench.client_sends(place.id, message);
                 if let State::Asking | State::Again | State::Full | State::Turn = state {
-                    assert!(place.bench.hears(place.id).is_empty(), "{}", shown());
+                    assert!(place.bench.all_received(place.id).is_empty(), "{}", shown());
                     assert!(!place.bench.engine.is_closing(place.id), "{}", shown());
                 }
-                let told = place.goes_on(state);
+                let told = place.unblock(state);
                 match (state, why) {
                     (State::Closing, _) => assert!(told.is_empty(), "{}", shown()),
                     (State::Over, _) => {
@@ -288,8 +288,8 @@ fn malformed_requests_affect_only_their_client() {
                         assert!(!place.bench.engine.is_closing(place.id), "{}", shown());
                         assert!(place.bench.engine.wants_read(place.id), "{}", shown());
                         // The next message is handled.
-                        place.bench.say(place.id, &flush(8, 7777));
-                        assert_eq!(place.bench.told(place.id), made(109, 8).done(), "{}", shown());
+                        place.bench.client_sends(place.id, &flush(8, 7777));
+                        assert_eq!(place.bench.client_received(place.id), made(109, 8).done(), "{}", shown());
                     }
                     (_, None) => {
                         let large = message.len() >= HEADER;
@@ -303,7 +303,7 @@ fn malformed_requests_affect_only_their_client() {
                 let asked = place.bench.engine.stats();
                 assert!(asked.forwarded <= before.forwarded + 1, "{}", shown());
                 assert!(place.upstream.iter().all(|m| [100, 116, 120, 108].contains(&kind(m))));
-                place.another_is_served();
+                place.check_other_client();
             }
         }
     }
@@ -323,27 +323,27 @@ enum Asked {
 fn asked(dialect: Dialect, row: &Message, how: Asked) -> Option<(Bench, ClientId, Vec<u8>)> {
     let mut bench = Bench::new(dialect);
     let (other, _) = bench.attached();
-    bench.asks(other, &read(3, 0, 0, 1));
+    bench.forwarded(other, &read(3, 0, 0, 1));
     let (id, _) = bench.attached();
     match how {
         Asked::Clunk => {
-            bench.gone(id);
-            return (row.number == 120).then(|| (bench.asked(), bench)).map(|(m, b)| (b, other, m));
+            bench.disconnect(id);
+            return (row.number == 120).then(|| (bench.server_received(), bench)).map(|(m, b)| (b, other, m));
         }
         Asked::Flush => {
-            bench.asks(id, &read(1, 0, 0, 1));
-            let flushed = bench.asks(id, &flush(2, 1));
+            bench.forwarded(id, &read(1, 0, 0, 1));
+            let flushed = bench.forwarded(id, &flush(2, 1));
             return (row.number == 108).then_some((bench, other, flushed));
         }
         _ => {}
     }
     let fields = row.request.filter(|_| ![98, 100, 108].contains(&row.number))?;
-    let request = bench.asks(id, &whole(dialect, row.number, fields).0);
+    let request = bench.forwarded(id, &whole(dialect, row.number, fields).0);
     match how {
         Asked::Flushed => {
-            bench.asks(id, &flush(2, TAG));
+            bench.forwarded(id, &flush(2, TAG));
         }
-        Asked::Left => bench.gone(id),
+        Asked::Left => bench.disconnect(id),
         _ => {}
     }
     bench.upstream();
@@ -404,8 +404,8 @@ fn reply_that_does_not_fit_fails_only_its_request() {
                 let mut told = Vec::new();
                 for c in bench.engine.clients.connected() {
                     let id = bench.engine.clients.id(c);
-                    assert!(id != other || bench.hears(id).is_empty(), "{shown}");
-                    told.extend(bench.hears(id));
+                    assert!(id != other || bench.all_received(id).is_empty(), "{shown}");
+                    told.extend(bench.all_received(id));
                 }
                 match how {
                     Asked::Plainly | Asked::Flushed => {
@@ -422,7 +422,7 @@ fn reply_that_does_not_fit_fails_only_its_request() {
                 // The other client is served.
                 let its = bench.engine.requests.iter().find(|r| r.1.tag == 3).expect("a read").0;
                 bench.server(&made(117, its).u32(0).done());
-                assert_eq!(bench.told(other), made(117, 3).u32(0).done(), "{shown}");
+                assert_eq!(bench.client_received(other), made(117, 3).u32(0).done(), "{shown}");
                 finish(&mut bench);
                 // A fid that the server may still have is not used again.
                 let lost = usize::from(how == Asked::Clunk && !is_error_of_another);
@@ -437,7 +437,7 @@ fn reply_that_does_not_fit_fails_only_its_request() {
 fn finish(bench: &mut Bench) {
     for c in bench.engine.clients.connected() {
         let id = bench.engine.clients.id(c);
-        bench.gone(id);
+        bench.disconnect(id);
     }
     loop {
         bench.upstream();
@@ -457,29 +457,29 @@ fn fid_of_an_unusable_reply_is_clunked_before_its_number_is_used_again() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
-        let request = bench.asks(id, &walk(2, 0, 5, &[]));
+        let request = bench.forwarded(id, &walk(2, 0, 5, &[]));
         let fid = u32_at(&request, HEADER + 4);
         bench.server(&made(121, tag(&request)).done());
-        assert!(is_local_error(dialect, &bench.told(id), UnexpectedReply));
-        let clunk = bench.asked();
+        assert!(is_local_error(dialect, &bench.client_received(id), UnexpectedReply));
+        let clunk = bench.server_received();
         assert_eq!((kind(&clunk), u32_at(&clunk, HEADER)), (120, fid));
         bench.refused(id, &read(2, 5, 0, 1), UnknownFid);
-        let again = bench.asks(id, &walk(2, 0, 5, &[]));
+        let again = bench.forwarded(id, &walk(2, 0, 5, &[]));
         assert_ne!(u32_at(&again, HEADER + 4), fid);
         bench.done(&clunk);
-        let next = bench.asks(id, &walk(3, 0, 6, &[]));
+        let next = bench.forwarded(id, &walk(3, 0, 6, &[]));
         assert_eq!(u32_at(&next, HEADER + 4), fid);
         // After a Tclunk of the client with an unusable reply, 9pmux asks once more, and then no more.
         bench.server(&rwalk(tag(&next), 0));
-        bench.told(id);
-        let clunk = bench.asks(id, &of_fid(120, 3, 6));
+        bench.client_received(id);
+        let clunk = bench.forwarded(id, &of_fid(120, 3, 6));
         bench.server(&made(123, tag(&clunk)).done());
-        assert!(is_local_error(dialect, &bench.told(id), UnexpectedReply));
-        let clunk = bench.asked();
+        assert!(is_local_error(dialect, &bench.client_received(id), UnexpectedReply));
+        let clunk = bench.server_received();
         assert_eq!((kind(&clunk), u32_at(&clunk, HEADER)), (120, fid));
         bench.server(&made(123, tag(&clunk)).done());
         assert!(bench.upstream().is_empty());
-        let next = bench.asks(id, &walk(3, 0, 6, &[]));
+        let next = bench.forwarded(id, &walk(3, 0, 6, &[]));
         assert_ne!(u32_at(&next, HEADER + 4), fid, "its number is never used again");
     }
 }
@@ -503,18 +503,18 @@ fn error_in_another_form_is_translated() {
     ] {
         let mut bench = Bench::new(dialect);
         let (id, _) = bench.attached();
-        let request = bench.asks(id, &read(TAG, 0, 0, 1));
+        let request = bench.forwarded(id, &read(TAG, 0, 0, 1));
         let mut reply = reply;
         put_tag(&mut reply, tag(&request));
         bench.server(&reply);
-        assert_eq!(bench.told(id), told, "{}", show(dialect, &reply));
+        assert_eq!(bench.client_received(id), told, "{}", show(dialect, &reply));
     }
     // Also one that is larger than the client's msize.
     let mut bench = Bench::new(Dialect::U);
     let id = bench.client_of(256);
-    let request = bench.asks(id, &attach(Dialect::U, 1, 0, NOFID, "u", ""));
+    let request = bench.forwarded(id, &attach(Dialect::U, 1, 0, NOFID, "u", ""));
     bench.server(&made(107, tag(&request)).str("x".repeat(300)).done());
-    assert!(is_local_error(Dialect::U, &bench.told(id), ReplyTooLarge));
+    assert!(is_local_error(Dialect::U, &bench.client_received(id), ReplyTooLarge));
 }
 
 /// After one, the server has no fids.
@@ -524,7 +524,7 @@ fn rversion_that_was_not_asked_for_ends_the_connection() {
         for with_tag in [true, false] {
             let mut bench = Bench::new(dialect);
             let (id, _) = bench.attached();
-            let request = bench.asks(id, &read(TAG, 0, 0, 1));
+            let request = bench.forwarded(id, &read(TAG, 0, 0, 1));
             let mut reply = rversion(MSIZE, dialect.name());
             if with_tag {
                 put_tag(&mut reply, tag(&request));
@@ -532,7 +532,7 @@ fn rversion_that_was_not_asked_for_ends_the_connection() {
             bench.server(&reply);
             let end = bench.engine.end_reason().expect("it has ended").to_string();
             assert!(end.contains("an Rversion that was not asked for"), "{end}");
-            assert!(is_local_error(dialect, &bench.told(id), ServerGone));
+            assert!(is_local_error(dialect, &bench.client_received(id), ServerGone));
             // Bytes that arrive after the end are dropped.
             bench.server(&reply);
             bench.server(&[0; 4]);
@@ -553,7 +553,7 @@ fn unknown_tag_is_dropped_in_every_state() {
                 // An Rversion ends the connection.
                 messages.retain(|message| kind(message) != 101);
                 let many = messages.len() as u64;
-                let told = place.bench.hears(place.id);
+                let told = place.bench.all_received(place.id);
                 for mut message in messages {
                     put_tag(&mut message, 60_000);
                     place.bench.server(&message);
@@ -562,7 +562,7 @@ fn unknown_tag_is_dropped_in_every_state() {
                 let over = state == State::Over;
                 assert_eq!(dropped, if over { 0 } else { many }, "{state:?} R{}", row.name);
                 assert_eq!(place.bench.engine.end_reason().is_some(), over);
-                let told_by_it = place.bench.hears(place.id);
+                let told_by_it = place.bench.all_received(place.id);
                 assert!(told_by_it.is_empty() || !told.is_empty() && state == State::Deaf);
             }
         }
@@ -592,7 +592,7 @@ fn other_reply_to_tversion_ends_the_connection() {
             place.bench.server(&bad);
             let end = place.bench.engine.end_reason().map(ToString::to_string).unwrap_or_default();
             assert!(!end.is_empty(), "{} is taken", show(dialect, &bad));
-            assert!(is_local_error(Dialect::Plain, &place.bench.told(place.id), ServerGone));
+            assert!(is_local_error(Dialect::Plain, &place.bench.client_received(place.id), ServerGone));
             assert!(place.bench.engine.is_closing(place.id) && place.bench.engine.is_closing(new));
         }
     }

@@ -24,14 +24,14 @@ fn clone_of(request: &[u8]) -> (u32, u32) {
 /// attach, and the client's own upstream fid.
 fn attaches(bench: &mut Bench, fid: u32) -> (ClientId, u32, u32) {
     let id = bench.client();
-    let mut request = bench.asks(id, &tattach(bench.dialect, 5, fid));
+    let mut request = bench.forwarded(id, &tattach(bench.dialect, 5, fid));
     if kind(&request) == 104 {
         bench.server(&made(105, tag(&request)).qid(3, 77).done());
-        request = bench.asked();
+        request = bench.server_received();
     }
     let (root, own) = clone_of(&request);
     bench.server(&rwalk(tag(&request), 0));
-    assert_eq!(bench.told(id), made(105, 5).qid(3, 77).done());
+    assert_eq!(bench.client_received(id), made(105, 5).qid(3, 77).done());
     (id, root, own)
 }
 
@@ -43,13 +43,13 @@ fn server_sees_one_tattach_and_each_client_gets_a_fid() {
         let (other, same, second) = attaches(&mut bench, 9);
         assert_eq!(root, same);
         assert!(root != first && root != second && first != second);
-        assert_eq!(u32_at(&bench.asks(one, &read(1, 0, 0, 9)), HEADER), first);
-        assert_eq!(u32_at(&bench.asks(other, &read(1, 9, 0, 9)), HEADER), second);
+        assert_eq!(u32_at(&bench.forwarded(one, &read(1, 0, 0, 9)), HEADER), first);
+        assert_eq!(u32_at(&bench.forwarded(other, &read(1, 9, 0, 9)), HEADER), second);
         // The same client attaches once more, with another fid.
         bench.refused(one, &tattach(dialect, 2, 0), FidInUse);
-        assert_eq!(clone_of(&bench.asks(one, &tattach(dialect, 2, 1))).0, root);
+        assert_eq!(clone_of(&bench.forwarded(one, &tattach(dialect, 2, 1))).0, root);
         // When a client disconnects, its own fid is clunked and the shared one is not.
-        bench.gone(other);
+        bench.disconnect(other);
         for request in bench.upstream() {
             assert!([108, 120].contains(&kind(&request)));
             assert!(kind(&request) == 108 || u32_at(&request, HEADER) == second);
@@ -63,31 +63,31 @@ fn concurrent_attaches_wait_for_the_same_reply() {
     let dialect = Dialect::Plain;
     let mut bench = once(dialect);
     let ids: Vec<_> = (0..4).map(|_| bench.client()).collect();
-    let request = bench.asks(ids[0], &tattach(dialect, 1, 0));
+    let request = bench.forwarded(ids[0], &tattach(dialect, 1, 0));
     for id in &ids[1..] {
         // The messages behind the attach wait with it.
-        bench.say(*id, &[tattach(dialect, 1, 0), read(2, 0, 0, 9)].concat());
+        bench.client_sends(*id, &[tattach(dialect, 1, 0), read(2, 0, 0, 9)].concat());
         assert!(bench.upstream().is_empty());
     }
     // One client flushes its attach, one disconnects, and one begins a new session.
-    bench.say(ids[1], &flush(3, 1));
-    let told = bench.hears(ids[1]);
+    bench.client_sends(ids[1], &flush(3, 1));
+    let told = bench.all_received(ids[1]);
     assert_eq!(told[0], made(109, 3).done());
     // The read behind the attach is handled, and has no fid.
     assert!(told.len() == 2 && is_local_error(dialect, &told[1], UnknownFid));
-    bench.gone(ids[2]);
-    bench.say(ids[3], &version(500, "9P2000"));
-    assert_eq!(kind(&bench.told(ids[3])), 101);
-    bench.say(ids[3], &tattach(dialect, 8, 3));
+    bench.disconnect(ids[2]);
+    bench.client_sends(ids[3], &version(500, "9P2000"));
+    assert_eq!(kind(&bench.client_received(ids[3])), 101);
+    bench.client_sends(ids[3], &tattach(dialect, 8, 3));
     bench.server(&made(105, tag(&request)).qid(0, 0).done());
     let walks = bench.upstream();
     assert_eq!(walks.len(), 2);
     for (walk, (id, its_tag)) in walks.iter().zip([(ids[0], 1), (ids[3], 8)]) {
         clone_of(walk);
         bench.server(&rwalk(tag(walk), 0));
-        assert_eq!(bench.told(id), made(105, its_tag).qid(0, 0).done());
+        assert_eq!(bench.client_received(id), made(105, its_tag).qid(0, 0).done());
     }
-    assert!(bench.hears(ids[1]).is_empty());
+    assert!(bench.all_received(ids[1]).is_empty());
 }
 
 #[test]
@@ -95,12 +95,12 @@ fn failed_shared_attach_fails_all_waiters_and_is_retried() {
     for dialect in Dialect::ALL {
         let mut bench = once(dialect);
         let ids: Vec<_> = (0..3).map(|_| bench.client()).collect();
-        let request = bench.asks(ids[0], &tattach(dialect, 7, 0));
-        bench.say(ids[1], &tattach(dialect, 8, 0));
-        bench.say(ids[2], &tattach(dialect, 9, 0));
+        let request = bench.forwarded(ids[0], &tattach(dialect, 7, 0));
+        bench.client_sends(ids[1], &tattach(dialect, 8, 0));
+        bench.client_sends(ids[2], &tattach(dialect, 9, 0));
         bench.failed(&request);
         for (id, its_tag) in ids.iter().zip(7..) {
-            assert_eq!(bench.told(*id), error(dialect, its_tag, "srv"));
+            assert_eq!(bench.client_received(*id), error(dialect, its_tag, "srv"));
         }
         assert!(bench.upstream().is_empty());
         assert_eq!((bench.engine.stats().fids, bench.engine.stats().requests), (0, 0));
@@ -113,12 +113,12 @@ fn oversized_attach_error_is_replaced() {
     let dialect = Dialect::Plain;
     let mut bench = once(dialect);
     let (small, large) = (bench.client_of(256), bench.client());
-    let request = bench.asks(small, &tattach(dialect, 1, 0));
-    bench.say(large, &tattach(dialect, 1, 0));
+    let request = bench.forwarded(small, &tattach(dialect, 1, 0));
+    bench.client_sends(large, &tattach(dialect, 1, 0));
     let ename = "x".repeat(250);
     bench.server(&error(dialect, tag(&request), &ename));
-    assert!(is_local_error(dialect, &bench.told(small), ReplyTooLarge));
-    assert_eq!(bench.told(large), error(dialect, 1, &ename));
+    assert!(is_local_error(dialect, &bench.client_received(small), ReplyTooLarge));
+    assert_eq!(bench.client_received(large), error(dialect, 1, &ename));
 }
 
 #[test]
@@ -128,20 +128,20 @@ fn other_names_and_auth_are_forwarded() {
         let (id, ..) = attaches(&mut bench, 0);
         for (uname, aname) in [("glenda", "other"), ("other", "tree"), ("glendat", "ree"), ("", "")]
         {
-            let request = bench.asks(id, &attach(dialect, 2, 1, NOFID, uname, aname));
+            let request = bench.forwarded(id, &attach(dialect, 2, 1, NOFID, uname, aname));
             assert_eq!(kind(&request), 104, "{uname} {aname}");
             bench.failed(&request);
-            assert_eq!(bench.told(id), error(dialect, 2, "srv"));
+            assert_eq!(bench.client_received(id), error(dialect, 2, "srv"));
         }
-        let request = bench.asks(id, &auth(dialect, 2, 7, "glenda", "tree"));
+        let request = bench.forwarded(id, &auth(dialect, 2, 7, "glenda", "tree"));
         bench.server(&made(103, tag(&request)).qid(0, 0).done());
-        bench.told(id);
-        let request = bench.asks(id, &attach(dialect, 2, 1, 7, "glenda", "tree"));
+        bench.client_received(id);
+        let request = bench.forwarded(id, &attach(dialect, 2, 1, 7, "glenda", "tree"));
         assert_eq!((kind(&request), u32_at(&request, HEADER + 4) == NOFID), (104, false));
         if dialect != Dialect::Plain {
             // The same user name with another n_uname.
             let message = made(104, 3).u32(3).u32(NOFID).str("glenda").str("tree").u32(0).done();
-            assert_eq!(kind(&bench.asks(id, &message)), 104);
+            assert_eq!(kind(&bench.forwarded(id, &message)), 104);
         }
     }
 }
@@ -151,19 +151,19 @@ fn attach_by_walk_may_fail_or_be_flushed() {
     let dialect = Dialect::Plain;
     let mut bench = once(dialect);
     let (id, ..) = attaches(&mut bench, 0);
-    let walk = bench.asks(id, &tattach(dialect, 2, 1));
+    let walk = bench.forwarded(id, &tattach(dialect, 2, 1));
     bench.failed(&walk);
-    assert_eq!(bench.told(id), error(dialect, 2, "srv"));
+    assert_eq!(bench.client_received(id), error(dialect, 2, "srv"));
     bench.refused(id, &read(3, 1, 0, 9), UnknownFid);
 
-    let walk = bench.asks(id, &tattach(dialect, 2, 1));
-    let flushed = bench.asks(id, &flush(3, 2));
+    let walk = bench.forwarded(id, &tattach(dialect, 2, 1));
+    let flushed = bench.forwarded(id, &flush(3, 2));
     assert_eq!(u16_at(&flushed, HEADER), tag(&walk));
     bench.server(&rwalk(tag(&walk), 0));
-    assert_eq!(bench.told(id), made(105, 2).qid(3, 77).done());
+    assert_eq!(bench.client_received(id), made(105, 2).qid(3, 77).done());
     bench.done(&flushed);
-    assert_eq!(bench.told(id), made(109, 3).done());
-    bench.asks(id, &read(4, 1, 0, 9));
+    assert_eq!(bench.client_received(id), made(109, 3).done());
+    bench.forwarded(id, &read(4, 1, 0, 9));
 }
 
 #[test]
@@ -172,12 +172,12 @@ fn server_end_fails_the_attach_waiters() {
     let mut bench = once(dialect);
     let ids: Vec<_> = (0..3).map(|_| bench.client()).collect();
     for id in &ids {
-        bench.say(*id, &tattach(dialect, 4, 0));
+        bench.client_sends(*id, &tattach(dialect, 4, 0));
     }
     bench.engine.server_gone();
     bench.engine.audit();
     for id in ids {
-        assert!(is_local_error(dialect, &bench.told(id), ServerGone));
+        assert!(is_local_error(dialect, &bench.client_received(id), ServerGone));
         assert!(bench.engine.is_closing(id));
     }
 }

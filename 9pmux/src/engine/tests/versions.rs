@@ -19,18 +19,22 @@ fn first_client_determines_the_dialect() {
         let mut bench = undecided();
         assert!(bench.upstream().is_empty());
         let (one, two) = (bench.engine.client_connected(), bench.engine.client_connected());
-        let asked = bench.asks(one, &version(1 << 20, dialect.name()));
-        assert_eq!(asked, version(MSIZE, dialect.name()), "ours, with our msize");
-        bench.say(two, &version(500, dialect.name()));
-        assert!(bench.upstream().is_empty() && bench.hears(one).is_empty());
+        let asked = bench.forwarded(one, &version(1 << 20, dialect.name()));
+        assert_eq!(
+            asked,
+            version(MSIZE, dialect.name()),
+            "the server is offered the msize of 9pmux"
+        );
+        bench.client_sends(two, &version(500, dialect.name()));
+        assert!(bench.upstream().is_empty() && bench.all_received(one).is_empty());
         bench.server(&rversion(5000, dialect.name()));
-        assert_eq!(bench.told(one), rversion(5000, dialect.name()));
-        assert_eq!(bench.told(two), rversion(500, dialect.name()));
+        assert_eq!(bench.client_received(one), rversion(5000, dialect.name()));
+        assert_eq!(bench.client_received(two), rversion(500, dialect.name()));
         assert_eq!(bench.engine.dialect(), Some(dialect));
         let three = bench.engine.client_connected();
-        bench.say(three, &version(6000, dialect.name()));
+        bench.client_sends(three, &version(6000, dialect.name()));
         assert!(bench.upstream().is_empty(), "the server is asked once");
-        assert_eq!(bench.told(three), rversion(5000, dialect.name()));
+        assert_eq!(bench.client_received(three), rversion(5000, dialect.name()));
     }
 }
 
@@ -60,8 +64,8 @@ fn offer_is_accepted_or_unknown() {
         let dialect = Dialect::from_name(upstream.as_bytes()).unwrap();
         let mut bench = Bench::new(dialect);
         let id = bench.engine.client_connected();
-        bench.say(id, &version(1000, offer));
-        assert_eq!(bench.told(id), rversion(1000, agreed), "{offer} of {upstream}");
+        bench.client_sends(id, &version(1000, offer));
+        assert_eq!(bench.client_received(id), rversion(1000, agreed), "{offer} of {upstream}");
         let session = agreed != "unknown";
         assert_eq!(bench.engine.client_info(id).unwrap().session, session);
         if !session {
@@ -79,8 +83,11 @@ fn errors_have_the_form_of_the_clients_own_session() {
         let (with, _) = bench.attached();
         let none = bench.engine.client_connected();
         let unknown = bench.engine.client_connected();
-        bench.say(unknown, &version(8192, if dialect == Dialect::L { "9P2000" } else { "9P1" }));
-        assert_eq!(bench.told(unknown), rversion(8192, "unknown"));
+        bench.client_sends(
+            unknown,
+            &version(8192, if dialect == Dialect::L { "9P2000" } else { "9P1" }),
+        );
+        assert_eq!(bench.client_received(unknown), rversion(8192, "unknown"));
         for id in [none, unknown] {
             bench.refused_in(Dialect::Plain, id, &of_fid(120, 1, 1), NoVersion);
             bench.refused_in(Dialect::Plain, id, &version(255, dialect.name()), SmallMsize);
@@ -91,11 +98,11 @@ fn errors_have_the_form_of_the_clients_own_session() {
         bench.refused_in(dialect, with, &of_fid(120, 1, 1), UnknownFid);
         bench.refused_in(dialect, with, &version(255, dialect.name()), SmallMsize);
         // A second Tversion ends the session.
-        bench.say(with, &version(8192, dialect.name()));
-        let clunk = bench.asked();
-        bench.say(with, &of_fid(120, 1, 1));
+        bench.client_sends(with, &version(8192, dialect.name()));
+        let clunk = bench.server_received();
+        bench.client_sends(with, &of_fid(120, 1, 1));
         bench.engine.server_gone();
-        let told = bench.hears(with);
+        let told = bench.all_received(with);
         assert_eq!(told.len(), 2, "{}", show(dialect, &clunk));
         assert!(told.iter().all(|m| is_local_error(Dialect::Plain, m, ServerGone)));
     }
@@ -109,16 +116,16 @@ fn requests_before_tversion_are_refused() {
     bench.refused(id, &version(255, "9P2000"), SmallMsize);
     bench.refused(id, &made(100, 7).u32(8192).u16(9).str("9P2000").done(), Malformed);
     bench.refused(id, &made(100, 7).u8(0).done(), Malformed);
-    bench.say(id, &version(8192, "9P3000"));
-    assert_eq!(bench.told(id), rversion(8192, "unknown"), "without asking the server");
+    bench.client_sends(id, &version(8192, "9P3000"));
+    assert_eq!(bench.client_received(id), rversion(8192, "unknown"), "without asking the server");
     assert!(bench.upstream().is_empty());
     // A Tversion need not have NOTAG. The messages behind it wait.
-    let asked = bench.asks(id, &made(100, 7).u32(8192).str("9P2000").done());
-    bench.say(id, &of_fid(120, 1, 1));
-    assert!(bench.hears(id).is_empty());
+    let asked = bench.forwarded(id, &made(100, 7).u32(8192).str("9P2000").done());
+    bench.client_sends(id, &of_fid(120, 1, 1));
+    assert!(bench.all_received(id).is_empty());
     bench.server(&rversion(8192, "9P2000"));
     assert_eq!(asked, version(8192, "9P2000"));
-    let told = bench.hears(id);
+    let told = bench.all_received(id);
     assert_eq!(told[0], made(101, 7).u32(8192).str("9P2000").done());
     assert!(is_local_error(Dialect::Plain, &told[1], UnknownFid));
 }
@@ -127,9 +134,9 @@ fn requests_before_tversion_are_refused() {
 fn server_may_agree_to_less_than_offered() {
     let mut bench = undecided();
     let id = bench.engine.client_connected();
-    bench.asks(id, &version(8192, "9P2000.L"));
+    bench.forwarded(id, &version(8192, "9P2000.L"));
     bench.server(&rversion(8192, "9P2000"));
-    assert_eq!(bench.told(id), rversion(8192, "9P2000"));
+    assert_eq!(bench.client_received(id), rversion(8192, "9P2000"));
     assert_eq!(bench.engine.dialect(), Some(Dialect::Plain));
 }
 
@@ -138,15 +145,15 @@ fn dialect_unknown_to_the_server_fails_only_its_client() {
     let mut bench = undecided();
     let (one, two) = (bench.engine.client_connected(), bench.engine.client_connected());
     let three = bench.engine.client_connected();
-    bench.asks(one, &version(8192, "9P2000.L"));
-    bench.say(two, &version(8192, "9P2000.L"));
-    bench.say(three, &version(8192, "9P2000.u"));
+    bench.forwarded(one, &version(8192, "9P2000.L"));
+    bench.client_sends(two, &version(8192, "9P2000.L"));
+    bench.client_sends(three, &version(8192, "9P2000.u"));
     bench.server(&rversion(8192, "unknown"));
-    assert_eq!(bench.told(one), rversion(8192, "unknown"));
-    assert_eq!(bench.told(two), rversion(8192, "unknown"));
-    assert_eq!(bench.asked(), version(8192, "9P2000.u"));
+    assert_eq!(bench.client_received(one), rversion(8192, "unknown"));
+    assert_eq!(bench.client_received(two), rversion(8192, "unknown"));
+    assert_eq!(bench.server_received(), version(8192, "9P2000.u"));
     // The client disconnects, and the next one gets the version from the reply.
-    bench.gone(three);
+    bench.disconnect(three);
     bench.server(&rversion(8192, "9P2000.u"));
     bench.dialect = Dialect::U;
     bench.client();
@@ -158,13 +165,13 @@ fn error_reply_to_tversion_means_unknown() {
     for answer in [error(Dialect::Plain, 0xFFFF, "what?"), error(Dialect::L, 0xFFFF, "")] {
         let mut bench = undecided();
         let (one, two) = (bench.engine.client_connected(), bench.engine.client_connected());
-        bench.asks(one, &version(8192, "9P2000.L"));
-        bench.say(two, &version(8192, "9P2000"));
+        bench.forwarded(one, &version(8192, "9P2000.L"));
+        bench.client_sends(two, &version(8192, "9P2000"));
         bench.server(&answer);
-        assert_eq!(bench.told(one), rversion(8192, "unknown"));
-        assert_eq!(bench.asked(), version(8192, "9P2000"));
+        assert_eq!(bench.client_received(one), rversion(8192, "unknown"));
+        assert_eq!(bench.server_received(), version(8192, "9P2000"));
         bench.server(&rversion(8192, "9P2000"));
-        assert_eq!(bench.told(two), rversion(8192, "9P2000"));
+        assert_eq!(bench.client_received(two), rversion(8192, "9P2000"));
     }
 }
 
@@ -173,29 +180,29 @@ fn server_without_a_common_version_ends_the_engine() {
     let chosen = |dialect| Engine::new(Config { dialect, msize: MSIZE, ..Config::default() });
     let u = Dialect::U;
     for (answer, words) in [
-        (rversion(MSIZE, "unknown"), "it answers version 'unknown', 9P2000.u was offered"),
-        (rversion(MSIZE, "9P2000"), "it answers version '9P2000', 9P2000.u was offered"),
-        (rversion(MSIZE, "9P2000.L"), "it answers version '9P2000.L', 9P2000.u was offered"),
+        (rversion(MSIZE, "unknown"), "it replies with version 'unknown', 9P2000.u was offered"),
+        (rversion(MSIZE, "9P2000"), "it replies with version '9P2000', 9P2000.u was offered"),
+        (rversion(MSIZE, "9P2000.L"), "it replies with version '9P2000.L', 9P2000.u was offered"),
         (rversion(MSIZE + 1, "9P2000.u"), "an msize of 8193, 8192 was offered"),
         (rversion(255, "9P2000.u"), "an msize of 255, 8192 was offered"),
-        (error(u, 0xFFFF, "go away"), "it answers Rerror tag NOTAG ename 'go away'"),
-        (made(101, 0xFFFF).u32(8192).u16(50).done(), "no Rversion in answer to Tversion"),
-        (made(111, 0xFFFF).u16(0).done(), "no Rversion in answer to Tversion"),
+        (error(u, 0xFFFF, "go away"), "it replies with Rerror tag NOTAG ename 'go away'"),
+        (made(101, 0xFFFF).u32(8192).u16(50).done(), "no Rversion in reply to Tversion"),
+        (made(111, 0xFFFF).u16(0).done(), "no Rversion in reply to Tversion"),
     ] {
         let mut bench = Bench { engine: chosen(Some(u)), dialect: u };
         let id = bench.engine.client_connected();
         bench.upstream();
-        bench.say(id, &version(8192, "9P2000.u"));
+        bench.client_sends(id, &version(8192, "9P2000.u"));
         bench.server(&answer);
-        let end = bench.engine.end_reason().expect("it is over").to_string();
+        let end = bench.engine.end_reason().expect("the connection has ended").to_string();
         assert!(end.contains(words), "{end}: {}", show(u, &answer));
-        assert!(is_local_error(Dialect::Plain, &bench.told(id), ServerGone));
+        assert!(is_local_error(Dialect::Plain, &bench.client_received(id), ServerGone));
         assert!(bench.engine.is_closing(id));
     }
     // No dialect is configured: a smaller dialect is acceptable, a different one is not.
     let mut bench = undecided();
     let id = bench.engine.client_connected();
-    bench.asks(id, &version(8192, "9P2000"));
+    bench.forwarded(id, &version(8192, "9P2000"));
     bench.server(&rversion(8192, "9P2000.u"));
     assert!(matches!(bench.engine.end_reason(), Some(EndReason::NoCommonVersion(_))));
 }
@@ -206,13 +213,13 @@ fn missing_rversion_times_out() {
     assert_eq!(bench.engine.next_deadline(), None);
     bench.engine.tick(Duration::from_secs(5));
     let id = bench.engine.client_connected();
-    bench.asks(id, &version(8192, "9P2000"));
+    bench.forwarded(id, &version(8192, "9P2000"));
     assert_eq!(bench.engine.next_deadline(), Some(Duration::from_secs(15)));
     bench.engine.tick(Duration::from_millis(14_999));
     assert_eq!(bench.engine.end_reason(), None);
     bench.engine.tick(Duration::from_secs(15));
     assert_eq!(bench.engine.end_reason(), Some(&EndReason::VersionTimeout));
-    assert!(is_local_error(Dialect::Plain, &bench.told(id), ServerGone));
+    assert!(is_local_error(Dialect::Plain, &bench.client_received(id), ServerGone));
     assert!(bench.engine.is_closing(id));
     assert_eq!(bench.engine.next_deadline(), None);
 }
