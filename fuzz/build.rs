@@ -1,5 +1,5 @@
-//! Compiles the C half of the target `face`. With `MUX_FUZZ_ASAN` it is instrumented, as the library
-//! is by rustc then.
+//! Compiles the C half of the target `face`. With `MUX_FUZZ_ASAN` it is instrumented for AddressSanitizer, like the
+//! library.
 
 fn main() {
     println!("cargo::rerun-if-changed=face");
@@ -17,6 +17,6 @@ fn main() {
     for object in build.compile_intermediates() {
         println!("cargo::rustc-link-arg-bin=face={}", object.display());
     }
-    // Its clock is the bytes' too.
+    // The fuzzer's input also controls the clock.
     println!("cargo::rustc-link-arg-bin=face=-Wl,--wrap=clock_gettime");
 }

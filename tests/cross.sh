@@ -136,9 +136,9 @@ part_nine() {
 	fi
 	# docs/platforms.md says why these three fail under qemu-user.
 	skip=
-	[ -z "$run" ] || for t in what_is_handed_in_and_is_no_connection \
-		a_server_that_is_started_ignores_what_whoever_started_9pmux_ignores \
-		to_be_stopped_while_it_waits_for_the_server_is_no_error; do
+	[ -z "$run" ] || for t in an_inherited_descriptor_that_is_no_connection_is_refused \
+		a_started_server_inherits_ignored_signals \
+		a_stop_while_connecting_to_the_server_is_no_error; do
 		skip="$skip --skip $t"
 	done
 	since=$(date +%s)

@@ -1,5 +1,5 @@
-//! How many messages a second go through an engine in memory, without I/O: so many clients, each with so
-//! many requests upstream, all answered at once by a stub. And what a fid costs beside very many.
+//! Messages per second through an engine in memory, without I/O, for several numbers of clients and of requests in
+//! flight; a stub replies at once. Also the cost of a fid among very many fids.
 //!
 //!     cargo run --release -p ninepmux --example share
 
@@ -23,7 +23,7 @@ fn drain(engine: &mut Engine) {
     }
 }
 
-/// Answers what is in the server's output, each message with the reply of its type.
+/// Replies to each message in the server's output.
 fn serve(engine: &mut Engine, replies: &mut Vec<u8>, answer: &dyn Fn(u8) -> Vec<u8>) -> u64 {
     let mut requests = engine.server_output();
     let (all, mut count) = (requests.len(), 0);
@@ -49,7 +49,7 @@ fn serve(engine: &mut Engine, replies: &mut Vec<u8>, answer: &dyn Fn(u8) -> Vec<
     count
 }
 
-/// Nanoseconds that this process was on a processor, where the system says so.
+/// Processor time of this process in nanoseconds, on systems that report it.
 fn on_cpu() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
@@ -89,7 +89,7 @@ fn run(clients: usize, inflight: u16, body: usize) -> (f64, usize) {
         count += serve(&mut engine, &mut replies, &answer);
         drain(&mut engine);
     }
-    // On a busy machine the time on a processor says more.
+    // Processor time is more reliable on a busy machine.
     let elapsed = match on_cpu() - cpu {
         0 => start.elapsed().as_nanos() as u64,
         ns => ns,
@@ -99,7 +99,7 @@ fn run(clients: usize, inflight: u16, body: usize) -> (f64, usize) {
     (rate, engine.stats().spare_bytes)
 }
 
-/// What a client costs that has attached, has had so many requests upstream, and is idle now.
+/// The memory of an idle client that has attached and has had this number of requests upstream.
 fn idle(inflight: u16) -> usize {
     const MANY: usize = 10_000;
     let resident = || {
@@ -132,7 +132,7 @@ fn idle(inflight: u16) -> usize {
     resident().saturating_sub(before) / MANY
 }
 
-/// Nanoseconds for a Twalk to a new fid and its Tclunk, of a client that has so many fids.
+/// Nanoseconds for a Twalk to a new fid and its Tclunk, for a client with this number of fids.
 fn fids(live: u32) -> f64 {
     const PAIRS: u32 = 200_000;
     let max_fids = live as usize + 2;
@@ -161,7 +161,7 @@ fn fids(live: u32) -> f64 {
     assert_eq!(engine.stats().fids, live.max(1) as usize);
     let cpu = on_cpu();
     for n in 0..PAIRS {
-        // All over the client's own numbers, new each time.
+        // A new fid each time, spread over all numbers.
         let fid = live.max(1) + n.wrapping_mul(7919) % 1_000_003;
         asks(&mut engine, 110, &walk(fid));
         asks(&mut engine, 120, &fid.to_le_bytes());
@@ -171,7 +171,7 @@ fn fids(live: u32) -> f64 {
 }
 
 fn main() {
-    // First, while no memory of others is about.
+    // First, while no other memory is allocated.
     println!("an idle client that had 256 requests upstream: {} bytes", idle(256));
     for (clients, inflight, body) in
         [(1, 1, 60), (8, 1, 60), (64, 16, 60), (1000, 16, 60), (10_000, 2, 60), (64, 16, 4096)]

@@ -1,4 +1,4 @@
-//! Clients that come and go without end: nothing of them stays.
+//! Clients that connect and disconnect continuously leave nothing behind.
 
 #![cfg(feature = "program")]
 
@@ -11,9 +11,9 @@ use support::program::{Program, Signal};
 use support::stub::Stub;
 use support::{Place, wait_for};
 
-/// One that comes, and goes as `n` says: well-behaved, with fids open, with requests at the server, in the
-/// middle of a message, before it has begun.
-fn comes_and_goes(socket: &std::path::Path, n: usize) {
+/// A client that connects and disconnects in a way chosen by `n`: properly, with open fids, with requests in flight,
+/// in the middle of a message, or before its first message.
+fn connect_and_leave(socket: &std::path::Path, n: usize) {
     let mut client = Client::connect(socket).unwrap();
     if n % 7 == 0 {
         return;
@@ -26,14 +26,14 @@ fn comes_and_goes(socket: &std::path::Path, n: usize) {
         0 => client.clunk(1),
         1 => (0..20).for_each(|tag| client.send(116, tag, &read(2, 0, 10))),
         2 => (0..20).for_each(|tag| client.send(116, tag, &read(1, 0, 10))),
-        // a message that says that it is longer
+        // an incomplete message
         3 => client.send_bytes(&[100, 0, 0, 0, 118, 1, 0]),
         _ => client.version(),
     }
 }
 
 #[test]
-fn nothing_of_those_who_have_gone_stays() {
+fn departed_clients_leave_nothing_behind() {
     let number = |name: &str, otherwise| {
         std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
     };
@@ -41,7 +41,7 @@ fn nothing_of_those_who_have_gone_stays() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let program = Program::serving(&stub.address(), &socket, &[]);
-    // with one client
+    // the baseline, with one client
     let mut first = Client::attach(&socket);
     first.stat(0);
     let descriptors = program.descriptors();
@@ -51,15 +51,17 @@ fn nothing_of_those_who_have_gone_stays() {
             for part in 0..4 {
                 let socket = &socket;
                 scope.spawn(move || {
-                    (from..to).filter(|n| n % 4 == part).for_each(|n| comes_and_goes(socket, n))
+                    (from..to).filter(|n| n % 4 == part).for_each(|n| connect_and_leave(socket, n))
                 });
             }
         });
-        wait_for("what they left is flushed and clunked", || (stub.held(), stub.fids()) == (0, 0));
+        wait_for("the departed clients' requests and fids are cleaned up", || {
+            (stub.held(), stub.fids()) == (0, 0)
+        });
         wait_for("its descriptors are closed", || program.descriptors() <= descriptors);
         program.memory()
     };
-    // by then it has whatever it needs for so many at once
+    // By now 9pmux has allocated what it needs for this number of clients.
     let before = come(0, clients / 3);
     let after = come(clients / 3, clients);
     if let (Some(before), Some(after)) = (before, after) {

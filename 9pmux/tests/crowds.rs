@@ -1,4 +1,4 @@
-//! More clients than there are descriptors, and very many.
+//! More clients than 9pmux has descriptors, and ten thousand clients.
 
 #![cfg(feature = "program")]
 
@@ -17,7 +17,7 @@ use support::stub::Stub;
 use support::{Place, unix, wait_for};
 
 #[test]
-fn without_descriptors_it_serves_on_and_says_so() {
+fn without_descriptors_9pmux_continues_and_warns() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let program = Program::start(serve_within(24, &[&stub.address(), &unix(&socket)]));
@@ -25,28 +25,28 @@ fn without_descriptors_it_serves_on_and_says_so() {
     let mut clients: Vec<_> = (0..40).map(|_| Client::connect(&socket).unwrap()).collect();
     let said = program.wait_said("cannot accept more clients");
     assert!(said.contains("ulimit -n"), "{said}");
-    // those who are in are served
+    // Connected clients are still served.
     for _ in 0..10 {
         clients[0].version();
         clients[0].begin();
         clients[0].stat(0);
     }
-    // and when some go, the others come in
+    // When some disconnect, waiting ones are accepted.
     for (n, mut client) in clients.into_iter().enumerate() {
         client.version();
         client.begin();
         client.stat(0);
         assert!(n < 40);
     }
-    wait_for("all have gone", || stub.fids() == 0);
+    wait_for("all clients have disconnected", || stub.fids() == 0);
     let said = program.said();
-    assert!(said.len() < 5, "said again and again: {said:?}");
+    assert!(said.len() < 5, "the warning is repeated: {said:?}");
     program.signal(Signal::TERM);
     assert!(program.end().0.success());
 }
 
 #[test]
-fn a_crowd_at_one_address_keeps_nobody_from_another() {
+fn a_crowd_at_one_address_does_not_block_another_address() {
     let (stub, place) = (Stub::new(), Place::new());
     let (crowded, other) = (place.path("crowded"), place.path("other"));
     let args = [&stub.address()[..], &unix(&crowded), &unix(&other)];
@@ -55,7 +55,7 @@ fn a_crowd_at_one_address_keeps_nobody_from_another() {
     let mut crowd: VecDeque<_> = (0..60).map(|_| Client::connect(&crowded).unwrap()).collect();
     program.wait_said("cannot accept more clients");
     let mut waits = Client::connect(&other).unwrap();
-    // whoever goes makes room for one, and there are always others who were first
+    // Each departing client makes room for one, and older waiting clients always come first.
     for _ in 0..20 {
         let mut first = crowd.pop_front().unwrap();
         first.version();
@@ -65,7 +65,7 @@ fn a_crowd_at_one_address_keeps_nobody_from_another() {
 }
 
 #[test]
-fn who_comes_and_goes_at_the_limit_does_not_fill_the_log() {
+fn clients_that_reconnect_at_the_limit_cannot_fill_the_log() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let program = Program::start(serve_within(24, &[&stub.address(), &unix(&socket)]));
@@ -80,10 +80,10 @@ fn who_comes_and_goes_at_the_limit_does_not_fill_the_log() {
     assert!(program.said().len() < 5, "{:?}", program.said());
 }
 
-/// One that is handed in, and that somebody else shuts down.
+/// The listener is inherited, and another process shuts it down.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_listener_that_fails_keeps_nobody_from_another() {
+fn a_failed_listener_does_not_block_another() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -99,7 +99,7 @@ fn a_listener_that_fails_keeps_nobody_from_another() {
 }
 
 #[test]
-fn ten_thousand_clients() {
+fn ten_thousand_clients_are_served() {
     const CLIENTS: usize = 10_000;
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if maximum.is_some_and(|maximum| maximum < CLIENTS as u64 + 100) {
@@ -120,7 +120,7 @@ fn ten_thousand_clients() {
         eprintln!("an idle client costs {each} bytes");
         assert!(each <= 4096, "an idle client costs {each} bytes");
     }
-    // all at once, and each has its own reply
+    // All clients send at once, and each receives its own reply.
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(124, n as u16, &[0; 4]);
     }
@@ -130,7 +130,7 @@ fn ten_thousand_clients() {
     }
     assert_eq!(stub.counts.connections.load(SeqCst), 1);
     drop(clients);
-    wait_for("all have gone", || stub.fids() == 0);
+    wait_for("all clients have disconnected", || stub.fids() == 0);
     stub.assert_content();
     Client::attach(&socket).stat(0);
     program.signal(Signal::TERM);

@@ -1,4 +1,4 @@
-//! How it ends, and how clients and servers do.
+//! The end of 9pmux, of its clients and of its server.
 
 #![cfg(feature = "program")]
 
@@ -19,7 +19,7 @@ use support::program::{Program, Signal, serve};
 use support::stub::{HELLO, Stub};
 use support::{Place, body, message, read_message, string, unix, wait_for};
 
-/// A client with this many reads that the server does not answer.
+/// Makes the client send `reads` reads to which the server does not reply.
 fn waits(stub: &Stub, client: &mut Client, reads: u16) {
     let before = stub.held();
     client.open(9, "slow");
@@ -29,8 +29,8 @@ fn waits(stub: &Stub, client: &mut Client, reads: u16) {
     wait_for("the reads are at the server", || stub.held() == before + reads as usize);
 }
 
-/// Each request has its error, and then the connection its end.
-fn is_told(client: &mut Client, reads: u16) {
+/// Checks that each request gets an error, and that the connection then ends.
+fn receives_errors_and_the_end(client: &mut Client, reads: u16) {
     let mut tags = Vec::new();
     while let Some(got) = client.receive() {
         assert_eq!(got.kind, 107, "{got:?}");
@@ -40,7 +40,7 @@ fn is_told(client: &mut Client, reads: u16) {
     assert!(tags.into_iter().eq(0..reads));
 }
 
-fn ends_cleanly_by(signal: Signal) {
+fn check_clean_end(signal: Signal) {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let program = Program::serving(&stub.address(), &socket, &[]);
@@ -49,8 +49,8 @@ fn ends_cleanly_by(signal: Signal) {
     waits(&stub, &mut client, 5);
     let mut idle = Client::attach(&socket);
     program.signal(signal);
-    is_told(&mut client, 5);
-    is_told(&mut idle, 0);
+    receives_errors_and_the_end(&mut client, 5);
+    receives_errors_and_the_end(&mut idle, 0);
     let (status, said) = program.end();
     assert!(status.success(), "{status}");
     assert_eq!(said, [""; 0]);
@@ -58,7 +58,7 @@ fn ends_cleanly_by(signal: Signal) {
 }
 
 #[test]
-fn the_log_names_the_signal_that_ends_it() {
+fn the_log_names_the_signal_that_ends_9pmux() {
     for (signal, words) in
         [(Signal::TERM, "shutting down (SIGTERM)"), (Signal::INT, "shutting down (SIGINT)")]
     {
@@ -71,23 +71,23 @@ fn the_log_names_the_signal_that_ends_it() {
 }
 
 #[test]
-fn sigterm_ends_it_cleanly() {
-    ends_cleanly_by(Signal::TERM);
+fn sigterm_ends_9pmux_cleanly() {
+    check_clean_end(Signal::TERM);
 }
 
 #[test]
-fn sigint_ends_it_cleanly() {
-    ends_cleanly_by(Signal::INT);
+fn sigint_ends_9pmux_cleanly() {
+    check_clean_end(Signal::INT);
 }
 
 #[test]
-fn a_second_signal_ends_a_server_too_that_was_started_and_stays() {
+fn a_second_signal_also_ends_a_started_server_that_does_not_stop() {
     let place = Place::new();
     let (socket, asked) = (place.path("s"), place.path("asked"));
     let stays = "while :; do sleep 1; done";
     let server = format!("exec!trap 'echo >{}' TERM; {stays}", asked.display());
     let program = Program::serving(&server, &socket, &[]);
-    // both are there when it goes on, so it never had the time to ask the server kindly
+    // 9pmux receives both signals when it continues, so it never sends SIGTERM to the server.
     program.signal(Signal::STOP);
     program.signal(Signal::TERM);
     program.signal(Signal::INT);
@@ -97,7 +97,7 @@ fn a_second_signal_ends_a_server_too_that_was_started_and_stays() {
 }
 
 #[test]
-fn sighup_does_nothing() {
+fn sighup_is_ignored() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let mut program = Program::serving(&stub.address(), &socket, &[]);
@@ -110,18 +110,18 @@ fn sighup_does_nothing() {
 }
 
 #[test]
-fn a_client_that_does_not_read_does_not_keep_it_from_ending() {
+fn a_client_that_does_not_read_does_not_prevent_the_end() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let program = Program::serving(&stub.address(), &socket, &[]);
     let mut client = Client::attach(&socket);
-    fills_up(&stub, &mut client);
+    fill_socket(&stub, &mut client);
     program.signal(Signal::TERM);
     assert!(program.end().0.success());
 }
 
 #[test]
-fn the_end_of_the_server_is_told_to_everybody() {
+fn the_end_of_the_server_is_reported_to_all_clients() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let program = Program::serving(&stub.address(), &socket, &[]);
@@ -131,7 +131,7 @@ fn the_end_of_the_server_is_told_to_everybody() {
     }
     stub.die();
     for client in &mut clients {
-        is_told(client, 20);
+        receives_errors_and_the_end(client, 20);
     }
     let (status, said) = program.end();
     assert_eq!(status.code(), Some(5));
@@ -140,9 +140,9 @@ fn the_end_of_the_server_is_told_to_everybody() {
     assert!(!socket.exists());
 }
 
-/// It has said more than is read at once, and is gone when the next request is written to it.
+/// The server has sent more than one read returns, and has closed its end when the next request is written.
 #[test]
-fn what_the_server_has_said_counts_though_nothing_can_be_written_to_it() {
+fn replies_that_arrived_before_a_write_error_are_delivered() {
     const READ: usize = 60_000;
     let place = Place::new();
     let socket = place.path("s");
@@ -171,7 +171,7 @@ fn what_the_server_has_said_counts_though_nothing_can_be_written_to_it() {
         let tag = takes(&mut client, 116, n, &read(0, 0, READ as u32));
         replies.extend(message(117, tag, &[&(READ as u32).to_le_bytes()[..], &[7; READ]].concat()));
     }
-    // while it is stopped, so that all this has happened when it looks
+    // 9pmux is stopped meanwhile, so it sees all events at once.
     program.signal(Signal::STOP);
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(&server, replies.len());
     server.set_nonblocking(true).unwrap();
@@ -198,7 +198,7 @@ fn what_the_server_has_said_counts_though_nothing_can_be_written_to_it() {
 }
 
 #[test]
-fn nobody_notices_that_a_client_goes() {
+fn a_departing_client_does_not_affect_the_others() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let _program = Program::serving(&stub.address(), &socket, &[]);
@@ -210,29 +210,31 @@ fn nobody_notices_that_a_client_goes() {
             goes.open(fid, "big");
         }
         waits(&stub, &mut goes, 50);
-        // and replies that it will never read
+        // It also leaves replies unread.
         for tag in 100..200 {
             goes.send(116, tag, &read(100, 0, 8000));
         }
         drop(goes);
         assert_eq!(stays.read(1, 0, 100), HELLO);
     }
-    wait_for("what it left is flushed and clunked", || (stub.held(), stub.fids()) == (0, 2));
+    wait_for("the departed client's requests and fids are cleaned up", || {
+        (stub.held(), stub.fids()) == (0, 2)
+    });
     assert_eq!(stays.read(1, 0, 100), HELLO);
     assert_eq!(stub.counts.connections.load(SeqCst), 1);
     stub.assert_content();
 }
 
-/// Requests without end, from a process, which is then killed.
+/// A process sends requests in a loop and is then killed.
 #[test]
-fn nobody_notices_that_a_client_is_killed() {
+fn a_killed_client_does_not_affect_the_others() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let _program = Program::serving(&stub.address(), &socket, &[]);
     let mut stays = Client::attach(&socket);
     stays.open(1, "hello");
     for _ in 0..5 {
-        // The process has nothing but the socket, as its standard output, and never reads it.
+        // The process has only the socket, as its standard output, and never reads from it.
         let mut session = Client::attach(&socket);
         session.open(9, "slow");
         let mut requests = Vec::new();
@@ -258,13 +260,15 @@ fn nobody_notices_that_a_client_is_killed() {
         .unwrap();
         killed.wait().unwrap();
         assert_eq!(stays.read(1, 0, 100), HELLO);
-        wait_for("what it left is flushed and clunked", || (stub.held(), stub.fids()) == (0, 2));
+        wait_for("the departed client's requests and fids are cleaned up", || {
+            (stub.held(), stub.fids()) == (0, 2)
+        });
     }
     stub.assert_content();
 }
 
-/// Asks for more than its socket holds, and reads nothing.
-fn fills_up(stub: &Stub, client: &mut Client) {
+/// Makes the client request more than its socket holds, without reading.
+fn fill_socket(stub: &Stub, client: &mut Client) {
     client.open(2, "big");
     let before = stub.counts.requests.load(SeqCst);
     for tag in 0..200 {
@@ -276,17 +280,17 @@ fn fills_up(stub: &Stub, client: &mut Client) {
 }
 
 #[test]
-fn a_client_that_does_not_read_slows_nobody() {
+fn a_client_that_does_not_read_does_not_slow_the_others() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let _program = Program::serving(&stub.address(), &socket, &[]);
     let mut stuck = Client::attach(&socket);
-    fills_up(&stub, &mut stuck);
-    // far more than the others can get if it holds something that they need
+    fill_socket(&stub, &mut stuck);
+    // many more reads than the others could complete if the slow client held a shared resource
     let writer = stuck.stream.try_clone().unwrap();
     let pushes = thread::spawn(move || {
         let mut writer = writer;
-        // until its socket is full too; its end ends this
+        // Sends until the socket is full. The end of the connection ends the loop.
         while writer.write_all(&message(116, 999, &read(2, 0, 50_000))).is_ok() {}
     });
     thread::scope(|scope| {
@@ -298,7 +302,7 @@ fn a_client_that_does_not_read_slows_nobody() {
             });
         }
     });
-    // when it reads after all, everything is there; of those with one tag, some may be refused
+    // When the client reads at last, it gets every reply. Requests that reuse a tag may be refused.
     let mut missing = 200;
     while missing > 0 {
         let got = stuck.receive().unwrap();
@@ -312,7 +316,7 @@ fn a_client_that_does_not_read_slows_nobody() {
     stub.assert_content();
 }
 
-/// Sends writes, more than anybody can hold, until the connection ends.
+/// Sends writes without bound until the connection ends.
 fn pushes(client: &Client, pushed: &AtomicUsize) {
     let data = body(&[&[0; 12], &50_000u32.to_le_bytes(), &[7; 50_000]]);
     let mut stream = &client.stream;
@@ -325,7 +329,7 @@ fn pushes(client: &Client, pushed: &AtomicUsize) {
 }
 
 #[test]
-fn a_server_that_does_not_read_costs_little_and_keeps_nothing_from_ending() {
+fn a_server_that_does_not_read_costs_little_and_does_not_prevent_the_end() {
     for dies in [false, true] {
         let (stub, place) = (Stub::deaf(), Place::new());
         let socket = place.path("s");
@@ -334,7 +338,7 @@ fn a_server_that_does_not_read_costs_little_and_keeps_nothing_from_ending() {
         let (before, pushed) = (program.memory(), AtomicUsize::new(0));
         thread::scope(|scope| {
             let pusher = scope.spawn(|| pushes(&client, &pushed));
-            wait_for("a megabyte is on its way", || pushed.load(SeqCst) > 1 << 20);
+            wait_for("a megabyte has been sent", || pushed.load(SeqCst) > 1 << 20);
             if let (Some(before), Some(after)) = (before, program.memory()) {
                 assert!(after < before + (16 << 20), "from {before} bytes to {after}");
             }
@@ -350,7 +354,7 @@ fn a_server_that_does_not_read_costs_little_and_keeps_nothing_from_ending() {
 }
 
 #[test]
-fn half_a_message_is_no_harm() {
+fn an_incomplete_message_affects_only_its_client() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let _program = Program::serving(&stub.address(), &socket, &[]);
@@ -362,7 +366,7 @@ fn half_a_message_is_no_harm() {
         drop(half);
         stays.stat(0);
     }
-    // one that says that it is shorter than a message can be
+    // a size field smaller than a header
     let mut garbled = Client::connect(&socket).unwrap();
     garbled.stream.write_all(&[3, 0, 0, 0, 100, 0, 0]).unwrap();
     assert_eq!(garbled.receive(), None);

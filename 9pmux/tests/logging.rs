@@ -16,7 +16,7 @@ use support::program::{Program, serve};
 use support::stub::Stub;
 use support::{Place, pipe, unix, wait_for};
 
-/// 9pmux with a standard error that the test reads or not. Killed when it is dropped.
+/// 9pmux with a standard error that the test may leave unread. Killed on drop.
 struct Unread(Child);
 
 impl Unread {
@@ -25,7 +25,7 @@ impl Unread {
         let mut command = serve(&[options, &[&server, &socket]].concat());
         command.stderr(Stdio::from(OwnedFd::from(errors)));
         let child = command.spawn().unwrap();
-        wait_for("the socket is there", || Client::connect(&place.path("s")).is_ok());
+        wait_for("the socket accepts clients", || Client::connect(&place.path("s")).is_ok());
         Unread(child)
     }
 
@@ -58,7 +58,7 @@ fn cause_lines(client: &mut Client) {
 }
 
 #[test]
-fn standard_error_that_is_never_read_blocks_nothing() {
+fn an_unread_standard_error_blocks_nothing() {
     let (stub, place) = (Stub::new(), Place::new());
     let (_errors, output) = pipe();
     let program = Unread::serving(&stub, &place, &["-vv"], output);
@@ -101,7 +101,7 @@ fn dropped_lines_are_counted_and_the_final_error_is_kept() {
 }
 
 #[test]
-fn standard_error_that_is_closed_changes_nothing() {
+fn a_closed_standard_error_changes_nothing() {
     let (stub, place) = (Stub::new(), Place::new());
     let (errors, output) = pipe();
     drop(errors);
@@ -122,7 +122,7 @@ fn count(said: &[String], words: &str, report: &str) -> (usize, usize) {
 }
 
 #[test]
-fn user_who_connects_again_and_again_cannot_fill_the_log() {
+fn a_user_that_reconnects_repeatedly_cannot_fill_the_log() {
     const TIMES: usize = 3000;
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");

@@ -13,7 +13,7 @@ use support::client::Client;
 use support::program::{NINEPMUX, Program};
 use support::stub::Stub;
 
-/// The commands of an example, each in one line.
+/// Returns the commands of an example, one a line.
 fn example(name: &str) -> Vec<String> {
     let page = include_str!("../man/9pmux.1");
     let (_, rest) = page.split_once(&format!(".\\\" example {name}\n")).unwrap();
@@ -50,7 +50,7 @@ impl Shell {
             .replace("unix!/tmp/server", "tcp!files!564")
             .replace("/tmp/", &format!("{directory}/"))
             .replace("tcp!files!564", &self.stub.address())
-            // the stub speaks no other
+            // the stub supports only this dialect
             .replace("9P2000.L", "9P2000");
         let mut command = Command::new("/bin/sh");
         let path = format!("{directory}/bin:/usr/bin:/bin");
@@ -72,7 +72,7 @@ impl Shell {
 }
 
 #[test]
-fn the_mount_example_mounts_the_socket_that_is_served() {
+fn the_mount_example_mounts_the_served_socket() {
     let shell = Shell::new();
     shell.install(
         "mount",

@@ -1,19 +1,19 @@
 #!/bin/sh
-# peers.sh build - 9pmux between servers and clients that nobody here wrote.
+# peers.sh build - 9pmux between independent servers and clients.
 #
 #             server             clients
 # 9P2000      the crate ninep's  the crate's, PyPI's p9fs
 # 9P2000.u    p9fs's py9p        p9fs
 # 9P2000.L    Debian's diod      diodcat and diodls, p9fs
 #
-# and with the first and the last libmux's own 9cat, with 64 readers. In each dialect every client reads a tree straight
-# from the server, then all of them at once by one 9pmux, and what they have got, and what they have been told of each
-# file, has to be the same, byte for byte; then they write by 9pmux, and the tree on the disk is looked at. tshark captures
-# both sides meanwhile, and has to find each message well formed, and as many as 9pmux has counted.
+# The first and the last are also read with libmux's own 9cat, with 64 readers. In each dialect every client reads a tree
+# directly from the server, then all clients read it at once through one 9pmux. The contents and the attributes of each
+# file must be the same, byte for byte. Then the clients write through 9pmux, and the tree on the disk is compared.
+# tshark captures both sides: it must find each message well-formed, and the same number of messages as 9pmux.
 #
 # `make check-9pmux-peers` calls it. From the environment:
 #   NINEPMUX  9pmux's path ($BUILD/9pmux)
-#   PEERS     "all" fails where a peer is missing (goes without it)
+#   PEERS     "all": fail if a peer is missing (without it, missing peers are skipped)
 set -u
 LC_ALL=C.UTF-8
 export LC_ALL
@@ -23,7 +23,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 BUILD=$(cd "$1" && pwd) || exit
 NINEPMUX=${NINEPMUX:-$BUILD/9pmux}
 PATH=$PATH:/usr/sbin:/usr/local/sbin
-# the crate's server lets the owner of a file write it, by name
+# the crate's server lets only the owner of a file write it, compared by name
 USER=$(id -un)
 export USER
 
@@ -35,7 +35,7 @@ missing() {
 }
 have() { command -v "$1" >/dev/null; }
 
-# everything that may hang is ended some time, and has failed
+# within SECONDS COMMAND...: the command fails if it takes longer
 within() { timeout --foreground -k 5 "$@"; }
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/9pmux-peers.XXXXXX") || exit
@@ -49,19 +49,19 @@ stop() {
 trap 'stop; rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
 
-# await what command: until it succeeds, or 60 seconds are over
+# await WHAT COMMAND...: waits until the command succeeds, at most 60 seconds
 await() {
 	what=$1
 	shift
 	tries=0
 	until "$@" >/dev/null 2>&1; do
 		tries=$((tries+1))
-		[ $tries -le 600 ] || { cat "$tmp"/*.log >&2; fail "$what: waited in vain"; }
+		[ $tries -le 600 ] || { cat "$tmp"/*.log >&2; fail "$what: still missing after 60 seconds"; }
 		sleep 0.1
 	done
 }
 
-# --- what is served: a tree, and plainer ones for whose names have to be ASCII
+# --- the served files: a tree, and simpler ones for servers and clients that need ASCII names
 
 generate() {
 	mkdir -p "$tmp/served/tree/small" "$tmp/served/tree/a directory with spaces" "$tmp/served/tree/größe/日本" || exit
@@ -73,7 +73,7 @@ generate() {
 		printf 'small file number %d\n' $n $((n*n)) >"small/$n"
 	done
 	: >empty
-	# the length of a message's data, one less, one more, at the msizes that there are
+	# the data length of a message at the msizes in use, one byte less, and one byte more
 	head -c 8168 big >'a directory with spaces/8168'
 	head -c 8169 big >'a directory with spaces/and one more'
 	head -c 65511 big >'größe/日本/é'
@@ -96,9 +96,9 @@ generate() {
 	cd / || exit
 }
 
-# --- the servers; each sets server, and straight_port
+# --- the servers; each sets server and straight_port
 
-# port_of pid: the port of 127.0.0.1 at which that process listens
+# port_of PID: the port of 127.0.0.1 on which that process listens
 port_of() {
 	find "/proc/$1/fd" -lname 'socket:*' -printf '%l\n' 2>/dev/null | tr -dc '0-9\n' >"$tmp/inodes"
 	hex=$(awk 'FNR == NR { mine[$1]; next } $4 == "0A" && $10 in mine { sub(/.*:/, "", $2); print $2; exit }' \
@@ -106,7 +106,7 @@ port_of() {
 	[ -n "$hex" ] && printf '%d\n' "0x$hex"
 }
 
-# relay path: a port by which that Unix socket can be had
+# relay PATH: sets straight_port to a port that forwards to that Unix socket
 relay() {
 	socat -b 65536 TCP-LISTEN:0,bind=127.0.0.1,fork "UNIX-CONNECT:$1" 2>"$tmp/socat.log" &
 	programs="$! $programs"
@@ -140,10 +140,10 @@ start_py9p() {
 
 # --- the clients; each is at $port, with $aname, in $dialect
 
-# by TCP, where tshark sees it
+# by TCP where tshark captures
 nine_address() { if [ -n "$chain" ] && [ "$port" != "$straight_port" ]; then say "unix!$tmp/mux"; else say "tcp!127.0.0.1!$port"; fi; }
 
-# reads client tree: it reads that tree into the directory "out"
+# reads CLIENT TREE: the client reads that tree into the directory $out
 reads() {
 	mkdir "$out" || return
 	case $1 in
@@ -164,7 +164,7 @@ reads() {
 	esac
 }
 
-# writes client tree name: it makes the new directory "name" of that tree
+# writes CLIENT TREE NAME: the client writes that tree to the new directory NAME
 writes() {
 	case $1 in
 	tree9p) within 60 "$BUILD/tree9p" "tcp!127.0.0.1!$port" put "$tmp/served/$2" "$3" ;;
@@ -179,24 +179,24 @@ removes() {
 	esac
 }
 
-# has_read client tree straight: what it has in the directory "out" is the tree, and it was told what it is told straight
+# has_read CLIENT TREE STRAIGHT: $out holds the whole tree, and the same listing as the direct read in STRAIGHT
 has_read() {
 	[ -e "$out/all" ] || [ -d "$out/tree" ] || fail "$1 has read nothing"
 	! [ -e "$out/all" ] || cmp "$tmp/$2.all" "$out/all" || fail "$1: the bytes of $2 differ"
 	! [ -d "$out/tree" ] || diff -r "$tmp/served/$2" "$out/tree" || fail "$1: the copy of $2 differs"
-	! [ -e "$3/said" ] || [ -s "$3/said" ] || fail "$1 was told nothing"
-	! [ -e "$3/said" ] || diff "$3/said" "$out/said" || fail "$1: what is told of $2 differs"
+	! [ -e "$3/said" ] || [ -s "$3/said" ] || fail "$1 has listed nothing"
+	! [ -e "$3/said" ] || diff "$3/said" "$out/said" || fail "$1: the listing of $2 differs"
 }
 
-# --- how many connections the server has had, at most
+# --- the maximum number of connections at the server
 
 count_connections() {
 	most=0
 	while :; do
 		last=; [ ! -e "$tmp/enough" ] || last=yes
-		# the test has failed, and is over
+		# the test has failed and has ended
 		[ -d "$tmp" ] || exit
-		# the file is made as it is read, and may say twice what is there once
+		# the kernel generates the file while it is read, so a connection may be listed twice
 		now=$(awk -v port="$(printf ':%04X' "$straight_port")" \
 			'$4 == "01" && substr($2, length($2) - 4) == port && !($3 in seen) { seen[$3]; n++ } END { print n + 0 }' \
 			/proc/net/tcp)
@@ -208,13 +208,13 @@ count_connections() {
 
 # --- the capture
 
-# mark text: that a datagram with that text is captured
+# mark TEXT: sends a datagram with that text, and checks that it is captured
 mark() {
 	printf '%s' "$1" | socat - UDP-SENDTO:127.0.0.1:9 2>/dev/null
 	grep -aq "$1" "$tmp/capture"
 }
 
-# All that is captured fits the kernel's buffer, so that nothing is dropped where tshark does not keep up.
+# The whole capture fits the kernel's buffer, so that no packet is dropped if tshark is slow.
 capture() {
 	capturing=
 	[ -n "$tshark" ] && [ -z "$chain" ] || return
@@ -227,13 +227,13 @@ capture() {
 	await "tshark's first packet" mark "captured from here on"
 }
 
-# wrong what: tshark says so; that is 9pmux's fault if all was captured. A machine that is busy may not capture all.
+# wrong WHAT: tshark reports a problem. The test fails only if the capture is complete: a busy machine may lose packets.
 wrong() {
 	[ -s "$tmp/gaps" ] || fail "tshark: $1"
-	say "   Left out: what tshark says ($1), since the capture is not whole: $(head -n 1 "$tmp/gaps")"
+	say "   Left out: the report of tshark ($1), because the capture is incomplete: $(head -n 1 "$tmp/gaps")"
 }
 
-# captured: nothing that tshark has seen is malformed, and it has seen all that 9pmux has sent and got at the server
+# captured: no captured message is malformed, and the capture has all messages between 9pmux and the server
 captured() {
 	[ -n "$capturing" ] || return
 	await "tshark's last packet" mark "captured to here"
@@ -246,12 +246,12 @@ captured() {
 		-T fields -E aggregator=' ' -e frame.number -e tcp.stream -e tcp.srcport -e tcp.dstport -e 9p.msgtype \
 		-e _ws.malformed -e 9p.first_250 -e 9p.msgtype.unknown -e tcp.analysis.lost_segment \
 		-e tcp.analysis.ack_lost_segment >"$tmp/dissected" 2>"$tmp/tshark.log" ||
-		{ cat "$tmp/tshark.log" >&2; fail "tshark can not read its capture"; }
-	# tshark takes four bytes of the extension of a Tcreate in 9P2000.u, whatever its length, so that one with an
-	# empty extension is malformed to it (packet-9p.c, seen with 4.0.17): such a one is let pass, and counted
+		{ cat "$tmp/tshark.log" >&2; fail "tshark cannot read its capture"; }
+	# tshark always reads four bytes of the extension of a Tcreate in 9P2000.u, so it calls a message with an empty
+	# extension malformed (packet-9p.c, seen with 4.0.17): such a message is accepted and counted
 	awk -F'\t' -v server="$straight_port" -v dialect="$dialect" -v gaps="$tmp/gaps" '
 		{ n = split($5, types, " "); side = $3 == server || $4 == server ? "server" : "clients" }
-		$9 $10 != "" { print "frame " $1 ": something before it was not captured, or comes later" >>gaps }
+		$9 $10 != "" { print "frame " $1 ": an earlier packet was not captured, or was captured later" >>gaps }
 		$7 $8 != "" { print "frame " $1 ": " $7 $8 " among " $5; bad = 1 }
 		$6 != "" {
 			malformed = gsub(/_ws.malformed/, "", $6)
@@ -263,7 +263,7 @@ captured() {
 		side == "server" && !($2 in streams) { streams[$2]; connections++ }
 		{ for(i = 1; i <= n; i++) { seen[side, types[i] % 2]++; kinds[types[i]]; of[side, types[i]]++ } }
 		END {
-			# 9pmux makes one session of all, clunks what clients leave, and may walk for who attaches; all else goes through
+			# 9pmux shares one session, clunks the fids of departed clients, and may attach by a walk; it forwards the rest
 			for(k in kinds)
 				if(k !~ /^(100|101|102|103|104|105|107|110|111|120|121)$/ && of["clients", k] != of["server", k]) {
 					print "type " k ": " of["clients", k] + 0 " with the clients, " of["server", k] + 0 " with the server"
@@ -271,19 +271,19 @@ captured() {
 				}
 			print connections + 0, seen["server", 0] + 0, seen["server", 1] + 0, seen["clients", 0] + 0, seen["clients", 1] + 0, all + 0
 			exit bad
-		}' "$tmp/dissected" >"$tmp/summary" || { head -n 20 "$tmp/summary" >&2; wrong "something is wrong"; return; }
+		}' "$tmp/dissected" >"$tmp/summary" || { head -n 20 "$tmp/summary" >&2; wrong "the messages are inconsistent"; return; }
 	read -r connections there back asked answered excused <"$tmp/summary"
 	[ "$connections" -eq 1 ] || { wrong "there are $connections connections to the server"; return; }
-	# 9pmux counts what clients have asked for, and not its own Tversion and Tclunks
+	# 9pmux counts the requests of clients, without its own Tversion and Tclunks
 	[ "$there" -gt "$sent" ] && [ "$there" -eq "$back" ] || { wrong "$there requests and $back replies at the server"; return; }
 	[ "$asked" -gt 0 ] && [ "$asked" -eq "$answered" ] || { wrong "$asked requests of clients and $answered replies"; return; }
 	say "   tshark: $asked requests of clients, $there to the server, each with its reply, none malformed"
-	[ "$excused" -eq 0 ] || say "   (but for $excused Tcreate with an empty extension, of which tshark is wrong)"
+	[ "$excused" -eq 0 ] || say "   (but for $excused Tcreate with an empty extension, which tshark misreads)"
 }
 
 # --- 9pmux
 
-# mux log options server listen...: sets mux, and port where it listens by tcp
+# mux LOG OPTIONS SERVER LISTEN...: starts 9pmux; sets mux, and port if it listens by TCP
 mux() {
 	log=$1
 	shift
@@ -299,23 +299,23 @@ mux() {
 all_gone() { [ "$(grep -c '9pmux: [0-9.]* client [0-9]* connected' "$1")" -eq "$(grep -c '9pmux: [0-9.]* client [0-9]* disconnected' "$1")" ]; }
 none_open() { [ -z "$(find "/proc/$server/fd" -lname "$tmp/served/*")" ]; }
 
-# ended pid log: that all clients have gone, and nothing of theirs is left; sets sent and got
+# ended PID LOG: all clients have disconnected, and no fid or request of theirs is left; sets sent and got
 ended() {
 	await "the end of 9pmux's clients" all_gone "$2"
-	await "the server's files, that are to be closed" none_open
+	await "the server to close its files" none_open
 	kill "$1"
 	wait "$1" || { cat "$2" >&2; fail "9pmux has ended with status $?"; }
 	last=$(tail -n 1 "$2")
 	sent=$(say "$last" | sed -n 's/.* \([0-9]*\) requests forwarded, .*/\1/p')
 	got=$(say "$last" | sed -n 's/.*, \([0-9]*\) replies returned, [0-9]* requests refused by 9pmux$/\1/p')
-	[ -n "$sent" ] && [ "$sent" = "$got" ] || { cat "$2" >&2; fail "9pmux: something was left: $last"; }
+	[ -n "$sent" ] && [ "$sent" = "$got" ] || { cat "$2" >&2; fail "9pmux: requests and replies differ: $last"; }
 	say "   9pmux: $(grep -c 'client [0-9]* connected' "$2") clients, $sent requests and as many replies"
 }
 
-# --- what is done with each server
+# --- the test of one server
 
-# try server dialect aname "client tree"...: those read at once, and those in $writers write; 9pmux has $options, and with
-# $chain there is another one in front of it
+# try SERVER DIALECT ANAME "CLIENT TREE"...: these clients read at once, and the clients in $writers write. 9pmux has
+# $options. With $chain, a second 9pmux is in front of the first.
 try() {
 	name=$1 dialect=$2 aname=$3
 	shift 3
@@ -333,7 +333,7 @@ try() {
 	for one; do
 		out=$tmp/straight.${one% *}.${one#* }
 		[ ! -d "$out" ] || continue
-		reads ${one% *} ${one#* } || fail "${one% *} can not read ${one#* } straight"
+		reads ${one% *} ${one#* } || fail "${one% *} cannot read ${one#* } directly"
 		has_read ${one% *} ${one#* } "$out"
 	done
 
@@ -360,7 +360,7 @@ try() {
 	n=0
 	for one in $running; do
 		n=$((n+1))
-		wait "$one" || { cat "$tmp/mux.log" >&2; fail "client $n can not read by 9pmux"; }
+		wait "$one" || { cat "$tmp/mux.log" >&2; fail "client $n cannot read through 9pmux"; }
 	done
 	: >"$tmp/enough"
 	wait $counting
@@ -380,14 +380,14 @@ try() {
 		running="$running $!"
 	done
 	for one in $running; do
-		wait "$one" || { cat "$tmp/mux.log" >&2; fail "a client can not write by 9pmux"; }
+		wait "$one" || { cat "$tmp/mux.log" >&2; fail "a client cannot write through 9pmux"; }
 	done
 	n=0
 	for one in $writers; do
 		n=$((n+1))
-		diff -r "$tmp/served/plain.1" "$tmp/served/written.$n" || fail "what $one has written differs"
-		removes $one written.$n || fail "$one can not remove by 9pmux"
-		[ ! -e "$tmp/served/written.$n" ] || fail "what $one has removed is there"
+		diff -r "$tmp/served/plain.1" "$tmp/served/written.$n" || fail "the tree that $one has written differs"
+		removes $one written.$n || fail "$one cannot remove through 9pmux"
+		[ ! -e "$tmp/served/written.$n" ] || fail "the tree that $one has removed still exists"
 	done
 	[ -z "$writers" ] || say "   written, compared on the disk, and removed, at once:$(printf ' %s' $writers)"
 
@@ -399,19 +399,19 @@ try() {
 }
 
 for program in "$NINEPMUX" "$BUILD/9cat" "$BUILD/serve9p" "$BUILD/tree9p"; do
-	[ -x "$program" ] || fail "$program is not there: run make check-9pmux-peers"
+	[ -x "$program" ] || fail "$program is missing: run make check-9pmux-peers"
 done
-have socat || { missing "everything: socat is not here (make setup)"; exit 0; }
+have socat || { missing "everything: socat is not installed (make setup)"; exit 0; }
 tshark=
 if have tshark && [ "$(id -u)" -ne 0 ] && ! within 20 dumpcap -q -i lo -a duration:1 -w /dev/null 2>/dev/null; then
-	say "Left out: the capture: this user may not (root may, and members of the group wireshark where that is set up)"
+	say "Left out: the capture: this user is not permitted (root is, and members of the group wireshark where that is set up)"
 elif have tshark; then
 	tshark=yes
 else
-	missing "the capture: tshark is not here (make setup)"
+	missing "the capture: tshark is not installed (make setup)"
 fi
 
-# the environment is made anew when what it should have has changed
+# the Python environment is rebuilt when the requirements have changed
 python=$BUILD/peers/bin/python
 if ! cmp -s "$here/peers/requirements.txt" "$BUILD/peers/requirements.txt"; then
 	rm -rf "$BUILD/peers"
@@ -420,7 +420,7 @@ if ! cmp -s "$here/peers/requirements.txt" "$BUILD/peers/requirements.txt"; then
 		cp "$here/peers/requirements.txt" "$BUILD/peers" || cat "$tmp/pip.log" >&2
 fi
 p9fs=yes
-cmp -s "$here/peers/requirements.txt" "$BUILD/peers/requirements.txt" || { p9fs=; missing "p9fs: python3 can not have it"; }
+cmp -s "$here/peers/requirements.txt" "$BUILD/peers/requirements.txt" || { p9fs=; missing "p9fs: it cannot be installed for python3"; }
 
 generate
 chain=
@@ -431,14 +431,14 @@ if have diod; then
 	try diod 9P2000.L "$tmp/served" "diod tree" "p9fs tree" "9cat tree" "9cat tree"
 	chain=
 else
-	missing "9P2000.L: diod is not here (make setup)"
+	missing "9P2000.L: diod is not installed (make setup)"
 fi
-# it lets a connection attach once
+# this server permits one attach per connection
 options=--attach-once writers="tree9p p9fs tree9p"
 try ninep 9P2000 "" "tree9p tree" "p9fs tree" "9cat tree" "tree9p tree" "9cat tree"
 chain=yes writers=tree9p
 try ninep 9P2000 "" "tree9p tree" "tree9p tree" "9cat tree"
 chain=
-# a file that two have open at once it closes at the first clunk, so each reads a tree of its own
+# py9p closes a file at the first clunk, even if two clients have it open, so each client reads its own tree
 options= writers=p9fs
 [ -z "$p9fs" ] || try py9p 9P2000.u "" "p9fs plain.1" "p9fs plain.2" "p9fs plain.3"

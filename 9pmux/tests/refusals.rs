@@ -1,4 +1,4 @@
-//! What can not be done is said in one line on standard error, with an exit status of its own.
+//! Each kind of failure is reported in one line on standard error, and with its own exit status.
 
 #![cfg(feature = "program")]
 
@@ -23,7 +23,7 @@ const SILENT: i32 = 6;
 const VERSION: i32 = 7;
 const GARBLED: i32 = 8;
 
-/// It ends with this status, and a line that has these words.
+/// Checks that 9pmux exits with this status after one line that contains these words.
 fn refuses(command: Command, status: i32, words: &str) {
     let (ended, said) = Program::start(command).end();
     assert_eq!(ended.code(), Some(status), "{said:?}");
@@ -32,7 +32,7 @@ fn refuses(command: Command, status: i32, words: &str) {
 }
 
 #[test]
-fn wrong_arguments() {
+fn wrong_arguments_are_refused() {
     for (args, words) in [
         (&[][..], "<LISTEN>"),
         (&["--dialct", "9P2000", "a", "b"], "'--dialect'"),
@@ -56,7 +56,7 @@ fn wrong_arguments() {
 }
 
 #[test]
-fn what_was_asked_for_is_no_mistake() {
+fn help_and_version_exit_with_success() {
     for args in [&["--help"][..], &["--version"], &["serve", "--help"], &["completions", "bash"]] {
         let output = Command::new(NINEPMUX).args(args).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{args:?}");
@@ -66,13 +66,13 @@ fn what_was_asked_for_is_no_mistake() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_was_asked_for_can_not_be_written() {
+fn a_failed_write_of_the_help_is_an_error() {
     for args in [&["--help"][..], &["--version"], &["completions", "bash"]] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut command = Command::new(NINEPMUX);
         command.args(args).stdout(full);
         refuses(command, SYSTEM, "No space left");
-        // that nobody wants it is no mistake
+        // A reader that closes the pipe early is no error.
         let (reader, writer) = pipe();
         let mut command = Command::new(NINEPMUX);
         command.args(args).stdout(writer);
@@ -83,7 +83,7 @@ fn what_was_asked_for_can_not_be_written() {
 }
 
 #[test]
-fn a_server_that_is_not_there() {
+fn a_missing_server_is_refused() {
     let place = Place::new();
     let (stale, socket) = (place.path("stale"), unix(&place.path("s")));
     drop(UnixListener::bind(&stale).unwrap());
@@ -98,11 +98,11 @@ fn a_server_that_is_not_there() {
 }
 
 #[test]
-fn a_namespace_that_others_may_enter() {
+fn a_namespace_that_others_may_enter_is_refused() {
     let stub = Stub::new();
     let place = Place::new();
     let mut command = serve(&[&stub.address(), "s"]);
-    // $DISPLAY can be anything
+    // $DISPLAY may have any value.
     let display = format!("test.{}", place.directory().file_name().unwrap().to_str().unwrap());
     command.env_remove("NAMESPACE").env("DISPLAY", &display);
     let program = Program::start(command);
@@ -125,7 +125,7 @@ fn a_namespace_that_others_may_enter() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
-/// Another user could replace a socket there, of the server or of 9pmux.
+/// Another user could replace a socket in that directory, the server's or 9pmux's.
 #[test]
 fn a_namespace_that_others_may_write_to_is_refused() {
     let (stub, place) = (Stub::new(), Place::new());
@@ -147,7 +147,7 @@ fn a_namespace_that_others_may_write_to_is_refused() {
 }
 
 #[test]
-fn a_socket_that_can_not_be() {
+fn an_impossible_socket_is_refused() {
     let (stub, place) = (Stub::new(), Place::new());
     let server = stub.address();
     refuses(serve(&[&server, "unix!/nowhere/s"]), ANNOUNCE, "choose a directory");
@@ -166,7 +166,7 @@ fn a_socket_that_can_not_be() {
 }
 
 #[test]
-fn one_line_also_for_an_address_of_several() {
+fn the_error_of_one_of_several_addresses_is_one_line() {
     let place = Place::new();
     let socket = unix(&place.path("s"));
     refuses(serve(&["exec!\texit 3\n#", &socket]), GONE, "exec!\\texit 3\\n#: ");
@@ -174,19 +174,19 @@ fn one_line_also_for_an_address_of_several() {
 }
 
 #[test]
-fn an_address_that_has_another_use() {
+fn an_address_in_use_is_refused() {
     let (stub, place) = (Stub::new(), Place::new());
     let (server, socket) = (stub.address(), unix(&place.path("s")));
     refuses(serve(&[&server, &socket, "tcp!localhost!0", &socket]), ANNOUNCE, "given twice");
     refuses(serve(&[&server, &server]), ANNOUNCE, "the address of the server");
-    // two ports that the system chooses are two
+    // Two ports chosen by the system are different.
     let program =
         Program::start(serve(&["-v", &server, "tcp!localhost!0", "tcp!localhost!0", &socket]));
     program.wait_said(&socket);
 }
 
 #[test]
-fn what_is_handed_in_and_is_no_connection() {
+fn an_inherited_descriptor_that_is_no_connection_is_refused() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = unix(&place.path("s"));
     let file = || {
@@ -204,11 +204,11 @@ fn what_is_handed_in_and_is_no_connection() {
         command.stdin(terminal());
         refuses(command, status, "terminal");
     }
-    // standard input and output, of which none was given
+    // Neither standard input nor standard output is a connection.
     refuses(serve(&[&stub.address(), "-"]), ANNOUNCE, "pass a socket");
 }
 
-/// One at which somebody could type.
+/// Returns a terminal.
 fn terminal() -> OwnedFd {
     use rustix::fs::{Mode, OFlags, open};
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -217,13 +217,13 @@ fn terminal() -> OwnedFd {
     unlockpt(&user).unwrap();
     let name = ptsname(&user, Vec::new()).unwrap();
     let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
-    // stays there until the test ends
+    // The other end stays open until the test ends.
     std::mem::forget(user);
     terminal
 }
 
 #[test]
-fn what_one_has_announced_goes_when_another_can_not_be() {
+fn announced_sockets_are_removed_when_another_address_fails() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     refuses(serve(&[&stub.address(), &unix(&socket), "unix!/nowhere/s"]), ANNOUNCE, "nowhere");
@@ -231,7 +231,7 @@ fn what_one_has_announced_goes_when_another_can_not_be() {
 }
 
 #[test]
-fn a_socket_in_use_is_left_alone_and_one_left_behind_is_taken_over() {
+fn a_socket_in_use_is_kept_and_a_stale_one_is_replaced() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let mut first = Program::serving(&stub.address(), &socket, &[]);
@@ -245,7 +245,7 @@ fn a_socket_in_use_is_left_alone_and_one_left_behind_is_taken_over() {
 }
 
 #[test]
-fn of_many_that_take_over_one_socket_one_gets_it() {
+fn one_of_many_processes_replaces_a_stale_socket() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     for _ in 0..5 {
@@ -269,13 +269,13 @@ fn of_many_that_take_over_one_socket_one_gets_it() {
 }
 
 #[test]
-fn a_server_that_does_not_answer() {
+fn a_silent_server_is_an_error() {
     let (stub, place) = (Stub::silent(), Place::new());
     let args =
         ["--dialect", "9P2000", "--timeout", "0.2", &stub.address(), &unix(&place.path("s"))];
     refuses(serve(&args), SILENT, "--timeout");
 
-    // without a dialect, the first client's Tversion is the server's
+    // Without --dialect, the Tversion of the first client is sent to the server.
     let socket = place.path("t");
     let program = Program::serving(&stub.address(), &socket, &["--timeout", "0.2"]);
     let mut client = Client::connect(&socket).unwrap();
@@ -287,25 +287,25 @@ fn a_server_that_does_not_answer() {
 }
 
 #[test]
-fn a_server_whose_connection_breaks() {
+fn a_broken_server_connection_is_an_error() {
     use rustix::net::{AddressFamily, SocketType, socket};
     let place = Place::new();
     let mut command = serve(&["fd!0", &unix(&place.path("s"))]);
-    // one that was never made has no end, but an error
+    // A connection that was never established gives an error, not an end.
     let never = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     command.stdin(Stdio::from(never));
     refuses(command, GONE, "connection lost: ");
 }
 
 #[test]
-fn a_server_of_another_version() {
+fn a_server_of_another_version_is_an_error() {
     let (stub, place) = (Stub::new(), Place::new());
     let args = ["--dialect", "9P2000.L", &stub.address(), &unix(&place.path("s"))];
     refuses(serve(&args), VERSION, "--dialect");
 }
 
 #[test]
-fn a_server_that_talks_nonsense() {
+fn an_invalid_message_from_the_server_is_an_error() {
     let place = Place::new();
     let socket = unix(&place.path("s"));
     for bytes in [&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], &[0; 20], b"\x03\0\0\0\x65\xff\xff"] {
@@ -315,11 +315,11 @@ fn a_server_that_talks_nonsense() {
 }
 
 #[test]
-fn too_few_descriptors_to_begin() {
+fn too_few_descriptors_to_start_are_an_error() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     for limit in 4.. {
-        // somebody was killed here
+        // a process was killed here
         let _ = std::fs::remove_file(&socket);
         drop(UnixListener::bind(&socket).unwrap());
         let mut program = Program::start(serve_within(limit, &[&stub.address(), &unix(&socket)]));

@@ -1,4 +1,4 @@
-//! Many clients at once through one 9pmux, one connection at the server, by every kind of address.
+//! Many clients at once over one connection to the server, for every kind of address.
 
 #![cfg(feature = "program")]
 
@@ -17,7 +17,7 @@ use support::program::{NINEPMUX, Program, Signal, serve};
 use support::stub::{self, BIG, HELLO, Stub, big};
 use support::{Place, body, message, pipe, string, unix, wait_for};
 
-fn reads_everything(client: &mut Client) {
+fn read_everything(client: &mut Client) {
     client.open(1, "hello");
     client.open(2, "big");
     assert_eq!(client.read_all(1), HELLO);
@@ -33,12 +33,12 @@ fn many_clients_share_one_connection() {
     let program = Program::serving(&stub.address(), &socket, &[]);
     thread::scope(|scope| {
         for _ in 0..16 {
-            scope.spawn(|| reads_everything(&mut Client::attach(&socket)));
+            scope.spawn(|| read_everything(&mut Client::attach(&socket)));
         }
     });
     assert_eq!(stub.counts.connections.load(SeqCst), 1);
     assert!(stub.counts.most_fids.load(SeqCst) > 1);
-    wait_for("what the clients left is clunked", || stub.fids() == 0);
+    wait_for("the fids of the departed clients are clunked", || stub.fids() == 0);
     stub.assert_content();
     program.signal(Signal::TERM);
     let (status, said) = program.end();
@@ -47,20 +47,20 @@ fn many_clients_share_one_connection() {
 }
 
 #[test]
-fn a_server_may_be_started_and_a_client_may_be_on_standard_input() {
-    // one 9pmux is the server that another one starts
+fn a_started_server_and_a_client_on_standard_input_work() {
+    // The first 9pmux starts a second one as its server.
     let (stub, place) = (Stub::new(), Place::new());
     let server = format!("exec!{NINEPMUX} serve {} -", stub.address());
     let socket = place.path("s");
     let program = Program::serving(&server, &socket, &[]);
-    reads_everything(&mut Client::attach(&socket));
+    read_everything(&mut Client::attach(&socket));
     assert_eq!(stub.counts.connections.load(SeqCst), 1);
     program.signal(Signal::TERM);
     assert!(program.end().0.success());
 }
 
 #[test]
-fn a_server_that_was_started_is_named_with_its_status_when_it_ends() {
+fn the_exit_status_of_a_started_server_is_reported() {
     let place = Place::new();
     let program = Program::start(serve(&["exec!exit 3", &unix(&place.path("s"))]));
     let (status, said) = program.end();
@@ -68,7 +68,7 @@ fn a_server_that_was_started_is_named_with_its_status_when_it_ends() {
     assert!(said[0].contains("exit status: 3"), "{said:?}");
 }
 
-/// The shell ends at once; a process that it has started keeps the connection.
+/// The shell exits at once; a process that it has started keeps the connection.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_shell_of_a_server_leaves_no_zombie() {
@@ -89,19 +89,19 @@ fn the_shell_of_a_server_leaves_no_zombie() {
 }
 
 #[test]
-fn a_server_that_is_started_ignores_what_whoever_started_9pmux_ignores() {
+fn a_started_server_inherits_ignored_signals() {
     let place = Place::new();
     let (socket, lives) = (unix(&place.path("s")), place.path("lives"));
     let server = format!("exec!kill -HUP $$; echo >{}; cat >/dev/null", lives.display());
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "trap '' HUP; exec \"$@\"", "nohup", NINEPMUX, "serve", &server, &socket]);
     let program = Program::start(command);
-    wait_for("it lives on", || lives.exists());
+    wait_for("the server continues after SIGHUP", || lives.exists());
     drop(program);
 }
 
 #[test]
-fn the_server_may_be_on_standard_input_and_output() {
+fn a_server_on_standard_input_and_output_works() {
     let place = Place::new();
     let socket = place.path("s");
     let (ours, its) = UnixStream::pair().unwrap();
@@ -111,11 +111,11 @@ fn the_server_may_be_on_standard_input_and_output() {
     let program = Program::start(command);
     thread::spawn(move || stub::serve(ours, &stub::Counts::default()));
     program.wait_socket(&socket);
-    reads_everything(&mut Client::attach(&socket));
+    read_everything(&mut Client::attach(&socket));
 }
 
 #[test]
-fn two_pipes_are_as_good_as_a_socket() {
+fn a_client_on_two_pipes_works() {
     let stub = Stub::new();
     let (mut to_client, output) = pipe();
     let (input, mut from_client) = pipe();
@@ -127,7 +127,7 @@ fn two_pipes_are_as_good_as_a_socket() {
     let mut reply = vec![0; version.len() + 7];
     to_client.read_exact(&mut reply).unwrap();
     assert_eq!(reply, message(101, 0xffff, &version));
-    // with its only client, it ends
+    // 9pmux ends when its only client disconnects.
     drop(from_client);
     let (status, said) = program.end();
     assert!(status.success(), "{status} {said:?}");
@@ -135,24 +135,23 @@ fn two_pipes_are_as_good_as_a_socket() {
 }
 
 #[test]
-fn a_socket_that_listens_may_be_handed_in() {
+fn a_listening_socket_can_be_inherited() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let listener = UnixListener::bind(&socket).unwrap();
     let mut command = serve(&[&stub.address(), "fd!0"]);
     command.stdin(Stdio::from(OwnedFd::from(listener)));
     let program = Program::start(command);
-    reads_everything(&mut Client::attach(&socket));
+    read_everything(&mut Client::attach(&socket));
     program.signal(Signal::INT);
     assert!(program.end().0.success());
-    assert!(socket.exists(), "it is not ours");
+    assert!(socket.exists(), "an inherited socket is not removed");
 }
 
-/// A server that has more callers than it accepts lets the next one wait, who is stopped, and goes on, and
-/// whose terminal is closed.
+/// The backlog of the server is full, so 9pmux waits in connect. It is stopped, continued, and its terminal is closed.
 #[test]
 #[cfg(target_os = "linux")]
-fn to_be_stopped_while_it_waits_for_the_server_is_no_error() {
+fn a_stop_while_connecting_to_the_server_is_no_error() {
     let place = Place::new();
     let (server, socket) = (place.path("server"), place.path("s"));
     let listener = UnixListener::bind(&server).unwrap();
@@ -176,9 +175,9 @@ fn to_be_stopped_while_it_waits_for_the_server_is_no_error() {
     Client::attach(&socket).stat(0);
 }
 
-/// As inetd and systemd hand it in.
+/// The connection is inherited, as from inetd or systemd.
 #[test]
-fn a_tcp_connection_that_is_handed_in_is_not_slow() {
+fn an_inherited_tcp_connection_is_not_slow() {
     use rustix::net::sockopt::{socket_keepalive, tcp_nodelay};
     let (stub, place) = (Stub::new(), Place::new());
     let socket = unix(&place.path("s"));
@@ -192,14 +191,14 @@ fn a_tcp_connection_that_is_handed_in_is_not_slow() {
         command.stdin(OwnedFd::from(handed.try_clone().unwrap()));
         command.stdout(OwnedFd::from(handed.try_clone().unwrap()));
         let _program = Program::start(command);
-        wait_for("small messages are not kept back", || tcp_nodelay(&handed).unwrap());
-        wait_for("one that vanishes is noticed", || socket_keepalive(&handed).unwrap());
+        wait_for("small messages are not delayed", || tcp_nodelay(&handed).unwrap());
+        wait_for("a peer that vanishes is detected", || socket_keepalive(&handed).unwrap());
     }
 }
 
-/// A descriptor that the test keeps, and that 9pmux gets as its standard input and output.
+/// 9pmux gets a descriptor that the test keeps, as its standard input and output.
 #[test]
-fn descriptors_that_are_handed_in_block_again_when_9pmux_has_ended() {
+fn inherited_descriptors_block_again_after_the_end() {
     use rustix::fs::{OFlags, fcntl_getfl};
     let (stub, place) = (Stub::new(), Place::new());
     let socket = unix(&place.path("s"));
@@ -215,7 +214,7 @@ fn descriptors_that_are_handed_in_block_again_when_9pmux_has_ended() {
         let program = Program::start(command);
         wait_for("9pmux has made it non-blocking", || !blocks());
         if args[1] == socket {
-            // from then on it handles signals
+            // From now on 9pmux handles signals.
             program.wait_socket(&place.path("s"));
         }
         program.signal(Signal::TERM);
@@ -225,7 +224,7 @@ fn descriptors_that_are_handed_in_block_again_when_9pmux_has_ended() {
 }
 
 #[test]
-fn services_have_bare_names() {
+fn services_are_announced_by_bare_names() {
     let (stub, place) = (Stub::new(), Place::new());
     let mut command = serve(&["-v", "server", "posted"]);
     command.env("NAMESPACE", place.directory());
@@ -233,11 +232,11 @@ fn services_have_bare_names() {
     let program = Program::start(command);
     program.wait_socket(&place.path("posted"));
     program.wait_said(&format!("listening on posted ({})", place.path("posted").display()));
-    reads_everything(&mut Client::attach(&place.path("posted")));
+    read_everything(&mut Client::attach(&place.path("posted")));
 }
 
 #[test]
-fn clients_come_by_tcp_too() {
+fn clients_can_connect_by_tcp() {
     let stub = Stub::new();
     let program = Program::start(serve(&["-v", &stub.address(), "tcp!*!0"]));
     let said = program.wait_said("tcp!*!");
@@ -250,16 +249,16 @@ fn clients_come_by_tcp_too() {
     assert_eq!(reply[4], 101);
     program.wait_said(&client.local_addr().unwrap().port().to_string());
 
-    // and go by it: one in front of another
+    // 9pmux can also connect by TCP, in front of another 9pmux.
     let place = Place::new();
     let socket = place.path("s");
     let server = format!("tcp!localhost!{port}");
     let _second = Program::serving(&server, &socket, &[]);
-    reads_everything(&mut Client::attach(&socket));
+    read_everything(&mut Client::attach(&socket));
 }
 
 #[test]
-fn nobody_need_read_what_it_says() {
+fn the_log_need_not_be_read() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let (reader, writer) = pipe();
@@ -267,12 +266,12 @@ fn nobody_need_read_what_it_says() {
     let mut child = command.stderr(Stdio::from(OwnedFd::from(writer))).spawn().unwrap();
     drop((reader, command));
     wait_for("the socket", || socket.exists());
-    reads_everything(&mut Client::attach(&socket));
+    read_everything(&mut Client::attach(&socket));
     stub.die();
     assert_eq!(child.wait().unwrap().code(), Some(5));
 }
 
-/// Of ten reads, of fid 2, two are at the server at once, and each that is flushed lets another one go.
+/// Of ten reads of fid 2, two are at the server at a time. Each flush of one lets another be forwarded.
 fn two_at_a_time(stub: &Stub, client: &mut Client, count: u32) {
     for tag in 10..20 {
         client.send(116, tag, &read(2, 0, count));
@@ -287,7 +286,7 @@ fn two_at_a_time(stub: &Stub, client: &mut Client, count: u32) {
 }
 
 #[test]
-fn limits_are_kept() {
+fn limits_are_enforced() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let options = ["--max-inflight", "2", "--max-fids", "3", "--msize", "4096"];
@@ -305,15 +304,15 @@ fn limits_are_kept() {
 }
 
 #[test]
-fn the_bytes_that_may_wait_for_a_client_are_limited() {
+fn unread_reply_bytes_of_a_client_are_limited() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let _program = Program::serving(&stub.address(), &socket, &["--max-bytes", "10000"]);
     let mut client = Client::attach(&socket);
     client.open(2, "slow");
-    // no more are at the server than may bring ten thousand bytes
+    // The replies to the requests at the server may have ten thousand bytes in all.
     two_at_a_time(&stub, &mut client, 4000);
-    // one that asks for more than that at once gets it
+    // A single larger request is still admitted.
     client.open(3, "big");
     assert_eq!(client.read(3, 0, 60_000).len(), 60_000);
 }
@@ -340,12 +339,12 @@ fn two_verbose_options_show_each_message() {
 }
 
 #[test]
-fn who_may_attach_and_to_what_is_limited() {
+fn attaches_are_limited_by_user_and_tree() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let options = ["--uname", "glenda", "--uname", "rsc", "--aname", ""];
     let _program = Program::serving(&stub.address(), &socket, &options);
-    reads_everything(&mut Client::attach(&socket));
+    read_everything(&mut Client::attach(&socket));
     let mut other = Client::connect(&socket).unwrap();
     other.version();
     for (uname, aname) in [("root", ""), ("glenda", "etc")] {

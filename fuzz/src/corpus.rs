@@ -1,5 +1,5 @@
-//! A corpus in one file of text: one input a line, in hexadecimal, the shortest first. So it is small,
-//! git can pack it, a change is a few lines, and the unit tests can read it.
+//! A corpus in one text file: one input a line, in hexadecimal, the shortest first. The file is small, git can compress
+//! it, a change is a few lines, and the unit tests can read it.
 //!
 //! `corpus pack DIR >FILE`, `corpus unpack DIR <FILE`.
 

@@ -1,8 +1,8 @@
-//! The C face under callbacks that do anything, fed by libFuzzer. What runs is `face/*.c`; this makes
-//! the library, instrumented, and the fuzzer part of one program.
+//! The C face with arbitrary callbacks, driven by libFuzzer. The target itself is `face/*.c`; this file links the
+//! instrumented library and the fuzzer into one program.
 #![no_main]
 
-// The library's C functions are what the C files call.
+// The C files call the library's C functions.
 use mux as _;
 
 unsafe extern "C" {
@@ -10,6 +10,6 @@ unsafe extern "C" {
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    // SAFETY: as many bytes as it is told, which it only reads.
+    // SAFETY: `bytes` is valid for its length, and the function only reads it.
     unsafe { face_run(bytes.as_ptr(), bytes.len()) };
 });

@@ -1,4 +1,4 @@
-//! 9pmux with a server that sends anything, fed by libFuzzer. What runs is `9pmux/src/engine/fuzz`.
+//! 9pmux with arbitrary bytes from the server, driven by libFuzzer. The target itself is `9pmux/src/engine/fuzz`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ninepmux::engine::fuzz::server(bytes));

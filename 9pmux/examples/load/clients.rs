@@ -1,4 +1,4 @@
-//! The clients: each asks for as much as it may have in flight, and again for each reply.
+//! The clients: each fills its requests in flight, and sends another request for each reply.
 
 use std::cell::Cell;
 use std::fs;
@@ -14,7 +14,7 @@ use super::stub::{READ, message, version};
 const TSTAT: u8 = 124;
 const TREAD: u8 = 116;
 
-/// How many clients with how many requests each: `64x16`, or `64x16r` for reads.
+/// Clients and requests in flight of each: `64x16`, or `64x16r` for reads.
 pub struct Load {
     pub name: String,
     pub clients: usize,
@@ -36,8 +36,8 @@ impl Load {
     }
 }
 
-/// `load path 64x16 seconds group`: says how many replies a second there were, and how many nanoseconds of
-/// a processor the group of processes between had for each.
+/// `load path 64x16 seconds group`: prints the replies per second, and the processor time per reply, in nanoseconds,
+/// of the process group between clients and server.
 pub fn main(args: &[String]) {
     let load = Load::named(&args[1]);
     let group = args[3].parse().expect("the number of a group of processes");
@@ -117,8 +117,8 @@ fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
     measured
 }
 
-/// Seconds that the processes of a group were on a processor, where the system says so exactly: what it
-/// counts in ticks (`stat`) misses processes that run for less than one.
+/// Processor time of a process group in seconds, on systems that report it exactly: the figures in ticks (`stat`) miss
+/// processes that run for less than one tick.
 fn on_cpu(group: i32) -> f64 {
     let Ok(processes) = fs::read_dir("/proc") else { return f64::NAN };
     let nanoseconds: u64 = processes
@@ -135,6 +135,6 @@ fn on_cpu(group: i32) -> f64 {
 
 fn group_of(process: &Path) -> Option<i32> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
-    // behind the name, which may have anything in it: state, parent, group
+    // behind the name, which may contain any character: state, parent, group
     stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
 }

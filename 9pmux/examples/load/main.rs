@@ -1,6 +1,5 @@
-//! How many messages a second: so many clients, each with so many requests in flight, against a stub
-//! server; straight, through 9pmux, through a plain relay of bytes (socat), and through 9pserve where one
-//! is given.
+//! Messages per second for several numbers of clients and of requests in flight, against a stub server: directly, through
+//! 9pmux, through a plain relay of bytes (socat), and through 9pserve if its path is given.
 //!
 //!     cargo build --release -p ninepmux
 //!     cargo run --release -p ninepmux --example load
@@ -8,12 +7,12 @@
 //!     cargo run --release -p ninepmux --example load -- -o results.tsv     # every figure of every run too
 //!     PEER_9PSERVE=dir/9pserve cargo run --release -p ninepmux --example load
 //!
-//! All ways are measured by turns, in one run, and the table has the median of the rounds: on one machine
-//! the ratios of a run say something, the figures of two runs do not.
+//! All ways are measured alternately in one run, and the table shows the median of the rounds. Only the ratios within one
+//! run are meaningful, not the figures of different runs.
 //!
-//! This is three programs: the one that is started, which starts the others (`ways.rs`); `server`, the
-//! stub (`stub.rs`); and `load`, the clients (`clients.rs`). Both of these answer whatever has come by one
-//! write, as good programs do (`peer.rs`). `results.rs` has what is written down.
+//! The executable is three programs: the main one, which starts the others (`ways.rs`); `server`, the stub (`stub.rs`);
+//! and `load`, the clients (`clients.rs`). The stub and the clients send all that they have to send in one write, as
+//! efficient programs do (`peer.rs`). `results.rs` writes the results.
 
 mod clients;
 mod peer;
@@ -29,7 +28,7 @@ use results::Results;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use ways::Way;
 
-/// What is measured if nothing is named: those of a table, then by the number of clients.
+/// The default loads: first the loads of a table, then by the number of clients.
 const LOADS: [&str; 12] = [
     "1x1", "8x1", "64x16", "64x16r", "1x16", "4x16", "16x16", "256x16", "1000x16", "2500x16",
     "5000x16", "10000x16",

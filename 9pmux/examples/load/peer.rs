@@ -1,4 +1,4 @@
-//! Connections that never block, and the loop that turns them: for the stub, and for the clients.
+//! Non-blocking connections and their event loop, for the stub and for the clients.
 
 use std::io::{self, ErrorKind::WouldBlock, Read, Write};
 use std::os::fd::AsRawFd;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-/// What came and is not whole, and what does not go out yet.
+/// An incomplete message, and output that has not been written.
 pub struct Peer {
     stream: UnixStream,
     input: Vec<u8>,
@@ -23,7 +23,7 @@ impl Peer {
         Peer { stream, input: Vec::new(), output: Vec::new(), blocked: false, over: false }
     }
 
-    /// Reads all there is, and hands over each message; what that adds to the output is written.
+    /// Reads all available messages and passes on each; then writes the output.
     fn turn(&mut self, buffer: &mut [u8], mut each: impl FnMut(&[u8], &mut Vec<u8>)) {
         loop {
             let n = match self.stream.read(buffer) {
@@ -82,7 +82,7 @@ fn watch(poll: &Poll, fd: i32, token: usize, writing: bool, again: bool) {
     }
 }
 
-/// Turns these peers, until `until` says so after a round of events.
+/// Runs the peers until `until` returns true after a round of events.
 pub fn turn_all(
     peers: &mut Vec<Option<Peer>>,
     listener: Option<&UnixListener>,

@@ -1,7 +1,7 @@
-//! What was measured: a table to read, and a file that tables and plots are made of.
+//! The results: a table for the reader, and a file from which tables and plots are made.
 //!
 //! The file has the form of the library's benchmark: lines of round, way, load, figure, unit and value, with
-//! tabs between, and before them, behind `#`, what was measured and on what.
+//! tabs between. Lines with `#` before them say what was measured, and on which machine.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -49,7 +49,7 @@ impl Results {
         self.rates.entry(key.clone()).or_default().push(rate);
         self.costs.entry(key).or_default().push(cost);
         if let Some(file) = &self.file {
-            // each time: a run that is ended early has what it has
+            // each time, so that a run that ends early keeps its results
             fs::write(file, &self.text).expect("the results can be written");
         }
     }
@@ -85,7 +85,7 @@ impl Results {
     }
 }
 
-/// What the figures are of, a line each.
+/// The subjects of the figures, a line each.
 fn machine() -> String {
     let line = |path: &str, begins: &str| {
         let text = fs::read_to_string(path).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The server: it answers at once, always the same.
+//! The server: it replies at once, always with the same data.
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::peer::turn_all;
 
 pub const MSIZE: u32 = 65536;
 
-/// How much a Tread asks for, and gets.
+/// The number of bytes that a Tread requests and receives.
 pub const READ: u32 = 4096;
 
 pub fn message(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! What stands between the clients and the server.
+//! The programs between the clients and the server.
 
 use std::env;
 use std::fs;
@@ -20,7 +20,7 @@ pub enum Way {
     Ninepserve,
 }
 
-/// A program in a group of its own, which ends with this.
+/// A program in a process group of its own, which is terminated on drop.
 struct Running(Child);
 
 impl Drop for Running {
@@ -40,7 +40,7 @@ fn wait(path: &Path) {
     }
 }
 
-/// It is built beside this.
+/// Cargo builds it into the directory of this program.
 fn ninepmux() -> PathBuf {
     let path = env::current_exe().unwrap();
     let path = path.ancestors().nth(2).unwrap().join("9pmux");
@@ -49,7 +49,7 @@ fn ninepmux() -> PathBuf {
 }
 
 impl Way {
-    /// Those that are here.
+    /// Returns the ways that are possible on this machine.
     pub fn all() -> Vec<Way> {
         let mut ways = vec![Way::Straight, Way::Ninepmux];
         if Command::new("socat").arg("-V").stdout(Stdio::null()).status().is_ok() {
@@ -70,7 +70,7 @@ impl Way {
         }
     }
 
-    /// A process for each client is no relay for a thousand, and 9pserve no server.
+    /// Returns false for loads that are not measured: more than 256 clients through socat or 9pserve.
     pub fn takes(self, load: &Load) -> bool {
         load.clients <= 256 || [Way::Straight, Way::Ninepmux].contains(&self)
     }
@@ -97,7 +97,7 @@ impl Way {
             }
         };
         if self != Way::Ninepmux {
-            // they tell of every client that goes
+            // these programs log every client that disconnects
             command.stderr(Stdio::null());
         }
         let running = start(&mut command);
@@ -106,7 +106,7 @@ impl Way {
     }
 }
 
-/// Replies a second, and nanoseconds of a processor for each that what stands between has taken.
+/// Replies per second, and the processor time per reply, in nanoseconds, of the programs between.
 pub fn measure(way: Way, load: &Load, seconds: f64, directory: &Path) -> (f64, f64) {
     let me = env::current_exe().unwrap();
     let server = directory.join("server");

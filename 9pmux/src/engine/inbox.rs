@@ -23,7 +23,7 @@ const MAX_SKIPPED_MESSAGE: u32 = 16 * 1024 * 1024;
 /// The result of processing the first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// So many bytes have been processed.
+    /// This number of bytes has been processed.
     Consumed(usize),
     /// The message is incomplete.
     Incomplete,

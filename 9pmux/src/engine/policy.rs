@@ -60,7 +60,7 @@ mod tests {
             assert!(is_attach_allowed(
                 &Config::default(),
                 dialect,
-                &names(dialect, "anybody", "", 0)
+                &names(dialect, "glenda", "", 0)
             ));
         }
     }

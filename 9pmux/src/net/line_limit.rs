@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use LineKind::{Closed, Connected, Unexpected};
 
-    /// The number of lines that are permitted of so many in one second, evenly spread.
+    /// Returns how many of a number of lines, spread evenly over one second, are permitted.
     fn permitted_in(
         limit: &mut LineLimit,
         start: Instant,

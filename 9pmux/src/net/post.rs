@@ -161,9 +161,9 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Makes a socket and binds it to the first of the draft names that is free. Where a draft name makes the
-/// path too long for a socket, though `path` is not, the socket is bound to `path` itself; a program may
-/// then see it shortly before it listens.
+/// Makes a socket and binds it to the first draft name that is free. If a draft name makes the path too long for a
+/// socket, though `path` is not, the socket is bound to `path` itself; a program may then see it shortly before it
+/// listens.
 fn bind_draft(
     directory: &Path,
     path: &Path,

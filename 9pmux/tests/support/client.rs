@@ -1,4 +1,4 @@
-//! A client: one request at a time, or as many as the test likes.
+//! A client, for one request at a time or for many.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -8,20 +8,20 @@ use super::{Got, PATIENCE, body, message, read_message, string};
 
 pub const NOFID: [u8; 4] = [0xff; 4];
 
-/// A connection, with the fid 0 at the root once it has attached.
+/// A connection. Fid 0 is the root once the client has attached.
 pub struct Client {
     pub stream: UnixStream,
 }
 
 impl Client {
-    /// Only connected.
+    /// Connects, without a Tversion.
     pub fn connect(path: &Path) -> io::Result<Client> {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Client { stream })
     }
 
-    /// Connected, with a version, and attached.
+    /// Connects, negotiates a version, and attaches.
     pub fn attach(path: &Path) -> Client {
         let mut client = Client::connect(path).unwrap();
         client.version();
@@ -60,7 +60,7 @@ impl Client {
         got
     }
 
-    /// Has `fid` open at a file of the root.
+    /// Opens a file of the root as `fid`.
     pub fn open(&mut self, fid: u32, name: &str) {
         let walk = body(&[&[0; 4], &fid.to_le_bytes(), &[1, 0], &string(name)]);
         assert_eq!(self.rpc(110, &walk).kind, 111, "{name}");

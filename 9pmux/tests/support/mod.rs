@@ -1,7 +1,7 @@
-//! What the tests of the process share: a small server, a small client, and the program between them.
+//! Support for the tests of the process: a small server, a small client, and 9pmux as a process.
 //!
-//! No test here passes or fails by how long something takes: it waits for what it wants, and `PATIENCE` is
-//! only there so that one that will never pass ends.
+//! No result of these tests depends on time. A test waits for a condition; `PATIENCE` only ends a test that cannot
+//! pass any more.
 #![allow(dead_code, reason = "each test uses some of it")]
 
 pub mod client;
@@ -14,10 +14,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Far longer than anything takes.
+/// Much longer than any condition takes.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits until this holds.
+/// Waits until `holds` returns true.
 pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
     while !holds() {
@@ -49,7 +49,7 @@ pub fn unix(path: &Path) -> String {
 }
 
 /// The two ends of a pipe: bytes written to the second can be read from the first. Programs that the test
-/// starts inherit neither, or one that holds the second end would wait for its own end of file.
+/// starts inherit neither: a program with the second end would wait for its own end of file.
 pub fn pipe() -> (File, File) {
     let (input, output) = rustix::pipe::pipe().unwrap();
     for end in [&input, &output] {
@@ -67,12 +67,12 @@ pub fn message(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// The parts of a body, one after the other.
+/// Concatenates the parts of a body.
 pub fn body(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
-/// A string as 9P has it.
+/// A string in the encoding of 9P.
 pub fn string(text: &str) -> Vec<u8> {
     [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat()
 }
@@ -91,12 +91,12 @@ impl Got {
     }
 }
 
-/// Reads a message; none, if the stream ends before it.
+/// Reads a message. Returns `None` if the stream has ended.
 pub fn read_message(stream: &mut UnixStream) -> io::Result<Option<Got>> {
     let mut header = [0; 7];
     let n = loop {
         match stream.read(&mut header) {
-            // one with a limit comes back when the process has been stopped and goes on (signal(7))
+            // A read with a timeout returns when the process continues after a stop (signal(7)).
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             n => break n?,
         }

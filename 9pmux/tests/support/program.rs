@@ -14,7 +14,7 @@ use super::wait_for;
 
 pub const NINEPMUX: &str = env!("CARGO_BIN_EXE_9pmux");
 
-/// One that was started; killed when it is dropped.
+/// A started 9pmux. Killed on drop.
 pub struct Program {
     child: Child,
     said: Arc<Mutex<Vec<String>>>,
@@ -28,7 +28,7 @@ pub fn serve(args: &[&str]) -> Command {
     command
 }
 
-/// The same, with this limit of descriptors, which it can not raise.
+/// As `serve`, with this limit of descriptors, which 9pmux cannot raise.
 pub fn serve_within(limit: u32, args: &[&str]) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh", NINEPMUX, "serve"]);
@@ -49,7 +49,7 @@ impl Program {
         Program { child, said, listener: Some(listener) }
     }
 
-    /// Serves the server to this socket, and can be called.
+    /// Starts 9pmux and waits until its socket accepts clients.
     pub fn serving(server: &str, socket: &Path, options: &[&str]) -> Program {
         let address = super::unix(socket);
         let program = Program::start(serve(&[options, &[server, &address]].concat()));
@@ -58,7 +58,7 @@ impl Program {
     }
 
     pub fn wait_socket(&self, socket: &Path) {
-        wait_for("the socket is there", || {
+        wait_for("the socket accepts clients", || {
             assert!(!self.said().iter().any(|line| line.contains("cannot")), "{:?}", self.said());
             UnixStream::connect(socket).is_ok()
         });
@@ -68,7 +68,7 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// How it ended, and all that it said.
+    /// Waits for the end. Returns the exit status and all lines of standard error.
     pub fn end(mut self) -> (ExitStatus, Vec<String>) {
         let mut status = None;
         wait_for("the end of 9pmux", || {
@@ -83,12 +83,12 @@ impl Program {
         self.said.lock().unwrap().clone()
     }
 
-    /// How many bytes of memory it has, where the system tells.
+    /// Resident memory in bytes, on systems that report it.
     pub fn memory(&self) -> Option<u64> {
         self.status("VmRSS:")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
     }
 
-    /// Whether it has a handler for this signal, where the system tells.
+    /// Returns true if 9pmux has a handler for this signal, on systems that report it.
     pub fn catches(&self, signal: Signal) -> bool {
         let caught = self.status("SigCgt:").and_then(|set| u64::from_str_radix(&set, 16).ok());
         caught.is_some_and(|set| set & 1 << (signal.as_raw() - 1) != 0)
@@ -100,7 +100,7 @@ impl Program {
         line.split_whitespace().nth(1).map(str::to_owned)
     }
 
-    /// How many descriptors it has open, where the system tells.
+    /// Number of open descriptors, on systems that report it.
     pub fn descriptors(&self) -> Option<usize> {
         let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).ok()?;
         Some(open.count())
@@ -115,7 +115,7 @@ impl Program {
         found.unwrap()
     }
 
-    /// Killed, with no chance to clean up.
+    /// Kills 9pmux, without any cleanup.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

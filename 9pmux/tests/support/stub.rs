@@ -1,10 +1,10 @@
-//! A 9P2000 server of a tiny tree in memory, which counts, and can be told to behave badly.
+//! A 9P2000 server of a small tree in memory, which counts requests and can misbehave.
 //!
-//! | file | its contents |
+//! | file | contents |
 //! |---|---|
 //! | `hello` | a line |
-//! | `big` | a megabyte, of which each byte tells its place |
-//! | `slow` | a read of it is answered when it is flushed, and not before |
+//! | `big` | a megabyte, in which each byte depends on its offset |
+//! | `slow` | a read has no reply; a flush removes it |
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -21,26 +21,26 @@ pub const HELLO: &[u8] = b"hello from the server\n";
 pub const BIG: usize = 1 << 20;
 pub const MSIZE: u32 = 65536;
 
-/// What is in `big` at this place.
+/// The byte of `big` at this offset.
 pub fn big(at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 8)) as u8
 }
 
-/// What there is to see of it.
+/// The server's counters.
 #[derive(Default)]
 pub struct Counts {
     pub connections: AtomicUsize,
     pub fids: AtomicUsize,
     pub most_fids: AtomicUsize,
-    /// Reads that are not answered.
+    /// Reads without a reply.
     pub held: AtomicUsize,
     pub flushes: AtomicUsize,
     pub requests: AtomicUsize,
-    /// Requests that name a fid that is not there, or make one that is.
+    /// Requests that use an unknown fid, or create one that exists.
     pub wrong: AtomicUsize,
 }
 
-/// A server that runs.
+/// A running server.
 pub struct Stub {
     place: Place,
     pub counts: Arc<Counts>,
@@ -48,12 +48,12 @@ pub struct Stub {
 }
 
 impl Stub {
-    /// One that serves its tree.
+    /// Starts a server of the tree.
     pub fn new() -> Stub {
         Stub::with(serve)
     }
 
-    /// One that takes everything and says nothing.
+    /// Starts a server that reads everything and never replies.
     pub fn silent() -> Stub {
         Stub::with(|mut stream, _| {
             while read_message(&mut stream)?.is_some() {}
@@ -61,7 +61,7 @@ impl Stub {
         })
     }
 
-    /// One that answers two messages, a version and an attach, and reads nothing after that.
+    /// Starts a server that replies to two messages, a version and an attach, and then stops reading.
     pub fn deaf() -> Stub {
         Stub::with(|mut stream, counts| {
             let output = stream.try_clone()?;
@@ -72,17 +72,17 @@ impl Stub {
                 let Some(got) = read_message(&mut stream)? else {
                     continue;
                 };
-                if let Ok(Some(reply)) = session.answer(&got) {
+                if let Ok(Some(reply)) = session.reply(&got) {
                     session.output.write_all(&message(got.kind + 1, got.tag, &reply))?;
                 }
             }
-            // until it dies
+            // until the test ends
             thread::park();
             Ok(())
         })
     }
 
-    /// One that answers the first message with this.
+    /// Starts a server that replies to the first message with these bytes.
     pub fn saying(bytes: &'static [u8]) -> Stub {
         Stub::with(move |mut stream, _| {
             read_message(&mut stream)?;
@@ -121,7 +121,7 @@ impl Stub {
         unix(&self.path())
     }
 
-    /// Ends all connections, as a server does that dies.
+    /// Closes all connections, as the death of a server does.
     pub fn die(&self) {
         for stream in self.connections.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -136,13 +136,13 @@ impl Stub {
         self.counts.held.load(SeqCst)
     }
 
-    /// Nothing was asked of it that a client of its own would not have asked.
+    /// Checks that no request was invalid.
     pub fn assert_content(&self) {
         assert_eq!(self.counts.wrong.load(SeqCst), 0, "wrong fids at the server");
     }
 }
 
-/// Serves the tree on any stream, until it ends.
+/// Serves the tree on any stream, until the stream ends.
 pub fn serve(stream: UnixStream, counts: &Counts) -> io::Result<()> {
     let mut session = Session {
         input: stream.try_clone()?,
@@ -161,9 +161,9 @@ struct Session<'a> {
     input: UnixStream,
     output: UnixStream,
     counts: &'a Counts,
-    /// The file of each; the root is the empty one.
+    /// The file of each fid; the root has the empty name.
     fids: HashMap<u32, String>,
-    /// Tags of reads that are not answered.
+    /// Tags of reads without a reply.
     held: Vec<u16>,
 }
 
@@ -178,7 +178,7 @@ impl Session<'_> {
     fn run(&mut self) -> io::Result<()> {
         while let Some(got) = read_message(&mut self.input)? {
             self.counts.requests.fetch_add(1, SeqCst);
-            match self.answer(&got) {
+            match self.reply(&got) {
                 Ok(Some(reply)) => {
                     self.output.write_all(&message(got.kind + 1, got.tag, &reply))?
                 }
@@ -204,7 +204,7 @@ impl Session<'_> {
         self.counts.most_fids.fetch_max(now, SeqCst);
     }
 
-    fn answer(&mut self, got: &Got) -> Result<Option<Vec<u8>>, &'static str> {
+    fn reply(&mut self, got: &Got) -> Result<Option<Vec<u8>>, &'static str> {
         let reply = match got.kind {
             100 => body(&[&MSIZE.min(got.u32_at(0)).to_le_bytes(), &string("9P2000")]),
             104 => {
