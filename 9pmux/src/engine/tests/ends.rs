@@ -141,7 +141,10 @@ fn trace_has_each_message_once_and_in_order() {
         };
         told.lock().unwrap().push(format!("{who} {}", show(dialect, message)));
     })));
-    bench.client_sends(id, &[of_fid(120, 7, 0), of_fid(120, 8, 0), flush(9, 8), flush(10, 7)].concat());
+    bench.client_sends(
+        id,
+        &[of_fid(120, 7, 0), of_fid(120, 8, 0), flush(9, 8), flush(10, 7)].concat(),
+    );
     let asked = bench.upstream();
     bench.done(&asked[0]);
     bench.done(&asked[1]);

@@ -289,7 +289,12 @@ fn malformed_requests_affect_only_their_client() {
                         assert!(place.bench.engine.wants_read(place.id), "{}", shown());
                         // The next message is handled.
                         place.bench.client_sends(place.id, &flush(8, 7777));
-                        assert_eq!(place.bench.client_received(place.id), made(109, 8).done(), "{}", shown());
+                        assert_eq!(
+                            place.bench.client_received(place.id),
+                            made(109, 8).done(),
+                            "{}",
+                            shown()
+                        );
                     }
                     (_, None) => {
                         let large = message.len() >= HEADER;
@@ -328,7 +333,9 @@ fn asked(dialect: Dialect, row: &Message, how: Asked) -> Option<(Bench, ClientId
     match how {
         Asked::Clunk => {
             bench.disconnect(id);
-            return (row.number == 120).then(|| (bench.server_received(), bench)).map(|(m, b)| (b, other, m));
+            return (row.number == 120)
+                .then(|| (bench.server_received(), bench))
+                .map(|(m, b)| (b, other, m));
         }
         Asked::Flush => {
             bench.forwarded(id, &read(1, 0, 0, 1));
@@ -592,7 +599,11 @@ fn other_reply_to_tversion_ends_the_connection() {
             place.bench.server(&bad);
             let end = place.bench.engine.end_reason().map(ToString::to_string).unwrap_or_default();
             assert!(!end.is_empty(), "{} is taken", show(dialect, &bad));
-            assert!(is_local_error(Dialect::Plain, &place.bench.client_received(place.id), ServerGone));
+            assert!(is_local_error(
+                Dialect::Plain,
+                &place.bench.client_received(place.id),
+                ServerGone
+            ));
             assert!(place.bench.engine.is_closing(place.id) && place.bench.engine.is_closing(new));
         }
     }
