@@ -29,11 +29,11 @@ fn waits(stub: &Stub, client: &mut Client, reads: u16) {
     wait_for("the reads are at the server", || stub.held() == before + reads as usize);
 }
 
-/// Checks that each request gets an error, and that the connection then ends.
-fn receives_errors_and_the_end(client: &mut Client, reads: u16) {
+/// Checks that each request gets this error, and that the connection then ends.
+fn receives_errors_and_the_end(client: &mut Client, reads: u16, why: &str) {
     let mut tags = Vec::new();
     while let Some(got) = client.receive() {
-        assert_eq!(got.kind, 107, "{got:?}");
+        assert_eq!((got.kind, &got.body), (107, &string(why)), "{got:?}");
         tags.push(got.tag);
     }
     tags.sort_unstable();
@@ -49,8 +49,8 @@ fn check_clean_end(signal: Signal) {
     waits(&stub, &mut client, 5);
     let mut idle = Client::attach(&socket);
     program.signal(signal);
-    receives_errors_and_the_end(&mut client, 5);
-    receives_errors_and_the_end(&mut idle, 0);
+    receives_errors_and_the_end(&mut client, 5, "9pmux is shutting down");
+    receives_errors_and_the_end(&mut idle, 0, "");
     let (status, said) = program.end();
     assert!(status.success(), "{status}");
     assert_eq!(said, [""; 0]);
@@ -131,7 +131,7 @@ fn the_end_of_the_server_is_reported_to_all_clients() {
     }
     stub.die();
     for client in &mut clients {
-        receives_errors_and_the_end(client, 20);
+        receives_errors_and_the_end(client, 20, "connection to the server lost");
     }
     let (status, said) = program.end();
     assert_eq!(status.code(), Some(5));

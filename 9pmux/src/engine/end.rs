@@ -54,9 +54,13 @@ impl Engine {
         if self.end_reason().is_some() {
             return;
         }
+        let why = match reason {
+            EndReason::HungUp => LocalError::ShuttingDown,
+            _ => LocalError::ServerGone,
+        };
         for client_index in self.clients.connected() {
             if self.clients.get(client_index).state != ClientState::Closing {
-                self.fail_outstanding(client_index);
+                self.fail_outstanding(client_index, why);
             }
         }
         self.upstream.end(reason);
@@ -69,7 +73,7 @@ impl Engine {
 
     /// Closes a client, and replies to everything that it has outstanding: its requests upstream, its
     /// flushes, its Tversion, and the messages of its inbox, in this order.
-    fn fail_outstanding(&mut self, client_index: u32) {
+    fn fail_outstanding(&mut self, client_index: u32, why: LocalError) {
         let closed = self.clients.get(client_index).close();
         self.clients.get(client_index).waits_for_attach = false;
         // The session has ended, but the client still expects errors in its form.
@@ -77,21 +81,19 @@ impl Engine {
         let mut tags: Vec<u16> = closed.session.tags.into_keys().collect();
         tags.sort_unstable();
         for tag in tags {
-            self.push_error_in(dialect, client_index, tag, LocalError::ServerGone);
+            self.push_error_in(dialect, client_index, tag, why);
         }
         for flushing in closed.session.flushes {
             self.push_rflush(client_index, flushing.tag);
         }
         if let Some(tag) = closed.tversion {
-            self.push_error_in(dialect, client_index, tag, LocalError::ServerGone);
+            self.push_error_in(dialect, client_index, tag, why);
         }
         let mut waiting = &closed.inbox.as_slice()[closed.skipped..];
         while let Frame::Message(n) = frame(waiting, u32::MAX) {
             match kind(waiting) {
                 types::TFLUSH => self.push_rflush(client_index, tag(waiting)),
-                _ => {
-                    self.push_error_in(dialect, client_index, tag(waiting), LocalError::ServerGone)
-                }
+                _ => self.push_error_in(dialect, client_index, tag(waiting), why),
             }
             waiting = &waiting[n..];
         }

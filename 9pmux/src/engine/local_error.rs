@@ -22,11 +22,12 @@ pub enum LocalError {
     ReplyTooLarge,
     UnexpectedReply,
     ServerGone,
+    ShuttingDown,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 19] = [
+    pub const ALL: [LocalError; 20] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -46,6 +47,7 @@ impl LocalError {
         LocalError::ReplyTooLarge,
         LocalError::UnexpectedReply,
         LocalError::ServerGone,
+        LocalError::ShuttingDown,
     ];
 
     pub fn ename(self) -> &'static str {
@@ -69,6 +71,7 @@ impl LocalError {
             LocalError::ReplyTooLarge => "reply larger than msize",
             LocalError::UnexpectedReply => "unexpected reply from the server",
             LocalError::ServerGone => "connection to the server lost",
+            LocalError::ShuttingDown => "9pmux is shutting down",
         }
     }
 
@@ -84,7 +87,7 @@ impl LocalError {
             LocalError::TooManyFids | LocalError::TooManyAuth => 24, // EMFILE
             LocalError::NotAuth | LocalError::OtherAuth | LocalError::NotAllowed => 13, // EACCES
             LocalError::ReplyTooLarge => 75,                     // EOVERFLOW
-            LocalError::UnexpectedReply | LocalError::ServerGone => 5, // EIO
+            LocalError::UnexpectedReply | LocalError::ServerGone | LocalError::ShuttingDown => 5, // EIO
         }
     }
 }

@@ -371,7 +371,7 @@ impl Engine {
     }
 
     /// Ends the connection on behalf of the program: requests and clients are treated as if the server had
-    /// gone.
+    /// gone, with an error that says that 9pmux ends.
     pub fn hang_up(&mut self) {
         self.handle_end(EndReason::HungUp);
     }

@@ -2,7 +2,7 @@
 //!
 //! Events are edges: more data has arrived, or an end has been reached. Writability is asked for only after a
 //! write would have blocked, since otherwise each reply that a client reads would cause an event, and for a
-//! peer that sends nothing more, whose end is otherwise not reported on every system.
+//! peer that sends nothing more: its end is otherwise not reported on every system.
 
 use std::io;
 use std::os::fd::RawFd;

@@ -242,7 +242,8 @@ impl Peer {
             let why: Vec<LocalError> =
                 LocalError::ALL.into_iter().filter(|why| is_local_error(message, *why)).collect();
             assert!(view.wild || !why.is_empty(), "the error of another: {}", shown());
-            if view.over && why.contains(&LocalError::ServerGone) {
+            let ends = [LocalError::ServerGone, LocalError::ShuttingDown];
+            if view.over && ends.iter().any(|end| why.contains(end)) {
                 self.over(view);
             }
             self.refused(its_tag, &why, view);
@@ -419,13 +420,14 @@ fn reasonable(asked: &Asked, why: LocalError, dialect: Dialect, over: bool) -> b
     let its_kind = kind(&asked.message);
     let read = || check_request(dialect, &asked.message);
     if asked.too_large {
-        return why == LocalError::TooLarge || (over && why == LocalError::ServerGone);
+        let ends = [LocalError::ServerGone, LocalError::ShuttingDown];
+        return why == LocalError::TooLarge || (over && ends.contains(&why));
     }
     match why {
         LocalError::TooLarge | LocalError::BadString | LocalError::BadName => false,
         // Of a server that replies at random.
         LocalError::UnexpectedReply => false,
-        LocalError::ServerGone => over,
+        LocalError::ServerGone | LocalError::ShuttingDown => over,
         LocalError::NoVersion => asked.early,
         LocalError::SmallMsize => its_kind == types::TVERSION,
         LocalError::Unsupported => {

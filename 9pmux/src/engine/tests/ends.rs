@@ -50,7 +50,7 @@ fn hang_up_fails_requests_and_closes_clients() {
     let (id, _) = bench.attached();
     bench.forwarded(id, &read(1, 0, 0, 9));
     bench.engine.hang_up();
-    assert!(is_local_error(Dialect::Plain, &bench.client_received(id), ServerGone));
+    assert!(is_local_error(Dialect::Plain, &bench.client_received(id), ShuttingDown));
     bench.engine.server_gone();
     assert_eq!(bench.engine.end_reason(), Some(&EndReason::HungUp));
 }
