@@ -125,7 +125,7 @@ impl Engine {
     }
 
     /// Looks up the fids of a request, and checks whether the request may use them.
-    #[inline]
+    #[inline(always)]
     fn plan(
         &mut self,
         client_index: u32,

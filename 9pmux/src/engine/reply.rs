@@ -85,75 +85,43 @@ impl Engine {
         if upstream_tag == NOTAG && self.upstream.deadline().is_some() {
             return self.handle_rversion(message);
         }
-        if kind(message) == types::RVERSION {
-            return Err(EndReason::garbled("an Rversion that was not asked for"));
-        }
         let request = match self.requests.find(upstream_tag) {
             Some(request) if !request.replied => *request,
-            _ => {
-                self.stats.dropped += 1;
-                self.trace(TraceEvent::Dropped(message));
-                return Ok(());
-            }
+            _ => return self.drop_stray(message),
         };
         let dialect = self.upstream.dialect;
         let answer = kind(message);
         let failed = answer == dialect.error_type();
-        let fits = failed || answer == request.kind + 1;
-        match check_reply(dialect, message) {
-            Ok(reply) if fits && is_consistent(&request, message, reply) => {
-                if request.kind == types::TFLUSH {
-                    self.requests.free(upstream_tag);
-                    self.handle_rflush(request.flush_target);
-                    return Ok(());
-                }
-                let outcome = match failed {
-                    true => ReplyOutcome::Error,
-                    false if request.kind == types::TWALK && reply.walked < request.name_count => {
-                        ReplyOutcome::PartialWalk
-                    }
-                    false => ReplyOutcome::Success,
-                };
-                self.complete_request(upstream_tag, &request, outcome, Some((message, reply)));
+        let translated;
+        let (outcome, reply) = match check_reply(dialect, message) {
+            Ok(reply) if failed && has_error(message) => {
+                (ReplyOutcome::Error, Some((message, reply)))
             }
-            _ => self.handle_unexpected(upstream_tag, &request, message),
-        }
-        Ok(())
-    }
-
-    /// The server has sent a reply that does not fit the request with its tag. Only that request fails.
-    #[cold]
-    fn handle_unexpected(&mut self, upstream_tag: u16, request: &UpstreamRequest, message: &[u8]) {
-        self.stats.unexpected += 1;
-        self.trace(TraceEvent::Unexpected(message));
+            Ok(reply) if answer == request.kind + 1 && reply.walked == request.name_count => {
+                (ReplyOutcome::Success, Some((message, reply)))
+            }
+            Ok(reply) if answer == types::RWALK && reply.walked < request.name_count => {
+                (ReplyOutcome::PartialWalk, Some((message, reply)))
+            }
+            _ => {
+                translated = self.translate_unexpected(message)?;
+                match &translated {
+                    Some(error) => {
+                        (ReplyOutcome::Error, Some((&error[..], ReplyFields::default())))
+                    }
+                    None => (ReplyOutcome::Unknown, None),
+                }
+            }
+        };
         if request.kind == types::TFLUSH {
-            // As after an error reply to a Tflush.
+            // Any reply to a Tflush is taken for an Rflush.
             self.requests.free(upstream_tag);
             self.handle_rflush(request.flush_target);
-            return;
+            return Ok(());
         }
-        let dialect = self.upstream.dialect;
-        match foreign_error::translate(dialect, message) {
-            Some(error) => {
-                let reply = Some((&error[..], ReplyFields::default()));
-                self.complete_request(upstream_tag, request, ReplyOutcome::Error, reply);
-            }
-            None => self.complete_request(upstream_tag, request, ReplyOutcome::Unknown, None),
-        }
-    }
-
-    /// A request has its outcome, and a reply unless that is unknown.
-    #[inline]
-    fn complete_request(
-        &mut self,
-        upstream_tag: u16,
-        request: &UpstreamRequest,
-        outcome: ReplyOutcome,
-        reply: Option<(&[u8], ReplyFields)>,
-    ) {
-        self.apply_to_fids(request, outcome);
+        self.apply_to_fids(&request, outcome);
         if let Owner::Client(client_index) = request.owner {
-            self.deliver_reply(client_index, request, reply);
+            self.deliver_reply(client_index, &request, reply);
         }
         if request.flush == FlushState::None {
             self.finish_request(upstream_tag);
@@ -163,6 +131,26 @@ impl Engine {
         if request.kind == types::TATTACH && request.owner == Owner::Internal {
             self.handle_shared_attach_reply(reply.map(|reply| reply.0), outcome);
         }
+        Ok(())
+    }
+
+    /// The server has sent a message with a tag that no request has.
+    #[cold]
+    fn drop_stray(&mut self, message: &[u8]) -> Result<(), EndReason> {
+        check_version_due(message)?;
+        self.stats.dropped += 1;
+        self.trace(TraceEvent::Dropped(message));
+        Ok(())
+    }
+
+    /// The server has sent a reply that does not fit the request with its tag. Only that request fails,
+    /// with the returned error if it is one in another form.
+    #[cold]
+    fn translate_unexpected(&mut self, message: &[u8]) -> Result<Option<Vec<u8>>, EndReason> {
+        check_version_due(message)?;
+        self.stats.unexpected += 1;
+        self.trace(TraceEvent::Unexpected(message));
+        Ok(foreign_error::translate(self.upstream.dialect, message))
     }
 
     #[inline]
@@ -244,10 +232,16 @@ impl Engine {
     }
 }
 
-/// Returns true if a valid reply is a possible one to this request.
+/// Returns true if a valid error reply has an error number: clients take an Rlerror of 0 for success.
 #[inline]
-fn is_consistent(request: &UpstreamRequest, message: &[u8], reply: ReplyFields) -> bool {
-    // Clients take an Rlerror of 0 for success.
-    let no_error = kind(message) == types::RLERROR && u32_at(message, HEADER) == 0;
-    reply.walked <= request.name_count && !no_error
+fn has_error(message: &[u8]) -> bool {
+    kind(message) != types::RLERROR || u32_at(message, HEADER) != 0
+}
+
+/// Returns an error if a message that was not expected is an Rversion, after which the server has no fids.
+fn check_version_due(message: &[u8]) -> Result<(), EndReason> {
+    match kind(message) {
+        types::RVERSION => Err(EndReason::garbled("an Rversion that was not asked for")),
+        _ => Ok(()),
+    }
 }
