@@ -150,3 +150,21 @@ fn a_user_that_reconnects_repeatedly_cannot_fill_the_log() {
         assert_eq!(logged + suppressed, TIMES, "every line with '{words}' is logged or counted");
     }
 }
+
+#[test]
+fn client_of_another_protocol_is_named_and_disconnected() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::serving(&stub.address(), &socket, &["-v"]);
+    for (bytes, words) in [
+        (&b"GET / HTTP/1.1\r\nHost: files\r\n\r\n"[..], "not 9P but HTTP: 'GET / HTTP/1.1'"),
+        (b"\x16\x03\x01\x00\x40\x01\x00\x00\x3c", "not 9P but a record of TLS"),
+        (b"SSH-2.0-client\r\n", "not 9P but text: 'SSH-2.0-client'"),
+    ] {
+        let mut client = Client::connect(&socket).unwrap();
+        client.send_bytes(bytes);
+        while client.receive().is_some() {}
+        program.wait_said(words);
+    }
+    Client::attach(&socket).stat(0);
+}

@@ -41,6 +41,9 @@ fn wrong_arguments_are_refused() {
         (&["a", "il!b!c"], "il!b!c"),
         (&["a", "exec!b"], "exec!"),
         (&["tcp!*!1", "b"], "every address"),
+        (&["127.0.0.1:564", "b"], "write tcp!127.0.0.1!564"),
+        (&["a", "unix:/tmp/b"], "write unix!/tmp/b"),
+        (&["tcp!files!no-service", "b"], "the name of a service"),
         (&["--dialect", "9P", "a", "b"], "9P2000.u"),
         (&["--timeout", "never", "a", "b"], "number of seconds"),
     ] {
@@ -308,9 +311,18 @@ fn a_server_of_another_version_is_an_error() {
 fn an_invalid_message_from_the_server_is_an_error() {
     let place = Place::new();
     let socket = unix(&place.path("s"));
-    for bytes in [&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], &[0; 20], b"\x03\0\0\0\x65\xff\xff"] {
+    for (bytes, words) in [
+        (
+            &b"HTTP/1.0 400 Bad Request\r\n\r\n"[..],
+            "the server has sent HTTP: 'HTTP/1.0 400 Bad Request'",
+        ),
+        (b"Welcome to files.\n$ ", "the server has sent text: 'Welcome to files.'"),
+        (b"\x15\x03\x03\0\x02\x02\x46", "the server has sent a record of TLS"),
+        (&[0; 20], "has sent"),
+        (b"\x03\0\0\0\x65\xff\xff", "has sent"),
+    ] {
         let stub = Stub::saying(bytes);
-        refuses(serve(&["--dialect", "9P2000", &stub.address(), &socket]), GARBLED, "has sent");
+        refuses(serve(&["--dialect", "9P2000", &stub.address(), &socket]), GARBLED, words);
     }
 }
 

@@ -10,7 +10,7 @@ use super::clients::ClientState;
 use super::fids::Fids;
 use super::local_error::LocalError;
 use super::requests::Requests;
-use crate::wire::{Frame, frame, kind, tag, types};
+use crate::wire::{Frame, foreign, frame, kind, tag, types};
 
 /// The reason for the end of the connection to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,7 @@ impl Engine {
         if self.end_reason().is_some() {
             return;
         }
+        let reason = self.explain_end(reason);
         let why = match reason {
             EndReason::HungUp => LocalError::ShuttingDown,
             _ => LocalError::ServerGone,
@@ -69,6 +70,16 @@ impl Engine {
         self.cleanups.clear();
         self.ready_queue.clear();
         self.version_waiters.clear();
+    }
+
+    /// A server that has sent the beginning of a text, and nothing more, does not speak 9P.
+    fn explain_end(&self, reason: EndReason) -> EndReason {
+        match (&reason, foreign(self.upstream.inbox.as_slice())) {
+            (EndReason::ServerClosed | EndReason::VersionTimeout, Some(other)) => {
+                EndReason::garbled(other.to_string())
+            }
+            _ => reason,
+        }
     }
 
     /// Closes a client, and replies to everything that it has outstanding: its requests upstream, its

@@ -11,7 +11,9 @@ use super::flush::QueuedMessages;
 use super::local_error::LocalError;
 use super::version::parse_tversion;
 use super::{Engine, TraceEvent};
-use crate::wire::{Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
+use crate::wire::{
+    Foreign, Frame, HEADER, check_request, foreign, frame, kind, tag, types, u16_at,
+};
 
 /// The maximum length of a message before a version is agreed.
 const MAX_MESSAGE_BEFORE_VERSION: u32 = 8192;
@@ -134,6 +136,7 @@ impl Engine {
             client.bytes_to_skip -= n as u32;
             return Progress::Consumed(n);
         }
+        let is_new = client.state == ClientState::New;
         let max = match client.state {
             ClientState::Session => client.session.msize,
             ClientState::New => MAX_MESSAGE_BEFORE_VERSION,
@@ -146,11 +149,13 @@ impl Engine {
         match frame(bytes, max) {
             Frame::Message(n) => self.dispatch_message(client_index, &bytes[..n], has_turn),
             Frame::Incomplete => Progress::Incomplete,
-            Frame::TooSmall => self.close_garbled(client_index),
+            Frame::TooSmall => self.close_garbled(client_index, bytes),
             Frame::TooLarge(size) => {
                 self.push_error(client_index, tag(bytes), LocalError::TooLarge);
-                if size > MAX_SKIPPED_MESSAGE {
-                    return self.close_garbled(client_index);
+                // The beginning of a TLS connection is a smaller size than that of other text.
+                let is_tls = || is_new && foreign(bytes) == Some(Foreign::Tls);
+                if size > MAX_SKIPPED_MESSAGE || is_tls() {
+                    return self.close_garbled(client_index, bytes);
                 }
                 let n = bytes.len().min(size as usize);
                 self.clients.get(client_index).bytes_to_skip = size - n as u32;
@@ -195,8 +200,8 @@ impl Engine {
     }
 
     /// Closes a client after bytes that cannot be framed.
-    fn close_garbled(&mut self, client_index: u32) -> Progress {
-        self.trace(TraceEvent::Garbled(self.clients.id(client_index)));
+    fn close_garbled(&mut self, client_index: u32, bytes: &[u8]) -> Progress {
+        self.trace(TraceEvent::Garbled(self.clients.id(client_index), bytes));
         self.close_client(client_index);
         Progress::Closed
     }

@@ -5,8 +5,8 @@ use super::local_error::LocalError;
 use super::requests::{FlushState, UpstreamRequest};
 use super::{EndReason, Engine, TraceEvent, foreign_error};
 use crate::wire::{
-    Frame, HEADER, IO_HEADER, NOTAG, ReplyFields, check_reply, frame, kind, put_tag, put_u32, tag,
-    types, u32_at,
+    Foreign, Frame, HEADER, IO_HEADER, NOTAG, ReplyFields, check_reply, foreign, frame, kind,
+    put_tag, put_u32, tag, types, u32_at,
 };
 
 /// The content of the reply to a request.
@@ -58,7 +58,14 @@ impl Engine {
         loop {
             // Until the Rversion arrives, this is the msize that was offered.
             match frame(&bytes[offset..], self.upstream.msize) {
-                Frame::Incomplete => return Ok(offset),
+                Frame::Incomplete => {
+                    // A record of TLS may look like the beginning of a large message.
+                    let tls = foreign(&bytes[offset..]).filter(|other| *other == Foreign::Tls);
+                    match tls.filter(|_| self.upstream.deadline().is_some()) {
+                        Some(tls) => return Err(EndReason::garbled(tls.to_string())),
+                        None => return Ok(offset),
+                    }
+                }
                 Frame::Message(n) => {
                     self.handle_reply(&bytes[offset..offset + n])?;
                     offset += n;
@@ -67,6 +74,9 @@ impl Engine {
                     return Err(EndReason::garbled("a message shorter than its header"));
                 }
                 Frame::TooLarge(size) => {
+                    if let Some(other) = foreign(&bytes[offset..]) {
+                        return Err(EndReason::garbled(other.to_string()));
+                    }
                     let max = self.upstream.msize;
                     return Err(EndReason::garbled(format!(
                         "a message of {size} bytes, msize is {max}"

@@ -65,8 +65,8 @@ pub enum TraceEvent<'a> {
     Dropped(&'a [u8]),
     /// As the server sent it; it does not fit its request, which gets an error.
     Unexpected(&'a [u8]),
-    /// The client is closed, because its bytes cannot be framed.
-    Garbled(ClientId),
+    /// The client is closed, because these bytes of it cannot be framed.
+    Garbled(ClientId, &'a [u8]),
 }
 
 /// Called with each message and the dialect of the connection.

@@ -4,11 +4,11 @@
 //! opened.
 
 use std::fmt::{self, Display, Formatter, Write};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The registered port of 9P.
-const PORT: u16 = 564;
+use super::services::{self, PORT};
 
 /// The address of a server, or an address on which clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,9 @@ impl FromStr for Address {
             return Ok(Address::Stdio);
         }
         let Some((network, rest)) = text.split_once('!') else {
+            if let Some(right) = in_another_form(text) {
+                return bad(format!("write {right}"));
+            }
             return match text {
                 "" => bad("the address is empty"),
                 "." | ".." => bad("a directory is not an address"),
@@ -64,7 +67,14 @@ impl FromStr for Address {
                     Some((host, port)) => (host, parse_port(port)?),
                     None => (rest, PORT),
                 };
+                let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+                    Some(inside) if inside.parse::<Ipv6Addr>().is_ok() => inside,
+                    _ => host,
+                };
                 match host {
+                    _ if is_host_and_port(host) => {
+                        bad(format!("write tcp!{}", host.replacen(':', "!", 1)))
+                    }
                     "" => bad(
                         "the host is missing: tcp!host!port, or tcp!*!port to listen on all addresses",
                     ),
@@ -79,19 +89,49 @@ impl FromStr for Address {
             },
             "exec" if rest.trim().is_empty() => bad("the command is missing: exec!command args"),
             "exec" => Ok(Address::Exec(rest.to_owned())),
+            _ if services::port(rest).is_some() => bad(format!(
+                "unknown network: expected tcp!, unix!, fd! or exec!: write tcp!{text}"
+            )),
             _ => bad("unknown network: expected tcp!, unix!, fd! or exec!"),
         }
     }
 }
 
 fn parse_port(port: &str) -> Result<u16, BadAddress> {
-    match port {
-        "9fs" | "9pfs" => Ok(PORT),
-        "styx" => Ok(6666),
-        _ => port.parse().or_else(|_| {
-            bad(format!("invalid port '{port}': expected a number below 65536, 9fs or styx"))
-        }),
+    services::port(port).map_or_else(
+        || {
+            bad(format!(
+                "invalid port '{port}': expected a number below 65536, 9fs, styx or the name of a service"
+            ))
+        },
+        Ok,
+    )
+}
+
+/// Returns true for `host:port`, where the host is a name or an IPv4 address.
+fn is_host_and_port(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// Returns the right form of an address in a form that other programs use, such as `host:port`.
+fn in_another_form(text: &str) -> Option<String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Some(format!("unix!{}", path.strip_prefix("//").unwrap_or(path)));
     }
+    let rest = ["tcp://", "9p://", "tcp:"].iter().find_map(|prefix| text.strip_prefix(prefix));
+    let (host, port) = match rest.unwrap_or(text).rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => (host, Some(port)),
+        _ => (rest?, None),
+    };
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = inside.unwrap_or(host).trim_end_matches('/');
+    if host.is_empty() || host.contains('/') || (host.contains(':') && inside.is_none()) {
+        return None;
+    }
+    Some(match port {
+        Some(port) => format!("tcp!{host}!{port}"),
+        None => format!("tcp!{host}"),
+    })
 }
 
 impl Address {
@@ -166,6 +206,41 @@ mod tests {
         assert_eq!("./s".parse(), Ok(Address::Unix("./s".into())));
         assert_eq!("net!h!9fs".parse(), Ok(Address::Tcp("h".into(), 564)));
         assert_eq!("tcp!h".parse(), Ok(Address::Tcp("h".into(), 564)));
+        for text in ["tcp!::1!564", "tcp![::1]!564", "tcp![::1]", "tcp!::1"] {
+            assert_eq!(text.parse(), Ok(Address::Tcp("::1".into(), 564)), "{text}");
+        }
+        // A slash makes a path, and a colon alone no host and port.
+        for (text, address) in [
+            ("./a:564", Address::Unix("./a:564".into())),
+            ("/tmp/ns.ann.:0/plumb", Address::Unix("/tmp/ns.ann.:0/plumb".into())),
+            (":564", Address::Service(":564".into())),
+            ("a:b", Address::Service("a:b".into())),
+            ("::1", Address::Service("::1".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(address), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_forms_get_the_right_spelling() {
+        for (text, right) in [
+            ("127.0.0.1:564", "tcp!127.0.0.1!564"),
+            ("files:5640", "tcp!files!5640"),
+            ("[::1]:564", "tcp!::1!564"),
+            ("tcp:files:564", "tcp!files!564"),
+            ("tcp:files", "tcp!files"),
+            ("tcp://files:564", "tcp!files!564"),
+            ("tcp://files/", "tcp!files"),
+            ("9p://files", "tcp!files"),
+            ("tcp!files:564", "tcp!files!564"),
+            ("tcp!127.0.0.1:564!564", "tcp!127.0.0.1!564"),
+            ("unix:/tmp/s", "unix!/tmp/s"),
+            ("unix:///tmp/s", "unix!/tmp/s"),
+            ("files!564", "tcp!files!564"),
+        ] {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert!(error.ends_with(&format!("write {right}")), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `address.rs` | dial strings, parsed |
+//! | `address.rs`, `services.rs` | dial strings, parsed, and the names of ports |
 //! | `namespace.rs` | the directory of services with bare names |
 //! | `descriptors.rs` | inherited descriptors, claimed before any other descriptor is opened |
 //! | `dial.rs`, `child.rs` | the connection to the server: connected, inherited, or to a program that is started |
@@ -34,6 +34,7 @@ mod line_limit;
 mod namespace;
 mod peers;
 mod post;
+mod services;
 mod signals;
 mod stream;
 mod trace;

@@ -16,8 +16,11 @@ pub fn tracer(messages: bool, limit: Arc<Mutex<LineLimit>>) -> Tracer {
         limit.allows(kind, client, Instant::now())
     };
     Box::new(move |dialect, seen| match seen {
-        TraceEvent::Garbled(id) if allows(LineKind::Closed, Some(id.index())) => {
-            warn!("closing client {}: invalid message size", id.index());
+        TraceEvent::Garbled(id, bytes) if allows(LineKind::Closed, Some(id.index())) => {
+            match wire::foreign(bytes) {
+                Some(other) => warn!("closing client {}: not 9P but {other}", id.index()),
+                None => warn!("closing client {}: invalid message size", id.index()),
+            }
         }
         TraceEvent::Dropped(message) if allows(LineKind::Unexpected, None) => {
             let message = wire::show(dialect, message);
@@ -44,6 +47,6 @@ fn log_message(dialect: Dialect, seen: TraceEvent<'_>) {
         }
         TraceEvent::ToServer(m) => debug!("server <- {}", wire::show(dialect, m)),
         TraceEvent::FromServer(m) => debug!("server -> {}", wire::show(dialect, m)),
-        TraceEvent::Dropped(_) | TraceEvent::Unexpected(_) | TraceEvent::Garbled(_) => {}
+        TraceEvent::Dropped(_) | TraceEvent::Unexpected(_) | TraceEvent::Garbled(..) => {}
     }
 }

@@ -5,12 +5,14 @@
 //! little of a body: the offsets of its fids and what becomes of them, the tag that a Tflush names, and
 //! how many bytes a reply may have. `table.rs` contains this once for the three dialects, and the rest
 //! derives from it: `layout.rs` finds the offsets and validates a message against its size, `contents.rs`
-//! validates strings and stats, and `show.rs` formats messages as text. A message is never decoded and
+//! validates strings and stats, `show.rs` formats messages as text, and `foreign.rs` recognises bytes that
+//! are no 9P. A message is never decoded and
 //! encoded again: a field that has to change is patched in place.
 #![forbid(unsafe_code)]
 
 mod contents;
 mod dialect;
+mod foreign;
 mod frame;
 mod layout;
 mod show;
@@ -21,6 +23,7 @@ mod tests;
 
 pub use contents::{BadContents, check_contents};
 pub use dialect::{Dialect, Dialects, Offer, UNKNOWN};
+pub use foreign::{Foreign, foreign};
 pub use frame::{Frame, frame, kind, put_tag, put_u32, tag, u16_at, u32_at};
 pub use layout::{FieldOffsets, Malformed, ReplyFields, check_reply, check_request, version};
 pub use show::{Show, show};

@@ -10,8 +10,8 @@ use super::names::{Became, Intent, Names, became};
 use crate::engine::local_error::LocalError;
 use crate::engine::{ClientId, Config};
 use crate::wire::{
-    Dialect, HEADER, IO_HEADER, Malformed, Offer, UNKNOWN, check_request, kind, put_tag, put_u32,
-    show, tag, types, u16_at, u32_at,
+    Dialect, Foreign, HEADER, IO_HEADER, Malformed, Offer, UNKNOWN, check_request, foreign, kind,
+    put_tag, put_u32, show, tag, types, u16_at, u32_at,
 };
 
 /// A message that has come in whole, or the head of one that is too large.
@@ -152,13 +152,14 @@ impl Peer {
                 return;
             }
             let message: Vec<u8> = self.unread.drain(..n).collect();
+            let early = self.stage == Stage::New;
             if too_large {
                 self.skip = size as usize - n;
-                self.garbled = size > TOO_LARGE;
+                let is_tls = early && foreign(&message) == Some(Foreign::Tls);
+                self.garbled = size > TOO_LARGE || is_tls;
             }
             let is_version = !too_large && kind(&message) == types::TVERSION;
             let begins = is_version && version_of(&message).is_some_and(|v| v.0 >= 256);
-            let early = self.stage == Stage::New;
             let intent = match self.dialect {
                 Some(dialect) if self.stage == Stage::Session && !too_large => {
                     self.names.sent(dialect, &message)

@@ -7,7 +7,7 @@ use super::peer::{Peer, View};
 use super::request::{any_version, framed, request};
 use super::server::Server;
 use crate::engine::{Config, EndReason, Engine, TraceEvent};
-use crate::wire::{Dialect, MESSAGES, show, tag};
+use crate::wire::{Dialect, MESSAGES, foreign, show, tag};
 
 const MSIZE: u32 = 600;
 const CLIENTS: usize = 4;
@@ -395,6 +395,8 @@ fn line(dialect: Dialect, seen: TraceEvent<'_>) -> String {
         TraceEvent::ToServer(m) => format!("server is asked {}", show(dialect, m)),
         TraceEvent::Dropped(m) => format!("dropped: {}", show(dialect, m)),
         TraceEvent::Unexpected(m) => format!("unexpected: {}", show(dialect, m)),
-        TraceEvent::Garbled(id) => format!("{} is garbled", id.index()),
+        TraceEvent::Garbled(id, bytes) => {
+            format!("{} is garbled: {:?}", id.index(), foreign(bytes))
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Invalid messages from the server, and the end of the server.
 
+use std::time::Duration;
+
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
-use crate::engine::{Config, EndReason};
+use crate::engine::{Config, EndReason, Engine};
 use crate::wire::{Dialect, tag};
 
 #[test]
@@ -137,7 +139,7 @@ fn trace_has_each_message_once_and_in_order() {
             TraceEvent::ToClient(_, message) => ("<-", message),
             TraceEvent::Dropped(_) => ("dropped", &[][..]),
             TraceEvent::Unexpected(m) => ("unexpected", m),
-            TraceEvent::Garbled(_) => ("garbled", &[][..]),
+            TraceEvent::Garbled(..) => ("garbled", &[][..]),
         };
         told.lock().unwrap().push(format!("{who} {}", show(dialect, message)));
     })));
@@ -164,4 +166,41 @@ fn trace_has_each_message_once_and_in_order() {
 dropped (0 bytes, less than a header)
 garbled (0 bytes, less than a header)";
     assert_eq!(log.lock().unwrap().join("\n"), expected);
+}
+
+#[test]
+fn text_of_the_server_is_shown() {
+    for (text, words) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n"[..], "has sent HTTP: 'HTTP/1.1 400 Bad Request'"),
+        (b"\nWelcome to files\n$ ", "has sent text: 'Welcome to files'"),
+        (b"\x15\x03\x03\0\x02\x02\x46", "has sent a record of TLS"),
+    ] {
+        for config in [Config::default(), Config { msize: 1 << 20, ..Config::default() }] {
+            let mut engine = Engine::new(Config { dialect: Some(Dialect::Plain), ..config });
+            engine.server_bytes(text);
+            let end = engine.end_reason().expect("it has ended").to_string();
+            assert!(end.contains(words), "{end}, not {words}");
+        }
+    }
+    // In the middle of a session too.
+    let mut bench = Bench::new(Dialect::Plain);
+    bench.server(b"Segmentation fault\n");
+    let end = bench.engine.end_reason().expect("it has ended").to_string();
+    assert!(end.contains("'Segmentation fault'"), "{end}");
+}
+
+#[test]
+fn partial_text_of_the_server_is_shown_when_nothing_follows() {
+    let deadline = Config::default().version_timeout;
+    let ends: [fn(&mut Engine, Duration); 2] =
+        [|engine, _| engine.server_gone(), |engine, deadline| engine.tick(deadline)];
+    for end in ends {
+        let config = Config { dialect: Some(Dialect::Plain), ..Config::default() };
+        let mut engine = Engine::new(config);
+        engine.server_bytes(b"busy\n");
+        assert_eq!(engine.end_reason(), None);
+        end(&mut engine, deadline);
+        let end = engine.end_reason().expect("it has ended").to_string();
+        assert!(end.contains("has sent text: 'busy'"), "{end}");
+    }
 }

@@ -115,6 +115,23 @@ fn unframeable_bytes_close_only_their_client() {
 }
 
 #[test]
+fn client_of_another_protocol_is_closed_at_once() {
+    for bytes in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"SSH-2.0-client\r\n",
+        // the beginning of TLS, with records of 512, 256 and 64 bytes
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"\x16\x03\x01\x01\x00\x01\x00",
+        b"\x16\x03\x01\x00\x40\x01\x00",
+    ] {
+        let mut bench = Bench::new(Dialect::Plain);
+        let id = bench.engine.client_connected();
+        bench.client_sends(id, bytes);
+        assert!(bench.engine.is_closing(id) && !bench.engine.wants_read(id), "{bytes:?}");
+    }
+}
+
+#[test]
 fn types_of_other_dialects_are_refused() {
     for dialect in Dialect::ALL {
         for kind in 0..=255u8 {
