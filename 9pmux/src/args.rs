@@ -98,7 +98,8 @@ pub struct Serve {
     /// Maximum requests in flight per client
     ///
     /// Further requests of the client wait. Waiting clients are served in turn, regardless of the number of
-    /// requests of each.
+    /// requests of each. Some of the number are kept for requests other than Tread, which may stay in flight
+    /// for ever.
     #[arg(long, value_name = "N", default_value_t = defaults().max_inflight as u64,
         value_parser = clap::value_parser!(u64).range(1..=60_000), help_heading = LIMITS)]
     max_inflight: u64,
@@ -111,7 +112,8 @@ pub struct Serve {
     /// Maximum bytes of replies per client
     ///
     /// This counts replies that the client has not read, and the largest possible replies to its requests in
-    /// flight. Further requests wait, but one request is always forwarded.
+    /// flight. While the client has replies to read, further requests wait; otherwise large reads are
+    /// shortened, to 8192 bytes at the least.
     #[arg(long, value_name = "BYTES", default_value_t = defaults().max_reply_bytes as u64,
         value_parser = clap::value_parser!(u64).range(256..=1 << 30), help_heading = LIMITS)]
     max_bytes: u64,

@@ -28,7 +28,8 @@
 //!
 //! 12. Only a client in a session has tags, fids or flushes.
 //! 13. The reserved reply bytes are the sum of the maximum reply lengths of the client's requests in
-//!     flight, and they exceed the limit only while there is at most one request.
+//!     flight. Those of its reads exceed the limit only by one read, and by the length of reads that were
+//!     reduced as far as they may be.
 //! 14. A client has at most `max_inflight` requests in flight.
 //! 15. A client is in the ready queue exactly if it is marked so, and is if it is blocked on upstream.
 //! 16. A client that is not blocked has no complete message in its inbox. A client that is blocked on
@@ -36,10 +37,12 @@
 //!     its output.
 //! 17. A client is in the list of waiters for the shared attach exactly if it is marked so.
 //! 18. A client without output has no output buffer.
+//! 19. A client counts exactly its reads in flight. Only a client in a session has waiting reads, and while
+//!     it has, it has as many reads in flight as it may, or output to read, or is in the ready queue.
 //!
 //! Capacity:
 //!
-//! 19. While a client waits in the ready queue, there is no capacity upstream.
+//! 20. While a client waits in the ready queue, there is no capacity upstream.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +51,7 @@ use super::clients::{Blocked, ClientState};
 use super::fids::{FidState, NO_FID, Owner};
 use super::requests::{FlushState, UpstreamRequest};
 use super::shared_attach::SharedAttach;
-use crate::wire::{Frame, NOTAG, frame, types};
+use crate::wire::{DATA_HEADER, Frame, NOTAG, frame, types};
 
 /// Sums over the requests and fids.
 #[derive(Default)]
@@ -59,6 +62,8 @@ struct Totals {
     in_cleanup: BTreeMap<u32, usize>,
     /// For each client, the sum of the maximum reply lengths.
     reply_bytes: BTreeMap<u32, usize>,
+    /// For each client, the number of its reads in flight, and the sum of their maximum reply lengths.
+    reads: BTreeMap<u32, (usize, usize)>,
     /// The number of fids that clients have names for.
     bound_fids: usize,
 }
@@ -132,6 +137,10 @@ impl Engine {
         } else {
             assert_eq!(session.tags.get(&request.tag), Some(&tag));
             *totals.reply_bytes.entry(client_index).or_default() += request.max_reply_len as usize;
+            if request.kind == types::TREAD {
+                let reads = totals.reads.entry(client_index).or_default();
+                *reads = (reads.0 + 1, reads.1 + request.max_reply_len as usize);
+            }
         }
     }
 
@@ -196,10 +205,34 @@ impl Engine {
             let client = self.clients.get(client_index);
             assert_eq!(listed, usize::from(client.waits_for_attach), "waiters for the attach");
             fids += client.session.fids.len();
+            let (reads, bytes) = totals.reads.get(&client_index).copied().unwrap_or_default();
+            assert_eq!(client.session.reads, reads, "reads of client {client_index}");
+            let reduced = (self.config.min_read_count + DATA_HEADER).max(256) as usize;
+            assert!(
+                bytes
+                    <= self.config.max_reply_bytes
+                        + client.session.msize as usize
+                        + reads * reduced,
+                "client {client_index} may receive too much"
+            );
             let reply_bytes = totals.reply_bytes.get(&client_index).copied().unwrap_or(0);
             self.audit_client(client_index, reply_bytes);
+            self.audit_waiting_reads(client_index);
         }
         assert_eq!(fids, totals.bound_fids);
+    }
+
+    fn audit_waiting_reads(&mut self, client_index: u32) {
+        let has_max_reads = self.has_max_reads(client_index);
+        let client = self.clients.get(client_index);
+        assert!(client.state == ClientState::Session || client.waiting_reads.is_empty());
+        assert!(
+            client.waiting_reads.is_empty()
+                || has_max_reads
+                || !client.out.is_empty()
+                || client.in_ready_queue,
+            "reads of client {client_index} wait for nothing"
+        );
     }
 
     fn audit_client(&mut self, client_index: u32, reply_bytes: usize) {
@@ -227,6 +260,7 @@ impl Engine {
                 matches!(client.state, ClientState::AwaitingVersion { .. })
                     || !session.tags.is_empty()
                     || !session.flushes.is_empty()
+                    || !client.waiting_reads.is_empty()
                     || client.waits_for_attach
                     || client.out.len() >= max,
                 "client {client_index} is blocked for ever"
@@ -234,10 +268,6 @@ impl Engine {
             _ => {}
         }
         assert!(session.tags.len() <= self.config.max_inflight);
-        assert!(
-            session.reply_bytes_reserved <= max || session.tags.len() <= 1,
-            "client {client_index} may receive too much"
-        );
         assert!(
             !client.out.is_empty() || client.out.capacity() == 0,
             "an idle client has a buffer"

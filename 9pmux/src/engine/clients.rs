@@ -17,6 +17,7 @@ use super::ClientId;
 use super::buffer::Buffer;
 use super::hasher::SeededState;
 use super::session::Session;
+use super::waiting_reads::WaitingReads;
 use crate::wire::Offer;
 
 /// The state of a client.
@@ -61,6 +62,8 @@ pub struct Client {
     pub inbox: Buffer,
     /// The length of the part of the inbox that was searched for messages that take effect out of order.
     pub scanned: usize,
+    /// The reads that wait while the inbox is processed.
+    pub waiting_reads: WaitingReads,
     /// The bytes to be written to the client.
     pub out: Buffer,
     pub session: Session,
@@ -73,6 +76,7 @@ pub struct ClosedClient {
     pub session: Session,
     /// The tag of a Tversion without a reply.
     pub tversion: Option<u16>,
+    pub waiting_reads: WaitingReads,
     pub inbox: Buffer,
     /// The number of bytes at the beginning of the inbox that belong to a message that was too large.
     pub skipped: usize,
@@ -90,6 +94,7 @@ impl Client {
             bytes_to_skip: 0,
             inbox: Buffer::default(),
             scanned: 0,
+            waiting_reads: WaitingReads::default(),
             out: Buffer::default(),
             session: Session::new(hasher),
             messages: 0,
@@ -104,6 +109,7 @@ impl Client {
             ClientState::New | ClientState::Session => {
                 self.finished
                     && self.blocked == Blocked::No
+                    && self.waiting_reads.is_empty()
                     && self.session.tags.is_empty()
                     && self.session.flushes.is_empty()
             }
@@ -120,6 +126,7 @@ impl Client {
                 ClientState::AwaitingVersion { tag, .. } => Some(tag),
                 _ => None,
             },
+            waiting_reads: std::mem::take(&mut self.waiting_reads),
             skipped: inbox.len().min(self.bytes_to_skip as usize),
             inbox,
         };

@@ -24,7 +24,8 @@ pub struct Config {
     pub lax: bool,
     /// The msize to offer the server.
     pub msize: u32,
-    /// The maximum number of requests of one client at the server.
+    /// The maximum number of requests of one client at the server. Some of them are kept for requests
+    /// other than Tread.
     pub max_inflight: usize,
     /// The maximum number of requests of all clients; also limited by the tags, to about 64,000.
     pub max_inflight_all: usize,
@@ -33,9 +34,12 @@ pub struct Config {
     /// The maximum number of fids of all clients, including fids of departed clients that the server
     /// has not released.
     pub max_fids_all: usize,
-    /// The maximum number of bytes of replies that are queued or expected for one client. One request
-    /// is always admitted.
+    /// The maximum number of bytes of replies that are queued or expected for one client. A read that would
+    /// exceed it is reduced; some other requests are always admitted.
     pub max_reply_bytes: usize,
+    /// The smallest count to which the count of a read is reduced. With the default, that of a client with
+    /// the usual msize of 8 KiB, every server can return at least one entry of a directory.
+    pub min_read_count: u32,
     /// 9pmux stops reading a client when this many bytes of its requests are queued. The limit is
     /// raised to the client's msize while the client has `max_inflight` requests in flight. One more
     /// read may exceed it.
@@ -65,6 +69,7 @@ impl Default for Config {
             max_fids: 65_536,
             max_fids_all: 1 << 22,
             max_reply_bytes: 1 << 20,
+            min_read_count: 8192,
             max_inbox_bytes: 16 * 1024,
             max_server_bytes: 1 << 20,
             version_timeout: Duration::from_secs(10),

@@ -83,7 +83,7 @@ impl Engine {
     }
 
     /// Closes a client, and replies to everything that it has outstanding: its requests upstream, its
-    /// flushes, its Tversion, and the messages of its inbox, in this order.
+    /// waiting reads, its flushes, its Tversion, and the messages of its inbox, in this order.
     fn fail_outstanding(&mut self, client_index: u32, why: LocalError) {
         let closed = self.clients.get(client_index).close();
         self.clients.get(client_index).waits_for_attach = false;
@@ -92,6 +92,9 @@ impl Engine {
         let mut tags: Vec<u16> = closed.session.tags.into_keys().collect();
         tags.sort_unstable();
         for tag in tags {
+            self.push_error_in(dialect, client_index, tag, why);
+        }
+        for tag in closed.waiting_reads.tags() {
             self.push_error_in(dialect, client_index, tag, why);
         }
         for flushing in closed.session.flushes {

@@ -245,6 +245,9 @@ impl Engine {
                 let client = self.clients.get(client_index);
                 client.session.fids.remove(&name);
                 client.session.shrink_fids();
+                if !client.waiting_reads.is_empty() {
+                    self.refuse_waiting_reads_of(client_index, name);
+                }
             }
         }
     }

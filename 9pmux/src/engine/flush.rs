@@ -8,6 +8,7 @@
 //! | event | function | effect |
 //! |---|---|---|
 //! | a Tflush names a request that is still in the inbox | [`QueuedMessages::take`] | the request is removed, Rflush |
+//! | a Tflush names a read that waits (`waiting_reads.rs`) | `handle_tflush` | the read is removed, Rflush |
 //! | a Tflush names nothing, or itself | `handle_tflush` | Rflush |
 //! | a Tflush names an upstream request, or another flush of it | `handle_tflush`, `flush_request` | a Tflush upstream, or deferred until there is a tag |
 //! | a session ends | `flush_request` for each of its requests | the same |
@@ -39,12 +40,14 @@ impl Engine {
         }
         let oldtag = u16_at(message, HEADER);
         let client = self.clients.get(client_index);
-        // The tag of a request that has its reply is not free for the client while a flush of it is open: a
+        // A waiting read never happened. The tag of a request that has its reply is not free for the client while a flush of it is open: a
         // further flush of the tag, or of that flush, has the same target.
         let flushing =
             client.session.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
-        let flush_target =
-            client.session.tags.get(&oldtag).copied().or(flushing.map(|f| f.flush_target));
+        let flush_target = match client.waiting_reads.remove(oldtag) {
+            true => None,
+            false => client.session.tags.get(&oldtag).copied().or(flushing.map(|f| f.flush_target)),
+        };
         let Some(flush_target) = flush_target.filter(|_| oldtag != client_tag) else {
             let consumed = self.consume_message(client_index, message);
             self.push_rflush(client_index, client_tag);
@@ -82,8 +85,7 @@ impl Engine {
             }
             if let Owner::Client(client_index) = request.owner {
                 let client = self.clients.get(client_index);
-                client.session.tags.remove(&request.tag);
-                client.session.reply_bytes_reserved -= request.max_reply_len as usize;
+                client.session.remove_tag(&request);
             }
         }
         if let Owner::Client(client_index) = request.owner {

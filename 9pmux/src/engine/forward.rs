@@ -10,6 +10,7 @@ use super::policy::is_attach_allowed;
 use super::requests::{FlushState, UpstreamRequest};
 use super::session::AuthFid;
 use super::shared_attach::AttachRoute;
+use super::waiting_reads::{kept_slots, reduced_count};
 use crate::wire::{
     BadContents, DATA_HEADER, FidUse, FieldOffsets, HEADER, Malformed, NOFID, NOTAG,
     check_contents, check_request, kind, put_tag, put_u32, tag, types, u32_at,
@@ -19,6 +20,17 @@ use crate::wire::{
 /// their names.
 const MIN_AUTH_COST: usize = 64;
 const MAX_AUTH_COST: usize = 64 * 1024;
+
+/// The reply that a request may have.
+#[derive(Clone, Copy)]
+struct ReplyBudget {
+    /// The count of bytes to ask for, if the request has one.
+    count: u32,
+    /// The number of bytes to be reserved in the client's output.
+    max_len: u32,
+    /// Whether the reply may be longer.
+    is_unbounded: bool,
+}
 
 /// The effect of a request on its fids.
 struct Plan {
@@ -36,6 +48,26 @@ impl Engine {
         client_index: u32,
         message: &[u8],
         has_turn: bool,
+    ) -> Progress {
+        self.forward_or_defer(client_index, message, has_turn, false)
+    }
+
+    /// Forwards a read that has waited. Returns [`Progress::Blocked`] if it still waits.
+    pub(super) fn forward_waiting_read(
+        &mut self,
+        client_index: u32,
+        message: &[u8],
+        has_turn: bool,
+    ) -> Progress {
+        self.forward_or_defer(client_index, message, has_turn, true)
+    }
+
+    fn forward_or_defer(
+        &mut self,
+        client_index: u32,
+        message: &[u8],
+        has_turn: bool,
+        has_waited: bool,
     ) -> Progress {
         let client_tag = tag(message);
         let offsets = match check_request(self.upstream.dialect, message) {
@@ -55,35 +87,51 @@ impl Engine {
         let client = self.clients.get(client_index);
         if client.session.tags.contains_key(&client_tag)
             || client.session.flushes.iter().any(|f| f.tag == client_tag)
+            || client.waiting_reads.has_tag(client_tag)
         {
             return self.reject_message(client_index, whole, LocalError::DuplicateTag);
         }
-        if client.session.tags.len() >= self.config.max_inflight {
+        let may_wait = kind(message) == types::TREAD && !has_waited;
+        let waits =
+            may_wait && (!client.waiting_reads.is_empty() || self.has_max_reads(client_index));
+        let client = self.clients.get(client_index);
+        if !waits && client.session.tags.len() >= self.config.max_inflight {
             return Progress::Blocked(Blocked::OnSelf);
         }
-        let count = offsets.count.map_or(0, |offset| u32_at(message, offset as usize));
-        let count = count.min(client.session.msize - DATA_HEADER);
-        let max_reply_len = offsets.message.max_reply_len(count).min(client.session.msize);
-        let due = client.out.len() + client.session.reply_bytes_reserved + max_reply_len as usize;
-        if due > self.config.max_reply_bytes && !client.session.tags.is_empty() {
+        let Some(budget) = self.reply_budget(client_index, message, &offsets) else {
             return Progress::Blocked(Blocked::OnSelf);
-        }
+        };
         let plan = match self.plan(client_index, message, &offsets) {
             Ok(plan) => plan,
             Err(why) => return self.reject_message(client_index, whole, why),
         };
+        if waits {
+            return self.defer_read(client_index, message, whole.len());
+        }
         if !has_capacity {
             return Progress::Blocked(Blocked::OnUpstream);
+        }
+        if !self.clients.get(client_index).waiting_reads.is_empty() && changes_fid(message) {
+            let name = u32_at(message, offsets.fids[0].0 as usize);
+            let are_sent = self.send_waiting_reads_of(client_index, name);
+            if !self.output_has_room() || !self.has_tag() {
+                return Progress::Blocked(Blocked::OnUpstream);
+            }
+            if !are_sent
+                || self.clients.get(client_index).session.tags.len() >= self.config.max_inflight
+            {
+                return Progress::Blocked(Blocked::OnSelf);
+            }
         }
         match self.route_attach(client_index, (whole, message), &offsets) {
             AttachRoute::Forward => {
                 let consumed = self.consume_message(client_index, whole);
-                self.send(client_index, message, &offsets, plan, (count, max_reply_len));
+                self.send(client_index, message, &offsets, plan, budget);
                 consumed
             }
             AttachRoute::ByWalk(root) => {
                 let consumed = self.consume_message(client_index, whole);
-                self.attach_by_walk(client_index, message, root, max_reply_len);
+                self.attach_by_walk(client_index, message, root, budget);
                 consumed
             }
             AttachRoute::Handled(step) => step,
@@ -111,8 +159,48 @@ impl Engine {
         Ok(&message[..offsets.end as usize])
     }
 
+    /// Returns what a request may have as its reply, or `None` if it must wait until the client has read its
+    /// output or has received other replies.
+    #[inline]
+    fn reply_budget(
+        &mut self,
+        client_index: u32,
+        message: &[u8],
+        offsets: &FieldOffsets,
+    ) -> Option<ReplyBudget> {
+        let max = self.config.max_reply_bytes;
+        let client = self.clients.get(client_index);
+        let session = &client.session;
+        let mut count = offsets.count.map_or(0, |offset| u32_at(message, offset as usize));
+        count = count.min(session.msize - DATA_HEADER);
+        let mut max_len = offsets.message.max_reply_len(count);
+        let is_unbounded = offsets.count.is_none() && offsets.message.has_unbounded_reply();
+        if is_unbounded {
+            max_len = max_len.max(session.max_unbounded_reply);
+        }
+        let due = client.out.len() + session.reply_bytes_reserved;
+        if session.tags.is_empty() {
+            // One request is always admitted as it is.
+        } else if offsets.count.is_some() && client.out.is_empty() {
+            count = reduced_count(count, max.saturating_sub(due), self.config.min_read_count);
+            max_len = offsets.message.max_reply_len(count);
+        } else if due + max_len as usize > max {
+            let others = session.tags.len() - session.reads;
+            if others >= kept_slots(self.config.max_inflight) || !client.out.is_empty() {
+                return None;
+            }
+        }
+        Some(ReplyBudget { count, max_len: max_len.min(session.msize), is_unbounded })
+    }
+
     /// Forwards a client's Tattach with a valid fid as a Twalk from the shared attach to that fid.
-    fn attach_by_walk(&mut self, client_index: u32, message: &[u8], root: u32, max_reply_len: u32) {
+    fn attach_by_walk(
+        &mut self,
+        client_index: u32,
+        message: &[u8],
+        root: u32,
+        budget: ReplyBudget,
+    ) {
         let mut walk = [0; HEADER + 10];
         put_u32(&mut walk, 0, HEADER as u32 + 10);
         walk[4] = types::TWALK;
@@ -120,7 +208,7 @@ impl Engine {
         walk[HEADER + 4..HEADER + 8].copy_from_slice(&message[HEADER..HEADER + 4]);
         let offsets = check_request(self.upstream.dialect, &walk).expect("every dialect has it");
         let plan = Plan { fids: [root, NO_FID], new: Some(1), releases: NO_FID };
-        let upstream_tag = self.send(client_index, &walk, &offsets, plan, (0, max_reply_len));
+        let upstream_tag = self.send(client_index, &walk, &offsets, plan, budget);
         self.requests.get(upstream_tag).attach_by_walk = true;
     }
 
@@ -195,9 +283,8 @@ impl Engine {
         message: &[u8],
         offsets: &FieldOffsets,
         plan: Plan,
-        reply: (u32, u32),
+        budget: ReplyBudget,
     ) -> u16 {
-        let (count, max_reply_len) = reply;
         let mut fids = plan.fids;
         let client = self.clients.get(client_index);
         let mut creates = NO_FID;
@@ -233,13 +320,15 @@ impl Engine {
             fids,
             creates,
             releases: plan.releases,
-            max_reply_len,
+            max_reply_len: budget.max_len,
+            has_unbounded_reply: budget.is_unbounded,
         };
         let upstream_tag =
             self.requests.allocate(request).expect("there is a tag, since others are kept");
         let session = &mut self.clients.get(client_index).session;
         session.tags.insert(request.tag, upstream_tag);
-        session.reply_bytes_reserved += max_reply_len as usize;
+        session.reply_bytes_reserved += budget.max_len as usize;
+        session.reads += usize::from(request.kind == types::TREAD);
         self.stats.forwarded += 1;
         let size = message.len() as u32;
         self.push_to_server(message, |message| {
@@ -254,7 +343,7 @@ impl Engine {
                 }
             }
             if let Some(offset) = offsets.count {
-                put_u32(message, offset as usize, count);
+                put_u32(message, offset as usize, budget.count);
             }
         });
         upstream_tag
@@ -267,6 +356,17 @@ pub(super) fn names<'a>(message: &'a [u8], offsets: &FieldOffsets) -> &'a [u8] {
     let (last, _) = offsets.fids[offsets.fid_count as usize - 1];
     debug_assert!(last as usize >= HEADER);
     &message[last as usize + 4..offsets.end as usize]
+}
+
+/// Returns true if a request makes its first fid name another file, opens it or releases it, so that it must
+/// not overtake a read of that fid.
+fn changes_fid(message: &[u8]) -> bool {
+    match kind(message) {
+        types::TWALK => u32_at(message, HEADER) == u32_at(message, HEADER + 4),
+        types::TCLUNK | types::TREMOVE => true,
+        types::TOPEN | types::TCREATE | types::TLOPEN | types::TLCREATE => true,
+        _ => false,
+    }
 }
 
 /// Returns the cost of the client's auth fids together with one more.

@@ -277,8 +277,9 @@ impl Engine {
                 }
                 types::TFLUSH if check_request(self.upstream.dialect, message).is_ok() => {
                     let oldtag = u16_at(message, HEADER);
-                    let elsewhere =
-                        oldtag == tag(message) || client.session.tags.contains_key(&oldtag);
+                    let elsewhere = oldtag == tag(message)
+                        || client.session.tags.contains_key(&oldtag)
+                        || client.waiting_reads.has_tag(oldtag);
                     let queued_target =
                         if elsewhere { None } else { queued.take(&bytes[..offset], oldtag) };
                     if queued_target.is_some() {

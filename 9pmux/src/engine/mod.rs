@@ -37,6 +37,7 @@
 //! |---|---|
 //! | `inbox.rs` | a client's bytes: framing, order, and messages that take effect out of order |
 //! | `forward.rs` | a client's request: validation, and the way to the server |
+//! | `waiting_reads.rs` | reads that wait while other requests of their client are forwarded |
 //! | `scheduler.rs` | the ready queue, and 9pmux's own Tclunk |
 //! | `reply.rs` | the server's bytes: framing, and the way of a reply to its client |
 //! | `flush.rs` | Tflush |
@@ -70,6 +71,7 @@ mod shared_attach;
 mod stats;
 mod upstream;
 mod version;
+mod waiting_reads;
 
 #[cfg(any(test, mux_fuzz))]
 mod audit;

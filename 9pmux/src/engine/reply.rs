@@ -171,8 +171,11 @@ impl Engine {
         reply: Option<(&[u8], ReplyFields)>,
     ) {
         let client = self.clients.get(client_index);
-        client.session.tags.remove(&request.tag);
-        client.session.reply_bytes_reserved -= request.max_reply_len as usize;
+        client.session.remove_tag(request);
+        if request.has_unbounded_reply {
+            let largest = &mut client.session.max_unbounded_reply;
+            *largest = (*largest).max(reply.map_or(0, |(message, _)| message.len() as u32));
+        }
         let msize = client.session.msize;
         let Some((message, reply)) = reply else {
             self.push_error(client_index, request.tag, LocalError::UnexpectedReply);

@@ -46,6 +46,8 @@ pub struct UpstreamRequest {
     pub releases: u32,
     /// The number of bytes of the client's output that are reserved for its reply.
     pub max_reply_len: u32,
+    /// Whether its reply may exceed that, up to the msize.
+    pub has_unbounded_reply: bool,
 }
 
 impl UpstreamRequest {
@@ -64,6 +66,7 @@ impl UpstreamRequest {
             creates: NO_FID,
             releases: NO_FID,
             max_reply_len: 0,
+            has_unbounded_reply: false,
         }
     }
 }

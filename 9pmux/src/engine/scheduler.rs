@@ -43,8 +43,13 @@ impl Engine {
             let next = self.ready_queue.pop_front().and_then(|id| self.clients.index_of(id));
             if let Some(client_index) = next {
                 self.clients.get(client_index).in_ready_queue = false;
-                if self.clients.get(client_index).blocked == Blocked::OnUpstream {
-                    self.run_client(client_index);
+                let has_waiting_reads = !self.clients.get(client_index).waiting_reads.is_empty();
+                self.send_waiting_reads(client_index, true);
+                match self.clients.get(client_index).blocked {
+                    Blocked::OnUpstream => self.run_client(client_index),
+                    // It may wait behind a waiting read.
+                    Blocked::OnSelf if has_waiting_reads => self.retry_blocked(client_index),
+                    _ => {}
                 }
             }
         }
@@ -79,12 +84,14 @@ impl Engine {
     /// Must be called when the reason for which a client is blocked may have ceased.
     #[inline]
     pub(super) fn unblock(&mut self, client_index: u32) {
-        if self.clients.get(client_index).blocked != Blocked::No {
+        let client = self.clients.get(client_index);
+        if client.blocked != Blocked::No || !client.waiting_reads.is_empty() {
             self.retry_blocked(client_index);
         }
     }
 
     pub(super) fn retry_blocked(&mut self, client_index: u32) {
+        self.send_waiting_reads(client_index, false);
         let client = self.clients.get(client_index);
         if client.blocked == Blocked::OnSelf {
             client.blocked = Blocked::No;

@@ -8,7 +8,8 @@
 use std::collections::HashMap;
 
 use super::hasher::SeededState;
-use crate::wire::Dialect;
+use super::requests::UpstreamRequest;
+use crate::wire::{Dialect, types};
 
 /// A Tflush of a client that has no reply yet.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,10 @@ pub struct Session {
     pub auths: Vec<AuthFid>,
     /// The sum of the maximum reply lengths of the requests in `tags`.
     pub reply_bytes_reserved: usize,
+    /// The number of Tread in `tags`.
+    pub reads: usize,
+    /// The length of the largest reply so far of a type that only the msize limits.
+    pub max_unbounded_reply: u32,
 }
 
 impl Session {
@@ -58,6 +63,8 @@ impl Session {
             flushes: Vec::new(),
             auths: Vec::new(),
             reply_bytes_reserved: 0,
+            reads: 0,
+            max_unbounded_reply: 0,
         }
     }
 
@@ -82,6 +89,16 @@ impl Session {
     pub fn shrink_fids(&mut self) {
         if self.fids.capacity() > 64 && self.fids.len() < self.fids.capacity() / 8 {
             self.fids.shrink_to(self.fids.len() * 2);
+        }
+    }
+
+    /// Removes the client's tag of a request, with all that is counted for it.
+    #[inline]
+    pub fn remove_tag(&mut self, request: &UpstreamRequest) {
+        self.tags.remove(&request.tag);
+        self.reply_bytes_reserved -= request.max_reply_len as usize;
+        if request.kind == types::TREAD {
+            self.reads -= 1;
         }
     }
 

@@ -101,9 +101,9 @@ impl Engine {
             messages: client.messages,
             requests: client.session.tags.len(),
             fids: client.session.fids.len(),
-            queued: client.inbox.len(),
+            queued: client.inbox.len() + client.waiting_reads.bytes(),
             output: client.out.len(),
-            memory: client.inbox.capacity() + client.out.capacity(),
+            memory: client.inbox.capacity() + client.waiting_reads.memory() + client.out.capacity(),
         })
     }
 

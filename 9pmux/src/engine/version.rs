@@ -8,6 +8,7 @@ use super::clients::ClientState;
 use super::inbox::Progress;
 use super::local_error::LocalError;
 use super::upstream::UpstreamState;
+use super::waiting_reads::WaitingReads;
 use super::{EndReason, Engine};
 use crate::wire::{
     self, Dialect, HEADER, NOTAG, Offer, UNKNOWN, check_reply, kind, put_u32, tag, types,
@@ -112,6 +113,7 @@ impl Engine {
             Err(why) => return self.reject_message(client_index, message, why),
         };
         let consumed = self.consume_message(client_index, message);
+        self.clients.get(client_index).waiting_reads = WaitingReads::default();
         let left = self.begin_cleanup(client_index);
         let id = self.clients.id(client_index);
         self.clients.get(client_index).state =

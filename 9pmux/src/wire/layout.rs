@@ -203,6 +203,18 @@ impl Message {
     }
 }
 
+impl Message {
+    /// Returns true if the reply has a string, a stat or a list of names, so that it may be longer than
+    /// [`max_reply_len`](Message::max_reply_len).
+    #[inline]
+    #[must_use]
+    pub fn has_unbounded_reply(&self) -> bool {
+        let is_unbounded =
+            |f: &Field| matches!(f.kind, FieldKind::String | FieldKind::Stat | FieldKind::Names);
+        self.reply.iter().any(is_unbounded)
+    }
+}
+
 impl FidUse {
     /// Returns true if `fid` means no fid in this field.
     #[inline]

@@ -375,7 +375,8 @@ impl<'a> World<'a> {
             peer.look(output, &view);
             let info = self.engine.client_info(peer.id).expect("it is there");
             assert_eq!(info.output, output.len());
-            let most = self.config.max_reply_bytes + 2 * MSIZE as usize + 1000;
+            let requests = self.config.max_inflight + 2;
+            let most = self.config.max_reply_bytes + requests * MSIZE as usize + 1000;
             // At the end all that it has asked is answered, read or not.
             assert!(over || output.len() <= most, "{} bytes wait for a client", output.len());
         }

@@ -16,7 +16,7 @@ fn server_end_fails_requests_and_closes_clients() {
         let (idle, _) = bench.attached();
         let (new, _) = (bench.engine.client_connected(), ());
         let (again, _) = bench.attached();
-        let requests = [read(1, 0, 0, 9), walk(2, 0, 5, &[]), read(3, 0, 0, 9), flush(4, 1)];
+        let requests = [read(1, 0, 0, 9), walk(2, 0, 5, &[]), empty_write(3, 0), flush(4, 1)];
         bench.client_sends(one, &requests.concat());
         bench.client_sends(one, &read(5, 0, 0, 9)[..12]);
         bench.client_sends(again, &version(8192, dialect.name()));

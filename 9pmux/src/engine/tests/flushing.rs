@@ -203,8 +203,8 @@ fn open_flushes_are_bounded_and_the_rest_wait() {
 #[test]
 fn flush_takes_effect_behind_blocked_requests() {
     let (mut bench, id) = full(Config::default());
-    bench.client_sends(id, &read(13, 0, 0, 1));
-    bench.client_sends(id, &read(14, 0, 0, 1));
+    bench.client_sends(id, &empty_write(13, 0));
+    bench.client_sends(id, &empty_write(14, 0));
     bench.client_sends(id, &flush(15, 13)); // Flushes a waiting request, which is removed.
     assert_eq!(bench.client_received(id), rflush(15));
     bench.client_sends(id, &flush(16, 11)); // Flushes a request upstream.
@@ -213,30 +213,30 @@ fn flush_takes_effect_behind_blocked_requests() {
     bench.done(&flushed);
     assert_eq!(bench.client_received(id), rflush(16));
     let next = bench.server_received();
-    assert_eq!(kind(&next), 116);
+    assert_eq!(kind(&next), 118);
     // An oversized message waits in the queue, and a flush overtakes it.
-    bench.client_sends(id, &read(17, 0, 0, 1));
+    bench.client_sends(id, &empty_write(17, 0));
     bench.client_sends(id, &made(118, 18).raw(&[0; 9000]).done());
     bench.client_sends(id, &flush(19, 17));
     assert_eq!(
         bench.all_received(id),
         [rflush(19), error(Dialect::Plain, 18, "message larger than msize")]
     );
-    bench.server(&made(117, tag(&next)).u32(0).done());
+    bench.server(&made(119, tag(&next)).u32(0).done());
     assert_eq!(tag(&bench.client_received(id)), 14);
 }
 
 #[test]
 fn flush_of_its_own_tag_removes_nothing() {
     let (mut bench, id) = full(Config::default());
-    bench.client_sends(id, &read(13, 0, 0, 1));
+    bench.client_sends(id, &empty_write(13, 0));
     bench.client_sends(id, &flush(13, 13));
     assert_eq!(bench.client_received(id), rflush(13));
     first_is_read(&mut bench);
     assert_eq!(tag(&bench.client_received(id)), 11);
     assert_eq!(
         kind(&bench.server_received()),
-        116,
+        118,
         "the waiting request with the same tag is forwarded"
     );
 }
@@ -246,10 +246,10 @@ fn queued_malformed_flush_can_be_flushed() {
     // The Tflush must also be rejected if it were well-formed with the bytes of the next message.
     for behind in [false, true] {
         let (mut bench, id) = full(Config::default());
-        bench.client_sends(id, &read(13, 0, 0, 1));
+        bench.client_sends(id, &empty_write(13, 0));
         bench.client_sends(id, &made(108, 14).u8(0).done());
         if behind {
-            bench.client_sends(id, &read(16, 0, 0, 1));
+            bench.client_sends(id, &empty_write(16, 0));
         }
         bench.client_sends(id, &flush(15, 14));
         assert_eq!(bench.client_received(id), rflush(15));
@@ -267,12 +267,12 @@ fn refused_tversion_keeps_queued_requests() {
     let malformed = made(100, 0xFFFF).u32(8192).u16(9).done();
     for (refused, why) in [(version(255, "9P2000"), SmallMsize), (malformed, Malformed)] {
         let (mut bench, id) = full(Config::default());
-        bench.client_sends(id, &read(13, 0, 0, 1));
+        bench.client_sends(id, &empty_write(13, 0));
         bench.client_sends(id, &refused);
         first_is_read(&mut bench);
         let told = bench.all_received(id);
         assert_eq!(tag(&told[0]), 11);
-        assert_eq!(kind(&bench.server_received()), 116, "the earlier request is forwarded");
+        assert_eq!(kind(&bench.server_received()), 118, "the earlier request is forwarded");
         assert!(is_local_error(Dialect::Plain, &told[1], why), "the Tversion is handled after it");
     }
 }
@@ -520,7 +520,7 @@ fn flush_takes_effect_behind_a_full_inbox() {
 fn inbox_full_of_flushes_costs_little_work() {
     const MANY: usize = 10_000;
     let config = Config { max_inbox_bytes: 1 << 30, max_reply_bytes: 1 << 30, ..Config::default() };
-    let reads: Vec<u8> = (0..MANY as u16).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
+    let reads: Vec<u8> = (0..MANY as u16).flat_map(|n| empty_write(100 + n, 0)).collect();
     let flushes = |oldtag: fn(u16) -> u16| -> Vec<u8> {
         (0..MANY as u16).flat_map(|n| flush(99, oldtag(n))).collect()
     };
@@ -531,13 +531,13 @@ fn inbox_full_of_flushes_costs_little_work() {
         (flushes(|n| 20_000 + n), 0),
         (
             (0..MANY as u16)
-                .flat_map(|n| [read(99, 0, 0, 1), flush(98, 99 + n % 2)].concat())
+                .flat_map(|n| [empty_write(99, 0), flush(98, 99 + n % 2)].concat())
                 .collect(),
             1,
         ),
     ] {
         let (mut bench, id) = full(config.clone());
-        bench.client_sends(id, &read(13, 0, 0, 1));
+        bench.client_sends(id, &empty_write(13, 0));
         let before = crate::engine::WORK.get();
         bench.engine.client_bytes(id, &bytes);
         let effort = crate::engine::WORK.get() - before;
@@ -574,7 +574,7 @@ fn malformed_tversion_ends_no_session() {
         (version(255, "9P2000"), SmallMsize),
     ] {
         let (mut bench, id) = full(Config::default());
-        bench.client_sends(id, &[&read(13, 0, 0, 1)[..], &bad, &flush(14, 12)].concat());
+        bench.client_sends(id, &[&empty_write(13, 0)[..], &bad, &flush(14, 12)].concat());
         // Messages before and behind the malformed one are handled.
         let flushed = bench.server_received();
         assert_eq!((kind(&flushed), bench.all_received(id).len()), (108, 0));
@@ -582,7 +582,7 @@ fn malformed_tversion_ends_no_session() {
         let told = bench.all_received(id);
         assert_eq!((told.len(), &told[0]), (2, &rflush(14)));
         assert!(is_local_error(Dialect::Plain, &told[1], why));
-        assert_eq!(kind(&bench.server_received()), 116);
+        assert_eq!(kind(&bench.server_received()), 118);
     }
 }
 

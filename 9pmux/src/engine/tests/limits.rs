@@ -269,19 +269,6 @@ fn slow_reader_is_throttled_and_bounded() {
 }
 
 #[test]
-fn reply_larger_than_the_limit_is_admitted_alone() {
-    let config = Config { max_reply_bytes: 300, ..Config::default() };
-    let mut bench = Bench::with(Dialect::Plain, config);
-    let (id, _) = bench.attached();
-    bench.client_sends(id, &[read(1, 0, 0, 5000), read(2, 0, 0, 5000)].concat());
-    for n in [1, 2] {
-        let request = bench.server_received();
-        bench.server(&made(117, tag(&request)).u32(5000).raw(&[1; 5000]).done());
-        assert_eq!(tag(&bench.client_received(id)), n, "one at a time");
-    }
-}
-
-#[test]
 fn clients_are_served_round_robin() {
     let config = Config { max_server_bytes: 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);

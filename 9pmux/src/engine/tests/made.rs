@@ -118,6 +118,11 @@ pub fn read(tag: u16, fid: u32, offset: u64, count: u32) -> Vec<u8> {
     made(116, tag).u32(fid).u64(offset).u32(count).done()
 }
 
+/// Returns a Twrite of no bytes, which is as long as a Tread.
+pub fn empty_write(tag: u16, fid: u32) -> Vec<u8> {
+    made(118, tag).u32(fid).u64(0).u32(0).done()
+}
+
 /// Returns an error reply of the server, with number 5000.
 pub fn error(dialect: Dialect, tag: u16, name: &str) -> Vec<u8> {
     match dialect {

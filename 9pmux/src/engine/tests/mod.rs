@@ -1,6 +1,7 @@
 use super::local_error::LocalError;
 
 mod bench;
+mod blocked_reads;
 mod client;
 mod contents;
 mod ends;

@@ -45,6 +45,7 @@ impl World {
             max_fids: 4 + random.below(12),
             max_fids_all: 40,
             max_reply_bytes: 300 + random.below(4000),
+            min_read_count: 1 + random.below(600) as u32,
             max_inbox_bytes: 1 + random.below(1500),
             max_server_bytes: 1 + random.below(1000),
             seed,
@@ -187,7 +188,7 @@ impl World {
     fn check(&mut self) {
         self.close_some();
         self.engine.audit();
-        let most = self.engine.config.max_reply_bytes + 2 * 2048 + 6 * 1000;
+        let most = self.engine.config.max_reply_bytes + 2 * 2048;
         for (id, client) in &self.clients {
             let info = self.engine.client_info(*id).expect("it is connected");
             assert!(info.output <= most, "{} bytes wait for {}", info.output, client.name);
