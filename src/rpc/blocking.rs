@@ -142,14 +142,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let (result, epoch) = self.send(request, true);
         let mut state = self.lock_with_range();
-        let mut action = state.handle_sent(id, result, epoch);
-        if let Action::ProxySend(..) = action {
-            (state, action) = self.send_for_others(state, id, action);
-        }
-        if TIMED {
-            return self.wait(state, id, action, deadline).into_result();
-        }
-        self.wait_inline(state, id, action, deadline).into_result()
+        let action = state.handle_sent(id, result, epoch);
+        let waited = match action {
+            Action::ProxySend(..) => self.send_for_others(state, id, action, deadline),
+            _ if TIMED => self.wait(state, id, action, deadline),
+            _ => self.wait_inline(state, id, action, deadline),
+        };
+        waited.into_result()
     }
 
     /// Begins a call. Returns the locked state and the new call.
@@ -196,14 +195,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// Sends requests from the send queue for their owners, at most `MAX_PROXY_SENDS` times, as long as
-    /// call `id` has the turn. Returns the locked state and the next action for `id`.
+    /// call `id` has the turn. Then waits for the reply to `id`.
     #[cold]
     fn send_for_others<'a>(
         &'a self,
         mut state: Locked<'a, T, S>,
         id: CallId,
         mut action: Action<TransportProtocol<T>>,
-    ) -> LockedWith<'a, T, S, Action<TransportProtocol<T>>> {
+        deadline: u64,
+    ) -> Waited<T> {
         let mut sent = 0;
         while let Action::ProxySend(other, request) = action {
             self.release(state);
@@ -213,7 +213,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             action =
                 state.handle_proxy_sent_by_caller(id, sent < MAX_PROXY_SENDS, other, result, epoch);
         }
-        (state, action)
+        self.wait(state, id, action, deadline)
     }
 
     /// Sets the tag of the request. If the transport fails to do so, the call ends before it is sent.

@@ -1,15 +1,16 @@
 //! The locked state: how an event is reported to the machine, and how its wake-ups are delivered.
 //!
-//! Only this module can lock the state, and each way of doing so also delivers the wake-ups that were
-//! queued under the lock. An event that needs the lock for itself alone is a closure of
+//! Only this module can lock the state, and each unlocking also delivers the wake-ups that were queued
+//! under the lock. An event that needs the lock for itself alone is a closure of
 //! [`with_locked`](Mux::with_locked) or [`with_locked_and_range`](Mux::with_locked_and_range). A path that
 //! reports several events under one lock holds a [`Locked`] and ends in [`release`](Mux::release) or
-//! [`sleep`](Mux::sleep); a `Locked` that is dropped otherwise fails an assertion in a debug build.
+//! [`sleep`](Mux::sleep). A `Locked` that is dropped instead is released too, in more instructions.
 
 use parking_lot::lock_api;
 
 use crate::core::tags::TagRange;
 use crate::core::{Machine, Outcome, WakeBatch, Wakeup};
+use crate::sched::release::{Release, Releasing};
 use crate::sched::wakers::WakerStore;
 use crate::sched::{Sched, WakeHandle};
 
@@ -27,24 +28,25 @@ impl<T: Transport, S: Sched> State<T, S> {
     }
 }
 
-/// The locked state. Must be passed to [`Mux::release`] or to a function that releases it.
-#[must_use = "the wake-ups are not delivered unless the state is released"]
-pub(super) struct Locked<'a, T: Transport, S: Sched> {
+/// The locked state. Dropping it unlocks the state and delivers the wake-ups, as [`Mux::release`] does.
+pub(super) type Locked<'a, T, S> = Releasing<LockedState<'a, T, S>>;
+
+/// The guard of the state lock, with the Mux that must deliver the wake-ups.
+pub(super) struct LockedState<'a, T: Transport, S: Sched> {
+    mux: &'a Mux<T, S>,
     core: lock_api::MutexGuard<'a, S::Lock, Core<T, S>>,
-    unreleased: Unreleased,
 }
 
-/// Fails an assertion when it is dropped; releasing the state forgets it.
-struct Unreleased;
-
-impl Drop for Unreleased {
-    #[inline]
-    fn drop(&mut self) {
-        debug_assert!(std::thread::panicking(), "the locked state must be released");
+impl<T: Transport, S: Sched> Release for LockedState<'_, T, S> {
+    fn release(self) {
+        // The machine may be inconsistent while its caller unwinds, so the state is only unlocked then.
+        if !std::thread::panicking() {
+            self.mux.deliver(self.core);
+        }
     }
 }
 
-impl<T: Transport, S: Sched> std::ops::Deref for Locked<'_, T, S> {
+impl<T: Transport, S: Sched> std::ops::Deref for LockedState<'_, T, S> {
     type Target = Core<T, S>;
 
     #[inline(always)]
@@ -53,7 +55,7 @@ impl<T: Transport, S: Sched> std::ops::Deref for Locked<'_, T, S> {
     }
 }
 
-impl<T: Transport, S: Sched> std::ops::DerefMut for Locked<'_, T, S> {
+impl<T: Transport, S: Sched> std::ops::DerefMut for LockedState<'_, T, S> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut Core<T, S> {
         &mut self.core
@@ -88,7 +90,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Locks the state for an event that allocates no tag.
     #[inline(always)]
     pub(super) fn lock(&self) -> Locked<'_, T, S> {
-        Locked { core: self.state.0.lock(), unreleased: Unreleased }
+        Releasing::new(LockedState { mux: self, core: self.state.0.lock() })
+    }
+
+    /// Returns `state`, which must be the state of this Mux. The compiler then knows the Mux of a state
+    /// that a function out of its sight has locked.
+    #[inline(always)]
+    pub(super) fn own<'a>(&'a self, state: Locked<'a, T, S>) -> Locked<'a, T, S> {
+        Releasing::new(LockedState { mux: self, core: state.into_inner().core })
     }
 
     /// Locks the state for an event that may allocate a tag, and sets the machine's range of valid tags.
@@ -112,8 +121,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Unlocks the state, then delivers the wake-ups that have been queued under the lock.
     #[inline(always)]
     pub(super) fn release(&self, state: Locked<'_, T, S>) {
-        let Locked { core: mut state, unreleased } = state;
-        std::mem::forget(unreleased);
+        self.deliver(state.into_inner().core);
+    }
+
+    /// As [`release`](Mux::release), for the guard inside a [`Locked`].
+    #[inline(always)]
+    fn deliver(&self, mut state: lock_api::MutexGuard<'_, S::Lock, Core<T, S>>) {
         let wakes = state.take_wakes();
         let ready_fd_is_stale = state.ready_fd_is_stale();
         if ready_fd_is_stale {

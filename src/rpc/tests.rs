@@ -132,10 +132,28 @@ fn many_callers(mux: &Mux<Wire>, threads: u64, calls: u64) {
 }
 
 #[test]
-#[cfg(debug_assertions)]
-#[should_panic(expected = "the locked state must be released")]
-fn dropping_the_locked_state_fails_an_assertion() {
-    drop(Mux::new(Wire::to_server(WIDE, 1)).lock());
+fn dropping_the_locked_state_delivers_its_wake_ups() {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Wake, Waker};
+
+    struct IsWoken(AtomicBool);
+    impl Wake for IsWoken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let mux = Mux::new(Wire::to_server(WIDE, 2));
+    let woken = Arc::new(IsWoken(AtomicBool::new(false)));
+    let waker = Waker::from(woken.clone());
+    let mut call = pin!(mux.start((0, 1)).expect("a call"));
+    assert!(call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut state = mux.lock();
+    state.handle_disconnect();
+    assert!(!woken.0.load(Ordering::Relaxed), "no wake-up is delivered under the lock");
+    drop(state);
+    assert!(woken.0.load(Ordering::Relaxed));
 }
 
 #[test]

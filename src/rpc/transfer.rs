@@ -42,11 +42,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[inline(always)]
     pub(super) fn receive(&self) -> Locked<'_, T, S> {
         if self.transport.can_recv_many() {
-            return self.receive_many();
+            return self.own(self.receive_many());
         }
         match self.transport.recv() {
             Some(reply) => self.dispatch_message_inline(reply),
-            None => self.handle_disconnect(),
+            None => self.own(self.handle_disconnect()),
         }
     }
 

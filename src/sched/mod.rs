@@ -20,6 +20,7 @@ pub mod native;
 mod parking;
 pub mod plan9;
 pub mod ready_fd;
+pub mod release;
 pub mod shared;
 mod timer;
 pub mod wakers;
