@@ -39,10 +39,11 @@
 //! 18. A client without output has no output buffer.
 //! 19. A client counts exactly its reads in flight. Only a client in a session has waiting reads, and while
 //!     it has, it has as many reads in flight as it may, or output to read, or is in the ready queue.
+//! 20. The shared attach is live only while a session uses it, and counts exactly these.
 //!
 //! Capacity:
 //!
-//! 20. While a client waits in the ready queue, there is no capacity upstream.
+//! 21. While a client waits in the ready queue, there is no capacity upstream.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -198,7 +199,14 @@ impl Engine {
             SharedAttach::Pending { waiters, .. } => waiters.clone(),
             _ => Vec::new(),
         };
-        let mut fids = 0;
+        let users = match &self.upstream.shared_attach {
+            SharedAttach::Live { users, .. } => {
+                assert!(*users > 0, "the shared attach is unused");
+                *users
+            }
+            _ => 0,
+        };
+        let (mut fids, mut counted) = (0, 0);
         for client_index in self.clients.connected() {
             let is_this = |id: &&super::ClientId| self.clients.index_of(**id) == Some(client_index);
             let listed = waiters.iter().filter(is_this).count();
@@ -215,11 +223,13 @@ impl Engine {
                         + reads * reduced,
                 "client {client_index} may receive too much"
             );
+            counted += usize::from(client.session.uses_shared_attach);
             let reply_bytes = totals.reply_bytes.get(&client_index).copied().unwrap_or(0);
             self.audit_client(client_index, reply_bytes);
             self.audit_waiting_reads(client_index);
         }
         assert_eq!(fids, totals.bound_fids);
+        assert_eq!(counted, users, "users of the shared attach");
     }
 
     fn audit_waiting_reads(&mut self, client_index: u32) {

@@ -104,6 +104,9 @@ impl Engine {
     /// Flushes the requests and clunks the fids of a session that was taken from its client. Returns the
     /// index of the cleanup, or `None` if the session has nothing upstream.
     pub(super) fn clean_up_session(&mut self, session: Session) -> Option<u32> {
+        if session.uses_shared_attach {
+            self.leave_shared_attach();
+        }
         if session.is_empty() {
             return None;
         }

@@ -44,6 +44,8 @@ pub struct Session {
     pub flushes: Vec<ClientFlush>,
     /// The auth fids among `fids`.
     pub auths: Vec<AuthFid>,
+    /// Whether it has attached by the attach that clients share, or is about to.
+    pub uses_shared_attach: bool,
     /// The sum of the maximum reply lengths of the requests in `tags`.
     pub reply_bytes_reserved: usize,
     /// The number of Tread in `tags`.
@@ -62,6 +64,7 @@ impl Session {
             fids: HashMap::with_hasher(hasher),
             flushes: Vec::new(),
             auths: Vec::new(),
+            uses_shared_attach: false,
             reply_bytes_reserved: 0,
             reads: 0,
             max_unbounded_reply: 0,

@@ -8,6 +8,10 @@
 //! front of its inbox, where a flush or the end of the connection finds it. An error is sent to all of
 //! them, and the next client that attaches tries again. A Tattach with other names is forwarded as
 //! usual: there is only one shared attach, so that clients cannot make the server hold more.
+//!
+//! A session that has attached by the shared fid uses it until the session ends. When the last one has
+//! ended, the fid is clunked, and the next client that attaches determines the names anew: otherwise
+//! the first client could lock out all others for ever.
 
 use super::clients::Blocked;
 use super::fids::{FidState, NO_FID};
@@ -28,8 +32,8 @@ pub enum SharedAttach {
     Unattached,
     /// The Tattach is upstream.
     Pending { fid: u32, names: Box<[u8]>, waiters: Vec<ClientId> },
-    /// The server has replied with this qid.
-    Live { fid: u32, names: Box<[u8]>, qid: [u8; 13] },
+    /// The server has replied with this qid. So many sessions use it, at least one.
+    Live { fid: u32, names: Box<[u8]>, qid: [u8; 13], users: usize },
     /// The server has refused it with this error, which is being sent to the waiters.
     Refused { names: Box<[u8]>, error: Vec<u8> },
 }
@@ -61,7 +65,9 @@ impl Engine {
         }
         let wanted = names(message, offsets);
         match &mut self.upstream.shared_attach {
-            SharedAttach::Live { fid, names, .. } if **names == *wanted => {
+            SharedAttach::Live { fid, names, users, .. } if **names == *wanted => {
+                let session = &mut self.clients.get(client_index).session;
+                *users += usize::from(!std::mem::replace(&mut session.uses_shared_attach, true));
                 AttachRoute::ByWalk(*fid)
             }
             SharedAttach::Refused { names, error } if **names == *wanted => {
@@ -122,7 +128,10 @@ impl Engine {
         debug_assert!(failed || self.fids.get(fid).state == FidState::Live);
         self.upstream.shared_attach =
             match reply.map(|reply| (reply, reply[HEADER..].first_chunk())) {
-                Some((_, Some(qid))) if !failed => SharedAttach::Live { fid, names, qid: *qid },
+                Some((_, Some(qid))) if !failed => {
+                    let users = self.mark_shared_attach_users(&waiters);
+                    SharedAttach::Live { fid, names, qid: *qid, users }
+                }
                 Some((error, _)) => SharedAttach::Refused { names, error: error.to_vec() },
                 None => {
                     let why = LocalError::UnexpectedReply;
@@ -140,10 +149,42 @@ impl Engine {
         if let SharedAttach::Refused { .. } = self.upstream.shared_attach {
             self.upstream.shared_attach = SharedAttach::Unattached;
         }
+        self.release_unused_shared_attach();
+    }
+
+    /// Records that the sessions of the waiters use the shared attach, also while their requests wait for
+    /// capacity. Returns their number.
+    fn mark_shared_attach_users(&mut self, waiters: &[ClientId]) -> usize {
+        let mut users = 0;
+        for id in waiters {
+            if let Some(client_index) = self.clients.index_of(*id) {
+                self.clients.get(client_index).session.uses_shared_attach = true;
+                users += 1;
+            }
+        }
+        users
+    }
+
+    /// A session that has used the shared attach has ended.
+    pub(super) fn leave_shared_attach(&mut self) {
+        if let SharedAttach::Live { users, .. } = &mut self.upstream.shared_attach {
+            *users -= 1;
+        }
+        self.release_unused_shared_attach();
+    }
+
+    /// Clunks the fid of the shared attach if no session uses it.
+    fn release_unused_shared_attach(&mut self) {
+        if let SharedAttach::Live { fid, users: 0, .. } = self.upstream.shared_attach {
+            self.upstream.shared_attach = SharedAttach::Unattached;
+            self.unbind(fid);
+            self.release_if_unused(fid);
+        }
     }
 
     /// Replies to a client after the Twalk that replaced its Tattach has succeeded.
     pub(super) fn push_rattach(&mut self, client_index: u32, client_tag: u16) {
+        // The session of this client uses it, so it is still there.
         if let SharedAttach::Live { qid, .. } = self.upstream.shared_attach {
             let mut message = [0; HEADER + 13];
             message[HEADER..].copy_from_slice(&qid);

@@ -58,6 +58,75 @@ fn server_sees_one_tattach_and_each_client_gets_a_fid() {
     }
 }
 
+/// Replies to the Tflush and Tclunk upstream, and returns the fids of the latter.
+fn clunks(bench: &mut Bench) -> Vec<u32> {
+    let mut fids = Vec::new();
+    loop {
+        let requests = bench.upstream();
+        if requests.is_empty() {
+            fids.sort_unstable();
+            return fids;
+        }
+        for request in requests {
+            assert!([108, 120].contains(&kind(&request)), "{request:?}");
+            if kind(&request) == 120 {
+                fids.push(u32_at(&request, HEADER));
+            }
+            bench.done(&request);
+        }
+    }
+}
+
+#[test]
+fn unused_shared_attach_is_clunked_and_the_next_names_are_asked() {
+    for dialect in Dialect::ALL {
+        let mut bench = once(dialect);
+        for round in ["x", "glenda", "rob"] {
+            let id = bench.client();
+            let request = bench.forwarded(id, &attach(dialect, 1, 0, NOFID, round, "tree"));
+            assert_eq!(kind(&request), 104, "{round}");
+            let root = u32_at(&request, HEADER);
+            bench.server(&made(105, tag(&request)).qid(3, 77).done());
+            let request = bench.server_received();
+            let (from, own) = clone_of(&request);
+            assert_eq!(from, root);
+            bench.server(&rwalk(tag(&request), 0));
+            assert_eq!(kind(&bench.client_received(id)), 105);
+            let other = bench.client();
+            let request = bench.forwarded(other, &attach(dialect, 1, 0, NOFID, round, "tree"));
+            assert_eq!(clone_of(&request).0, root);
+            // The walk is in flight when the last user but one goes, and is flushed when the last one goes.
+            bench.disconnect(id);
+            assert_eq!(clunks(&mut bench), [own]);
+            let (_, own) = clone_of(&request);
+            if round == "rob" {
+                bench.client_sends(other, &version(8192, dialect.name()));
+            } else {
+                bench.disconnect(other);
+            }
+            let mut left = [root, own];
+            left.sort_unstable();
+            assert_eq!(clunks(&mut bench), left);
+            assert_eq!((bench.engine.stats().fids, bench.engine.stats().requests), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn shared_attach_of_waiters_that_have_gone_is_clunked() {
+    for dialect in Dialect::ALL {
+        let mut bench = once(dialect);
+        let ids: Vec<_> = (0..3).map(|_| bench.client()).collect();
+        let request = bench.forwarded(ids[0], &tattach(dialect, 1, 0));
+        bench.client_sends(ids[1], &tattach(dialect, 1, 0));
+        bench.disconnect(ids[0]);
+        bench.disconnect(ids[1]);
+        bench.server(&made(105, tag(&request)).qid(0, 0).done());
+        assert_eq!(clunks(&mut bench), [u32_at(&request, HEADER)]);
+        assert_eq!(kind(&bench.forwarded(ids[2], &tattach(dialect, 1, 0))), 104);
+    }
+}
+
 #[test]
 fn concurrent_attaches_wait_for_the_same_reply() {
     let dialect = Dialect::Plain;
