@@ -31,6 +31,9 @@
 //! }
 //! ```
 //!
+//! A program that matches replies to requests by itself, as a proxy does, can use the tag pool alone:
+//! [`tags`].
+//!
 //! The multiplexor is a state machine; the other modules drive it.
 //!
 //! | module | contents | dependencies |
