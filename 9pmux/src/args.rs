@@ -119,8 +119,8 @@ pub struct Serve {
     max_bytes: u64,
     /// Log clients; twice: log each message too
     ///
-    /// Once: log listening addresses, clients that connect and disconnect, and unexpected messages. Twice:
-    /// log each message too, with the tags and fids of the client or of the server.
+    /// Once: log listening addresses, clients that connect and disconnect, messages that 9pmux refuses, and
+    /// unexpected messages. Twice: log each message too, with the tags and fids of the client or of the server.
     #[arg(short, long, action = ArgAction::Count, help_heading = LOGGING)]
     pub verbose: u8,
     /// Log only the error that ends 9pmux

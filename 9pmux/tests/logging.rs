@@ -11,10 +11,10 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::client::Client;
+use support::client::{Client, NOFID};
 use support::program::{Program, serve};
 use support::stub::Stub;
-use support::{Place, pipe, unix, wait_for};
+use support::{Place, body, pipe, string, unix, wait_for};
 
 /// 9pmux with a standard error that the test may leave unread. Killed on drop.
 struct Unread(Child);
@@ -167,4 +167,33 @@ fn client_of_another_protocol_is_named_and_disconnected() {
         program.wait_said(words);
     }
     Client::attach(&socket).stat(0);
+}
+
+#[test]
+fn refused_attach_is_logged_with_its_names() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::serving(&stub.address(), &socket, &["-v", "--uname", "glenda"]);
+    let mut client = Client::connect(&socket).unwrap();
+    client.version();
+    for (kind, name) in [(104, "Tattach"), (102, "Tauth")] {
+        let afid = if kind == 104 { &NOFID[..] } else { &[] };
+        let got = client.rpc(kind, &body(&[&[0; 4], afid, &string("root"), &string("main")]));
+        assert_eq!(got.kind, 107);
+        let line = program.wait_said(name);
+        assert!(line.contains("client ") && line.contains(" refused: "), "{line}");
+        assert!(
+            line.contains("not allowed") && line.contains("uname 'root' aname 'main'"),
+            "{line}"
+        );
+    }
+    // A client that is refused again and again has a limited number of lines.
+    for _ in 0..5000 {
+        assert_eq!(client.rpc(124, &[9; 4]).kind, 107);
+    }
+    program.signal(Signal::TERM);
+    let (_, said) = program.end();
+    let (logged, suppressed) = count(&said, "refused: unknown fid", "messages that were refused");
+    assert_eq!(logged + suppressed, 5000);
+    assert!(logged < 1000, "{logged} lines");
 }

@@ -151,7 +151,9 @@ impl Engine {
             Frame::Incomplete => Progress::Incomplete,
             Frame::TooSmall => self.close_garbled(client_index, bytes),
             Frame::TooLarge(size) => {
-                self.push_error(client_index, tag(bytes), LocalError::TooLarge);
+                let why = LocalError::TooLarge;
+                self.trace_refused(client_index, bytes, why.ename());
+                self.push_error(client_index, tag(bytes), why);
                 // The beginning of a TLS connection is a smaller size than that of other text.
                 let is_tls = || is_new && foreign(bytes) == Some(Foreign::Tls);
                 if size > MAX_SKIPPED_MESSAGE || is_tls() {
@@ -187,6 +189,13 @@ impl Engine {
         Progress::Consumed(message.len())
     }
 
+    /// Traces a message that 9pmux itself refuses.
+    pub(super) fn trace_refused(&mut self, client_index: u32, message: &[u8], why: &'static str) {
+        if self.tracer.is_some() {
+            self.trace(TraceEvent::Refused(self.clients.id(client_index), message, why));
+        }
+    }
+
     /// Replies to a message with an error of 9pmux's own.
     pub(super) fn reject_message(
         &mut self,
@@ -195,6 +204,7 @@ impl Engine {
         why: LocalError,
     ) -> Progress {
         let consumed = self.consume_message(client_index, message);
+        self.trace_refused(client_index, message, why.ename());
         self.push_error(client_index, tag(message), why);
         consumed
     }

@@ -214,7 +214,9 @@ impl Engine {
         patch: impl FnOnce(&mut [u8]),
     ) {
         if message.len() > self.clients.get(client_index).session.msize as usize {
-            self.push_error(client_index, client_tag, LocalError::ReplyTooLarge);
+            let why = LocalError::ReplyTooLarge;
+            self.trace_refused(client_index, message, why.ename());
+            self.push_error(client_index, client_tag, why);
         } else {
             self.stats.replied += 1;
             self.push_to_client(client_index, message, |message| {

@@ -65,6 +65,9 @@ pub enum TraceEvent<'a> {
     Dropped(&'a [u8]),
     /// As the server sent it; it does not fit its request, which gets an error.
     Unexpected(&'a [u8]),
+    /// 9pmux itself has refused this message of the client, or this reply to it, for this reason. The message
+    /// may be incomplete.
+    Refused(ClientId, &'a [u8], &'static str),
     /// The client is closed, because these bytes of it cannot be framed.
     Garbled(ClientId, &'a [u8]),
 }

@@ -157,7 +157,7 @@ impl Engine {
             _ => self.config.msize,
         };
         let client = self.clients.get(client_index);
-        let ClientState::AwaitingVersion { tag, msize, .. } = client.state else {
+        let ClientState::AwaitingVersion { tag, msize, offer } = client.state else {
             return;
         };
         client.session.msize = msize.min(max);
@@ -166,6 +166,13 @@ impl Engine {
         let mut message =
             version_message(client.session.msize, dialect.map_or(UNKNOWN, Dialect::name));
         self.push_reply(client_index, types::RVERSION, tag, &mut message);
+        if dialect.is_none() {
+            let why = match offer {
+                Offer::Dialect(_) => "the server does not speak its dialect",
+                Offer::Unknown => "9pmux does not know its version",
+            };
+            self.trace_refused(client_index, &message, why);
+        }
         self.unblock(client_index);
     }
 }

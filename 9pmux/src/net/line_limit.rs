@@ -17,18 +17,25 @@ pub enum LineKind {
     Connected,
     Disconnected,
     Closed,
+    Refused,
     Unexpected,
 }
 
 impl LineKind {
-    const ALL: [LineKind; 4] =
-        [LineKind::Connected, LineKind::Disconnected, LineKind::Closed, LineKind::Unexpected];
+    const ALL: [LineKind; 5] = [
+        LineKind::Connected,
+        LineKind::Disconnected,
+        LineKind::Closed,
+        LineKind::Refused,
+        LineKind::Unexpected,
+    ];
 
     fn describe(self) -> &'static str {
         match self {
             LineKind::Connected => "clients that connected",
             LineKind::Disconnected => "clients that disconnected",
             LineKind::Closed => "clients that were closed",
+            LineKind::Refused => "messages that were refused",
             LineKind::Unexpected => "unexpected messages of the server",
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::line_limit::{LineKind, LineLimit};
 use crate::engine::{TraceEvent, Tracer};
@@ -22,15 +22,16 @@ pub fn tracer(messages: bool, limit: Arc<Mutex<LineLimit>>) -> Tracer {
                 None => warn!("closing client {}: invalid message size", id.index()),
             }
         }
+        TraceEvent::Refused(id, message, why) if allows(LineKind::Refused, Some(id.index())) => {
+            info!("client {} refused: {why}: {}", id.index(), wire::show(dialect, message));
+        }
         TraceEvent::Dropped(message) if allows(LineKind::Unexpected, None) => {
             let message = wire::show(dialect, message);
             warn!("unexpected reply from the server, ignored: {message}");
         }
-        TraceEvent::Unexpected(message) => {
-            warn!(
-                "unexpected reply from the server, an error for its request: {}",
-                wire::show(dialect, message)
-            );
+        TraceEvent::Unexpected(message) if allows(LineKind::Unexpected, None) => {
+            let message = wire::show(dialect, message);
+            warn!("unexpected reply from the server, an error for its request: {message}");
         }
         seen if messages => log_message(dialect, seen),
         _ => {}
@@ -47,6 +48,9 @@ fn log_message(dialect: Dialect, seen: TraceEvent<'_>) {
         }
         TraceEvent::ToServer(m) => debug!("server <- {}", wire::show(dialect, m)),
         TraceEvent::FromServer(m) => debug!("server -> {}", wire::show(dialect, m)),
-        TraceEvent::Dropped(_) | TraceEvent::Unexpected(_) | TraceEvent::Garbled(..) => {}
+        TraceEvent::Refused(..)
+        | TraceEvent::Dropped(_)
+        | TraceEvent::Unexpected(_)
+        | TraceEvent::Garbled(..) => {}
     }
 }

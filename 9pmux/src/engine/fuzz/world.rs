@@ -396,6 +396,9 @@ fn line(dialect: Dialect, seen: TraceEvent<'_>) -> String {
         TraceEvent::ToServer(m) => format!("server is asked {}", show(dialect, m)),
         TraceEvent::Dropped(m) => format!("dropped: {}", show(dialect, m)),
         TraceEvent::Unexpected(m) => format!("unexpected: {}", show(dialect, m)),
+        TraceEvent::Refused(id, m, why) => {
+            format!("{} is refused, {why}: {}", id.index(), show(dialect, m))
+        }
         TraceEvent::Garbled(id, bytes) => {
             format!("{} is garbled: {:?}", id.index(), foreign(bytes))
         }

@@ -139,6 +139,7 @@ fn trace_has_each_message_once_and_in_order() {
             TraceEvent::ToClient(_, message) => ("<-", message),
             TraceEvent::Dropped(_) => ("dropped", &[][..]),
             TraceEvent::Unexpected(m) => ("unexpected", m),
+            TraceEvent::Refused(_, m, _) => ("refused", m),
             TraceEvent::Garbled(..) => ("garbled", &[][..]),
         };
         told.lock().unwrap().push(format!("{who} {}", show(dialect, message)));
@@ -151,6 +152,7 @@ fn trace_has_each_message_once_and_in_order() {
     bench.done(&asked[0]);
     bench.done(&asked[1]);
     bench.done(&asked[1]);
+    bench.client_sends(id, &of_fid(124, 11, 9));
     bench.client_sends(id, &[0; 4]);
     let expected = "-> Tclunk tag 7 fid 0
    -> Tclunk tag 1 fid 0
@@ -164,6 +166,9 @@ fn trace_has_each_message_once_and_in_order() {
 <- Rflush tag 10
    <- Rflush tag 2
 dropped (0 bytes, less than a header)
+-> Tstat tag 11 fid 9
+refused Tstat tag 11 fid 9
+<- Rerror tag 11 ename 'unknown fid'
 garbled (0 bytes, less than a header)";
     assert_eq!(log.lock().unwrap().join("\n"), expected);
 }
@@ -202,5 +207,60 @@ fn partial_text_of_the_server_is_shown_when_nothing_follows() {
         end(&mut engine, deadline);
         let end = engine.end_reason().expect("it has ended").to_string();
         assert!(end.contains("has sent text: 'busy'"), "{end}");
+    }
+}
+
+#[test]
+fn every_refusal_of_9pmux_is_traced_with_its_reason() {
+    use std::sync::{Arc, Mutex};
+
+    use crate::engine::TraceEvent;
+    use crate::wire::show;
+
+    for dialect in Dialect::ALL {
+        let unames = vec!["u".to_owned(), "7".to_owned()];
+        let mut bench = Bench::with(dialect, Config { unames, ..Config::default() });
+        let (id, _) = bench.attached();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let seen_log = log.clone();
+        bench.engine.set_tracer(Some(Box::new(move |dialect, seen| {
+            if let TraceEvent::Refused(client, message, why) = seen {
+                assert_eq!(client, id);
+                seen_log.lock().unwrap().push(format!("{why}: {}", show(dialect, message)));
+            }
+        })));
+        let number = if dialect == Dialect::Plain { "" } else { " n_uname 7" };
+        let not_allowed = "this user or tree is not allowed here";
+        let large = made(118, 6).raw(&[0; MSIZE as usize]).done();
+        for (message, line) in [
+            (
+                attach(dialect, 2, 1, !0, "root", "tree"),
+                format!(
+                    "{not_allowed}: Tattach tag 2 fid 1 afid NOFID uname 'root' aname 'tree'{number}"
+                ),
+            ),
+            (
+                auth(dialect, 3, 1, "root", ""),
+                format!("{not_allowed}: Tauth tag 3 afid 1 uname 'root' aname ''{number}"),
+            ),
+            (read(4, 9, 0, 1), "unknown fid: Tread tag 4 fid 9 offset 0 count 1".to_owned()),
+            (made(250, 5).done(), "unknown message type: T#250 tag 5 (7 bytes)".to_owned()),
+            (large, "message larger than msize: Twrite tag 6".to_owned()),
+            (
+                version(MSIZE, "9Q"),
+                format!(
+                    "9pmux does not know its version: Rversion tag NOTAG msize {MSIZE} version 'unknown'"
+                ),
+            ),
+        ] {
+            bench.client_sends(id, &message);
+            for request in bench.upstream() {
+                bench.done(&request);
+            }
+            bench.all_received(id);
+            let lines = std::mem::take(&mut *log.lock().unwrap());
+            assert_eq!(lines.len(), 1, "{lines:?}, not {line}");
+            assert!(lines[0].starts_with(&line), "{}, not {line}", lines[0]);
+        }
     }
 }
