@@ -1,8 +1,8 @@
 /*
- * badinput.c: what no program should do, and some do.  Nil everywhere, a range without tags, memory full of
- * garbage, muxinit before and after the fields are filled and again on an idle Mux, muxprocs too
- * often, a gettag that answers nonsense, messages too short for a tag.  Each is an error of that one
- * call, or nothing at all; never the end of the program, nor of the Mux, which works after every one of them.
+ * badinput.c: misuse that programs should avoid. NULL everywhere, a range without tags, memory full of garbage,
+ * muxinit before and after the fields are filled and again on an idle Mux, muxprocs too often, a gettag that
+ * returns nonsense, messages too short for a tag. Each is an error of that one call or has no effect; it never ends
+ * the program or the Mux, which works after each of them.
  */
 #include <errno.h>
 #include <limits.h>
@@ -13,7 +13,7 @@
 #include "steps.h"
 #include "tap.h"
 
-/* how many callbacks there have been, but for recv, into which a proc may be on its way back */
+/* number of callbacks so far, except for recv, which a proc may be entering again */
 static unsigned long
 called(const Client *c)
 {
@@ -21,7 +21,7 @@ called(const Client *c)
 		+ client_count(&c->ngettag);
 }
 
-/* both kinds of call are nil with EINVAL, and no callback was called */
+/* both kinds of call return NULL with EINVAL, and no callback is called */
 static int
 refuses(Client *c, Mux *mux, void *msg)
 {
@@ -52,30 +52,30 @@ nil(void)
 	frame_request(c->frame, msg, T_ECHO, ID, ID, N);
 	muxinit(NULL);
 	muxprocs(NULL);
-	tap_ok(1, "muxinit and muxprocs of nil return");
-	tap_ok(refuses(c, NULL, msg), "a nil Mux: nil, EINVAL");
-	tap_ok(refuses(c, NULL, NULL), "a nil Mux and a nil request: nil, EINVAL");
-	tap_ok(refuses(c, &c->mux, NULL), "a nil request: nil, EINVAL, and no callback sees it");
+	tap_ok(1, "muxinit and muxprocs of NULL return");
+	tap_ok(refuses(c, NULL, msg), "NULL as the Mux: NULL, EINVAL");
+	tap_ok(refuses(c, NULL, NULL), "NULL as the Mux and as the request: NULL, EINVAL");
+	tap_ok(refuses(c, &c->mux, NULL), "NULL as the request: NULL, EINVAL, and no callback is called");
 	reply = &unset;
 	errno = 0;
 	n = muxrpccanfinish(NULL, &reply);
-	tap_ok(n == 1 && reply == NULL && errno == EINVAL, "muxrpccanfinish of nil, which can never finish: 1, nil, EINVAL");
+	tap_ok(n == 1 && reply == NULL && errno == EINVAL, "muxrpccanfinish of NULL, which can never finish: 1, NULL, EINVAL");
 	errno = 0;
 	muxrpccanfinish(NULL, NULL);
-	tap_ok(errno == EINVAL, "and with nowhere to put a reply: EINVAL");
+	tap_ok(errno == EINVAL, "without a place for the reply: EINVAL");
 	rpc = client_start(c, T_ECHO, ID, ID, N);
 	r = peer_read(peer, c->frame);
 	peer_answer(peer, c->frame, &r);
 	errno = 0;
 	n = muxrpccanfinish(rpc, NULL);
-	tap_ok(errno == EINVAL, "a call whose reply is there, and nowhere to put it: EINVAL");
-	tap_ok(n != 0 || finish(c, rpc, ID) == 1, "if that was 0, it finishes when there is a place");
-	tap_ok(callpeer(c, peer, ID + 1, N) == 1, "the Mux works after all that");
+	tap_ok(errno == EINVAL, "a completed call without a place for the reply: EINVAL");
+	tap_ok(n != 0 || finish(c, rpc, ID) == 1, "if that was 0, it finishes with a place for the reply");
+	tap_ok(callpeer(c, peer, ID + 1, N) == 1, "the Mux works afterwards");
 	client_check(c, "nil");
 	close(peer);
 }
 
-/* one callback is missing, on a Mux that has worked before; and then it is there again */
+/* one callback is missing, on a Mux that has worked before; then it is set again */
 static void
 callbacks(int procs)
 {
@@ -98,7 +98,7 @@ callbacks(int procs)
 		}
 		if (procs)
 			muxprocs(&c->mux);
-		tap_ok(refuses(c, &c->mux, msg), "%s: no %s: nil, EINVAL", mode(procs), name[i]);
+		tap_ok(refuses(c, &c->mux, msg), "%s: no %s: NULL, EINVAL", mode(procs), name[i]);
 		switch (i) {
 		case 0: c->mux.send = whole.send; break;
 		case 1: c->mux.recv = whole.recv; break;
@@ -108,7 +108,7 @@ callbacks(int procs)
 		tap_ok(callpeer(c, peer, ID, N) == 1, "%s: with a %s it works", mode(procs), name[i]);
 		if (procs) {
 			muxprocs(&c->mux);
-			tap_ok(callpeer(c, peer, ID + 1, N) == 1, "%s: and under procs", mode(procs));
+			tap_ok(callpeer(c, peer, ID + 1, N) == 1, "%s: also under procs", mode(procs));
 		}
 		client_check(c, mode(procs));
 		close(peer);
@@ -125,17 +125,17 @@ range(int procs)
 	c = client_pair(&peer, &frame_9p, 0, 0, procs);
 	frame_request(c->frame, msg, T_ECHO, ID, ID, N);
 	c->mux.mintag = c->mux.maxtag = 0;
-	tap_ok(refuses(c, &c->mux, msg), "%s: tags from 0 to 0: nil, EINVAL", mode(procs));
+	tap_ok(refuses(c, &c->mux, msg), "%s: tags from 0 to 0: NULL, EINVAL", mode(procs));
 	c->mux.mintag = 0xffffffff;
-	tap_ok(refuses(c, &c->mux, msg), "%s: from the highest to 0: nil, EINVAL", mode(procs));
+	tap_ok(refuses(c, &c->mux, msg), "%s: from the highest to 0: NULL, EINVAL", mode(procs));
 	c->mux.mintag = c->mux.maxtag = 0xffffffff;
-	tap_ok(refuses(c, &c->mux, msg), "%s: from the highest to itself: nil, EINVAL", mode(procs));
+	tap_ok(refuses(c, &c->mux, msg), "%s: from the highest to itself: NULL, EINVAL", mode(procs));
 	client_range(c, 0, 256);
-	tap_ok(callpeer(c, peer, ID, N) == 1, "%s: a range that is one works", mode(procs));
+	tap_ok(callpeer(c, peer, ID, N) == 1, "%s: a valid range works", mode(procs));
 	close(peer);
 }
 
-/* muxinit has no opinion on what was there before, nor on when the fields are filled */
+/* muxinit accepts any previous contents, and the fields may be filled before or after it */
 static void
 garbage(int procs, int fieldsfirst)
 {
@@ -160,7 +160,7 @@ garbage(int procs, int fieldsfirst)
 	if (fieldsfirst)
 		muxinit(&c->mux);
 	tap_ok(c->mux.send == fields.send && c->mux.aux == c && c->mux.maxtag == 256,
-	    "%s: muxinit leaves the public fields alone", mode(procs));
+	    "%s: muxinit does not change the public fields", mode(procs));
 	if (procs)
 		muxprocs(&c->mux);
 	for (i = good = 0; i < 10; i++)
@@ -170,7 +170,7 @@ garbage(int procs, int fieldsfirst)
 	close(peer);
 }
 
-/* again and again on an idle Mux */
+/* repeated muxinit on an idle Mux */
 static void
 again(void)
 {
@@ -213,7 +213,7 @@ twice(void)
 	close(peer);
 }
 
-/* what it answers for a message of type R_NONSENSE; the message's tag says which */
+/* the result of gettag for a message of type R_NONSENSE, selected by the message's tag */
 static const int nonsense[] = {-1, INT_MIN, INT_MAX, 256, 9, 65536, -65536, 1 << 24, -2};
 enum { NNONSENSE = sizeof nonsense / sizeof nonsense[0] };
 static int (*goodgettag)(Mux *, void *);
@@ -247,7 +247,7 @@ gettag(int procs)
 	for (i = 0; i < NNONSENSE; i++)
 		peer_stray(peer, c->frame, R_NONSENSE, i);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1, "%s: recv brings messages whose tag is nonsense, then the right one", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: recv returns messages with invalid tags, then the reply", mode(procs));
 	for (i = 0; i < NNONSENSE; i++)
 		peer_stray(peer, c->frame, R_NONSENSE, i);
 	peer_answer(peer, c->frame, &rx);
@@ -277,11 +277,11 @@ runts(int procs)
 	peer_answer(peer, c->frame, &r);
 	tap_ok(caller_join(&a) == 1, "%s: messages too short for a tag, then the reply", mode(procs));
 	begin(&a, c, peer, ID + 1);
-	/* shorter than its own size: no message can follow */
+	/* shorter than its own size: no later message can be found */
 	memset(runt, 0, sizeof runt);
 	runt[0] = 3;
 	peer_write(peer, runt, 4);
-	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: one that is shorter than its size is the end", mode(procs));
+	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: a message shorter than its size ends the connection", mode(procs));
 	client_check(c, mode(procs));
 	client_dropstrays(c);
 	close(peer);

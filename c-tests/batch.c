@@ -1,7 +1,7 @@
 /*
- * batch.c: muxsetbatch.  Several messages in one callback: what has queued up behind a sender goes out
- * together, in order, and each call's error is its own; many replies come in at once.  And callbacks that
- * answer what they should not.
+ * batch.c: muxsetbatch. Several messages in one callback: requests that queue behind a sender are sent together, in
+ * order, and each call gets its own error; several replies are received together. Also callbacks that return
+ * invalid results.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,10 +17,10 @@
 
 enum { NQUEUED = 5, NTASK = 12, NCALL = 200, TOOMANY = 1000 };
 
-/* the most at once, and what the callbacks are to answer, where that is not what they did */
+/* the maximum batch sizes seen, and the results that the callbacks return instead of the real ones */
 static int mostsent, mostreceived;
 static int answersend, answerrecv, holes;
-/* whose requests fail */
+/* calls whose requests fail */
 static int failing;
 
 static int
@@ -72,7 +72,7 @@ sendv(Mux *mux, void **request, int n)
 	return answer != 0 ? answer : n;
 }
 
-/* waits for the first, and takes what else is there */
+/* waits for the first message, and takes all others that are available */
 static int
 recvv(Mux *mux, void **reply, int max)
 {
@@ -112,13 +112,13 @@ ends(Client *c, int peer)
 	shutdown(c->fd, SHUT_RDWR);
 	errno = 0;
 	muxfree(&c->mux);
-	tap_ok(errno == 0, "and muxfree ends it");
+	tap_ok(errno == 0, "muxfree succeeds");
 	client_check(c, "batches");
 	client_free(c);
 	close(peer);
 }
 
-/* the proc is in sendv with the first; the others queue up behind it */
+/* the proc is in sendv with the first request; the others queue behind it */
 static void
 queued(int error)
 {
@@ -134,7 +134,7 @@ queued(int error)
 	steps_wait(c);
 	for (i = 0; i < NQUEUED; i++) {
 		caller_start(&a[i], c, T_ECHO, ID + 1 + i, N);
-		/* it has a tag, and joins the queue before the next one starts, or soon after */
+		/* it has a tag, and is queued before the next one starts, or soon after */
 		while (__atomic_load_n(&c->nsettag, __ATOMIC_SEQ_CST) < 2 + i)
 			task_yield();
 	}
@@ -143,28 +143,28 @@ queued(int error)
 	set(&failing, error ? ID + 2 : 0);
 	steps_go(c);
 	r = peer_read(peer, c->frame);
-	tap_ok(r.id == ID, "the first goes out");
+	tap_ok(r.id == ID, "the first request is sent");
 	n = error ? NQUEUED - 1 : NQUEUED;
 	for (i = good = 0; i < n; i++) {
 		q[i] = peer_read(peer, c->frame);
 		good += q[i].good;
 	}
-	tap_ok(good == n, "then the others, each whole");
+	tap_ok(good == n, "then the others, each complete");
 	for (i = 0; i < n; i++)
 		peer_answer(peer, c->frame, &q[i]);
 	peer_answer(peer, c->frame, &r);
 	for (i = good = 0; i < NQUEUED; i++) {
 		if (error && a[i].id == ID + 2)
-			tap_ok(caller_join(&a[i]) == 0 && a[i].error == ENOSPC, "one fails, with its own error");
+			tap_ok(caller_join(&a[i]) == 0 && a[i].error == ENOSPC, "one call fails, with its own error");
 		else
 			good += caller_join(&a[i]) == 1;
 	}
-	tap_ok(good == n && caller_join(&first) == 1, "each of the others has its own reply");
-	tap_ok(get(&mostsent) <= 16, "%d were sent at once", get(&mostsent));
+	tap_ok(good == n && caller_join(&first) == 1, "each other call gets its own reply");
+	tap_ok(get(&mostsent) <= 16, "%d requests were sent at once", get(&mostsent));
 	ends(c, peer);
 }
 
-/* sends one only, and of several not before it has been taken away */
+/* sends only one request; with several, waits until sendv has been removed */
 static int inmany, takenaway;
 
 static int
@@ -178,7 +178,7 @@ slowly(Mux *mux, void **request, int n)
 	return mux->send(mux, request[0]) < 0 ? -1 : 1;
 }
 
-/* sendv is taken away while it has some: what it leaves goes out by send */
+/* sendv is removed while it has several requests: send sends the rest */
 static void
 taken(void)
 {
@@ -212,11 +212,11 @@ taken(void)
 	}
 	for (i = good = 0; i < NQUEUED; i++)
 		good += caller_join(&a[i]) == 1;
-	tap_ok(good == NQUEUED && caller_join(&first) == 1, "sendv is taken away while it has some, and no call fails");
+	tap_ok(good == NQUEUED && caller_join(&first) == 1, "sendv is removed while it has requests, and no call fails");
 	ends(c, peer);
 }
 
-/* callbacks that answer nonsense */
+/* callbacks that return invalid results */
 static void
 nonsense(int procs)
 {
@@ -231,17 +231,17 @@ nonsense(int procs)
 	set(&holes, 1);
 	r = begin(&a, c, peer, ID);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1, "%s: more than was given, more than there was room for, nil in between", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: too many requests sent, too many replies, NULL among the replies", mode(procs));
 	set(&answersend, -1);
 	errno = 0;
-	tap_ok(client_call(c, T_ECHO, ID + 1, 0, N) == 0 && errno == EIO, "%s: less than 0 without an errno is EIO", mode(procs));
+	tap_ok(client_call(c, T_ECHO, ID + 1, 0, N) == 0 && errno == EIO, "%s: sendv returns less than 0 without errno: EIO", mode(procs));
 	peer_read(peer, c->frame);
 	set(&answersend, 0);
 	set(&holes, 0);
 	caller_start(&a, c, T_ECHO, ID + 2, N);
 	peer_read(peer, c->frame);
 	shutdown(peer, SHUT_RDWR);
-	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: less than 0 of recvv is the end of the connection", mode(procs));
+	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: recvv returns less than 0: the end of the connection", mode(procs));
 	set(&answerrecv, 0);
 	ends(c, peer);
 }
@@ -256,7 +256,7 @@ dispose(Mux *mux, void *reply)
 	disposed++;
 }
 
-/* the replies of nobody go to the orphan function, each once, and the others to their calls */
+/* orphans go to the orphan function, each once, and the replies to their calls */
 static void
 strays(int procs)
 {
@@ -277,9 +277,9 @@ strays(int procs)
 	peer_answer(peer, c->frame, &r);
 	steps_wait(c);
 	steps_go(c);
-	tap_ok(caller_join(&a) == 1, "%s: a reply among those of nobody", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: a reply among orphans", mode(procs));
 	ends(c, peer);
-	tap_ok(disposed == 3, "%s: which are disposed of, each once", mode(procs));
+	tap_ok(disposed == 3, "%s: each orphan is disposed of once", mode(procs));
 }
 
 static Client *shared;
@@ -326,7 +326,7 @@ many(int procs, int which, int small)
 	server_join(server);
 	errno = 0;
 	muxfree(&shared->mux);
-	tap_ok(errno == 0, "%s: and muxfree ends it", mode(procs));
+	tap_ok(errno == 0, "%s: muxfree succeeds", mode(procs));
 	client_free(shared);
 }
 
@@ -337,14 +337,14 @@ bad(void)
 
 	errno = 0;
 	muxsetbatch(NULL, sendv, recvv);
-	tap_ok(errno == EINVAL, "muxsetbatch of nil");
+	tap_ok(errno == EINVAL, "muxsetbatch of NULL");
 	errno = 0;
 	muxsetbatch(&never, sendv, recvv);
 	tap_ok(errno == EINVAL, "muxsetbatch of a Mux without muxinit");
 	muxinit(&never);
 	errno = 0;
 	muxsetbatch(&never, NULL, NULL);
-	tap_ok(errno == 0, "muxsetbatch of nothing");
+	tap_ok(errno == 0, "muxsetbatch without functions");
 	muxfree(&never);
 }
 

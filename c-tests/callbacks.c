@@ -1,8 +1,8 @@
 /*
- * callbacks.c: the program's functions fail.  Each of them, at each step of each play (lib/scenes.c): the n-th
- * settag, send, recv, nbrecv, gettag, sendv or recvv, for every n that there is.  What fails is that call, with
- * the errno that the function left, or, when the connection has ended, those that were on it; every other call
- * has its reply, and the Mux works afterwards.
+ * callbacks.c: the program's functions fail. Each of them fails at each step of each scene (lib/scenes.c): the n-th
+ * settag, send, recv, nbrecv, gettag, sendv or recvv, for every n. Only that call fails, with the errno that the
+ * function has set, or, if the connection has ended, the calls that were outstanding; every other call gets its
+ * reply, and the Mux works afterwards.
  *
  *	callbacks [every [scene]]	each step (1), or every so manyth; of that scene alone
  */
@@ -16,23 +16,23 @@
 #include "steps.h"
 #include "tap.h"
 
-/* more of a kind than this are not tried: of nbrecv there are as many as it takes */
+/* no more failures than this of each kind are tried: the number of calls of nbrecv varies */
 enum { MOST = 90, MOSTLOOKS = 25 };
 
 enum {
 	SETTAG,		/* fails */
-	SEND,		/* fails, and has sent nothing */
-	SENT,		/* fails, though it has sent */
-	SILENT,		/* fails, and leaves no errno */
-	RECV,		/* nil, and the connection is gone */
-	ONCE,		/* nil, and then it goes on */
-	NBRECV,		/* nil, and the connection is gone */
-	GETTAG,		/* no tag, and the connection goes, since the caller would wait for ever */
+	SEND,		/* fails without sending */
+	SENT,		/* fails although it has sent */
+	SILENT,		/* fails without setting errno */
+	RECV,		/* NULL, and the connection has ended */
+	ONCE,		/* NULL once; the connection continues */
+	NBRECV,		/* NULL, and the connection has ended */
+	GETTAG,		/* no tag, and the connection ends, because the caller would wait forever */
 	SENDV,		/* less than 0 */
-	SENDVNONE,	/* 0, and no errno */
-	SENDVONE,	/* the first alone */
-	RECVV,		/* 0, and the connection is gone */
-	RECVVLESS,	/* less than 0, and the connection is gone */
+	SENDVNONE,	/* 0, without setting errno */
+	SENDVONE,	/* sends only the first */
+	RECVV,		/* 0, and the connection has ended */
+	RECVVLESS,	/* less than 0, and the connection has ended */
 	NKIND
 };
 
@@ -52,7 +52,7 @@ struct Fail {
 static Fail fail;
 static pthread_mutex_t breaking = PTHREAD_MUTEX_INITIALIZER;
 
-/* whether this step, which is of that kind, fails */
+/* returns true if this step, which is of that kind, must fail */
 static int
 fails(int kind)
 {
@@ -64,7 +64,7 @@ fails(int kind)
 	return 1;
 }
 
-/* The same, and the connection breaks.  Whoever disarms sees that it is broken, or it does not break any more. */
+/* The same, and the connection breaks. A caller that disarms the fault sees that it is broken, or it never breaks. */
 static int
 breaks(Run *r, int kind)
 {
@@ -119,7 +119,7 @@ sent(Client *c, void *msg)
 static int
 receiving(Client *c, int canblock)
 {
-	/* what was read before it broke, and has not been answered, is lost with it */
+	/* requests that were read before the break, without a reply, are lost with it */
 	if (run(c)->broken)
 		return -1;
 	if (canblock && fails(ONCE))
@@ -210,7 +210,7 @@ allow(Run *r, int kind)
 	memcpy(r->refuses, r->allowed, sizeof r->refuses);
 }
 
-/* one call alone fails */
+/* only one call fails */
 static int
 alone(int kind)
 {
@@ -233,10 +233,10 @@ once(const Scene *scene, int way, int kind, long at, unsigned *failed)
 	scene_run(&r, scene, way);
 	*failed += r.failed + r.refused;
 	if (alone(kind) && r.failed + r.refused > 1)
-		scene_bad(&r, "one fails, and %u calls with it", r.failed + r.refused);
-	/* It cannot have been answered, and whose it was is told.  (One of a batch that fails is given again.) */
+		scene_bad(&r, "a failure of one call fails %u calls", r.failed + r.refused);
+	/* It cannot have got a reply, and its error must be reported. (A failed request of a batch is sent again.) */
 	if ((kind == SETTAG || way == DIRECT || way == PROCS) && (kind == SETTAG || kind == SEND || kind == SILENT) && r.failed + r.refused < (unsigned)fail.done)
-		scene_bad(&r, "one fails, and nobody is told");
+		scene_bad(&r, "a failure is not reported");
 	if (r.bad != 0)
 		tap_ok(0, "%s (%s), %s number %ld: %s", scene->name, scene_way(way), names[kind], at, r.why);
 	return r.bad == 0;
@@ -257,10 +257,10 @@ sweep(const Scene *scene, int way, long every)
 	for (kind = 0; good && kind < NKIND; kind++) {
 		if (kind >= SENDV && way != BATCH && way != PROCSBATCH)
 			break;
-		/* a late reply may meet another call where there are few tags */
+		/* with few tags, a late reply may match another call */
 		if ((kind == ONCE || kind == SENT) && scene->narrow)
 			continue;
-		/* and where each reply comes twice, the second is taken for the first */
+		/* if each reply arrives twice, the second may be taken for the first */
 		if (kind == GETTAG && scene->twice)
 			continue;
 		most = kind == NBRECV ? MOSTLOOKS : MOST;
@@ -270,7 +270,7 @@ sweep(const Scene *scene, int way, long every)
 				break;
 			runs++;
 		}
-		/* each step there is, is what is promised */
+		/* the expected result of a failure at each step */
 		if (good && every == 1 && kind != NBRECV && n >= most) {
 			tap_ok(0, "%s (%s): there are more than %ld of %s, and they were not tried", scene->name, scene_way(way),
 			    most, names[kind]);

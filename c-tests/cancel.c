@@ -1,11 +1,12 @@
 /*
- * cancel.c: pthread_cancel.  The library has no cancellation point of its own: a thread that is to be cancelled
- * comes out of every function with the answer that it would have had, wherever it waited inside, and is
- * cancelled later, at a point of the program's.  So each call here is made with the cancellation pending from
- * its beginning, or ordered while the caller sleeps, and by callbacks that have no cancellation point either.
+ * cancel.c: pthread_cancel. The library has no cancellation point of its own: a thread with a pending cancellation
+ * returns from every function with the same result as otherwise, wherever it waited, and is cancelled later, at a
+ * point of the program. So each call here is made with the cancellation pending from the beginning, or requested
+ * while the caller sleeps, and with callbacks that have no cancellation point either.
  *
- * A callback that has one, such as read(2), is left by a cancellation, which is not allowed: a program that
- * cancels threads disables that for the time of a call (mux(3)).  That this is enough is the last case.
+ * A cancellation in a callback that has a cancellation point, such as read(2), would leave the callback, which is
+ * not allowed: a program that cancels threads must disable cancellation during a call (mux(3)). The last case shows
+ * that this is enough.
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
@@ -21,12 +22,12 @@
 
 enum { NMSG = 64, NCALL = 300, NTHREAD = 4 };
 
-/* a wire in memory; whoever waits for a message yields, which is no cancellation point */
+/* a wire in memory; a caller that waits for a message yields, which is no cancellation point */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned *wire[NMSG];
 static unsigned head, tail;
-static int closed;	/* recv answers nil */
-static int mute;	/* what is sent is not answered yet */
+static int closed;	/* recv returns NULL */
+static int mute;	/* requests get no reply yet */
 static int held;	/* send does not return */
 static int insend, inrecv;
 
@@ -116,7 +117,7 @@ fresh(unsigned ntag)
 	closed = mute = held = 0;
 }
 
-/* what a thread does with its cancellation pending; not 0 is right */
+/* what a thread does with its cancellation pending; it returns nonzero if the result is right */
 static int (*what)(void);
 static int result, over, pending, tid;
 
@@ -154,7 +155,7 @@ end(pthread_t t, const char *name)
 
 	pthread_join(t, &v);
 	tap_ok(v == PTHREAD_CANCELED && see(&over) && see(&result), "%s%s", name,
-	    see(&over) ? see(&result) ? "" : ": another answer" : ": cancelled inside");
+	    see(&over) ? see(&result) ? "" : ": another result" : ": cancelled inside");
 }
 
 static void
@@ -163,7 +164,7 @@ whole(const char *name, int (*fn)(void))
 	end(begin(fn, 1), name);
 }
 
-/* waits until the thread sleeps in the kernel; yielding it does not */
+/* waits until the thread sleeps in the kernel; a thread that only yields does not */
 static void
 asleep(void)
 {
@@ -207,7 +208,7 @@ ended(void)
 static int
 late(void)
 {
-	/* it is its own reply, which comes when the call is over */
+	/* it is its own reply, which arrives after the call has ended */
 	static unsigned msg;
 
 	errno = 0;
@@ -240,7 +241,7 @@ another(void *(*fn)(void *))
 	return t;
 }
 
-/* somebody else receives; the one that is cancelled sleeps for its reply */
+/* another caller receives; the cancelled one sleeps until its reply */
 static void
 reply(const char *name, int (*fn)(void), int now)
 {
@@ -267,7 +268,7 @@ reply(const char *name, int (*fn)(void), int now)
 	muxfree(&mux);
 }
 
-/* all tags are taken, or the turn to send is */
+/* all tags are in use, or the turn to send is taken */
 static void
 turn(const char *name, unsigned ntag, int now)
 {
@@ -291,7 +292,7 @@ turn(const char *name, unsigned ntag, int now)
 	muxfree(&mux);
 }
 
-/* the descriptor is written to and read from by whoever finds it out of date */
+/* the caller that finds the descriptor out of date writes to it or reads from it */
 static int
 watched(void)
 {
@@ -337,7 +338,7 @@ others(void)
 	return errno == 0 && x != NULL;
 }
 
-/* waits for the one that is inside, and closes a descriptor */
+/* waits for the caller that is inside, and closes a descriptor */
 static int
 ends(void)
 {
@@ -382,7 +383,7 @@ oftenv(void *v)
 	return NULL;
 }
 
-/* they meet at the locks too */
+/* the threads also contend for the locks */
 static void
 crowd(void)
 {
@@ -401,7 +402,7 @@ crowd(void)
 		pthread_join(t[i], &v);
 		good += v == PTHREAD_CANCELED && ok[i];
 	}
-	tap_ok(good == NTHREAD, "%d of %d threads make all of their calls, though they are to be cancelled", good, NTHREAD);
+	tap_ok(good == NTHREAD, "%d of %d threads make all of their calls with a pending cancellation", good, NTHREAD);
 	muxfree(&mux);
 }
 
@@ -414,7 +415,7 @@ queued(void)
 	return _muxqrecv(queue) == &item;
 }
 
-/* what a program does that cancels threads, and whose callbacks have cancellation points */
+/* a program that cancels threads and whose callbacks have cancellation points */
 static void *
 readtake(Mux *m)
 {
@@ -441,16 +442,16 @@ main(void)
 
 	tap_start("cancel", 60);
 	for (now = 0; now < 2; now++) {
-		const char *when = now ? "pending" : "ordered in its sleep";
+		const char *when = now ? "pending" : "requested while it sleeps";
 		char name[100];
 
 #define SAY(s) (snprintf(name, sizeof name, "%s, %s", s, when), name)
-		reply(SAY("muxrpc asleep for its reply"), call, now);
+		reply(SAY("muxrpc asleep until its reply"), call, now);
 		reply(SAY("muxrpc at the end of the connection"), ended, now);
 		reply(SAY("muxrpctimeout that gets its reply"), intime, now);
-		reply(SAY("muxrpctimeout that does not"), late, now);
-		turn(SAY("asleep for a tag"), 1, now);
-		turn(SAY("asleep for its turn to send"), 10, now);
+		reply(SAY("muxrpctimeout that times out"), late, now);
+		turn(SAY("asleep until a tag is free"), 1, now);
+		turn(SAY("asleep until its turn to send"), 10, now);
 		queue = _muxqalloc();
 		t = begin(queued, now);
 		asleep();
@@ -471,22 +472,22 @@ main(void)
 		if (!now)
 			pthread_cancel(t);
 		set(&closed, 1);
-		end(t, SAY("muxfree that waits for another, and closes a descriptor"));
+		end(t, SAY("muxfree that waits for a caller, and closes a descriptor"));
 		pthread_join(r, NULL);
 	}
 	fresh(10);
-	whole("muxrpc that receives for all", call);
+	whole("muxrpc as the receiver", call);
 	whole("calls in a row", often);
 	set(&mute, 1);
-	whole("muxrpctimeout that looks now and then", late);
+	whole("muxrpctimeout as the polling receiver", late);
 	set(&mute, 0);
 	whole("non-blocking calls, and the descriptor of muxpollfd", watched);
 	whole("muxprocs, and calls under procs", procs);
-	whole("and the descriptor there", watched);
+	whole("the descriptor of muxpollfd under procs", watched);
 	set(&closed, 1);
 	muxfree(&mux);
 	fresh(10);
-	whole("what does not wait, and muxhangup", others);
+	whole("functions that do not wait, and muxhangup", others);
 	set(&closed, 1);
 	whole("muxfree", ends);
 	crowd();

@@ -1,7 +1,6 @@
 /*
- * coro_procs.c: muxprocs in a program of coroutines.  The two procs come from the program's proccreate,
- * only they call send and recv, they end with the connection, and where they cannot be had the Mux works
- * as without them.
+ * coro_procs.c: muxprocs in a program of coroutines. The two procs are made by the program's proccreate; only they
+ * call send and recv; they end with the connection; and if they cannot be created, the Mux works as without them.
  */
 #define _GNU_SOURCE 1
 #include "lib/coro.h"
@@ -21,7 +20,7 @@ static struct {
 	Rendez r;
 	int left, good, nils;
 	unsigned op;
-	int ownsend, ownrecv, procsend, procrecv;	/* callbacks, by whose proc they ran in */
+	int ownsend, ownrecv, procsend, procrecv;	/* number of callbacks, by the proc that ran them */
 } st;
 
 static void
@@ -141,15 +140,15 @@ test_procs(const char *what)
 	muxprocs(&st.toy.mux);
 	tap_ok(coro_nproccreated() == 2, "%s: two procs from proccreate", what);
 	calls(what);
-	/* the first message comes to a recv that was called before the counting began */
+	/* the first message arrives in a recv that was called before the counting began */
 	tap_ok(st.ownsend == 0 && st.ownrecv == 0 && st.procsend >= NCALLER * NCALL && st.procrecv >= NCALLER * NCALL - 1,
-		"%s: only they send and receive (%d and %d times, others %d and %d)", what,
+		"%s: only the procs send and receive (%d and %d times, callers %d and %d)", what,
 		st.procsend, st.procrecv, st.ownsend, st.ownrecv);
-	tap_ok(toy_call(&st.toy, TOY_ECHO, BADVALUE) == 0, "%s: a send that fails, fails its call", what);
-	tap_ok(toy_call(&st.toy, TOY_ECHO, 1) == 1 && coro_nproccreated() == 2, "%s: and no other", what);
+	tap_ok(toy_call(&st.toy, TOY_ECHO, BADVALUE) == 0, "%s: a failed send fails its call", what);
+	tap_ok(toy_call(&st.toy, TOY_ECHO, 1) == 1 && coro_nproccreated() == 2, "%s: a failed send fails no other call", what);
 }
 
-/* everyone waits for replies that never come, then the server closes */
+/* all callers wait for replies that never arrive, then the server closes */
 static void
 test_end(const char *what)
 {
@@ -161,7 +160,7 @@ test_end(const char *what)
 	await();
 	tap_ok(st.nils == NCALLER, "%s: the end of the connection ends all %d calls", what, NCALLER);
 	awaitprocs();
-	tap_ok(1, "%s: and both procs", what);
+	tap_ok(1, "%s: the end of the connection ends both procs", what);
 }
 
 static void
@@ -188,7 +187,7 @@ test_failure(int n, const char *what)
 	reconnect();
 }
 
-/* libthread ends the program when its own procs have ended: the clock's must not count, not for a moment */
+/* libthread ends the program when its own procs have ended, so the timer's proc must never count as one of them */
 static void
 test_clock(void)
 {
@@ -201,7 +200,7 @@ test_clock(void)
 	r = muxrpctimeout(&st.toy.mux, &m, 60000);
 	tap_ok(r != NULL && r->value == 2, "clock: a call with a deadline");
 	free(r);
-	tap_ok(coro_nproccreated() == n + 1 && coro_nsysproc() == 1, "clock: by its end there is one proc more, and libthread's own");
+	tap_ok(coro_nproccreated() == n + 1 && coro_nsysproc() == 1, "clock: afterwards there is one more proc, and libthread's own");
 }
 
 static int
@@ -218,13 +217,13 @@ run(void *v)
 	reconnect();
 	calls("after them");
 	tap_ok(st.procsend == 0 && st.procrecv == 0 && st.ownsend == NCALLER * NCALL, "after them: callers send and receive again");
-	test_procs("procs once more");
-	test_end("procs once more");
+	test_procs("procs again");
+	test_end("procs again");
 	reconnect();
 	test_clock();
-	test_failure(2, "no procs to be had");
-	test_failure(1, "only one to be had");
-	calls("in the end");
+	test_failure(2, "no procs available");
+	test_failure(1, "only one proc available");
+	calls("without procs again");
 	shutdown(st.toy.server, SHUT_RDWR);
 	toy_call(&st.toy, TOY_ECHO, 0);
 	while (!toy_served(&st.toy))

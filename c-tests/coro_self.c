@@ -1,6 +1,6 @@
 /*
- * coro_self.c: the coroutine runtime's own test, without libmux, so that a fault in the runtime is not
- * taken for one of the library's.  Arguments: rounds, and how many lives of a lock on a stack.
+ * coro_self.c: the test of the coroutine runtime, without libmux, so that a fault in the runtime is not taken for
+ * one of the library. Arguments: rounds, and the number of locks on stacks.
  */
 #define _GNU_SOURCE 1
 #include "lib/coro.h"
@@ -16,7 +16,7 @@
 
 enum { NPROC = 4, NCORO = 24, BIG = 1 << 20 };
 
-/* counts down; the last one wakes whoever waits */
+/* counts down; the last one wakes the waiter */
 typedef struct Group Group;
 struct Group { QLock l; Rendez r; int left; };
 
@@ -48,7 +48,7 @@ await(Group *g)
 	qunlock(&g->l);
 }
 
-/* --- a qlock excludes, over switches too --- */
+/* --- a qlock provides mutual exclusion, also across switches --- */
 
 static struct { Group g; QLock l; int inside, worst, n; } excl;
 
@@ -82,10 +82,10 @@ test_exclusion(void)
 		coro_start(i % NPROC, exclude, NULL);
 	await(&excl.g);
 	tap_ok(excl.worst == 1, "qlock: one inside at a time");
-	tap_ok(excl.n == NCORO * (rounds / 10), "qlock: everyone had his turns (%d)", excl.n);
+	tap_ok(excl.n == NCORO * (rounds / 10), "qlock: every coroutine had its turns (%d)", excl.n);
 }
 
-/* --- and hands over in the order of asking --- */
+/* --- and is handed over in the order of the requests --- */
 
 static struct { Group g; QLock l; int order[NCORO], n; } fifo;
 
@@ -129,7 +129,7 @@ test_fifo(void)
 	tap_ok(ok, "qlock: first come, first served, across procs");
 }
 
-/* --- rsleep and rwakeup: how many wake, in which order (all in one proc: several race for the lock) --- */
+/* --- rsleep and rwakeup: how many wake, and in which order (in one proc, because procs race for the lock) --- */
 
 static struct { Group g; QLock l; Rendez r; int asleep, order[NCORO], n; } rend;
 
@@ -168,12 +168,12 @@ test_rendez(void)
 	rend.r.l = &rend.l;
 	group(&rend.g, 1);
 	qlock(&rend.l);
-	tap_ok(rwakeup(&rend.r) == 0, "rwakeup: nobody there, nobody woken");
+	tap_ok(rwakeup(&rend.r) == 0, "rwakeup: no sleeper, none is woken");
 	qunlock(&rend.l);
 	putasleep(0, 1);
 	qlock(&rend.l);
 	n = rwakeup(&rend.r);
-	tap_ok(n == 1 && rend.n == 0, "rwakeup: wakes one, who waits for the lock");
+	tap_ok(n == 1 && rend.n == 0, "rwakeup: wakes one, which waits for the lock");
 	qunlock(&rend.l);
 	await(&rend.g);
 	group(&rend.g, NCORO - 1);
@@ -222,18 +222,18 @@ test_pingpong(void)
 		coro_start(1, pingpong, (void *)0);
 		coro_start(procs, pingpong, (void *)1);
 		await(&pp.g);
-		tap_ok(1, "%d turns to and fro in %d procs", rounds, procs);
+		tap_ok(1, "%d alternating turns in %d procs", rounds, procs);
 	}
 }
 
-/* --- a lock and a Rendez on the stack of whoever waits, gone as soon as he runs --- */
+/* --- a lock and a Rendez on the waiter's stack, invalid as soon as the waiter runs --- */
 
 typedef struct Parker Parker;
 struct Parker { QLock l; Rendez r; int set; };
 
 static struct { Group g; pthread_mutex_t m; Parker *slot[NCORO]; int stop; } van;
 
-/* a frame of its own, scribbled over by the next one */
+/* a frame of its own, overwritten by the next one */
 static __attribute__((noinline)) void
 waitonce(int me)
 {
@@ -310,7 +310,7 @@ test_vanishing(void)
 	pthread_mutex_lock(&van.m);
 	van.stop = 1;
 	pthread_mutex_unlock(&van.m);
-	tap_ok(1, "%d locks and Rendezes on stacks came and went", NPROC * lives);
+	tap_ok(1, "%d locks and Rendezes on stacks were made and freed", NPROC * lives);
 }
 
 /* --- proccreate --- */
@@ -342,7 +342,7 @@ test_proccreate(void)
 	}
 	tap_ok(i == 20, "proccreate: a proc and a pthread of its own");
 	coro_failproccreate(1);
-	tap_ok(proccreate(inproc, NULL, 0) == -1, "proccreate: fails when told to");
+	tap_ok(proccreate(inproc, NULL, 0) == -1, "proccreate: fails on request");
 }
 
 /* --- errno and the error text --- */
@@ -434,7 +434,7 @@ transfer(const char *what, int otherproc)
 	coro_start(1, counter, NULL);
 	while (__atomic_load_n(&io.count, __ATOMIC_RELAXED) < 100)
 		coro_yield();
-	tap_ok(io.nread == 0, "%s: and its proc runs on", what);
+	tap_ok(io.nread == 0, "%s: its proc continues", what);
 	qlock(&io.g.l);
 	io.g.left++;
 	qunlock(&io.g.l);
@@ -466,7 +466,7 @@ test_io(void)
 	free(io.out);
 }
 
-/* --- what must not be done ends the program, loudly --- */
+/* --- misuse ends the program with a message --- */
 
 static int
 refuse(void *v)
@@ -511,16 +511,16 @@ test_refusals(void)
 	int status;
 
 	status = inchild(1, said, sizeof said);
-	tap_ok(status == 1 && strstr(said, "qlock without a proc") != NULL, "a pthread that is no proc may not qlock");
+	tap_ok(status == 1 && strstr(said, "qlock without a proc") != NULL, "qlock in a pthread that is no proc ends the program");
 	status = inchild(0, said, sizeof said);
-	tap_ok(status == 1 && strstr(said, "caller holds") != NULL, "nor may one qlock twice");
+	tap_ok(status == 1 && strstr(said, "caller holds") != NULL, "a second qlock by the same coroutine ends the program");
 }
 
 static int
 run(void *v)
 {
 	(void)v;
-	tap_ok(_threadproc() != NULL && _rsleep != NULL, "the runtime stands");
+	tap_ok(_threadproc() != NULL && _rsleep != NULL, "the runtime is initialized");
 	tap_ok(coro_procnum() == 0 && coro_nproc() == NPROC, "main is in the first proc");
 	test_exclusion();
 	test_fifo();
@@ -541,7 +541,7 @@ main(int argc, char **argv)
 	if (argc > 2)
 		lives = atoi(argv[2]);
 	tap_start("coro_self", 60);
-	tap_ok(_threadproc() == NULL && _rsleep == NULL, "before it stands there are no procs");
+	tap_ok(_threadproc() == NULL && _rsleep == NULL, "before the runtime is initialized there are no procs");
 	test_refusals();
 	return coro_run(NPROC, run, NULL);
 }

@@ -1,7 +1,7 @@
 /*
- * coro_switch.c: callbacks that switch coroutines, as lib9pclient's do, while the caller who receives,
- * the callers who wait and the server are all in one proc: a library that sleeps in anything but the
- * program's rsleep stops them all.  The same then across procs.  Arguments: callers, calls of each.
+ * coro_switch.c: callbacks that switch coroutines, as those of lib9pclient do, while the receiver, the waiting
+ * callers and the server are all in one proc: a library that sleeps in any way but the program's rsleep stops them
+ * all. Then the same across procs. Arguments: callers, calls of each.
  */
 #define _GNU_SOURCE 1
 #include "lib/coro.h"
@@ -41,7 +41,7 @@ await(void)
 	qunlock(&st.l);
 }
 
-/* counts who is inside, and switches while inside */
+/* counts the coroutines inside, and switches while inside */
 static void
 dwell(int *inside, unsigned n)
 {
@@ -83,7 +83,7 @@ caller(void *v)
 	leave();
 }
 
-/* one non-blocking call in the midst of the others, asked about again and again */
+/* one non-blocking call among the others, polled again and again */
 static int
 nbcall(unsigned value)
 {
@@ -134,8 +134,8 @@ round_of(const char *what, unsigned maxtag, int firstproc, int nproc, int nonblo
 	for (i = 0; i < nonblocking; i++)
 		coro_start(firstproc + i % nproc, nbcaller, (void *)(size_t)(i * 7));
 	await();
-	tap_ok(!st.bad, "%s: everyone has his own replies", what);
-	tap_ok(st.worst == 1, "%s: one in send and one in recv at a time", what);
+	tap_ok(!st.bad, "%s: every caller gets its own replies", what);
+	tap_ok(st.worst == 1, "%s: one caller in send and one in recv at a time", what);
 	toy_call(&st.toy, TOY_CLOSE, 0);
 	while (!toy_served(&st.toy))
 		coro_yield();
@@ -153,7 +153,7 @@ run(void *v)
 	round_of("three procs", 256, 0, 3, 0);
 	round_of("three procs, two tags", 2, 0, 3, 0);
 	round_of("three procs, with non-blocking calls", 256, 0, 3, 4);
-	/* await is one a round */
+	/* await sleeps once a round */
 	tap_ok(coro_rsleeps() > 6, "callers slept in rsleep (%lu times)", coro_rsleeps());
 	return tap_end();
 }

@@ -1,7 +1,7 @@
 /*
- * coro_werrstr.c: what a program that has werrstr is told.  When a call fails, werrstr is the last to
- * speak, so errno is its mark; the text ends in the cause, which is what a callback said by werrstr,
- * else what errno said.  A cause is text, never a format.
+ * coro_werrstr.c: the error texts of a program that has werrstr. When a call fails, the library calls werrstr last,
+ * so errno is its mark. The text ends with the cause, which is the text that a callback has passed to werrstr, or
+ * else the text of errno. A cause is text, never a format.
  */
 #define _GNU_SOURCE 1
 #include "lib/coro.h"
@@ -16,8 +16,8 @@
 
 static Toy toy;
 static unsigned op = TOY_ECHO;
-static const char *says;	/* what the callback gives to werrstr; nil: nothing */
-static int leaves;		/* what it leaves in errno instead; < 0: it does not touch it */
+static const char *says;	/* the text that the callback passes to werrstr; NULL: none */
+static int leaves;		/* the errno that it sets instead; < 0: none */
 
 static int
 fail(Toy *t, Toymsg *m)
@@ -32,7 +32,7 @@ fail(Toy *t, Toymsg *m)
 	return -1;
 }
 
-/* one failing call; blocking or not */
+/* one failing call, blocking or not */
 static void
 check(int blocking, const char *what, const char *cause)
 {
@@ -43,10 +43,10 @@ check(int blocking, const char *what, const char *cause)
 
 	calls = coro_errstr(text, sizeof text);
 	memset(&m, 0, sizeof m);
-	errno = ENOENT;	/* of long ago, nobody's cause */
+	errno = ENOENT;	/* an old errno, not the cause */
 	r = blocking ? toy_call(&toy, op, 5) != 0 : muxrpcstart(&toy.mux, &m) != NULL;
 	err = errno;
-	tap_ok(r == 0 && err == CORO_ERRMARK, "%s: nil, and errno is werrstr's mark (%#x)", what, (unsigned)err);
+	tap_ok(r == 0 && err == CORO_ERRMARK, "%s: NULL, and errno is werrstr's mark (%#x)", what, (unsigned)err);
 	tap_ok(coro_errstr(text, sizeof text) > calls && strncmp(text, "mux: ", 5) == 0
 		&& strlen(text) > strlen(cause) && strcmp(text + strlen(text) - strlen(cause), cause) == 0,
 		"%s: the text ends in the cause: %s", what, text);
@@ -85,7 +85,7 @@ causes(const char *where)
 	both(what, strerror(EIO));
 }
 
-/* it has no proc (see foreign.c), but werrstr is for anyone */
+/* it has no proc (see foreign.c), but werrstr works in any thread */
 static void *
 foreign(void *v)
 {
@@ -119,7 +119,7 @@ run(void *v)
 	(void)v;
 	toy_init(&toy, 0, 256, coro_readn, coro_writen);
 	coro_start(0, toy_serve, &toy);
-	tap_ok(toy_call(&toy, TOY_ECHO, 1) == 1 && coro_errstr(text, sizeof text) == 0, "a good call says nothing");
+	tap_ok(toy_call(&toy, TOY_ECHO, 1) == 1 && coro_errstr(text, sizeof text) == 0, "a successful call sets no error text");
 	toy.sending = fail;
 	causes("send");
 	toy.sending = NULL;
@@ -127,15 +127,15 @@ run(void *v)
 	causes("settag");
 	toy.tagging = NULL;
 	calls = coro_errstr(text, sizeof text);
-	tap_ok(toy_call(&toy, TOY_ECHO, 1) == 1 && coro_errstr(text, sizeof text) == calls, "then all is well again");
+	tap_ok(toy_call(&toy, TOY_ECHO, 1) == 1 && coro_errstr(text, sizeof text) == calls, "a later call succeeds");
 	toy.mux.maxtag = 0;
 	both("no tags", "maxtag is not above mintag");
 	toy.mux.maxtag = 256;
 	test_foreign();
-	werrstr("stale words of long ago");
+	werrstr("an old error text");
 	op = TOY_CLOSE;
 	check(1, "the connection ends", "the connection has ended");
-	check(1, "and there is no other", strerror(EPIPE));
+	check(1, "without a new connection", strerror(EPIPE));
 	while (!toy_served(&toy))
 		coro_yield();
 	toy_close(&toy);

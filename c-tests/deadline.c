@@ -1,7 +1,8 @@
 /*
- * deadline.c: muxrpctimeout.  A call that is late ends wherever it is: asleep, in the queue, waiting for a
- * tag, receiving for all; its tag stays out of use until its reply has come, and the muxer's role is not
- * lost.  What must time out has a short limit and nobody who answers; what must not, a long one.
+ * deadline.c: muxrpctimeout. A call whose deadline has passed ends wherever it is: asleep, in the
+ * send queue, waiting for a tag, receiving for all. Its tag stays out of use until its reply has
+ * arrived, and the receiver role is not lost. Calls that must time out have a short limit and get
+ * no reply; all others have a long limit.
  */
 #include <errno.h>
 #include <limits.h>
@@ -33,7 +34,7 @@ pair(int *peer, unsigned maxtag, int procs)
 {
 	Client *c;
 
-	/* procs of a connection that has ended may be disposing yet */
+	/* procs of a connection that has ended may still be disposing of orphans */
 	__atomic_store_n(&disposed, 0, __ATOMIC_SEQ_CST);
 	c = client_pair(peer, &frame_9p, 0, maxtag, procs);
 	muxsetorphan(&c->mux, dispose);
@@ -56,7 +57,8 @@ nsend(Client *c)
 	return __atomic_load_n(&c->nsend, __ATOMIC_SEQ_CST);
 }
 
-/* one that is sent and then late; where the machine is so slow that it is late before, a longer one */
+/* a call that is sent and then times out; on a slow machine it may time out before it is sent, so
+ * the limit grows */
 static int
 timesout(Client *c, unsigned id)
 {
@@ -72,7 +74,7 @@ timesout(Client *c, unsigned id)
 	return r == 0 && errno == ETIMEDOUT;
 }
 
-/* the same as a task of its own, which has got as far as send, or further */
+/* the same in a task of its own, after it has reached send */
 static void
 startlate(Caller *a, Client *c, unsigned id)
 {
@@ -90,7 +92,7 @@ startlate(Caller *a, Client *c, unsigned id)
 	}
 }
 
-/* another receives, or the proc */
+/* another caller receives, or the proc does */
 static void
 sleeper(int procs)
 {
@@ -101,17 +103,17 @@ sleeper(int procs)
 
 	c = pair(&peer, 256, procs);
 	ra = begin(&a, c, peer, ID);
-	tap_ok(timesout(c, ID + 1), "%s: nil with ETIMEDOUT, while another call is waited for", mode(procs));
+	tap_ok(timesout(c, ID + 1), "%s: NULL with ETIMEDOUT, while another call waits", mode(procs));
 	rb = peer_read(peer, c->frame);
-	tap_ok(rb.good && rb.id == ID + 1 && outstanding(c) == 2, "%s: it was sent, and its tag is held", mode(procs));
+	tap_ok(rb.good && rb.id == ID + 1 && outstanding(c) == 2, "%s: its request was sent, and its tag stays in use", mode(procs));
 	peer_answer(peer, c->frame, &rb);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1, "%s: the other has its reply", mode(procs));
-	tap_ok(disposed == 1 && outstanding(c) == 0, "%s: the late one was an orphan", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: the other call gets its reply", mode(procs));
+	tap_ok(disposed == 1 && outstanding(c) == 0, "%s: the late reply was an orphan", mode(procs));
 	close(peer);
 }
 
-/* nobody else is there: by nbrecv, or by the proc */
+/* there is no other caller: it polls by nbrecv, or the proc receives */
 static void
 alone(int procs)
 {
@@ -121,22 +123,23 @@ alone(int procs)
 	int peer;
 
 	c = pair(&peer, 256, procs);
-	tap_ok(timesout(c, ID), "%s: a lone caller times out though no message comes", mode(procs));
+	tap_ok(timesout(c, ID), "%s: a single caller times out although no message arrives", mode(procs));
 	late = peer_read(peer, c->frame);
 	caller_startfor(&a, c, T_ECHO, ID + 1, N, LONG);
 	r = peer_read(peer, c->frame);
 	tap_ok(r.id == ID + 1 && r.tag != late.tag, "%s: the next call has another tag", mode(procs));
 	peer_answer(peer, c->frame, &late);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1 && disposed == 1, "%s: and its own reply", mode(procs));
+	tap_ok(caller_join(&a) == 1 && disposed == 1, "%s: the next call gets its own reply", mode(procs));
 	caller_startfor(&a, c, T_ECHO, ID + 2, N, LONG);
 	peer_read(peer, c->frame);
 	shutdown(peer, SHUT_RDWR);
-	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: the end of the connection ends a call in good time", mode(procs));
+	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: the end of the connection ends a call before its deadline", mode(procs));
 	close(peer);
 }
 
-/* in recv it sees no clock: the next message, whosever, lets it go, and the role goes on */
+/* in recv a caller cannot check its deadline: the next message, whatever it is, ends the call, and
+ * the role is handed over */
 static void
 muxer(void)
 {
@@ -146,7 +149,7 @@ muxer(void)
 	int peer;
 
 	c = pair(&peer, 256, 0);
-	/* the messages that are nobody's here are the client's */
+	/* orphans here are disposed of by the client */
 	muxsetorphan(&c->mux, NULL);
 	c->mux.nbrecv = NULL;
 	startlate(&a, c, ID);
@@ -157,9 +160,9 @@ muxer(void)
 		peer_stray(peer, c->frame, R_ORPHAN, 77);
 		task_yield();
 	}
-	tap_ok(caller_join(&a) == 0 && a.error == ETIMEDOUT, "without nbrecv, one in recv is late at the next message");
+	tap_ok(caller_join(&a) == 0 && a.error == ETIMEDOUT, "without nbrecv, a caller in recv times out at the next message");
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&b) == 1, "and another receives then");
+	tap_ok(caller_join(&b) == 1, "another caller receives then");
 	client_dropstrays(c);
 	close(peer);
 }
@@ -176,23 +179,24 @@ limits(int procs)
 
 	c = pair(&peer, 256, procs);
 	errno = 0;
-	tap_ok(client_callfor(c, T_ECHO, ID, ID, N, 0) == 0 && errno == ETIMEDOUT, "%s: with 0 milliseconds it is late at once", mode(procs));
+	tap_ok(client_callfor(c, T_ECHO, ID, ID, N, 0) == 0 && errno == ETIMEDOUT, "%s: with 0 milliseconds a call times out at once", mode(procs));
 	for (i = 0; i < sizeof ms / sizeof ms[0]; i++) {
 		caller_startfor(&a, c, T_ECHO, ID + 1 + i, N, ms[i]);
 		r = peer_read(peer, c->frame);
 		if (i == 0)
-			tap_ok(r.id == ID + 1, "%s: and was not sent", mode(procs));
+			tap_ok(r.id == ID + 1, "%s: its request was not sent", mode(procs));
 		peer_answer(peer, c->frame, &r);
 		tap_ok(caller_join(&a) == 1, "%s: %d milliseconds are enough", mode(procs), ms[i]);
 	}
 	errno = 0;
-	tap_ok(muxrpctimeout(NULL, &i, 1) == NULL && errno == EINVAL, "%s: a nil Mux", mode(procs));
+	tap_ok(muxrpctimeout(NULL, &i, 1) == NULL && errno == EINVAL, "%s: NULL as the Mux", mode(procs));
 	errno = 0;
-	tap_ok(muxrpctimeout(&c->mux, NULL, 1) == NULL && errno == EINVAL, "%s: a nil request", mode(procs));
+	tap_ok(muxrpctimeout(&c->mux, NULL, 1) == NULL && errno == EINVAL, "%s: NULL as the request", mode(procs));
 	close(peer);
 }
 
-/* with one tag: whoever waits for it is late too, and when it is held there is nothing to wait for */
+/* with one tag: a tag waiter times out, too, and while the tag is abandoned there is nothing to
+ * wait for */
 static void
 onetag(int procs)
 {
@@ -205,27 +209,27 @@ onetag(int procs)
 	r = begin(&a, c, peer, ID);
 	errno = 0;
 	tap_ok(client_callfor(c, T_ECHO, ID + 1, 0, N, SHORT) == 0 && errno == ETIMEDOUT,
-	    "%s: one that waits for a tag times out", mode(procs));
+	    "%s: a tag waiter times out", mode(procs));
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1 && outstanding(c) == 0, "%s: and holds none", mode(procs));
-	tap_ok(timesout(c, ID + 2), "%s: the only tag is held", mode(procs));
+	tap_ok(caller_join(&a) == 1 && outstanding(c) == 0, "%s: it has no tag", mode(procs));
+	tap_ok(timesout(c, ID + 2), "%s: the only tag is in use by a call that has timed out", mode(procs));
 	errno = 0;
-	tap_ok(client_call(c, T_ECHO, ID + 3, 0, N) == 0 && errno == EAGAIN, "%s: muxrpc is nil with EAGAIN", mode(procs));
+	tap_ok(client_call(c, T_ECHO, ID + 3, 0, N) == 0 && errno == EAGAIN, "%s: muxrpc returns NULL with EAGAIN", mode(procs));
 	errno = 0;
-	tap_ok(client_callfor(c, T_ECHO, ID + 3, 0, N, LONG) == 0 && errno == EAGAIN, "%s: muxrpctimeout too", mode(procs));
+	tap_ok(client_callfor(c, T_ECHO, ID + 3, 0, N, LONG) == 0 && errno == EAGAIN, "%s: muxrpctimeout, too", mode(procs));
 	late = peer_read(peer, c->frame);
-	tap_ok(late.id == ID + 2, "%s: it was the late one's", mode(procs));
+	tap_ok(late.id == ID + 2, "%s: the call that has timed out was sent", mode(procs));
 	peer_answer(peer, c->frame, &late);
-	/* direct, the next call itself finds that the late reply is there */
+	/* without procs, the next call itself receives the late reply */
 	while (procs && outstanding(c) > 0)
 		task_yield();
 	r = begin(&a, c, peer, ID + 4);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1 && disposed == 1, "%s: its reply sets the tag free", mode(procs));
+	tap_ok(caller_join(&a) == 1 && disposed == 1, "%s: its reply frees the tag", mode(procs));
 	close(peer);
 }
 
-/* behind one that is in send: its request is never sent, and its tag is free at once */
+/* behind a caller in send: the request is never sent, and its tag is free at once */
 static void
 queued(int procs)
 {
@@ -240,22 +244,22 @@ queued(int procs)
 	steps_wait(c);
 	errno = 0;
 	tap_ok(client_callfor(c, T_ECHO, ID + 1, 0, N, SHORT) == 0 && errno == ETIMEDOUT,
-	    "%s: one in the queue times out", mode(procs));
+	    "%s: a queued call times out", mode(procs));
 	tap_ok(outstanding(c) == 1, "%s: its tag is free", mode(procs));
 	steps_go(c);
 	r = peer_read(peer, c->frame);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1, "%s: the one in send goes on", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: the call in send continues", mode(procs));
 	r = begin(&b, c, peer, ID + 2);
-	tap_ok(r.id == ID + 2, "%s: the late one was not sent", mode(procs));
+	tap_ok(r.id == ID + 2, "%s: the queued call was not sent", mode(procs));
 	peer_answer(peer, c->frame, &r);
 	caller_join(&b);
-	/* one that is in send itself, or has its request there, answers when that is over */
+	/* a caller in send, or whose request is being sent, returns after that send */
 	steps_hold(c, ID + 3, 1, 0);
 	startlate(&a, c, ID + 3);
 	steps_wait(c);
 	steps_go(c);
-	tap_ok(caller_join(&a) == 0 && a.error == ETIMEDOUT, "%s: one in send is late when that is over", mode(procs));
+	tap_ok(caller_join(&a) == 0 && a.error == ETIMEDOUT, "%s: a call in send times out when send returns", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
@@ -284,7 +288,7 @@ calls(void *v)
 	}
 }
 
-/* limits that some replies meet and some do not */
+/* limits within which some replies arrive and some do not */
 static void
 many(int procs, int nbrecv)
 {
@@ -308,7 +312,7 @@ many(int procs, int nbrecv)
 	}
 	for (i = 0; i < NTASK; i++)
 		task_join(t[i]);
-	tap_ok(ngood + nlate == NTASK * NCALL && ngood > 0 && nlate > 0, "%s%s: %u replies, %u late", mode(procs),
+	tap_ok(ngood + nlate == NTASK * NCALL && ngood > 0 && nlate > 0, "%s%s: %u replies, %u timeouts", mode(procs),
 	    nbrecv ? ", nbrecv" : "", ngood, nlate);
 	client_check(shared, mode(procs));
 	client_hangup(shared);

@@ -1,7 +1,7 @@
 /*
- * dropped.c: a Mux that is used and then simply dropped, its memory freed while idle, as every program
- * does that was written for plan9port.  What it leaves behind is at most the tables of its tags, which
- * dropped.supp names; anything else is a leak, and memory of the Mux touched later is a fault.
+ * dropped.c: a Mux that is used and then dropped, its memory freed while idle, as in every program that was written
+ * for plan9port. At most the tables of its tags are lost, which dropped.supp names; anything else is a leak, and a
+ * later access to the memory of the Mux is a fault.
  */
 #include "lib/tap.h"
 #include "lib/toy.h"
@@ -47,7 +47,7 @@ life(void)
 	int good;
 
 	t = malloc(sizeof *t);
-	/* muxinit may find garbage */
+	/* muxinit must accept garbage */
 	memset(t, 0xa5, sizeof *t);
 	toy_init(t, 0, 256, NULL, NULL);
 	pthread_create(&server, NULL, serve, t);
@@ -69,6 +69,6 @@ main(void)
 
 	tap_start("dropped", 20);
 	for (i = 0; i < NMUX; i++)
-		tap_ok(life(), "a Mux comes, works and goes");
+		tap_ok(life(), "a Mux is made, used and dropped");
 	return tap_end();
 }

@@ -1,13 +1,13 @@
 #!/bin/sh
-# fault_sites.sh: each place in the library that asks the system for something is refused it by faults.c at
-# least once: the calls in the disassembled program against those that it says were refused.
+# fault_sites.sh: checks that faults.c makes every request of the library to the system fail at least once. It compares
+# the calls in the disassembled program with the places of failed requests that the program prints.
 #
 # BUILD from the environment.
 
 : "${BUILD:=../build/c-tests}" "${OBJDUMP:=objdump}" "${NM:=nm}"
 
 if [ "$(uname -m)" != x86_64 ]; then
-	echo 'ok 1 - calls are looked for in the machine code of x86_64 alone # SKIP'
+	echo 'ok 1 - only the machine code of x86_64 is searched for calls # SKIP'
 	echo '1..1'
 	exit 0
 fi
@@ -26,10 +26,9 @@ check() {
 	fi
 }
 
-# The calls of faulty_* in the archive's object: in which function, and how far from its beginning each returns
-# to; then where the linker has put that function.  One that is a jump would return to the caller's caller, and
-# not be told from others: there are only those of three functions that nobody calls, since they have been put
-# in where they were called.
+# The calls of faulty_* in the archive's object: the function, and the offset of the return address in it; then the
+# address of that function in the program. A tail call would return to the caller's caller and could not be
+# distinguished: the only ones are in three functions that are never called, because they have been inlined.
 $OBJDUMP -dr --no-show-raw-insn "$BUILD/faulty/libmux.a" >"$tmp/code"
 awk '
 	/^[0-9a-f]+ <.*>:$/ { start = $1; fn = $2; gsub(/[<>:]/, "", fn) }
@@ -53,7 +52,7 @@ done | sort >"$tmp/calls"
 "$program" >"$tmp/log"
 check $? 'faults ran'
 sed -n 's/^# site \([0-9a-f]*\) .*/\1/p' "$tmp/log" | sort >"$tmp/refused"
-# the one that is refused in a process of its own
+# the request that fails in a process of its own
 grep -v ' muxsetsched malloc$' "$tmp/calls" >"$tmp/most"
 [ "$(wc -l <"$tmp/most")" -gt 5 ]
 check $? "$(wc -l <"$tmp/calls") calls of the library's ask for memory, threads and descriptors"
@@ -64,14 +63,14 @@ grep -w 'R_[A-Z0-9_]*' "$tmp/code" | grep -F -f "$tmp/jumps" >"$tmp/used"
 cat "$tmp/used"
 test ! -s "$tmp/used"
 check $? 'none of them is a jump'
-# The functions that Rust calls for memory are there all the same where nobody calls them.
+# Rust's allocation functions exist even if they are never called.
 join -v 1 "$tmp/most" "$tmp/refused" | while read -r at fn what; do
 	case $fn in
 	*___rustc*) grep 'R_[A-Z0-9_]*' "$tmp/code" | grep -qF -- "$fn" || continue ;;
 	esac
 	echo "$at $fn $what"
 done >"$tmp/missed"
-sed 's/^/# never refused: /' "$tmp/missed"
+sed 's/^/# never failed: /' "$tmp/missed"
 test ! -s "$tmp/missed"
 check $? 'each of them was refused'
 join "$tmp/most" "$tmp/refused" | sed 's/^/# /'

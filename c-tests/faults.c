@@ -1,8 +1,8 @@
 /*
- * faults.c: the system refuses.  Each request that the library makes of it, for memory, a thread or a
- * descriptor, fails once, wherever in a play (lib/scenes.c) it is made; and fails with all that follow, until
- * the play is over.  Who asked is told by the errno that the manual names; all others have their replies;
- * afterwards the Mux works, and gives back all that it has had.
+ * faults.c: system calls and allocations fail. Each request of the library for memory, a thread or a descriptor
+ * fails once, at every place of a scene (lib/scenes.c); and then together with all later ones until the end of the
+ * scene. The caller gets the errno that the manual documents; all other callers get their replies; afterwards the
+ * Mux works, and frees everything that it has allocated.
  *
  *	faults [every [scene]]	each request (1), or every so manyth; of that scene alone
  */
@@ -17,7 +17,7 @@
 #include "steps.h"
 #include "tap.h"
 
-/* of lib/own_sched.c, in programs that have a scheduler of their own */
+/* from lib/own_sched.c, in programs that have a scheduler of their own */
 extern const int own_sched __attribute__((weak));
 
 typedef struct Sweep Sweep;
@@ -62,14 +62,14 @@ entries(const char *dir)
 	return n;
 }
 
-/* threads and descriptors are what they were, as soon as those that are about to leave have left */
+/* checks that the numbers of threads and descriptors are as before, once ending threads have ended */
 static void
 settled(Run *r, int threads, int fds)
 {
 	int t, f;
 	unsigned i;
 
-	/* the procs of coroutines, and their pipes, stay for the next ones */
+	/* the procs of coroutines, and their pipes, stay for later use */
 	if (strcmp(task_kind(), "pthread") != 0)
 		return;
 	for (i = 0; i < 100000; i++) {
@@ -82,7 +82,7 @@ settled(Run *r, int threads, int fds)
 	scene_bad(r, "%d threads and %d descriptors, and there were %d and %d", t, f, threads, fds);
 }
 
-/* 1 if all was well */
+/* returns 1 if everything was right */
 static int
 once(Sweep *s, const Scene *scene, int way, long at, int stays)
 {
@@ -105,9 +105,9 @@ once(Sweep *s, const Scene *scene, int way, long at, int stays)
 	scene_run(&r, scene, way);
 	settled(&r, threads, fds);
 	if (at < 0 && (r.failed != 0 || r.refused != 0))
-		scene_bad(&r, "a call fails though nothing does");
+		scene_bad(&r, "a call fails without a failed request");
 	if (!stays && r.failed + r.refused > 1)
-		scene_bad(&r, "one request fails, and %u calls with it", r.failed + r.refused);
+		scene_bad(&r, "one failed request fails %u calls", r.failed + r.refused);
 	if (r.bad != 0)
 		tap_ok(0, "%s (%s), request %ld %s: %s", scene->name, scene_way(way), at, stays ? "and all after it" : "", r.why);
 	return r.bad == 0;
@@ -125,7 +125,7 @@ sweep(const Scene *scene, int way, long every)
 	refused = 0;
 	for (stays = 0; stays < 2; stays++) {
 		runs[stays] = 0;
-		/* the order may be another one each time, and with it how many there are */
+		/* the order may differ each time, and with it the number of requests */
 		for (k = runs[stays] * every; good && (k < n || s.refused > 0); k += every) {
 			good = once(&s, scene, way, k, stays);
 			refused += s.refused;
@@ -134,7 +134,7 @@ sweep(const Scene *scene, int way, long every)
 		s.refused = 0;
 	}
 	if (good)
-		tap_ok(1, "%-9s %-14s %3ld requests, refused singly in %3ld runs, lastingly in %3ld, %5ld in all", scene->name,
+		tap_ok(1, "%-9s %-14s %3ld requests, failed singly in %3ld runs, permanently in %3ld, %5ld in all", scene->name,
 		    scene_way(way), n, runs[0], runs[1], refused);
 }
 
@@ -150,7 +150,7 @@ park(void *v)
 	(void)v;
 }
 
-/* in a process of its own, since a table that is taken stays */
+/* in a process of its own, because an installed table stays */
 static void
 setsched(void)
 {
@@ -173,7 +173,7 @@ setsched(void)
 		_exit(status);
 	}
 	status = -1;
-	tap_ok(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0, "muxsetsched: ENOMEM, and the next time it works");
+	tap_ok(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0, "muxsetsched: ENOMEM, and success the next time");
 }
 
 int
@@ -191,7 +191,7 @@ task_main(int argc, char **argv)
 	muxinit(&m);
 	muxsetorphan(&m, NULL);
 	muxfree(&m);
-	if (!tap_ok(fault_works(), "what the library asks for is seen"))
+	if (!tap_ok(fault_works(), "the requests of the library are intercepted"))
 		return tap_end();
 	quiet_start();
 	for (i = 0; i < nscenes; i++)

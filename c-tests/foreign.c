@@ -1,7 +1,7 @@
 /*
- * foreign.c: a plain pthread in a program of coroutines.  It has no proc, so it can neither sleep in
- * qlock (plan9port's crashes there) nor in anything else (whoever has to wake it is a coroutine that
- * must not wait).  Its calls fail with EPERM, and no coroutine notices.
+ * foreign.c: a plain pthread in a program of coroutines. It has no proc, so it can sleep neither in qlock
+ * (plan9port's crashes there) nor in anything else (a coroutine would have to wake it, and must not block). Its
+ * calls fail with EPERM, and the coroutines are not affected.
  */
 #define _GNU_SOURCE 1
 #include "lib/coro.h"
@@ -28,10 +28,10 @@ foreign(void *v)
 	(void)v;
 	tap_ok(_threadproc() == NULL, "a pthread that is no proc");
 	r = toy_call(&toy, TOY_ECHO, 7);
-	tap_ok(r == 0 && errno == EPERM, "muxrpc: nil, %s", strerror(errno));
+	tap_ok(r == 0 && errno == EPERM, "muxrpc: NULL, %s", strerror(errno));
 	errno = 0;
 	rpc = muxrpcstart(&toy.mux, &m);
-	tap_ok(rpc == NULL && errno == EPERM, "muxrpcstart: nil, %s", strerror(errno));
+	tap_ok(rpc == NULL && errno == EPERM, "muxrpcstart: NULL, %s", strerror(errno));
 	if (write(done[1], "", 1) != 1)
 		_exit(1);
 	return NULL;
@@ -74,7 +74,7 @@ run(void *v)
 	stop = 1;
 	while (over < 3)
 		coro_yield();
-	tap_ok(!bad, "the coroutines' calls went on meanwhile");
+	tap_ok(!bad, "the coroutines' calls continue meanwhile");
 	toy_call(&toy, TOY_CLOSE, 0);
 	while (!toy_served(&toy))
 		coro_yield();

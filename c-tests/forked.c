@@ -1,9 +1,8 @@
 /*
- * forked.c: fork, while other threads are inside the library, whatever locks they hold just then.  The child has
- * none of these threads.  It makes a Mux anew, also in the memory of one that it has inherited in the middle of
- * things, with a connection of its own, and everything works there: calls by many threads, deadlines, procs,
- * muxpollfd, muxfree.  A Mux that nobody was inside of when it forked it may free.  And it may exec or _exit.  The
- * parent goes on as if nothing had been.
+ * forked.c: fork while other threads are inside the library and hold any locks. The child has none of these
+ * threads. It makes a new Mux, also in the memory of an inherited one that was in use, with a connection of its
+ * own, and everything works: calls by many threads, deadlines, procs, muxpollfd, muxfree. The child may free a Mux
+ * that was not in use at the fork. It may also exec or _exit. The parent is not affected.
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
@@ -24,7 +23,7 @@ static Toy busy, idle;
 static int stop;
 static unsigned made, wrong;
 
-/* what goes wrong in a child is its exit status */
+/* the exit status of a child says what went wrong */
 enum { FINE, REPLIES, LATE, NOPROCS, NOFD, NOTFREED, IDLE };
 
 static void *
@@ -119,7 +118,7 @@ child(int n)
 	case 0:
 		return anew(&mine);
 	case 1:
-		/* what it had is lost; its callers, and those in its locks, are in another process */
+		/* its memory is lost; its callers, and the holders of its locks, are in another process */
 		return anew(&busy);
 	case 2:
 		errno = 0;
@@ -134,7 +133,7 @@ child(int n)
 int
 main(void)
 {
-	static const char *const what[4] = {"make a Mux", "make one anew where one was in use", "free one that was not in use, and make it anew",
+	static const char *const what[4] = {"make a Mux", "make a new one in the memory of one that was in use", "free one that was not in use, and make it again",
 	    "exec"};
 	pthread_t server[2], t[NTHREAD];
 	int i, n, status, good[4] = {0};
@@ -164,13 +163,13 @@ main(void)
 	__atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
 	for (i = 0; i < NTHREAD; i++)
 		pthread_join(t[i], NULL);
-	tap_ok(made > 0 && wrong == 0, "meanwhile the parent has made %u calls, %u without their replies", made, wrong);
+	tap_ok(made > 0 && wrong == 0, "meanwhile the parent has made %u calls, %u without replies", made, wrong);
 	shutdown(busy.client, SHUT_RDWR);
 	shutdown(idle.client, SHUT_RDWR);
 	errno = 0;
 	muxfree(&busy.mux);
 	muxfree(&idle.mux);
-	tap_ok(errno == 0, "and frees both");
+	tap_ok(errno == 0, "the parent frees both");
 	for (i = 0; i < 2; i++)
 		pthread_join(server[i], NULL);
 	toy_close(&busy);

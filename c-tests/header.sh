@@ -1,7 +1,6 @@
 #!/bin/sh
-# header.sh: the header in the company that sources keep.  Alone, twice, in every C and C++ there is a
-# compiler for, with libthread's macros before it, in plan9port's sources with their own types and their
-# mark for the linker, in the manual page's form.
+# header.sh: the header compiles in every context: alone, twice, in every C and C++ that the compilers support, after
+# libthread's macros, in plan9port's sources with their own types and their linker mark, in the manual page's form.
 #
 # INC, BUILD, CC and CXX from the environment.
 
@@ -15,7 +14,7 @@ trap 'rm -rf "$tmp"' EXIT
 n=0
 bad=0
 
-# what the header may define beyond what <pthread.h> does: its guard, and for the page's form three names
+# macros that the header may define besides those of <pthread.h>: its guard, and three names for the page's form
 macros='_MUX_H_'
 macros_man3='_MUX_H_ muxinit muxrpccanfinish muxthreads'
 
@@ -31,7 +30,7 @@ result() {
 	fi
 }
 
-# compiles WHAT FILE COMPILER FLAGS...: it does, without a warning
+# compiles WHAT FILE COMPILER FLAGS...: checks that it compiles without a warning
 compiles() {
 	what=$1 file=$2
 	shift 2
@@ -107,7 +106,7 @@ cat >"$tmp/use.c" <<'!'
 #include "use.h"
 !
 
-# what plan9port's headers rename (thread.h the channel operations, libc.h what clashes with Unix)
+# the names that plan9port's headers redefine (thread.h the channel operations, libc.h names that clash with Unix)
 cat >"$tmp/renames.h" <<'!'
 #define send chansend
 #define recv chanrecv
@@ -139,7 +138,7 @@ cat >"$tmp/renamedfirst.c" <<'!'
 #include "use.h"
 !
 
-# plan9port's own types, some with the names that its Mux was made of
+# plan9port's own types, some with the names of its Mux's parts
 cat >"$tmp/u.h" <<'!'
 #include <pthread.h>
 typedef unsigned char uchar;
@@ -212,7 +211,7 @@ for cxx in $cxxs; do
 	done
 done
 
-# --- which symbols a source asks for ---
+# --- the symbols that a source refers to ---
 
 for lang in c cc; do
 	cc=$CC
@@ -236,7 +235,7 @@ U muxrpcstart'
 done
 compiles 'an older AUTOLIB, a static variable' oldautolib.c "$CC"
 
-# --- which macros it brings ---
+# --- the macros that it defines ---
 
 defines() {
 	"$CC" -I"$INC" -dM -E "$@" -x c - 2>"$tmp/log" | awk '{ sub(/\(.*/, "", $2); print $2 }' | sort -u
@@ -261,7 +260,7 @@ if echo '#include <pthread.h>' | "$CC" -m32 -fsyntax-only -x c - 2>/dev/null; th
 	"$CC" -m32 -fsyntax-only -Wall -Wextra -Werror -I"$INC" layout.c >"$tmp/log" 2>&1
 	result $? 'the layout by the formula with -m32'
 else
-	echo '# no headers for -m32 here: the layout by the formula is checked for this machine only'
+	echo '# headers for -m32 are missing: the layout by the formula is checked for this machine only'
 fi
 
 echo "1..$n"

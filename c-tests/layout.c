@@ -1,8 +1,8 @@
 /*
- * layout.c: programs embed a Mux by value, read the public fields of Mux and Muxrpc, and may have been
- * compiled against plan9port's header.  So sizes and offsets are checked, where they are known as numbers
- * and everywhere by plan9port's formula; those at compile time, so that checking the syntax suffices
- * where a program cannot be run.
+ * layout.c: programs embed a Mux by value, read the public fields of Mux and Muxrpc, and may have been compiled
+ * with plan9port's header. So sizes and offsets are checked, against numbers where they are known and everywhere
+ * against plan9port's formula; the latter at compile time, so that a syntax check suffices where a program cannot
+ * be run.
  */
 #include "mux.h"
 #include "lib/tap.h"
@@ -85,7 +85,7 @@ AT(Muxrpc, waiting, 64);
 AT(Muxrpc, async, 68);
 #endif
 
-/* the numbers elsewhere, for the architectures of tests/cross.sh */
+/* the numbers of other architectures, for tests/cross.sh */
 #if defined(__linux__) && defined(__GLIBC__)
 #if defined(__s390x__)
 ASSERT(mux_s390x, sizeof(Mux) == 464 && sizeof(Muxrpc) == 72);
@@ -153,7 +153,7 @@ functions(void)
 
 	tap_ok(init && rpc && procs && start && canfinish, "the five functions have their types");
 	tap_ok(send && recv && sendproc && recvproc && qalloc && qsend && qrecv && qhangup && nbqrecv,
-		"the private nine too");
+		"the nine private functions have their types");
 }
 
 int
@@ -168,7 +168,7 @@ main(void)
 	tap_ok(sizeof(Mux) == sizeof(OldMux), "a Mux has %lu bytes, by formula %lu", (unsigned long)sizeof(Mux),
 		(unsigned long)sizeof(OldMux));
 	tap_ok(sizeof(Mux) - offsetof(Mux, aux) - sizeof m.aux == sizeof(OldMux) - offsetof(OldMux, qlock),
-		"the private part begins right behind aux");
+		"the private part begins directly behind aux");
 	tap_ok(sizeof(Muxrpc) == sizeof(OldRpc), "a Muxrpc has %lu bytes, by formula %lu",
 		(unsigned long)sizeof(Muxrpc), (unsigned long)sizeof(OldRpc));
 	return tap_end();

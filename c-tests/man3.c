@@ -1,7 +1,7 @@
 /*
- * man3.c: two forms in one program.  This half was written from the header, man3_other.c from the manual page,
- * where nbrecv and muxrpccanfinish look otherwise; each Mux works in the form that its own half was
- * compiled with, also both at once.
+ * man3.c: two forms in one program. This half is written from the header, man3_other.c from the manual page, in
+ * which nbrecv and muxrpccanfinish have other types. Each Mux works in the form that its own half was compiled
+ * with, also both at once.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -21,11 +21,11 @@ struct Work {
 	unsigned good;
 };
 
-/* what the page's half did not find well ends up in one check */
+/* failures of the page's half are reported in one check */
 static void
 check(Page *p, const char *what)
 {
-	tap_ok(page_faults(p) == 0, "%s: the page's callbacks and tags are in order", what);
+	tap_ok(page_faults(p) == 0, "%s: the page's callbacks and tags are correct", what);
 }
 
 static void
@@ -65,7 +65,7 @@ page(void *v)
 	}
 }
 
-/* both forms at once, in each task of each */
+/* both forms at once, in every task */
 static void
 both(int procs)
 {
@@ -96,7 +96,7 @@ both(int procs)
 		good[i % 2] += w[i].good;
 	}
 	tap_ok(good[0] == NTASK * NCALL, "%s: calls in the header's form", mode(procs));
-	tap_ok(good[1] == NTASK * NCALL, "%s: and in the page's, at the same time", mode(procs));
+	tap_ok(good[1] == NTASK * NCALL, "%s: calls in the page's form at the same time", mode(procs));
 	client_check(c, mode(procs));
 	check(p, mode(procs));
 	client_hangup(c);
@@ -118,7 +118,7 @@ callpage(void *v)
 		*result = -errno;
 }
 
-/* each thing that the page's muxrpccanfinish can say, directly */
+/* each result of the page's muxrpccanfinish, without procs */
 static void
 says(void)
 {
@@ -137,28 +137,28 @@ says(void)
 	z = page_start(p, ID + 2);
 	rz = peer_read(fd[1], &frame_9p);
 	tap_ok(rx.good && ry.good && rz.good && page_peek(p, x) == 0, "three calls started");
-	tap_ok(page_finish(p, x, ID) == 0, "nothing there: nil and EAGAIN");
+	tap_ok(page_finish(p, x, ID) == 0, "no message: NULL and EAGAIN");
 	peer_answer(fd[1], &frame_9p, &ry);
-	tap_ok(page_finish(p, x, ID) == 0 && page_peek(p, y) == 1, "somebody else's there: nil, EAGAIN, and it is delivered");
-	tap_ok(page_found(p) == 1, "by nbrecv in the page's form");
-	tap_ok(page_finish(p, y, ID + 1) == 1, "delivered by another's look: the reply");
+	tap_ok(page_finish(p, x, ID) == 0 && page_peek(p, y) == 1, "a reply to another call: NULL, EAGAIN, and it is delivered");
+	tap_ok(page_found(p) == 1, "it was received by nbrecv in the page's form");
+	tap_ok(page_finish(p, y, ID + 1) == 1, "delivered by the poll of another call: the reply");
 	peer_answer(fd[1], &frame_9p, &rx);
-	tap_ok(page_finish(p, x, ID) == 1, "in nbrecv's hands: the reply");
+	tap_ok(page_finish(p, x, ID) == 1, "available to nbrecv: the reply");
 
 	t = task_start(callpage, &result);
 	r = peer_read(fd[1], &frame_9p);
-	tap_ok(page_finish(p, z, ID + 2) == 0, "while somebody else may be receiving: nil and EAGAIN");
+	tap_ok(page_finish(p, z, ID + 2) == 0, "while another caller may be receiving: NULL and EAGAIN");
 	x = page_start(p, ID + 3);
 	rx = peer_read(fd[1], &frame_9p);
 	peer_answer(fd[1], &frame_9p, &rx);
 	close(fd[1]);
 	task_join(t);
-	tap_ok(r.good && result == -ECONNRESET, "the connection ends: muxrpc is nil, ECONNRESET");
+	tap_ok(r.good && result == -ECONNRESET, "the connection ends: muxrpc returns NULL, ECONNRESET");
 	for (i = good = 0; i < 3; i++)
 		good += page_finish(p, z, ID + 2) == -1 && errno == ECONNRESET;
-	tap_ok(good == 3, "muxrpccanfinish: nil and ECONNRESET, however often it is asked");
-	tap_ok(page_peek(p, z) == 0, "for the Muxrpc stays valid");
-	tap_ok(page_finish(p, x, ID + 3) == 1, "one whose reply came before the end has it");
+	tap_ok(good == 3, "muxrpccanfinish: NULL and ECONNRESET, every time");
+	tap_ok(page_peek(p, z) == 0, "the Muxrpc stays valid");
+	tap_ok(page_finish(p, x, ID + 3) == 1, "a call whose reply arrived before the end has it");
 	server_pair(again, 0);
 	page_reconnect(p, again[0]);
 	t = task_start(callpage, &result);
@@ -166,13 +166,13 @@ says(void)
 	peer_answer(again[1], &frame_9p, &r);
 	task_join(t);
 	tap_ok(result == 1, "a later call works on a new connection");
-	tap_ok(page_finish(p, z, ID + 2) == -1 && errno == ECONNRESET, "and the old one has still ended");
-	tap_ok(page_finishnil(), "muxrpccanfinish of nil: nil and EINVAL");
+	tap_ok(page_finish(p, z, ID + 2) == -1 && errno == ECONNRESET, "the old call has still ended");
+	tap_ok(page_finishnil(), "muxrpccanfinish of NULL: NULL and EINVAL");
 	check(p, "direct");
 	close(again[1]);
 }
 
-/* and under muxthreads, where nbrecv is not called */
+/* the same under muxthreads, where nbrecv is not called */
 static void
 sayswiththreads(void)
 {
@@ -188,21 +188,21 @@ sayswiththreads(void)
 	rx = peer_read(fd[1], &frame_9p);
 	y = page_start(p, ID + 1);
 	peer_read(fd[1], &frame_9p);
-	tap_ok(page_finish(p, x, ID) == 0, "muxthreads: pending: nil and EAGAIN");
+	tap_ok(page_finish(p, x, ID) == 0, "muxthreads: pending: NULL and EAGAIN");
 	peer_answer(fd[1], &frame_9p, &rx);
 	while ((r = page_finish(p, x, ID)) == 0)
 		task_yield();
-	tap_ok(r == 1, "muxthreads: its reply has come");
+	tap_ok(r == 1, "muxthreads: its reply has arrived");
 	close(fd[1]);
 	while ((r = page_finish(p, y, ID + 1)) == 0)
 		task_yield();
-	tap_ok(r == -1 && errno == ECONNRESET, "muxthreads: the connection has ended: nil and ECONNRESET");
-	tap_ok(page_finish(p, y, ID + 1) == -1 && errno == ECONNRESET, "muxthreads: and once more");
-	tap_ok(page_found(p) == 0, "muxthreads: nobody looked with nbrecv");
+	tap_ok(r == -1 && errno == ECONNRESET, "muxthreads: the connection has ended: NULL and ECONNRESET");
+	tap_ok(page_finish(p, y, ID + 1) == -1 && errno == ECONNRESET, "muxthreads: the same for the second call");
+	tap_ok(page_found(p) == 0, "muxthreads: nbrecv was never called");
 	check(p, "muxthreads");
 }
 
-/* it can never finish, and says so */
+/* a call that can never finish is reported */
 static void
 never(void)
 {
@@ -214,7 +214,7 @@ never(void)
 	p = page_new(fd[0], 0);
 	x = page_start(p, ID);
 	peer_read(fd[1], &frame_9p);
-	tap_ok(page_finish(p, x, ID) == -1 && errno == EOPNOTSUPP, "no nbrecv, nobody receiving: nil and EOPNOTSUPP");
+	tap_ok(page_finish(p, x, ID) == -1 && errno == EOPNOTSUPP, "no nbrecv, no receiver: NULL and EOPNOTSUPP");
 	check(p, "without nbrecv");
 	close(fd[1]);
 }

@@ -1,6 +1,6 @@
 /*
- * man3_other.c: the half of man3 that was written from the manual page: nbrecv answers the message or nil,
- * muxrpccanfinish answers the reply or nil, and the procs are called muxthreads.
+ * man3_other.c: the half of man3 that is written from the manual page: nbrecv returns the message or NULL,
+ * muxrpccanfinish returns the reply or NULL, and the procs are called muxthreads.
  */
 #define MUX_MAN3 1
 #include "mux.h"
@@ -22,7 +22,7 @@ struct Page {
 	Page *next;
 };
 
-/* the page has no way to take a Mux apart; the checker of leaks shall see that they are known */
+/* the page has no function that frees a Mux; these keep them reachable for the leak checker */
 static Page *pages;
 
 static int
@@ -93,7 +93,7 @@ precv(Mux *mux)
 	return msg;
 }
 
-/* nil says that there is nothing; whether more can come the page leaves to recv */
+/* NULL means that there is no message; whether more can arrive, the page leaves to recv */
 static void *
 pnbrecv(Mux *mux)
 {

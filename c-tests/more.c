@@ -1,6 +1,6 @@
 /*
- * more.c: what plan9port's libmux lacks: hang-up, cancelled calls, orphans disposed of, a descriptor for
- * event loops, counters, the version.  Each direct and under muxprocs.
+ * more.c: the functions that plan9port's libmux lacks: hang-up, cancelled calls, the orphan function, a descriptor
+ * for event loops, counters, the version. Each without and with muxprocs.
  */
 #include "lib/client.h"
 #include "lib/peer.h"
@@ -25,7 +25,7 @@ readable(int fd)
 	return poll(&p, 1, 0) == 1;
 }
 
-/* some wait, one receives for them, one is in send; all end when another hangs up */
+/* some callers wait, one receives for them, one is in send; all end when another task hangs up */
 static void
 hangup(int procs)
 {
@@ -45,14 +45,14 @@ hangup(int procs)
 	muxhangup(&c->mux);
 	errno = 0;
 	tap_ok(client_call(c, T_ECHO, ID + 5, 0, N) == 0 && errno == ESHUTDOWN, "%s: after muxhangup calls fail with ESHUTDOWN", mode(procs));
-	tap_ok(client_start(c, T_ECHO, ID + 5, 0, N) == NULL && errno == ESHUTDOWN, "%s: and muxrpcstart", mode(procs));
-	/* the one in recv, and the one in send, learn of it when that returns */
+	tap_ok(client_start(c, T_ECHO, ID + 5, 0, N) == NULL && errno == ESHUTDOWN, "%s: muxrpcstart, too", mode(procs));
+	/* the callers in recv and in send return when the callback does */
 	shutdown(peer, SHUT_RDWR);
 	steps_go(c);
 	for (i = ended = 0; i < 4; i++)
 		ended += caller_join(&a[i]) == 0;
-	tap_ok(ended == 4, "%s: those who waited have ended", mode(procs));
-	tap_ok(caller_join(&s) == 0, "%s: and the one in send", mode(procs));
+	tap_ok(ended == 4, "%s: the waiting calls have ended", mode(procs));
+	tap_ok(caller_join(&s) == 0, "%s: the call in send has ended", mode(procs));
 	close(peer);
 }
 
@@ -66,7 +66,7 @@ dispose(Mux *m, void *reply)
 	__atomic_add_fetch(&disposed, 1, __ATOMIC_SEQ_CST);
 }
 
-/* with one tag: it is out of use until the cancelled call's reply has come, and that is an orphan */
+/* with one tag: it is out of use until the reply of the cancelled call has arrived, which is an orphan */
 static void
 cancel(int procs)
 {
@@ -84,24 +84,24 @@ cancel(int procs)
 	muxrpccancel(x);
 	r = begin(&a, c, peer, ID + 1);
 	tap_ok(r.tag != rx.tag, "%s: a cancelled call's tag stays out of use", mode(procs));
-	tap_ok(client_start(c, T_ECHO, ID + 2, ID, N) == NULL && errno == EAGAIN, "%s: so there is none left", mode(procs));
+	tap_ok(client_start(c, T_ECHO, ID + 2, ID, N) == NULL && errno == EAGAIN, "%s: no tag is left", mode(procs));
 	peer_answer(peer, c->frame, &rx);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1, "%s: another's reply comes behind it", mode(procs));
-	tap_ok(disposed == 1, "%s: the late reply is an orphan, and disposed of", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: the reply to another call follows", mode(procs));
+	tap_ok(disposed == 1, "%s: the late reply is an orphan, which is disposed of", mode(procs));
 	x = client_start(c, T_ECHO, ID + 3, ID, N);
 	tap_ok(x != NULL, "%s: its tag is free again", mode(procs));
 	rx = peer_read(peer, c->frame);
 	r = begin(&a, c, peer, ID + 4);
 	peer_answer(peer, c->frame, &rx);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1, "%s: a reply comes to a call that nobody has come for", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: a reply arrives for a call that is not collected", mode(procs));
 	muxrpccancel(x);
-	tap_ok(disposed == 2, "%s: cancelling that one disposes of it", mode(procs));
+	tap_ok(disposed == 2, "%s: cancelling that call disposes of the reply", mode(procs));
 	close(peer);
 }
 
-/* both tags cancelled: an error, not a wait for a reply that may never come */
+/* the calls with both tags are cancelled: an error, not a wait for a reply that may never arrive */
 static void
 allheld(int procs)
 {
@@ -115,11 +115,11 @@ allheld(int procs)
 	muxrpccancel(x);
 	muxrpccancel(y);
 	errno = 0;
-	tap_ok(client_call(c, T_ECHO, ID + 2, 0, N) == 0 && errno == EAGAIN, "%s: with all tags held, muxrpc is nil with EAGAIN", mode(procs));
+	tap_ok(client_call(c, T_ECHO, ID + 2, 0, N) == 0 && errno == EAGAIN, "%s: with the tags of cancelled calls only, muxrpc returns NULL with EAGAIN", mode(procs));
 	close(peer);
 }
 
-/* under muxprocs the descriptor alone says when to come */
+/* under muxprocs the descriptor alone shows when to collect */
 static void
 pollfd(void)
 {
@@ -135,7 +135,7 @@ pollfd(void)
 	y = client_start(c, T_ECHO, ID + 1, ID, N);
 	rx = peer_read(peer, c->frame);
 	ry = peer_read(peer, c->frame);
-	tap_ok(!readable(fd), "not readable while nothing can finish");
+	tap_ok(!readable(fd), "not readable while no call can finish");
 	peer_answer(peer, c->frame, &ry);
 	while (!readable(fd))
 		task_yield();
@@ -143,13 +143,13 @@ pollfd(void)
 	peer_answer(peer, c->frame, &rx);
 	while (client_peek(x) == NULL)
 		task_yield();
-	tap_ok(client_finish(c, y, T_ECHO, ID + 1, ID, N) == 1 && readable(fd), "one collected, the other still there");
+	tap_ok(client_finish(c, y, T_ECHO, ID + 1, ID, N) == 1 && readable(fd), "one collected: readable, because the other can finish");
 	tap_ok(client_finish(c, x, T_ECHO, ID, ID, N) == 1 && !readable(fd), "both collected: not readable");
 	x = client_start(c, T_NEVER, ID + 2, ID, N);
 	shutdown(peer, SHUT_RDWR);
 	while (!readable(fd))
 		task_yield();
-	tap_ok(client_finish(c, x, T_NEVER, ID + 2, ID, N) == -1 && !readable(fd), "the end of the connection makes it readable too");
+	tap_ok(client_finish(c, x, T_NEVER, ID + 2, ID, N) == -1 && !readable(fd), "the end of the connection makes it readable, too");
 	close(peer);
 }
 
@@ -163,7 +163,7 @@ nofd(void)
 	int fd, e, spare[FEW], n;
 
 	muxinit(&m);
-	/* few, rather than none: poll wants as many to be allowed as it is given, and other procs are in it */
+	/* few rather than none: poll needs a limit of at least its number of descriptors, and other procs use it */
 	getrlimit(RLIMIT_NOFILE, &all);
 	few = all;
 	few.rlim_cur = FEW;
@@ -176,9 +176,9 @@ nofd(void)
 	while (n > 0)
 		close(spare[--n]);
 	setrlimit(RLIMIT_NOFILE, &all);
-	tap_ok(fd == -1 && e == EMFILE, "muxpollfd when there are no more: -1, and the system's errno");
+	tap_ok(fd == -1 && e == EMFILE, "muxpollfd without free descriptors: -1, and the system's errno");
 	fd = muxpollfd(&m);
-	tap_ok(fd >= 0, "and later it works");
+	tap_ok(fd >= 0, "muxpollfd works later");
 	muxfree(&m);
 }
 
@@ -206,7 +206,7 @@ counters(int procs)
 	memset(&s, 0xA5, sizeof s);
 	s.size = 2 * sizeof s.size;
 	muxstats(&c->mux, &s);
-	tap_ok(s.outstanding == 0 && s.maxoutstanding == 0xA5A5A5A5, "%s: no more than it has room for", mode(procs));
+	tap_ok(s.outstanding == 0 && s.maxoutstanding == 0xA5A5A5A5, "%s: muxstats writes no more than the size given", mode(procs));
 	client_hangup(c);
 	server_join(server);
 }
@@ -219,31 +219,31 @@ bad(void)
 
 	errno = 0;
 	muxhangup(NULL);
-	tap_ok(errno == EINVAL, "muxhangup of nil");
+	tap_ok(errno == EINVAL, "muxhangup of NULL");
 	errno = 0;
 	muxhangup(&never);
 	tap_ok(errno == EINVAL, "muxhangup of a Mux without muxinit");
 	errno = 0;
 	muxrpccancel(NULL);
-	tap_ok(errno == EINVAL, "muxrpccancel of nil");
+	tap_ok(errno == EINVAL, "muxrpccancel of NULL");
 	errno = 0;
 	muxsetorphan(NULL, dispose);
-	tap_ok(errno == EINVAL, "muxsetorphan of nil");
+	tap_ok(errno == EINVAL, "muxsetorphan of NULL");
 	errno = 0;
-	tap_ok(muxpollfd(NULL) == -1 && errno == EINVAL, "muxpollfd of nil");
+	tap_ok(muxpollfd(NULL) == -1 && errno == EINVAL, "muxpollfd of NULL");
 	errno = 0;
 	s.size = sizeof s;
 	muxstats(NULL, &s);
-	tap_ok(errno == EINVAL, "muxstats of nil");
+	tap_ok(errno == EINVAL, "muxstats of NULL");
 	never.mintag = 0;
 	muxinit(&never);
 	errno = 0;
 	muxstats(&never, NULL);
-	tap_ok(errno == EINVAL, "muxstats into nil");
+	tap_ok(errno == EINVAL, "muxstats into NULL");
 	errno = 0;
 	s.size = 3;
 	muxstats(&never, &s);
-	tap_ok(errno == EINVAL, "muxstats without room");
+	tap_ok(errno == EINVAL, "muxstats with size 0");
 	tap_ok(strlen(muxversion()) >= 5 && strchr(muxversion(), '.') != NULL, "muxversion: %s", muxversion());
 }
 

@@ -1,9 +1,9 @@
 /*
- * nomem.c: no memory.  Every allocation of the library's fails once, at each place where it makes one;
- * that call is nil with ENOMEM, nothing else notices, and the next call works.  Delivering a reply needs
- * no memory at all.  And nbrecv may answer 0 without touching *reply.
+ * nomem.c: no memory. Each allocation of the library fails once, at every place where it makes one; that call
+ * returns NULL with ENOMEM, no other call is affected, and the next call works. Delivering a reply needs no memory
+ * at all. Also, nbrecv may return 0 without setting *reply.
  *
- * malloc is this program's own here, on glibc's; where that is not so (valgrind), nothing can fail.
+ * This program replaces malloc, on glibc; where that is impossible (valgrind), nothing can fail.
  */
 #define _GNU_SOURCE 1
 #include "lib/tap.h"
@@ -16,7 +16,7 @@
 
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
 
-/* which of the allocations to come fails: 0 the next one, less than 0 none; and how many there were */
+/* the allocation that fails: 0 the next one, less than 0 none; and the number of allocations */
 static __thread long failat = -1, made;
 
 static int
@@ -81,7 +81,7 @@ look(Mux *m, void **v)
 {
 	(void)m;
 	if (head == tail)
-		return 0;	/* and *v stays what it was */
+		return 0;	/* *v stays unchanged */
 	*v = wire[head++ % NMSG];
 	return 1;
 }
@@ -116,7 +116,7 @@ fresh(Mux *m, unsigned mintag)
 	head = tail = 0;
 }
 
-/* 200 calls at once and all finished again; answers how many failed, all by ENOMEM; -1 for anything else */
+/* 200 calls at once, then all collected; returns how many failed, all with ENOMEM, or -1 for any other result */
 static int
 rounds(Mux *m)
 {
@@ -144,7 +144,7 @@ rounds(Mux *m)
 	return failed;
 }
 
-/* the K-th allocation fails, for every K there is */
+/* the K-th allocation fails, for every K */
 static void
 sweep(unsigned mintag)
 {
@@ -178,7 +178,7 @@ sweep(unsigned mintag)
 		return;
 	}
 	tap_ok(bad == 0, "mintag %u: %ld allocations, each failed once: ENOMEM, and everything else works", mintag, n);
-	tap_ok(failed >= 200, "mintag %u: %d calls had to go without", mintag, failed);
+	tap_ok(failed >= 200, "mintag %u: %d calls failed for lack of memory", mintag, failed);
 }
 
 static void
@@ -196,10 +196,10 @@ steady(void)
 	made = 0;
 	for (i = 0; i < 1000; i++)
 		muxrpc(&m, &msg);
-	tap_ok(made == 0, "1000 blocking calls in the steady state take no memory (%ld)", made);
+	tap_ok(made == 0, "1000 blocking calls in the steady state allocate no memory (%ld)", made);
 	rpc = muxrpcstart(&m, &msg);
 	made = 0;
-	tap_ok(rpc != NULL && muxrpccanfinish(rpc, &p) == 1 && p == &msg && made == 0, "and delivering a reply takes none");
+	tap_ok(rpc != NULL && muxrpccanfinish(rpc, &p) == 1 && p == &msg && made == 0, "delivering a reply allocates none");
 }
 
 static void
@@ -214,9 +214,9 @@ untouched(void)
 	rpc = muxrpcstart(&m, &msg);
 	head = tail;
 	p = &msg;
-	tap_ok(rpc != NULL && muxrpccanfinish(rpc, &p) == 0 && p == NULL, "nbrecv answers 0 and leaves *reply alone: nothing there");
+	tap_ok(rpc != NULL && muxrpccanfinish(rpc, &p) == 0 && p == NULL, "nbrecv returns 0 without setting *reply: no message");
 	head--;
-	tap_ok(rpc != NULL && muxrpccanfinish(rpc, &p) == 1 && p == &msg, "and then the reply is");
+	tap_ok(rpc != NULL && muxrpccanfinish(rpc, &p) == 1 && p == &msg, "then it returns the reply");
 }
 
 static int
@@ -233,7 +233,7 @@ forget(Mux *m, void *v)
 	(void)v;
 }
 
-/* those of the additions that take memory */
+/* additional functions that allocate memory */
 static void
 additions(void)
 {
@@ -257,7 +257,7 @@ additions(void)
 	muxsetbatch(&m, vector, NULL);
 	failat = -1;
 	tap_ok(errno == ENOMEM, "muxsetbatch: ENOMEM");
-	/* not where the memory for a clock is the test runtime's to find, which ends without */
+	/* not where the test runtime allocates the memory for a timer: it ends the program without memory */
 	ok = strcmp(task_kind(), "coro") == 0;
 	for (n = 0; n < 10 && !ok; n++) {
 		failat = n;
@@ -267,14 +267,14 @@ additions(void)
 		if (!ok && errno != ENOMEM)
 			break;
 	}
-	tap_ok(ok, "muxrpctimeout: ENOMEM, until there is memory");
+	tap_ok(ok, "muxrpctimeout: ENOMEM, as long as there is no memory");
 	muxsetbatch(&m, vector, NULL);
-	tap_ok(muxrpc(&m, &msg) == &msg, "and all goes on");
+	tap_ok(muxrpc(&m, &msg) == &msg, "calls work afterwards");
 	failat = 0;
 	errno = 0;
 	muxfree(&m);
 	failat = -1;
-	tap_ok(errno == 0, "muxfree takes no memory");
+	tap_ok(errno == 0, "muxfree allocates no memory");
 }
 
 int

@@ -1,7 +1,7 @@
 /*
- * plan9_lib9only.c: a program with lib9 and without libthread.  It has qlock and its like, but they do
- * nothing there, which lib9 tells by leaving _rsleep nil.  Such a program is served by threads and never
- * sees them called; its werrstr is as good as any.
+ * plan9_lib9only.c: a program with lib9 and without libthread. It has qlock and related functions, but they do
+ * nothing there, which lib9 shows by leaving _rsleep NULL. The library uses threads in such a program and never
+ * calls those functions; it uses the program's werrstr.
  */
 #define _GNU_SOURCE 1
 #include "lib/tap.h"
@@ -31,7 +31,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void
 called(const char *name)
 {
-	tap_ok(0, "%s was called, which does nothing in this program", name);
+	tap_ok(0, "%s was called, although it does nothing in this program", name);
 	tap_end();
 	_exit(1);
 }
@@ -73,7 +73,7 @@ rwakeupall(void *r)
 	return 0;
 }
 
-/* keeps the arguments of "%s" or the text alone; the library needs no more */
+/* supports only "%s" and plain text, which is all that the library uses */
 void
 werrstr(char *fmt, ...)
 {
@@ -106,7 +106,7 @@ caller(void *v)
 	return NULL;
 }
 
-/* the others queue for their turns */
+/* the other callers wait for their turns */
 static int
 slowly(Toy *t, Toymsg *m)
 {
@@ -130,10 +130,10 @@ main(void)
 		pthread_create(&t[i], NULL, caller, (void *)(size_t)i);
 	for (i = 0; i < NCALLER; i++)
 		pthread_join(t[i], NULL);
-	tap_ok(!bad, "%d threads, four tags: each its own replies, without qlock", NCALLER);
-	tap_ok(nwerrstr == 0, "no error, no werrstr");
+	tap_ok(!bad, "%d threads, four tags: each gets its own replies, without qlock", NCALLER);
+	tap_ok(nwerrstr == 0, "without an error, werrstr is not called");
 	r = toy_call(&toy, TOY_CLOSE, 0);
-	tap_ok(r == 0 && errno == ERRMARK && nwerrstr > 0, "the end of the connection: nil, by werrstr: %s", errtext);
+	tap_ok(r == 0 && errno == ERRMARK && nwerrstr > 0, "the end of the connection: NULL, and werrstr: %s", errtext);
 	pthread_join(s, NULL);
 	toy_close(&toy);
 	return tap_end();

@@ -1,6 +1,6 @@
 /*
- * private.c: the functions that plan9port's header calls private: a message sent and received by hand, in
- * turn with the calls, the procs as functions, and the queue, which its last receiver may free.
+ * private.c: the functions that plan9port's header calls private: a message sent and received by hand, in turn with
+ * the calls, the procs as functions, and the queue, which its last receiver may free.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,25 +24,25 @@ byhand(void)
 	c = client_pair(&peer, &frame_9p, 0, 256, 0);
 	got = c;
 	n = _muxrecv(&c->mux, 0, &got);
-	tap_ok(n == 0 && got == NULL, "_muxrecv without waiting: 0 and nil when there is nothing");
+	tap_ok(n == 0 && got == NULL, "_muxrecv without waiting: 0 and NULL if there is no message");
 	peer_stray(peer, c->frame, R_ORPHAN, 77);
 	n = _muxrecv(&c->mux, 1, &got);
-	tap_ok(n == 1 && got != NULL, "_muxrecv: 1 and the message, though it is nobody's");
+	tap_ok(n == 1 && got != NULL, "_muxrecv: 1 and the message, although it is an orphan");
 	free(got);
 	r = begin(&a, c, peer, ID);
 	n = _muxrecv(&c->mux, 0, &got);
-	tap_ok(n == 0 && got == NULL, "while a caller receives, it does not get in without waiting");
+	tap_ok(n == 0 && got == NULL, "while a caller receives, _muxrecv without waiting gets no message");
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1, "and the caller has its reply");
+	tap_ok(caller_join(&a) == 1, "the caller gets its reply");
 	muxprocs(&c->mux);
 	errno = 0;
 	n = _muxrecv(&c->mux, 1, &got);
-	tap_ok(n == 1 && got == NULL && errno == EBUSY, "_muxrecv under procs: 1, nil and EBUSY");
+	tap_ok(n == 1 && got == NULL && errno == EBUSY, "_muxrecv under procs: 1, NULL and EBUSY");
 	shutdown(peer, SHUT_RDWR);
 	close(peer);
 }
 
-/* a message by hand, with a tag that is none of the range's; and one that receives by hand */
+/* a message sent by hand, with a tag outside the range; and a task that receives by hand */
 typedef struct Hand Hand;
 struct Hand {
 	Client *c;
@@ -83,7 +83,7 @@ receivesone(void *v)
 	task_event_set(h->over);
 }
 
-/* it has begun, and does not answer: it is in the queue by now, or will soon be */
+/* it has begun and has not returned: it is in the queue now or will be soon */
 static void
 starthand(Hand *h, void (*fn)(void *))
 {
@@ -116,10 +116,10 @@ sent(int procs)
 	message(&h, c, 0);
 	tap_ok(_muxsend(&c->mux, h.msg) == 0, "%s: _muxsend", mode(procs));
 	r = peer_read(peer, c->frame);
-	tap_ok(r.good && r.id == ID && r.tag == HANDTAG, "%s: the message goes as it is, with its own tag", mode(procs));
+	tap_ok(r.good && r.id == ID && r.tag == HANDTAG, "%s: the message is sent unchanged, with its own tag", mode(procs));
 	errno = 0;
 	tap_ok(_muxsend(&c->mux, NULL) == -1 && errno == EINVAL && _muxsend(NULL, h.msg) == -1,
-	    "%s: nil: -1, EINVAL", mode(procs));
+	    "%s: NULL: -1, EINVAL", mode(procs));
 	message(&h, c, 1);
 	steps_fail(c, ID + 1, 1, ENOSPC);
 	errno = 0;
@@ -131,10 +131,10 @@ sent(int procs)
 	starthand(&h, sendsone);
 	steps_go(c);
 	r = peer_read(peer, c->frame);
-	tap_ok(r.id == ID + 2 && peer_read(peer, c->frame).id == ID + 3, "%s: behind a call, in turn", mode(procs));
+	tap_ok(r.id == ID + 2 && peer_read(peer, c->frame).id == ID + 3, "%s: the message is sent after the call before it", mode(procs));
 	joinhand(&h);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(h.result == 0 && caller_join(&a) == 1, "%s: both are well", mode(procs));
+	tap_ok(h.result == 0 && caller_join(&a) == 1, "%s: both succeed", mode(procs));
 	steps_hold(c, ID + 4, 1, 0);
 	caller_start(&never, c, T_NEVER, ID + 4, N);
 	steps_wait(c);
@@ -143,7 +143,7 @@ sent(int procs)
 	steps_dead(c, 1);
 	steps_go(c);
 	joinhand(&h);
-	tap_ok(h.result == -1 && h.error == ECONNRESET, "%s: behind a call, and then send fails: -1, ECONNRESET", mode(procs));
+	tap_ok(h.result == -1 && h.error == ECONNRESET, "%s: queued behind a call whose send fails: -1, ECONNRESET", mode(procs));
 	steps_dead(c, 0);
 	steps_hold(c, ID + 6, 1, 0);
 	caller_start(&a, c, T_NEVER, ID + 6, N);
@@ -152,7 +152,7 @@ sent(int procs)
 	starthand(&h, sendsone);
 	muxhangup(&c->mux);
 	joinhand(&h);
-	/* if it was as slow as that, it has come after the hang-up */
+	/* a very slow task comes after the hang-up */
 	tap_ok(h.result == -1 && (h.error == ECONNRESET || h.error == ESHUTDOWN), "%s: muxhangup: -1", mode(procs));
 	steps_go(c);
 	shutdown(peer, SHUT_RDWR);
@@ -162,7 +162,7 @@ sent(int procs)
 	close(peer);
 }
 
-/* a caller who is in recv: else the other would be, and take his reply */
+/* a caller that is in recv: otherwise the other task would be, and take its reply */
 static Request
 receiver(Caller *a, Client *c, int peer, unsigned id)
 {
@@ -186,21 +186,21 @@ received(void)
 
 	got = &h;
 	errno = 0;
-	tap_ok(_muxrecv(NULL, 1, &got) == 1 && got == NULL && errno == EINVAL, "_muxrecv of nil: 1, nil and EINVAL");
+	tap_ok(_muxrecv(NULL, 1, &got) == 1 && got == NULL && errno == EINVAL, "_muxrecv of NULL: 1, NULL and EINVAL");
 	c = client_pair(&peer, &frame_9p, 0, 256, 0);
 	h.c = c;
 	r = receiver(&a, c, peer, ID);
 	starthand(&h, receivesone);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1, "while one waits in _muxrecv, a caller receives his own reply");
+	tap_ok(caller_join(&a) == 1, "while a task waits in _muxrecv, a caller receives its own reply");
 	peer_stray(peer, c->frame, R_ORPHAN, 77);
 	joinhand(&h);
-	tap_ok(h.result == 1 && h.got != NULL, "then the one in _muxrecv has the next message");
+	tap_ok(h.result == 1 && h.got != NULL, "then the task in _muxrecv gets the next message");
 	client_dropstrays(c);
 	peer_stray(peer, c->frame, R_ORPHAN, 78);
 	while (!task_ready(c->fd))
 		task_yield();
-	tap_ok(_muxrecv(&c->mux, 0, &got) == 1 && got != NULL, "without waiting, when there is one");
+	tap_ok(_muxrecv(&c->mux, 0, &got) == 1 && got != NULL, "without waiting, if there is a message");
 	client_dropstrays(c);
 	c->mux.nbrecv = NULL;
 	errno = 0;
@@ -225,7 +225,7 @@ received(void)
 	muxprocs(&c->mux);
 	peer_answer(peer, c->frame, &r);
 	joinhand(&h);
-	tap_ok(caller_join(&a) == 1 && h.result == 1 && h.got == NULL && h.error == EBUSY, "muxprocs ends it too: EBUSY");
+	tap_ok(caller_join(&a) == 1 && h.result == 1 && h.got == NULL && h.error == EBUSY, "muxprocs ends the wait, too: EBUSY");
 	shutdown(peer, SHUT_RDWR);
 	close(peer);
 }
@@ -261,12 +261,12 @@ procs(void)
 	shutdown(peer, SHUT_RDWR);
 	task_join(t[0]);
 	task_join(t[1]);
-	tap_ok(1, "both return at the end");
+	tap_ok(1, "both return at the end of the connection");
 	t[0] = task_start(receives, &c->mux);
 	t[1] = task_start(sends, &c->mux);
 	task_join(t[0]);
 	task_join(t[1]);
-	tap_ok(1, "and at once when they come after the hang-up");
+	tap_ok(1, "both return at once after a hang-up");
 	close(peer);
 }
 
@@ -294,13 +294,13 @@ fifo(void)
 
 	p = &p;
 	errno = 0;
-	tap_ok(_muxnbqrecv(NULL, &p) == 1 && p == NULL && errno == EINVAL, "a nil queue: 1, nil and EINVAL");
+	tap_ok(_muxnbqrecv(NULL, &p) == 1 && p == NULL && errno == EINVAL, "NULL as the queue: 1, NULL and EINVAL");
 	errno = 0;
-	tap_ok(_muxqrecv(NULL) == NULL && errno == EINVAL && _muxqsend(NULL, &p) == -1, "nil and -1");
+	tap_ok(_muxqrecv(NULL) == NULL && errno == EINVAL && _muxqsend(NULL, &p) == -1, "NULL as the queue: NULL and -1");
 	_muxqhangup(NULL);
 	queue = _muxqalloc();
 	p = &p;
-	tap_ok(_muxnbqrecv(queue, &p) == 0 && p == NULL, "an empty queue: 0 and nil");
+	tap_ok(_muxnbqrecv(queue, &p) == 0 && p == NULL, "an empty queue: 0 and NULL");
 	for (i = good = 0; i < 5; i++)
 		good += _muxqsend(queue, &item[i]) == 0;
 	for (i = 0; i < 5; i++)
@@ -317,10 +317,10 @@ fifo(void)
 		task_join(t[i]);
 	for (i = good = 0; i < NITEM; i++)
 		good += item[i] == 1;
-	tap_ok(good == NITEM, "%d items for three receivers: each once", NITEM);
+	tap_ok(good == NITEM, "%d items for three receivers: each received once", NITEM);
 	errno = 0;
-	tap_ok(_muxqsend(queue, &item[0]) == -1 && errno == ECONNRESET, "after the hang-up nothing goes in");
-	tap_ok(_muxnbqrecv(queue, &p) == 1 && p == NULL && _muxqrecv(queue) == NULL, "and nothing comes out");
+	tap_ok(_muxqsend(queue, &item[0]) == -1 && errno == ECONNRESET, "after the hang-up nothing can be sent");
+	tap_ok(_muxnbqrecv(queue, &p) == 1 && p == NULL && _muxqrecv(queue) == NULL, "after the hang-up nothing is received");
 	free(queue);
 }
 
@@ -334,7 +334,7 @@ ends(void *v)
 	free(q);
 }
 
-/* the receiver that is told of the hang-up frees the queue at once; memcheck sees who touches it after */
+/* the receiver that gets the hang-up frees the queue at once; memcheck reports any later access */
 static void
 freed(void)
 {
@@ -350,7 +350,7 @@ freed(void)
 		_muxqhangup(q);
 		task_join(t);
 	}
-	tap_ok(1, "%d queues, each freed by the one who heard of its end", NROUND);
+	tap_ok(1, "%d queues, each freed by the receiver that got its hang-up", NROUND);
 }
 
 int

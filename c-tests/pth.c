@@ -1,8 +1,8 @@
 /*
- * pth.c: muxsetsched with a scheduler that somebody else wrote and that has never heard of libmux: GNU
- * Pth.  All its threads live in one thread of the kernel's and switch inside pth_ functions alone, so that
- * whoever sleeps in any other way stops all of them, and the test with them.  Callbacks, callers and the
- * procs of muxprocs are Pth's; the servers are processes.
+ * pth.c: muxsetsched with an independent scheduler that does not know libmux: GNU Pth. All its
+ * threads run in one kernel thread and switch only inside pth_ functions, so that a caller that
+ * sleeps in any other way stops all of them, and the test. Callbacks, callers and the procs of
+ * muxprocs are threads of Pth; the servers are processes.
  */
 #define _GNU_SOURCE 1
 #include "lib/tap.h"
@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* valgrind has to be told what is a stack; pth.supp is for what it finds in Pth */
+/* valgrind must be told of each stack; pth.supp is for its reports about Pth */
 #if __has_include(<valgrind/valgrind.h>)
 #include <valgrind/valgrind.h>
 #endif
@@ -35,8 +35,8 @@ enum {
 	NCALL = 50,
 	BATCH = 8,
 	NSTART = 20,
-	SHORT = 50,	/* for what must time out; nobody answers */
-	LONG = 600000,	/* for what must not */
+	SHORT = 50,	/* limit of calls that must time out; they get no reply */
+	LONG = 600000,	/* limit of calls that must not */
 	STACK = 64 * 1024,	/* Pth's own default */
 };
 
@@ -50,8 +50,9 @@ die(const char *what)
 /* --- the table */
 
 /*
- * A task is a flag and a condition.  Nothing but pth_cond_await and pth_cond_notify switches here, and the
- * latter no longer looks at the condition when it does, so the task ends with its thread.
+ * A task is a flag and a condition. Only pth_cond_await and pth_cond_notify switch here, and the
+ * latter does not touch the condition after the switch, so the task can be freed when its thread
+ * ends.
  */
 typedef struct Sleeper Sleeper;
 struct Sleeper {
@@ -71,9 +72,9 @@ struct Thread {
 };
 
 static pth_key_t key = PTH_KEY_INIT;
-/* how often each was called, and with another's task */
+/* how often each function was called, and how often with another task than the caller's */
 static unsigned npark, nunpark, nparkfor, nstart, nwrong;
-/* how many sleep now */
+/* number of sleepers now */
 static unsigned asleep;
 static Thread *started;
 
@@ -209,7 +210,7 @@ joinstarted(void)
 
 /* --- servers and connections */
 
-/* what a server's process and this one see both */
+/* memory shared by a server's process and this one */
 typedef struct Shared Shared;
 struct Shared {
 	unsigned nread;
@@ -220,10 +221,10 @@ struct Conn {
 	Toy toy;	/* first */
 	Shared *shared;
 	pid_t server;
-	int go;		/* closed, it lets a slow server answer */
+	int go;		/* if closed, a slow server replies */
 };
 
-/* the one there is; a server's process shall still know it, for the checker of leaks */
+/* the current connection; a server's process also keeps it reachable, for the leak checker */
 static Conn *volatile dialled;
 
 static long
@@ -246,7 +247,8 @@ writen(int fd, const void *buf, size_t n)
 	return pth_write(fd, buf, n) == (ssize_t)n ? (long)n : -1;
 }
 
-/* the server's process: answers what has come, the last first; a slow one not before it is told to */
+/* the server's process: replies to the requests that have arrived, the last first; a slow one waits
+ * for a signal */
 static void
 serve(int fd, int wait, Shared *shared)
 {
@@ -288,7 +290,7 @@ dial(int procs, int slow)
 	if (c->shared == MAP_FAILED)
 		die("shared memory");
 	toy_init(&c->toy, 0, 256, readn, writen);
-	/* it is a copy of this thread alone, and uses nothing of Pth's */
+	/* the child is a copy of this thread alone, and uses nothing of Pth */
 	c->server = fork();
 	if (c->server < 0)
 		die("fork");
@@ -309,14 +311,14 @@ dial(int procs, int slow)
 	return c;
 }
 
-/* the connection ends, and the Mux with it; whatever comes to it later finds garbage */
+/* ends the connection, and the Mux with it; a later access finds garbage */
 static void
 hangup(Conn *c)
 {
 	Muxstats s;
 
 	shutdown(c->toy.client, SHUT_RDWR);
-	/* errno after one that works may be what Pth has left there while it waited */
+	/* after a success, errno may be a value that Pth has left while it waited */
 	do {
 		errno = 0;
 		muxfree(&c->toy.mux);
@@ -384,7 +386,7 @@ begin(Caller *a, Conn *c, unsigned op, unsigned id, unsigned n, const int *ms)
 	a->thread = spawn(calls, a);
 }
 
-/* how many of its calls had their replies */
+/* how many of its calls got their replies */
 static unsigned
 end(Caller *a)
 {
@@ -398,14 +400,14 @@ mode(int procs)
 	return procs ? "procs" : "direct";
 }
 
-/* how many requests the server has read */
+/* number of requests that the server has read */
 static unsigned
 requests(Conn *c)
 {
 	return __atomic_load_n(&c->shared->nread, __ATOMIC_SEQ_CST);
 }
 
-/* how many threads the kernel knows here; 0 when it does not say */
+/* number of kernel threads of this process; 0 if it is unknown */
 static unsigned
 kernelthreads(void)
 {
@@ -425,8 +427,8 @@ kernelthreads(void)
 /* --- the cases */
 
 /*
- * The server answers nobody until all callers sleep but one, which receives; or all of them, and the send
- * proc.  So another thread has to go on meanwhile.
+ * The server replies only when all callers sleep but one, which receives; or, under procs, when all
+ * of them and the send proc sleep. So another thread must run meanwhile.
  */
 static void
 slow(int procs, const int *ms)
@@ -443,16 +445,16 @@ slow(int procs, const int *ms)
 	while (requests(c) < NTHREAD || asleep < want)
 		pth_nap(pth_time(0, 1000));
 	threads = (unsigned)pth_ctrl(PTH_CTRL_GETTHREADS);
-	tap_ok(threads > want, "%s: %u of %u threads sleep by Pth", mode(procs), asleep, threads);
+	tap_ok(threads > want, "%s: %u of %u threads sleep in Pth", mode(procs), asleep, threads);
 	threads = kernelthreads();
 	if (threads != 0)
-		tap_ok(threads == 1, "%s: the kernel knows %u", mode(procs), threads);
+		tap_ok(threads == 1, "%s: the kernel has %u thread", mode(procs), threads);
 	close(c->go);
 	c->go = -1;
 	for (i = good = 0; i < NTHREAD; i++)
 		good += end(&a[i]);
-	tap_ok(good == NTHREAD, "%s: %u of %u callers have their replies", mode(procs), good, NTHREAD);
-	tap_ok(nunpark - woken >= NTHREAD - 1, "%s: unpark woke them", mode(procs));
+	tap_ok(good == NTHREAD, "%s: %u of %u callers get their replies", mode(procs), good, NTHREAD);
+	tap_ok(nunpark - woken >= NTHREAD - 1, "%s: unpark woke the callers", mode(procs));
 	hangup(c);
 }
 
@@ -468,11 +470,11 @@ many(int procs, const int *ms)
 		begin(&a[i], c, TOY_ECHO, i, NCALL, ms);
 	for (i = good = 0; i < NTHREAD; i++)
 		good += end(&a[i]);
-	tap_ok(good == NTHREAD * NCALL, "%s: %u of %u calls have their replies", mode(procs), good, NTHREAD * NCALL);
+	tap_ok(good == NTHREAD * NCALL, "%s: %u of %u calls get their replies", mode(procs), good, NTHREAD * NCALL);
 	hangup(c);
 }
 
-/* some are late, some wait on; others have their replies meanwhile */
+/* some calls time out, some keep waiting; others get their replies meanwhile */
 static void
 late(int procs)
 {
@@ -483,7 +485,7 @@ late(int procs)
 	c = dial(procs, 0);
 	begin(&b, c, TOY_NEVER, 1, 1, shorts);
 	good = end(&b);
-	tap_ok(good == 0 && b.error == ETIMEDOUT, "%s: alone: nil, %s", mode(procs), strerror(b.error));
+	tap_ok(good == 0 && b.error == ETIMEDOUT, "%s: a single caller: NULL, %s", mode(procs), strerror(b.error));
 	begin(&b, c, TOY_NEVER, 1, 1, longs);
 	for (i = 0; i < NTHREAD; i++)
 		begin(&a[i], c, i % 2 ? TOY_NEVER : TOY_ECHO, i, i % 2 ? 2 : NCALL, i % 2 ? shorts : mixed);
@@ -491,12 +493,12 @@ late(int procs)
 		good += end(&a[i]);
 		nlate += a[i].error == ETIMEDOUT;
 	}
-	tap_ok(nlate == NTHREAD / 2, "%s: %u threads whose calls nobody answers: ETIMEDOUT", mode(procs), nlate);
-	tap_ok(good == NTHREAD / 2 * NCALL, "%s: %u replies to others", mode(procs), good);
-	tap_ok(!b.over, "%s: one with more time waits on", mode(procs));
+	tap_ok(nlate == NTHREAD / 2, "%s: %u threads without replies: ETIMEDOUT", mode(procs), nlate);
+	tap_ok(good == NTHREAD / 2 * NCALL, "%s: the other threads get %u replies", mode(procs), good);
+	tap_ok(!b.over, "%s: a call with a longer limit keeps waiting", mode(procs));
 	hangup(c);
 	good = end(&b);
-	tap_ok(good == 0 && b.error == ECONNRESET, "%s: until the end: %s", mode(procs), strerror(b.error));
+	tap_ok(good == 0 && b.error == ECONNRESET, "%s: until the end of the connection: %s", mode(procs), strerror(b.error));
 }
 
 /* non-blocking calls, collected out of order, while others call */
@@ -533,13 +535,14 @@ nonblocking(int procs)
 			r[i] = NULL;
 			left--;
 		}
-	tap_ok(good == NSTART, "%s: %u of %u non-blocking calls have their replies", mode(procs), good, NSTART);
+	tap_ok(good == NSTART, "%s: %u of %u non-blocking calls get their replies", mode(procs), good, NSTART);
 	good = end(&a[0]) + end(&a[1]);
-	tap_ok(good == 2 * NCALL, "%s: and %u of %u others", mode(procs), good, 2 * NCALL);
+	tap_ok(good == 2 * NCALL, "%s: %u of %u blocking calls, too", mode(procs), good, 2 * NCALL);
 	hangup(c);
 }
 
-/* those who wait for what never comes are told at once, by muxhangup or muxfree; the one in recv is not */
+/* calls whose replies never come are ended at once by muxhangup or muxfree, except for the caller
+ * in recv */
 static void
 ends(int procs, int byfree)
 {
@@ -560,14 +563,14 @@ ends(int procs, int byfree)
 			for (i = over = 0; i < NTHREAD; i++)
 				over += a[i].over != 0;
 		} while (over < (procs ? NTHREAD : NTHREAD - 1));
-		tap_ok(1, "%s: muxhangup wakes all", mode(procs));
+		tap_ok(1, "%s: muxhangup wakes all callers", mode(procs));
 		r = toy_callfor(&c->toy, TOY_ECHO, 1, TOY_RPC);
-		tap_ok(r == 0 && errno == ESHUTDOWN, "%s: muxrpc after it: nil, %s", mode(procs), strerror(errno));
+		tap_ok(r == 0 && errno == ESHUTDOWN, "%s: muxrpc after muxhangup: NULL, %s", mode(procs), strerror(errno));
 	}
 	hangup(c);
 	for (i = n = 0; i < NTHREAD; i++)
 		n += end(&a[i]) == 0 && a[i].error == ECONNRESET;
-	tap_ok(n == NTHREAD, "%s: by %s all calls fail with ECONNRESET", mode(procs), byfree ? "muxfree" : "muxhangup");
+	tap_ok(n == NTHREAD, "%s: %s ends all calls with ECONNRESET", mode(procs), byfree ? "muxfree" : "muxhangup");
 }
 
 int
@@ -591,7 +594,7 @@ main(void)
 		ends(procs, 0);
 		ends(procs, 1);
 	}
-	tap_ok(nwrong == 0, "nobody got another's reply, or slept as another");
+	tap_ok(nwrong == 0, "no caller got another's reply or slept as another task");
 	tap_note("park %u, unpark %u, parkfor %u, start %u", npark, nunpark, nparkfor, nstart);
 	return tap_end();
 }

@@ -1,7 +1,6 @@
 /*
- * release.c: muxfree.  Whoever is inside is seen off, wherever it is, and all memory is given back; what was
- * the Mux is scribbled upon at once, so that one who looks at it later does not get far, and under memcheck
- * is seen.
+ * release.c: muxfree. Every caller inside is made to return, wherever it is, and all memory is freed. The memory of
+ * the Mux is overwritten at once, so that a later access fails soon, and memcheck reports it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +26,7 @@ dispose(Mux *m, void *reply)
 	__atomic_add_fetch(&disposed, 1, __ATOMIC_SEQ_CST);
 }
 
-/* 1 if it said nothing */
+/* returns 1 if muxfree set no errno */
 static int
 ends(Client *c)
 {
@@ -53,23 +52,23 @@ idle(int procs)
 	shutdown(c->fd, SHUT_RDWR);
 	tap_ok(ends(c), "%s: an idle Mux", mode(procs));
 	errno = 0;
-	tap_ok(client_call(c, T_ECHO, ID, ID, N) == 0 && errno == EINVAL, "%s: is none any more", mode(procs));
+	tap_ok(client_call(c, T_ECHO, ID, ID, N) == 0 && errno == EINVAL, "%s: calls on a freed Mux fail", mode(procs));
 	errno = 0;
 	muxfree(&c->mux);
-	tap_ok(errno == EINVAL, "%s: and is not freed twice", mode(procs));
+	tap_ok(errno == EINVAL, "%s: a second muxfree fails", mode(procs));
 	close(peer);
 	client_again(c, &peer);
 	muxinit(&c->mux);
 	r = begin(&a, c, peer, ID + 1);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1, "%s: muxinit starts it anew", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: muxinit makes it usable again", mode(procs));
 	shutdown(c->fd, SHUT_RDWR);
-	tap_ok(ends(c), "%s: and muxfree ends it again", mode(procs));
+	tap_ok(ends(c), "%s: muxfree frees it again", mode(procs));
 	client_free(c);
 	close(peer);
 }
 
-/* one in recv or the proc is, others asleep, one in send, one waits for its turn; one with a deadline */
+/* one caller or the proc in recv, others asleep, one in send, one waiting for the turn; one with a deadline */
 static void
 inside(int procs)
 {
@@ -90,19 +89,19 @@ inside(int procs)
 	caller_start(&s, c, T_NEVER, ID + 20, N);
 	steps_wait(c);
 	caller_start(&q, c, T_NEVER, ID + 21, N);
-	/* it has a tag, so it is in the queue, or about to be */
+	/* it has a tag, so it is in the queue or will be soon */
 	while (__atomic_load_n(&c->nsettag, __ATOMIC_SEQ_CST) < NCALLER + 2)
 		task_yield();
 	for (i = 0; i < 100; i++)
 		task_yield();
 	shutdown(c->fd, SHUT_RDWR);
 	steps_go(c);
-	tap_ok(ends(c), "%s: callers inside are seen off", mode(procs));
+	tap_ok(ends(c), "%s: muxfree with callers inside", mode(procs));
 	memset(&c->mux, 0xdd, sizeof c->mux);
 	for (i = ended = 0; i < NCALLER; i++)
 		ended += caller_join(&a[i]) == 0;
-	tap_ok(ended == NCALLER, "%s: all of them have ended", mode(procs));
-	tap_ok(caller_join(&s) == 0 && caller_join(&q) == 0, "%s: the one in send, and the one in the queue", mode(procs));
+	tap_ok(ended == NCALLER, "%s: all of their calls have ended", mode(procs));
+	tap_ok(caller_join(&s) == 0 && caller_join(&q) == 0, "%s: the call in send and the queued call have ended", mode(procs));
 	client_free(c);
 	close(peer);
 }
@@ -125,20 +124,20 @@ uncollected(int procs)
 	rx = peer_read(peer, c->frame);
 	y = client_start(c, T_NEVER, ID + 1, ID, N);
 	peer_read(peer, c->frame);
-	tap_ok(x != NULL && y != NULL, "%s: two calls, one to be answered", mode(procs));
+	tap_ok(x != NULL && y != NULL, "%s: two calls, one of which gets a reply", mode(procs));
 	r = begin(&a, c, peer, ID + 2);
 	peer_answer(peer, c->frame, &rx);
 	peer_answer(peer, c->frame, &r);
 	caller_join(&a);
 	shutdown(c->fd, SHUT_RDWR);
-	tap_ok(ends(c), "%s: calls that nobody collects", mode(procs));
+	tap_ok(ends(c), "%s: calls that are not collected", mode(procs));
 	tap_ok(disposed == 1, "%s: the reply is an orphan", mode(procs));
 	tap_ok(fcntl(fd, F_GETFD) == -1 && errno == EBADF, "%s: the descriptor of muxpollfd is closed", mode(procs));
 	client_free(c);
 	close(peer);
 }
 
-/* whoever is inside recv, and is not let go: an error in a while, and nothing is given up */
+/* a caller is inside recv, which does not return: an error after a while, and nothing is freed */
 static void
 stuck(int procs)
 {
@@ -154,15 +153,15 @@ stuck(int procs)
 	muxfree(&c->mux);
 	tap_ok(errno == EBUSY, "%s: while recv does not return, EBUSY", mode(procs));
 	errno = 0;
-	tap_ok(client_call(c, T_ECHO, ID + 1, 0, N) == 0 && errno == ESHUTDOWN, "%s: it is hung up", mode(procs));
+	tap_ok(client_call(c, T_ECHO, ID + 1, 0, N) == 0 && errno == ESHUTDOWN, "%s: the Mux is hung up", mode(procs));
 	shutdown(c->fd, SHUT_RDWR);
-	tap_ok(ends(c), "%s: and ends when recv has returned", mode(procs));
-	tap_ok(caller_join(&a) == 0, "%s: so does the caller", mode(procs));
+	tap_ok(ends(c), "%s: muxfree works when recv has returned", mode(procs));
+	tap_ok(caller_join(&a) == 0, "%s: the caller has returned", mode(procs));
 	client_free(c);
 	close(peer);
 }
 
-/* again and again, at other moments */
+/* repeatedly, at different moments */
 static void
 often(int procs)
 {
@@ -178,7 +177,7 @@ often(int procs)
 		x = client_start(c, T_NEVER, ID + 50, ID, N);
 		for (i = 0; i < NCALLER; i++)
 			caller_start(&a[i], c, T_NEVER, ID + i, N);
-		/* all are inside: muxfree sees off nobody who has yet to come */
+		/* all callers are inside: muxfree does not wait for later ones */
 		while (__atomic_load_n(&c->nsettag, __ATOMIC_SEQ_CST) < NCALLER + 1)
 			task_yield();
 		shutdown(c->fd, SHUT_RDWR);
@@ -192,7 +191,7 @@ often(int procs)
 		close(peer);
 	}
 	tap_ok(good == NROUND, "%s: %u of %d times", mode(procs), good, NROUND);
-	tap_ok(left == NROUND * NCALLER, "%s: and all %u have left", mode(procs), left);
+	tap_ok(left == NROUND * NCALLER, "%s: all %u callers have left", mode(procs), left);
 }
 
 static void
@@ -202,14 +201,14 @@ bad(void)
 
 	errno = 0;
 	muxfree(NULL);
-	tap_ok(errno == EINVAL, "muxfree of nil");
+	tap_ok(errno == EINVAL, "muxfree of NULL");
 	errno = 0;
 	muxfree(&never);
 	tap_ok(errno == EINVAL, "muxfree of a Mux without muxinit");
 	muxinit(&never);
 	errno = 0;
 	muxfree(&never);
-	tap_ok(errno == 0, "muxfree of one that was never used, and has no functions");
+	tap_ok(errno == 0, "muxfree of a Mux that was never used and has no functions");
 }
 
 int

@@ -1,8 +1,8 @@
 /*
- * replay_9p.c: how lib9pclient uses a Mux.  Tags 0 to 255, two bytes at offset 5, no nbrecv.  The first
- * call is a version call with the tag NOTAG, which it forces by narrowing the range to that one
- * and widening it again; so it does once more in mid-life.  A request is freed right after its call, a
- * reply by its reader; many do so at once.
+ * replay_9p.c: the way in which lib9pclient uses a Mux. Tags 0 to 255, two bytes at offset 5, no nbrecv. The first
+ * call is a version call with the tag NOTAG, which the client forces by narrowing the range to that tag and
+ * widening it again; it does so once more later. A request is freed directly after its call, a reply by its reader;
+ * many tasks do so at once.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -22,7 +22,7 @@ struct Fs {
 	unsigned good;
 };
 
-/* what tags were asked to be set, so that a version call is known to have had NOTAG; many ask at once */
+/* the tags that were set, to check that a version call had NOTAG; many tasks set tags at once */
 static pthread_mutex_t tagslock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned lasttag, lowest, highest;
 
@@ -63,7 +63,7 @@ user(void *v)
 
 	fs = v;
 	for (i = 0; i < NCALL; i++) {
-		/* a read's reply now and then, which is long */
+		/* the reply to a read is sometimes long */
 		n = i % 10 == 9 ? 8192 : PAYLOAD + (fs->id * 31 + i * 7) % 200;
 		fs->good += client_call(fs->c, i % 7 == 6 ? T_TWICE : T_ECHO, fs->id, i, n) == 1;
 	}
@@ -113,30 +113,30 @@ session(int procs, unsigned batch, unsigned seed, int small)
 	tap_ok(version(c, T_ECHO), "%s: the version call, first of all, with NOTAG", mode(procs));
 	good = users(c, NTASK);
 	tap_ok(good == NTASK * NCALL, "%s: %d tasks made %d calls each", mode(procs), NTASK, NCALL);
-	tap_ok(version(c, T_ECHO), "%s: another version call in mid-life", mode(procs));
+	tap_ok(version(c, T_ECHO), "%s: another version call later", mode(procs));
 	good = users(c, NTASK / 2);
 	tap_ok(good == NTASK / 2 * NCALL, "%s: %d more", mode(procs), NTASK / 2);
 
-	/* with calls outstanding, which the server answers only after this one */
+	/* with calls outstanding, to which the server replies only after this one */
 	n = client_count(&c->nsend);
 	for (i = 0; i < 10; i++)
 		caller_start(&late[i], c, T_LATE, ID + i, N);
-	/* all have been tagged: the range is theirs no longer */
+	/* all of them have their tags, so the range may change */
 	while (__atomic_load_n(&c->nsend, __ATOMIC_SEQ_CST) < n + 10)
 		task_yield();
-	tap_ok(version(c, T_NOW), "%s: and one with calls outstanding", mode(procs));
+	tap_ok(version(c, T_NOW), "%s: a version call with calls outstanding", mode(procs));
 	for (i = good = 0; i < 10; i++)
 		good += caller_join(&late[i]) == 1;
-	tap_ok(good == 10, "%s: whose replies come, late as they are", mode(procs));
-	tap_ok(lowest == 0 && highest < 256, "%s: the tags of all others were 0 to %u", mode(procs), highest);
+	tap_ok(good == 10, "%s: the outstanding calls get their late replies", mode(procs));
+	tap_ok(lowest == 0 && highest < 256, "%s: the tags of all other calls were 0 to %u", mode(procs), highest);
 
 	for (i = 0; i < 5; i++)
 		caller_start(&bad[i], c, T_NEVER, ID + i, N);
 	caller_start(&bad[5], c, T_CLOSE, ID + 5, N);
 	for (i = good = 0; i < 6; i++)
 		good += caller_join(&bad[i]) == 0;
-	tap_ok(good == 6, "%s: the server goes, and all who are there are told", mode(procs));
-	tap_ok(client_call(c, T_ECHO, ID, 1, N) == 0, "%s: and who comes later", mode(procs));
+	tap_ok(good == 6, "%s: the server disconnects, and all outstanding calls end", mode(procs));
+	tap_ok(client_call(c, T_ECHO, ID, 1, N) == 0, "%s: a later call ends, too", mode(procs));
 	client_check(c, mode(procs));
 	client_hangup(c);
 	server_join(s);
@@ -144,8 +144,8 @@ session(int procs, unsigned batch, unsigned seed, int small)
 		client_dropstrays(c);
 }
 
-/* a server that reads nothing while what it has written is not read; and one that answers a long
-   write from its head */
+/* a server that reads nothing while its output is not read, and that replies to a long write when it has read its
+   head */
 static void
 deaf(int procs)
 {
@@ -167,7 +167,7 @@ deaf(int procs)
 		for (i = 0; i < 30; i++)
 			good += caller_join(&a[i]) == 1;
 	}
-	tap_ok(good == 90, "%s: a server that must be read before it reads: 90 long calls", mode(procs));
+	tap_ok(good == 90, "%s: a server that reads only while its output is read: 90 long calls", mode(procs));
 	client_check(c, mode(procs));
 	client_hangup(c);
 	server_join(s);

@@ -1,8 +1,8 @@
 /*
- * replay_draw.c: how libdraw uses a Mux.  Tags 1 to 254 in one byte at offset 4, nbrecv by a poll that does
- * not wait.  Blocking calls and an event loop share it: the loop starts one call an event source from a
- * buffer on its stack, looks whether rpc->p is set before it waits for the descriptor, and then asks
- * muxrpccanfinish, to whom 1 with nil is the end of the program.
+ * replay_draw.c: the way in which libdraw uses a Mux. Tags 1 to 254 in one byte at offset 4, nbrecv by a poll that
+ * does not wait. Blocking calls and an event loop share it: the loop starts one call for each event source from a
+ * buffer on its stack, checks rpc->p before it waits for the descriptor, and then calls muxrpccanfinish; a result
+ * of 1 with NULL ends the program.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -25,13 +25,13 @@ typedef struct Loop Loop;
 struct Loop {
 	Client *c;
 	Source source[NSOURCE];
-	unsigned peeked;	/* how often rpc->p spared it the wait */
+	unsigned peeked;	/* how often rpc->p made a wait unnecessary */
 	int over;	/* the program would exit */
-	int nil;	/* because muxrpccanfinish said so */
+	int nil;	/* because muxrpccanfinish returned 1 with NULL */
 	int damaged;
 };
 
-/* the stack of this function is soon another's */
+/* the stack frame of this function is soon reused */
 static void
 listen(Loop *l, unsigned i)
 {
@@ -40,12 +40,12 @@ listen(Loop *l, unsigned i)
 	s = &l->source[i];
 	if (s->rpc == NULL)
 		s->rpc = client_start(l->c, T_ECHO, ID + i, ++s->seq, N);
-	/* nothing but a server that has gone makes that fail here */
+	/* this fails here only if the server has gone */
 	if (s->rpc == NULL)
 		l->over = 1;
 }
 
-/* one turn of the loop: what events there were */
+/* one turn of the loop; returns the number of events */
 static unsigned
 turn(Loop *l, int canblock)
 {
@@ -58,7 +58,7 @@ turn(Loop *l, int canblock)
 			canblock = 0;
 		}
 	}
-	/* select, but so that other tasks run */
+	/* select, but other tasks run meanwhile */
 	while (canblock && !task_ready(l->c->fd))
 		task_yield();
 	n = 0;
@@ -83,7 +83,7 @@ turn(Loop *l, int canblock)
 	return n;
 }
 
-/* one task: the loop, and now and then a blocking call, which finds the mouse's reply in its way */
+/* one task: the loop, and sometimes a blocking call, which receives the mouse's reply first */
 static void
 program(void)
 {
@@ -96,46 +96,46 @@ program(void)
 	c = client_pair(&peer, &frame_draw, 1, 255, 0);
 	memset(&l, 0, sizeof l);
 	l.c = c;
-	tap_ok(turn(&l, 0) == 0 && !l.over, "nothing has happened: the loop goes on");
+	tap_ok(turn(&l, 0) == 0 && !l.over, "without an event the loop continues");
 	mouse = peer_read(peer, c->frame);
 	key = peer_read(peer, c->frame);
 	tap_ok(mouse.good && key.good && mouse.id == ID + MOUSE && key.id == ID + KEYBOARD,
-	    "both requests came as they were on the stack");
+	    "both requests arrived as they were on the stack");
 	peer_answer(peer, c->frame, &key);
 	tap_ok(turn(&l, 1) == 1 && l.source[KEYBOARD].events == 1, "a key: the descriptor is ready and it finishes");
 	tap_ok(turn(&l, 0) == 0, "no event");
 	key = peer_read(peer, c->frame);
 
 	peer_answer(peer, c->frame, &mouse);
-	tap_ok(callpeer(c, peer, ID + 9, 200) == 1, "a blocking call, with the mouse's reply in its way");
-	/* the descriptor will not become ready: only rpc->p says that there is something */
+	tap_ok(callpeer(c, peer, ID + 9, 200) == 1, "a blocking call, which receives the mouse's reply first");
+	/* the descriptor does not become ready: only rpc->p shows the reply */
 	tap_ok(!task_ready(c->fd) && turn(&l, 1) == 1 && l.peeked == 1, "rpc->p is set, so the loop does not wait");
-	tap_ok(l.source[MOUSE].events == 1 && l.source[MOUSE].rpc == NULL, "the mouse event is there");
+	tap_ok(l.source[MOUSE].events == 1 && l.source[MOUSE].rpc == NULL, "the mouse event has been delivered");
 
 	for (i = good = 0; i < 200; i++) {
 		turn(&l, 0);
 		r = peer_read(peer, c->frame);
 		if (r.id == ID + KEYBOARD) {
-			tap_ok(0, "only the mouse is asked for");
+			tap_ok(0, "only the mouse has a call");
 			break;
 		}
 		peer_answer(peer, c->frame, &r);
 		good += turn(&l, 1) == 1;
 	}
-	tap_ok(good == 200 && !l.over && !l.damaged, "200 times the mouse");
+	tap_ok(good == 200 && !l.over && !l.damaged, "200 mouse events");
 	turn(&l, 0);
 	peer_answer(peer, c->frame, &key);
 	close(peer);
 	for (i = 0; i < 10 && !l.over; i++)
 		turn(&l, 0);
-	tap_ok(l.over && l.nil, "the connection ends: 1 with nil");
+	tap_ok(l.over && l.nil, "the connection ends: 1 with NULL");
 	tap_ok(l.source[KEYBOARD].events == 2 ||
 	    client_finish(c, l.source[KEYBOARD].rpc, T_ECHO, ID + KEYBOARD, l.source[KEYBOARD].seq, N) == 1,
-	    "but the key that came before that is there");
+	    "the key that arrived before the end is delivered");
 	client_check(c, "event loop");
 }
 
-/* other tasks make blocking calls: while one of them receives the loop is told 0, not the end */
+/* other tasks make blocking calls: while one of them receives, the loop gets 0, not the end */
 static void
 shared(void)
 {
@@ -169,13 +169,13 @@ shared(void)
 			mouse = peer_read(peer, c->frame);
 		}
 	}
-	tap_ok(good == 50 && !l.over && !l.damaged, "50 times another task receives while the loop looks");
-	tap_ok(l.source[MOUSE].events == 25 && l.peeked >= 25, "and delivers 25 mouse events to it");
+	tap_ok(good == 50 && !l.over && !l.damaged, "50 times another task receives while the loop polls");
+	tap_ok(l.source[MOUSE].events == 25 && l.peeked >= 25, "the other tasks deliver 25 mouse events to the loop");
 	client_check(c, "event loop and tasks");
 	close(peer);
 }
 
-/* 300 at once for 254 tags: the original's table doubles past maxtag, to 256, which one byte makes 0 */
+/* 300 calls at once for 254 tags: the original's table doubles past maxtag, to 256, which one byte turns into 0 */
 static void
 crowd(int procs)
 {
@@ -192,7 +192,7 @@ crowd(int procs)
 	c = client_new(fd, &frame_draw, 1, 255);
 	if (procs)
 		muxprocs(&c->mux);
-	/* the server answers none before it has 254 of them, so every tag there is is in use */
+	/* the server replies only when it has 254 requests, so every tag is in use */
 	for (i = 0; i < NCROWD; i++)
 		caller_start(&a[i], c, T_ECHO, ID + i, N);
 	for (i = good = 0; i < NCROWD; i++)
@@ -204,7 +204,7 @@ crowd(int procs)
 	free(a);
 }
 
-/* blocking calls of many tasks and the loop, against a server that answers in disorder */
+/* blocking calls of many tasks and the loop, against a server that replies out of order */
 static void
 drawing(void *v)
 {
@@ -214,7 +214,7 @@ drawing(void *v)
 	c = v;
 	for (i = 0; i < 100; i++)
 		if (client_call(c, T_ECHO, ID + 50, i, 20 + i % 100) != 1)
-			client_fault(c, "a blocking call has no reply, or another's");
+			client_fault(c, "a blocking call got no reply, or another call's");
 }
 
 static void
@@ -244,7 +244,7 @@ mixed(void)
 	client_hangup(c);
 	for (i = 0; i < 1000 && !l.over; i++)
 		turn(&l, 0);
-	tap_ok(l.over, "and then the end");
+	tap_ok(l.over, "the end of the connection ends the loop");
 	server_join(s);
 }
 

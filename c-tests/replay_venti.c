@@ -1,7 +1,7 @@
 /*
- * replay_venti.c: how a client in the manner of libventi uses a Mux.  Tags 0 to 255 in a single byte, no
- * nbrecv, one connection for very many callers.  A 257th tag would be 0 again on the wire, and
- * two callers would have each other's blocks.
+ * replay_venti.c: the way in which a client like libventi uses a Mux. Tags 0 to 255 in a single byte, no nbrecv,
+ * one connection for very many callers. A 257th tag would be 0 again on the wire, and two callers would get each
+ * other's blocks.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,21 +27,21 @@ blocks(int procs)
 	c->mux.nbrecv = NULL;
 	if (procs)
 		muxprocs(&c->mux);
-	tap_note("%s: nobody is answered before 256 have asked", mode(procs));
+	tap_note("%s: the server replies only when it has 256 requests", mode(procs));
 	for (round = 0; round < ROUNDS; round++) {
 		for (i = 0; i < NBLOCK; i++)
 			caller_start(&a[i], c, T_ECHO, ID + i, 100 + i);
 		for (i = good = 0; i < NBLOCK; i++)
 			good += caller_join(&a[i]) == 1;
-		tap_ok(good == NBLOCK, "%s: %d callers have their own blocks", mode(procs), NBLOCK);
+		tap_ok(good == NBLOCK, "%s: %d callers get their own blocks", mode(procs), NBLOCK);
 	}
 	client_check(c, mode(procs));
 	client_hangup(c);
-	tap_ok(server_join(s) == NBLOCK * ROUNDS, "%s: each was asked for once", mode(procs));
+	tap_ok(server_join(s) == NBLOCK * ROUNDS, "%s: each block was requested once", mode(procs));
 	free(a);
 }
 
-/* the connection ends while everybody waits: nobody is forgotten, neither for a reply nor for a tag */
+/* the connection ends while all callers wait, for replies or for tags: all of them return */
 static void
 gone(int procs)
 {
@@ -60,13 +60,13 @@ gone(int procs)
 		muxprocs(&c->mux);
 	for (i = 0; i < NBLOCK; i++)
 		caller_start(&a[i], c, T_NEVER, ID + i, N);
-	/* that is as many as there are tags, the others wait for one */
+	/* that is the number of tags; the other callers wait for one */
 	while (__atomic_load_n(&c->nsend, __ATOMIC_SEQ_CST) < 256)
 		task_yield();
 	client_hangup(c);
 	for (i = good = 0; i < NBLOCK; i++)
 		good += caller_join(&a[i]) == 0 && (a[i].error == ECONNRESET || a[i].error == EPIPE);
-	tap_ok(good == NBLOCK, "%s: all %d end", mode(procs), NBLOCK);
+	tap_ok(good == NBLOCK, "%s: all %d calls end", mode(procs), NBLOCK);
 	client_check(c, mode(procs));
 	server_join(s);
 	free(a);

@@ -1,7 +1,7 @@
 /*
- * rules_end.c: the end of the connection.  Every reply that came before it is delivered, every other call
- * that was outstanding ends with nil and ECONNRESET; later calls begin again with send, so a
- * program that has reconnected goes on, and late replies of the old days meet nobody.
+ * rules_end.c: the end of the connection. Every reply that arrived before it is delivered; every other outstanding
+ * call ends with NULL and ECONNRESET. Later calls begin with send again, so a program that has reconnected
+ * continues, and late replies of the old connection match no call.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 
 enum { NBLOCK = 4, NSTART = 4, NALL = NBLOCK + NSTART };
 
-/* the odd ones are answered before the end */
+/* the odd ones get replies before the end */
 static void
 all(int procs, int rounds)
 {
@@ -46,7 +46,7 @@ all(int procs, int rounds)
 			n = finish(c, x[i], ID + i);
 			good += i % 2 ? n == 1 : n == -1 && errno == ECONNRESET;
 		}
-		tap_ok(good == NSTART, "%s: and so it is with 4 that are not, asked after reconnecting", mode(procs));
+		tap_ok(good == NSTART, "%s: the same for 4 non-blocking calls, collected after reconnecting", mode(procs));
 		rnew = begin(&a[0], c, peer, ID + 200);
 		tap_ok(1, "%s: a later call is sent on the new connection", mode(procs));
 		for (i = old = 0; i < NALL; i += 2) {
@@ -54,7 +54,7 @@ all(int procs, int rounds)
 			peer_stray(peer, c->frame, R_ORPHAN, r[i].tag);
 		}
 		peer_answer(peer, c->frame, &rnew);
-		tap_ok(caller_join(&a[0]) == 1 && old == 0, "%s: and gets its own reply, after late ones of the old", mode(procs));
+		tap_ok(caller_join(&a[0]) == 1 && old == 0, "%s: it gets its own reply, after late replies of the old connection", mode(procs));
 	}
 	client_check(c, mode(procs));
 	client_dropstrays(c);
@@ -79,7 +79,7 @@ abrupt(int procs, unsigned type)
 	for (i = 0; i < 5; i++)
 		caller_start(&a[i], c, T_NEVER, ID + i, N);
 	caller_start(&a[5], c, type, ID + 5, N);
-	/* one of the five may come too late, and find the server gone when it sends */
+	/* one of the five may come too late, and find that the server has gone when it sends */
 	for (i = good = 0; i < 6; i++)
 		good += caller_join(&a[i]) == 0 && (a[i].error == ECONNRESET || a[i].error == EPIPE);
 	tap_ok(good == 6, "%s: the server %s: all six end", mode(procs), type == T_CUT ? "closes in the middle of a message" : "closes");
@@ -88,7 +88,7 @@ abrupt(int procs, unsigned type)
 	server_join(s);
 }
 
-/* the server answers so many and closes: so many have their replies, whoever they are */
+/* the server replies to a number of calls and closes: that number of calls get their replies, whichever they are */
 typedef struct Many Many;
 struct Many {
 	Client *c;
@@ -139,7 +139,7 @@ closeafter(int procs, unsigned answers)
 		ended += m[i].ended;
 	}
 	tap_ok(good == answers && bad == 0, "%s: the server closes after %u replies: %u are delivered", mode(procs), answers, good);
-	tap_ok(ended == 600 - answers, "%s: the other %u calls end", mode(procs), ended);
+	tap_ok(ended == 600 - answers, "%s: the other %u calls end with ECONNRESET", mode(procs), ended);
 	client_check(c, mode(procs));
 	client_hangup(c);
 	server_join(s);
@@ -171,7 +171,7 @@ reconnect(Client *c, void *msg)
 	}
 	l->server = server_start(&l->plan, &fd);
 	l->servers++;
-	/* not client_reconnect: what is on its way has just been counted */
+	/* not client_reconnect: the requests in transit have just been counted */
 	client_fd(c, fd);
 	return 0;
 }
@@ -194,7 +194,7 @@ within(int procs)
 	c->own = l;
 	c->sending = reconnect;
 	if (procs) {
-		/* a proc would end at once without a connection: so one call first */
+		/* a proc would end at once without a connection, so there is one call first */
 		client_call(c, T_ECHO, ID, 0, N);
 		muxprocs(&c->mux);
 	}
@@ -210,8 +210,8 @@ within(int procs)
 	/* when a proc's send finds the first server gone before the other's recv does, that end may yet
 	   meet the next call, or the one after */
 	tap_ok(bad == 0 && nil + good == 60 && (good == 45 || (procs && good >= 42)),
-	    "%s: 60 calls, every fourth finds its server gone: %u replies", mode(procs), good);
-	tap_ok(l->servers >= 15, "%s: by %u servers, one after the other", mode(procs), l->servers);
+	    "%s: 60 calls, for every fourth the server has gone: %u replies", mode(procs), good);
+	tap_ok(l->servers >= 15, "%s: %u servers, one after the other", mode(procs), l->servers);
 	client_check(c, mode(procs));
 	client_hangup(c);
 	server_join(l->server);

@@ -1,7 +1,8 @@
 /*
- * rules_finish.c: muxrpccanfinish in every state that it can find: nothing there, its reply delivered
- * by another, in nbrecv's hands, other people's there, somebody else receiving, the end, and no way to
- * ever finish.  The original answers 1 with nil while somebody else receives, and libdraw then exits.
+ * rules_finish.c: muxrpccanfinish in every state: no message, its reply delivered by another
+ * caller, its reply in nbrecv, replies to other calls, another caller receiving, the end of the
+ * connection, and no way to ever finish. The original returns 1 with NULL while another caller
+ * receives, and libdraw then exits.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@ start(Client *c, int peer, unsigned id, Request *r)
 	rpc = client_start(c, T_ECHO, id, id, N);
 	*r = peer_read(peer, c->frame);
 	if (rpc == NULL || !r->good)
-		tap_ok(0, "a call started");
+		tap_ok(0, "a call is started");
 	return rpc;
 }
 
@@ -41,21 +42,21 @@ alone(void)
 	y = start(c, peer, ID + 1, &ry);
 	z = start(c, peer, ID + 2, &rz);
 	tap_ok(x->mux == &c->mux && x->tag == rx.tag && x->p == NULL, "direct: rpc->mux, rpc->tag and rpc->p of a pending call");
-	tap_ok(look(c, x, ID) == 0 && look(c, y, ID + 1) == 0 && look(c, x, ID) == 0, "direct: nothing there: 0");
+	tap_ok(look(c, x, ID) == 0 && look(c, y, ID + 1) == 0 && look(c, x, ID) == 0, "direct: no message: 0");
 	peer_answer(peer, c->frame, &rz);
 	peer_answer(peer, c->frame, &ry);
-	tap_ok(look(c, x, ID) == 0, "direct: only other people's there: 0");
-	tap_ok(client_peek(y) != NULL && client_peek(z) != NULL, "direct: and those have been delivered");
+	tap_ok(look(c, x, ID) == 0, "direct: only replies to other calls: 0");
+	tap_ok(client_peek(y) != NULL && client_peek(z) != NULL, "direct: these replies have been delivered");
 	peer_answer(peer, c->frame, &rx);
-	tap_ok(look(c, y, ID + 1) == 1, "direct: delivered by another's look: 1");
-	tap_ok(look(c, x, ID) == 1, "direct: its reply is in nbrecv's hands: 1");
-	tap_ok(look(c, z, ID + 2) == 1, "direct: and one that was left till last");
+	tap_ok(look(c, y, ID + 1) == 1, "direct: delivered by the poll of another call: 1");
+	tap_ok(look(c, x, ID) == 1, "direct: its reply is available to nbrecv: 1");
+	tap_ok(look(c, z, ID + 2) == 1, "direct: the call that was collected last: 1");
 	tap_ok(client_count(&c->nrecv) == 0, "direct: recv, which blocks, was never called");
 	client_check(c, "direct");
 	close(peer);
 }
 
-/* a task blocks in recv, for certain */
+/* makes certain that a task blocks in recv */
 static void
 another(int nbrecv)
 {
@@ -76,11 +77,11 @@ another(int nbrecv)
 	n = client_count(&c->nnbrecv);
 	for (i = good = 0; i < 10; i++)
 		good += look(c, x, ID) == 0;
-	tap_ok(good == 10 && client_count(&c->nnbrecv) == n, "direct: somebody else receives: 0, %s nbrecv", nbrecv ? "and nobody calls" : "without");
+	tap_ok(good == 10 && client_count(&c->nnbrecv) == n, "direct: another caller receives: 0, %s nbrecv", nbrecv ? "without a call of" : "without");
 	peer_answer(peer, c->frame, &rx);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1, "direct: who gets its reply");
-	tap_ok(client_peek(x) != NULL && look(c, x, ID) == 1, "direct: and has delivered ours: 1, at once");
+	tap_ok(caller_join(&a) == 1, "direct: the receiver gets its reply");
+	tap_ok(client_peek(x) != NULL && look(c, x, ID) == 1, "direct: it has delivered the reply of the other call: 1, at once");
 	client_check(c, "direct");
 	close(peer);
 }
@@ -101,24 +102,24 @@ end(void)
 	peer_answer(peer, c->frame, &rz);
 	close(peer);
 	r = look(c, x, ID);
-	/* a message and then the end: it is free to look once more or to let us come again */
+	/* a message and then the end: muxrpccanfinish may poll once more or return 0 first */
 	if (r == 0)
 		r = look(c, x, ID);
-	tap_ok(r == -1 && errno == ECONNRESET, "direct: the end of the connection: 1, nil and ECONNRESET");
+	tap_ok(r == -1 && errno == ECONNRESET, "direct: the end of the connection: 1, NULL and ECONNRESET");
 	client_again(c, &newpeer);
 	r = look(c, y, ID + 1);
 	tap_ok(r == -1 && errno == ECONNRESET,
-	    "direct: another call of that connection has ended with it, though there is a new one");
-	tap_ok(look(c, z, ID + 2) == 1, "direct: and one whose reply came before the end has it");
+	    "direct: another call of that connection has ended, although there is a new connection");
+	tap_ok(look(c, z, ID + 2) == 1, "direct: a call whose reply arrived before the end has it");
 	ra = begin(&a, c, newpeer, ID + 3);
 	peer_answer(newpeer, c->frame, &ra);
 	tap_ok(caller_join(&a) == 1, "direct: the new connection works");
-	tap_ok(ra.tag != rx.tag && ra.tag != ry.tag, "direct: with a tag that no late reply can have");
+	tap_ok(ra.tag != rx.tag && ra.tag != ry.tag, "direct: its tag differs from those of the ended calls");
 	client_check(c, "direct");
 	close(newpeer);
 }
 
-/* the end is found by one who blocks */
+/* a caller in recv finds the end */
 static void
 endbyanother(int procs)
 {
@@ -135,12 +136,12 @@ endbyanother(int procs)
 	peer_answer(peer, c->frame, &ry);
 	close(peer);
 	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: recv finds the end of the connection", mode(procs));
-	tap_ok(finish(c, x, ID) == -1 && errno == ECONNRESET, "%s: muxrpccanfinish: 1, nil and ECONNRESET", mode(procs));
-	tap_ok(finish(c, y, ID + 1) == 1, "%s: and 1 with the reply that came before", mode(procs));
+	tap_ok(finish(c, x, ID) == -1 && errno == ECONNRESET, "%s: muxrpccanfinish: 1, NULL and ECONNRESET", mode(procs));
+	tap_ok(finish(c, y, ID + 1) == 1, "%s: 1 with the reply that arrived before", mode(procs));
 	client_check(c, mode(procs));
 }
 
-/* nobody receives and nobody can: waiting for it would be for ever */
+/* no caller receives, and none can: the call could never finish */
 static void
 never(void)
 {
@@ -159,9 +160,10 @@ never(void)
 	peer_answer(peer, c->frame, &ra);
 	caller_join(&a);
 	tap_ok(look(c, x, ID) == -1 && errno == EOPNOTSUPP,
-	    "direct: no nbrecv, no procs, nobody receiving: 1, nil and EOPNOTSUPP");
-	tap_ok(look(c, y, ID + 1) == 1, "direct: a reply that is there is there");
-	/* its reply comes all the same, and is nobody's; its tag must not be somebody else's by now */
+	    "direct: no nbrecv, no procs, no receiver: 1, NULL and EOPNOTSUPP");
+	tap_ok(look(c, y, ID + 1) == 1, "direct: a delivered reply is still returned");
+	/* its reply arrives nevertheless and is an orphan; its tag must not have been reused by
+	 * then */
 	ra = begin(&a, c, peer, ID + 3);
 	peer_stray(peer, c->frame, R_ORPHAN, rx.tag);
 	peer_answer(peer, c->frame, &ra);
@@ -171,7 +173,7 @@ never(void)
 	close(peer);
 }
 
-/* under procs somebody else always receives */
+/* under procs, a proc always receives */
 static void
 procs(int nbrecv)
 {
@@ -194,11 +196,11 @@ procs(int nbrecv)
 	peer_answer(peer, c->frame, &rx);
 	peer_answer(peer, c->frame, &ra);
 	tap_ok(caller_join(&a) == 1 && client_peek(x) != NULL, "procs: the proc delivers to both kinds");
-	tap_ok(look(c, x, ID) == 1, "procs: 1 with the reply");
+	tap_ok(look(c, x, ID) == 1, "procs: muxrpccanfinish returns 1 with the reply");
 	tap_ok(look(c, y, ID + 1) == 0, "procs: 0 for another that is pending");
 	peer_answer(peer, c->frame, &ry);
-	tap_ok(finish(c, y, ID + 1) == 1, "procs: which finishes when its reply has come");
-	tap_ok(client_count(&c->nnbrecv) == 0, "procs: and nobody has called nbrecv");
+	tap_ok(finish(c, y, ID + 1) == 1, "procs: it finishes when its reply has arrived");
+	tap_ok(client_count(&c->nnbrecv) == 0, "procs: nbrecv was never called");
 	client_check(c, "procs");
 	close(peer);
 }

@@ -1,7 +1,6 @@
 /*
- * rules_orphan.c: messages that are nobody's: a tag outside the range, a free one, one that is no tag, a
- * reply that comes twice.  They do no harm: nothing is printed, nothing is locked up,
- * nobody's call ends by them, and the calls go on.
+ * rules_orphan.c: orphans, messages that belong to no call: a tag outside the range, a free tag, no tag, a second
+ * reply. They are harmless: nothing is printed, nothing locks up, they end no call, and the calls continue.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -9,7 +8,7 @@
 #include "steps.h"
 #include "tap.h"
 
-/* every kind of them */
+/* orphans of every kind */
 static void
 strays(Client *c, int peer, unsigned freetag)
 {
@@ -20,7 +19,7 @@ strays(Client *c, int peer, unsigned freetag)
 	peer_stray(peer, c->frame, R_NONSENSE, freetag);
 }
 
-/* they come to one who blocks in recv, or to a proc */
+/* a caller in recv, or a proc, receives them */
 static void
 blocking(int procs)
 {
@@ -38,7 +37,7 @@ blocking(int procs)
 		strays(c, peer, last);
 		peer_answer(peer, c->frame, &ra);
 		good += caller_join(&a) == 1;
-		/* once more, now that it is nobody's; and those of the round before */
+		/* again, as an orphan; and those of the previous round */
 		peer_stray(peer, c->frame, R_ORPHAN, ra.tag);
 		strays(c, peer, ra.tag);
 		peer_answer(peer, c->frame, &rb);
@@ -46,13 +45,13 @@ blocking(int procs)
 		last = rb.tag;
 	}
 	tap_ok(good == 60, "%s: 60 blocking calls among 330 orphans", mode(procs));
-	tap_ok(client_count(&c->ngettag) == 60 + 330, "%s: each message's tag was asked for once", mode(procs));
+	tap_ok(client_count(&c->ngettag) == 60 + 330, "%s: gettag was called once for each message", mode(procs));
 	client_check(c, mode(procs));
 	client_dropstrays(c);
 	close(peer);
 }
 
-/* they come to one who looks */
+/* a poll receives them */
 static void
 looking(int procs)
 {
@@ -81,13 +80,13 @@ looking(int procs)
 	}
 	tap_ok(good == 120, "%s: 60 non-blocking calls among 360 orphans", mode(procs));
 	client_check(c, mode(procs));
-	/* the last of them may still be on their way to recv */
+	/* the last orphans may still be on their way to recv */
 	if (!procs)
 		client_dropstrays(c);
 	close(peer);
 }
 
-/* many at once, with a server that says many things twice */
+/* many calls at once, with a server that sends many replies twice */
 static void
 twice(int procs)
 {
@@ -109,7 +108,7 @@ twice(int procs)
 		for (i = 0; i < 20; i++)
 			good += caller_join(&a[i]) == 1;
 	}
-	tap_ok(good == 200, "%s: 200 calls in 20 tasks, of a server that answers twice", mode(procs));
+	tap_ok(good == 200, "%s: 200 calls in 20 tasks, with a server that replies twice", mode(procs));
 	client_check(c, mode(procs));
 	client_hangup(c);
 	server_join(s);
@@ -117,7 +116,7 @@ twice(int procs)
 		client_dropstrays(c);
 }
 
-/* only orphans: whoever receives goes on receiving, and the end of the connection still is one */
+/* only orphans: the receiver continues to receive, and the end of the connection is still reported */
 static void
 nothingelse(int procs)
 {
@@ -131,8 +130,8 @@ nothingelse(int procs)
 	for (i = 0; i < 20; i++)
 		strays(c, peer, 100 + i);
 	close(peer);
-	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: a hundred orphans, and then the end", mode(procs));
-	tap_ok(client_count(&c->ngettag) == 100, "%s: all of them were taken", mode(procs));
+	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: a hundred orphans, then the end of the connection", mode(procs));
+	tap_ok(client_count(&c->ngettag) == 100, "%s: all orphans were received", mode(procs));
 	client_check(c, mode(procs));
 	client_dropstrays(c);
 }

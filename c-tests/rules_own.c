@@ -1,7 +1,8 @@
 /*
- * rules_own.c: the request is the caller's.  When muxrpc or muxrpcstart has returned, in whatever way and
- * in whatever mode, nobody looks at it any more.  Here callers scribble on theirs the moment they
- * have it back, while a send that began with it is held; what reaches the server shows who was too early.
+ * rules_own.c: the request belongs to the caller. When muxrpc or muxrpcstart has returned, in
+ * whatever way and mode, the library does not access it any more. Here callers overwrite their
+ * requests as soon as they have them back, while a send that began with them is held; the server
+ * then receives what a library that returns too early would send.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ startit(void *v)
 	started = client_start(client, T_ECHO, ID, ID, N);
 }
 
-/* what a library that answers too early needs to be caught; a right one is not hurt by it */
+/* gives a library that returns too early the time to be caught; does not affect a correct one */
 static void
 grace(void)
 {
@@ -30,7 +31,7 @@ grace(void)
 		task_yield();
 }
 
-/* libdraw's event loop: the request is on the stack of a function that returns at once */
+/* the event loop of libdraw: the request is on the stack of a function that returns at once */
 static void
 onstack(int procs)
 {
@@ -46,15 +47,15 @@ onstack(int procs)
 	grace();
 	steps_go(c);
 	r = peer_read(peer, c->frame);
-	tap_ok(r.good && r.id == ID, "%s: muxrpcstart answers only when the request has been sent", mode(procs));
+	tap_ok(r.good && r.id == ID, "%s: muxrpcstart returns only when the request has been sent", mode(procs));
 	task_join(t);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(started != NULL && finish(c, started, ID) == 1, "%s: and the call finishes", mode(procs));
+	tap_ok(started != NULL && finish(c, started, ID) == 1, "%s: the call finishes", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
 
-/* many from one stack frame, for procs that queue what they are given */
+/* many calls from one stack frame, for procs that queue the requests */
 static void
 many(int procs)
 {
@@ -70,20 +71,20 @@ many(int procs)
 	if (procs)
 		muxprocs(&c->mux);
 	for (round = good = 0; round < 10; round++) {
-		/* no more at once than the socket holds, for directly nobody receives meanwhile */
+		/* no more at once than the socket holds, because without procs no caller receives
+		 * meanwhile */
 		for (i = 0; i < (procs ? 60 : 3); i++)
 			rpc[i] = client_start(c, T_ECHO, ID + i, ID + i, N);
 		for (i = 0; i < (procs ? 60 : 3); i++)
 			good += rpc[i] != NULL && finish(c, rpc[i], ID + i) == 1;
 	}
-	tap_ok(good == (procs ? 600 : 30), "%s: %u started from one buffer on the stack", mode(procs), good);
+	tap_ok(good == (procs ? 600 : 30), "%s: %u calls started from one buffer on the stack", mode(procs), good);
 	client_check(c, mode(procs));
 	client_hangup(c);
 	server_join(s);
 }
 
-/* B's reply is there before its request has been written: muxrpc has what it wants, but send still
-   has the request */
+/* B's reply arrives before its request has been written: muxrpc has its result, but send still uses the request */
 static void
 replied(int procs)
 {
@@ -103,20 +104,20 @@ replied(int procs)
 	rb.tag = ra.tag + 1;
 	peer_answer(peer, c->frame, &rb);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1, "%s: a reply came before its request was written", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: a reply arrived before its request was written", mode(procs));
 	grace();
 	steps_go(c);
 	rb = peer_read(peer, c->frame);
-	tap_ok(rb.good && rb.id == ID + 1, "%s: the request was left alone until it was", mode(procs));
-	tap_ok(caller_join(&b) == 1, "%s: and the call has its reply", mode(procs));
+	tap_ok(rb.good && rb.id == ID + 1, "%s: the request was unchanged until it was written", mode(procs));
+	tap_ok(caller_join(&b) == 1, "%s: the call gets its reply", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
 
 /*
- * The connection ends, for recv, while B is in send and W behind it.  Both calls are over; B's muxrpc
- * returns after its send, and W's request is not used once it has returned (it is freed then:
- * the sanitizers and valgrind look here).
+ * The connection ends, for recv, while B is in send and W is queued behind it. Both calls have
+ * ended. B's muxrpc returns after its send; W's request is not accessed after its muxrpc has
+ * returned (it is freed then: the sanitizers and valgrind check this).
  */
 static void
 ended(int procs)
@@ -136,23 +137,24 @@ ended(int procs)
 	for (i = 0; i < 3; i++)
 		caller_start(&w[i], c, T_ECHO, ID + 2 + i, N);
 	grace();
-	/* whoever of them comes only now is a later call, and its send fails the same way */
+	/* a caller that comes only now makes a later call, whose send fails the same way */
 	steps_dead(c, 1);
-	/* to recv a message of no size is the end; the descriptor lives on, so B's send succeeds */
+	/* recv takes a message of size 0 for the end; the descriptor stays open, so B's send
+	 * succeeds */
 	peer_write(peer, nothing, sizeof nothing);
-	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: the end of the connection, while one is in send", mode(procs));
+	tap_ok(caller_join(&a) == 0 && a.error == ECONNRESET, "%s: the connection ends while a call is in send", mode(procs));
 	grace();
 	steps_go(c);
 	rb = peer_read(peer, c->frame);
-	tap_ok(rb.good && rb.id == ID + 1, "%s: its request was left alone until it was written", mode(procs));
-	tap_ok(caller_join(&b) == 0 && b.error == ECONNRESET, "%s: then its call ends too, nil and ECONNRESET", mode(procs));
+	tap_ok(rb.good && rb.id == ID + 1, "%s: its request was unchanged until it was written", mode(procs));
+	tap_ok(caller_join(&b) == 0 && b.error == ECONNRESET, "%s: then its call ends, too: NULL and ECONNRESET", mode(procs));
 	for (i = good = 0; i < 3; i++)
 		good += caller_join(&w[i]) == 0 && w[i].error == ECONNRESET;
-	tap_ok(good == 3, "%s: and those who waited for their turn to send", mode(procs));
+	tap_ok(good == 3, "%s: the queued calls have ended, too", mode(procs));
 	steps_dead(c, 0);
 	steps_none(c);
 	rb = begin(&a, c, peer, ID + 9);
-	tap_ok(rb.id == ID + 9, "%s: whose requests were never sent", mode(procs));
+	tap_ok(rb.id == ID + 9, "%s: their requests were never sent", mode(procs));
 	peer_answer(peer, c->frame, &rb);
 	tap_ok(caller_join(&a) == 1, "%s: a later call works", mode(procs));
 	client_check(c, mode(procs));
@@ -160,9 +162,9 @@ ended(int procs)
 }
 
 /*
- * Those who stood behind B when the end came are over, and are not sent, though sending would work now.  One
- * of them may have been too slow to stand there: it is a later call then, and gets its reply.  Not all, in
- * so many rounds.
+ * Calls that were queued behind B at the end have ended, and are not sent, though sending would
+ * work now. One of them may have come too late: it is a later call then, and gets its reply. That
+ * does not happen to all of them in this number of rounds.
  */
 static void
 endedbehind(int procs)
@@ -205,8 +207,8 @@ endedbehind(int procs)
 				good -= w[i].result != 1;
 		}
 	}
-	tap_ok(good == 30, "%s: 10 times the end, while one is in send and three behind it", mode(procs));
-	tap_ok(over > 0, "%s: of those behind it %u were over, unsent", mode(procs), over);
+	tap_ok(good == 30, "%s: the connection ends 10 times while a call is in send and three are queued", mode(procs));
+	tap_ok(over > 0, "%s: %u queued calls have ended unsent", mode(procs), over);
 	client_check(c, mode(procs));
 	close(peer);
 }
@@ -232,16 +234,16 @@ endedstart(int procs)
 	grace();
 	steps_go(c);
 	r = peer_read(peer, c->frame);
-	tap_ok(r.good && r.id == ID, "%s: the end came while muxrpcstart was in send, which had the request to itself", mode(procs));
+	tap_ok(r.good && r.id == ID, "%s: the connection ended during the send of muxrpcstart, and the request was unchanged", mode(procs));
 	task_join(t);
-	/* it may fail at once, or answer a call that has ended */
+	/* it may fail at once, or return a call that has ended */
 	n = -1;
 	e = ECONNRESET;
 	if (started != NULL) {
 		n = finish(c, started, ID);
 		e = errno;
 	}
-	tap_ok(n == -1 && e == ECONNRESET, "%s: and the call has ended", mode(procs));
+	tap_ok(n == -1 && e == ECONNRESET, "%s: the call has ended", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }

@@ -1,7 +1,7 @@
 /*
- * rules_procs.c: muxprocs.  It returns, whatever is going on; from then on the callbacks run in two procs of
- * its own, also for calls that were begun before; at the end of the connection the procs end, and
- * the Mux works as if they had never been, and may have new ones.
+ * rules_procs.c: muxprocs. It returns at once, whatever the other callers do. From then on the callbacks run in two
+ * procs of the library, also for earlier calls. At the end of the connection the procs end, and the Mux works as
+ * before muxprocs, and may get new procs.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -28,7 +28,7 @@ whosends(Client *c, void *msg)
 static int
 whoreceives(Client *c, int canblock)
 {
-	/* a proc is always in again when its caller looks at this */
+	/* a proc is always inside again when its caller reads this */
 	__atomic_store_n(&receivedby, pthread_self(), __ATOMIC_SEQ_CST);
 	return nextreceiving(c, canblock);
 }
@@ -40,8 +40,8 @@ here(pthread_t t)
 }
 
 /*
- * Calls from this very task, answered by another; whether it was answered, and both callbacks ran in this
- * thread (direct), or neither did.  Where tasks are coroutines, many in a thread, nobody can tell.
+ * A call from this task, with the reply from another task. Checks that it gets the reply, and that both callbacks
+ * ran in this thread (direct) or in others (procs). Coroutines share threads, so there that is only noted.
  */
 static int
 callhere(Client *c, int peer, unsigned id, int direct)
@@ -97,7 +97,7 @@ cycle(void)
 	close(peer);
 }
 
-/* muxprocs straight after the end, when the old procs are perhaps still on their way out */
+/* muxprocs directly after the end, when the old procs may not have returned yet */
 static void
 straight(void)
 {
@@ -116,8 +116,8 @@ straight(void)
 		client_again(c, &peer);
 	}
 	tap_ok(good == 30, "30 times muxprocs straight after the end of a connection, then procs send and receive");
-	tap_ok(ended == 30, "and find the end of the next");
-	tap_ok(callhere(c, peer, ID + 3, 1), "after the last it is direct again");
+	tap_ok(ended == 30, "the procs find the end of the next connection 30 times");
+	tap_ok(callhere(c, peer, ID + 3, 1), "after the last end, calls are direct again");
 	client_check(c, "procs");
 	close(peer);
 }
@@ -131,7 +131,7 @@ startprocs(void *v)
 	muxprocs(&procsfor->mux);
 }
 
-/* a task blocks in recv: muxprocs must not wait for it, nor a proc receive beside it */
+/* a task blocks in recv: muxprocs must not wait for it, and no proc may receive beside it */
 static void
 whilereceiving(void)
 {
@@ -150,11 +150,11 @@ whilereceiving(void)
 	tap_ok(1, "muxprocs returns while a task blocks in recv");
 	rb = begin(&b, c, peer, ID + 2);
 	peer_answer(peer, c->frame, &rb);
-	tap_ok(caller_join(&b) == 1, "a call made under the procs is answered");
+	tap_ok(caller_join(&b) == 1, "a call made under procs gets its reply");
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1, "the one that was blocked too");
+	tap_ok(caller_join(&a) == 1, "the blocked call, too");
 	peer_answer(peer, c->frame, &rx);
-	tap_ok(finish(c, x, ID) == 1 && client_count(&c->nnbrecv) == 0, "and one started before: by the proc, without nbrecv");
+	tap_ok(finish(c, x, ID) == 1 && client_count(&c->nnbrecv) == 0, "a call started before gets its reply by the proc, without nbrecv");
 	client_check(c, "procs");
 	close(peer);
 }
@@ -183,7 +183,7 @@ whilesending(void)
 		r = peer_read(peer, c->frame);
 		peer_answer(peer, c->frame, &r);
 	}
-	tap_ok(caller_join(&a) == 1 && caller_join(&b) == 1, "that one and one under the procs are answered");
+	tap_ok(caller_join(&a) == 1 && caller_join(&b) == 1, "that call and one under procs get their replies");
 	client_check(c, "procs");
 	close(peer);
 }
@@ -213,13 +213,13 @@ twice(void)
 		caller_start(&a[i], c, T_ECHO, ID + i, N);
 	for (i = good = 0; i < 30; i++)
 		good += caller_join(&a[i]) == 1;
-	tap_ok(good == 30, "muxprocs by six at once and once more: 30 calls answered");
+	tap_ok(good == 30, "muxprocs by six tasks at once and once more: 30 calls get their replies");
 	client_check(c, "procs");
 	client_hangup(c);
 	server_join(s);
 }
 
-/* on a connection that is at its end already: it returns, and the Mux works when there is another */
+/* on a connection that has ended already: it returns, and the Mux works with a new connection */
 static void
 dead(void)
 {
@@ -236,14 +236,14 @@ dead(void)
 	tap_ok(1, "muxprocs returns at the end of the connection, ten times");
 	tap_ok(client_call(c, T_ECHO, ID, 0, N) == 0 && errno == ECONNRESET, "a call there ends");
 	client_again(c, &peer);
-	tap_ok(callhere(c, peer, ID + 1, 1), "on a new connection it works directly");
+	tap_ok(callhere(c, peer, ID + 1, 1), "on a new connection calls are direct");
 	muxprocs(&c->mux);
-	tap_ok(callhere(c, peer, ID + 2, 0), "and under procs");
+	tap_ok(callhere(c, peer, ID + 2, 0), "then muxprocs works again");
 	client_check(c, "procs");
 	close(peer);
 }
 
-/* recv and send really are in at the same time */
+/* recv and send run at the same time */
 static void
 both(void)
 {
@@ -258,14 +258,14 @@ both(void)
 	steps_wait(c);
 	steps_waitrecv(c);
 	caller_start(&b, c, T_ECHO, ID + 1, N);
-	tap_ok(1, "a proc blocks in send and the other in recv");
+	tap_ok(1, "one proc blocks in send and the other in recv");
 	steps_go(c);
 	ra = peer_read(peer, c->frame);
 	rb = peer_read(peer, c->frame);
-	tap_ok(ra.id == ID && rb.id == ID + 1, "requests go out in the order in which they came");
+	tap_ok(ra.id == ID && rb.id == ID + 1, "requests are sent in the order of their calls");
 	peer_answer(peer, c->frame, &rb);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1 && caller_join(&b) == 1 && client_count(&c->overlaps) > 0, "both are answered");
+	tap_ok(caller_join(&a) == 1 && caller_join(&b) == 1 && client_count(&c->overlaps) > 0, "both get their replies");
 	client_check(c, "procs");
 	close(peer);
 }

@@ -1,7 +1,8 @@
 /*
- * rules_role.c: who receives.  One does it for all; when that one has its reply it gives the role to another
- * that waits, whichever replies come first, and so does a muxrpccanfinish that looked in vain; those
- * who do not wait never have it.  A role that is lost, or given to one who never takes it, locks up here.
+ * rules_role.c: the receiver role. One caller receives for all. When it has its reply, it hands the role to another
+ * waiting caller, whichever replies come first, and so does a muxrpccanfinish after a poll without a reply;
+ * non-blocking calls never get the role. A role that is lost, or given to a caller that never uses it, locks up
+ * here.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 
 enum { NCALL = 4, NORDER = 24 };
 
-/* the k-th order of NCALL things */
+/* the k-th permutation of NCALL things */
 static void
 order(unsigned k, unsigned *o)
 {
@@ -29,7 +30,7 @@ order(unsigned k, unsigned *o)
 	}
 }
 
-/* each has returned before the next is answered, so there is no help from a late message */
+/* each call returns before the next reply, so no late message can help */
 static void
 orders(int procs)
 {
@@ -49,12 +50,12 @@ orders(int procs)
 			good += caller_join(&a[o[i]]) == 1;
 		}
 	}
-	tap_ok(good == NORDER * NCALL, "%s: 4 calls answered in all 24 orders", mode(procs));
+	tap_ok(good == NORDER * NCALL, "%s: 4 calls get their replies in all 24 orders", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
 
-/* a non-blocking call is outstanding, and older: its owner is not there to receive */
+/* an older non-blocking call is outstanding: its owner is not waiting and cannot receive */
 static void
 notasync(int procs)
 {
@@ -75,13 +76,13 @@ notasync(int procs)
 	peer_answer(peer, c->frame, &ra);
 	tap_ok(caller_join(&a) == 1, "%s: a blocking call beside three that are not", mode(procs));
 	peer_answer(peer, c->frame, &rb);
-	tap_ok(caller_join(&b) == 1, "%s: the next", mode(procs));
+	tap_ok(caller_join(&b) == 1, "%s: the next blocking call", mode(procs));
 	ra = begin(&a, c, peer, ID + 5);
 	peer_answer(peer, c->frame, &rx[1]);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1, "%s: one that began when nobody was receiving", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: a call that began while no caller was receiving", mode(procs));
 	tap_ok(client_peek(x[1]) != NULL && client_peek(x[0]) == NULL,
-	    "%s: it delivered a non-blocking call's reply on its way", mode(procs));
+	    "%s: it also delivered the reply of a non-blocking call", mode(procs));
 	peer_answer(peer, c->frame, &rx[2]);
 	peer_answer(peer, c->frame, &rx[0]);
 	for (i = good = 0; i < 3; i++)
@@ -91,15 +92,15 @@ notasync(int procs)
 	close(peer);
 }
 
-/* a look by muxrpccanfinish, held inside nbrecv */
+/* a poll by muxrpccanfinish, held inside nbrecv */
 typedef struct Look Look;
 struct Look {
 	Client *c;
 	Muxrpc *rpc;
 	int result, error;
 	TaskEvent *in, *go;
-	int answer;	/* < 0: nbrecv answers the end of the connection */
-	void *own;	/* what was the client's before */
+	int answer;	/* < 0: nbrecv reports the end of the connection */
+	void *own;	/* the client's own data, saved */
 };
 
 static int
@@ -125,7 +126,7 @@ lookit(void *v)
 	l->error = errno;
 }
 
-/* begins a call and a look for it; when this returns the look is inside nbrecv */
+/* starts a call and polls for it; when this returns, the poll is inside nbrecv */
 static Task *
 looking(Look *l, int *peer, Request *rx, int strayfirst)
 {
@@ -154,7 +155,7 @@ looked(Look *l, Task *t)
 	task_join(t);
 }
 
-/* while the look has the role a blocking caller comes to wait: it must get it when the look is over */
+/* a blocking caller begins to wait while the poll has the role: it must get the role after the poll */
 static void
 lookpasses(void)
 {
@@ -168,16 +169,16 @@ lookpasses(void)
 	t = looking(l, &peer, &rx, 0);
 	rb = begin(&b, l->c, peer, ID + 1);
 	looked(l, t);
-	tap_ok(l->result == 0, "direct: a look in vain is 0");
+	tap_ok(l->result == 0, "direct: a poll without a reply returns 0");
 	peer_answer(peer, l->c->frame, &rb);
-	tap_ok(caller_join(&b) == 1, "direct: one that came to wait meanwhile receives afterwards");
+	tap_ok(caller_join(&b) == 1, "direct: a caller that began to wait meanwhile receives afterwards");
 	peer_answer(peer, l->c->frame, &rx);
-	tap_ok(finish(l->c, l->rpc, ID) == 1, "direct: and the call that was looked for finishes");
+	tap_ok(finish(l->c, l->rpc, ID) == 1, "direct: the polled call finishes");
 	client_check(l->c, "direct");
 	close(peer);
 }
 
-/* the look finds the other's reply */
+/* the poll finds the other call's reply */
 static void
 lookdelivers(void)
 {
@@ -192,16 +193,16 @@ lookdelivers(void)
 	rb = begin(&b, l->c, peer, ID + 1);
 	peer_answer(peer, l->c->frame, &rb);
 	looked(l, t);
-	tap_ok(caller_join(&b) == 1, "direct: a look finds somebody else's reply, who waits and gets it");
-	tap_ok(l->result == 0, "direct: and is 0 for its own call");
+	tap_ok(caller_join(&b) == 1, "direct: a poll delivers the reply of a waiting call");
+	tap_ok(l->result == 0, "direct: the poll returns 0 for its own call");
 	peer_answer(peer, l->c->frame, &rx);
-	tap_ok(finish(l->c, l->rpc, ID) == 1, "direct: which finishes later");
+	tap_ok(finish(l->c, l->rpc, ID) == 1, "direct: its own call finishes later");
 	client_check(l->c, "direct");
 	client_dropstrays(l->c);
 	close(peer);
 }
 
-/* the look finds the end of the connection: the one that waits ends too */
+/* the poll finds the end of the connection: the waiting call ends, too */
 static void
 lookends(void)
 {
@@ -216,8 +217,8 @@ lookends(void)
 	t = looking(l, &peer, &rx, 0);
 	begin(&b, l->c, peer, ID + 1);
 	looked(l, t);
-	tap_ok(l->result == -1 && l->error == ECONNRESET, "direct: a look finds the end: 1, nil and ECONNRESET");
-	tap_ok(caller_join(&b) == 0 && b.error == ECONNRESET, "direct: one that came to wait meanwhile ends too");
+	tap_ok(l->result == -1 && l->error == ECONNRESET, "direct: a poll finds the end: 1, NULL and ECONNRESET");
+	tap_ok(caller_join(&b) == 0 && b.error == ECONNRESET, "direct: a caller that began to wait meanwhile ends, too");
 	r = begin(&b, l->c, peer, ID + 2);
 	peer_answer(peer, l->c->frame, &r);
 	tap_ok(caller_join(&b) == 1, "direct: a later call tries again");

@@ -1,7 +1,7 @@
 /*
- * rules_send.c: send.  One at a time, and recv one at a time, but the two side by side, so a send that
- * takes long holds up nobody's reply; a send or a settag that fails fails its own call and no
- * other; and a reply that comes before its send has returned counts, whatever that send then says.
+ * rules_send.c: send. One caller at a time is in send, and one in recv, but both run concurrently, so a slow send
+ * does not delay a reply. A failed send or settag fails only its own call. A reply that arrives before its send has
+ * returned is delivered, whatever that send returns.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,8 +10,8 @@
 #include "steps.h"
 #include "tap.h"
 
-/* a send returns only when another caller's reply has been delivered; a library that holds a
-   lock across send that delivery needs locks up */
+/* a send returns only when another caller's reply has been delivered; a library that holds a lock across send that
+   delivery needs locks up */
 static void
 overlap(int procs, int before)
 {
@@ -26,18 +26,18 @@ overlap(int procs, int before)
 	caller_start(&b, c, T_ECHO, ID + 1, N);
 	steps_wait(c);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1, "%s: a reply is delivered while another's send blocks", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: a reply is delivered while another call's send blocks", mode(procs));
 	steps_go(c);
 	rb = peer_read(peer, c->frame);
 	peer_answer(peer, c->frame, &rb);
-	tap_ok(caller_join(&b) == 1, "%s: and then that one's", mode(procs));
+	tap_ok(caller_join(&b) == 1, "%s: then the other call gets its reply", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
 
 /*
- * One is in send, some wait for their turn, and the last who received is gone: nobody else can receive,
- * so a non-blocking caller who looks must be let in, and not find the role with one that is sending.
+ * One caller is in send, some wait for the turn, and the last receiver has left: no other caller can receive, so
+ * the poll of a non-blocking call must get the role, which must not belong to a caller in send.
  */
 static void
 nobodywaits(int procs)
@@ -59,9 +59,9 @@ nobodywaits(int procs)
 	for (i = 0; i < 3; i++)
 		caller_start(&w[i], c, T_ECHO, ID + 3 + i, N);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1, "%s: the only one that waited has its reply", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: the only waiting call gets its reply", mode(procs));
 	peer_answer(peer, c->frame, &rx);
-	tap_ok(finish(c, x, ID) == 1, "%s: with all others at send, muxrpccanfinish still gets at its reply", mode(procs));
+	tap_ok(finish(c, x, ID) == 1, "%s: muxrpccanfinish receives its reply while all other calls are at send", mode(procs));
 	steps_go(c);
 	for (i = 0; i < 4; i++) {
 		r = peer_read(peer, c->frame);
@@ -70,7 +70,7 @@ nobodywaits(int procs)
 	good = caller_join(&b) == 1;
 	for (i = 0; i < 3; i++)
 		good += caller_join(&w[i]) == 1;
-	tap_ok(good == 4, "%s: those at send get theirs", mode(procs));
+	tap_ok(good == 4, "%s: the calls at send get their replies", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
@@ -94,7 +94,7 @@ yieldingrecv(Client *c, int canblock)
 	return yielding(c, NULL);
 }
 
-/* callbacks that let others run in their midst: whoever could get in beside them does */
+/* callbacks that let other tasks run in the middle, so that every caller that can enter does */
 static void
 onebyone(int procs)
 {
@@ -117,14 +117,14 @@ onebyone(int procs)
 		for (i = 0; i < 16; i++)
 			good += caller_join(&a[i]) == 1;
 	}
-	tap_ok(good == 320, "%s: 20 times 16 callers, with callbacks that let others run", mode(procs));
+	tap_ok(good == 320, "%s: 20 times 16 callers, with callbacks that let other tasks run", mode(procs));
 	tap_note("%s: %lu times send and recv overlapped", mode(procs), client_count(&c->overlaps));
 	client_check(c, mode(procs));
 	client_hangup(c);
 	server_join(s);
 }
 
-/* B's reply has been delivered while B is in send; what that send says then does not matter */
+/* B's reply is delivered while B is in send; the result of that send does not matter */
 static void
 early(int procs, int before, int error)
 {
@@ -136,7 +136,7 @@ early(int procs, int before, int error)
 	c = client_pair(&peer, &frame_9p, 0, 256, procs);
 	steps_hold(c, ID + 1, before, error);
 	ra = begin(&a, c, peer, ID);
-	/* A's next neighbour: the server can know the tag before it has read anything */
+	/* the tag after A's: the server can know it before it has read anything */
 	rb = ra;
 	caller_start(&b, c, T_ECHO, ID + 1, N);
 	steps_wait(c);
@@ -148,16 +148,16 @@ early(int procs, int before, int error)
 		rb = peer_read(peer, c->frame);
 	peer_answer(peer, c->frame, &rb);
 	peer_answer(peer, c->frame, &ra);
-	/* in the order in which they were written: when A has its reply, B's has been received */
-	tap_ok(caller_join(&a) == 1, "%s: a reply came %s", mode(procs), before ? "before its request was written" : "before its send had returned");
+	/* in the order of writing: when A has its reply, B's has been received */
+	tap_ok(caller_join(&a) == 1, "%s: a reply arrived %s", mode(procs), before ? "before its request was written" : "before its send had returned");
 	steps_go(c);
-	tap_ok(caller_join(&b) == 1, "%s: it counts, and the send %s", mode(procs), error ? "fails" : "succeeds");
+	tap_ok(caller_join(&b) == 1, "%s: it is delivered, and the send %s", mode(procs), error ? "fails" : "succeeds");
 	if (before && error == 0)
 		peer_read(peer, c->frame);
 	steps_none(c);
 	ra = begin(&a, c, peer, ID + 2);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1, "%s: and others go on", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: other calls continue", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
@@ -172,7 +172,7 @@ startit(void *v)
 	raced = client_start(racing, T_ECHO, ID, ID, N);
 }
 
-/* the same for a non-blocking call: muxrpcstart answers it, with the reply there */
+/* the same for a non-blocking call: muxrpcstart returns it, with the reply */
 static void
 earlystart(int procs, int error)
 {
@@ -193,13 +193,13 @@ earlystart(int procs, int error)
 	tap_ok(caller_join(&a) == 1, "%s: the reply to a call that is being started was received", mode(procs));
 	steps_go(c);
 	task_join(t);
-	tap_ok(raced != NULL && client_peek(raced) != NULL, "%s: it counts, and the send %s", mode(procs), error ? "fails" : "succeeds");
+	tap_ok(raced != NULL && client_peek(raced) != NULL, "%s: it is delivered, and the send %s", mode(procs), error ? "fails" : "succeeds");
 	tap_ok(raced != NULL && client_finish(c, raced, T_ECHO, ID, ID, N) == 1, "%s: it finishes at once", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
 
-/* a reply for a tag whose call has yet to be sent is nobody's: the call waits for its own */
+/* a reply with the tag of an unsent call is an orphan: the call waits for its own reply */
 static TaskEvent *tagged, *untag;
 static unsigned itstag;
 
@@ -227,7 +227,7 @@ tooearly(int procs)
 	c = client_pair(&peer, &frame_9p, 0, 256, procs);
 	c->tagging = tagging;
 	ra = begin(&a, c, peer, ID);
-	/* one has the turn to send: the other is nowhere near it */
+	/* one caller has the turn to send; the other cannot be in send */
 	steps_hold(c, ID + 2, 1, 0);
 	caller_start(&h, c, T_ECHO, ID + 2, N);
 	steps_wait(c);
@@ -235,11 +235,11 @@ tooearly(int procs)
 	task_event_wait(tagged);
 	peer_stray(peer, c->frame, R_ORPHAN, itstag);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1, "%s: a message came with the tag of a call that is not in send", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: a message arrived with the tag of a call that is not in send", mode(procs));
 	steps_go(c);
 	rh = peer_read(peer, c->frame);
 	peer_answer(peer, c->frame, &rh);
-	tap_ok(caller_join(&h) == 1, "%s: it was nobody's", mode(procs));
+	tap_ok(caller_join(&h) == 1, "%s: it was an orphan", mode(procs));
 	task_event_set(untag);
 	rb = peer_read(peer, c->frame);
 	peer_answer(peer, c->frame, &rb);
@@ -251,7 +251,7 @@ tooearly(int procs)
 	close(peer);
 }
 
-/* settag fails for one */
+/* settag fails for one call */
 static int
 nosettag(Client *c, void *msg, unsigned tag)
 {
@@ -262,7 +262,7 @@ nosettag(Client *c, void *msg, unsigned tag)
 	return -1;
 }
 
-/* others are outstanding all the time, one before the failure and one after it */
+/* other calls are outstanding all the time, one from before the failure and one from after it */
 static void
 fails(int procs)
 {
@@ -280,26 +280,26 @@ fails(int procs)
 	ra = begin(&a, c, peer, ID + 1);
 	steps_fail(c, ID + 2, 1, EPROTO);
 	tap_ok(client_call(c, T_ECHO, ID + 2, 0, N) == 0 && errno == EPROTO,
-	    "%s: send fails: muxrpc is nil with the errno that send left", mode(procs));
-	tap_ok(client_start(c, T_ECHO, ID + 2, 0, N) == NULL && errno == EPROTO, "%s: muxrpcstart too", mode(procs));
+	    "%s: send fails: muxrpc returns NULL with the errno of send", mode(procs));
+	tap_ok(client_start(c, T_ECHO, ID + 2, 0, N) == NULL && errno == EPROTO, "%s: muxrpcstart, too", mode(procs));
 	steps_fail(c, ID + 2, 1, STALE);
 	errno = ENOTTY;
-	tap_ok(client_call(c, T_ECHO, ID + 2, 0, N) == 0 && errno == EIO, "%s: send left none: EIO", mode(procs));
-	tap_ok(client_start(c, T_ECHO, ID + 2, 0, N) == NULL && errno == EIO, "%s: muxrpcstart too", mode(procs));
+	tap_ok(client_call(c, T_ECHO, ID + 2, 0, N) == 0 && errno == EIO, "%s: send fails without errno: EIO", mode(procs));
+	tap_ok(client_start(c, T_ECHO, ID + 2, 0, N) == NULL && errno == EIO, "%s: muxrpcstart, too", mode(procs));
 	n = client_count(&c->nsend);
 	tap_ok(client_call(c, T_ECHO, ID + 7, 0, N) == 0 && errno == ENOTSUP, "%s: settag fails: its errno", mode(procs));
-	tap_ok(client_start(c, T_ECHO, ID + 7, 0, N) == NULL && errno == ENOTSUP, "%s: muxrpcstart too", mode(procs));
-	tap_ok(client_count(&c->nsend) == n, "%s: and nothing was sent", mode(procs));
+	tap_ok(client_start(c, T_ECHO, ID + 7, 0, N) == NULL && errno == ENOTSUP, "%s: muxrpcstart, too", mode(procs));
+	tap_ok(client_count(&c->nsend) == n, "%s: nothing was sent", mode(procs));
 	rb = begin(&b, c, peer, ID + 3);
 	peer_answer(peer, c->frame, &rb);
 	peer_answer(peer, c->frame, &rx);
 	peer_answer(peer, c->frame, &ra);
-	tap_ok(caller_join(&a) == 1 && caller_join(&b) == 1 && finish(c, x, ID) == 1, "%s: the others get their replies", mode(procs));
+	tap_ok(caller_join(&a) == 1 && caller_join(&b) == 1 && finish(c, x, ID) == 1, "%s: the other calls get their replies", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
 
-/* a failed call's tag is free again: with two tags a third failure would find none */
+/* the tag of a failed call is free again: with two tags a third failure would find none */
 static void
 tagback(int procs)
 {
@@ -321,7 +321,7 @@ tagback(int procs)
 	tap_ok(good == 40, "%s: 40 failures with two tags", mode(procs));
 	r = begin(&a, c, peer, ID);
 	peer_answer(peer, c->frame, &r);
-	tap_ok(caller_join(&a) == 1, "%s: and then a call succeeds", mode(procs));
+	tap_ok(caller_join(&a) == 1, "%s: then a call succeeds", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }

@@ -1,7 +1,7 @@
 /*
- * rules_tags.c: which tags there are.  The range is read at each use and may change at any time,
- * outstanding calls or not; no tag outside is ever handed out; an empty range is an error and not a hang;
- * a wide one costs nothing; and a tag rests before it is used again.
+ * rules_tags.c: the range of tags. The range is read at each use and may change at any time, with or without
+ * outstanding calls; no tag outside it is ever used; an empty range is an error and does not block; a wide range
+ * costs no memory; and a freed tag is quarantined before it is used again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include "steps.h"
 #include "tap.h"
 
-/* a call that takes its tag from this range, while whatever is outstanding stays so */
+/* a call that takes its tag from this range, while all outstanding calls stay outstanding */
 static int
 within(Client *c, int peer, unsigned id, unsigned lo, unsigned hi)
 {
@@ -25,7 +25,7 @@ within(Client *c, int peer, unsigned id, unsigned lo, unsigned hi)
 	return caller_join(&a) == 1 && r.tag >= lo && r.tag < hi;
 }
 
-/* a library that keeps the range it saw first sends 5 in all of them, or loses replies */
+/* a library that keeps the range that it read first sends 5 every time, or loses replies */
 static void
 changes(int procs)
 {
@@ -38,7 +38,7 @@ changes(int procs)
 
 	c = client_pair(&peer, &frame_9p, 5, 6, procs);
 	tap_ok(within(c, peer, ID, 5, 6), "%s: a tag of the first range", mode(procs));
-	tap_ok(within(c, peer, ID + 1, 40, 41), "%s: a tag of the range that it was changed to", mode(procs));
+	tap_ok(within(c, peer, ID + 1, 40, 41), "%s: a tag of the changed range", mode(procs));
 
 	/* one of each kind stays outstanding through every change */
 	client_range(c, 7, 20);
@@ -55,14 +55,14 @@ changes(int procs)
 	tap_ok(within(c, peer, ID + 7, 65535, 65536), "%s: NOTAG once more", mode(procs));
 	peer_answer(peer, c->frame, &ra);
 	peer_answer(peer, c->frame, &rb);
-	tap_ok(caller_join(&b) == 1, "%s: the blocking call got its reply from a range long gone", mode(procs));
-	tap_ok(finish(c, a, ID + 2) == 1, "%s: the other too", mode(procs));
-	tap_ok(within(c, peer, ID + 8, 7, 20), "%s: and the old range works again", mode(procs));
+	tap_ok(caller_join(&b) == 1, "%s: the blocking call with a tag of an earlier range gets its reply", mode(procs));
+	tap_ok(finish(c, a, ID + 2) == 1, "%s: the non-blocking call, too", mode(procs));
+	tap_ok(within(c, peer, ID + 8, 7, 20), "%s: the old range works again", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
 
-/* the original hands out tags past maxtag, since its table doubles: 3 tags become 4 */
+/* the original uses tags past maxtag, because its table doubles: 3 tags become 4 */
 static void
 outside(int procs)
 {
@@ -82,12 +82,12 @@ outside(int procs)
 	}
 	tap_ok(bits == 7, "%s: three calls have the three tags", mode(procs));
 	rpc[3] = client_start(c, T_ECHO, ID + 3, ID + 3, N);
-	tap_ok(rpc[3] == NULL && errno == EAGAIN, "%s: there is no fourth: nil and EAGAIN", mode(procs));
-	tap_ok(client_count(&c->nsend) == 3 && client_count(&c->nsettag) == 3, "%s: nor was it sent or tagged", mode(procs));
+	tap_ok(rpc[3] == NULL && errno == EAGAIN, "%s: there is no fourth tag: NULL and EAGAIN", mode(procs));
+	tap_ok(client_count(&c->nsend) == 3 && client_count(&c->nsettag) == 3, "%s: the fourth call was neither sent nor tagged", mode(procs));
 	peer_answer(peer, c->frame, &r[1]);
-	tap_ok(finish(c, rpc[1], ID + 1) == 1, "%s: one finishes", mode(procs));
+	tap_ok(finish(c, rpc[1], ID + 1) == 1, "%s: one call finishes", mode(procs));
 	rpc[3] = client_start(c, T_ECHO, ID + 3, ID + 3, N);
-	tap_ok(rpc[3] != NULL && rpc[3]->tag == r[1].tag, "%s: and leaves its tag to another", mode(procs));
+	tap_ok(rpc[3] != NULL && rpc[3]->tag == r[1].tag, "%s: another call gets its tag", mode(procs));
 	r[1] = peer_read(peer, c->frame);
 	for (i = 0; i < 3; i++)
 		peer_answer(peer, c->frame, &r[i]);
@@ -97,8 +97,8 @@ outside(int procs)
 	close(peer);
 }
 
-/* no tags at all: a library that waits for one would lock up here, one that counts down from
-   maxtag - mintag would think that there are four thousand million */
+/* no tags at all: a library that waits for a tag would lock up here; a library that counts from maxtag - mintag
+   would count four thousand million tags */
 static void
 empty(int procs)
 {
@@ -116,13 +116,13 @@ empty(int procs)
 	client_range(c, 0, 0);
 	tap_ok(client_call(c, T_ECHO, ID, ID, N) == 0 && errno == EINVAL, "%s: muxrpc, 0 and 0: EINVAL", mode(procs));
 	tap_ok(client_count(&c->nsend) == 0 && client_count(&c->nsettag) == 0, "%s: nothing was sent", mode(procs));
-	tap_ok(within(c, peer, ID, 3, 9), "%s: a range that is one makes it work", mode(procs));
+	tap_ok(within(c, peer, ID, 3, 9), "%s: with a valid range the Mux works", mode(procs));
 	a = client_start(c, T_ECHO, ID + 1, ID + 1, N);
 	r = peer_read(peer, c->frame);
 	client_range(c, 9, 3);
 	tap_ok(client_call(c, T_ECHO, ID, ID, N) == 0 && errno == EINVAL, "%s: EINVAL with a call outstanding", mode(procs));
 	peer_answer(peer, c->frame, &r);
-	tap_ok(finish(c, a, ID + 1) == 1, "%s: whose reply comes through the empty range", mode(procs));
+	tap_ok(finish(c, a, ID + 1) == 1, "%s: the outstanding call gets its reply despite the empty range", mode(procs));
 	client_check(c, mode(procs));
 	close(peer);
 }
@@ -136,8 +136,8 @@ rss(void)
 	return u.ru_maxrss;
 }
 
-/* tags of 32 bits, also those that are negative numbers as gettag answers them.  A table as wide as
-   the range would be 16 gigabytes at the least. */
+/* tags of 32 bits, also tags that are negative as results of gettag. A table as wide as the range would have at
+   least 16 gigabytes. */
 static void
 wide(int procs, unsigned lo, unsigned hi)
 {
@@ -160,11 +160,11 @@ wide(int procs, unsigned lo, unsigned hi)
 	tap_ok(good == 200, "%s: 200 calls with tags from %u to %u", mode(procs), lo, hi);
 	for (i = good = 0; i < n; i++)
 		good += (rpc[i] = client_start(c, T_ECHO, ID + i, ID + i, N)) != NULL;
-	tap_ok(good == n, "%s: %u at once", mode(procs), n);
+	tap_ok(good == n, "%s: %u calls at once", mode(procs), n);
 	for (i = good = 0; i < n; i++)
 		good += rpc[i] != NULL && finish(c, rpc[i], ID + i) == 1;
-	tap_ok(good == n, "%s: and all finish", mode(procs));
-	tap_ok(rss() - before < 64 * 1024, "%s: memory does not follow the width of the range", mode(procs));
+	tap_ok(good == n, "%s: all of them finish", mode(procs));
+	tap_ok(rss() - before < 64 * 1024, "%s: memory does not depend on the width of the range", mode(procs));
 	client_check(c, mode(procs));
 	client_hangup(c);
 	server_join(s);
@@ -183,7 +183,7 @@ note(Client *c, void *msg, unsigned tag)
 	return 0;
 }
 
-/* how many other tags were used between a tag and its next use, at the least */
+/* the minimum number of other tags between two uses of a tag */
 static unsigned
 rest(void)
 {
@@ -201,7 +201,7 @@ rest(void)
 	return least;
 }
 
-/* the tag that was given back last may yet get a late or a second reply: it waits its turn */
+/* a late or second reply may arrive for the tag that was freed last, so it is used last */
 static void
 rests(int procs, unsigned width)
 {
@@ -222,9 +222,9 @@ rests(int procs, unsigned width)
 	tap_ok(good == NSEQ && nseq == NSEQ, "%s: %u calls with %u tags, one after the other", mode(procs), NSEQ, width);
 	for (i = 0; i < nseq && i < width && seq[i] == 3 + i; i++)
 		;
-	tap_ok(i >= 65, "%s: the first are mintag and upward", mode(procs));
+	tap_ok(i >= 65, "%s: the first tags are mintag and upward", mode(procs));
 	i = rest();
-	tap_ok(i >= 64, "%s: between two uses of a tag were %u others", mode(procs), i);
+	tap_ok(i >= 64, "%s: there were %u other tags between two uses of a tag", mode(procs), i);
 	client_hangup(c);
 	server_join(s);
 }

@@ -1,11 +1,11 @@
 #!/bin/sh
-# run.sh: runs the tests that make built, two at a time, and says in a line each how they went.
+# run.sh: runs the tests that make has built, two at a time, and prints one line for each.
 #
 #	run.sh 'MODES' PROGRAM...	MODES of: native, oneproc (coroutines all in one proc), valgrind,
 #					sanitized (built for a sanitizer, by tests/sanitize.sh)
-#	run.sh job MODE:PROGRAM		one of them; for the use of the first form
+#	run.sh job MODE:PROGRAM		runs one of them; used by the first form
 #
-# A test has passed when it ends with 0 and its TAP says so too: a plan, as many "ok", no "not ok".
+# A test passes if its exit status is 0 and its TAP is complete: a plan, that number of "ok" lines, no "not ok".
 
 : "${BUILD:=../build/c-tests}" "${JOBS:=2}"
 # RUN is the emulator that runs a program of another architecture; it is set by tests/cross.sh.
@@ -15,7 +15,7 @@ valgrind='valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full
 	--errors-for-leak-kinds=definite,indirect,possible --show-leak-kinds=definite,indirect,possible
 	--num-callers=30 --suppressions=valgrind.supp --suppressions=pth.supp'
 
-# counts for those that take them
+# arguments of the programs that accept counts
 arguments() {
 	case $1:$2 in
 	native:stress.*) test -n "$RUN" && echo 16 100 || echo 64 1000 ;;
@@ -30,14 +30,14 @@ arguments() {
 	esac
 }
 
-# The one leak that is allowed, in those tests alone that drop a Mux: so muxfree may have none.
+# The one permitted leak, only in tests that drop a Mux: with muxfree there must be none.
 drops() {
 	case $1 in
 	badinput.* | coro_switch.* | dropped.* | nomem.*) echo "$2" ;;
 	esac
 }
 
-# a lock-up is the test's own alarm's to find; this is for what cannot be alarmed
+# the test's own alarm detects a lock-up; this limit is for processes that the alarm cannot end
 limited() {
 	timeout -k 5 1200 "$@"
 }
@@ -62,7 +62,7 @@ run() {
 	esac
 }
 
-# whether the output in a file is good TAP
+# returns whether the output in a file is complete TAP
 good() {
 	awk '/^not ok/ { bad = 1 } /^ok/ { n++ } /^1\.\.[0-9]+$/ { plan = substr($0, 4) }
 		END { exit bad || n == 0 || plan != n }' "$1"
@@ -87,7 +87,7 @@ jobs() {
 		for name; do
 			case $mode:$name in
 			native:*) ;;
-			# long ones, which count what is lost themselves, and one whose children lose something
+			# long tests that count lost memory themselves, and one with children that lose memory
 			valgrind:faults.pthread.static | valgrind:callbacks.pthread.static) ;;
 			valgrind:faults.* | valgrind:callbacks.* | valgrind:soak.* | valgrind:signals.* | valgrind:forked.*) continue ;;
 			sanitized:*.sh) continue ;;
@@ -109,7 +109,7 @@ fi
 modes=$1
 shift
 if ! command -v valgrind >/dev/null 2>&1; then
-	echo '# no valgrind here: natively only'
+	echo '# valgrind is missing: natively only'
 	modes=$(echo " $modes " | sed 's/ valgrind / /')
 fi
 mkdir -p "$BUILD/log"

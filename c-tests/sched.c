@@ -1,11 +1,11 @@
 /*
- * sched.c: the program's own scheduler, by muxsetsched.  Here it is made of pthreads: a task is a lock, a
- * condition and a token, and what the library has it do is counted, so that it is seen to be this one by
- * which callers sleep and wake.  The table is the process's, handed in once and before the first muxinit,
- * so each case has a process of its own, whose lines the parent passes on.
+ * sched.c: the program's own scheduler, installed by muxsetsched. Here it is made of pthreads: a
+ * task is a lock, a condition and a token. The calls of the table are counted, to show that callers
+ * sleep and wake through this table. The table belongs to the process and is installed once, before
+ * the first muxinit, so each case has a process of its own, whose lines the parent passes on.
  *
- * The tasks stay when their threads have ended: an unpark may still be on its way to a task whose call is
- * over already, since it is not the unpark that ends a call but what the library has noted before it.
+ * Tasks are not freed when their threads end: an unpark may still be running for a task whose call
+ * has ended, because the call ends with the state that the library records before the unpark.
  */
 #define _GNU_SOURCE 1
 #include "lib/tap.h"
@@ -28,8 +28,8 @@ enum {
 	NTHREAD = 12,
 	NCALL = 150,
 	BATCH = 8,
-	SHORT = 50,	/* for what must time out; nobody answers */
-	LONG = 600000,	/* for what must not */
+	SHORT = 50,	/* limit of calls that must time out; they get no reply */
+	LONG = 600000,	/* limit of calls that must not */
 };
 
 /* --- the scheduler */
@@ -58,18 +58,18 @@ static pthread_mutex_t lists = PTHREAD_MUTEX_INITIALIZER;
 static Sleeper *sleepers;
 static unsigned nsleeper;
 static Started *started;
-/* how often each was called, and with another's task */
+/* how often each function was called, and how often with another task than the caller's */
 static unsigned ntask, npark, nunpark, nparkfor, nstart, nwrong;
-/* callers that sleep now */
+/* callers that are asleep now */
 static unsigned asleep;
-/* park and parkfor return early, and unpark is slow, now and then */
+/* if set, park and parkfor sometimes return early, and unpark is sometimes slow */
 static int sloppy;
-/* so many tasks can be started yet */
+/* number of tasks that can still be started */
 static int startable = INT_MAX;
-/* shut down when somebody sleeps in parkfor */
+/* descriptor to shut down when a caller sleeps in parkfor */
 static int shutfd = -1;
 
-/* relaxed: what orders the callers shall be the library, and the table */
+/* relaxed, because the library and the table must order the callers themselves */
 static unsigned
 add(unsigned *n, int d)
 {
@@ -90,7 +90,7 @@ doze(long ns)
 	nanosleep(&t, NULL);
 }
 
-/* waits until others have counted so far */
+/* waits until the counter has reached n */
 static void
 await(unsigned *n, unsigned want)
 {
@@ -129,7 +129,7 @@ task(void)
 	return me;
 }
 
-/* until it has the token, or until some time */
+/* waits for the token, or until the deadline */
 static void
 sleepfor(Sleeper *s, const struct timespec *end)
 {
@@ -175,7 +175,7 @@ parkfor(void *v, int ms)
 		end.tv_nsec -= 1000000000;
 	}
 	sleepfor(v, &end);
-	/* it is not looked at */
+	/* the result is not used */
 	return -1;
 }
 
@@ -230,7 +230,7 @@ start(void (*body)(void *), void *arg)
 	return 0;
 }
 
-/* waits for the end of all that it has started */
+/* waits for the end of all started tasks */
 static void
 joinstarted(void)
 {
@@ -246,8 +246,8 @@ joinstarted(void)
 static const Muxsched whole = {sizeof whole, task, park, unpark, start, parkfor};
 
 /*
- * Hands the table in, of the size that it says it has, from memory that ends there, but for what it takes
- * to be aligned, and that is scribbled on afterwards.  What it has beyond a whole table is garbage.
+ * Installs the table with the size that it claims, from memory that ends there, apart from
+ * alignment, and that is overwritten afterwards. Bytes beyond a whole table are garbage.
  */
 static int
 install(Muxsched t)
@@ -288,13 +288,14 @@ typedef struct Conn Conn;
 struct Conn {
 	Toy toy;	/* first */
 	pthread_t server;
-	/* when so many have come, the server waits until so many callers sleep */
+	/* when this number of requests has arrived, the server waits until a number of callers
+	 * sleep */
 	unsigned held, till;
-	/* how many requests the server has read, and how often somebody was in recv */
+	/* how many requests the server has read, and how often a caller was in recv */
 	unsigned nread, nreceiving;
 };
 
-/* answers what has come, the last first */
+/* replies to the requests that have arrived, the last first */
 static void *
 serve(void *v)
 {
@@ -355,7 +356,7 @@ dial(int procs, unsigned held, unsigned till)
 	return c;
 }
 
-/* whether muxinit has seen it, and muxfree has not ended it */
+/* returns true between muxinit and muxfree */
 static int
 ismux(Mux *mux)
 {
@@ -367,7 +368,8 @@ ismux(Mux *mux)
 	return errno != EINVAL;
 }
 
-/* muxfree, which may be called again while somebody is inside; answers whether it has worked and says so */
+/* muxfree, which may be called again while a caller is inside; returns whether it has worked and
+ * has set errno accordingly */
 static int
 release(Mux *mux)
 {
@@ -381,7 +383,7 @@ release(Mux *mux)
 	return e == 0 && !ismux(mux);
 }
 
-/* the connection ends, and the Mux with it; whatever comes to it later finds garbage */
+/* ends the connection, and the Mux with it; a later access finds garbage */
 static void
 hangup(Conn *c)
 {
@@ -445,7 +447,7 @@ begin(Caller *a, Conn *c, unsigned op, unsigned id, unsigned n, const int *ms,
 		abort();
 }
 
-/* how many of its calls had their replies */
+/* how many of its calls got their replies */
 static unsigned
 end(Caller *a)
 {
@@ -472,7 +474,7 @@ mode(int procs)
 	return procs ? "procs" : "direct";
 }
 
-/* a Mux that works, by whatever scheduler */
+/* tests a Mux that works, with any scheduler */
 static void
 works(int procs, const int *ms)
 {
@@ -481,13 +483,13 @@ works(int procs, const int *ms)
 
 	c = dial(procs, 0, 0);
 	good = many(c, NCALL, ms);
-	tap_ok(good == NTHREAD * NCALL, "%s: %u of %u calls have their replies", mode(procs), good, NTHREAD * NCALL);
+	tap_ok(good == NTHREAD * NCALL, "%s: %u of %u calls get their replies", mode(procs), good, NTHREAD * NCALL);
 	hangup(c);
 }
 
 /* --- the cases */
 
-/* what is refused leaves nothing behind */
+/* a refused table leaves nothing behind */
 static void
 arguments(void)
 {
@@ -503,7 +505,7 @@ arguments(void)
 		t.size = size;
 		r += install(t) == -1 && errno == EINVAL;
 	}
-	tap_ok(r == offsetof(Muxsched, start), "a size that holds less than task, park and unpark: EINVAL");
+	tap_ok(r == offsetof(Muxsched, start), "a size without room for task, park and unpark: EINVAL");
 	t = whole;
 	t.task = NULL;
 	tap_ok(install(t) == -1 && errno == EINVAL, "no task: EINVAL");
@@ -514,13 +516,13 @@ arguments(void)
 	t.unpark = NULL;
 	tap_ok(install(t) == -1 && errno == EINVAL, "no unpark: EINVAL");
 	installed(whole);
-	tap_ok(install(whole) == -1 && errno == EBUSY, "a second one: EBUSY");
+	tap_ok(install(whole) == -1 && errno == EBUSY, "a second table: EBUSY");
 	works(0, mixed);
 	works(1, mixed);
-	tap_ok(now(&ntask) > 0, "the first is used");
+	tap_ok(now(&ntask) > 0, "the first table is used");
 }
 
-/* what muxprocs and muxrpctimeout say to the table in use */
+/* the results of muxprocs and muxrpctimeout with the table in use */
 static void
 abilities(int starts, int times)
 {
@@ -530,18 +532,18 @@ abilities(int starts, int times)
 	c = dial(0, 0, 0);
 	errno = 0;
 	muxprocs(&c->toy.mux);
-	tap_ok(starts ? nstart == 2 : nstart == 0 && errno == ENOSYS, "muxprocs: %s", starts ? "starts two" : "ENOSYS");
+	tap_ok(starts ? nstart == 2 : nstart == 0 && errno == ENOSYS, "muxprocs: %s", starts ? "starts two procs" : "ENOSYS");
 	r = toy_callfor(&c->toy, TOY_ECHO, 7, LONG);
 	tap_ok(times ? r == 1 : r == 0 && errno == EOPNOTSUPP, "muxrpctimeout: %s", times ? "a reply" : "EOPNOTSUPP");
-	/* an answer might be there in no time, under procs */
+	/* under procs a reply might arrive within 0 milliseconds */
 	r = toy_callfor(&c->toy, TOY_NEVER, 7, 0);
-	tap_ok(r == 0 && errno == (times ? ETIMEDOUT : EOPNOTSUPP), "with 0 milliseconds: nil, %s", strerror(errno));
-	tap_ok(toy_callfor(&c->toy, TOY_ECHO, 8, -1) == 1, "with less than 0: a reply");
-	tap_ok(many(c, 10, rpcs) == NTHREAD * 10, "calls have their replies");
+	tap_ok(r == 0 && errno == (times ? ETIMEDOUT : EOPNOTSUPP), "with 0 milliseconds: NULL, %s", strerror(errno));
+	tap_ok(toy_callfor(&c->toy, TOY_ECHO, 8, -1) == 1, "with a negative limit: a reply");
+	tap_ok(many(c, 10, rpcs) == NTHREAD * 10, "calls get their replies");
 	hangup(c);
 }
 
-/* half of a field is none */
+/* a field that is cut off counts as missing */
 static void
 cutstart(void)
 {
@@ -575,7 +577,7 @@ shortest(void)
 	abilities(0, 0);
 }
 
-/* a table of later days, of which the library knows the beginning */
+/* a table of a later version, of which the library knows the beginning */
 static void
 longer(void)
 {
@@ -607,12 +609,12 @@ late(void)
 	tap_ok(install(whole) == -1 && errno == EBUSY, "after muxinit: EBUSY");
 	works(0, mixed);
 	works(1, mixed);
-	tap_ok(now(&ntask) + now(&npark) + now(&nunpark) + nstart + now(&nparkfor) == 0, "none of the table is used");
+	tap_ok(now(&ntask) + now(&npark) + now(&nunpark) + nstart + now(&nparkfor) == 0, "no function of the table is used");
 }
 
 /*
- * All callers are held inside: the server answers when all of them sleep but one, which receives, or all
- * of them, under procs.
+ * All callers are held inside: the server replies when all of them sleep but one, which receives,
+ * or, under procs, when all of them sleep.
  */
 static void
 proven(int procs)
@@ -631,10 +633,10 @@ proven(int procs)
 			tap_ok(nstart == 2, "procs: muxprocs has started %u tasks", nstart);
 		good = many(c, 1, how[i]);
 		tap_ok(good == NTHREAD, "%s: %u callers, the server waits until %u sleep: %u replies", mode(procs), NTHREAD, want, good);
-		tap_ok(now(&npark) + now(&nparkfor) - parks >= want, "%s: they slept in park or parkfor", mode(procs));
-		/* the last ones may be on their way yet */
+		tap_ok(now(&npark) + now(&nparkfor) - parks >= want, "%s: the callers slept in park or parkfor", mode(procs));
+		/* the last ones may not have woken yet */
 		await(&nunpark, unparks + want);
-		tap_ok(1, "%s: and unpark woke them", mode(procs));
+		tap_ok(1, "%s: unpark woke the callers", mode(procs));
 		hangup(c);
 	}
 }
@@ -652,7 +654,7 @@ all(void)
 	}
 }
 
-/* some in time, some not; with nbrecv or without */
+/* some replies in time, some not; with nbrecv or without */
 static void
 deadlines(int procs, int nbrecv)
 {
@@ -666,15 +668,15 @@ deadlines(int procs, int nbrecv)
 		c->toy.mux.nbrecv = NULL;
 	tap_ok(toy_callfor(&c->toy, TOY_ECHO, 1, LONG) == 1, "%s, nbrecv %d: a reply in time", mode(procs), nbrecv);
 	if (!procs) {
-		/* it is in recv for all */
+		/* it is in recv for all callers */
 		receiving = now(&c->nreceiving);
 		begin(&a, c, TOY_NEVER, 2, 1, rpcs, NULL);
 		await(&c->nreceiving, receiving + 1);
 	}
 	parks = now(&nparkfor);
 	r = toy_callfor(&c->toy, TOY_NEVER, 3, SHORT);
-	tap_ok(r == 0 && errno == ETIMEDOUT, "%s, nbrecv %d: no answer: nil, %s", mode(procs), nbrecv, strerror(errno));
-	tap_ok(now(&nparkfor) > parks, "%s, nbrecv %d: it slept in parkfor", mode(procs), nbrecv);
+	tap_ok(r == 0 && errno == ETIMEDOUT, "%s, nbrecv %d: no reply: NULL, %s", mode(procs), nbrecv, strerror(errno));
+	tap_ok(now(&nparkfor) > parks, "%s, nbrecv %d: the caller slept in parkfor", mode(procs), nbrecv);
 	tap_ok(toy_callfor(&c->toy, TOY_ECHO, 4, LONG) == 1, "%s, nbrecv %d: another reply in time", mode(procs), nbrecv);
 	shutdown(c->toy.client, SHUT_RDWR);
 	if (!procs)
@@ -682,7 +684,8 @@ deadlines(int procs, int nbrecv)
 	hangup(c);
 	if (procs)
 		return;
-	/* alone it receives for all: by looks and naps, or in recv, where it is late at the next message */
+	/* a single caller receives for itself: by polling with pauses, or in recv, where it times
+	 * out at the next message */
 	c = dial(procs, 0, 0);
 	if (!nbrecv)
 		c->toy.mux.nbrecv = NULL;
@@ -696,7 +699,7 @@ deadlines(int procs, int nbrecv)
 		if (toy_callfor(&c->toy, TOY_ECHO, 6, TOY_RPC) != 1)
 			add(&nwrong, 1);
 	r = (int)end(&b);
-	tap_ok(r == 0 && b.error == ETIMEDOUT, "alone, nbrecv %d: nil, %s", nbrecv, strerror(b.error));
+	tap_ok(r == 0 && b.error == ETIMEDOUT, "a single caller, nbrecv %d: NULL, %s", nbrecv, strerror(b.error));
 	hangup(c);
 }
 
@@ -711,7 +714,7 @@ timed(void)
 			deadlines(procs, nbrecv);
 }
 
-/* callers for whom nobody has an answer, all of them asleep but one, which receives */
+/* callers that get no reply, all asleep but one, which receives */
 static void
 stuck(Caller *a, Conn *c, int procs, unsigned *nover)
 {
@@ -725,7 +728,7 @@ stuck(Caller *a, Conn *c, int procs, unsigned *nover)
 		await(&c->nreceiving, 1);
 }
 
-/* how many had ended by that error */
+/* how many calls have ended with that error */
 static unsigned
 ended(Caller *a, int error)
 {
@@ -736,7 +739,7 @@ ended(Caller *a, int error)
 	return n;
 }
 
-/* muxhangup: the sleepers go at once, the one in recv when that returns; and muxfree */
+/* muxhangup: the sleepers wake at once, the caller in recv returns when recv does; then muxfree */
 static void
 hungup(int procs)
 {
@@ -750,17 +753,17 @@ hungup(int procs)
 	stuck(a, c, procs, &over);
 	muxhangup(&c->toy.mux);
 	await(&over, procs ? NTHREAD : NTHREAD - 1);
-	tap_ok(1, "%s: muxhangup wakes all", mode(procs));
+	tap_ok(1, "%s: muxhangup wakes all callers", mode(procs));
 	r = toy_callfor(&c->toy, TOY_ECHO, 1, TOY_RPC);
-	tap_ok(r == 0 && errno == ESHUTDOWN, "%s: muxrpc after it: nil, %s", mode(procs), strerror(errno));
+	tap_ok(r == 0 && errno == ESHUTDOWN, "%s: muxrpc after muxhangup: NULL, %s", mode(procs), strerror(errno));
 	r = toy_callfor(&c->toy, TOY_ECHO, 1, LONG);
-	tap_ok(r == 0 && errno == ESHUTDOWN, "%s: muxrpctimeout too: nil, %s", mode(procs), strerror(errno));
+	tap_ok(r == 0 && errno == ESHUTDOWN, "%s: muxrpctimeout after muxhangup: NULL, %s", mode(procs), strerror(errno));
 	shutdown(c->toy.client, SHUT_RDWR);
 	tap_ok(ended(a, ECONNRESET) == NTHREAD, "%s: all calls fail with ECONNRESET", mode(procs));
 	hangup(c);
 }
 
-/* muxfree, and the Mux's memory gone, while those who slept are still on their way out */
+/* muxfree, and freeing the Mux's memory, while the woken callers are still returning */
 static void
 freed(int procs)
 {
@@ -772,10 +775,10 @@ freed(int procs)
 	over = 0;
 	stuck(a, c, procs, &over);
 	hangup(c);
-	tap_ok(ended(a, ECONNRESET) == NTHREAD, "%s: muxfree while all sleep: ECONNRESET", mode(procs));
+	tap_ok(ended(a, ECONNRESET) == NTHREAD, "%s: muxfree while all callers sleep: ECONNRESET", mode(procs));
 }
 
-/* muxfree itself sleeps while somebody is in recv: by parkfor, three seconds at most */
+/* muxfree itself sleeps in parkfor while a caller is in recv: at most three seconds */
 static void
 patience(void)
 {
@@ -789,13 +792,13 @@ patience(void)
 	parks = now(&nparkfor);
 	errno = 0;
 	muxfree(&c->toy.mux);
-	tap_ok(errno == EBUSY && ismux(&c->toy.mux), "muxfree while somebody stays in recv: %s", strerror(errno));
-	tap_ok(now(&nparkfor) > parks, "it waited in parkfor");
+	tap_ok(errno == EBUSY && ismux(&c->toy.mux), "muxfree while a caller stays in recv: %s", strerror(errno));
+	tap_ok(now(&nparkfor) > parks, "muxfree waited in parkfor");
 	parks = now(&nparkfor);
 	shutfd = c->toy.client;
-	tap_ok(release(&c->toy.mux) && now(&nparkfor) > parks, "again, and he leaves meanwhile: it works");
+	tap_ok(release(&c->toy.mux) && now(&nparkfor) > parks, "muxfree again, while the caller leaves: it works");
 	shutfd = -1;
-	tap_ok(end(&a) == 0 && a.error == ECONNRESET, "his call has ended");
+	tap_ok(end(&a) == 0 && a.error == ECONNRESET, "the caller's call has ended");
 	muxinit(&c->toy.mux);
 	hangup(c);
 }
@@ -813,7 +816,7 @@ endings(void)
 	patience();
 }
 
-/* too early harms nobody */
+/* waking too early does no harm */
 static void
 early(void)
 {
@@ -842,7 +845,7 @@ nostart(void)
 	works(0, mixed);
 }
 
-/* it can not start the first, or the second, which ends the first */
+/* the first proc cannot be started, or the second, which stops the first */
 static void
 startfails(void)
 {
@@ -859,18 +862,19 @@ startfails(void)
 		r = errno;
 		tap_ok(nstart == (unsigned)n && r == EAGAIN, "muxprocs when %d can be started: %s", n, strerror(r));
 		joinstarted();
-		tap_ok(many(c, NCALL, mixed) == NTHREAD * NCALL, "calls have their replies");
+		tap_ok(many(c, NCALL, mixed) == NTHREAD * NCALL, "calls get their replies");
 		startable = INT_MAX;
 		muxprocs(&c->toy.mux);
-		tap_ok(nstart == (unsigned)n + 2, "muxprocs again: both");
-		tap_ok(many(c, NCALL, mixed) == NTHREAD * NCALL, "calls have their replies");
+		tap_ok(nstart == (unsigned)n + 2, "muxprocs again: both procs");
+		tap_ok(many(c, NCALL, mixed) == NTHREAD * NCALL, "calls get their replies");
 		hangup(c);
 	}
 }
 
 /*
- * Without parkfor muxfree can wait for nobody: it works when the Mux is idle, or when those inside sleep,
- * and is EBUSY at once while somebody is in a callback or a proc has not gone.
+ * Without parkfor, muxfree cannot wait for a caller: it works if the Mux is idle, or if all callers
+ * inside sleep. It fails with EBUSY at once while a caller is in a callback or a proc has not
+ * ended.
  */
 static void
 noparkfor(void)
@@ -888,17 +892,17 @@ noparkfor(void)
 	await(&c->nreceiving, 1);
 	errno = 0;
 	muxfree(&c->toy.mux);
-	tap_ok(errno == EBUSY && ismux(&c->toy.mux), "muxfree while somebody is in recv: %s", strerror(errno));
+	tap_ok(errno == EBUSY && ismux(&c->toy.mux), "muxfree while a caller is in recv: %s", strerror(errno));
 	shutdown(c->toy.client, SHUT_RDWR);
-	tap_ok(end(&a) == 0 && a.error == ECONNRESET, "his call has ended");
+	tap_ok(end(&a) == 0 && a.error == ECONNRESET, "the caller's call has ended");
 	errno = 0;
 	muxfree(&c->toy.mux);
-	tap_ok(errno == 0 && !ismux(&c->toy.mux), "muxfree when he is gone works");
+	tap_ok(errno == 0 && !ismux(&c->toy.mux), "muxfree works after the caller has left");
 	muxinit(&c->toy.mux);
 	hangup(c);
 	works(0, rpcs);
 	works(1, rpcs);
-	tap_ok(now(&nparkfor) == 0, "all that without parkfor");
+	tap_ok(now(&nparkfor) == 0, "parkfor was never called");
 }
 
 static void *
@@ -907,7 +911,7 @@ take(void *q)
 	return _muxqrecv(q);
 }
 
-/* who waits at a queue sleeps by the table too */
+/* a thread that waits at a queue also sleeps by the table */
 static void
 queue(void)
 {
@@ -927,7 +931,7 @@ queue(void)
 	await(&asleep, 1);
 	_muxqhangup(q);
 	pthread_join(t, &p);
-	tap_ok(p == NULL && now(&nunpark) == 2, "and after _muxqhangup");
+	tap_ok(p == NULL && now(&nunpark) == 2, "unpark wakes it after _muxqhangup, too");
 	free(q);
 }
 
@@ -941,11 +945,11 @@ struct Case {
 
 static const Case cases[] = {
 	{"arguments", arguments},
-	{"start cut in half", cutstart},
-	{"parkfor short of a byte", cutparkfor},
-	{"neither start nor parkfor", shortest},
+	{"half of the field start", cutstart},
+	{"parkfor without its last byte", cutparkfor},
+	{"no start and no parkfor", shortest},
 	{"a longer table", longer},
-	{"a far longer table", longest},
+	{"a much longer table", longest},
 	{"too late", late},
 	{"whole", all},
 	{"timed", timed},
@@ -967,7 +971,7 @@ check(int good, const char *name, const char *what)
 	tap_ok(good, "%s: %s", name, what);
 }
 
-/* passes a child's lines on as this test's own; answers whether its plan came, and was right */
+/* passes on a child's lines as lines of this test; returns whether its plan arrived and was right */
 static int
 relay(const char *name, FILE *f)
 {
@@ -984,7 +988,7 @@ relay(const char *name, FILE *f)
 		else if (strncmp(line, "not ok ", 7) == 0)
 			check(0, name, what);
 		else if (sscanf(line, "1..%u", &plan) == 1)
-			/* it counts on from where its parent was */
+			/* its numbers continue from its parent's */
 			whole = plan == nlines;
 		else if (line[0] == '#')
 			tap_note("%s", line[1] == ' ' ? line + 2 : line + 1);
@@ -1007,7 +1011,7 @@ run(const Case *k)
 		close(fd[1]);
 		tap_start(k->name, 120);
 		k->run();
-		tap_ok(now(&nwrong) == 0, "nobody got another's reply, or slept as another");
+		tap_ok(now(&nwrong) == 0, "no caller got another's reply or slept as another task");
 		exit(tap_end());
 	}
 	close(fd[1]);
@@ -1015,8 +1019,8 @@ run(const Case *k)
 	complete = f != NULL && relay(k->name, f);
 	fclose(f);
 	waitpid(pid, &status, 0);
-	/* it counts its parent's failures as its own */
-	check(complete && WIFEXITED(status) && WEXITSTATUS(status) == (nbad > 0), k->name, "comes to its end");
+	/* its failures include those of its parent */
+	check(complete && WIFEXITED(status) && WEXITSTATUS(status) == (nbad > 0), k->name, "the process ends normally");
 }
 
 int

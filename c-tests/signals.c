@@ -1,8 +1,8 @@
 /*
- * signals.c: signals all the time, at every thread that takes them, by handlers without SA_RESTART: every system
- * call that waits is interrupted.  The library's own waits go on; the program's functions go on themselves, or
- * fail with EINTR, which is that call's errno.  Who waits for a reply waits until it is there, and who waits until
- * some time does not wake before.
+ * signals.c: a constant stream of signals to all threads that accept them, with handlers without SA_RESTART: every
+ * blocking system call is interrupted. The library continues its own waits; the program's functions continue, or
+ * fail with EINTR, which becomes the errno of that call. A caller that waits for a reply waits until it arrives,
+ * and a caller with a deadline does not wake before it.
  */
 #define _GNU_SOURCE 1
 #include <dirent.h>
@@ -39,7 +39,7 @@ count(void)
 	return __atomic_load_n(&caught, __ATOMIC_SEQ_CST);
 }
 
-/* at each thread in turn but this one; the library's procs block them */
+/* signals each other thread in turn; the library's procs block the signals */
 static void *
 storm(void *v)
 {
@@ -74,7 +74,7 @@ nothing(Run *r)
 	(void)r;
 }
 
-/* waits so long that it is interrupted, and says so to the library */
+/* waits until it is interrupted, and reports that to the library */
 static int
 interrupted(Client *c, void *msg)
 {
@@ -99,7 +99,7 @@ disarm(Run *r)
 	r->c->sending = NULL;
 }
 
-/* every play, with functions that go on (passes 0), or pass EINTR on */
+/* every scene, with functions that continue (passes 0), or return EINTR */
 static void
 plays(int passes)
 {
@@ -114,15 +114,15 @@ plays(int passes)
 			r.arm = passes ? arm : nothing;
 			r.disarm = passes ? disarm : nothing;
 			r.allowed[0] = r.refuses[0] = passes ? EINTR : 0;
-			tap_watch(120, "%s (%s), %s", scenes[i].name, scene_way(way), passes ? "EINTR passed on" : "gone on");
+			tap_watch(120, "%s (%s), %s", scenes[i].name, scene_way(way), passes ? "EINTR returned" : "continued");
 			scene_run(&r, &scenes[i], way);
 			if (r.bad != 0)
 				tap_note("%s (%s): %s", scenes[i].name, scene_way(way), r.why);
 			bad += r.bad;
 			failed += r.failed + r.refused;
 		}
-	tap_ok(bad == 0, "%d plays in %d ways under signals, functions %s", nscenes, NWAY, passes ? "that fail with EINTR" : "that go on");
-	/* or else nothing was interrupted, and nothing is shown */
+	tap_ok(bad == 0, "%d scenes in %d ways under signals, functions %s", nscenes, NWAY, passes ? "that fail with EINTR" : "that continue");
+	/* otherwise nothing was interrupted, and the test shows nothing */
 	if (passes)
 		tap_ok(failed > 0, "%u calls ended with EINTR", failed);
 	tap_note("%lu signals so far", count());
@@ -187,7 +187,7 @@ whole(int procs)
 		early += s[i].took < MS;
 		peer_read(peer, c->frame);
 	}
-	tap_ok(late == NSLEEPER && early == 0, "%s: %u deadlines pass, %u of them too early", mode(procs), late, early);
+	tap_ok(late == NSLEEPER && early == 0, "%s: %u calls time out, %u of them too early", mode(procs), late, early);
 	for (i = 0; i < NSLEEPER; i++) {
 		s[i].over = 0;
 		t[i] = task_start(sleeps, &s[i]);
@@ -198,14 +198,14 @@ whole(int procs)
 		task_yield();
 	for (i = over = 0; i < NSLEEPER; i++)
 		over += (unsigned)__atomic_load_n(&s[i].over, __ATOMIC_SEQ_CST);
-	tap_ok(over == 0, "%s: after %d signals all wait still", mode(procs), SOME);
+	tap_ok(over == 0, "%s: after %d signals all callers still wait", mode(procs), SOME);
 	for (i = late = 0; i < NSLEEPER; i++)
 		peer_answer(peer, c->frame, &q[i]);
 	for (i = late = 0; i < NSLEEPER; i++) {
 		task_join(t[i]);
 		late += s[i].result == 1;
 	}
-	tap_ok(late == NSLEEPER, "%s: and have their replies then", mode(procs));
+	tap_ok(late == NSLEEPER, "%s: then they get their replies", mode(procs));
 	client_hangup(c);
 	muxfree(&c->mux);
 	client_check(c, mode(procs));
@@ -213,7 +213,7 @@ whole(int procs)
 	close(peer);
 }
 
-/* what does not fail leaves errno alone */
+/* successful functions do not change errno */
 static void
 quietly(void)
 {
@@ -232,7 +232,7 @@ quietly(void)
 	}
 	muxhangup(&c->mux);
 	muxfree(&c->mux);
-	tap_ok(same == 2000 && errno == 4711, "functions that do not fail leave errno alone");
+	tap_ok(same == 2000 && errno == 4711, "successful functions do not change errno");
 	client_free(c);
 	close(peer);
 }

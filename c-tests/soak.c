@@ -1,15 +1,15 @@
 /*
- * soak.c: nothing grows.  Round after round every play of lib/scenes.c, in each way: Muxes are made and freed,
- * procs start and end, calls are late, cancelled, hung up, connections break and come again, by threads or
- * coroutines or a scheduler handed in.  And one Mux lives as long as the test, through many connections.  Memory,
- * descriptors and threads are looked at now and then, and after the first rounds do not grow any more.
+ * soak.c: no resource grows. Each round runs every scene of lib/scenes.c in each way: Muxes are made and freed,
+ * procs start and end, calls time out, are cancelled and hung up, connections break and are replaced, with threads,
+ * coroutines or an installed scheduler. One Mux exists as long as the test, through many connections. Memory,
+ * descriptors and threads are sampled from time to time, and must not grow after the first rounds.
  *
- * malloc keeps some of what a thread has freed for that thread, counts it as given out, and takes long to have
- * some of each size.  What grows so slowly could not be told from that, so malloc does without here.
+ * malloc keeps some freed memory for each thread, counts it as allocated, and needs a long time until it has some
+ * of each size. Slow growth could not be distinguished from that, so this cache is disabled.
  *
- *	soak [rounds [leak]]	SOAK_SECONDS in the environment: so many seconds instead
+ *	soak [rounds [leak]]	SOAK_SECONDS in the environment: a time instead of rounds
  *
- * With leak, one of mux, fd, thread and heap, it leaves one of these behind in each round, and must fail.
+ * With leak, one of mux, fd, thread and heap, it leaks one of these in each round, and must fail.
  */
 #define _GNU_SOURCE 1
 #include <dirent.h>
@@ -31,15 +31,15 @@ typedef struct Sample Sample;
 struct Sample {
 	long rounds, seconds;
 	long blocks, bytes;	/* the library's */
-	long heap;	/* the program's, all that malloc has given out */
+	long heap;	/* everything that malloc has allocated */
 	long rss;	/* kB */
 	long fds, threads;
 };
 
-/* what may come on top of what there was after the first rounds; a leak in each round is more, in the end */
+/* permitted growth over the first rounds; a leak in every round is larger in the end */
 static const Sample bound = {.blocks = 8, .bytes = 32768, .heap = 65536, .rss = 16384, .fds = 4, .threads = 4};
 
-/* begins anew, with a malloc that keeps nothing for a thread: that is read once, before main */
+/* executes itself again, with a malloc without a cache for each thread: it reads that setting only before main */
 static void
 unpooled(char **argv)
 {
@@ -119,7 +119,7 @@ sample(long rounds, long seconds)
 	return s;
 }
 
-/* those that are about to leave may still be there; no more than that is waited for */
+/* threads that are ending may still exist; the test waits only for them */
 static int
 grown(const Sample *base, Sample *s)
 {
@@ -140,11 +140,11 @@ grown(const Sample *base, Sample *s)
 static void
 line(const char *what, const Sample *s)
 {
-	tap_note("%-6s %7ld rounds %5ld s: %4ld blocks %7ld bytes of the library's, heap %8ld, rss %6ld kB, %3ld descriptors, %3ld threads",
+	tap_note("%-6s %7ld rounds %5ld s: %4ld blocks %7ld bytes of the library, heap %8ld, rss %6ld kB, %3ld descriptors, %3ld threads",
 	    what, s->rounds, s->seconds, s->blocks, s->bytes, s->heap, s->rss, s->fds, s->threads);
 }
 
-/* the one that stays */
+/* the Mux that stays */
 static Run keeper;
 static long kept;
 
@@ -175,7 +175,7 @@ keeps(Run *r, unsigned i)
 		}
 }
 
-static const Scene keeping = {.name = "the one that stays", .ends = {ETIMEDOUT, ECONNRESET, EPIPE, EAGAIN}};
+static const Scene keeping = {.name = "the Mux that stays", .ends = {ETIMEDOUT, ECONNRESET, EPIPE, EAGAIN}};
 
 /* a part of its life */
 static int
@@ -184,7 +184,7 @@ keep(long round)
 	Run *r;
 
 	r = &keeper;
-	tap_watch(120, "the one that stays");
+	tap_watch(120, "the Mux that stays");
 	scene_stage(r);
 	if (round % 4 == 3)
 		muxprocs(&r->c->mux);
@@ -192,11 +192,11 @@ keep(long round)
 		muxpollfd(&r->c->mux);
 	scene_tasks(r, NTASK, keeps);
 	kept++;
-	/* a new connection each time: tags that are held for calls that were late come back */
+	/* a new connection each time, which frees the tags of calls that have timed out */
 	scene_renew(r);
 	client_dropstrays(r->c);
 	if (r->bad != 0)
-		tap_ok(0, "the one that stays: %s", r->why);
+		tap_ok(0, "the Mux that stays: %s", r->why);
 	return r->bad == 0;
 }
 
@@ -220,7 +220,7 @@ rounds(void)
 	return 1;
 }
 
-/* what must be seen */
+/* the leak that must be detected */
 static void
 leak(const char *what)
 {
@@ -255,7 +255,8 @@ task_main(int argc, char **argv)
 	keeper.arm = keeper.disarm = nothing;
 	scene_open(&keeper, &keeping, DIRECT);
 	begun = now();
-	/* the first rounds, in which whatever is made once is made: a third of them, or a twelfth of the time */
+	/* the first rounds, in which everything is created that is created once: a third of them, or a twelfth of
+	   the time */
 	memset(&base, 0, sizeof base);
 	last = base;
 	next = 0;
@@ -279,7 +280,7 @@ task_main(int argc, char **argv)
 		next += seconds > 0 ? seconds / LINES : limit / 4 + 1;
 		if (grown(&base, &last)) {
 			line("grown", &last);
-			tap_ok(0, "memory, descriptors and threads are what they were after %ld rounds", base.rounds);
+			tap_ok(0, "memory, descriptors and threads are the same as after %ld rounds", base.rounds);
 			bad = 1;
 		} else
 			line("", &last);
@@ -291,7 +292,7 @@ task_main(int argc, char **argv)
 	line("end", &last);
 	tap_ok(!bad, "%ld rounds: memory, descriptors and threads do not grow after the first %ld", last.rounds, base.rounds);
 	scene_close(&keeper);
-	tap_ok(keeper.bad == 0 && kept > 0, "one Mux has lived through %ld connections, %u calls%s%s", kept, keeper.good,
+	tap_ok(keeper.bad == 0 && kept > 0, "one Mux has had %ld connections, %u calls%s%s", kept, keeper.good,
 	    keeper.bad != 0 ? ": " : "", keeper.why);
 	quiet_end();
 	return tap_end();

@@ -1,6 +1,5 @@
 #!/bin/sh
-# soak_fails.sh: soak.c finds what grows: a Mux, a descriptor, a thread, or memory that is nobody's, left behind in
-# each round.
+# soak_fails.sh: checks that soak.c detects a leak in each round: of a Mux, a descriptor, a thread, or memory.
 #
 # BUILD from the environment.
 
@@ -10,9 +9,9 @@ bad=0
 for what in mux fd thread heap; do
 	n=$((n + 1))
 	if "$BUILD/soak.pthread.static" 12 $what | grep -q '^not ok .* do not grow after'; then
-		echo "ok $n - $what, left behind in each round, is found"
+		echo "ok $n - a leak of a $what in each round is detected"
 	else
-		echo "not ok $n - $what, left behind in each round, is found"
+		echo "not ok $n - a leak of a $what in each round is detected"
 		bad=1
 	fi
 done

@@ -1,7 +1,7 @@
 /*
- * stress.c: many calls by many tasks, every reply compared with its request; one task in eight (of few,
- * each) makes non-blocking ones.  With one tag, where everybody waits for everybody, with three, and with more than
- * anybody needs; directly and under procs; the server answers in disorder.
+ * stress.c: many calls by many tasks, every reply compared with its request; one task in eight (with few tasks,
+ * each) makes non-blocking calls. With one tag, so that all callers wait for each other, with three, and with more
+ * than needed; without and with procs; the server replies out of order.
  *
  *	stress [tasks [calls]]		64 and 1000 if not said
  */
@@ -17,9 +17,9 @@ struct Work {
 	Task *task;
 	unsigned id, calls;
 	unsigned made, good, wrong, nil;
-	unsigned busy;	/* how often all tags were taken */
-	unsigned torn;	/* how often muxstats contradicted itself */
-	unsigned vain;	/* how often a call was looked for and was not there */
+	unsigned busy;	/* how often all tags were in use */
+	unsigned torn;	/* inconsistent results of muxstats */
+	unsigned vain;	/* polls without a reply */
 };
 
 static void
@@ -37,7 +37,7 @@ block(Work *w, unsigned seq)
 	tally(w, client_call(w->c, T_ECHO, w->id, seq, PAYLOAD + (w->id + seq) % 120));
 }
 
-/* what muxstats answers is of one moment, whatever goes on */
+/* the result of muxstats is consistent at any time */
 static void
 count(Work *w)
 {
@@ -63,9 +63,9 @@ blocking(void *v)
 }
 
 /*
- * It owns the Muxrpc.  When all tags are taken it makes the call a blocking one; when its reply is not there
- * yet it lets others run, and after some looks in vain makes a blocking call besides, though its own
- * tag may be the only one there is.
+ * The task owns the Muxrpc. When all tags are in use, it makes a blocking call instead. When its reply has not
+ * arrived, it lets other tasks run, and after some polls without success makes a blocking call as well, even if its
+ * own tag is the only one.
  */
 static void
 nonblocking(void *v)
@@ -110,7 +110,7 @@ run(int procs, unsigned ntag, unsigned ntask, unsigned nth, unsigned ncall)
 	unsigned i, made, good, wrong, nil, busy, torn, vain;
 	int fd;
 
-	/* nothing more would come: the server need not look for it */
+	/* no message would follow: the server need not find this call */
 	if (ntag < plan.batch)
 		plan.batch = ntag;
 	plan.seed = ntag;
@@ -137,12 +137,12 @@ run(int procs, unsigned ntag, unsigned ntask, unsigned nth, unsigned ncall)
 		vain += w[i].vain;
 	}
 	tap_ok(made >= ntask * ncall && good == made, "%s, %u tags: %u calls in %u tasks", mode(procs), ntag, made, ntask);
-	tap_ok(wrong == 0 && nil == 0, "%s, %u tags: %u wrong replies, %u without", mode(procs), ntag, wrong, nil);
-	tap_ok(torn == 0, "%s, %u tags: %u times muxstats contradicted itself", mode(procs), ntag, torn);
-	tap_note("%s, %u tags: %lu times overlapped, %u times busy, %u looks in vain", mode(procs), ntag, client_count(&c->overlaps), busy, vain);
+	tap_ok(wrong == 0 && nil == 0, "%s, %u tags: %u wrong replies, %u missing", mode(procs), ntag, wrong, nil);
+	tap_ok(torn == 0, "%s, %u tags: %u inconsistent results of muxstats", mode(procs), ntag, torn);
+	tap_note("%s, %u tags: %lu times overlapped, %u times busy, %u polls without a reply", mode(procs), ntag, client_count(&c->overlaps), busy, vain);
 	client_check(c, mode(procs));
 	client_hangup(c);
-	tap_ok(server_join(s) == made, "%s, %u tags: each was sent once", mode(procs), ntag);
+	tap_ok(server_join(s) == made, "%s, %u tags: each call was sent once", mode(procs), ntag);
 	free(w);
 }
 
@@ -160,7 +160,7 @@ task_main(int argc, char **argv)
 	for (procs = 0; procs < 2; procs++)
 		for (i = 0; i < 3; i++) {
 			run(procs, tags[i], ntask, 8, ncall);
-			/* so many take every tag before one who does not wait sees it; so few do not */
+			/* this many tasks take every tag before a non-blocking caller finds one; this few do not */
 			run(procs, tags[i], 4, 1, ncall);
 		}
 	quiet_end();

@@ -1,7 +1,7 @@
 #!/bin/sh
-# symbols.sh: the names that the libraries define and refer to.  Both define those of symbols.txt and
-# no others, so that neither a C program nor another Rust library can clash with one.  They refer weakly
-# to the functions of a plan9port program, so that programs without these functions link.
+# symbols.sh: the names that the libraries define and refer to. Both define exactly the names of symbols.txt, so that no
+# other name can clash with a C program or another Rust library. They refer weakly to the functions of a plan9port
+# program, so that programs without these functions link.
 #
 # LIBDIR, BUILD and CC from the environment.
 
@@ -36,7 +36,7 @@ undefined() {
 	nm -D --undefined-only "$so" | awk '{ sub(/@.*/, "", $2); print $1, $2 }' | sort -u
 }
 
-# the archive's symbols by readelf, since nm may have a plugin that reads another compiler's bitcode:
+# the archive's symbols by readelf, because nm may have a plugin that reads another compiler's bitcode:
 # number, value, size, type, binding, visibility, section, name
 archive() {
 	readelf -sW "$a" 2>/dev/null | awk 'NF == 8 && $1 ~ /^[0-9]+:$/'
@@ -57,7 +57,7 @@ for w in $weak; do
 done
 is 'libmux.so asks for nothing else but from libc and libgcc' \
 	"$(nm -D --undefined-only "$so" | awk '$1 == "U" && $2 !~ /@(GLIBC|GCC)_/')" ''
-# pthreads(7); a thread that is cancelled inside the library would leave with what others wait for
+# cancellation points of pthreads(7): a thread cancelled inside the library would keep locks and roles
 points='accept|close|connect|creat|fcntl|fdatasync|fsync|lockf|m?sync|nanosleep|clock_nanosleep|open(at)?|pause|p?poll|p?select|pread(64)?|pthread_cond_(timed)?wait|pthread_join|pthread_testcancel|pwrite(64)?|readv?|recv(from|msg)?|send(to|msg)?|sem_(timed)?wait|sigsuspend|sigwait(info)?|sleep|usleep|system|wait(id|pid)?|writev?'
 is 'libmux.so asks for no function that is a cancellation point' \
 	"$(nm -D --undefined-only "$so" | awk '{ sub(/@.*/, "", $2); print $2 }' | grep -Ex "$points")" ''
@@ -67,7 +67,7 @@ is 'nor weakly, but what every shared object asks for' \
 
 is 'libmux.a defines the names of symbols.txt and no others' \
 	"$(archive | awk '$7 != "UND" && $5 != "LOCAL" { print $8 }' | sort)" "$(cat symbols.txt)"
-# all of the archive, whether used or not, must find what it wants
+# the whole archive, used or not, must link without undefined names
 is 'all of libmux.a links with libc and libgcc alone' \
 	"$($CC -shared -o "$tmp/whole.so" -Wl,-z,defs -Wl,--whole-archive "$a" -Wl,--no-whole-archive \
 		-pthread -lgcc_s -ldl -lm -lc 2>&1 | grep -v 'warning' | head -5)" ''

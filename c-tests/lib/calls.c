@@ -1,10 +1,10 @@
-/* calls.c: calls that check what they get, and tasks that make one; see client.h */
+/* calls.c: calls that check their results, and tasks that make one call; see client.h */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "client.h"
 
-/* the caller frees its reply; one that was nobody's is freed elsewhere, should a call be given it */
+/* the caller frees its reply; an orphan is freed elsewhere, even if a call gets it by mistake */
 static void
 drop(Client *c, void *reply)
 {
@@ -19,7 +19,7 @@ call(Client *c, unsigned type, unsigned id, unsigned seq, size_t n, const int *m
 	void *msg, *reply;
 	int r, e;
 
-	/* the client may be gone when a call on it has ended */
+	/* the client may have been freed when a call on it has ended */
 	frame = c->frame;
 	msg = frame_new(frame, type, id, seq, n);
 	errno = 0;
@@ -31,7 +31,7 @@ call(Client *c, unsigned type, unsigned id, unsigned seq, size_t n, const int *m
 		errno = e;
 		return 0;
 	}
-	/* one that was answered before it was read has only the least payload */
+	/* a reply that was sent before its request was read has only the minimum payload */
 	if (type == T_EARLY)
 		n = PAYLOAD;
 	r = frame_isreply(c->frame, reply, type, id, seq, n) ? 1 : -1;
@@ -63,7 +63,7 @@ client_start(Client *c, unsigned type, unsigned id, unsigned seq, size_t n)
 	rpc = muxrpcstart(&c->mux, msg);
 	e = errno;
 	memset(msg, 0xaa, sizeof msg);
-	/* the memory is not looked at again, but it was written, whatever a compiler thinks of that */
+	/* the memory is not read again, but the compiler must not remove the write */
 	__asm__ volatile("" : : "r"(msg) : "memory");
 	errno = e;
 	return rpc;
@@ -81,14 +81,14 @@ client_finish(Client *c, Muxrpc *rpc, unsigned type, unsigned id, unsigned seq, 
 	r = muxrpccanfinish(rpc, &reply);
 	e = errno;
 	if (r == 0) {
-		/* the original sets it in any case */
+		/* the original always sets it */
 		if (reply != NULL)
-			client_fault(c, "muxrpccanfinish answered 0 and not nil with it");
+			client_fault(c, "muxrpccanfinish returned 0 with a reply that is not NULL");
 		r = 0;
 	} else if (reply == NULL)
 		r = -1;
 	else if (reply == &unset) {
-		client_fault(c, "muxrpccanfinish answered 1 and nothing with it");
+		client_fault(c, "muxrpccanfinish returned 1 without setting the reply");
 		r = -2;
 	} else {
 		r = frame_isreply(c->frame, reply, type, id, seq, n) ? 1 : -2;

@@ -1,4 +1,4 @@
-/* client.c: the callbacks, and what they watch; see client.h */
+/* client.c: the callbacks, and the checks in them; see client.h */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,19 +10,19 @@
 #include "client.h"
 #include "tap.h"
 
-/* every Client there is: the checker of leaks shall see that they are still known */
+/* all Clients, so that the leak checker can reach them */
 static Client *clients;
 static pthread_mutex_t clientslock = PTHREAD_MUTEX_INITIALIZER;
 
-/* a message that is nobody's, kept to be freed when the test is over */
+/* an orphan, kept until the end of the test */
 typedef struct Stray Stray;
 struct Stray {
 	Stray *next;
 	void *msg;
 };
 
-/* Relaxed, here and below: a counter that put its callers in an order would hide from a checker of
-   races that the library had not. */
+/* Relaxed, here and below: a counter that orders its callers would hide from a race checker that the library does
+   not. */
 static int
 add(int *p, int n)
 {
@@ -35,7 +35,7 @@ look(int *p)
 	return __atomic_load_n(p, __ATOMIC_RELAXED);
 }
 
-/* whoever has replaced it, has made it before */
+/* the test that has replaced it has made it */
 static int
 fdof(Client *c)
 {
@@ -74,7 +74,7 @@ ontheway(Client *c, unsigned tag)
 
 	p = mark(c, tag);
 	if (p != NULL && __atomic_exchange_n(p, 1, __ATOMIC_RELAXED) != 0)
-		client_fault(c, "a tag was given out that is still another call's");
+		client_fault(c, "a tag was allocated that another call still has");
 }
 
 static void
@@ -116,7 +116,7 @@ dosend(Client *c, void *msg)
 	if (n < 0)
 		arrived(c, tag);
 	errno = e;
-	/* more than 0 is as good as 0: lib9pclient answers what write did */
+	/* more than 0 means the same as 0: lib9pclient returns the result of write */
 	return n;
 }
 
@@ -130,7 +130,7 @@ csend(Mux *mux, void *msg)
 	count(&c->nsend);
 	c->senders++;
 	if (add(&c->insend, 1) != 1)
-		client_fault(c, "two in send at once");
+		client_fault(c, "two callers in send at once");
 	if (look(&c->inrecv) != 0)
 		count(&c->overlaps);
 	n = dosend(c, msg);
@@ -149,12 +149,12 @@ keep(Client *c, void *msg)
 	if (s == NULL)
 		abort();
 	s->msg = msg;
-	/* only one receives at a time, so nobody else is here */
+	/* only one caller receives at a time, so no other caller is here */
 	s->next = c->strays;
 	c->strays = s;
 }
 
-/* one whole message, or nil */
+/* reads one whole message, or returns NULL */
 static void *
 readmsg(Client *c)
 {
@@ -162,14 +162,14 @@ readmsg(Client *c)
 	unsigned n, room;
 	int fd;
 
-	/* all of it from one connection, though there may be a new one meanwhile */
+	/* the whole message comes from one connection, though there may be a new one meanwhile */
 	fd = fdof(c);
 	if (task_readn(fd, size, 4) != 4)
 		return NULL;
 	n = frame_size(size);
 	if (n < 4 || n > 1 << 24)
 		return NULL;
-	/* a message may be too short for a tag; gettag looks where one would be */
+	/* a message may be too short for a tag; gettag reads at its place nevertheless */
 	room = n < c->frame->head ? c->frame->head : n;
 	msg = calloc(1, room);
 	if (msg == NULL)
@@ -191,7 +191,7 @@ receive(Client *c, int canblock)
 	if (c->receiving == NULL || c->receiving(c, canblock) >= 0)
 		msg = readmsg(c);
 	if (msg == NULL) {
-		/* what was written before the other end closed will not be answered any more */
+		/* a request that was written before the other end closed gets no reply */
 		nothingout(c);
 		return NULL;
 	}
@@ -207,7 +207,7 @@ enter(Client *c)
 {
 	c->receivers++;
 	if (add(&c->inrecv, 1) != 1)
-		client_fault(c, "two in recv or nbrecv at once");
+		client_fault(c, "two callers in recv or nbrecv at once");
 	if (look(&c->insend) != 0)
 		count(&c->overlaps);
 }
@@ -236,7 +236,7 @@ cnbrecv(Mux *mux, void **reply)
 	count(&c->nnbrecv);
 	enter(c);
 	*reply = NULL;
-	/* as libdraw's: nothing there, or else the whole of a message (or nil at the end) */
+	/* as in libdraw: no message, or a whole one (or NULL at the end) */
 	r = task_ready(fdof(c));
 	if (r || c->receiving != NULL) {
 		if (!r && c->receiving(c, 0) < 0)
@@ -268,7 +268,7 @@ csettag(Mux *mux, void *msg, unsigned tag)
 	c = mux->aux;
 	count(&c->nsettag);
 	if (tag < __atomic_load_n(&c->lo, __ATOMIC_SEQ_CST) || tag >= __atomic_load_n(&c->hi, __ATOMIC_SEQ_CST))
-		client_fault(c, "a tag outside the range");
+		client_fault(c, "a tag outside the range was allocated");
 	if (c->tagging != NULL && c->tagging(c, msg, tag) < 0)
 		return -1;
 	frame_settag(c->frame, msg, tag);
@@ -283,7 +283,7 @@ client_new(int fd, const Frame *frame, unsigned mintag, unsigned maxtag)
 	c = calloc(1, sizeof *c);
 	if (c == NULL)
 		abort();
-	/* writing to a server that has gone is an error of that call, not the end of the test */
+	/* writing to a server that has gone is an error of that call and must not end the test */
 	signal(SIGPIPE, SIG_IGN);
 	c->fd = fd;
 	c->frame = frame;
@@ -313,7 +313,7 @@ client_free(Client *c)
 	*p = c->next;
 	pthread_mutex_unlock(&clientslock);
 	client_dropstrays(c);
-	/* whoever looks at it still finds nothing of use, even where no checker watches */
+	/* a later access finds nothing useful, even without a checker */
 	memset(c, 0xdd, sizeof *c);
 	free(c);
 }
@@ -321,7 +321,7 @@ client_free(Client *c)
 void
 client_range(Client *c, unsigned mintag, unsigned maxtag)
 {
-	/* atomic for the race checkers only; a program that changes them just writes */
+	/* atomic only for the race checkers; a program changes them by plain assignments */
 	__atomic_store_n(&c->lo, mintag, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&c->hi, maxtag, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&c->mux.mintag, mintag, __ATOMIC_SEQ_CST);
@@ -331,7 +331,7 @@ client_range(Client *c, unsigned mintag, unsigned maxtag)
 void
 client_hangup(Client *c)
 {
-	/* not close: its number would soon be another connection's, and a recv may still be in it */
+	/* not close: another connection could get its number while a recv is still using it */
 	shutdown(fdof(c), SHUT_RDWR);
 }
 
@@ -354,7 +354,7 @@ client_check(Client *c, const char *what)
 	unsigned n;
 
 	n = __atomic_load_n(&c->faults, __ATOMIC_SEQ_CST);
-	return tap_ok(n == 0, "%s: callbacks and tags%s%s", what, n != 0 ? ": " : " are in order",
+	return tap_ok(n == 0, "%s: callbacks and tags%s%s", what, n != 0 ? ": " : " are correct",
 	    n != 0 ? __atomic_load_n(&c->fault, __ATOMIC_SEQ_CST) : "");
 }
 

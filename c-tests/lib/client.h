@@ -1,7 +1,7 @@
 /*
- * client.h: the callbacks that the tests share, over a descriptor, and what they watch while they
- * run: that no two sends and no two receives are ever in at once, that every tag lies in its range
- * and is nobody else's.  A test may put a step of its own into any of them.
+ * client.h: the callbacks that the tests share, over a descriptor. While they run, they check that at most one send
+ * and one receive run at a time, and that every tag is in its range and belongs to one call. A test may add its own
+ * steps to any of them.
  */
 #ifndef CLIENT_H
 #define CLIENT_H 1
@@ -16,65 +16,65 @@ struct Client {
 	Mux mux;
 	int fd;
 	const Frame *frame;
-	void *own;	/* the test's */
-	/* The test's own steps; nil is none.  In send before it writes and when it has written: < 0
-	   makes it fail, with the errno that the step left.  In recv and nbrecv before they read:
-	   < 0 makes them answer the end of the connection.  In settag: < 0 fails. */
+	void *own;	/* for the test */
+	/* The test's own steps; NULL is none. In send, before it writes and after it has written: < 0 makes send
+	   fail, with the errno that the step has set. In recv and nbrecv, before they read: < 0 makes them report
+	   the end of the connection. In settag: < 0 makes it fail. */
 	int (*sending)(Client *, void *msg);
 	int (*sent)(Client *, void *msg);
 	int (*receiving)(Client *, int canblock);
 	int (*tagging)(Client *, void *msg, unsigned tag);
-	/* how often each was called */
+	/* how often each callback was called */
 	unsigned long nsend, nrecv, nnbrecv, nsettag, ngettag;
-	/* how often one side was found in while the other was entered */
+	/* how often send and receive ran at the same time */
 	unsigned long overlaps;
-	/* what was seen that may not be: how often, and the last one's name */
+	/* violations seen: their number, and the name of the last one */
 	unsigned faults;
 	const char *fault;
 	/* private */
 	int insend, inrecv;
-	/* plain: one send comes after another, and so does one recv or nbrecv, for a checker of races too */
+	/* plain: sends are ordered one after the other, and so are receives, which a race checker verifies */
 	unsigned long senders, receivers;
 	unsigned lo, hi;
 	void *strays;
 	Client *next;
-	unsigned char out[65537];	/* the tags that are on their way */
+	unsigned char out[65537];	/* the tags in use */
 };
 
-/* a Client with its fields filled and muxinit called; it stays until the process ends, since the
-   original has no way to take a Mux apart and what procs there are may still look at it */
+/* Returns a Client with its fields filled and muxinit called. It exists until the process ends, because the
+   original cannot free a Mux and its procs may still access it. */
 Client *client_new(int fd, const Frame *, unsigned mintag, unsigned maxtag);
 /* changes the range, as lib9pclient does for its version call */
 void client_range(Client *, unsigned mintag, unsigned maxtag);
-/* from here on recv answers nil */
+/* from now on recv returns NULL */
 void client_hangup(Client *);
-/* frees one whose Mux muxfree has ended */
+/* frees a Client whose Mux muxfree has ended */
 void client_free(Client *);
-/* how often so far, while others may be in the callbacks */
+/* reads a counter that the callbacks may be changing */
 unsigned long client_count(const unsigned long *);
-/* takes a new descriptor, while another may be receiving from the old one */
+/* takes a new descriptor, while another task may be receiving from the old one */
 void client_fd(Client *, int fd);
-/* forgets what was on its way and takes a new descriptor: the program has reconnected */
+/* forgets the messages in transit and takes a new descriptor: the program has reconnected */
 void client_reconnect(Client *, int fd);
-/* one check: nothing was seen that may not be */
+/* one check: there was no violation */
 int client_check(Client *, const char *what);
-/* a fault that a test's own step has seen */
+/* a violation seen by a test's own step */
 void client_fault(Client *, const char *what);
-/* frees the messages that were nobody's; call it when the Mux is idle */
+/* frees the orphans; must be called while the Mux is idle */
 void client_dropstrays(Client *);
 
 /*
- * One blocking call: makes a request, calls, scribbles on the request and frees it, checks the reply and
- * frees it.  1: the right reply; 0: nil, errno is muxrpc's; -1: somebody else's or a damaged reply.
+ * One blocking call: makes a request, calls, overwrites and frees the request, checks the reply and frees it.
+ * Returns 1 for the right reply, 0 for NULL with errno of muxrpc, -1 for another call's or a damaged reply.
  */
 int client_call(Client *, unsigned type, unsigned id, unsigned seq, size_t n);
 /* the same by muxrpctimeout */
 int client_callfor(Client *, unsigned type, unsigned id, unsigned seq, size_t n, int ms);
-/* one non-blocking call, its request on the stack (n at most 256) and scribbled upon on return */
+/* one non-blocking call with its request on the stack (n at most 256), which is overwritten on return */
 Muxrpc *client_start(Client *, unsigned type, unsigned id, unsigned seq, size_t n);
-/* muxrpccanfinish with the reply checked and freed: 1 the right reply, 0 pending, -1 nil, -2 a wrong reply */
+/* muxrpccanfinish; the reply is checked and freed: 1 the right reply, 0 pending, -1 NULL, -2 a wrong reply */
 int client_finish(Client *, Muxrpc *, unsigned type, unsigned id, unsigned seq, size_t n);
-/* what libdraw does with rpc->p: nil, or the reply is there */
+/* reads rpc->p as libdraw does: NULL, or the reply has arrived */
 void *client_peek(Muxrpc *);
 
 /* a task that makes one blocking call */
@@ -82,7 +82,7 @@ struct Caller {
 	Client *c;
 	unsigned type, id, seq;
 	size_t n;
-	const int *ms;	/* nil, or the limit */
+	const int *ms;	/* NULL, or the limit */
 	int limit;
 	int result;	/* as client_call's */
 	int error;	/* errno after it */
@@ -93,7 +93,7 @@ struct Caller {
 void caller_start(Caller *, Client *, unsigned type, unsigned id, size_t n);
 /* the same by muxrpctimeout */
 void caller_startfor(Caller *, Client *, unsigned type, unsigned id, size_t n, int ms);
-/* waits for its end; answers its result */
+/* waits for its end; returns its result */
 int caller_join(Caller *);
 
 #endif

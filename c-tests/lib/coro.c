@@ -1,7 +1,7 @@
 /*
- * coro.c: procs and coroutines.  A coroutine belongs to its proc for ever, so only the proc itself takes
- * from its run queue: whoever is still on its way to sleep may be made ready at any moment, and finds
- * itself on the queue when it has switched away.  The proc's scheduler runs on the pthread's own stack.
+ * coro.c: procs and coroutines. A coroutine belongs to one proc for its whole life, so only that proc takes it from
+ * the run queue. A coroutine that is about to sleep may be made ready at any moment; it is then on the queue when
+ * it has switched away. The proc's scheduler runs on the stack of the pthread.
  */
 #define _GNU_SOURCE 1
 #include "coro.h"
@@ -33,9 +33,9 @@
 
 enum {
 	STACK = 256 * 1024,
-	POLLEVERY = 16,		/* switches between looks at the descriptors, when there is work all the time */
-	LINGER = 3000,		/* ms that coroutines have to end after main did */
-	TICK = 50		/* ms between the first proc's looks at the clock while they do */
+	POLLEVERY = 16,		/* switches between polls of the descriptors, while coroutines are ready */
+	LINGER = 3000,		/* ms in which coroutines must end after main */
+	TICK = 50		/* ms between the first proc's checks of that time */
 };
 
 typedef struct Proc Proc;
@@ -48,7 +48,7 @@ struct Coro {
 	int id;
 	int over;
 	int err;		/* its errno while it does not run */
-	int fd;			/* what it waits for while on its proc's io list */
+	int fd;			/* the descriptor that it waits for while on its proc's io list */
 	short events;
 	ucontext_t ctx;
 	char *map;
@@ -67,7 +67,7 @@ struct Proc {
 	int asleep;
 	int quit;
 	int wake[2];
-	/* the proc's own, no lock */
+	/* used by the proc only, without a lock */
 	CoroList io;
 	Coro *cur;
 	ucontext_t sched;
@@ -75,7 +75,7 @@ struct Proc {
 	unsigned nswitch;
 	struct pollfd *pfd;
 	size_t npfd;
-	/* under the runtime's lock */
+	/* protected by the runtime's lock */
 	int live;		/* its pthread is to be joined */
 	int ended;
 	int sysproc;
@@ -174,7 +174,7 @@ coro_pop(CoroList *l)
 	return c;
 }
 
-/* called with p's lock held: past the unlock the proc may have ended */
+/* called with p's lock held: after the unlock the proc may have ended */
 static void
 kick(Proc *p)
 {
@@ -269,7 +269,7 @@ newcoro(Proc *p, void (*fn)(void *), void *arg)
 	return c;
 }
 
-/* on the scheduler's stack: a coroutine cannot take away its own */
+/* on the scheduler's stack: a coroutine cannot free its own stack */
 static void
 bury(Proc *p, Coro *c)
 {
@@ -282,7 +282,7 @@ bury(Proc *p, Coro *c)
 	pthread_mutex_unlock(&p->lock);
 }
 
-/* 0 when the proc need not sleep after all */
+/* returns 0 if the proc need not sleep */
 static int
 fallasleep(Proc *p)
 {
@@ -306,7 +306,7 @@ awake(Proc *p)
 		;
 }
 
-/* makes ready whose descriptor is; ms as in poll, and while it waits coro_ready ends the wait */
+/* makes coroutines with ready descriptors ready; ms as in poll, and coro_ready ends the wait */
 static void
 pollio(Proc *p, int ms)
 {
@@ -403,7 +403,7 @@ procmain(void *v)
 	return NULL;
 }
 
-/* one that has ended is used again, its lock and pipe with it */
+/* an ended proc is reused, with its lock and pipe */
 static Proc *
 newproc(int num)
 {
@@ -551,7 +551,7 @@ maincoro(void *v)
 	quitall();
 }
 
-/* the procs other than the first, those from proccreate too */
+/* the procs other than the first, including those of proccreate */
 static void
 joinall(void)
 {
@@ -601,7 +601,7 @@ coro_run(int nproc, int (*main)(void *), void *arg)
 	return rt.status;
 }
 
-/* always lets the others run first, as a libthread program's I/O does: callbacks switch every time */
+/* always lets other coroutines run first, like the I/O of a libthread program: callbacks switch every time */
 static void
 waitio(int fd, short events)
 {
@@ -665,7 +665,7 @@ coro_writen(int fd, const void *buf, size_t n)
 	for (put = 0; put < n; put += (size_t)w) {
 		waitio(fd, POLLOUT);
 		w = send(fd, p + put, n - put, MSG_DONTWAIT | MSG_NOSIGNAL);
-		/* a pipe that poll calls writable takes this much without blocking */
+		/* a pipe that poll reports as writable accepts this much without blocking */
 		if (w < 0 && errno == ENOTSOCK)
 			w = write(fd, p + put, n - put < _POSIX_PIPE_BUF ? n - put : _POSIX_PIPE_BUF);
 		if (w < 0 && !again())

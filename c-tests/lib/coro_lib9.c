@@ -1,7 +1,7 @@
 /*
- * coro_lib9.c: lib9's locks and sleeping, on the coroutines of coro.c.  The rule that decides
- * the order of the lines here: a lock or a Rendez may be on a waiter's stack and is gone as soon as the
- * waiter runs, so nothing is read from it once the waiter has been made ready.
+ * coro_lib9.c: lib9's locks and sleeping, on the coroutines of coro.c. The order of the statements here follows
+ * from one rule: a lock or a Rendez may be on a waiter's stack and become invalid as soon as the waiter runs, so it
+ * is not accessed after the waiter has been made ready.
  */
 #define _GNU_SOURCE 1
 #include "coro.h"
@@ -70,7 +70,7 @@ qunlock(QLock *l)
 
 	lk(&l->l);
 	if (l->owner == NULL)
-		coro_die("qunlock of a lock that nobody holds");
+		coro_die("qunlock of a lock that is not held");
 	next = coro_pop(&l->waiting);
 	l->owner = next;
 	unlk(&l->l);
@@ -110,7 +110,7 @@ wakeup(Rendez *r, int max)
 	int n;
 
 	self = caller("rwakeup without a proc");
-	/* one that nobody has slept on yet need not know its lock */
+	/* a Rendez that was never slept on may have no lock yet */
 	if (r->l == NULL && r->waiting.head == NULL)
 		return 0;
 	if (r->l == NULL || r->l->owner != self)

@@ -1,6 +1,6 @@
 /*
- * coro_werrstr.c: lib9's error text.  Apart from coro_lib9.c, so that a program can be made without it
- * and see the library's plain errno.
+ * coro_werrstr.c: lib9's error text. Separate from coro_lib9.c, so that a program can be built without it and get
+ * plain errno from the library.
  */
 #define _GNU_SOURCE 1
 #include "coro.h"
@@ -16,7 +16,7 @@ static pthread_mutex_t errlock = PTHREAD_MUTEX_INITIALIZER;
 static char errtext[ERRMAX];
 static unsigned long nerr;
 
-/* one verb of a format, without its %; answers its length.  err is errno as the caller of werrstr left it */
+/* one verb of a format, without its %; returns its length. err is errno of the caller of werrstr */
 static int
 verb(const char *f, va_list *ap, int err, char *out, size_t n)
 {

@@ -1,7 +1,6 @@
 /*
- * fault.c: see fault.h.  Compiled twice: for programs with the archive, in which the library asks
- * faulty_malloc and its like, and with FAULT_SHARED for the shared library, which asks malloc itself, and
- * meets this one.
+ * fault.c: see fault.h. Compiled twice: for programs with the archive, in which the library calls faulty_malloc and
+ * related functions, and with FAULT_SHARED for the shared library, which calls malloc itself, and gets this one.
  */
 #define _GNU_SOURCE 1
 #include <dlfcn.h>
@@ -29,7 +28,7 @@ int faulty_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *)
 int faulty_pthread_attr_init(pthread_attr_t *);
 #endif
 
-/* blocks are known by address; more at once than this no test makes */
+/* blocks are found by address; no test has more than this number at once */
 enum { NBLOCK = 1 << 16, NSITE = 256 };
 
 typedef struct Block Block;
@@ -107,7 +106,7 @@ note(void *pc)
 	}
 }
 
-/* whether the request of the caller that returns to pc is refused */
+/* returns whether the request of the caller that returns to pc must fail */
 static int
 fails(void *pc)
 {
@@ -126,7 +125,7 @@ fails(void *pc)
 	return no;
 }
 
-/* where a block is, or where it would go; a table without graves: what is taken out is closed up */
+/* the place of a block, or its future place; a table without tombstones: the gap of a removed block is closed */
 static unsigned
 home(void *p)
 {
@@ -154,7 +153,7 @@ had(void *p, size_t n)
 	pthread_mutex_unlock(&lock);
 }
 
-/* 1 if it was the library's */
+/* returns 1 if the block was the library's */
 static int
 gone(void *p)
 {
@@ -170,7 +169,7 @@ gone(void *p)
 		bytes -= (long)blocks[i].n;
 		for (j = (i + 1) % NBLOCK; blocks[j].p != NULL; j = (j + 1) % NBLOCK) {
 			h = home(blocks[j].p);
-			/* it may move to i if its home is not after that, going round */
+			/* the entry may move to i if its home is not between the two, cyclically */
 			if ((j - h) % NBLOCK >= (j - i) % NBLOCK) {
 				blocks[i] = blocks[j];
 				i = j;
@@ -182,7 +181,7 @@ gone(void *p)
 	return mine;
 }
 
-/* noinline, or where it returns to is not in the library */
+/* noinline, or the return address is not in the library */
 __attribute__((noinline)) void *
 NAME(malloc)(size_t n)
 {
@@ -230,13 +229,13 @@ NAME(realloc)(void *old, size_t n)
 		return NULL;
 	}
 	if (old != NULL && !gone(old))
-		wrong = "realloc of what is not the library's";
+		wrong = "realloc of a block that is not the library's";
 	p = __libc_realloc(old, n);
 	had(p, n);
 	return p;
 }
 
-/* a block of the library's is known whoever frees it: the call may be the last thing that a function does */
+/* a block of the library is recognized whichever code frees it: the call may be a tail call */
 void
 NAME(free)(void *p)
 {
@@ -248,7 +247,7 @@ NAME(free)(void *p)
 		gone(p);
 #else
 	if (p != NULL && !gone(p))
-		wrong = "free of what is not the library's";
+		wrong = "free of a block that is not the library's";
 #endif
 	__libc_free(p);
 	errno = err;

@@ -1,6 +1,6 @@
 /*
- * fiber.h: what a sanitizer must be told when one stack is left for another, which it otherwise takes
- * for nonsense or for a race.  Without a sanitizer nothing is done.
+ * fiber.h: tells a sanitizer of every switch of stacks, which it would otherwise report as an error or a race.
+ * Without a sanitizer the functions do nothing.
  */
 #ifndef FIBER_H
 #define FIBER_H 1
@@ -18,7 +18,7 @@
 #endif
 #endif
 
-/* a coroutine, or the pthread that runs them by turns */
+/* a coroutine, or the pthread that runs them alternately */
 typedef struct Fiber Fiber;
 struct Fiber {
 	const void *stack;
@@ -38,7 +38,7 @@ void __tsan_destroy_fiber(void *);
 void __tsan_switch_to_fiber(void *, unsigned);
 #endif
 
-/* one with a stack of its own */
+/* a fiber with a stack of its own */
 static inline void
 fiber_new(Fiber *f, const void *stack, size_t size)
 {
@@ -49,7 +49,7 @@ fiber_new(Fiber *f, const void *stack, size_t size)
 #endif
 }
 
-/* the calling pthread; its stack is learnt at the first switch */
+/* the calling pthread; its stack becomes known at the first switch */
 static inline void
 fiber_pthread(Fiber *f)
 {
@@ -68,7 +68,7 @@ fiber_free(Fiber *f)
 #endif
 }
 
-/* right before the switch; over: nobody comes back to from */
+/* directly before the switch; over: from is never resumed */
 static inline void
 fiber_leave(Fiber *from, Fiber *to, int over)
 {
@@ -83,7 +83,7 @@ fiber_leave(Fiber *from, Fiber *to, int over)
 #endif
 }
 
-/* right after it, on the new stack */
+/* directly after the switch, on the new stack */
 static inline void
 fiber_arrive(Fiber *to, Fiber *from)
 {

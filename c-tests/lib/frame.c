@@ -70,7 +70,7 @@ frame_request(const Frame *f, void *buf, unsigned type, unsigned id, unsigned se
 	p = buf;
 	put(p, (unsigned)(f->head + n), 4);
 	p[f->typeat] = (unsigned char)type;
-	/* not a tag that the library could have chosen by chance */
+	/* a tag that the library cannot have chosen by chance */
 	memset(p + f->tagat, 0xee, f->tagbytes);
 	put(p + f->head, id, 4);
 	put(p + f->head + 4, seq, 4);

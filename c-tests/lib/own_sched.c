@@ -1,10 +1,9 @@
 /*
- * own_sched.c: hands the library a scheduler of the program's own before main runs, made of pthreads: a
- * task is a lock, a condition and a token.  A program that is linked with this one runs as all others do,
- * but sleeps by these functions.
+ * own_sched.c: installs a scheduler of the program before main runs, made of pthreads: a task is a lock, a
+ * condition and a token. A program that is linked with this file runs as usual, but sleeps through these functions.
  *
- * What stands for a task is used again by another thread when its own has ended: an unpark may still be on
- * its way to it, which wakes the other for nothing.
+ * A task is reused for another thread when its own has ended: a late unpark then wakes the other thread without
+ * reason.
  */
 #define _GNU_SOURCE 1
 #include <mux.h>
@@ -28,7 +27,7 @@ struct Started {
 	void *arg;
 };
 
-/* by which a test knows that it is there */
+/* shows a test that the scheduler is installed */
 extern const int own_sched;
 const int own_sched = 1;
 

@@ -49,7 +49,7 @@ void
 peer_write(int fd, const void *buf, size_t n)
 {
 	if (task_writen(fd, buf, n) < 0)
-		tap_ok(0, "the test's own end of the connection can be written to");
+		tap_ok(0, "the test can write to its own end of the connection");
 }
 
 void
@@ -78,7 +78,7 @@ static int olderr = -1;
 void
 quiet_start(void)
 {
-	/* a sanitizer's report must not end in a file that nobody reads */
+	/* a sanitizer's report must not be lost in the file */
 	if (getenv("TAP_LOUD") != NULL)
 		return;
 	captured = tmpfile();
@@ -90,9 +90,9 @@ quiet_start(void)
 }
 
 /*
- * Where tasks are threads, the library's procs are the only others, and their connections have ended by
- * now: lets them go before the process does, so that the checker of leaks does not find their stacks.
- * Nothing else depends on it, so it gives up after a while.
+ * Where tasks are threads, the only other threads are the library's procs, whose connections have ended by now.
+ * Waits until they have ended, so that the leak checker does not find their stacks. Nothing else depends on it, so
+ * it gives up after a while.
  */
 static void
 settle(void)
@@ -125,7 +125,7 @@ quiet_end(void)
 
 	settle();
 	if (captured == NULL)
-		return tap_ok(1, "descriptor 2 was not looked at # SKIP");
+		return tap_ok(1, "descriptor 2 was not checked # SKIP");
 	fflush(stderr);
 	dup2(olderr, 2);
 	close(olderr);

@@ -1,4 +1,4 @@
-/* scene.c: the stage; see scene.h.  The plays are in scenes.c. */
+/* scene.c: running scenes; see scene.h. The scenes are in scenes.c. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -16,7 +16,7 @@ enum { FILL = 24 };	/* bytes of a message's payload */
 int (*scene_sendving)(Run *, void **, int);
 int (*scene_recvving)(Run *, void **, int);
 
-/* one play at a time, so its callbacks find it here */
+/* one scene runs at a time, so its callbacks find it here */
 static Run *now;
 static pthread_mutex_t whylock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -65,7 +65,7 @@ tally(Run *r, int result, int err)
 	if (result == 1)
 		count(&r->good);
 	else if (result != 0)
-		scene_bad(r, "a reply in the wrong hands");
+		scene_bad(r, "a call got another call's reply");
 	else if (among(r->allowed, 6, err))
 		count(&r->failed);
 	else if (among(r->scene->ends, 4, err))
@@ -82,7 +82,7 @@ scene_tell(Run *r, int err)
 	if (among(r->refuses, 6, err))
 		count(&r->refused);
 	else
-		scene_bad(r, "a function said errno %d", err);
+		scene_bad(r, "a function failed with errno %d", err);
 }
 
 static void
@@ -102,7 +102,7 @@ scene_sendv(Mux *mux, void **request, int n)
 {
 	int i;
 
-	/* so that others queue up meanwhile */
+	/* so that other requests are queued meanwhile */
 	for (i = 0; i < 2; i++)
 		task_yield();
 	if (scene_sendving != NULL) {
@@ -160,7 +160,7 @@ scene_break(Run *r)
 {
 	r->broken = 1;
 	client_hangup(r->c);
-	/* what was on its way will not be answered any more, and nothing more is */
+	/* requests in transit get no reply any more, and no more are sent */
 	memset(r->c->out, 0, sizeof r->c->out);
 }
 
@@ -194,7 +194,7 @@ scene_finish(Run *r, Muxrpc *rpc, unsigned type, unsigned id)
 		return;
 	while ((n = client_finish(r->c, rpc, type, id, id, FILL)) == 0) {
 		task_yield();
-		/* where it is alone it need not look so often */
+		/* a single caller need not poll so often */
 		p.fd = r->c->fd;
 		p.events = POLLIN;
 		if ((r->way == DIRECT || r->way == BATCH) && strcmp(task_kind(), "pthread") == 0)
@@ -247,7 +247,7 @@ prepare(Run *r)
 	errno = 0;
 	muxsetorphan(&r->c->mux, dispose);
 	scene_tell(r, errno);
-	/* without it what is nobody's would be lost, and be seen as that */
+	/* without it, orphans would be lost and reported as leaks */
 	if (errno != 0) {
 		fault_pause(1);
 		errno = 0;
@@ -262,8 +262,8 @@ prepare(Run *r)
 	}
 }
 
-/* A proc, or somebody else who was in recv, may yet say that the last connection has ended, or this one, which
-   is the end of a call made now.  At the latest when a call has a reply nobody does. */
+/* A proc or a caller that was in recv may still report the end of the last connection, or of this one, which ends a
+   call that is made now. When one call has got a reply, no such report is left. */
 static void
 settle(Run *r)
 {
@@ -274,7 +274,7 @@ settle(Run *r)
 			;
 }
 
-/* nothing goes wrong any more: it works, both kinds of call, directly or under procs */
+/* without further failures: the Mux works, for both kinds of call, directly or under procs */
 static void
 works(Run *r)
 {
@@ -283,8 +283,8 @@ works(Run *r)
 
 	if (r->broken)
 		scene_connect(r);
-	/* Before, not after: a call that the old connection's end meets while it is sent may go out over this one, and
-	   its tag, if it were the only one, would be another call's when the reply comes. */
+	/* Before, not after: a call that meets the end of the old connection while it is sent may be sent over this
+	   one. If its tag is the only one, another call has it when the reply arrives. */
 	client_range(r->c, 0, 256);
 	settle(r);
 	before = r->good;
@@ -299,7 +299,7 @@ works(Run *r)
 	scene_finish(r, scene_start(r, T_ECHO, 5002), T_ECHO, 5002);
 	if (r->good != before + 3)
 		scene_bad(r, "afterwards: %u of 3 calls have replies", r->good - before);
-	/* who receives counts one before it hands it over */
+	/* the receiver counts an orphan before it passes it on */
 	s.size = sizeof s;
 	for (i = 0; r->disposes && i < 1000000; i++) {
 		before = __atomic_load_n(&r->orphans, __ATOMIC_SEQ_CST);
@@ -309,7 +309,7 @@ works(Run *r)
 		task_yield();
 	}
 	if (r->disposes)
-		scene_bad(r, "%lu orphans are counted, and %u were handed over", s.orphans, before);
+		scene_bad(r, "%lu orphans are counted, and %u were passed to the program", s.orphans, before);
 }
 
 void
@@ -318,7 +318,7 @@ scene_again(Run *r)
 	errno = 0;
 	muxinit(&r->c->mux);
 	scene_tell(r, errno);
-	/* where a Mux has a block of its own and there is no memory, calls would fail with EINVAL */
+	/* where a Mux has a separate block of memory, calls would fail with EINVAL without memory */
 	if (errno != 0) {
 		fault_pause(1);
 		errno = 0;
@@ -364,7 +364,7 @@ scene_open(Run *r, const Scene *scene, int way)
 	prepare(r);
 }
 
-/* the first n connections, which nobody uses any more */
+/* the first n connections, which are not used any more */
 static void
 disconnect(Run *r, unsigned n)
 {
@@ -386,7 +386,7 @@ scene_renew(Run *r)
 	scene_break(r);
 	scene_connect(r);
 	settle(r);
-	/* whoever was in read has come back from there */
+	/* every task that was in read has returned */
 	last = r->nfds - 1;
 	disconnect(r, last);
 	r->fds[0] = r->fds[last];
@@ -404,7 +404,7 @@ scene_close(Run *r)
 		scene_bad(r, "%s", r->c->fault);
 	client_free(r->c);
 	if (fault_live() != r->live)
-		scene_bad(r, "%ld blocks of memory stay", fault_live() - r->live);
+		scene_bad(r, "%ld blocks of memory are not freed", fault_live() - r->live);
 	if (fault_wrong() != NULL)
 		scene_bad(r, "%s", fault_wrong());
 }

@@ -1,8 +1,8 @@
 /*
- * scene.h: short plays in which every function of the library has its part, each with a handful of calls,
- * for tests that have something go wrong at every step of one.  A play tallies how each call ends; what
- * may not be in any case (a wrong reply, an errno that says something else, a Mux that does not work any
- * more afterwards, memory that stays) is seen here.  What may be is the test's to say.
+ * scene.h: short scenes that use every function of the library, each with a few calls, for tests that inject a
+ * failure at every step. A scene counts how each call ends, and detects what is always wrong: a wrong reply, an
+ * unexpected errno, a Mux that does not work afterwards, memory that is not freed. The test says which errors are
+ * permitted.
  */
 #ifndef SCENE_H
 #define SCENE_H 1
@@ -12,19 +12,19 @@
 typedef struct Run Run;
 typedef struct Scene Scene;
 
-/* who receives and sends, and how many messages at a time */
+/* how messages are sent and received, and whether in batches */
 enum { DIRECT, PROCS, BATCH, PROCSBATCH, NWAY };
 
 struct Scene {
 	const char *name;
 	void (*play)(Run *);
-	/* it arms by itself, when what should not fail is over */
+	/* the scene arms the failure itself, after the steps that must not fail */
 	int armslate;
-	/* so few tags that a reply which comes too late may meet another call */
+	/* so few tags that a late reply may match another call */
 	int narrow;
 	/* the server sends more than one message with the same tag */
 	int twice;
-	/* what calls end with when nothing goes wrong, 0 at the end */
+	/* the errors with which calls end without a failure, 0 at the end */
 	int ends[4];
 };
 
@@ -32,25 +32,25 @@ extern const Scene scenes[];
 extern const int nscenes;
 
 struct Run {
-	/* the test's: called when the play may begin to go wrong, and when it may no more */
+	/* set by the test: called when failures may begin, and when they must end */
 	void (*arm)(Run *);
 	void (*disarm)(Run *);
-	/* what calls may end with besides, and what other functions may say; 0 at the end */
+	/* additional errors that calls and other functions may report; 0 at the end */
 	int allowed[6];
 	int refuses[6];
 	void *own;
-	/* the play's */
+	/* set by the scene */
 	const Scene *scene;
 	int way;
 	Client *c;
-	/* how calls ended: with their replies; without one, as the scene has it; as the test allows */
+	/* how calls ended: with their replies; with an error of the scene; with an error that the test permits */
 	unsigned good, ended, failed;
-	/* functions other than calls that said an error that the test allows */
+	/* functions other than calls that reported a permitted error */
 	unsigned refused;
-	/* what may not be: how often, and the first */
+	/* violations: their number, and the first one */
 	unsigned bad;
 	char why[200];
-	/* the orphans that the program was given */
+	/* orphans that the program has received */
 	unsigned orphans;
 	int disposes;
 	int broken;
@@ -60,38 +60,38 @@ struct Run {
 	long live;
 };
 
-/* plays it once.  All from scene on is filled here; bad is 0 when all was well. */
+/* runs the scene once. Fills all fields from scene on; bad is 0 if everything was right. */
 void scene_run(Run *, const Scene *, int way);
-/* parts of that, for a test with a play of its own: begins, ends; comes back to one after others (in between
-   nobody may be inside); and has a new connection in place of the one that it has */
+/* parts of that, for a test with a scene of its own: open and close; run again on the first connection (no caller
+   may be inside meanwhile); replace the connection by a new one */
 void scene_open(Run *, const Scene *, int way);
 void scene_close(Run *);
 void scene_stage(Run *);
 void scene_renew(Run *);
 const char *scene_way(int way);
-/* something that may not be */
+/* reports a violation */
 void scene_bad(Run *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* the connection breaks: everybody who is in read or write comes back, and the server goes */
+/* breaks the connection: every task in read or write returns, and the server ends */
 void scene_break(Run *);
-/* what the functions of muxsetbatch do, for a test to come in between */
+/* the functions of muxsetbatch, to be wrapped by a test */
 int scene_sendv(Mux *, void **, int);
 int scene_recvv(Mux *, void **, int);
-/* if not nil, called by those two before anything else: not 0 and it is their answer (SCENE_NONE is 0) */
+/* if not NULL, called by those two first: a nonzero value is their result (SCENE_NONE means 0) */
 extern int (*scene_sendving)(Run *, void **, int);
 extern int (*scene_recvving)(Run *, void **, int);
 enum { SCENE_NONE = -1000 };
 
-/* begins anew after muxfree, by muxinit */
+/* muxinit again, after muxfree */
 void scene_again(Run *);
-/* for plays: a connection (the first is there); a call that blocks, within ms if that is not less than 0;
-   one that does not, to be collected or cancelled; several tasks; an errno of another function */
+/* for scenes: a connection (the first exists already); a blocking call, with a limit of ms if that is not negative;
+   a non-blocking one, to be collected or cancelled; several tasks; an errno of another function */
 void scene_connect(Run *);
 void scene_call(Run *, unsigned type, unsigned id, int ms);
 Muxrpc *scene_start(Run *, unsigned type, unsigned id);
 void scene_finish(Run *, Muxrpc *, unsigned type, unsigned id);
 void scene_tasks(Run *, unsigned n, void (*)(Run *, unsigned));
 void scene_tell(Run *, int err);
-/* the end of the Mux, and of what belongs to it */
+/* frees the Mux and everything that belongs to it */
 void scene_free(Run *);
 
 #endif

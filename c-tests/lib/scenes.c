@@ -1,4 +1,4 @@
-/* scenes.c: the plays; see scene.h */
+/* scenes.c: the scenes; see scene.h */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,8 +7,8 @@
 
 enum { LONG = 600000, MANY = 36 };
 
-/* Has the server answer what it has kept.  Where no call gets through, the connection goes instead, so
-   that nobody waits for ever. */
+/* Makes the server send the replies that it has kept. If no call can be sent, the connection is closed instead, so
+   that no caller waits forever. */
 static void
 release(Run *r)
 {
@@ -157,7 +157,7 @@ grow(Run *r)
 		scene_finish(r, x[i], T_LATE, 1 + i);
 }
 
-/* calls with tags of ranges that are no more: these are remembered one by one */
+/* calls with tags of earlier ranges: these are stored one by one */
 static void
 ranges(Run *r)
 {
@@ -182,8 +182,7 @@ waiter(void *v)
 	scene_call(v, T_ECHO, 50, -1);
 }
 
-/* One waits for a tag when the range becomes another one: it needs memory when the only reply has come that
-   could have it told. */
+/* A caller waits for a tag when the range changes: memory is needed when the only reply arrives that could wake it. */
 static void
 waits(Run *r)
 {
@@ -202,7 +201,7 @@ waits(Run *r)
 	} while (s.tagwaits == 0);
 	client_range(r->c, 100, 101);
 	r->arm(r);
-	/* by hand, since there is no tag; what answers it is an orphan */
+	/* by hand, because there is no tag; its reply is an orphan */
 	frame_request(r->c->frame, now, T_NOW, 2, 2, PAYLOAD);
 	frame_settag(r->c->frame, now, 0xfff0);
 	task_writen(r->c->fd, now, frame_size(now));
@@ -229,7 +228,7 @@ blocks(void *v)
 	__atomic_store_n(&b->over, 1, __ATOMIC_SEQ_CST);
 }
 
-/* starts some that wait for what does not come, and sees that each has begun, or has been refused */
+/* starts calls that wait for replies that never arrive, and waits until each has begun or has been refused */
 static void
 block(Run *r, Blocked *b, unsigned n)
 {
@@ -318,7 +317,7 @@ byhand(Run *r, unsigned id)
 			scene_tell(r, errno);
 			return;
 		}
-		/* that of one whose send said that it failed may come first */
+		/* the reply of a call whose send has failed may arrive first */
 		other = frame_id(r->c->frame, reply) != id;
 		if (!other && !frame_isreply(r->c->frame, reply, T_ECHO, id, id, PAYLOAD))
 			scene_bad(r, "another message by hand");
@@ -363,7 +362,7 @@ private(Run *r)
 	rpc(r);
 }
 
-/* whoever is in read still is to come back from there before the descriptor is another one */
+/* a task in read must return from it before the descriptor is replaced */
 static void
 anew(Run *r)
 {
@@ -390,7 +389,7 @@ reconnect(Run *r)
 	scene_finish(r, scene_start(r, T_ECHO, 6), T_ECHO, 6);
 }
 
-/* procs come and go */
+/* procs start and end */
 static void
 procs(Run *r)
 {
@@ -419,12 +418,12 @@ pollfd(Run *r)
 		scene_tell(r, errno);
 	for (i = 0; i < 4; i++)
 		x[i] = scene_start(r, T_ECHO, 1 + i);
-	/* without procs this one receives for them */
+	/* without procs this task receives for them */
 	scene_call(r, T_ECHO, 9, -1);
 	for (i = 0; i < 4; i++)
 		scene_finish(r, x[i], T_ECHO, 1 + i);
 	if (fd >= 0 && task_ready(fd))
-		scene_bad(r, "the descriptor is readable, and no call can finish");
+		scene_bad(r, "the descriptor is readable, but no call can finish");
 	if (fd >= 0 && muxpollfd(&r->c->mux) != fd)
 		scene_bad(r, "another descriptor");
 }

@@ -1,4 +1,4 @@
-/* server.c: see server.h.  It waits in read and write only, so it needs nothing from the tasks. */
+/* server.c: see server.h. It blocks only in read and write, so it needs nothing from the tasks. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -23,7 +23,7 @@ struct Server {
 static void
 die(const char *what)
 {
-	/* the test's own world is broken: that says nothing of the library */
+	/* the environment of the test is broken, which says nothing about the library */
 	perror(what);
 	exit(1);
 }
@@ -120,7 +120,7 @@ answer(Server *s, void *msg)
 		shut(s);
 }
 
-/* answers one whose end has not been read: only what is there of it, then reads the rest away */
+/* replies to a request whose end has not been read, from its beginning; then reads the rest and discards it */
 static int
 answerearly(Server *s, unsigned char *msg, unsigned size)
 {
@@ -137,7 +137,7 @@ answerearly(Server *s, unsigned char *msg, unsigned size)
 	return readall(s->fd, msg + f->head + PAYLOAD, size - f->head - PAYLOAD);
 }
 
-/* reads one request and files it; -1 when the connection is at its end */
+/* reads one request and stores it; returns -1 at the end of the connection */
 static int
 take(Server *s)
 {
@@ -211,7 +211,7 @@ flush(Server *s)
 	s->nbatch = 0;
 }
 
-/* a moment's grace makes fuller batches; nothing depends on it */
+/* a short wait makes larger batches; no result depends on it */
 static int
 more(int fd)
 {

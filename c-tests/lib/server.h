@@ -1,7 +1,7 @@
 /*
- * server.h: a server in a plain thread of its own, at the other end of a socket pair.  What it does
- * with a request the request's type says (frame.h); in what order it answers, and how much it reads
- * before it does, the plan says.
+ * server.h: a server in a plain thread, at the other end of a socket pair. The type of a request says what the
+ * server does with it (frame.h). The plan says in which order the server replies, and how much it reads before
+ * that.
  */
 #ifndef SERVER_H
 #define SERVER_H 1
@@ -12,28 +12,28 @@ typedef struct ServerPlan ServerPlan;
 
 struct ServerPlan {
 	const Frame *frame;
-	/* requests are answered this many at a time, or as many as there are; it writes all those
-	   answers before it reads again, so with a small socket and big messages it is a server that
-	   does not listen until it has been listened to.  0 is the same as 1: each at once. */
+	/* Number of requests that get their replies together, or fewer if no more are available. The server writes
+	   all these replies before it reads again, so with small sockets and large messages it reads only while its
+	   output is read. 0 means 1. */
 	unsigned batch;
-	/* not 0: the answers of a batch are shuffled */
+	/* if not 0, the replies of a batch are shuffled */
 	unsigned seed;
-	/* nothing is answered before so many requests are there */
+	/* the server does not reply before this number of requests has arrived */
 	unsigned first;
-	/* it closes after so many answers; 0 never */
+	/* the server closes after this number of replies; 0 means never */
 	unsigned closeafter;
-	/* the tag of an R_ORPHAN that a T_UNKNOWN brings */
+	/* the tag of the R_ORPHAN that T_UNKNOWN causes */
 	unsigned strangetag;
-	/* not 0: the sockets hold little */
+	/* if not 0, the sockets have small buffers */
 	int small;
 };
 
-/* a connected pair whose ends hold little if asked; never fails (a failure ends the test) */
+/* a connected pair, with small buffers if requested; never fails (a failure ends the test) */
 void server_pair(int fd[2], int small);
-/* starts one; *fd is the client's end */
+/* starts a server; *fd is the client's end */
 Server *server_start(const ServerPlan *, int *fd);
-/* waits until it has ended, which it does when the client's end is shut, and answers how many requests
-   it has read */
+/* waits for the server's end, which comes when the client's end is shut down; returns the number of requests that
+   the server has read */
 unsigned long server_join(Server *);
 
 #endif

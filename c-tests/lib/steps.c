@@ -1,4 +1,4 @@
-/* steps.c: see steps.h.  Nothing here is ever freed while the process lives: a proc may be looking at it. */
+/* steps.c: see steps.h. Memory is never freed here while the process runs: a proc may be accessing it. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ struct Steps {
 	Steps *next;
 };
 
-/* all there are: the checker of leaks shall see that they are still known */
+/* all of them, so that the leak checker can reach them */
 static Steps *all;
 static pthread_mutex_t alllock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -233,7 +233,7 @@ finish(Client *c, Muxrpc *rpc, unsigned id)
 {
 	int r;
 
-	/* no more than a look at a time: another may be receiving, or a proc */
+	/* one poll at a time: another caller or a proc may be receiving */
 	while ((r = client_finish(c, rpc, T_ECHO, id, id, N)) == 0)
 		task_yield();
 	return r;

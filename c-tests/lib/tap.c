@@ -1,6 +1,6 @@
 /*
- * tap.c: the lines that a test prints.  Each line is made whole in memory and goes out in one write,
- * so that lines of several threads never mix and nothing waits in a buffer when the alarm strikes.
+ * tap.c: the output of a test. Each line is made in memory and written by one write, so that lines of several
+ * threads never mix and no line is in a buffer when the alarm fires.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -16,7 +16,7 @@ enum { LINE = 512 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned done, failed;
-/* the handlers' lines, made beforehand: they may format nothing */
+/* the lines of the signal handlers, made in advance: a handler must not format */
 static char lockup[LINE], crash[LINE];
 static size_t nlockup, ncrash;
 
@@ -53,7 +53,7 @@ oncrash(int sig)
 	_exit(1);
 }
 
-/* under a tool that slows the program down, what is a lock-up comes later */
+/* under a tool that slows the program down, the limit is longer */
 static unsigned
 patience(unsigned seconds)
 {
@@ -72,7 +72,7 @@ tap_start(const char *name, unsigned seconds)
 	int n;
 
 	seconds = patience(seconds);
-	n = snprintf(lockup, sizeof lockup, "not ok - %s: locked up: not at its end after %u seconds\n",
+	n = snprintf(lockup, sizeof lockup, "not ok - %s: locked up: not finished after %u seconds\n",
 	    name, seconds);
 	nlockup = n < 0 ? 0 : (size_t)n < sizeof lockup ? (size_t)n : sizeof lockup - 1;
 	memset(&sa, 0, sizeof sa);
@@ -99,7 +99,7 @@ tap_watch(unsigned seconds, const char *fmt, ...)
 	vsnprintf(what, sizeof what, fmt, arg);
 	va_end(arg);
 	alarm(0);
-	n = snprintf(lockup, sizeof lockup, "not ok - %s: locked up: not at its end after %u seconds\n", what, seconds);
+	n = snprintf(lockup, sizeof lockup, "not ok - %s: locked up: not finished after %u seconds\n", what, seconds);
 	nlockup = (size_t)n;
 	n = snprintf(crash, sizeof crash, "not ok - %s: crashed\n", what);
 	ncrash = (size_t)n;
@@ -114,7 +114,7 @@ tap_watch(unsigned seconds, const char *fmt, ...)
 	alarm(seconds);
 }
 
-/* a line's own newlines would end it early, and its rest would not be TAP */
+/* newlines within a line would end it early, and its rest would not be TAP */
 static size_t
 finish(char *line, int n, size_t max)
 {
@@ -146,7 +146,7 @@ tap_ok(int cond, const char *fmt, ...)
 	n = snprintf(line, sizeof line, "%s %u - %s", cond ? "ok" : "not ok", done, what);
 	out(line, finish(line, n, sizeof line));
 	pthread_mutex_unlock(&lock);
-	/* a check often stands between a call and the look at its errno */
+	/* a check often stands between a call and the use of its errno */
 	errno = olderrno;
 	return cond;
 }

@@ -1,7 +1,7 @@
 /*
- * task_coro.c: task.h by coroutines.  Tasks go round the procs by turns; TASK_PROCS in the environment
- * says how many there are (with 1, whoever stops the proc stops everybody).  Events and mutexes may also
- * be used by plain pthreads, such as a server that a test keeps out of the runtime.
+ * task_coro.c: task.h with coroutines. Tasks are distributed over the procs in turn; TASK_PROCS in the environment
+ * is their number (with 1, a task that blocks the proc blocks all tasks). Events and mutexes may also be used by
+ * plain pthreads, such as a server that a test keeps out of the runtime.
  */
 #define _GNU_SOURCE 1
 #include "task.h"
@@ -123,7 +123,7 @@ task_event(void)
 	return e;
 }
 
-/* a waiter may free the event once it is set: the list leaves it before the lock does */
+/* a waiter may free the event once it is set: it is taken off the list before the lock is released */
 void
 task_event_set(TaskEvent *e)
 {
@@ -207,7 +207,7 @@ task_lock(TaskMutex *m)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* handed over: it stays held when a coroutine waits */
+/* handed over: the mutex stays locked if a coroutine waits */
 void
 task_unlock(TaskMutex *m)
 {

@@ -1,5 +1,5 @@
 /*
- * task_pthread.c: task.h by plain pthreads, one a task; main is a task itself.
+ * task_pthread.c: task.h with plain pthreads, one for each task; main is a task itself.
  */
 #define _GNU_SOURCE 1
 #include "task.h"

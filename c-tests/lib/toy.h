@@ -1,6 +1,6 @@
 /*
- * toy.h: the least protocol that a Mux can carry, for the tests about who sleeps and how.  How a
- * descriptor is read and written is the test's choice: blocking, or by coroutines.
+ * toy.h: a minimal protocol for a Mux, for tests of sleeping and waking. The test chooses how descriptors are read
+ * and written: blocking, or with coroutines.
  */
 #ifndef TOY_H
 #define TOY_H 1
@@ -11,10 +11,10 @@
 typedef struct Toy Toy;
 typedef struct Toymsg Toymsg;
 
-/* on the wire as it is in memory; an echo answers value + 1 */
+/* in the same form on the wire and in memory; the reply to an echo is value + 1 */
 struct Toymsg { unsigned tag, op, value; };
 enum { TOY_ECHO, TOY_NEVER, TOY_CLOSE };
-/* a time for toy_callfor: for ever, and not by muxrpctimeout but by muxrpc */
+/* a limit for toy_callfor: no limit, by muxrpc instead of muxrpctimeout */
 enum { TOY_RPC = INT_MIN };
 
 struct Toy {
@@ -23,26 +23,27 @@ struct Toy {
 	int served;	/* see toy_served */
 	long (*readn)(int fd, void *buf, size_t n);
 	long (*writen)(int fd, const void *buf, size_t n);
-	/* the test's own steps, before a message is tagged or written and before one is read; < 0 fails
-	   as the callback does.  nil is none. */
+	/* The test's own steps, before a message is tagged or written and before one is read; < 0 makes the
+	   callback fail. NULL is none. */
 	int (*tagging)(Toy *, Toymsg *);
 	int (*sending)(Toy *, Toymsg *);
 	int (*receiving)(Toy *);
 };
 
-/* fills all of it and calls muxinit; tags are mintag..maxtag.  Readn and writen nil: blocking */
+/* fills all fields and calls muxinit; tags are mintag..maxtag. If readn and writen are NULL, I/O blocks */
 void toy_init(Toy *, unsigned mintag, unsigned maxtag, long (*readn)(int, void *, size_t),
 	long (*writen)(int, const void *, size_t));
-/* a new connection on the same Mux; toy_close ends one (the server is at its end, nobody is in a callback) */
+/* a new connection on the same Mux; toy_close ends one (the server must have ended, and no caller may be in a
+   callback) */
 void toy_connect(Toy *);
 void toy_close(Toy *);
-/* the server: answers until TOY_CLOSE or the end of the connection, and shuts it.  v is the Toy */
+/* the server: replies until TOY_CLOSE or the end of the connection, and shuts it down. v is the Toy */
 void toy_serve(void *v);
-/* whether it has come to its end, after which the connection may be closed */
+/* returns whether the server has ended; then the connection may be closed */
 int toy_served(Toy *);
-/* one blocking call: 1 its reply, 0 nil (errno is muxrpc's), -1 a wrong reply */
+/* one blocking call: 1 its reply, 0 NULL (with errno of muxrpc), -1 a wrong reply */
 int toy_call(Toy *, unsigned op, unsigned value);
-/* the same that waits so many milliseconds */
+/* the same with a limit in milliseconds */
 int toy_callfor(Toy *, unsigned op, unsigned value, int ms);
 
 #endif

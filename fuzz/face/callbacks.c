@@ -1,7 +1,7 @@
 /*
- * callbacks.c: send, recv and their kin, and the server behind them.  Each does what the bytes say, within
- * what mux.h allows, and looks that the library keeps its side: one at a time, tags in range and in one
- * hand, requests of those alone who are inside, and each message to its owner.
+ * callbacks.c: send, recv and the other callbacks, and the server behind them. The input controls each of them, within
+ * what mux.h allows. They check the library: at most one send and one recv at a time, tags in range and with one owner,
+ * only requests of callers that are inside, and each message for its owner.
  */
 #include "world.h"
 
@@ -64,7 +64,7 @@ message_free(Message *m)
 	int i;
 
 	if (m->self != m)
-		fault("no message, or one that is gone");
+		fault("no message, or a freed one");
 	for (c = w.calls; c < w.calls + w.ncall; c++)
 		for (i = 0; i < c->nearly; i++)
 			if (c->early[i] == m)
@@ -98,13 +98,13 @@ int
 holds(Call *c)
 {
 	if (c->kind == TIMED && c->open && !c->sent && now() >= c->deadline)
-		return 0;	/* it may have been taken back */
+		return 0;	/* it may have been withdrawn */
 	if (w.hungup && !c->sends)
-		return 0;	/* it finds that at its turn */
+		return 0;	/* it notices that at its turn */
 	return c->holds == 2 && (c->open || c->givenup);
 }
 
-/* whether all tags may have been in use: as many as there are, by calls that may have had one */
+/* returns whether all tags may have been in use: the number of tags, by calls that may have had one */
 static int
 mayhavenone(Call *c)
 {
@@ -123,7 +123,7 @@ mayhavenone(Call *c)
 	return 0;
 }
 
-/* before anything about tags changes: who could find none */
+/* before any change of tags: notes the callers that could find none */
 void
 seetags(void)
 {
@@ -152,7 +152,7 @@ has_ended(void)
 			c->ended = 1;
 			c->holds = 0;
 		} else if (!c->insend && c->holds) {
-			/* it may have been in the queue */
+			/* it may have been queued */
 			c->holds = 1;
 		}
 	}
@@ -167,7 +167,7 @@ checkrequest(void *v)
 
 	r = v;
 	if (r->check != CHECK || !r->call->open || r->call->request != r)
-		fault("a request that nobody has");
+		fault("a request without a call");
 	return r->call;
 }
 
@@ -183,7 +183,7 @@ face_settag(Mux *mux, void *v, unsigned tag)
 	if (c->tagged)
 		fault("two tags for one call");
 	if (c->kind == HAND)
-		fault("a message by hand is as it is");
+		fault("settag of a message sent by hand");
 	for (i = (int)c->range; i < w.nrange; i++)
 		if (w.ranges[i].min <= tag && tag < w.ranges[i].max)
 			break;
@@ -193,7 +193,7 @@ face_settag(Mux *mux, void *v, unsigned tag)
 		c->doubtful |= i == EARLY - 1 || (c->early[i] != NULL && c->early[i]->tag == tag);
 	for (other = w.calls; other < w.calls + w.ncall && !c->doubtful; other++)
 		if (other != c && other->tag == tag && holds(other))
-			fault("tag %u is in two hands", tag);
+			fault("tag %u has two owners", tag);
 	trace("settag of call %d: %u", (int)(c - w.calls), tag);
 	c->tagged = 1;
 	c->holds = c->doubtful ? 1 : 2;
@@ -249,7 +249,7 @@ comesout(Call *c, int failure)
 	isread(c);
 }
 
-/* the server reads no more until somebody has read what waits for those who are there to read it */
+/* the server reads no more until the replies of blocking callers have been received */
 static int
 hasroom(void *v)
 {
@@ -283,7 +283,7 @@ sends(void **requests, int n)
 	int i, why, done, answer;
 
 	if (w.insend++)
-		fault("two are in send");
+		fault("two callers are in send");
 	for (i = 0; i < n; i++)
 		goesin(requests[i]);
 	dawdle();
@@ -374,7 +374,7 @@ face_recv(Mux *mux)
 
 	checkmux(mux);
 	if (w.inrecv++)
-		fault("two are in recv");
+		fault("two callers are in recv");
 	dawdle();
 	task_wait(isthere, NULL);
 	m = next(&ended);
@@ -392,7 +392,7 @@ face_recvv(Mux *mux, void **replies, int max)
 
 	checkmux(mux);
 	if (w.inrecv++)
-		fault("two are in recv");
+		fault("two callers are in recv");
 	if (max != BATCH)
 		fault("recvv of %d", max);
 	dawdle();
@@ -433,7 +433,7 @@ face_nbrecv(Mux *mux, void **reply)
 
 	checkmux(mux);
 	if (w.inrecv++)
-		fault("two are in recv");
+		fault("two callers are in recv");
 	dawdle();
 	m = next(&ended);
 	w.inrecv--;
@@ -448,7 +448,7 @@ face_nbrecv(Mux *mux, void **reply)
 	return 1 - 3 * (int)choice(2);
 }
 
-/* after this the message is taken to its owner without any other task in between */
+/* after this the message is delivered before any other task runs */
 int
 face_gettag(Mux *mux, void *v)
 {
@@ -458,7 +458,7 @@ face_gettag(Mux *mux, void *v)
 	checkmux(mux);
 	m = v;
 	if (m->self != m || m->looked)
-		fault("no message, or one that has been taken to its owner");
+		fault("no message, or one that has been delivered");
 	m->looked = 1;
 	seetags();
 	for (c = w.calls; c < w.calls + w.ncall; c++) {
@@ -475,8 +475,8 @@ face_gettag(Mux *mux, void *v)
 			c->holds = 0;
 		} else {
 			/*
-			 * It may have been given up, or have the turn to send; or be in a batch that is not done with,
-			 * though it has failed.
+			 * It may have been abandoned, or have the turn to send; or be in a batch that is still being sent,
+			 * although it has failed.
 			 */
 			m->maybe = 1;
 			c->doubtful = 1;
@@ -492,7 +492,7 @@ face_gettag(Mux *mux, void *v)
 				if (c->nearly < EARLY)
 					c->early[c->nearly++] = m;
 			}
-	trace("message %d with tag %u is for call %d%s", m->number, m->tag, m->owner ? (int)(m->owner - w.calls) : -1, m->maybe ? ", perhaps" : "");
+	trace("message %d with tag %u is for call %d%s", m->number, m->tag, m->owner ? (int)(m->owner - w.calls) : -1, m->maybe ? ", possibly" : "");
 	return (int)m->tag;
 }
 
@@ -506,7 +506,7 @@ face_orphan(Mux *mux, void *v)
 	if (m->self != m || !m->looked)
 		fault("no message, or one that was never received");
 	if (m->owner != NULL && m->owner->open && !w.closing)
-		fault("the reply of call %d is thrown away", (int)(m->owner - w.calls));
+		fault("the reply of call %d is taken for an orphan", (int)(m->owner - w.calls));
 	trace("message %d is an orphan", m->number);
 	message_free(m);
 	w.disposed++;

@@ -1,5 +1,5 @@
 /*
- * callers.c: tasks that call, and see whether they get what they must.
+ * callers.c: tasks that make calls and check the results.
  */
 #include "world.h"
 
@@ -32,12 +32,12 @@ begin(int kind)
 	return c;
 }
 
-/* the owner has control back: nobody has any use of the request any more */
+/* the owner has control back: the library must not use the request any more */
 static void
 freerequest(Call *c)
 {
 	if (c->insend)
-		fault("call %d is over, and its request in send", (int)(c - w.calls));
+		fault("call %d has ended, but its request is in send", (int)(c - w.calls));
 	memset(c->request, 0xdd, sizeof *c->request);
 	free(c->request);
 	c->request = NULL;
@@ -54,7 +54,7 @@ wasempty(Call *c)
 	return 0;
 }
 
-/* a call is over with that reply, or with nil and that error */
+/* a call has ended with that reply, or with NULL and that error */
 static void
 over(Call *c, Message *m, int error)
 {
@@ -62,7 +62,7 @@ over(Call *c, Message *m, int error)
 
 	seetags();
 	id = (int)(c - w.calls);
-	trace("call %d is over: message %d, %d", id, m ? m->number : -1, error);
+	trace("call %d has ended: message %d, %d", id, m ? m->number : -1, error);
 	if (m != NULL) {
 		if (m->self != m || !(m->maybe ? c->tagged && m->tag == c->tag : m->owner == c))
 			fault("call %d gets a message that is not its own", id);
@@ -72,7 +72,7 @@ over(Call *c, Message *m, int error)
 		w.replies++;
 	} else {
 		if (c->reply != NULL && !(c->kind == TIMED && error == ETIMEDOUT) && !w.closing)
-			fault("call %d has a reply, and ends with %d", id, error);
+			fault("call %d has a reply, but ends with %d", id, error);
 		switch (error) {
 		case ECONNRESET:
 			ok = w.ends > c->endsbefore || w.hungup;
@@ -141,7 +141,7 @@ rpctimeout(void)
 	e = errno;
 	freerequest(c);
 	if (ms == 0 && c->sends)
-		fault("nothing is sent in no time");
+		fault("a call with 0 milliseconds was sent");
 	over(c, m, e);
 }
 
@@ -162,15 +162,15 @@ start(void)
 		over(c, NULL, e);
 		return NULL;
 	}
-	/* muxfree takes those that nobody has collected, this one perhaps already */
+	/* muxfree frees calls that have not been collected, possibly this one already */
 	if (w.closing)
 		return NULL;
 	if (c->rpc->mux != &w.mux || c->rpc->tag != c->tag)
-		fault("a Muxrpc of another");
+		fault("a Muxrpc of another Mux");
 	return c;
 }
 
-/* answers whether it is over */
+/* returns whether the call has ended */
 static int
 canfinish(Call *c)
 {
@@ -187,12 +187,12 @@ canfinish(Call *c)
 	e = errno;
 	if (r == 0) {
 		if (m != NULL)
-			fault("pending, and a reply");
+			fault("pending, but with a reply");
 		trace("call %d is pending", (int)(c - w.calls));
 		return 0;
 	}
 	if (r != 1 || m == (void *)-1)
-		fault("muxrpccanfinish answers %d", r);
+		fault("muxrpccanfinish returns %d", r);
 	over(c, m, m == NULL ? e : 0);
 	return 1;
 }
@@ -225,7 +225,7 @@ sendbyhand(void)
 	e = errno;
 	freerequest(c);
 	if (r == 0 ? !c->sent : r != -1)
-		fault("_muxsend answers %d", r);
+		fault("_muxsend returns %d", r);
 	if (r == 0)
 		c->open = 0;
 	else
@@ -248,14 +248,14 @@ recvbyhand(void)
 	w.handwaits -= waits;
 	m = v;
 	if (r == 0 ? waits || m != NULL : r != 1)
-		fault("_muxrecv answers %d", r);
+		fault("_muxrecv returns %d", r);
 	if (r == 1 && m == NULL && e != ECONNRESET && e != EBUSY && e != ESHUTDOWN && e != EOPNOTSUPP)
 		fault("_muxrecv fails with %d", e);
 	if (m == NULL)
 		return;
 	if (m->self != m || m->looked)
-		fault("a message by hand is another's");
-	/* whosever it was: the server writes it again, so that its call is not left */
+		fault("a message received by hand has been delivered before");
+	/* the server writes it again, in case a call waits for it */
 	if (!w.shut)
 		write_message(m->tag);
 	message_free(m);
@@ -291,7 +291,7 @@ checkstats(int idle)
 		fault("%lu calls, but %u replies, %u cancelled, %lu errors", s.calls, w.replies, w.cancelled, s.errors);
 	if (idle && w.orphans == 2 && s.orphans != w.disposed)
 		fault("%lu orphans, but %u disposed of", s.orphans, w.disposed);
-	/* as much as there is room for, and no more */
+	/* no more than the given size */
 	size = choice(sizeof room.s + 1);
 	memset(&room, 0xa5, sizeof room);
 	room.s.size = size;
@@ -393,7 +393,7 @@ misc(void)
 		muxsetbatch(&w.mux, choice(2) ? NULL : face_sendv, choice(2) ? NULL : face_recvv);
 		break;
 	case 7:
-		/* what comes while there is no function is leaked */
+		/* orphans that arrive without an orphan function are leaked */
 		if (choice(4) == 1) {
 			w.orphans = 1;
 			muxsetorphan(&w.mux, choice(2) ? face_orphan : NULL);
@@ -479,7 +479,7 @@ End:
 	w.callers--;
 }
 
-/* ends the Mux: everybody is on its way out when the connection is shut down */
+/* ends the Mux: all callers leave when the connection is shut down */
 void
 closer(void *v)
 {
@@ -490,7 +490,7 @@ closer(void *v)
 	w.closing = 1;
 	w.shut = 1;
 	w.hungup = 1;
-	/* a callback may take its time, a recvv for each of its messages: after three seconds it gives up, and may be asked again */
+	/* callbacks may be slow, recvv for each message: muxfree gives up after three seconds and may be called again */
 	do {
 		began = now();
 		errno = 0;
@@ -502,5 +502,5 @@ closer(void *v)
 	errno = 0;
 	muxhangup(&w.mux);
 	if (errno != EINVAL)
-		fault("it is a Mux after muxfree");
+		fault("the Mux is still valid after muxfree");
 }

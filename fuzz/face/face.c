@@ -1,6 +1,6 @@
 /*
- * face.c: one run of the C face: bytes, callers that do what they say on one Mux or two, one after the
- * other, and a server.  When the bytes are used up all goes well, and everybody must get done.
+ * face.c: one run of the C face: the input, callers that it controls on one Mux or on two, one after the other, and a
+ * server. When the input is used up, every choice is the successful one, and all callers must return.
  */
 #include "world.h"
 
@@ -20,7 +20,7 @@ isasked(void *v)
 	return w.npending > 0 || w.callers == 0 || w.shut;
 }
 
-/* the server answers, in any order, twice, what it was not asked, and closes */
+/* the server replies in any order, twice, without a request, and closes */
 static void
 server(void *v)
 {
@@ -60,7 +60,7 @@ server(void *v)
 			}
 			break;
 		case 10:
-			/* it never answers that one, which is all right if it was given up */
+			/* it never replies to this request, which is allowed if the call was abandoned */
 			n = w.npending > 0 ? choice((unsigned)w.npending) : 0;
 			if (w.npending > 0 && w.pending[n]->givenup)
 				w.pending[n] = w.pending[--w.npending];
@@ -74,7 +74,7 @@ server(void *v)
 		}
 		task_yield();
 	}
-	/* then all is answered that was asked */
+	/* then it replies to all requests */
 	while (w.callers > 0 && !w.shut) {
 		task_wait(isasked, NULL);
 		while (w.npending > 0)
@@ -96,13 +96,13 @@ runall(void)
 
 	for (kicks = 0; !tasks_run(); kicks++) {
 		if (w.closing)
-			fault("locked up: %d are inside at the end", tasks_left());
+			fault("locked up: %d tasks are inside at the end", tasks_left());
 		if (w.callers == 0)
-			return;	/* what is left is procs */
+			return;	/* only procs are left */
 		if ((w.batchloss || w.handwaits || w.orphans >= 0) && kicks < 100) {
 			/*
-			 * By hand any message will do; and who receives for a request that could not be sent, or for
-			 * one that was given up since, waits for the next message, whatever it is.
+			 * A receive by hand needs any message; and a receiver for a request that could not be sent, or for
+			 * a call that was abandoned meanwhile, waits for the next message, whatever it is.
 			 */
 			write_message(UINT_MAX - 1);
 		} else {
@@ -140,12 +140,12 @@ round_(void)
 	runall();
 	if (!w.closed) {
 		if (task_start(checker, NULL) < 0)
-			fault("there is no task left");
+			fault("no task is free");
 		tasks_run();
 		if (task_start(closer, NULL) < 0 || !tasks_run())
 			fault("locked up: muxfree");
 	}
-	/* what was never received, and what was leaked as the page says */
+	/* messages that were never received, and those that were leaked as documented */
 	for (i = 0; i < w.nmessage; i++) {
 		if (w.messages[i] == NULL)
 			continue;
@@ -153,7 +153,7 @@ round_(void)
 			fault("message %d is lost", i);
 		message_free(w.messages[i]);
 	}
-	/* Muxrpcs that muxfree has taken */
+	/* Muxrpcs that muxfree has freed */
 	if (w.mux.mintag != w.ranges[w.nrange - 1].min || w.mux.aux != &w)
 		fault("the public fields have changed");
 }

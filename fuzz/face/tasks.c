@@ -113,7 +113,7 @@ now(void)
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
 
-/* the library's clock, while it is under test; libFuzzer's own is left alone */
+/* the clock of the library under test; libFuzzer's own clock is unchanged */
 int
 __wrap_clock_gettime(clockid_t clock, struct timespec *t)
 {
@@ -130,7 +130,7 @@ leave(void)
 	Task *me;
 	int e;
 
-	e = errno;	/* each has its own */
+	e = errno;	/* each task has its own */
 	me = running;
 	running = NULL;
 #ifdef ASAN
@@ -184,7 +184,7 @@ tasks_again(void)
 	memset(tasks, 0, sizeof tasks);
 }
 
-/* that of one that is done, only when there is no other: an unpark may yet come for it */
+/* the slot of a task that has ended is reused only if no other is free: a late unpark may still arrive for it */
 static Task *
 vacant(void)
 {
@@ -293,7 +293,7 @@ tasks_run(void)
 			return tasks_left() == 0;
 		}
 	}
-	fault("it does not come to an end");
+	fault("the run does not end");
 }
 
 /* --- the table */
@@ -311,11 +311,11 @@ parkuntil(void *v, int64_t until)
 
 	t = v;
 	if (t != running)
-		fault("another's task is to sleep");
+		fault("park of another task");
 	if (!t->token && rarely(16))
-		return;	/* too early, which does no harm */
+		return;	/* an early return, which is allowed */
 	if (!t->token) {
-		trace("sleeps%s", until == NEVER ? "" : ", for a while");
+		trace("sleeps%s", until == NEVER ? "" : " with a deadline");
 		t->until = until;
 		t->state = PARKED;
 		leave();
@@ -353,7 +353,7 @@ start(void (*body)(void *), void *arg)
 	int r;
 
 	r = rarely(8) ? -1 : task_start(body, arg);
-	trace(r < 0 ? "a proc can not be started" : "a proc is started");
+	trace(r < 0 ? "a proc cannot be started" : "a proc is started");
 	return r;
 }
 

@@ -1,7 +1,6 @@
 /*
- * tasks.h: what decides, and who runs: everything that is not the library's to choose is a choice made by
- * the fuzzer's bytes, the order in which coroutines run included.  One thread, and a clock that is ours, so
- * the same bytes do the same again.
+ * tasks.h: choices and coroutines. The fuzzer's input makes every choice that the library does not make, including the
+ * order in which coroutines run. There is one thread and a simulated clock, so the same input gives the same run.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -10,32 +9,32 @@ enum { NTASK = 24 };
 
 #define NEVER INT64_MAX
 
-/* one of n; the first, which is where all goes well, when the bytes are used up */
+/* one of n; when the input is used up the first, which is the successful case */
 unsigned choice(unsigned n);
-/* once in n */
+/* true once in n times */
 int rarely(unsigned n);
 int usedup(void);
 
-/* ends the program, since something is not as it should be */
+/* reports a violation and ends the program */
 void fault(const char *what, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
-/* with FACE_TRACE in the environment it is told what happens */
+/* prints events if FACE_TRACE is set in the environment */
 void trace(const char *what, ...) __attribute__((format(printf, 1, 2)));
 
 void tasks_begin(const uint8_t *bytes, size_t size);
-/* forgets all tasks, which are done */
+/* forgets all tasks; they must have ended */
 void tasks_again(void);
-/* -1 when there are too many */
+/* starts a task; returns -1 if there are too many */
 int task_start(void (*body)(void *), void *arg);
-/* lets others run */
+/* lets other tasks run */
 void task_yield(void);
-/* until it is so */
+/* waits until so(arg) is true */
 void task_wait(int (*so)(void *), void *arg);
-/* runs all until all are done: 1; or until nobody can run any more: 0 */
+/* runs the tasks; returns 1 if all have ended, 0 if none can run any more */
 int tasks_run(void);
-/* how many are not done */
+/* number of tasks that have not ended */
 int tasks_left(void);
-/* nanoseconds, of our clock */
+/* the simulated time in nanoseconds */
 int64_t now(void);
-/* the table for muxsetsched, to be called once */
+/* calls muxsetsched; must be called once */
 void tasks_install(void);

@@ -13,7 +13,7 @@ typedef struct Request Request;
 
 enum { RPC, TIMED, START, HAND };
 
-/* a request: its caller's, who frees it as soon as he has control back */
+/* a request; the caller frees it as soon as its call has returned */
 struct Request {
 	Call *call;
 	unsigned tag;
@@ -22,41 +22,41 @@ struct Request {
 
 struct Message {
 	unsigned tag;
-	Message *self;	/* as long as it is there */
-	Call *owner;	/* whose it must be */
-	int maybe;	/* some call's that has the tag, or nobody's */
+	Message *self;	/* as long as it exists */
+	Call *owner;	/* the call to which it must be delivered */
+	int maybe;	/* it belongs to a call with this tag, or is an orphan */
 	int looked;	/* gettag has been called for it */
 	int number;
 };
 
 struct Call {
 	int kind;
-	int open;	/* its owner is inside, or has a Muxrpc */
+	int open;	/* the owner is inside, or has a Muxrpc */
 	Request *request;
 	Muxrpc *rpc;
 	unsigned tag;
 	int tagged;
-	int holds;	/* the tag is its own: 2 that is so, 1 it may be */
-	int sends;	/* how often its request was given to send */
+	int holds;	/* it has the tag: 2 certainly, 1 possibly */
+	int sends;	/* how often its request was passed to send */
 	int insend;
 	int sent;
-	int failed;	/* what its settag or send left in errno when it failed */
+	int failed;	/* errno of its settag or send when it failed */
 	int lost;	/* sent, but the connection has ended meanwhile */
 	int ended;	/* the connection has ended, and the call with it */
 	int givenup;
-	int asks;	/* its owner is in muxrpccanfinish */
+	int asks;	/* the owner is in muxrpccanfinish */
 	unsigned endsbefore, endsinsend, range;
 	int64_t deadline;
-	Message *reply;	/* the first that has come with its tag since it was sent */
-	int read;	/* the server has it */
+	Message *reply;	/* the first message with its tag since it was sent */
+	int read;	/* the server has read it */
 	/*
-	 * Messages that came before it was seen to have a tag: who has the turn to send from the beginning is
-	 * believed to be asking, so one with its tag is its reply, and its tag may be another's by now.
+	 * Messages that arrived before its settag: a call that begins with the turn to send counts as sent, so a
+	 * message with its tag is its reply, and another call may have the tag by now.
 	 */
 	Message *early[EARLY];
 	int nearly;
 	int foundnone;	/* all tags may have been in use since it began */
-	int doubtful;	/* one of these had its tag */
+	int doubtful;	/* one of these messages had its tag */
 };
 
 typedef struct World World;
@@ -66,10 +66,10 @@ struct World {
 	int ncall;
 	Message *messages[NMESSAGE];
 	int nmessage;
-	/* what the server has written: nil is the end of the connection */
+	/* messages that the server has written; NULL is the end of the connection */
 	Message *wire[NMESSAGE];
 	int first, last;
-	/* requests that the server has read, and not answered */
+	/* requests that the server has read and not replied to */
 	Call *pending[NCALL];
 	int npending;
 	struct { unsigned min, max; } ranges[NRANGE];
@@ -77,9 +77,9 @@ struct World {
 	unsigned ends;
 	int hungup, shut, closing, closed;
 	int insend, inrecv;
-	/* receives at present, waits for room, by hand */
+	/* the current receiver, a sender that waits for room, tasks that receive by hand */
 	int handwaits;
-	int orphans;	/* whether there is a function for them, and how many have come without one */
+	int orphans;	/* whether an orphan function is set */
 	unsigned leaked, disposed;
 	unsigned replies, cancelled, taken;
 	int begunatleast;
@@ -89,7 +89,7 @@ struct World {
 
 extern World w;
 
-/* callbacks.c: the program's functions, which do what the bytes say */
+/* callbacks.c: the program's functions, controlled by the input */
 int face_send(Mux *, void *);
 void *face_recv(Mux *);
 int face_nbrecv(Mux *, void **);
@@ -101,14 +101,14 @@ void face_orphan(Mux *, void *);
 Message *write_message(unsigned tag);
 void write_end(void);
 void answer(unsigned which, int once);
-/* the connection has ended, as far as the library knows from now on */
+/* from now on the library knows that the connection has ended */
 void has_ended(void);
 void seetags(void);
 void message_free(Message *);
-/* whether its tag is its own for sure */
+/* returns whether the call certainly has its tag */
 int holds(Call *);
 
-/* callers.c: what calls, and whether it got what it must */
+/* callers.c: calls and their checks */
 void caller(void *);
 void closer(void *);
 void checkstats(int idle);
