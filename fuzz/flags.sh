@@ -1,6 +1,6 @@
-# flags.sh: for run.sh and tests/faults/run.sh. Sets host; flags_for TARGET sets flags, with which rustc makes it, features, with
-# which cargo does, and dir, in which it is built. 9pmux's share has no unsafe code: AddressSanitizer would find
-# nothing there, and it costs five runs of six.
+# flags.sh: for run.sh and tests/faults/run.sh. Sets host. flags_for TARGET sets flags (of rustc), features (of cargo) and
+# dir (the target directory). 9pmux's engine has no unsafe code: AddressSanitizer would find nothing there, and would
+# make it six times slower.
 host=$(rustc -vV | sed -n 's/^host: //p')
 asan=
 if ls "$(rustc --print sysroot)/lib/rustlib/$host/lib/"librustc*_rt.asan.a >/dev/null 2>&1; then

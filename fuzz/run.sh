@@ -1,13 +1,13 @@
 #!/bin/sh
-# run.sh SECONDS [TARGET ...]: fuzzes each target (machine, face, nine-clients, nine-server) for so long, beginning
+# run.sh SECONDS [TARGET ...]: fuzzes each target (machine, face, nine-clients, nine-server) for that time, beginning
 # with the corpus; with 0 it only builds them.
 #
-# What it needs is a C++ compiler, for libFuzzer, and Linux; no other toolchain than the one that builds the
-# library, and no cargo-fuzz. Where rustc has no AddressSanitizer it goes without, and says so. An input
-# that fails is kept, and it is said how to run it again. What has been found stays in BUILD/TARGET; with
-# KEEP=1 the corpus in fuzz/corpus is made anew of it, without what adds nothing. With RUNS a target ends
-# after so many runs. With SEED they are the same each time, as nearly as can be had: libFuzzer looks at addresses
-# too, so these are not to be random, and what other runs have found is left where it is.
+# It needs Linux and a C++ compiler, for libFuzzer, and otherwise only the toolchain that builds the library, without
+# cargo-fuzz. If rustc has no AddressSanitizer, it runs without, and prints that. A failing input is kept, and the
+# command that repeats it is printed. Inputs that were found stay in BUILD/TARGET; with KEEP=1 the corpus in fuzz/corpus
+# is rewritten from them, without redundant inputs. With RUNS a target ends after that number of runs. With SEED the
+# runs are almost the same each time: libFuzzer also uses addresses, so their randomization is disabled, and inputs
+# found by other runs are not used.
 set -eu
 
 seconds=${1:-60}
@@ -26,7 +26,7 @@ if ! command -v "$CXX" >/dev/null; then
 	exit 0
 fi
 
-# rustc would warn that make, which may have started this, does not share its jobs
+# rustc would warn that make, if it has started this script, does not share its jobs
 unset MAKEFLAGS MFLAGS
 # shellcheck source=fuzz/flags.sh
 . ./flags.sh
@@ -37,7 +37,7 @@ for target; do
 	RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir "../target/$dir" \
 		--features "$features" --bin "$target"
 done
-# without what the targets are built with; in a directory of its own, since another run may do the same just now
+# without the flags of the targets; in a directory of its own, because another run may build it at the same time
 own=$(mktemp -d "$BUILD/corpus.XXXXXX")
 rustc --edition 2024 -O -o "$own/corpus" src/corpus.rs
 mv "$own/corpus" "$BUILD/corpus"
@@ -55,7 +55,7 @@ for target in $targets; do
 	dir=$BUILD/$target
 	mkdir -p "$dir/corpus"
 	if [ -n "${SEED:-}" ]; then
-		# beside what has been found, in the order of their names; libFuzzer wants them in one line
+		# apart from the inputs found, sorted by name; libFuzzer needs them in one line
 		rm -rf "$dir/seeds"
 		mkdir "$dir/seeds"
 		"$BUILD/corpus" unpack "$dir/seeds" <"corpus/$target.hex"

@@ -1,15 +1,14 @@
 #!/bin/sh
-# abi.sh: programs linked with the last release work with this library.  Its header is kept in abi/
-# (`make abi` puts it there at a release); a library with a body for each function of that header is
-# compared with one of include/mux.h, by abidiff: functions taken away and types changed are failures,
-# functions added are told.
+# abi.sh: programs linked with the last release work with this library. The header of the last release is in abi/
+# (`make abi` puts it there at a release). abidiff compares a library with a body for each function of that header with
+# one of include/mux.h. Removed functions and changed types are failures; new functions are printed.
 #
-# The headers and not the libraries, because the types that matter are those that C programs see, and
-# because both are compiled here and now: no other compiler, system or machine is in between.  What the
-# header has to do with the library, tests/header.rs and c-tests/layout.c know, and here: it declares
-# what the library exports.
+# The headers are compared instead of the libraries, because programs depend on the types of the header, and because
+# both are compiled here: no difference of compilers, systems or machines can interfere. tests/header.rs and
+# c-tests/layout.c compare the header with the library. This script also checks that the header declares exactly the
+# functions that the library exports.
 #
-# A struct that grows at its end (Muxstats may, it has a size) is a change as well: accepted by make abi.
+# A struct that grows at its end (Muxstats may, because it has a size) is a change as well: make abi accepts it.
 set -eu
 
 : "${CC:=cc}"
@@ -18,9 +17,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "abi: $*" >&2; exit 1; }
 
-# library HEADER FORM NAME: $work/NAME.so; FORM is a flag, or nothing
+# library HEADER FORM NAME: makes $work/NAME.so; FORM is a compiler flag or empty
 library() {
-	# the header alone, its own include files empty
+	# the header alone, with empty files for its includes
 	mkdir -p "$work/empty"
 	: >"$work/empty/pthread.h"
 	{
@@ -35,13 +34,13 @@ library() {
 	$CC -std=gnu99 -g -shared -fPIC -Wl,-soname,libmux.so.1 -o "$work/$3.so" "$work/$3.c"
 }
 
-# same OLD NEW: nothing of OLD is gone or changed in NEW; otherwise $work/report says what
+# same OLD NEW: checks that NEW keeps everything of OLD unchanged; otherwise $work/report has the differences
 same() {
 	abidiff --harmless --no-added-syms "$work/$1.so" "$work/$2.so" >"$work/report"
 }
 
 old=$(ls abi/mux-*.h)
-[ -f "$old" ] || fail "abi/ is to have one header, that of the last release, and has $old"
+[ -f "$old" ] || fail "abi/ must contain one header, that of the last release, and contains $old"
 release=${old#abi/mux-}
 release=${release%.h}
 
@@ -50,20 +49,20 @@ for form in '' -DMUX_MAN3; do
 	library include/mux.h "$form" new
 	same old new || {
 		head -n 40 "$work/report" >&2
-		fail "not what $release was${form:+ (with $form)}"
+		fail "the interface differs from $release${form:+ (with $form)}"
 	}
 done
 nm -D --defined-only "$work/new.so" | awk '{ print $NF }' | LC_ALL=C sort >"$work/declared"
 diff "$work/declared" c-tests/symbols.txt >&2 || fail "mux.h declares (<) other functions than the library exports (>)"
 
-# It must be able to fail: a field, what a function takes, what a callback answers, a name, a function less.
+# It must be able to fail: a changed field, parameter, callback result or name, and a removed function.
 library "$old" '' old
 n=0
 while read -r change; do
 	sed "$change" "$old" >"$work/changed.h"
-	! cmp -s "$old" "$work/changed.h" || fail "the header has no place for $change any more"
+	! cmp -s "$old" "$work/changed.h" || fail "the header no longer contains the text that $change changes"
 	library "$work/changed.h" '' new
-	! same old new || fail "abidiff says nothing of $change"
+	! same old new || fail "abidiff does not report $change"
 	n=$((n + 1))
 done <<'!'
 s/unsigned int maxtag;/unsigned long maxtag;/
@@ -75,4 +74,4 @@ s/unsigned int mintag;/unsigned int lowest;/
 
 library include/mux.h '' new
 abidiff "$work/old.so" "$work/new.so" | sed -n "s/.*\[A\] '\(.*\)'.*/abi: new since $release: \1/p"
-echo "abi: nothing of $release is gone or changed; $n changes to it would have been noticed"
+echo "abi: everything of $release is unchanged; $n changes of it would have been noticed"

@@ -1,12 +1,12 @@
 #!/bin/sh
-# coverage.sh BUILD: how much of src all tests together reach, by line and by branch.
+# coverage.sh BUILD: coverage of src by all tests together, in lines and branches.
 #
-# The C tests, the unit tests and the examples in the documentation run with rustc's counters, and once more
-# with what other systems would be given. Fails when src/core, src/sched, src/rpc or src/ffi has less than
-# 95 of 100 lines. What is not reached is in BUILD/coverage/missed.
+# The C tests, the unit tests and the examples in the documentation run with rustc's counters, and again
+# with the code for other systems. Fails when src/core, src/sched, src/rpc or src/ffi has less than
+# 95 % of its lines covered. BUILD/coverage/missed lists the lines that are not reached.
 #
-# It takes the clang and the llvm-cov of the LLVM that rustc has. RUSTC_BOOTSTRAP lets the stable rustc count
-# branches, and keep the programs that it makes of the documentation, which are options that are not stable.
+# It uses the clang and the llvm-cov of rustc's version of LLVM. RUSTC_BOOTSTRAP permits unstable options of the stable
+# rustc: counting branches, and keeping the programs made from the documentation.
 set -eu
 export LC_ALL=C
 
@@ -17,7 +17,7 @@ llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 host=$(rustc -vV | sed -n 's/^host: //p')
 : "${CARGO:=cargo}"
 for tool in "clang-$llvm" "llvm-cov-$llvm" "llvm-profdata-$llvm"; do
-	command -v "$tool" >/dev/null || { echo "coverage: no $tool here (clang, llvm and libclang-rt-dev, all of LLVM $llvm)" >&2; exit 1; }
+	command -v "$tool" >/dev/null || { echo "coverage: $tool is missing (clang, llvm and libclang-rt-dev, all of LLVM $llvm)" >&2; exit 1; }
 done
 rm -rf "$build/profiles" "$build/docs" "$build/programs"
 mkdir -p "$build/profiles"
@@ -25,7 +25,7 @@ export LLVM_PROFILE_FILE="$build/profiles/%m.profraw"
 export RUSTC_BOOTSTRAP=1
 counters='-Cinstrument-coverage -Zcoverage-options=branch'
 
-# c VARIANT WITHOUT FLAGS...: the C tests but those, with the library made for that
+# c VARIANT WITHOUT FLAGS...: the C tests except WITHOUT, with the library built for VARIANT
 c() {
 	variant=$1
 	without=$2
@@ -34,7 +34,7 @@ c() {
 		--target "$host" --target-dir "target/coverage/$variant"
 	mkdir -p "$build/$variant"
 	cp "target/coverage/$variant/$host/release/libmux.a" "$build/$variant"
-	# programs of a test that is left out now would be of another library
+	# programs of a test that is left out now would contain another library
 	rm -rf "$build/$variant/c-tests/log" "$build/$variant"/c-tests/*.static
 	make -s -C c-tests check MODES='native oneproc' LINKS=static SCRIPTS= CC="clang-$llvm" WITHOUT="$without" \
 		CFLAGS='-O1 -g -fprofile-instr-generate' LIBDIR="$build/$variant" BUILD="$build/$variant/c-tests" \
@@ -51,9 +51,9 @@ rust() {
 	sed -n 's/^ *Running .*(\(.*\))$/\1/p' "$build/out" >>"$build/programs"
 }
 
-# C before Rust: of functions with one name, llvm-cov takes the first, and only C has called those of mux.h
+# C before Rust: of functions with the same name, llvm-cov uses the first, and only C tests call those of mux.h
 c ours ''
-# as in make check: parking_lot has memory of its own
+# as in make check: parking_lot allocates memory itself
 c others 'faults.% callbacks.% soak.% signals.% forked.%' --cfg mux_parking_lot --cfg mux_boxed
 rust ours
 rust others --cfg mux_parking_lot --cfg mux_boxed
@@ -62,7 +62,7 @@ RUSTFLAGS=$counters RUSTDOCFLAGS="$counters -Zunstable-options --persist-doctest
 	>"$build/out" 2>&1 || { tail -n 20 "$build/out" >&2; exit 1; }
 find "$build/docs" -type f -perm -u+x >>"$build/programs"
 
-# in small portions: each profile is as large as the library
+# in small portions, because each profile is as large as the library
 find "$build/profiles" -name '*.profraw' >"$build/list"
 "llvm-profdata-$llvm" merge -sparse -f "$build/list" -o "$build/profile"
 # shellcheck disable=SC2046 # no spaces in these names
@@ -97,4 +97,4 @@ awk -v missed="$build/missed" '
 		exit bad || n != 4
 	}' "$build/lcov" >"$build/report" && status=0 || status=$?
 sort "$build/report"
-[ "$status" -eq 0 ] || { echo 'coverage: too little; see '"$build/missed" >&2; exit 1; }
+[ "$status" -eq 0 ] || { echo 'coverage: too low; see '"$build/missed" >&2; exit 1; }

@@ -1,9 +1,9 @@
 #!/bin/sh
-# deb.sh BUILD: the packages of `make deb`: lintian finds no error in them; installed, they are all that a
-# C program needs, and 9pmux runs; purged, they leave nothing.
+# deb.sh BUILD: checks the packages of `make deb`: lintian finds no error; installed, they contain everything that a C
+# program needs, and 9pmux runs; purged, they leave no file.
 #
-# They are installed into this system, by root and where no libmux is yet; otherwise the program is linked
-# with what they unpack to.  On systems that are not Debian's kin there is nothing to check.
+# They are installed into this system by root if it has no libmux; otherwise the program is linked with the unpacked
+# files. On systems other than Debian and its relatives there is nothing to check.
 set -eu
 
 build=$(realpath "${1:-build}")
@@ -18,15 +18,15 @@ trap leave EXIT
 trap 'exit 1' HUP INT TERM
 fail() { echo "deb: $*" >&2; exit 1; }
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "$* failed"; }; }
-# apt-get and not dpkg, since it waits for whoever else installs just now
+# apt-get instead of dpkg, because it waits for another installation to end
 apt() { DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300 "$@"; }
 
 for tool in apt-get dpkg-buildpackage dh lintian; do
-	command -v $tool >/dev/null || { echo "deb: skipped: there is no $tool here, so this is not Debian or its kin"; exit 0; }
+	command -v $tool >/dev/null || { echo "deb: skipped: $tool is missing, so this is not Debian or a relative"; exit 0; }
 done
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-[ "$(dpkg-parsechangelog -S Version)" = "$version" ] || fail "debian/changelog is not of version $version"
+[ "$(dpkg-parsechangelog -S Version)" = "$version" ] || fail "debian/changelog has another version than $version"
 ours=$(sed -n 's/^version = "\(.*\)"/\1/p' 9pmux/Cargo.toml | head -n 1)
 {
 	$CARGO tree --locked --edges normal,no-proc-macro --features capi --prefix none
@@ -37,9 +37,9 @@ while read -r crate; do
 	grep -q "vendor/$crate/\*" debian/copyright || fail "debian/copyright does not name $crate"
 done <"$work/crates"
 
-# as in tests/dist.sh, which the packages are made of
+# as in tests/dist.sh, from which the packages are made
 { $CARGO fetch --locked && $CARGO fetch --locked --manifest-path examples/serve9p/Cargo.toml; } >"$work/log" 2>&1 ||
-	{ cat "$work/log"; echo "deb: skipped: the crates can not be had"; exit 0; }
+	{ cat "$work/log"; echo "deb: skipped: the crates cannot be downloaded"; exit 0; }
 quietly $MAKE deb B="$build"
 arch=$(dpkg-architecture -q DEB_HOST_ARCH)
 lib=/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)
@@ -47,11 +47,11 @@ runtime=$build/libmux1_${version}_$arch.deb
 dev=$build/libmux-dev_${version}_$arch.deb
 program=$build/9pmux_${ours}_$arch.deb
 lintian --allow-root --fail-on error "$build/deb/libmux_${version}_$arch.changes" ||
-	fail "lintian has something to say"
+	fail "lintian reports errors"
 
 sh man/example.sh double.c >"$work/double.c"
-# answers PROGRAM: it runs, and is right
-answers() {
+# works PROGRAM: checks that it prints the right result
+works() {
 	[ "$("$work/$1" | sort -n | head -n 1)" = "1 doubled is 2" ] || fail "the $1 program"
 }
 
@@ -67,28 +67,28 @@ if [ -n "$why" ]; then
 	dpkg-deb -x "$runtime" "$work/root"
 	dpkg-deb -x "$dev" "$work/root"
 	dpkg-deb -x "$program" "$work/root"
-	[ "$("$work/root/usr/bin/9pmux" --version)" = "9pmux $ours" ] || fail "9pmux is of another version"
+	[ "$("$work/root/usr/bin/9pmux" --version)" = "9pmux $ours" ] || fail "9pmux has another version"
 	$CC -I"$work/root/usr/include" -o "$work/shared" "$work/double.c" -L"$work/root$lib" -lmux -pthread
-	LD_LIBRARY_PATH=$work/root$lib answers shared
-	echo "deb: made, and a program works with what they hold; not installed: $why"
+	LD_LIBRARY_PATH=$work/root$lib works shared
+	echo "deb: made, and a program works with their contents; not installed: $why"
 	exit 0
 fi
 
 installed=yes
 quietly apt install --no-install-recommends "$runtime" "$dev" "$program"
 dpkg -L libmux1 libmux-dev 9pmux >"$work/files"
-[ "$(9pmux --version)" = "9pmux $ours" ] || fail "9pmux is of another version"
+[ "$(9pmux --version)" = "9pmux $ours" ] || fail "9pmux has another version"
 # shellcheck disable=SC2046 # flags are words
 $CC -o "$work/shared" "$work/double.c" $(pkg-config --cflags --libs mux)
-answers shared
+works shared
 library=$(ldd "$work/shared" | awk '$1 == "libmux.so.1" { print $3 }')
-[ "$(realpath "$library")" = "$lib/libmux.so.$version" ] || fail "the program takes $library"
+[ "$(realpath "$library")" = "$lib/libmux.so.$version" ] || fail "the program uses $library"
 # shellcheck disable=SC2046
 $CC -static -o "$work/static" "$work/double.c" $(pkg-config --static --cflags --libs mux)
-answers static
+works static
 quietly apt purge libmux1 libmux-dev 9pmux
 installed=
 while read -r file; do
-	[ -d "$file" ] || [ ! -e "$file" ] || fail "purged, and $file is still there"
+	[ -d "$file" ] || [ ! -e "$file" ] || fail "$file still exists after the purge"
 done <"$work/files"
-echo "deb: made, installed, linked by pkg-config, shared and static, and gone again"
+echo "deb: made, installed, linked by pkg-config, shared and static, and purged"

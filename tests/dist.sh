@@ -1,7 +1,7 @@
 #!/bin/sh
-# dist.sh BUILD: the tarball of `make dist` builds by itself: unpacked elsewhere, with no crates but its
-# own, no network, no git.  Its tests and the demonstration's server find their crates too.  And made
-# again from there it is the same, to the byte.
+# dist.sh BUILD: checks that the tarball of `make dist` builds alone: unpacked elsewhere, with only its own crates,
+# without network and git. Its tests and the server of the demonstration find their crates, too. A tarball made from
+# the unpacked one is identical.
 set -eu
 
 build=$(realpath "${1:-build}")
@@ -13,9 +13,9 @@ quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "$* failed"; }
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 name=libmux-$version
-# crates for other systems are in the tarball too, and nowhere here until they are fetched
+# the tarball also contains crates for other systems, which have not been downloaded before
 { $CARGO fetch --locked && $CARGO fetch --locked --manifest-path examples/serve9p/Cargo.toml; } >"$work/log" 2>&1 ||
-	{ cat "$work/log"; echo "dist: skipped: the crates can not be had"; exit 0; }
+	{ cat "$work/log"; echo "dist: skipped: the crates cannot be downloaded"; exit 0; }
 $MAKE -s dist B="$build"
 tar -xf "$build/$name.tar.gz" -C "$work"
 cd "$work/$name"
@@ -24,12 +24,12 @@ export CARGO_HOME="$work/cargo" CARGO_NET_OFFLINE=true
 for manifest in Cargo.toml examples/serve9p/Cargo.toml; do
 	quietly $CARGO metadata --locked --format-version 1 --manifest-path $manifest
 done
-# 9pmux is built so by tests/deb.sh; where that can not be, here
+# tests/deb.sh builds 9pmux in this way; where it cannot, it is built here
 everything=lib
 command -v dpkg-buildpackage >/dev/null || everything=all
 quietly $MAKE $everything B=build
 sh tests/size.sh build >/dev/null
 $MAKE -s dist B=build
-cmp "$build/$name.tar.gz" "build/$name.tar.gz" || fail "made again, the tarball is another"
+cmp "$build/$name.tar.gz" "build/$name.tar.gz" || fail "the tarball made again differs"
 
-echo "dist: $name.tar.gz, $(($(wc -c <"$build/$name.tar.gz") / 1024 / 1024)) MiB, builds offline, and is the same when made again"
+echo "dist: $name.tar.gz, $(($(wc -c <"$build/$name.tar.gz") / 1024 / 1024)) MiB, builds offline, and is identical when made again"

@@ -231,7 +231,7 @@ good() {
 	printf '%s\n' '| name | test |' '|---|---|' '| x | a, c-tests/* |' >"$tree/docs/differences.md"
 }
 good
-sh "$self" "$tree" || { echo "docs: finds a fault where there is none" >&2; exit 1; }
+sh "$self" "$tree" || { echo "docs: reports a fault in a correct tree" >&2; exit 1; }
 while IFS='|' read -r name file line; do
 	good
 	printf '%b\n' "$(echo "$line" | tr '^' '|')" >>"$tree/$file"

@@ -63,9 +63,9 @@ $CC -static -o "$work/static" "$work/call.c" $(pkg-config --static --cflags --li
 
 # 9pmux: it runs, its completions are bash's, and it serves what a server has
 ninepmux=$dest/opt/mux/bin/9pmux
-"$ninepmux" --version | grep -q '^9pmux [0-9]' || fail "9pmux does not say its version"
+"$ninepmux" --version | grep -q '^9pmux [0-9]' || fail "9pmux does not print its version"
 if command -v bash >/dev/null; then
-	bash -n "$dest/opt/mux/share/bash-completion/completions/9pmux" || fail "bash does not take the completions"
+	bash -n "$dest/opt/mux/share/bash-completion/completions/9pmux" || fail "bash does not accept the completions"
 fi
 served=
 if [ -x "$build/serve9p" ] && [ -x "$build/9cat" ]; then

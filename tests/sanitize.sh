@@ -2,11 +2,10 @@
 # sanitize.sh KIND BUILD [quick]: the C tests, with the library and the tests built for a sanitizer.
 #
 # KIND is address (with leaks, and with stacks that are used after their function has returned) or thread;
-# quick leaves the shared library out, and for thread the coroutines. docs/internals/testing.md says what each can see.
+# quick leaves the shared library out, and for thread the coroutines. docs/internals/testing.md says what each detects.
 #
-# It takes the clang of the LLVM that rustc has, or a later one in SANITIZE_CC, since both sides share the
-# runtime; gcc's lacks functions that Rust's code calls. RUSTC_BOOTSTRAP lets the stable rustc take an option
-# that is not stable.
+# It uses the clang of rustc's version of LLVM, or a later one in SANITIZE_CC, because C and Rust share the runtime;
+# gcc's lacks functions that Rust's code calls. RUSTC_BOOTSTRAP permits an unstable option of the stable rustc.
 set -eu
 export LC_ALL=C
 
@@ -19,44 +18,43 @@ llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 host=$(rustc -vV | sed -n 's/^host: //p')
 cc=${SANITIZE_CC:-clang-$llvm}
 
-# how rustc is told; which tests are left out, and why:
-# nomem has a malloc of its own, in the place where the sanitizer's would be; faults and callbacks give the
-# library's malloc another name; soak measures memory, which is the sanitizer's here; signals has, for the
-# shared library, a malloc of its own too
+# the flags of rustc, and the tests that are left out:
+# nomem replaces malloc, as the sanitizer does; faults and callbacks give the library's malloc another name; soak
+# measures memory, which the sanitizer allocates here; signals also replaces malloc, for the shared library
 without='nomem.% faults.% callbacks.% soak.% signals.%.shared'
 case $kind in
 address)
-	# frame pointers, by which it finds who has allocated
+	# frame pointers, with which it finds the stack of an allocation
 	flags='-Zsanitizer=address -Cforce-frame-pointers=yes'
 	;;
 thread)
-	# Rust's own library is built without: of it our object takes no function that touches shared memory
+	# Rust's library is built without the sanitizer: our object uses no function of it that accesses shared memory
 	flags='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer'
-	# the switches of GNU Pth are inside a library that tells nobody of them (fiber.h tells of coro.c's)
-	# the runtime holds signals back, and a child of a program with threads can not go on with it
+	# GNU Pth does not report its stack switches to the sanitizer (fiber.h reports those of coro.c)
+	# the runtime delays signals, and a child of a program with threads cannot continue with it
 	without="$without pth.% signals.% forked.%"
 	;;
 *)
-	echo "sanitize: $kind is neither address nor thread" >&2
+	echo "sanitize: $kind is not address or thread" >&2
 	exit 2
 	;;
 esac
 [ -z "$quick" ] || without="$without %.shared"
-# threads are what it is for; the coroutines take as long again
+# threads are the purpose; coroutines would double the time
 [ "$quick$kind" != quickthread ] || without="$without %.coro.static"
 
 mkdir -p "$build"
 echo 'int main(void) { return 0; }' >"$build/empty.c"
 if ! $cc -fsanitize="$kind" -o "$build/empty" "$build/empty.c" 2>/dev/null; then
-	echo "sanitize: left out: no $cc with the $kind sanitizer here (clang and libclang-rt-dev, both of LLVM $llvm)"
+	echo "sanitize: left out: $cc with the $kind sanitizer is missing (clang and libclang-rt-dev, both of LLVM $llvm)"
 	exit 0
 fi
 
-# the host is named so that build scripts stay without
+# the host is named so that build scripts are built without the sanitizer
 RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" ${CARGO:-cargo} rustc -q --release --locked --lib --features capi \
 	--crate-type staticlib --target "$host" --target-dir "target/$kind"
 
-# The library's object alone, as tools/c-library.sh has it; what it asks of the sanitizer, the program has.
+# The library's object alone, as in tools/c-library.sh; the program contains the sanitizer's functions.
 rm -rf "$build/o" "$build"/libmux.*
 mkdir "$build/o"
 archive=$(realpath "target/$kind/$host/release/libmux.a")
@@ -67,26 +65,26 @@ $cc -shared -fsanitize="$kind" -o "$build/libmux.so" "$build"/o/mux-*.o -Wl,-son
 	-Wl,-z,nodelete -Wl,--version-script="$build/map" -Wl,--gc-sections
 rm -rf "$build/o"
 
-# that it is there at all: the library's own code calls it
+# checks that the library's own code calls the sanitizer
 case $kind in address) calls=__asan_report ;; thread) calls=__tsan_write ;; esac
 n=$(nm "$build/libmux.a" 2>/dev/null | grep -c " U $calls" || true)
 [ "$n" -gt 0 ] || { echo "sanitize: the library was built without the $kind sanitizer" >&2; exit 1; }
 
 cflags="-O1 -g -fno-omit-frame-pointer -fsanitize=$kind"
-# reports go to files: some tests keep what is printed to themselves
+# reports go to files, because some tests capture their output
 symbolizer=$(command -v "llvm-symbolizer-$llvm" || command -v llvm-symbolizer || true)
 rm -f "$build"/report.*
 common="external_symbolizer_path=$symbolizer:log_path=$build/report"
 export ASAN_OPTIONS="$common:detect_stack_use_after_return=1:detect_leaks=1"
 export TSAN_OPTIONS="$common"
 
-# made ARGUMENT...: make in c-tests, for the sanitizer
+# made ARGUMENT...: runs make in c-tests, for the sanitizer
 made() {
 	make -s -C c-tests CC="$cc" CXX="$cc" CFLAGS="$cflags" LIBDIR="$build" BUILD="$build/c-tests" "$@"
 }
 
 if [ -n "${SANITIZE_ONLY:-}" ]; then
-	# for tests/faults/run.sh: one program, until its first report
+	# for tests/faults/run.sh: one program, up to its first report
 	made "$build/c-tests/$SANITIZE_ONLY"
 	export TSAN_OPTIONS="$TSAN_OPTIONS:halt_on_error=1"
 	status=0

@@ -1,8 +1,7 @@
 #!/bin/sh
-# size.sh BUILD: what a program takes on with the library: at most 160 KiB of shared library, at most
-# 150 KiB more of a program linked with the archive, without any linker flag; and nothing in it that
-# could panic, so that no fault of ours prints, ends the program or unwinds into C: our object refers
-# to C's functions alone.
+# size.sh BUILD: checks what the library adds to a program: at most 160 KiB as a shared library, at most 150 KiB of a
+# program linked with the archive, without any linker flag. It also checks that no code can panic, so that a fault of
+# the library cannot print, end the program or unwind into C: the object refers only to functions of C.
 set -eu
 
 build=${1:-build}
@@ -36,11 +35,11 @@ echo "size: libmux.so $((shared / 1024)) KiB stripped; a program grows by $((gro
 [ "$shared" -le $((160 * 1024)) ] || fail "the shared library is larger than 160 KiB"
 [ "$growth" -le $((150 * 1024)) ] || fail "a program grows by more than 150 KiB"
 
-# The names of Rust's functions are mangled; __rust_no_alloc_shim is a mark of the allocator's, and
-# is in the archive itself.
+# The names of Rust's functions are mangled; __rust_no_alloc_shim is a mark of the allocator, and is defined in the
+# archive itself.
 nm "$build/libmux.a" 2>/dev/null | awk '$1 == "U" { print $2 }' | sort -u >"$work/undefined"
 nm "$build/libmux.a" 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u >"$work/defined"
 rust=$(comm -23 "$work/undefined" "$work/defined" | grep -E '^_R|^_ZN|rust' || true)
 [ -z "$rust" ] || fail "the object refers to Rust's runtime:
 $rust"
-echo "size: the object refers to C alone"
+echo "size: the object refers only to C functions"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# start.sh [PAGE...]: what a start page shows is what happens. Runs the commands of each page (docs/start-*.md) as they
-# are written, in a clean directory that contains the source tree as `libmux`, and compares their output.
+# start.sh [PAGE...]: checks the output that the start pages show. Runs the commands of each page (docs/start-*.md) as
+# written, in a clean directory that contains the source tree as `libmux`, and compares their output.
 #
 # In a page, a block of type `console` contains commands, which begin with `$ ` and continue with `> `, and the output
 # of each command. A line `...` stands for any number of lines. A comment <!-- file: NAME --> before a block makes that
@@ -97,7 +97,7 @@ page() {
 	grep -q '^@' "$dir/expected" || { echo "start: $1 has no commands" >&2; return 1; }
 	(
 		CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup} HOME=$dir/home
-		# what the tree depends on has been downloaded
+		# the dependencies of the tree have been downloaded
 		CARGO_NET_OFFLINE=true CARGO_TERM_QUIET=true
 		unset MAKEFLAGS MAKELEVEL PKG_CONFIG_PATH LD_LIBRARY_PATH CARGO_TARGET_DIR || :
 		export CARGO_HOME RUSTUP_HOME HOME CARGO_NET_OFFLINE CARGO_TERM_QUIET
@@ -142,7 +142,7 @@ $ echo "$x" >&2
 1
 ```
 !
-sh "$self" "$work/good.md" || { echo "start: finds a fault in a page without one" >&2; exit 1; }
+sh "$self" "$work/good.md" || { echo "start: reports a fault in a correct page" >&2; exit 1; }
 while read -r from to; do
 	sed "s/^$from\$/$to/" "$work/good.md" >"$work/bad.md"
 	! cmp -s "$work/good.md" "$work/bad.md" || { echo "start: $from is not in the page" >&2; exit 1; }

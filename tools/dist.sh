@@ -1,10 +1,10 @@
 #!/bin/sh
-# dist.sh DIR: makes DIR/libmux-VERSION.tar.gz: what git knows of this tree, as it stands, and in vendor/
-# the crates that the library, its tests and the demonstration's server are made of.  It builds without
-# a network; its .cargo/config.toml sees to that.
+# dist.sh DIR: makes DIR/libmux-VERSION.tar.gz: the files of this tree that git tracks, in their current state, and in
+# vendor/ the crates of the library, its tests and the demonstration's server. Its .cargo/config.toml makes it build
+# without a network.
 #
-# The same tree gives the same bytes: names in order, every file of the commit's date, nobody's.  Made
-# from an unpacked tarball, where there is no git, it is that tarball again.
+# The same tree gives the same bytes: sorted names, the date of the commit, no owner. A tarball made from an unpacked
+# one, without git, is identical to it.
 set -eu
 
 : "${CARGO:=cargo}"
@@ -16,21 +16,21 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 name=libmux-$version
 tree=$work/$name
 
-# whoever the tree belongs to: make runs what is in it anyway
+# for any owner of the tree: make runs its contents anyway
 git() { command git -c safe.directory="$PWD" "$@"; }
 
-# Not where git is above us: build/deb is inside a tree of git's too.
+# Not if a parent directory is a git tree: build/deb is inside one.
 if [ -e .git ] && command -v git >/dev/null; then
 	git ls-files --cached --others --exclude-standard >"$work/files"
 	date=$(git log -1 --format=%ct)
-	[ -z "$(git status --porcelain)" ] || echo "dist: not as committed; the tarball has the tree as it stands" >&2
+	[ -z "$(git status --porcelain)" ] || echo "dist: the tree has uncommitted changes, which the tarball contains" >&2
 else
 	find . \( -path ./.git -o -path ./target -o -path ./build \) -prune -o ! -type d -print >"$work/files"
 	date=$(stat -c %Y Cargo.toml)
 fi
 
 mkdir "$tree"
-# files that are deleted, but not in git yet, are no error
+# a file that is deleted, but still tracked, is no error
 while read -r file; do
 	[ ! -e "$file" ] || printf '%s\n' "$file"
 done <"$work/files" >"$work/there"

@@ -103,7 +103,7 @@ impl<P: Protocol, H> Machine<P, H> {
         sent_in_epoch: u32,
     ) -> Action<P> {
         let Some(call) = self.calls.get_mut(id.0) else { return Action::Completed(Outcome::Ended) };
-        debug_assert!(!self.role.is(Muxer::Call(id.0)), "nor who sends");
+        debug_assert!(!self.role.is(Muxer::Call(id.0)), "a caller in send does not have the role");
         // A call that has its reply has no tag any more.
         let (tag, has_reply) = match call.state() {
             CallState::Sending { tag, .. } => (*tag, false),

@@ -1,4 +1,4 @@
-//! Tells the checked source that the checker's clock, cells and numbers are to be in it.
+//! Makes the checked source use the checker's clock, cells and numbers.
 
 fn main() {
     println!("cargo::rustc-cfg=mux_model");

@@ -31,19 +31,19 @@ macro_rules! scenarios {
 
 scenarios! {
     two_calls None, None, "two callers, one call each";
-    two_calls_backwards None, None, "the same, and the server answers the last first";
+    two_calls_backwards None, None, "the same, and the server replies to the last request first";
     two_by_two Some(3), None, "two callers, two calls each";
     one_tag None, None, "two callers and one tag";
     blocked_server None, None, "the server does not read before its reply is read";
     failing_send None, None, "the send of one of two fails";
-    torn_send None, None, "the send of one of two fails, and is answered all the same";
+    torn_send None, None, "the send of one of two fails, but gets a reply";
     untaggable None, None, "a request does not take its tag, in its turn";
     the_end None, None, "the connection ends under two callers";
-    the_end_unanswered None, None, "the same, and one is never answered";
+    the_end_unanswered None, None, "the same, and one never gets a reply";
     the_end_and_anew Some(3), None, "it ends under two callers, and works again";
     hang_up None, None, "the program hangs up under two callers";
     release None, None, "the program releases the Mux under two callers";
-    stray None, None, "two callers, and a message that nobody asked for";
+    stray None, None, "two callers, and a message that is no reply";
     message None, None, "a call, and a message by hand";
     start_and_call None, None, "a non-blocking call beside a blocking one, with nbrecv";
     start_alone None, None, "a thread alone begins more non-blocking calls than there are tags";
@@ -63,11 +63,11 @@ scenarios! {
     procs_end Some(2), Some(2), "the connection ends under procs, and works again without";
     procs_start Some(2), Some(3), "a non-blocking call under procs";
     three_calls Some(2), None, "three callers, one call each";
-    three_calls_backwards Some(2), Some(4), "the same, and the server answers the last first";
+    three_calls_backwards Some(2), Some(4), "the same, and the server replies to the last request first";
     three_blocked_server Some(2), Some(4), "three callers; the server does not read before its replies are read";
     three_one_tag Some(2), Some(4), "three callers and one tag";
     three_two_tags Some(2), Some(4), "three callers and two tags";
-    three_failing_send Some(2), Some(4), "three callers, of which one can not send";
+    three_failing_send Some(2), Some(4), "three callers, one of which cannot send";
     three_the_end Some(2), Some(3), "the connection ends under three callers";
 }
 

@@ -43,7 +43,7 @@ pub fn on_failure(replay: impl Fn(u64) -> Option<String> + Send + Sync + 'static
         println!("FAILED {scenario}, run {run}, after {took:.2} s: {message}");
         println!("  at {}", at.unwrap_or_default());
         if let Some(replay) = replay(run) {
-            println!("  again, told step by step: {replay}");
+            println!("  to repeat it with a trace: {replay}");
         }
     }));
 }

@@ -158,7 +158,7 @@ impl Wire {
     }
 
     fn is_inside(&self) {
-        assert!(!self.ledger.of(|book| book.retired), "somebody is inside after the release");
+        assert!(!self.ledger.of(|book| book.retired), "a caller is inside after the release");
     }
 
     fn send_it(&self, frame: &Frame, tag: u32) -> Result<(), Unsent> {
@@ -367,7 +367,7 @@ impl Transport for Wire {
     }
 
     fn try_recv(&self) -> Polled<Reply> {
-        assert!(self.plan.can_try, "it can not look");
+        assert!(self.plan.can_try, "this connection cannot poll");
         self.enter_recv();
         let mut flow = prim::lock(&self.flow);
         // Sometimes the message arrives later.

@@ -84,7 +84,7 @@ impl World {
         let answer = self.mux.rpc_deadline(Request(frame.clone()), deadline);
         self.returned(&frame);
         if matches!(answer, Err(Error::TimedOut)) {
-            assert!(clock::now() >= deadline, "late before its time");
+            assert!(clock::now() >= deadline, "a call times out before its deadline");
         }
         self.judge(&frame, answer);
     }
