@@ -183,7 +183,7 @@ impl<P: Protocol, H> Call<P, H> {
 
 /// The numbers of calls by state, which [`transition`](Counts::transition) keeps in step.
 pub(super) struct Counts {
-    /// Calls that have a tag and whose request has not been sent: no reply is due for them.
+    /// Calls with a tag and an unsent request: no reply is due for them.
     pub tagged_unsent: u32,
     /// Abandoned calls, which still have a tag.
     pub abandoned: u32,

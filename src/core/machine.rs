@@ -38,8 +38,8 @@ pub struct Machine<P: Protocol, H> {
     /// Calls with a sleeping owner, or a future, that must be woken.
     pub(super) wake_queue: WakeQueue,
     pub(super) procs: Procs<H>,
-    /// Number of times that the connection has ended. A request whose sending began in an earlier
-    /// epoch gets no reply.
+    /// Number of times that the connection has ended. A request gets no reply if its
+    /// sending began in an earlier epoch.
     pub(super) epoch: u32,
     pub(super) drain: Drain<H>,
     pub(super) ready_fd: ReadyFd,

@@ -1,4 +1,4 @@
-//! The receiver role, whose holder is the muxer: one caller at a time receives messages for all
+//! The receiver role. Its holder is the muxer: one caller at a time receives messages for all
 //! callers, matches replies to calls, and hands the role over.
 //!
 //! The role is handed over only to a caller that is asleep and waiting, never to a caller inside
@@ -355,10 +355,10 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// Releases the receiver role, if `who` has it, and hands it over.
+    /// Releases the receiver role, if `holder` has it, and hands it over.
     #[inline]
-    pub(super) fn leave_role(&mut self, who: Muxer) {
-        if self.role.is(who) {
+    pub(super) fn leave_role(&mut self, holder: Muxer) {
+        if self.role.is(holder) {
             self.role.assign(Muxer::Unassigned);
             let alone = self.reply_waiters.is_empty()
                 && !self.tags.has_waiters()
@@ -369,7 +369,7 @@ impl<P: Protocol, H> Machine<P, H> {
             // Futures relied on this receiver: without one they must poll by themselves, or learn
             // that they can never finish. A transient receiver has just polled and found nothing
             // for them.
-            if who != Muxer::Transient {
+            if holder != Muxer::Transient {
                 self.wake_futures_if_unassigned();
             }
         }
@@ -512,8 +512,7 @@ impl<P: Protocol, H> Machine<P, H> {
         }
     }
 
-    /// Releases the role after a message was received by hand. `id` is the one that `begin_receive`
-    /// returned.
+    /// Releases the role after a message was received by hand. `id` is the result of `begin_receive`.
     pub fn end_receive(&mut self, id: CallId) {
         if id.0 == NONE {
             self.leave_role(Muxer::Transient);

@@ -45,7 +45,7 @@ impl ReplyWaiters {
         self.queue(has_deadline).remove(calls, id);
     }
 
-    /// Removes the call whose owner should receive next, and returns it.
+    /// Removes and returns the call that should receive next.
     pub fn pop<P: Protocol, H>(&mut self, calls: &mut CallSlab<P, H>) -> Option<u32> {
         self.untimed.pop_front(calls).or_else(|| self.timed.pop_front(calls))
     }

@@ -82,7 +82,7 @@ impl Tags {
         self.waiters.pop_front(calls)
     }
 
-    /// Returns the pool, whose memory the caller drops.
+    /// Returns the pool. The caller drops its memory.
     pub fn take_pool(&mut self) -> TagPool {
         std::mem::take(&mut self.pool)
     }

@@ -1,4 +1,4 @@
-//! The tag pool: which tags are allocated, who owns each of them, and which one is allocated next.
+//! The tag pool: which tags are allocated, which call owns each of them, and which tag is allocated next.
 //!
 //! A tag identifies a request until its reply arrives. [`TagPool`] allocates tags of a [`TagRange`],
 //! remembers an owner for each, and accepts them back:
@@ -13,7 +13,7 @@
 //! assert_eq!((first, second), (1, 2));
 //! assert_eq!(pool.allocate(range, 72), Err(NoTag::AllTaken));
 //!
-//! // A message with this tag has arrived: whose is it?
+//! // A message with this tag has arrived: which call owns the tag?
 //! assert_eq!(pool.owner(first), Some(70));
 //! pool.free(first);
 //! assert_eq!(pool.owner(first), None);
@@ -92,7 +92,7 @@ pub struct TagPool {
     allocated: u32,
 }
 
-/// The part of one range whose tags have been allocated at least once.
+/// The tags of one range that have been allocated at least once.
 struct Span {
     range: TagRange,
     /// The entry of `range.min + i`, for each tag that was ever allocated.

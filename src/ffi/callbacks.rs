@@ -268,7 +268,7 @@ impl Transport for Callbacks {
             return Ok(NonZeroUsize::MIN);
         };
         let first: *mut *mut c_void = requests.slots().as_mut_ptr().cast();
-        // SAFETY: the program's function, called as mux.h says, with as many pointers as it is told:
+        // SAFETY: the program's function, called as mux.h says, with as many pointers as `n` says:
         // an Option<Message> is one. The turn to send is this caller's.
         let (sent, error) =
             errors::count(|| unsafe { sendv(self.mux, first, n as c_int) }.min(n as c_int));
@@ -289,8 +289,8 @@ impl Transport for Callbacks {
             return;
         };
         let first: *mut *mut c_void = replies.slots().as_mut_ptr().cast();
-        // SAFETY: the program's function, called as mux.h says, with room for as many pointers as it
-        // is told: an Option<Message> is one. The role is this caller's.
+        // SAFETY: the program's function, called as mux.h says, with room for `BATCH` pointers: an
+        // Option<Message> is one. The role is this caller's.
         let n = unsafe { recvv(self.mux, first, BATCH as c_int) };
         replies.compact(usize::try_from(n).unwrap_or(0));
     }

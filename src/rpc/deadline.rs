@@ -58,7 +58,7 @@ struct TimedTicket<'a, T: Transport, S: Sched> {
 }
 
 impl<T: Transport, S: Sched> TimedTicket<'_, T, S> {
-    /// Consumes the ticket of an owner whose call continues. The slot stays in use.
+    /// Consumes the ticket. The owner's call continues, and the slot stays in use.
     fn keep_slot(self) {
         std::mem::forget(self);
     }

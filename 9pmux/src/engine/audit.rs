@@ -4,7 +4,7 @@
 //! Requests:
 //!
 //! 1. An upstream request of a client that has no reply yet is in the client's table of tags, under the
-//!    client's tag. One that has its reply is the target of one of the client's flushes.
+//!    client's tag. A request with its reply is the target of one of the client's flushes.
 //! 2. A request keeps its tag after the reply only while it is being flushed.
 //! 3. A request is the target of at most one upstream Tflush, and has one exactly if its flush is marked
 //!    as sent. A flush that is marked as due is among the deferred flushes.

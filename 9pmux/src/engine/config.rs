@@ -11,8 +11,8 @@ pub struct Config {
     /// The dialect of the connection to the server. Without one, the first client's Tversion determines
     /// it.
     pub dialect: Option<Dialect>,
-    /// Whether clients that attach without an afid and with the same names share one Tattach, from
-    /// whose fid each of them gets a Twalk: for servers that permit one attach per connection.
+    /// Whether clients that attach without an afid and with the same names share one Tattach, and
+    /// each of them gets a Twalk of its fid: for servers that permit one attach per connection.
     pub attach_once: bool,
     /// The users that clients may attach as, by name and, where the dialect has one, by numeric uid. An
     /// empty list permits all users.

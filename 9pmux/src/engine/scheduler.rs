@@ -67,8 +67,8 @@ impl Engine {
                     if more && self.output_has_room() && self.has_tag() {
                         continue;
                     }
-                    // Messages that need no capacity are processed at once. The next one that does may
-                    // also be, if no other client waits.
+                    // Messages that need no capacity are processed at once. The next message that needs it may
+                    // also be processed, if no other client waits.
                     self.process_inbox(client_index);
                 }
                 Progress::Blocked(blocked) => self.block(client_index, blocked),

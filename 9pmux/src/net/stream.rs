@@ -162,9 +162,11 @@ impl Stream {
     pub fn describe_peer(&self) -> String {
         #[cfg(target_os = "linux")]
         match peer_credentials(self.input.as_fd()) {
-            Some(who) if who.pid > 0 => return format!("process {} of user {}", who.pid, who.uid),
+            Some(peer) if peer.pid > 0 => {
+                return format!("process {} of user {}", peer.pid, peer.uid);
+            }
             // a process of another pid namespace has no pid here
-            Some(who) if who.uid != u32::MAX => return format!("a process of user {}", who.uid),
+            Some(peer) if peer.uid != u32::MAX => return format!("a process of user {}", peer.uid),
             _ => {}
         }
         match rustix::net::getpeername(&self.input) {
@@ -182,7 +184,7 @@ impl Stream {
     pub fn origin(&self) -> Origin {
         #[cfg(target_os = "linux")]
         match peer_credentials(self.input.as_fd()) {
-            Some(who) if who.uid != u32::MAX => return Origin::User(who.uid),
+            Some(peer) if peer.uid != u32::MAX => return Origin::User(peer.uid),
             _ => {}
         }
         let address = rustix::net::getpeername(&self.input).ok().flatten();
@@ -197,20 +199,20 @@ impl Stream {
 /// assumes that the pid is never 0, as it is for other sockets and for processes of other pid namespaces.
 #[cfg(target_os = "linux")]
 fn peer_credentials(socket: BorrowedFd<'_>) -> Option<libc::ucred> {
-    let mut who = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-    let mut size = size_of_val(&who) as libc::socklen_t;
-    // SAFETY: the system writes at most `size` bytes, the size of `who`, and every bit pattern is a valid
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut size = size_of_val(&peer) as libc::socklen_t;
+    // SAFETY: the system writes at most `size` bytes, the size of `peer`, and every bit pattern is a valid
     // `ucred`.
     let asked = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_PEERCRED,
-            (&raw mut who).cast(),
+            (&raw mut peer).cast(),
             &mut size,
         )
     };
-    (asked == 0).then_some(who)
+    (asked == 0).then_some(peer)
 }
 
 #[inline]
@@ -260,6 +262,6 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         // the system may return a record without a pid
-        assert!(peer_credentials(client.as_fd()).is_none_or(|who| who.pid == 0));
+        assert!(peer_credentials(client.as_fd()).is_none_or(|peer| peer.pid == 0));
     }
 }
