@@ -6,7 +6,9 @@
 # * Every test, `file::function`, that an internals page of 9pmux names exists.
 # * Every test that docs/differences.md names in the last column of a table exists.
 # * Every number before a mark <!-- const: FILE NAME --> is the value of that constant; in a manual page the mark is
-#   a comment (.\" const: FILE NAME) after the line that ends in the number.
+#   a comment (.\" const: FILE NAME) after the line that ends in the number. NAME.FIELD is a field of a constant, NAME.0
+#   and NAME.1 the parts of a pair, and default.FIELD a field in an implementation of Default. With /UNIT after the
+#   name, the number counts units: 4 <!-- const: FILE NAME /1024 --> KiB.
 # * Every figure in the table of the README, except the ratios in its last column, is in docs/plots/*.txt.
 # * Every name in the glossary is in the source.
 # * Every column of a table has a header.
@@ -70,35 +72,46 @@ paths() {
 		END { examine() }' "$1"
 }
 
-# constants PAGE: lines of number, file and name
+# constants PAGE: lines of number, file, name and unit
 constants() {
 	case $1 in
 	*.md)
 		awk '{
-			while (match($0, /[0-9,]+ <!-- const: [^ ]+ [^ ]+ -->/)) {
+			while (match($0, /[0-9,]+ <!-- const: [^ ]+ [^ ]+ (\/[0-9]+ )?-->/)) {
 				split(substr($0, RSTART, RLENGTH), w, " ")
-				print w[1], w[4], w[5]
+				print w[1], w[4], w[5], w[6] ~ /^\// ? substr(w[6], 2) : 1
 				$0 = substr($0, RSTART + RLENGTH)
 			}
 			if (/<!-- const: /)
 				print "none", "mark-without-a-number", FNR
 		}' "$1" ;;
 	*)
-		awk '/^\.\\" const: / { print match(last, /[0-9,]+[ a-z]*$/) ? substr(last, RSTART) + 0 : "none", $3, $4 }
+		awk '/^\.\\" const: / {
+			print match(last, /[0-9]+[ A-Za-z]*[.,;]?$/) ? substr(last, RSTART) + 0 : "none", $3, $4, $5 ? substr($5, 2) : 1 }
 			{ last = $0 }' "$1" ;;
 	esac
 }
 
-# value FILE NAME: of a Rust constant that is an integer, a product, or a Duration::from_...(integer)
+# value FILE NAME: of a Rust constant that is an integer, a product, a shift, or a Duration::from_...(integer)
 value() {
-	expr=$(sed -n "s/^ *\(pub\(([a-z]*)\)\{0,1\} \)\{0,1\}const $2: [A-Za-z0-9_]* = \(.*\);.*/\3/p" "$1" | head -n 1)
+	case $2 in
+	default.*) expr=$(sed -n "s/^ *${2#default.}: \(.*\),\$/\1/p" "$1" | head -n 1) ;;
+	*) expr=$(sed -n "s/^ *\(pub\(([a-z]*)\)\{0,1\} \)\{0,1\}const ${2%%.*}: [^=]* = \(.*\);.*/\3/p" "$1" | head -n 1) ;;
+	esac
+	case $2 in
+	default.*) ;;
+	*.0) expr=${expr#\(} expr=${expr%%,*} ;;
+	*.1) expr=${expr#*, } expr=${expr%\)} ;;
+	*.*) expr=$(printf '%s' "$expr" | sed "s/.*[{ ]${2#*.}: \([^,}]*\).*/\1/") ;;
+	esac
 	case $expr in
 	Duration::from_*\(*) expr=${expr#*\(} expr=${expr%\)} ;;
 	esac
 	expr=$(printf '%s' "$expr" | tr -d '_')
 	case $expr in
-	'' | *[!0-9\ *]*) echo unknown ;;
-	*) echo $((expr)) ;;
+	'' | *[!0-9\ *\<]*) echo unknown ;;
+	# shellcheck disable=SC2004 # dash evaluates the text, but not a variable that contains an expression
+	*) echo $(($expr)) ;;
 	esac
 }
 
@@ -130,10 +143,11 @@ for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8];
 	[ -f "$page" ] || continue
 	npage=$((npage + 1))
 	constants "$page" >"$work/constants"
-	while read -r number file name; do
+	while read -r number file name unit; do
 		nconst=$((nconst + 1))
 		number=$(echo "$number" | tr -d ,)
 		real=$(value "$file" "$name" 2>/dev/null)
+		[ "$number" = none ] || number=$((number * unit))
 		[ "$number" = "$real" ] || fault "$page: $number, but $name in $file is $real"
 	done <"$work/constants"
 	case $page in *.md) ;; *) continue ;; esac
@@ -224,9 +238,12 @@ good() {
 		'```' 'sh src/x.rs' '```' '## Figures' '' '| load | here | ratio |' '|---|---|---|' '| a | 1,500 | 2 |' >"$tree/README.md"
 	echo '| a | 1,500 (1,400–1,600) |' >"$tree/docs/plots/x.txt"
 	echo '[back](../README.md) 1,024 <!-- const: src/x.rs SIZE --> 2 <!-- const: src/x.rs LIMIT -->' >"$tree/docs/x.md"
-	printf '%s\n' 'pub const SIZE: usize = 1024;' 'const LIMIT: Duration = Duration::from_secs(2);' >"$tree/src/x.rs"
+	echo '1 <!-- const: src/x.rs SIZE /1024 --> KiB, 7 <!-- const: src/x.rs PAIR.1 -->' >>"$tree/docs/x.md"
+	printf '%s\n' 'pub const SIZE: usize = 1024;' 'const LIMIT: Duration = Duration::from_secs(2);' \
+		'const PAIR: (u64, u64) = (5, 7);' 'const RATE: Rate = Rate { each: 3, burst: 4 };' '        size: 1 << 4,' >"$tree/src/x.rs"
 	# shellcheck disable=SC1003 # a comment of a manual page
-	printf '%s\n' 'at most 1024' '.\" const: src/x.rs SIZE' >"$tree/man/x.3"
+	printf '%s\n' 'at most 1024' '.\" const: src/x.rs SIZE' '4 at once,' '.\" const: src/x.rs RATE.burst' \
+		'16 by default.' '.\" const: src/x.rs default.size' >"$tree/man/x.3"
 	: >"$tree/c-tests/a.c"
 	printf '%s\n' '| name | test |' '|---|---|' '| x | a, c-tests/* |' >"$tree/docs/differences.md"
 }
@@ -251,6 +268,9 @@ a test of a difference that does not exist|docs/differences.md|^ y ^ none_such ^
 a name that is not in the source|docs/internals/glossary.md|^ term ^ meaning ^ `NoSuchName` ^
 another value of a constant|docs/x.md|1,025 <!-- const: src/x.rs SIZE -->
 a constant that does not exist|docs/x.md|1,024 <!-- const: src/x.rs NONE -->
+another value in units|docs/x.md|2 <!-- const: src/x.rs SIZE /1024 -->
+another field of a constant|docs/x.md|4 <!-- const: src/x.rs RATE.each -->
+another default|docs/x.md|17 <!-- const: src/x.rs default.size -->
 a mark without a number|docs/x.md|some <!-- const: src/x.rs SIZE -->
 another value in a manual page|man/x.3|at most 1025\n.\\\\" const: src/x.rs SIZE
 a figure that was not measured|README.md|^ b ^ 1,501 ^ 2 ^
