@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{Shutdown, sockopt};
@@ -12,7 +11,8 @@ use super::failure::error_text;
 use super::fd::Fd;
 
 /// Time between two checks of a network peer that sends nothing more.
-const CHECK_INTERVAL: Duration = Duration::from_secs(15);
+#[cfg(not(target_os = "openbsd"))]
+const CHECK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// The descriptors of a peer. After `set_nonblocking`, reads and writes never block.
 #[derive(Debug)]
@@ -74,10 +74,14 @@ impl Stream {
     }
 
     /// Makes the system check every few seconds whether a network peer that sends nothing more is still there:
-    /// the end of its data does not say whether the peer has shut down one direction or is gone.
+    /// the end of its data does not say whether the peer has shut down one direction or is gone. OpenBSD has one
+    /// time for all sockets, set by the administrator.
     pub fn check_peer_often(&self) {
-        let _ = sockopt::set_tcp_keepidle(&self.input, CHECK_INTERVAL);
-        let _ = sockopt::set_tcp_keepintvl(&self.input, CHECK_INTERVAL);
+        #[cfg(not(target_os = "openbsd"))]
+        {
+            let _ = sockopt::set_tcp_keepidle(&self.input, CHECK_INTERVAL);
+            let _ = sockopt::set_tcp_keepintvl(&self.input, CHECK_INTERVAL);
+        }
     }
 
     /// Returns true if this is a listening socket.
