@@ -91,14 +91,19 @@ check-other:
 check-msrv:
 	CC='$(CC)' CARGO='$(CARGO)' sh tests/msrv.sh $(B)
 
-# Other architectures, compiled with Rust 1.85; docs/platforms.md says what ran where. All of it takes about half
+# Other architectures, and musl, compiled with Rust 1.85; docs/platforms.md says what ran where. All of it takes about half
 # an hour and is not part of check-long; the C tests on i686 are part of check.
-CROSS = aarch64 armv7 i686 s390x
+CROSS = aarch64 armv7 i686 s390x musl
 check-cross:
 	$(MAKE) setup FOR=cross
 	for a in $(CROSS); do CARGO='$(CARGO)' sh tests/cross.sh $$a $(B) || exit 1; done
 check-cross-quick:
 	LINKS=static WITHOUT='$(SLOW_C_TESTS)' CARGO='$(CARGO)' sh tests/cross.sh i686 $(B) c || test $$? -eq 77
+
+# Systems on which nothing can be run here, compiled with Rust 1.85.
+check-systems:
+	$(MAKE) setup FOR=cross
+	CARGO='$(CARGO)' sh tests/systems.sh
 
 # The real source under two model checkers, for about a minute.
 check-model:
@@ -175,4 +180,4 @@ coverage:
 	CARGO='$(CARGO)' sh tests/coverage.sh $(B)
 
 .PHONY: test lint check check-builds $(CHECK_BUILDS:%=build-%) check-rust check-c check-other check-model check-sanitizers \
-	check-msrv check-cross check-cross-quick check-faults check-faults-quick check-fuzz check-results check-9pmux-peers check-long $(LONG) fuzz soak coverage
+	check-msrv check-cross check-cross-quick check-systems check-faults check-faults-quick check-fuzz check-results check-9pmux-peers check-long $(LONG) fuzz soak coverage

@@ -9,7 +9,8 @@
 #         relay), tshark (dissects 9P), python3-venv (for p9fs, a 9P client), GNU Pth (a coroutine library), mk, clang and
 #         its sanitizer runtimes of the LLVM that rustc has, a C compiler for i686
 # long    the Debian package tools and lintian, llvm-cov
-# cross   C compilers and libraries for the architectures of tests/cross.sh, qemu-user to run their programs
+# cross   C compilers and libraries for the architectures of tests/cross.sh, qemu-user to run their programs,
+#         musl, llvm-nm
 # bench   socat
 # plots   gnuplot
 #
@@ -32,7 +33,7 @@ if command -v apt-get >/dev/null; then
 		gnu=${target%:*}
 		cross="$cross $gnu-gcc:gcc-$gnu /usr/$gnu/include/stdio.h:libc6-dev-${target#*:}-cross"
 	done
-	cross="$cross qemu-s390x-static:qemu-user-static"
+	cross="$cross qemu-s390x-static:qemu-user-static musl-gcc:musl-tools llvm-nm:llvm"
 	check="$check /usr/bin/i686-linux-gnu-gcc:gcc-i686-linux-gnu /usr/i686-linux-gnu/include/stdio.h:libc6-dev-i386-cross"
 	long="$check dpkg-buildpackage:dpkg-dev dh:debhelper lintian"
 	[ -z "$llvm" ] || long="$long /usr/bin/llvm-cov-$llvm:llvm-$llvm"
