@@ -108,10 +108,11 @@ sample(long rounds, long seconds)
 	s.seconds = seconds;
 	s.blocks = fault_live();
 	s.bytes = fault_bytes();
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
-	s.heap = (long)mallinfo2().uordblks;
-#else
 	s.heap = 0;
+#ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 33)
+	s.heap = (long)mallinfo2().uordblks;
+#endif
 #endif
 	s.rss = resident();
 	s.fds = entries("/proc/self/fd");

@@ -1,12 +1,13 @@
 #!/bin/sh
 # cross.sh ARCH BUILD [PART...]: builds both packages for another architecture with Rust 1.85, and runs
-# their tests there.  ARCH is aarch64, armv7, i686 or s390x; BUILD is the directory for what is built.
+# their tests there.  ARCH is aarch64, armv7, i686, s390x, or musl, which is x86-64 with musl as the C
+# library; BUILD is the directory for what is built.
 #
 #	c	the C tests, with threads and with coroutines
 #	rust	the library's unit tests
 #	nine	9pmux's unit and process tests
 #
-# All parts run if none is named.  i686 runs on the processor, the others under qemu-user.  The last
+# All parts run if none is named.  i686 and musl run on the processor, the others under qemu-user.  The last
 # lines state what passed, and in how many seconds.  The exit status is 77 if a compiler or the
 # emulator is missing.
 set -eu
@@ -20,18 +21,24 @@ cd "$(dirname "$0")/.."
 
 run=
 flags=
+std=
 case $arch in
 aarch64) debian=arm64 rust=aarch64-unknown-linux-gnu gnu=aarch64-linux-gnu emulator=aarch64 ;;
 armv7) debian=armhf rust=armv7-unknown-linux-gnueabihf gnu=arm-linux-gnueabihf emulator=arm ;;
 i686) debian=i386 rust=i686-unknown-linux-gnu gnu=i686-linux-gnu emulator= ;;
 s390x) debian=s390x rust=s390x-unknown-linux-gnu gnu=s390x-linux-gnu emulator=s390x ;;
+musl) debian=src rust=x86_64-unknown-linux-musl gnu=musl emulator= ;;
 *)
-	echo "cross: $arch: expected aarch64, armv7, i686 or s390x" >&2
+	echo "cross: $arch: expected aarch64, armv7, i686, s390x or musl" >&2
 	exit 2
 	;;
 esac
-tools="$gnu-gcc $gnu-objcopy"
-if [ -n "$emulator" ]; then
+cc=$gnu-gcc binutils=$gnu-
+[ "$arch" != musl ] || binutils=
+tools="$cc ${binutils}objcopy"
+if [ "$arch" = musl ]; then
+	:
+elif [ -n "$emulator" ]; then
 	run="qemu-$emulator-static -L /usr/$gnu"
 	tools="$tools qemu-$emulator-static"
 else
@@ -48,7 +55,7 @@ if [ "$arch" = i686 ]; then
 	mkdir -p "$out"
 	echo 'int main(void) { return 0; }' >"$out/empty.c"
 	# shellcheck disable=SC2086 # several words
-	{ $gnu-gcc -o "$out/empty" "$out/empty.c" $flags && "$out/empty"; } 2>/dev/null || {
+	{ $cc -o "$out/empty" "$out/empty.c" $flags && "$out/empty"; } 2>/dev/null || {
 		echo "cross: this machine cannot run 32-bit programs" >&2
 		exit 77
 	}
@@ -58,7 +65,7 @@ eval "$environment"
 
 # What cargo calls the target in its variables.
 name=$(echo "$rust" | tr 'a-z-' 'A-Z_')
-export "CARGO_TARGET_${name}_LINKER=$gnu-gcc"
+export "CARGO_TARGET_${name}_LINKER=$cc"
 [ -z "$run" ] || export "CARGO_TARGET_${name}_RUNNER=$run"
 if [ -n "$flags" ]; then
 	rustflags=
@@ -66,6 +73,22 @@ if [ -n "$flags" ]; then
 	export "CARGO_TARGET_${name}_RUSTFLAGS=$rustflags"
 fi
 target="--locked --target $rust --target-dir target/cross"
+if [ "$arch" = musl ]; then
+	# Debian has no standard library for musl, nor a library for unwinding, so std is built from its source, and
+	# gcc's library for glibc serves. The only function of glibc's that it needs finds nothing here; it then
+	# calls dl_iterate_phdr.
+	export RUSTC_BOOTSTRAP=1
+	std=-Zbuild-std
+	unwind=$out/unwind
+	mkdir -p "$unwind"
+	cp "$(gcc -print-file-name=libgcc_eh.a)" "$unwind/libunwind.a"
+	echo 'int _dl_find_object(void *a, void *b) { (void)a; (void)b; return -1; }' >"$unwind/find.c"
+	$cc -O2 -c -o "$unwind/find.o" "$unwind/find.c"
+	ar r "$unwind/libunwind.a" "$unwind/find.o" 2>/dev/null
+	# musl-gcc cannot link a static program that is position-independent.
+	export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-Clink-self-contained=no -Crelocation-model=static \
+-Lnative=$unwind -Lnative=/usr/lib/x86_64-linux-musl"
+fi
 # An emulator is slow, so a lock-up is one only after a longer time.
 [ -z "$run" ] || export TAP_SLOW=20
 mkdir -p "$out"
@@ -89,28 +112,36 @@ counts() {
 }
 
 part_c() {
-	# shellcheck disable=SC2086 # several words
-	$CARGO rustc --release --lib --features capi --crate-type staticlib $target
-	CC=$gnu-gcc AR=$gnu-ar LD=$gnu-ld NM=$gnu-nm OBJCOPY=$gnu-objcopy \
+	(
+		# The shared library must be position-independent.
+		unset CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS
+		# shellcheck disable=SC2086 # several words
+		$CARGO rustc ${std:+$std=std,panic_abort} --release --lib --features capi --crate-type staticlib $target
+	)
+	CC=$cc AR=${binutils}ar LD=${binutils}ld NM=${binutils}nm OBJCOPY=${binutils}objcopy \
 		sh tools/c-library.sh "target/cross/$rust/release/libmux.a" c-tests/symbols.txt "$out"
 	since=$(date +%s)
 	status=0
 	# GNU Pth is installed for this machine only, so the test that uses it is left out. Under an emulator soak.c,
-	# which checks that the process does not grow, is left out too: the emulator's own memory grows.
-	$MAKE -s -C c-tests check LIBDIR="$out" BUILD="$out/c-tests" CC="$gnu-gcc" CXX=none OBJCOPY="$gnu-objcopy" \
+	# which checks that the process does not grow, is left out too: the emulator's own memory grows. musl has no
+	# makecontext, by which the tests switch between coroutines.
+	without="pth.%${run:+ soak.%} ${WITHOUT-}"
+	[ "$arch" != musl ] || without="$without %.coro.static %.coro.shared coro_self coro_switch.% coro_procs.% coro_werrstr.% foreign.% nomem.% \
+		callbacks.%.shared faults.%.shared signals.%.shared soak.%.shared"
+	$MAKE -s -C c-tests check LIBDIR="$out" BUILD="$out/c-tests" CC="$cc" CXX=none OBJCOPY="${binutils}objcopy" \
 		LDFLAGS="$flags" RUN="$run" MODES='native oneproc' LINKS="${LINKS-static shared}" SCRIPTS= \
-		WITHOUT="pth.%${run:+ soak.%} ${WITHOUT-}" >"$out/c.log" 2>&1 || status=1
+		WITHOUT="$without" >"$out/c.log" 2>&1 || status=1
 	grep '^FAILED' "$out/c.log" || true
 	record c $status $(($(date +%s) - since)) "$(grep ' passed, ' "$out/c.log" || echo 'not run')"
 }
 
 part_rust() {
 	# shellcheck disable=SC2086 # several words
-	$CARGO test -q --no-run --lib $target
+	$CARGO test $std -q --no-run --lib $target
 	since=$(date +%s)
 	status=0
 	# shellcheck disable=SC2086 # several words
-	$CARGO test --lib $target >"$out/rust.log" 2>&1 || status=1
+	$CARGO test $std --lib $target >"$out/rust.log" 2>&1 || status=1
 	grep 'FAILED\|panicked' "$out/rust.log" || true
 	record rust $status $(($(date +%s) - since)) "$(counts "$out/rust.log")"
 }
@@ -118,9 +149,9 @@ part_rust() {
 # The process tests start 9pmux by its path, so under an emulator a script is put there that runs it.
 part_nine() {
 	# shellcheck disable=SC2086 # several words
-	$CARGO test -q --no-run -p ninepmux --lib --tests $target
+	$CARGO test $std -q --no-run -p ninepmux --lib --tests $target
 	# shellcheck disable=SC2086 # several words
-	$CARGO test --no-run -p ninepmux --lib --tests $target 2>&1 |
+	$CARGO test $std --no-run -p ninepmux --lib --tests $target 2>&1 |
 		sed -n 's/^ *Executable .*(\(.*\))$/\1/p' >"$out/nine.programs"
 	[ -s "$out/nine.programs" ] || {
 		echo 'cross: cargo has not named the test programs' >&2

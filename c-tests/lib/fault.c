@@ -14,8 +14,16 @@
 #include "fault.h"
 #include "tap.h"
 
+#if defined(__GLIBC__) || defined(FAULT_SHARED)
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
 extern void __libc_free(void *);
+#else
+/* only the library's names are redirected to this file, so the C library's functions are reached by theirs */
+#define __libc_malloc malloc
+#define __libc_calloc calloc
+#define __libc_realloc realloc
+#define __libc_free free
+#endif
 
 #ifdef FAULT_SHARED
 #define NAME(f) f
