@@ -9,30 +9,41 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::peer::{Peer, turn_all};
-use super::stub::{READ, message, version};
+use super::stub::{MAX_READ, message, version};
 
 const TSTAT: u8 = 124;
 const TREAD: u8 = 116;
 
-/// Clients and requests in flight of each: `64x16`, or `64x16r` for reads.
+/// The number of bytes that a Tread requests, if the load does not say it.
+pub const READ: u32 = 4096;
+
+/// Clients and requests in flight of each: `64x16`, or `64x16r` for reads of 4096 bytes, or `1x4r128k` for reads of
+/// 128 KiB.
 pub struct Load {
     pub name: String,
     pub clients: usize,
     pub inflight: u16,
     kind: u8,
+    /// The number of bytes that a Tread requests.
+    count: u32,
 }
 
 impl Load {
     pub fn named(name: &str) -> Load {
-        let (load, kind) = match name.strip_suffix('r') {
-            Some(load) => (load, TREAD),
-            None => (name, TSTAT),
+        let (load, kind, count) = match name.split_once('r') {
+            Some((load, "")) => (load, TREAD, READ),
+            Some((load, size)) => {
+                let kibibytes = size.strip_suffix('k').and_then(|size| size.parse::<u32>().ok());
+                (load, TREAD, 1024 * kibibytes.unwrap_or_else(|| panic!("r128k, not r{size}")))
+            }
+            None => (name, TSTAT, 0),
         };
+        assert!(count <= MAX_READ, "the stub replies to reads of at most {MAX_READ} bytes");
         let parts = load
             .split_once('x')
             .and_then(|(clients, inflight)| Some((clients.parse().ok()?, inflight.parse().ok()?)));
         let (clients, inflight) = parts.expect("a load is clients x requests: 64x16, 64x16r");
-        Load { name: name.to_owned(), clients, inflight, kind }
+        Load { name: name.to_owned(), clients, inflight, kind, count }
     }
 }
 
@@ -72,7 +83,7 @@ fn attach(path: &Path) -> Peer {
 fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
     let mut peers: Vec<_> = (0..load.clients).map(|_| Some(attach(path))).collect();
     let request = match load.kind {
-        TREAD => message(TREAD, 0, &[&[0; 12][..], &READ.to_le_bytes()].concat()),
+        TREAD => message(TREAD, 0, &[&[0; 12][..], &load.count.to_le_bytes()].concat()),
         kind => message(kind, 0, &[0; 4]),
     };
     let ask = |tag: &[u8], output: &mut Vec<u8>| {
@@ -85,7 +96,7 @@ fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
             ask(&tag.to_le_bytes(), &mut peer.output);
         }
     }
-    let count = Cell::new(0u64);
+    let count = Cell::new(0.0);
     let mut begun = None;
     let mut measured = (f64::NAN, f64::NAN);
     let warm = Instant::now();
@@ -95,7 +106,12 @@ fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
         |reply, output| {
             assert_eq!(reply[4], load.kind + 1, "a reply of another type");
             ask(&reply[5..7], output);
-            count.set(count.get() + 1);
+            // A short read counts for its part.
+            let part = match load.kind {
+                TREAD => (reply.len() - 11) as f64 / f64::from(load.count),
+                _ => 1.0,
+            };
+            count.set(count.get() + part);
         },
         || {
             let now = Instant::now();
@@ -104,7 +120,7 @@ fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
                     begun = Some((now, count.get(), on_cpu(group)));
                 }
                 Some((since, before, cpu)) if (now - since).as_secs_f64() >= seconds => {
-                    let replies = (count.get() - before) as f64;
+                    let replies: f64 = count.get() - before;
                     let rate = replies / (now - since).as_secs_f64();
                     measured = (rate, (on_cpu(group) - cpu) * 1e9 / replies);
                     return true;

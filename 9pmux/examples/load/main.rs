@@ -4,7 +4,9 @@
 //!     cargo build --release -p ninepmux
 //!     cargo run --release -p ninepmux --example load
 //!     cargo run --release -p ninepmux --example load -- -s 2 -r 5 64x16    # longer, more rounds, one load
+//!     cargo run --release -p ninepmux --example load -- 1x4r128k 16x4r1024k  # reads of 128 KiB and 1 MiB
 //!     cargo run --release -p ninepmux --example load -- -o results.tsv     # every figure of every run too
+//!     NINEPMUX_OPTIONS='--msize 131072' cargo run --release -p ninepmux --example load
 //!     PEER_9PSERVE=dir/9pserve cargo run --release -p ninepmux --example load
 //!
 //! All ways are measured alternately in one run, and the table shows the median of the rounds. Only the ratios within one

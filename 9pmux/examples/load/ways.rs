@@ -81,7 +81,11 @@ impl Way {
             Way::Straight => return None,
             Way::Ninepmux => {
                 let mut command = Command::new(ninepmux());
-                command.args(["serve", &format!("unix!{server}"), &format!("unix!{here}")]);
+                command.arg("serve");
+                // for comparisons of options
+                let options = env::var("NINEPMUX_OPTIONS").unwrap_or_default();
+                command.args(options.split_whitespace());
+                command.args([&format!("unix!{server}"), &format!("unix!{here}")]);
                 command
             }
             Way::Socat => {
