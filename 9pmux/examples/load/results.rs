@@ -61,7 +61,10 @@ impl Results {
             Some(values[values.len() / 2]).filter(|value| value.is_finite())
         };
         let ways = Way::all();
-        println!("messages a second; r is a Tread of {} bytes or the size behind it, others are Tstat\n", super::clients::READ);
+        println!(
+            "messages a second; r is a Tread of {} bytes or the size behind it, others are Tstat\n",
+            super::clients::READ
+        );
         print!("| clients x requests |");
         ways.iter().for_each(|way| print!(" {} |", way.name()));
         println!(" 9pmux / straight | 9pmux / socat | 9pmux, ns of a processor |");

@@ -41,6 +41,13 @@ impl Buffer {
         &mut self.bytes[offset..]
     }
 
+    /// Allocates memory for a message of `len` bytes, of which the buffer holds the beginning.
+    pub fn reserve_message(&mut self, len: usize) {
+        if self.head == 0 && len > self.bytes.capacity() {
+            self.bytes.reserve_exact(len - self.bytes.len());
+        }
+    }
+
     #[cold]
     fn compact(&mut self) {
         // Compact only if at least half can be dropped, so that each byte moves at most once per byte
@@ -83,23 +90,30 @@ impl Buffer {
 }
 
 /// Spare memory for buffers.
+///
+/// Memory for messages of up to a megabyte is kept as well, since new memory of that size costs more than
+/// the copying of the message. It is kept apart: a few bytes must not occupy it.
 #[derive(Default)]
 pub struct Pool {
-    spare: Vec<Vec<u8>>,
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
     bytes: usize,
 }
 
-/// The maximum capacity of a buffer that is kept. A larger one was for one large message.
-const MAX_POOLED_BUFFER: usize = 256 * 1024;
+/// The maximum capacity of a buffer for small messages.
+const MAX_SMALL_BUFFER: usize = 256 * 1024;
+/// The maximum capacity of a buffer that is kept. A larger one was for many messages.
+const MAX_POOLED_BUFFER: usize = 1280 * 1024;
 /// The maximum number of bytes that are kept in all.
 const MAX_POOLED_BYTES: usize = 8 * 1024 * 1024;
 
 impl Pool {
-    /// Lends memory to a buffer that has none.
+    /// Lends memory to a buffer that has none, for a message of `len` bytes.
     #[inline]
-    pub fn lend(&mut self, buffer: &mut Buffer) {
+    pub fn lend(&mut self, buffer: &mut Buffer, len: usize) {
         if buffer.capacity() == 0 {
-            if let Some(bytes) = self.spare.pop() {
+            let spare = if len > MAX_SMALL_BUFFER { &mut self.large } else { &mut self.small };
+            if let Some(bytes) = spare.pop() {
                 self.bytes -= bytes.capacity();
                 buffer.bytes = bytes;
             }
@@ -115,7 +129,9 @@ impl Pool {
             if capacity <= MAX_POOLED_BUFFER && self.bytes + capacity <= MAX_POOLED_BYTES {
                 bytes.clear();
                 self.bytes += capacity;
-                self.spare.push(bytes);
+                let spare =
+                    if capacity > MAX_SMALL_BUFFER { &mut self.large } else { &mut self.small };
+                spare.push(bytes);
             }
         }
     }
@@ -123,5 +139,47 @@ impl Pool {
     /// Returns the number of bytes that are kept.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_for_large_messages_is_kept_apart_and_bounded() {
+        let mut pool = Pool::default();
+        let large = vec![7; 1 << 20];
+        let mut buffers: Vec<_> = (0..20).map(|_| Buffer::default()).collect();
+        for buffer in &mut buffers {
+            pool.lend(buffer, large.len());
+            buffer.append(&large);
+        }
+        for buffer in &mut buffers {
+            buffer.consume(large.len());
+            pool.take_back(buffer);
+            assert_eq!(buffer.capacity(), 0);
+        }
+        assert!(pool.bytes() <= MAX_POOLED_BYTES && pool.bytes() > MAX_POOLED_BYTES / 2);
+        let mut small = Buffer::default();
+        pool.lend(&mut small, 10);
+        assert_eq!(small.capacity(), 0, "a few bytes do not occupy that memory");
+        let kept = pool.bytes();
+        pool.lend(&mut small, large.len());
+        assert!(small.capacity() >= large.len());
+        assert_eq!(pool.bytes(), kept - small.capacity());
+    }
+
+    #[test]
+    fn beginning_of_a_message_gets_memory_for_the_whole() {
+        let mut buffer = Buffer::default();
+        buffer.append(&[1; 100]);
+        buffer.reserve_message(5000);
+        let capacity = buffer.capacity();
+        assert!(capacity >= 5000);
+        for _ in 0..49 {
+            buffer.append(&[1; 100]);
+        }
+        assert_eq!((buffer.len(), buffer.capacity()), (5000, capacity));
     }
 }

@@ -46,7 +46,7 @@ impl Engine {
                 return;
             }
             if client.blocked != Blocked::No {
-                self.pool.lend(&mut client.inbox);
+                self.pool.lend(&mut client.inbox, rest.len());
                 client.inbox.append(rest);
                 self.mark_dirty(client_index);
                 self.process_out_of_order(client_index);
@@ -57,7 +57,7 @@ impl Engine {
                 rest = &rest[self.process_messages(client_index, rest)..];
                 let client = self.clients.get(client_index);
                 if client.blocked == Blocked::No && !rest.is_empty() {
-                    self.pool.lend(&mut client.inbox);
+                    self.pool.lend(&mut client.inbox, rest.len());
                     client.inbox.append(rest);
                     return;
                 }

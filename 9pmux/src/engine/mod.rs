@@ -406,7 +406,7 @@ impl Engine {
     fn push_to_client(&mut self, client_index: u32, message: &[u8], patch: impl FnOnce(&mut [u8])) {
         let id = self.clients.id(client_index);
         let client = self.clients.get(client_index);
-        self.pool.lend(&mut client.out);
+        self.pool.lend(&mut client.out, message.len());
         let dialect = client.session.dialect;
         let message = client.out.append(message);
         patch(message);
@@ -419,7 +419,7 @@ impl Engine {
     /// Appends a message to the server's output, and patches it there.
     #[inline]
     fn push_to_server(&mut self, message: &[u8], patch: impl FnOnce(&mut [u8])) {
-        self.pool.lend(&mut self.upstream.out);
+        self.pool.lend(&mut self.upstream.out, message.len());
         let message = self.upstream.out.append(message);
         patch(message);
         if let Some(tracer) = &mut self.tracer {

@@ -30,17 +30,16 @@ impl Engine {
             if self.upstream.inbox.is_empty() {
                 rest = &rest[self.process_replies(rest)?..];
                 if !rest.is_empty() {
-                    self.pool.lend(&mut self.upstream.inbox);
+                    // The rest of a large message is read into the same memory.
+                    let len = message_len(rest);
+                    self.pool.lend(&mut self.upstream.inbox, len);
                     self.upstream.inbox.append(rest);
+                    self.upstream.inbox.reserve_message(len);
                 }
                 return Ok(());
             }
             let part = self.upstream.inbox.as_slice();
-            let n = match part.first_chunk() {
-                Some(size) if part.len() >= HEADER => u32::from_le_bytes(*size) as usize,
-                _ => HEADER,
-            };
-            let n = n.saturating_sub(part.len()).clamp(1, rest.len());
+            let n = message_len(part).saturating_sub(part.len()).clamp(1, rest.len());
             self.upstream.inbox.append(&rest[..n]);
             rest = &rest[n..];
             let mut inbox = std::mem::take(&mut self.upstream.inbox);
@@ -60,11 +59,12 @@ impl Engine {
             match frame(&bytes[offset..], self.upstream.msize) {
                 Frame::Incomplete => {
                     // A record of TLS may look like the beginning of a large message.
-                    let tls = foreign(&bytes[offset..]).filter(|other| *other == Foreign::Tls);
-                    match tls.filter(|_| self.upstream.deadline().is_some()) {
-                        Some(tls) => return Err(EndReason::garbled(tls.to_string())),
-                        None => return Ok(offset),
+                    if self.upstream.deadline().is_some()
+                        && foreign(&bytes[offset..]) == Some(Foreign::Tls)
+                    {
+                        return Err(EndReason::garbled(Foreign::Tls.to_string()));
                     }
+                    return Ok(offset);
                 }
                 Frame::Message(n) => {
                     self.handle_reply(&bytes[offset..offset + n])?;
@@ -258,5 +258,14 @@ fn check_version_due(message: &[u8]) -> Result<(), EndReason> {
     match kind(message) {
         types::RVERSION => Err(EndReason::garbled("an Rversion that was not asked for")),
         _ => Ok(()),
+    }
+}
+
+/// Returns the length of the message that begins with these bytes, or that of its header if the header is
+/// incomplete. A length that the msize does not permit has ended the connection before.
+fn message_len(beginning: &[u8]) -> usize {
+    match beginning.first_chunk() {
+        Some(size) if beginning.len() >= HEADER => u32::from_le_bytes(*size) as usize,
+        _ => HEADER,
     }
 }

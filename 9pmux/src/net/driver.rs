@@ -35,10 +35,10 @@ use super::trace;
 use super::watch::{Readiness, Source, Watch};
 use crate::engine::{ClientId, Config, EndReason, Engine};
 
-/// Maximum bytes per read from the server.
-const SERVER_READ: usize = 128 * 1024;
+/// Maximum bytes per read from the server: as much as a socket buffer holds.
+const SERVER_READ: usize = 256 * 1024;
 
-/// Maximum number of reads after a write to the server has failed: as much as a socket buffer holds.
+/// Maximum number of reads after a write to the server has failed: more than a socket buffer holds.
 const MAX_DRAIN_READS: usize = 64;
 
 /// Maximum bytes per read from a client. The engine may have to keep them.

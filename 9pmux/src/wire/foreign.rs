@@ -8,6 +8,9 @@ use std::fmt::{self, Display, Formatter};
 /// The minimum number of bytes that are recognised as text, which is the length of a size.
 const MIN_TEXT: usize = 4;
 
+/// The maximum number of bytes that are examined.
+const MAX_EXAMINED: usize = 512;
+
 /// The maximum number of characters of a text that are shown.
 const MAX_SHOWN: usize = 60;
 
@@ -33,6 +36,7 @@ pub fn foreign(bytes: &[u8]) -> Option<Foreign<'_>> {
     if let [20..=23, 3, 0..=4, _, _, ..] = bytes {
         return Some(Foreign::Tls);
     }
+    let bytes = &bytes[..bytes.len().min(MAX_EXAMINED)];
     let text = bytes.utf8_chunks().next()?.valid();
     let is_text = |c: char| !c.is_control() || ['\t', '\n', '\r', '\x1b'].contains(&c);
     let end = text.find(|c| !is_text(c)).unwrap_or(text.len());
