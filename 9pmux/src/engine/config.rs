@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::wire::{Dialect, IO_HEADER};
+use crate::wire::Dialect;
 
 /// Limits and options; [`Default`] gives the defaults. A limit of zero still admits one, except for the
 /// limits of fids.
@@ -55,9 +55,6 @@ pub struct Config {
     pub seed: u64,
 }
 
-/// What Linux asks for at most: a megabyte of data, and the space that it leaves for headers.
-const DEFAULT_MSIZE: u32 = 1024 * 1024 + IO_HEADER;
-
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -66,7 +63,8 @@ impl Default for Config {
             unames: Vec::new(),
             anames: Vec::new(),
             lax: false,
-            msize: DEFAULT_MSIZE,
+            // What Linux asks for at most: a megabyte of data, and the space that it leaves for headers.
+            msize: 1024 * 1024 + 24,
             max_inflight: 256,
             max_inflight_all: usize::MAX,
             max_fids: 65_536,
