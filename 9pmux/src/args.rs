@@ -105,10 +105,25 @@ pub struct Serve {
     max_inflight: u64,
     /// Maximum fids per client
     ///
-    /// A request that would create another fid fails with an error.
+    /// A request that would create another fid fails with an error. A Linux mount with a cache keeps a fid for
+    /// each name that it has seen.
     #[arg(long, value_name = "N", default_value_t = defaults().max_fids as u64,
         value_parser = clap::value_parser!(u64).range(1..=1 << 22), help_heading = LIMITS)]
     max_fids: u64,
+    /// Maximum requests in flight of all clients
+    ///
+    /// A client may have as many as are still free for it and its user's other clients, and one in any case.
+    /// What a departed client has in flight counts for its user: the user of this machine, or the host.
+    #[arg(long, value_name = "N", default_value_t = defaults().max_inflight_all as u64,
+        value_parser = clap::value_parser!(u64).range(1..=defaults().max_inflight_all as u64),
+        help_heading = LIMITS)]
+    max_inflight_all: u64,
+    /// Maximum fids of all clients
+    ///
+    /// They are shared as the requests in flight are.
+    #[arg(long, value_name = "N", default_value_t = defaults().max_fids_all as u64,
+        value_parser = clap::value_parser!(u64).range(1..=1 << 24), help_heading = LIMITS)]
+    max_fids_all: u64,
     /// Maximum bytes of replies per client
     ///
     /// This counts replies that the client has not read, and the largest possible replies to its requests in
@@ -186,6 +201,8 @@ impl Serve {
                 lax: self.lax,
                 max_inflight: self.max_inflight as usize,
                 max_fids: self.max_fids as usize,
+                max_inflight_all: self.max_inflight_all as usize,
+                max_fids_all: self.max_fids_all as usize,
                 max_reply_bytes: self.max_bytes as usize,
                 version_timeout: self.timeout,
                 ..defaults()

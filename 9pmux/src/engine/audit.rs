@@ -43,7 +43,10 @@
 //!
 //! Capacity:
 //!
-//! 21. While a client waits in the ready queue, there is no capacity upstream.
+//! 21. The account of a user is the number of its clients, upstream requests and fids, and only users with
+//!     some have a record. A client that waits for a share of the tags is in the share queue, and has no
+//!     share or has not been examined yet.
+//! 22. While a client waits in the ready queue, there is no capacity upstream.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +55,7 @@ use super::clients::{Blocked, ClientState};
 use super::fids::{FidState, NO_FID, Owner};
 use super::requests::{FlushState, UpstreamRequest};
 use super::shared_attach::SharedAttach;
+use super::users::{Account, NO_USER};
 use crate::wire::{DATA_HEADER, Frame, NOTAG, frame, types};
 
 /// Sums over the requests and fids.
@@ -80,6 +84,7 @@ impl Engine {
         self.audit_fids(&mut totals);
         self.audit_cleanups(&totals);
         self.audit_clients(&totals);
+        self.audit_users();
         assert!(
             self.ready_queue.is_empty() || !self.output_has_room() || !self.has_tag(),
             "clients are in the ready queue, and there is capacity"
@@ -232,6 +237,39 @@ impl Engine {
         assert_eq!(counted, users, "users of the shared attach");
     }
 
+    fn audit_users(&mut self) {
+        let (count, mut accounts) = self.users.accounts();
+        assert!(count <= self.clients.len() + self.requests.len() + self.fids.len());
+        for (_, request) in self.requests.iter().filter(|(_, request)| request.user != NO_USER) {
+            accounts[request.user as usize].tags -= 1;
+        }
+        for number in 0..self.fids.records().len() as u32 {
+            let user = self.fids.records()[number as usize].user;
+            if self.fids.is_allocated(number) && user != NO_USER {
+                accounts[user as usize].fids -= 1;
+            }
+        }
+        for client_index in self.clients.connected() {
+            accounts[self.clients.get(client_index).user as usize].clients -= 1;
+            let id = self.clients.id(client_index);
+            let listed = self.share_queue.clients.iter().filter(|other| **other == id).count();
+            let client = self.clients.get(client_index);
+            let is_closing = client.state == ClientState::Closing;
+            assert!(is_closing || (listed > 0) == client.in_share_queue, "in the share queue");
+            let (is_blocked, is_listed) = (client.blocked == Blocked::OnShare, listed > 0);
+            assert!(!is_blocked || is_listed, "client {client_index} waits for a share for ever");
+            assert!(
+                !is_blocked
+                    || self.has_unexamined_shares()
+                    || !self.has_tag()
+                    || !self.has_tag_share(client_index, false),
+                "client {client_index} has a share and waits for it"
+            );
+        }
+        let empty = Account::default();
+        assert!(accounts.iter().all(|account| *account == empty), "what users hold");
+    }
+
     fn audit_waiting_reads(&mut self, client_index: u32) {
         let has_max_reads = self.has_max_reads(client_index);
         let client = self.clients.get(client_index);
@@ -240,7 +278,8 @@ impl Engine {
             client.waiting_reads.is_empty()
                 || has_max_reads
                 || !client.out.is_empty()
-                || client.in_ready_queue,
+                || client.in_ready_queue
+                || client.in_share_queue,
             "reads of client {client_index} wait for nothing"
         );
     }

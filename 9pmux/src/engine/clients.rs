@@ -42,10 +42,18 @@ pub enum Blocked {
     OnSelf,
     /// Capacity upstream: the client is in the ready queue.
     OnUpstream,
+    /// A share of the tags: the client is in the share queue.
+    OnShare,
 }
 
 /// The record of a client.
 pub struct Client {
+    /// The index of its user.
+    pub user: u32,
+    /// Whether the server has replied to a request of it.
+    pub served: bool,
+    /// Whether it is in the share queue, as for the ready queue.
+    pub in_share_queue: bool,
     pub state: ClientState,
     pub blocked: Blocked,
     /// Whether it is in the ready queue. It may have ceased to be blocked since it was put there.
@@ -54,6 +62,8 @@ pub struct Client {
     pub waits_for_attach: bool,
     /// Whether it sends nothing more, and is closed when all that it has asked has a reply.
     pub finished: bool,
+    /// Whether a notice of its limit of fids was made.
+    pub fid_limit_noticed: bool,
     /// Whether it is in the list of dirty clients.
     pub dirty: bool,
     /// The number of bytes still to come of a message that was too large.
@@ -83,13 +93,17 @@ pub struct ClosedClient {
 }
 
 impl Client {
-    fn new(hasher: SeededState) -> Client {
+    fn new(hasher: SeededState, user: u32) -> Client {
         Client {
+            user,
+            served: false,
+            in_share_queue: false,
             state: ClientState::New,
             blocked: Blocked::No,
             in_ready_queue: false,
             waits_for_attach: false,
             finished: false,
+            fid_limit_noticed: false,
             dirty: false,
             bytes_to_skip: 0,
             inbox: Buffer::default(),
@@ -159,8 +173,8 @@ impl Clients {
     }
 
     /// Adds a new client.
-    pub fn add(&mut self) -> ClientId {
-        let client = Some(Client::new(self.hasher));
+    pub fn add(&mut self, user: u32) -> ClientId {
+        let client = Some(Client::new(self.hasher, user));
         match self.free_slots.pop() {
             Some(index) => {
                 let slot = &mut self.slots[index as usize];

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::requests::MAX_REQUESTS;
 use crate::wire::Dialect;
 
 /// Limits and options; [`Default`] gives the defaults. A limit of zero still admits one, except for the
@@ -27,12 +28,13 @@ pub struct Config {
     /// The maximum number of requests of one client at the server. Some of them are kept for requests
     /// other than Tread.
     pub max_inflight: usize,
-    /// The maximum number of requests of all clients; also limited by the tags, to about 64,000.
+    /// The maximum number of requests of all clients; also limited by the tags, to about 64,000. A client
+    /// gets a share (`shares.rs`).
     pub max_inflight_all: usize,
     /// The maximum number of fids of one client.
     pub max_fids: usize,
     /// The maximum number of fids of all clients, including fids of departed clients that the server
-    /// has not released.
+    /// has not released. A client gets a share.
     pub max_fids_all: usize,
     /// The maximum number of bytes of replies that are queued or expected for one client. A read that would
     /// exceed it is reduced; some other requests are always admitted.
@@ -66,8 +68,8 @@ impl Default for Config {
             // What Linux asks for at most: a megabyte of data, and the space that it leaves for headers.
             msize: 1024 * 1024 + 24,
             max_inflight: 256,
-            max_inflight_all: usize::MAX,
-            max_fids: 65_536,
+            max_inflight_all: MAX_REQUESTS,
+            max_fids: 1 << 20,
             max_fids_all: 1 << 22,
             max_reply_bytes: 1 << 20,
             min_read_count: 8192,

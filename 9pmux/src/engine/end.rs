@@ -10,6 +10,7 @@ use super::clients::ClientState;
 use super::fids::Fids;
 use super::local_error::LocalError;
 use super::requests::Requests;
+use super::shares::ShareQueue;
 use crate::wire::{Frame, foreign, frame, kind, tag, types};
 
 /// The reason for the end of the connection to the server.
@@ -68,6 +69,8 @@ impl Engine {
         self.requests = Requests::new(self.config.max_inflight_all);
         self.fids = Fids::default();
         self.cleanups.clear();
+        self.users.clear_upstream();
+        self.share_queue = ShareQueue::default();
         self.ready_queue.clear();
         self.version_waiters.clear();
     }

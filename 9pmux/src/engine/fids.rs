@@ -36,6 +36,7 @@ use super::Engine;
 use super::number_pool::NumberPool;
 use super::reply::ReplyOutcome;
 use super::requests::UpstreamRequest;
+use super::users::NO_USER;
 use crate::wire::{NOFID, types};
 
 /// The owner of an upstream request or fid.
@@ -69,6 +70,8 @@ pub enum FidState {
 #[derive(Clone, Copy, Debug)]
 pub struct Fid {
     pub owner: Owner,
+    /// The user that is counted for it, or [`NO_USER`].
+    pub user: u32,
     /// The client's number for it.
     pub client_fid: u32,
     /// The number of upstream requests that refer to it.
@@ -83,6 +86,8 @@ pub struct Fid {
 pub struct Fids {
     pool: NumberPool,
     records: Vec<Fid>,
+    /// Memory is returned when there are no more fids than this.
+    shrink_at: usize,
 }
 
 /// No upstream fid.
@@ -96,11 +101,12 @@ impl Fids {
 
     /// Allocates a pending, bound fid for a client's `client_fid`. The caller must ensure that the
     /// limit of all fids is not reached.
-    pub fn allocate(&mut self, client_index: u32, client_fid: u32) -> u32 {
+    pub fn allocate(&mut self, client_index: u32, client_fid: u32, user: u32) -> u32 {
         let number = self.pool.allocate();
         debug_assert!(number != NO_FID);
         let fid = Fid {
             owner: Owner::Client(client_index),
+            user,
             client_fid,
             references: 0,
             state: FidState::Pending,
@@ -109,14 +115,17 @@ impl Fids {
         match self.records.get_mut(number as usize) {
             Some(record) => *record = fid,
             // The lowest free number is at most one more than the highest number ever allocated.
-            None => self.records.push(fid),
+            None => {
+                self.records.push(fid);
+                self.shrink_at = self.records.len() / 8;
+            }
         }
         number
     }
 
     /// Allocates a pending fid that 9pmux keeps for itself.
     pub fn allocate_internal(&mut self) -> u32 {
-        let number = self.allocate(0, NO_FID);
+        let number = self.allocate(0, NO_FID, NO_USER);
         self.get_mut(number).owner = Owner::Internal;
         number
     }
@@ -178,6 +187,25 @@ impl Fids {
         self.pool.free(number);
         self.get_mut(number).owner = Owner::Internal;
         self.set_state(number, FidState::Absent);
+        if self.len() <= self.shrink_at {
+            self.shrink();
+        }
+    }
+
+    /// Returns memory of the records above the highest fid. The next time is when half of the fids have been
+    /// freed, so that the cost of a fid does not depend on their number.
+    #[cold]
+    fn shrink(&mut self) {
+        let used = self.pool.shrink();
+        self.records.truncate(used);
+        self.records.shrink_to_fit();
+        self.shrink_at = self.len() / 2;
+    }
+
+    /// Returns the number of records that there is memory for.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.records.capacity()
     }
 
     #[cfg(any(test, mux_fuzz))]
@@ -289,7 +317,9 @@ impl Engine {
                 if state == FidState::Lost {
                     record.owner = Owner::Internal;
                 } else {
+                    let user = record.user;
                     self.fids.free(fid);
+                    self.users.change(user, |account| account.fids -= 1);
                 }
                 if let Owner::Cleanup(cleanup_index) = owner {
                     self.cleanup_progress(cleanup_index);

@@ -108,8 +108,9 @@ impl Engine {
 
     /// Sends a Tflush for the upstream request. Returns false if there is no tag for it.
     fn send_flush(&mut self, flush_target: u16) -> bool {
-        let request = UpstreamRequest { flush_target, ..UpstreamRequest::internal(types::TFLUSH) };
-        let Ok(tag) = self.requests.allocate(request) else {
+        let user = self.requests.get(flush_target).user;
+        let flush = UpstreamRequest::internal(types::TFLUSH);
+        let Ok(tag) = self.allocate_tag(UpstreamRequest { flush_target, user, ..flush }) else {
             return false;
         };
         self.requests.get(flush_target).flush = FlushState::Sent;

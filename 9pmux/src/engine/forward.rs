@@ -1,7 +1,6 @@
 //! The way of a client's request to the server: it is validated, gets an upstream tag and upstream
 //! fids, and is patched in the server's output. All checks run before any state changes.
 
-use super::Engine;
 use super::clients::{Blocked, Client};
 use super::fids::{NO_FID, Owner};
 use super::inbox::Progress;
@@ -11,6 +10,7 @@ use super::requests::{FlushState, UpstreamRequest};
 use super::session::AuthFid;
 use super::shared_attach::AttachRoute;
 use super::waiting_reads::{kept_slots, reduced_count};
+use super::{Engine, Limit};
 use crate::wire::{
     BadContents, DATA_HEADER, FidUse, FieldOffsets, HEADER, Malformed, NOFID, NOTAG,
     check_contents, check_request, kind, put_tag, put_u32, tag, types, u32_at,
@@ -92,10 +92,14 @@ impl Engine {
             return self.reject_message(client_index, whole, LocalError::DuplicateTag);
         }
         let may_wait = kind(message) == types::TREAD && !has_waited;
-        let waits =
-            may_wait && (!client.waiting_reads.is_empty() || self.has_max_reads(client_index));
+        let is_read = kind(message) == types::TREAD;
+        let has_share = !self.has_tag() || self.has_tag_share(client_index, is_read);
         let client = self.clients.get(client_index);
-        if !waits && client.session.tags.len() >= self.config.max_inflight {
+        let has_waiting_reads = !client.waiting_reads.is_empty();
+        let is_full = client.session.tags.len() >= self.config.max_inflight;
+        let waits =
+            may_wait && (has_waiting_reads || !has_share || self.has_max_reads(client_index));
+        if !waits && is_full {
             return Progress::Blocked(Blocked::OnSelf);
         }
         let Some(budget) = self.reply_budget(client_index, message, &offsets) else {
@@ -110,6 +114,9 @@ impl Engine {
         }
         if !has_capacity {
             return Progress::Blocked(Blocked::OnUpstream);
+        }
+        if !has_share {
+            return Progress::Blocked(Blocked::OnShare);
         }
         if !self.clients.get(client_index).waiting_reads.is_empty() && changes_fid(message) {
             let name = u32_at(message, offsets.fids[0].0 as usize);
@@ -226,13 +233,13 @@ impl Engine {
         {
             return Err(LocalError::NotAllowed);
         }
-        let client = self.clients.get(client_index);
         let mut plan = Plan { fids: [NO_FID; 2], new: None, releases: NO_FID };
         for (i, &(offset, fid_use)) in offsets.fids().iter().enumerate() {
             let name = u32_at(message, offset as usize);
             if fid_use.is_no_fid(name) {
                 continue;
             }
+            let client = self.clients.get(client_index);
             let known = client.session.fids.get(&name).copied();
             match fid_use {
                 FidUse::Uses | FidUse::ReleasesOnSuccess => {
@@ -259,11 +266,16 @@ impl Engine {
                     if known.is_some() {
                         return Err(LocalError::FidInUse);
                     }
-                    if client.session.fids.len() >= self.config.max_fids
-                        || self.fids.len() >= self.config.max_fids_all
-                    {
+                    let limit = match client.session.fids.len() < self.config.max_fids {
+                        false => Some(Limit::Fids),
+                        true if self.has_fid_share(client_index) => None,
+                        true => Some(Limit::FidShare),
+                    };
+                    if let Some(limit) = limit {
+                        self.notice_fid_limit(client_index, limit);
                         return Err(LocalError::TooManyFids);
                     }
+                    let client = self.clients.get(client_index);
                     if fid_use == FidUse::CreatesAuth
                         && auth_cost(client, message, offsets) > MAX_AUTH_COST
                     {
@@ -287,10 +299,12 @@ impl Engine {
     ) -> u16 {
         let mut fids = plan.fids;
         let client = self.clients.get(client_index);
+        let user = client.user;
         let mut creates = NO_FID;
         if let Some(i) = plan.new {
             let name = u32_at(message, offsets.fids[i].0 as usize);
-            creates = self.fids.allocate(client_index, name);
+            creates = self.fids.allocate(client_index, name, user);
+            self.users.change(user, |account| account.fids += 1);
             fids[i] = creates;
             client.session.fids.insert(name, creates);
             if offsets.fids[i].1 == FidUse::CreatesAuth {
@@ -310,6 +324,7 @@ impl Engine {
         }
         let request = UpstreamRequest {
             owner: Owner::Client(client_index),
+            user,
             kind: kind(message),
             tag: tag(message),
             attach_by_walk: false,
@@ -324,7 +339,7 @@ impl Engine {
             has_unbounded_reply: budget.is_unbounded,
         };
         let upstream_tag =
-            self.requests.allocate(request).expect("there is a tag, since others are kept");
+            self.allocate_tag(request).expect("there is a tag, since others are kept");
         let session = &mut self.clients.get(client_index).session;
         session.tags.insert(request.tag, upstream_tag);
         session.reply_bytes_reserved += budget.max_len as usize;

@@ -226,8 +226,10 @@ impl Engine {
     /// Records what the first message of the inbox waits for.
     pub(super) fn block(&mut self, client_index: u32, blocked: Blocked) {
         self.clients.get(client_index).blocked = blocked;
-        if blocked == Blocked::OnUpstream {
-            self.enqueue_ready(client_index);
+        match blocked {
+            Blocked::OnUpstream => self.enqueue_ready(client_index),
+            Blocked::OnShare => self.enqueue_for_share(client_index),
+            Blocked::No | Blocked::OnSelf => {}
         }
         self.mark_dirty(client_index);
     }

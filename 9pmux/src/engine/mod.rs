@@ -43,6 +43,7 @@
 //! | `flush.rs` | Tflush |
 //! | `version.rs`, `cleanup.rs`, `end.rs` | Tversion, ended sessions, the end of the server |
 //! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
+//! | `shares.rs`, `users.rs` | what one client may hold of what all clients use, and the accounts that are counted |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
 //! | `number_pool.rs`, `hasher.rs`, `buffer.rs` | the lowest free number, seeded hashing, buffers |
 //! | `config.rs`, `stats.rs` | configuration, counters and trace events |
@@ -68,8 +69,10 @@ mod requests;
 mod scheduler;
 mod session;
 mod shared_attach;
+mod shares;
 mod stats;
 mod upstream;
+mod users;
 mod version;
 mod waiting_reads;
 
@@ -82,7 +85,8 @@ mod tests;
 
 pub use config::Config;
 pub use end::EndReason;
-pub use stats::{ClientInfo, Stats, TraceEvent, Tracer};
+pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
+pub use users::User;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -94,7 +98,9 @@ use fids::Fids;
 use hasher::SeededState;
 use local_error::LocalError;
 use requests::Requests;
+use shares::ShareQueue;
 use upstream::Upstream;
+use users::Users;
 
 use crate::wire::{self, Dialect, HEADER, types};
 
@@ -121,7 +127,7 @@ impl ClientId {
 /// | method | event |
 /// |---|---|
 /// | [`tick`](Engine::tick) | time has passed |
-/// | [`client_connected`](Engine::client_connected) | a client has connected |
+/// | [`client_connected`](Engine::client_connected), [`client_connected_as`](Engine::client_connected_as) | a client has connected |
 /// | [`client_bytes`](Engine::client_bytes), [`server_bytes`](Engine::server_bytes) | bytes were read |
 /// | [`client_wrote`](Engine::client_wrote), [`server_wrote`](Engine::server_wrote) | bytes were written |
 /// | [`client_finished`](Engine::client_finished) | a client has shut down its writing side |
@@ -138,6 +144,7 @@ impl ClientId {
 /// | [`is_closing`](Engine::is_closing) | whether to close a client once its output is written |
 /// | [`next_deadline`](Engine::next_deadline) | the latest time of the next `tick` |
 /// | [`end_reason`](Engine::end_reason) | whether to stop |
+/// | [`next_notice`](Engine::next_notice) | what to log about a client |
 ///
 /// In each turn, a driver should:
 ///
@@ -173,17 +180,22 @@ pub struct Engine {
     now: Duration,
     upstream: Upstream,
     clients: Clients,
+    users: Users,
     requests: Requests,
     fids: Fids,
     cleanups: Cleanups,
     /// The clients that wait for capacity upstream, in order.
     ready_queue: VecDeque<ClientId>,
+    /// The clients that wait for a share of the tags.
+    share_queue: ShareQueue,
     /// The clients with a Tversion that waits for the server's version.
     version_waiters: VecDeque<ClientId>,
     /// The clients that `next_dirty` has not returned since they changed.
     dirty: VecDeque<ClientId>,
     pool: Pool,
     stats: Stats,
+    /// The limits that clients have met, for the log.
+    notices: VecDeque<Notice>,
     tracer: Option<Tracer>,
 }
 
@@ -218,14 +230,17 @@ impl Engine {
             now: Duration::ZERO,
             upstream: Upstream::default(),
             clients: Clients::new(SeededState::new(config.seed)),
+            users: Users::new(SeededState::new(config.seed)),
             requests: Requests::new(config.max_inflight_all),
             fids: Fids::default(),
             cleanups: Cleanups::default(),
             ready_queue: VecDeque::new(),
+            share_queue: ShareQueue::default(),
             version_waiters: VecDeque::new(),
             dirty: VecDeque::new(),
             pool: Pool::default(),
             stats: Stats::default(),
+            notices: VecDeque::new(),
             tracer: None,
             config,
         };
@@ -250,12 +265,25 @@ impl Engine {
     pub fn next_deadline(&self) -> Option<Duration> {
         let version = self.upstream.deadline();
         let cleanup = self.cleanups.deadline();
-        version.into_iter().chain(cleanup).min()
+        let shares = self.has_unexamined_shares().then_some(self.now);
+        version.into_iter().chain(cleanup).chain(shares).min()
     }
 
     /// Reports that a client has connected.
     pub fn client_connected(&mut self) -> ClientId {
-        let id = self.clients.add();
+        self.connect(None)
+    }
+
+    /// Reports that a client of this user has connected. The clients of a user share the limits of all
+    /// clients as if they were one; a client without a user is one for itself.
+    pub fn client_connected_as(&mut self, user: User) -> ClientId {
+        self.connect(Some(user))
+    }
+
+    fn connect(&mut self, user: Option<User>) -> ClientId {
+        let user = self.users.add_client(user);
+        let id = self.clients.add(user);
+        self.shares_have_grown();
         if self.end_reason().is_some() {
             self.clients.get(id.index).state = ClientState::Closing;
             self.mark_dirty(id.index);
@@ -286,7 +314,9 @@ impl Engine {
     pub fn client_gone(&mut self, id: ClientId) {
         if let Some(client_index) = self.clients.index_of(id) {
             self.begin_cleanup(client_index);
-            self.clients.remove(id);
+            if let Some(client) = self.clients.remove(id) {
+                self.users.change(client.user, |account| account.clients -= 1);
+            }
             self.run_ready();
         }
     }

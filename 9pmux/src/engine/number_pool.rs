@@ -57,6 +57,29 @@ impl NumberPool {
         self.allocated -= 1;
     }
 
+    /// Returns memory above the highest allocated number, and the number of numbers below that memory.
+    pub fn shrink(&mut self) -> usize {
+        let Some(words) = self.levels.first().map(Vec::len) else {
+            return 0;
+        };
+        let mut used =
+            self.levels[0].iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+        if used == 0 {
+            self.levels = Vec::new();
+        } else if used < words {
+            for level in &mut self.levels {
+                level.truncate(used);
+                level.shrink_to_fit();
+                used = used.div_ceil(64);
+            }
+            // A level above one of a single word says no more than that word.
+            while self.levels.len() > 1 && self.levels[self.levels.len() - 2].len() == 1 {
+                self.levels.pop();
+            }
+        }
+        self.levels.first().map_or(0, |level| level.len() * 64)
+    }
+
     /// Returns true if the number is allocated.
     #[cfg(any(test, mux_fuzz))]
     pub fn is_allocated(&self, number: u32) -> bool {
@@ -87,6 +110,22 @@ mod tests {
     }
 
     #[test]
+    fn memory_follows_the_highest_number() {
+        let mut numbers = NumberPool::default();
+        for round in [5000, 70, 64, 300_000, 1] {
+            let kept: Vec<u32> = (0..round).map(|_| numbers.allocate()).collect();
+            let high: Vec<u32> = (0..300_000).map(|_| numbers.allocate()).collect();
+            high.into_iter().for_each(|n| numbers.free(n));
+            assert_eq!(numbers.shrink(), (round as usize).next_multiple_of(64));
+            assert_eq!(numbers.allocate(), round, "and it still allocates the lowest one");
+            numbers.free(round);
+            kept.into_iter().for_each(|n| numbers.free(n));
+        }
+        assert_eq!((numbers.shrink(), numbers.allocated()), (0, 0));
+        assert_eq!(numbers.allocate(), 0);
+    }
+
+    #[test]
     fn pool_agrees_with_a_set() {
         let mut numbers = NumberPool::default();
         let mut taken = BTreeSet::new();
@@ -103,6 +142,10 @@ mod tests {
                 numbers.free(n);
             }
             assert_eq!(numbers.allocated(), taken.len());
+            if generation % 1000 == 0 {
+                let highest = taken.last().map_or(0, |n| *n as usize + 1);
+                assert_eq!(numbers.shrink(), highest.next_multiple_of(64));
+            }
         }
     }
 }

@@ -125,7 +125,7 @@ impl Engine {
         };
         if request.kind == types::TFLUSH {
             // Any reply to a Tflush is taken for an Rflush.
-            self.requests.free(upstream_tag);
+            self.free_tag(upstream_tag);
             self.handle_rflush(request.flush_target);
             return Ok(());
         }
@@ -172,6 +172,7 @@ impl Engine {
     ) {
         let client = self.clients.get(client_index);
         client.session.remove_tag(request);
+        client.served = true;
         if request.has_unbounded_reply {
             let largest = &mut client.session.max_unbounded_reply;
             *largest = (*largest).max(reply.map_or(0, |(message, _)| message.len() as u32));
@@ -230,7 +231,7 @@ impl Engine {
     #[inline]
     pub(super) fn finish_request(&mut self, upstream_tag: u16) {
         let request = *self.requests.get(upstream_tag);
-        self.requests.free(upstream_tag);
+        self.free_tag(upstream_tag);
         if request.kind == types::TCLUNK && request.owner == Owner::Internal && request.tag == NOTAG
         {
             self.upstream.internal_clunks -= 1;

@@ -3,6 +3,7 @@
 use mux::tags::{NoTag, TagPool, TagRange};
 
 use super::fids::{NO_FID, Owner};
+use super::users::NO_USER;
 use crate::wire::NOTAG;
 
 /// For each group of so many requests, one more tag is reserved for Tflush and Tclunk, which free other
@@ -10,7 +11,7 @@ use crate::wire::NOTAG;
 const REQUESTS_PER_RESERVED_TAG: usize = 64;
 
 /// The maximum number of clients' requests, so that the reserved tags fit as well.
-const MAX_REQUESTS: usize =
+pub const MAX_REQUESTS: usize =
     NOTAG as usize / (REQUESTS_PER_RESERVED_TAG + 1) * REQUESTS_PER_RESERVED_TAG;
 
 /// Whether a request is being flushed.
@@ -25,6 +26,8 @@ pub enum FlushState {
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamRequest {
     pub owner: Owner,
+    /// The user that is counted for its tag, or [`NO_USER`].
+    pub user: u32,
     /// The type of its T-message.
     pub kind: u8,
     /// The client's tag.
@@ -55,6 +58,7 @@ impl UpstreamRequest {
     pub fn internal(kind: u8) -> UpstreamRequest {
         UpstreamRequest {
             owner: Owner::Internal,
+            user: NO_USER,
             kind,
             tag: NOTAG,
             attach_by_walk: false,
@@ -105,7 +109,19 @@ impl Requests {
     /// cannot starve the others.
     #[inline]
     pub fn has_tag(&self, clunks: usize) -> bool {
-        self.tags.allocated() < self.max + clunks.min(self.reserved)
+        self.free_tags(clunks) > 0
+    }
+
+    /// Returns the number of tags for clients' requests that are free, as for
+    /// [`has_tag`](Requests::has_tag).
+    #[inline]
+    pub fn free_tags(&self, clunks: usize) -> usize {
+        (self.max + clunks.min(self.reserved)).saturating_sub(self.tags.allocated())
+    }
+
+    /// Returns the maximum number of clients' requests.
+    pub fn max(&self) -> usize {
+        self.max
     }
 
     /// Allocates a tag for `request`.

@@ -2,6 +2,8 @@
 //! Capacity is space in the server's output and a tag. Also here: 9pmux's own requests, which are sent
 //! as soon as there are tags.
 
+use mux::tags::NoTag;
+
 use super::Engine;
 use super::clients::Blocked;
 use super::fids::FidState;
@@ -38,6 +40,9 @@ impl Engine {
     pub(super) fn run_ready(&mut self) {
         if !self.upstream.deferred_flushes.is_empty() || !self.upstream.deferred_clunks.is_empty() {
             self.send_deferred();
+        }
+        if self.share_queue.unexamined > 0 {
+            self.examine_shares();
         }
         while !self.ready_queue.is_empty() && self.output_has_room() && self.has_tag() {
             let next = self.ready_queue.pop_front().and_then(|id| self.clients.index_of(id));
@@ -93,7 +98,7 @@ impl Engine {
     pub(super) fn retry_blocked(&mut self, client_index: u32) {
         self.send_waiting_reads(client_index, false);
         let client = self.clients.get(client_index);
-        if client.blocked == Blocked::OnSelf {
+        if let Blocked::OnSelf | Blocked::OnShare = client.blocked {
             client.blocked = Blocked::No;
             self.process_inbox(client_index);
         }
@@ -113,6 +118,23 @@ impl Engine {
         }
     }
 
+    /// Allocates a tag for `request`, which counts for its user.
+    #[inline]
+    pub(super) fn allocate_tag(&mut self, request: UpstreamRequest) -> Result<u16, NoTag> {
+        let tag = self.requests.allocate(request)?;
+        self.users.change(request.user, |account| account.tags += 1);
+        Ok(tag)
+    }
+
+    /// Frees a tag.
+    #[inline]
+    pub(super) fn free_tag(&mut self, tag: u16) {
+        let user = self.requests.get(tag).user;
+        self.requests.free(tag);
+        self.users.change(user, |account| account.tags -= 1);
+        self.shares_have_grown();
+    }
+
     /// Sends the deferred flushes and clunks for which there are tags.
     fn send_deferred(&mut self) {
         if !self.send_deferred_flushes() {
@@ -126,6 +148,7 @@ impl Engine {
         };
         while self.upstream.internal_clunks < max {
             let Some(&fid) = self.upstream.deferred_clunks.front() else {
+                self.upstream.deferred_clunks.shrink_to(64);
                 return;
             };
             let request = UpstreamRequest {
@@ -133,7 +156,7 @@ impl Engine {
                 releases: fid,
                 ..UpstreamRequest::internal(types::TCLUNK)
             };
-            let Ok(tag) = self.requests.allocate(request) else {
+            let Ok(tag) = self.allocate_tag(request) else {
                 return;
             };
             self.upstream.deferred_clunks.pop_front();

@@ -3,6 +3,9 @@
 use super::{ClientId, ClientState, Engine};
 use crate::wire::Dialect;
 
+/// The maximum number of notices that are kept for the driver.
+const MAX_NOTICES: usize = 1024;
+
 /// Counters since the start, and current totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -50,6 +53,24 @@ pub struct ClientInfo {
     pub memory: usize,
 }
 
+/// A limit that a client has met, for the log. It is reported once for each client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The client.
+    pub client: ClientId,
+    /// The limit.
+    pub limit: Limit,
+}
+
+/// A limit that a client has met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// [`Config::max_fids`](super::Config::max_fids).
+    Fids,
+    /// The client's share of [`Config::max_fids_all`](super::Config::max_fids_all).
+    FidShare,
+}
+
 /// A message, for logging.
 #[derive(Clone, Copy, Debug)]
 pub enum TraceEvent<'a> {
@@ -91,6 +112,22 @@ impl Engine {
             in_cleanup: self.cleanups.remaining(),
             spare_bytes: self.pool.bytes(),
             ..self.stats
+        }
+    }
+
+    /// Returns a limit that a client has met since the last call, if there is one.
+    pub fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// Records that a client has met a limit of fids.
+    pub(super) fn notice_fid_limit(&mut self, client_index: u32, limit: Limit) {
+        let id = self.clients.id(client_index);
+        let client = self.clients.get(client_index);
+        if !std::mem::replace(&mut client.fid_limit_noticed, true)
+            && self.notices.len() < MAX_NOTICES
+        {
+            self.notices.push_back(Notice { client: id, limit });
         }
     }
 

@@ -131,6 +131,10 @@ impl Engine {
         whole: usize,
     ) -> Progress {
         if self.clients.get(client_index).waiting_reads.push(message) {
+            if !self.has_max_reads(client_index) {
+                // Nothing of its own may happen that makes it try again.
+                self.enqueue_for_share(client_index);
+            }
             Progress::Consumed(whole)
         } else {
             Progress::Blocked(Blocked::OnSelf)
@@ -179,8 +183,10 @@ impl Engine {
         match self.forward_waiting_read(client_index, &message, has_turn) {
             Progress::Blocked(blocked) => {
                 self.clients.get(client_index).waiting_reads.messages.insert(i, message);
-                if blocked == Blocked::OnUpstream {
-                    self.enqueue_ready(client_index);
+                match blocked {
+                    Blocked::OnUpstream => self.enqueue_ready(client_index),
+                    Blocked::OnShare => self.enqueue_for_share(client_index),
+                    Blocked::No | Blocked::OnSelf => {}
                 }
                 false
             }

@@ -30,10 +30,10 @@ use super::failure::{Failure, error_text};
 use super::line_limit::{LineKind, LineLimit};
 use super::peers::{Peer, Peers};
 use super::signals::Signals;
-use super::stream::{IoOutcome, Stream};
+use super::stream::{IoOutcome, Origin, Stream};
 use super::trace;
 use super::watch::{Readiness, Source, Watch};
-use crate::engine::{ClientId, Config, EndReason, Engine};
+use crate::engine::{ClientId, Config, EndReason, Engine, Limit, User};
 
 /// Maximum bytes per read from the server: as much as a socket buffer holds.
 const SERVER_READ: usize = 256 * 1024;
@@ -52,6 +52,9 @@ const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
 /// Minimum time between two warnings that clients can provoke.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Maximum number of lines about limits of clients in that time.
+const MAX_LIMIT_LINES: u32 = 16;
 
 /// Time for clients to read their last replies.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -94,6 +97,8 @@ pub struct Driver {
     accept_paused_until: Option<Instant>,
     /// The time of the last rate-limited warning.
     last_warning: Cell<Option<Instant>>,
+    /// The number of lines about limits since a time.
+    limit_lines: Option<(Instant, u32)>,
     peers: Peers,
     signals: Signals,
     signal_count: u32,
@@ -150,6 +155,7 @@ impl Driver {
             next_listener: 0,
             accept_paused_until: None,
             last_warning: Cell::new(None),
+            limit_lines: None,
             peers: Peers::default(),
             signals,
             signal_count: 0,
@@ -191,6 +197,7 @@ impl Driver {
             self.read();
             self.accept();
             self.write();
+            self.log_notices();
             if self.is_finished() {
                 return self.result();
             }
@@ -455,6 +462,25 @@ impl Driver {
         self.accept_paused_until = paused_until;
     }
 
+    /// Logs which limits clients have met. The engine reports each client once; clients that connect again and
+    /// again are not logged again and again.
+    fn log_notices(&mut self) {
+        while let Some(notice) = self.engine.next_notice() {
+            let (since, lines) = self.limit_lines.unwrap_or((self.now, 0));
+            let (since, lines) =
+                if self.now - since >= WARN_INTERVAL { (self.now, 0) } else { (since, lines) };
+            self.limit_lines = Some((since, lines + 1));
+            if lines >= MAX_LIMIT_LINES {
+                continue;
+            }
+            let what = match notice.limit {
+                Limit::Fids => "has as many fids as one client may have (--max-fids)",
+                Limit::FidShare => "has its share of the fids of all clients (--max-fids-all)",
+            };
+            warn!("client {} {what}: its requests for more fail", notice.client.index());
+        }
+    }
+
     /// Logs a warning that clients can provoke, at most once per `WARN_INTERVAL`.
     fn warn_rate_limited(&self, what: fmt::Arguments<'_>) {
         if self.last_warning.get().is_none_or(|since| self.now - since >= WARN_INTERVAL) {
@@ -476,7 +502,11 @@ impl Driver {
     }
 
     fn add_client(&mut self, stream: Stream) -> io::Result<()> {
-        let id = self.engine.client_connected();
+        let id = match stream.origin() {
+            Origin::User(uid) => self.engine.client_connected_as(User::Local(uid)),
+            Origin::Host(address) => self.engine.client_connected_as(User::Host(address)),
+            Origin::Unknown => self.engine.client_connected(),
+        };
         if let Err(error) = self.watch.add(Source::Client(id.index()), stream.input()) {
             self.engine.client_gone(id);
             return Err(error);

@@ -203,10 +203,8 @@ fn rclunk_before_rwalk_leaves_no_fid() {
 
 #[test]
 fn upstream_fids_are_dense_and_limited() {
-    let mut bench = Bench::with(
-        Dialect::Plain,
-        Config { max_fids: 100, max_fids_all: 150, ..Config::default() },
-    );
+    let mut bench =
+        Bench::with(Dialect::Plain, Config { max_fids: 50, max_fids_all: 75, ..Config::default() });
     let (one, _) = bench.attached();
     let grow = |bench: &mut Bench, id, fid| {
         let request = bench.forwarded(id, &walk(2, 0, fid, &[]));
@@ -214,13 +212,13 @@ fn upstream_fids_are_dense_and_limited() {
         bench.client_received(id);
         u32_at(&request, NEWFID)
     };
-    for fid in 1..100 {
+    for fid in 1..50 {
         assert_eq!(grow(&mut bench, one, fid * 1_000_003), fid);
     }
     bench.refused(one, &walk(2, 0, 5, &[]), TooManyFids);
     let (two, _) = bench.attached();
-    for fid in 1..50 {
-        assert!(grow(&mut bench, two, fid) < 150);
+    for fid in 1..25 {
+        assert!(grow(&mut bench, two, fid) < 75);
     }
     bench.refused(two, &walk(2, 0, 77, &[]), TooManyFids);
     bench.refused(two, &attach(Dialect::Plain, 2, 77, NOFID, "u", "a"), TooManyFids);

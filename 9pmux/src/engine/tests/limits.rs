@@ -295,7 +295,8 @@ fn clients_are_served_round_robin() {
 /// The replies to a batch then arrive together, and one write passes them on.
 #[test]
 fn turn_is_a_bounded_batch_of_messages() {
-    let config = Config { max_inflight_all: 40, ..Config::default() };
+    // The output has room for 40 reads.
+    let config = Config { max_server_bytes: 39 * 23 + 1, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let ids: Vec<ClientId> = (0..4).map(|_| bench.attached().0).collect();
     for (i, id) in ids.iter().enumerate() {

@@ -13,5 +13,6 @@ mod made;
 mod malformed;
 mod once;
 mod server;
+mod shares;
 mod simulation;
 mod versions;

@@ -1,0 +1,249 @@
+//! What one client, or one user, may hold of what all clients use.
+
+use super::LocalError::*;
+use super::bench::{Bench, MSIZE};
+use super::made::*;
+use crate::engine::{ClientId, Config, Limit, User};
+use crate::wire::{Dialect, HEADER, kind, tag, u32_at};
+
+const ATTACKER: User = User::Local(1);
+const VICTIM: User = User::Local(2);
+
+/// Returns what the server receives, without an audit, which would be slow beside many requests and fids.
+fn sent(bench: &mut Bench) -> Vec<Vec<u8>> {
+    let mut bytes = bench.engine.server_output().to_vec();
+    bench.engine.server_wrote(bytes.len());
+    cut(&mut bytes)
+}
+
+/// Returns how many messages this client receives.
+fn receives(bench: &mut Bench, id: ClientId) -> usize {
+    let mut bytes = bench.engine.output(id).to_vec();
+    bench.engine.client_wrote(id, bytes.len());
+    cut(&mut bytes).len()
+}
+
+/// Connects a client of this user, and attaches it with fid 0.
+fn attached_as(bench: &mut Bench, user: User) -> ClientId {
+    let id = bench.engine.client_connected_as(user);
+    bench.engine.client_bytes(id, &version(MSIZE, "9P2000"));
+    bench.engine.client_bytes(id, &attach(Dialect::Plain, 1, 0, !0, "u", "a"));
+    let request = sent(bench).remove(0);
+    bench.engine.server_bytes(&made(105, tag(&request)).qid(0, 0).done());
+    assert_eq!(receives(bench, id), 2);
+    id
+}
+
+/// Checks that a client's Tstat is forwarded and replied to.
+fn check_stat(bench: &mut Bench, id: ClientId) {
+    let stat = bench.forwarded(id, &of_fid(124, 9, 0));
+    assert_eq!(kind(&stat), 124);
+    bench.server(&made(125, tag(&stat)).u16(0).done());
+    assert_eq!(kind(&bench.client_received(id)), 125);
+}
+
+/// Many connections, each with as many reads as it may have, which the server keeps.
+#[test]
+fn blocked_reads_of_many_clients_leave_tags_to_others() {
+    for good in [ATTACKER, VICTIM] {
+        let mut bench = Bench::new(Dialect::Plain);
+        let old = attached_as(&mut bench, good);
+        let reads: Vec<u8> = (0..256).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
+        let bad: Vec<ClientId> = (0..300)
+            .map(|_| {
+                let id = attached_as(&mut bench, ATTACKER);
+                bench.engine.client_bytes(id, &reads);
+                bench.engine.server_wrote(bench.engine.server_output().len());
+                id
+            })
+            .collect();
+        bench.engine.audit();
+        let held = bench.engine.stats().requests;
+        assert!((20_000..34_000).contains(&held), "{held} tags of 64512");
+        check_stat(&mut bench, old);
+        let new = attached_as(&mut bench, good);
+        check_stat(&mut bench, new);
+        // A client that came late has more than one request.
+        let stats: Vec<u8> = (0..20).flat_map(|n| of_fid(124, n, 0)).collect();
+        bench.client_sends(new, &stats);
+        assert_eq!(bench.upstream().len(), 20);
+        for id in bad {
+            bench.engine.client_gone(id);
+        }
+        bench.engine.audit();
+    }
+}
+
+/// A server that does not reply to Tflush.
+#[test]
+fn departed_clients_count_for_their_user() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let old = attached_as(&mut bench, ATTACKER);
+    let good = attached_as(&mut bench, VICTIM);
+    let reads: Vec<u8> = (0..256).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
+    let mut visits = 0;
+    let waiting = loop {
+        let id = bench.engine.client_connected_as(ATTACKER);
+        bench.engine.client_bytes(id, &version(MSIZE, "9P2000"));
+        bench.engine.client_bytes(id, &attach(Dialect::Plain, 1, 0, !0, "u", "a"));
+        let asked = sent(&mut bench);
+        let Some(request) = asked.iter().find(|m| kind(m) == 104) else {
+            break id;
+        };
+        bench.engine.server_bytes(&made(105, tag(request)).qid(0, 0).done());
+        bench.engine.client_bytes(id, &reads);
+        bench.engine.client_gone(id);
+        visits += 1;
+        assert!(visits < 10_000, "the user is never refused");
+    };
+    bench.upstream();
+    bench.engine.audit();
+    assert!(visits > 50, "{visits} visits");
+    // The next connection of that user waits. Its other client, and other users, do not.
+    check_stat(&mut bench, old);
+    check_stat(&mut bench, good);
+    let new = attached_as(&mut bench, VICTIM);
+    check_stat(&mut bench, new);
+    // When the server replies after all, what waits is forwarded.
+    let flushes: Vec<u16> = bench
+        .engine
+        .requests
+        .iter()
+        .filter(|(_, request)| request.kind == 108)
+        .map(|(tag, _)| tag)
+        .collect();
+    for flush in flushes {
+        bench.engine.server_bytes(&made(109, flush).done());
+    }
+    bench.engine.audit();
+    let asked = bench.upstream();
+    assert!(asked.iter().any(|m| kind(m) == 104), "the Tattach is forwarded");
+    assert_eq!(kind(&bench.client_received(waiting)), 101);
+}
+
+/// All that waits for a share is forwarded in the end, each client in its turn.
+#[test]
+fn waiting_clients_get_their_shares_in_turn() {
+    let config = Config { max_inflight_all: 300, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let ids: Vec<ClientId> = (0..200).map(|_| attached_as(&mut bench, ATTACKER)).collect();
+    let stats: Vec<u8> = (0..20).flat_map(|n| of_fid(124, n, 0)).collect();
+    for id in &ids {
+        bench.engine.client_bytes(*id, &stats);
+    }
+    bench.engine.audit();
+    assert!(bench.engine.stats().requests >= 200, "each client has at least one request");
+    let mut asked: std::collections::VecDeque<Vec<u8>> = bench.upstream().into();
+    let mut replies = 0;
+    while let Some(request) = asked.pop_front() {
+        bench.engine.server_bytes(&made(125, tag(&request)).u16(0).done());
+        replies += 1;
+        asked.extend(sent(&mut bench));
+        if replies == 1000 {
+            let least = ids.iter().map(|id| receives(&mut bench, *id)).min();
+            assert!(least >= Some(2), "{least:?} of a client, 5 are the mean");
+        }
+    }
+    assert_eq!(replies, 200 * 20);
+}
+
+#[test]
+fn fids_of_many_clients_leave_fids_to_others() {
+    let config = Config { max_fids: 8000, max_fids_all: 320_000, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let walks = |bench: &mut Bench, id: ClientId, many: u32| {
+        let mut count = 0;
+        for fid in 1..=many {
+            bench.engine.client_bytes(id, &walk(1, 0, fid, &[]));
+            for request in sent(bench) {
+                bench.engine.server_bytes(&rwalk(tag(&request), 0));
+                count += 1;
+            }
+            receives(bench, id);
+        }
+        count
+    };
+    let good = attached_as(&mut bench, VICTIM);
+    let mut bad = Vec::new();
+    for _ in 0..64 {
+        let id = attached_as(&mut bench, ATTACKER);
+        let got = walks(&mut bench, id, 8000);
+        bad.push((id, got));
+    }
+    let held = bench.engine.stats().fids;
+    assert!(held < 160_000, "{held} fids");
+    assert_eq!(walks(&mut bench, good, 7999), 7999);
+    let late = attached_as(&mut bench, ATTACKER);
+    assert!(walks(&mut bench, late, 200) >= 63);
+    // The log learns of it once for each client.
+    let mut told: Vec<_> = std::iter::from_fn(|| bench.engine.next_notice()).collect();
+    assert!(told.iter().all(|notice| notice.client != good));
+    assert!(told.iter().any(|notice| notice.limit == Limit::FidShare));
+    let many = told.len();
+    told.dedup();
+    assert_eq!(told.len(), many);
+    bench.refused(good, &walk(1, 0, 9999, &[]), TooManyFids);
+    bench.refused(good, &walk(1, 0, 9999, &[]), TooManyFids);
+    assert_eq!(bench.engine.next_notice().map(|notice| notice.limit), Some(Limit::Fids));
+    assert_eq!(bench.engine.next_notice(), None);
+    for (id, _) in bad {
+        bench.engine.client_gone(id);
+    }
+    bench.engine.audit();
+}
+
+/// A Linux mount with a cache keeps a fid for each name that it has seen.
+#[test]
+fn one_client_may_have_a_million_fids_and_their_memory_is_returned() {
+    let config = Config { max_server_bytes: 1 << 30, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let id = attached_as(&mut bench, VICTIM);
+    for fid in 1..(1 << 20) {
+        bench.engine.client_bytes(id, &walk(1, 0, fid, &[]));
+        let request = tag(bench.engine.server_output());
+        bench.engine.server_wrote(bench.engine.server_output().len());
+        bench.engine.server_bytes(&rwalk(request, 0));
+        bench.engine.client_wrote(id, 9);
+    }
+    bench.refused(id, &walk(1, 0, 1 << 30, &[]), TooManyFids);
+    assert_eq!(bench.engine.next_notice().map(|notice| notice.limit), Some(Limit::Fids));
+    let other = attached_as(&mut bench, VICTIM);
+    assert_eq!(bench.engine.stats().fids, (1 << 20) + 1);
+    bench.engine.client_gone(id);
+    loop {
+        let clunks = bench.engine.server_output().to_vec();
+        bench.engine.server_wrote(clunks.len());
+        if clunks.is_empty() {
+            break;
+        }
+        for clunk in clunks.chunks(11) {
+            assert_eq!((kind(clunk), u32_at(clunk, HEADER) == 1 << 20), (120, false));
+            bench.engine.server_bytes(&made(121, tag(clunk)).done());
+        }
+    }
+    bench.engine.client_gone(other);
+    let clunk = bench.server_received();
+    bench.done(&clunk);
+    assert_eq!(bench.engine.stats().fids, 0);
+    let records = bench.engine.fids.capacity();
+    assert!(records < 200_000, "{records} records");
+    assert!(bench.engine.upstream.deferred_clunks.capacity() <= 64);
+}
+
+/// A host of IPv6 has more addresses than there are tags.
+#[test]
+fn users_are_counted_by_network_and_forgotten() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let users = ["2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1", "10.0.0.1", "10.0.0.2"];
+    let ids: Vec<ClientId> =
+        users.map(|address| attached_as(&mut bench, User::Host(address.parse().unwrap()))).to_vec();
+    assert_eq!(bench.engine.users.accounts().0, 4);
+    for id in ids {
+        bench.engine.client_gone(id);
+    }
+    assert_eq!(bench.engine.users.accounts().0, 4, "their fids are not clunked yet");
+    for clunk in bench.upstream() {
+        bench.done(&clunk);
+    }
+    assert_eq!(bench.engine.users.accounts().0, 0);
+}

@@ -1,0 +1,139 @@
+//! Users: the accounts to which clients belong, with what they hold of the pools that all clients use
+//! (`shares.rs`).
+//!
+//! The driver names the user of a client when the client connects. A user is counted for what its
+//! connected clients hold, and for what departed clients and ended sessions still have upstream. The
+//! record of a user that holds nothing and has no client is freed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::hasher::SeededState;
+
+/// The user that a client belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum User {
+    /// The user of a process on this machine.
+    Local(u32),
+    /// Another machine.
+    Host(IpAddr),
+}
+
+impl User {
+    /// Returns the account of a user. Of an IPv6 address it is the network, since one machine may have
+    /// all addresses of it.
+    fn account(self) -> User {
+        match self {
+            User::Host(IpAddr::V6(address)) => {
+                let network = u128::from(address) >> 64 << 64;
+                User::Host(IpAddr::V6(network.into()))
+            }
+            user => user,
+        }
+    }
+}
+
+/// No user: requests and fids of 9pmux's own.
+pub const NO_USER: u32 = u32::MAX;
+
+/// What a user holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Its connected clients.
+    pub clients: usize,
+    /// Its upstream requests, and the flushes of them.
+    pub tags: usize,
+    /// Its upstream fids.
+    pub fids: usize,
+}
+
+struct Slot {
+    user: Option<User>,
+    account: Account,
+}
+
+/// All users with clients, or with something upstream.
+pub struct Users {
+    by_name: HashMap<User, u32, SeededState>,
+    slots: Vec<Slot>,
+    free_slots: Vec<u32>,
+}
+
+impl Users {
+    pub fn new(hasher: SeededState) -> Users {
+        Users { by_name: HashMap::with_hasher(hasher), slots: Vec::new(), free_slots: Vec::new() }
+    }
+
+    /// Counts a new client of this user, and returns the index of the user. A client without a user is
+    /// one for itself.
+    pub fn add_client(&mut self, user: Option<User>) -> u32 {
+        let user = user.map(User::account);
+        let known = user.and_then(|user| self.by_name.get(&user).copied());
+        let index = known.unwrap_or_else(|| self.allocate(user));
+        self.slots[index as usize].account.clients += 1;
+        index
+    }
+
+    fn allocate(&mut self, user: Option<User>) -> u32 {
+        let slot = Slot { user, account: Account::default() };
+        let index = match self.free_slots.pop() {
+            Some(index) => {
+                self.slots[index as usize] = slot;
+                index
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
+            }
+        };
+        if let Some(user) = user {
+            self.by_name.insert(user, index);
+        }
+        index
+    }
+
+    /// Returns the account of a user.
+    #[inline]
+    pub fn get(&self, index: u32) -> &Account {
+        &self.slots[index as usize].account
+    }
+
+    /// Changes the account of a user, and frees its record if it holds nothing. Has no effect for
+    /// [`NO_USER`].
+    #[inline]
+    pub fn change(&mut self, index: u32, change: impl FnOnce(&mut Account)) {
+        if index == NO_USER {
+            return;
+        }
+        let slot = &mut self.slots[index as usize];
+        change(&mut slot.account);
+        if slot.account == Account::default() {
+            self.free(index);
+        }
+    }
+
+    #[cold]
+    fn free(&mut self, index: u32) {
+        if let Some(user) = self.slots[index as usize].user.take() {
+            self.by_name.remove(&user);
+        }
+        self.free_slots.push(index);
+    }
+
+    /// The connection to the server has ended: nothing is upstream any more.
+    pub fn clear_upstream(&mut self) {
+        for index in 0..self.slots.len() as u32 {
+            let account = self.slots[index as usize].account;
+            if account.tags > 0 || account.fids > 0 {
+                self.change(index, |account| (account.tags, account.fids) = (0, 0));
+            }
+        }
+    }
+
+    /// Returns the number of users, and their accounts by index.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn accounts(&self) -> (usize, Vec<Account>) {
+        let accounts = self.slots.iter().map(|slot| slot.account).collect();
+        (self.slots.len() - self.free_slots.len(), accounts)
+    }
+}
