@@ -92,7 +92,7 @@ constants() {
 	esac
 }
 
-# value FILE NAME: of a Rust constant that is an integer, a product, a shift, or a Duration::from_...(integer)
+# value FILE NAME: of a Rust constant that is an integer, a sum, a product, a shift, or a Duration::from_...(integer)
 value() {
 	case $2 in
 	default.*) expr=$(sed -n "s/^ *${2#default.}: \(.*\),\$/\1/p" "$1" | head -n 1) ;;
