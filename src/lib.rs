@@ -8,7 +8,7 @@
 //! ```
 //! use mux::{Mux, Transport};
 //! # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-//! # use echo::*;
+//! use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 //!
 //! // `Echo` implements `Transport`: it sends and receives messages, and finds their tags.
 //! let mux = Mux::new(Echo::default());

@@ -8,7 +8,7 @@ pub const BATCH: usize = 16;
 /// call.
 ///
 /// ```
-/// # use mux::Batch;
+/// use mux::Batch;
 /// /// Stores the two messages that a transport has read in one system call.
 /// fn store(replies: &mut Batch<&str>) {
 ///     for message in ["one", "other"] {

@@ -101,7 +101,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// # Examples
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// # use echo::*;
+    /// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
     /// let mux = mux::Mux::new(Echo::default());
     /// assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
     /// ```

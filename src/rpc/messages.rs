@@ -18,7 +18,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// # use echo::*;
+    /// use echo::Echo; // the module `echo` is the example of `Transport`
     /// let mux = mux::Mux::new(Echo::default());
     /// mux.send_message((77, "to all clients".to_string())).unwrap();
     /// let message = mux.receive_message(true).unwrap();

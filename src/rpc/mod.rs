@@ -159,7 +159,7 @@ pub trait Transport {
 ///
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-/// # use echo::*;
+/// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 /// use mux::{Polled, Transport};
 ///
 /// let echo = Echo::default();
@@ -183,7 +183,7 @@ pub enum Polled<R> {
 ///
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-/// # use echo::*;
+/// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 /// use mux::{Error, Mux};
 ///
 /// let mux = Mux::new(Echo::default());
@@ -267,7 +267,7 @@ impl<T: Transport> Protocol for TransportProtocol<T> {
 /// # Examples
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-/// # use echo::*;
+/// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 /// use mux::Mux;
 /// use std::thread;
 ///
@@ -335,7 +335,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// # use echo::*;
+    /// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
     /// use mux::Mux;
     ///
     /// let mux = Mux::new(Echo::default());
@@ -356,7 +356,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// # use echo::*;
+    /// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
     /// use mux::{Error, Mux};
     /// use std::thread;
     ///

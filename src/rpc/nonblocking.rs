@@ -17,7 +17,7 @@ use super::{Error, Mux, Polled, Transport, TransportProtocol};
 ///
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-/// # use echo::*;
+/// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 /// use mux::{Finished, Mux};
 ///
 /// let mux = Mux::new(Echo::default());
@@ -162,7 +162,7 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
 ///
 /// ```
 /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-/// # use echo::*;
+/// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 /// use futures::executor::block_on;
 /// use mux::Mux;
 /// use std::thread;

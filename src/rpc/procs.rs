@@ -51,7 +51,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// ```
     /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// # use echo::*;
+    /// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
     /// use mux::Mux;
     /// use std::thread;
     ///
