@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// Sends the deferred flushes and clunks for which there are tags.
-    fn send_deferred(&mut self) {
+    pub(super) fn send_deferred(&mut self) {
         if !self.send_deferred_flushes() {
             return;
         }

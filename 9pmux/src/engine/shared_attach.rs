@@ -9,9 +9,11 @@
 //! them, and the next client that attaches tries again. A Tattach with other names is forwarded as
 //! usual: there is only one shared attach, so that clients cannot make the server hold more.
 //!
-//! A session that has attached by the shared fid uses it until the session ends. When the last one has
-//! ended, the fid is clunked, and the next client that attaches determines the names anew: otherwise
-//! the first client could lock out all others for ever.
+//! A session that has attached by the shared fid uses it until the session ends. Without such a session
+//! the fid is kept for the next client with the same names, because the server may refuse a second
+//! Tattach even after the Tclunk of the first fid. The first client with other names replaces it: the
+//! fid is clunked, and this client determines the names. Otherwise a client that has left could lock
+//! out all others for ever.
 
 use super::clients::Blocked;
 use super::fids::{FidState, NO_FID};
@@ -32,7 +34,7 @@ pub enum SharedAttach {
     Unattached,
     /// The Tattach is upstream.
     Pending { fid: u32, names: Box<[u8]>, waiters: Vec<ClientId> },
-    /// The server has replied with this qid. So many sessions use it, at least one.
+    /// The server has replied with this qid. `users` is the number of sessions that use it.
     Live { fid: u32, names: Box<[u8]>, qid: [u8; 13], users: usize },
     /// The server has refused it with this error, which is being sent to the waiters.
     Refused { names: Box<[u8]>, error: Vec<u8> },
@@ -81,6 +83,15 @@ impl Engine {
                 if !std::mem::replace(&mut self.clients.get(client_index).waits_for_attach, true) {
                     waiters.push(id);
                 }
+                AttachRoute::Handled(Progress::Blocked(Blocked::OnSelf))
+            }
+            SharedAttach::Live { users: 0, .. } => {
+                self.clunk_shared_attach();
+                // The Tclunk may have taken the last tag.
+                if !self.has_tag() {
+                    return AttachRoute::Handled(Progress::Blocked(Blocked::OnUpstream));
+                }
+                self.send_shared_attach(client_index, message, wanted);
                 AttachRoute::Handled(Progress::Blocked(Blocked::OnSelf))
             }
             SharedAttach::Unattached => {
@@ -148,7 +159,6 @@ impl Engine {
         if let SharedAttach::Refused { .. } = self.upstream.shared_attach {
             self.upstream.shared_attach = SharedAttach::Unattached;
         }
-        self.release_unused_shared_attach();
     }
 
     /// Records that the sessions of the waiters use the shared attach, also while their requests wait for
@@ -169,15 +179,16 @@ impl Engine {
         if let SharedAttach::Live { users, .. } = &mut self.upstream.shared_attach {
             *users -= 1;
         }
-        self.release_unused_shared_attach();
     }
 
-    /// Clunks the fid of the shared attach if no session uses it.
-    fn release_unused_shared_attach(&mut self) {
+    /// Clunks the fid of a shared attach that no session uses. If there is a tag, the Tclunk precedes the
+    /// next Tattach.
+    fn clunk_shared_attach(&mut self) {
         if let SharedAttach::Live { fid, users: 0, .. } = self.upstream.shared_attach {
             self.upstream.shared_attach = SharedAttach::Unattached;
             self.unbind(fid);
             self.release_if_unused(fid);
+            self.send_deferred();
         }
     }
 

@@ -77,14 +77,41 @@ fn clunks(bench: &mut Bench) -> Vec<u32> {
     }
 }
 
+/// A server may permit one attach per connection for ever, even if its fid has been clunked.
 #[test]
-fn unused_shared_attach_is_clunked_and_the_next_names_are_asked() {
+fn unused_shared_attach_serves_later_clients_with_the_same_names() {
     for dialect in Dialect::ALL {
         let mut bench = once(dialect);
+        let (id, root, own) = attaches(&mut bench, 0);
+        bench.disconnect(id);
+        assert_eq!(clunks(&mut bench), [own]);
+        let (id, same, own) = attaches(&mut bench, 0);
+        assert_eq!(same, root);
+        // A second Tversion ends the session as well.
+        bench.client_sends(id, &version(8192, dialect.name()));
+        assert_eq!(clunks(&mut bench), [own]);
+        assert_eq!(bench.client_received(id), rversion(8192, dialect.name()));
+        assert_eq!(clone_of(&bench.forwarded(id, &tattach(dialect, 1, 0))).0, root);
+        assert_eq!(bench.engine.stats().fids, 2);
+    }
+}
+
+/// Otherwise a client that has left could lock out all others.
+#[test]
+fn other_names_replace_an_unused_shared_attach() {
+    for dialect in Dialect::ALL {
+        let mut bench = once(dialect);
+        let mut last = None;
         for round in ["x", "glenda", "rob"] {
             let id = bench.client();
-            let request = bench.forwarded(id, &attach(dialect, 1, 0, NOFID, round, "tree"));
+            bench.client_sends(id, &attach(dialect, 1, 0, NOFID, round, "tree"));
+            let mut requests = bench.upstream();
+            let request = requests.pop().expect("a Tattach");
             assert_eq!(kind(&request), 104, "{round}");
+            // The Tclunk of the previous fid precedes it.
+            let clunked: Vec<_> = requests.iter().map(|r| (kind(r), u32_at(r, HEADER))).collect();
+            assert_eq!(clunked, last.map_or(vec![], |root| vec![(120, root)]), "{round}");
+            requests.iter().for_each(|request| bench.done(request));
             let root = u32_at(&request, HEADER);
             bench.server(&made(105, tag(&request)).qid(3, 77).done());
             let request = bench.server_received();
@@ -95,25 +122,34 @@ fn unused_shared_attach_is_clunked_and_the_next_names_are_asked() {
             let other = bench.client();
             let request = bench.forwarded(other, &attach(dialect, 1, 0, NOFID, round, "tree"));
             assert_eq!(clone_of(&request).0, root);
-            // The walk is in flight when the last user but one goes, and is flushed when the last one goes.
+            // The walk is in flight when the last user but one leaves, and is flushed when the last one leaves.
             bench.disconnect(id);
             assert_eq!(clunks(&mut bench), [own]);
             let (_, own) = clone_of(&request);
-            if round == "rob" {
-                bench.client_sends(other, &version(8192, dialect.name()));
-            } else {
-                bench.disconnect(other);
-            }
-            let mut left = [root, own];
-            left.sort_unstable();
-            assert_eq!(clunks(&mut bench), left);
-            assert_eq!((bench.engine.stats().fids, bench.engine.stats().requests), (0, 0));
+            bench.disconnect(other);
+            assert_eq!(clunks(&mut bench), [own]);
+            assert_eq!((bench.engine.stats().fids, bench.engine.stats().requests), (1, 0));
+            last = Some(root);
         }
     }
 }
 
 #[test]
-fn shared_attach_of_waiters_that_have_gone_is_clunked() {
+fn used_shared_attach_is_not_replaced_by_other_names() {
+    for dialect in Dialect::ALL {
+        let mut bench = once(dialect);
+        let (_, root, _) = attaches(&mut bench, 0);
+        let other = bench.client();
+        let request = bench.forwarded(other, &attach(dialect, 1, 0, NOFID, "x", "tree"));
+        assert_eq!(kind(&request), 104);
+        bench.failed(&request);
+        assert_eq!(bench.client_received(other), error(dialect, 1, "srv"));
+        assert_eq!(attaches(&mut bench, 0).1, root);
+    }
+}
+
+#[test]
+fn shared_attach_of_departed_waiters_is_kept() {
     for dialect in Dialect::ALL {
         let mut bench = once(dialect);
         let ids: Vec<_> = (0..3).map(|_| bench.client()).collect();
@@ -122,8 +158,9 @@ fn shared_attach_of_waiters_that_have_gone_is_clunked() {
         bench.disconnect(ids[0]);
         bench.disconnect(ids[1]);
         bench.server(&made(105, tag(&request)).qid(0, 0).done());
-        assert_eq!(clunks(&mut bench), [u32_at(&request, HEADER)]);
-        assert_eq!(kind(&bench.forwarded(ids[2], &tattach(dialect, 1, 0))), 104);
+        assert_eq!(clunks(&mut bench), []);
+        let walk = bench.forwarded(ids[2], &tattach(dialect, 1, 0));
+        assert_eq!(clone_of(&walk).0, u32_at(&request, HEADER));
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Server {
     pub sloppy: bool,
     /// Some reads block until they are flushed.
     pub blocks: bool,
-    /// The connection may attach only once while it has fids, and the user is not checked.
+    /// The connection may attach only once, and the user is not checked.
     pub once: bool,
     attached: bool,
     /// A new session may begin before the cleanup of the last one has ended, because the time limit has passed.
@@ -225,10 +225,7 @@ impl Server {
                     };
                     assert_eq!(file.uname, uname, "an afid of another");
                     assert_eq!(file.auth.as_ref(), Some(&names[1]));
-                } else if self.once
-                    && std::mem::replace(&mut self.attached, true)
-                    && !self.fids.is_empty()
-                {
+                } else if self.once && std::mem::replace(&mut self.attached, true) {
                     return failed;
                 }
                 let id = id_of(0, &names[1]);
