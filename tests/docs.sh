@@ -109,7 +109,7 @@ value() {
 	esac
 	expr=$(printf '%s' "$expr" | tr -d '_')
 	case $expr in
-	'' | *[!0-9\ *\<]*) echo unknown ;;
+	'' | *[!0-9\ *+\<]*) echo unknown ;;
 	# shellcheck disable=SC2004 # dash evaluates the text, but not a variable that contains an expression
 	*) echo $(($expr)) ;;
 	esac
