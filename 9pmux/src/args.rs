@@ -53,8 +53,8 @@ pub struct Serve {
     /// Dialect: 9P2000, 9P2000.u or 9P2000.L [default: that of the first client]
     ///
     /// 9pmux agrees on this dialect with the server when it starts, and exits if the server does not agree.
-    /// By default the first client determines the dialect. The option should be used if clients are not
-    /// trusted.
+    /// By default the first client determines the dialect, until no client has a session. The option should
+    /// be used if clients are not trusted.
     #[arg(long, value_parser = dialect, help_heading = PROTOCOL)]
     dialect: Option<Dialect>,
     /// Maximum message size offered to the server

@@ -26,7 +26,7 @@
 //!
 //! Clients:
 //!
-//! 12. Only a client in a session has tags, fids or flushes.
+//! 12. Only a client in a session has tags, fids or flushes. The number of sessions is counted.
 //! 13. The reserved reply bytes are the sum of the maximum reply lengths of the client's requests in
 //!     flight. Those of its reads exceed the limit only by one read, and by the length of reads that were
 //!     reduced as far as they may be.
@@ -41,12 +41,17 @@
 //!     it has, it has as many reads in flight as it may, or output to read, or is in the ready queue.
 //! 20. The shared attach counts exactly the sessions that use it.
 //!
+//! Versions:
+//!
+//! 21. A client waits for a version only while the server, the driver or what departed clients have left
+//!     keeps it waiting. While the connection is settling or lost, no client has a session.
+//!
 //! Capacity:
 //!
-//! 21. The account of a user is the number of its clients, upstream requests and fids, and only users with
+//! 22. The account of a user is the number of its clients, upstream requests and fids, and only users with
 //!     some have a record. A client that waits for a share of the tags is in the share queue, and has no
 //!     share or has not been examined yet.
-//! 22. While a client waits in the ready queue, there is no capacity upstream.
+//! 23. While a client waits in the ready queue, there is no capacity upstream.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,6 +60,7 @@ use super::clients::{Blocked, ClientState};
 use super::fids::{FidState, NO_FID, Owner};
 use super::requests::{FlushState, UpstreamRequest};
 use super::shared_attach::SharedAttach;
+use super::upstream::UpstreamState;
 use super::users::{Account, NO_USER};
 use crate::wire::{DATA_HEADER, Frame, NOTAG, frame, types};
 
@@ -85,6 +91,7 @@ impl Engine {
         self.audit_cleanups(&totals);
         self.audit_clients(&totals);
         self.audit_users();
+        self.audit_versions();
         assert!(
             self.ready_queue.is_empty() || !self.output_has_room() || !self.has_tag(),
             "clients are in the ready queue, and there is capacity"
@@ -189,6 +196,19 @@ impl Engine {
         assert_eq!(allocated, self.fids.len());
     }
 
+    fn audit_versions(&self) {
+        let waits = |id: &&super::ClientId| {
+            let client = self.clients.get_if_connected(**id);
+            client.is_some_and(|c| matches!(c.state, ClientState::AwaitingVersion { .. }))
+        };
+        match self.upstream.state() {
+            UpstreamState::Ready | UpstreamState::NoVersion | UpstreamState::Ended(_) => {
+                assert_eq!(self.version_waiters.iter().filter(waits).count(), 0);
+            }
+            _ => assert_eq!(self.clients.sessions(), 0),
+        }
+    }
+
     fn audit_cleanups(&self, totals: &Totals) {
         let all: usize = totals.in_cleanup.values().sum();
         assert_eq!(all, self.cleanups.remaining());
@@ -208,6 +228,9 @@ impl Engine {
             SharedAttach::Live { users, .. } => *users,
             _ => 0,
         };
+        let connected = self.clients.connected();
+        let in_session = |c: &&u32| self.clients.get_state(**c) == ClientState::Session;
+        assert_eq!(connected.iter().filter(in_session).count(), self.clients.sessions());
         let (mut fids, mut counted) = (0, 0);
         for client_index in self.clients.connected() {
             let is_this = |id: &&super::ClientId| self.clients.index_of(**id) == Some(client_index);

@@ -73,6 +73,14 @@ impl Cleanups {
         *self = Cleanups::default();
     }
 
+    /// Clears all, and returns the clients that waited.
+    pub fn take_waiters(&mut self) -> Vec<Option<ClientId>> {
+        let waits = |waiting: &(Duration, u32)| Some(self.slots[waiting.1 as usize].waiter?.1);
+        let waiters = self.by_deadline.iter().map(waits).collect();
+        self.clear();
+        waiters
+    }
+
     #[cfg(any(test, mux_fuzz))]
     pub fn remaining_of(&self) -> Vec<usize> {
         self.slots.iter().map(|cleanup| cleanup.remaining).collect()
@@ -165,7 +173,7 @@ impl Engine {
         }
     }
 
-    fn resume_version_waiter(&mut self, client: Option<ClientId>) {
+    pub(super) fn resume_version_waiter(&mut self, client: Option<ClientId>) {
         if let Some(client_index) = client.and_then(|id| self.clients.index_of(id)) {
             self.complete_version(client_index);
         }

@@ -130,9 +130,8 @@ impl Client {
         }
     }
 
-    /// Changes the state to closing, and returns what is outstanding. The caller must fail it or give
-    /// it to a cleanup, and mark the client as dirty.
-    pub fn close(&mut self) -> ClosedClient {
+    /// Takes what is outstanding.
+    fn take_outstanding(&mut self) -> ClosedClient {
         let inbox = std::mem::take(&mut self.inbox);
         let closed = ClosedClient {
             session: self.session.take(),
@@ -144,7 +143,6 @@ impl Client {
             skipped: inbox.len().min(self.bytes_to_skip as usize),
             inbox,
         };
-        self.state = ClientState::Closing;
         self.blocked = Blocked::No;
         closed
     }
@@ -155,6 +153,8 @@ pub struct Clients {
     slots: Vec<Slot>,
     free_slots: Vec<u32>,
     hasher: SeededState,
+    /// The number of clients in a session.
+    sessions: usize,
 }
 
 struct Slot {
@@ -164,7 +164,7 @@ struct Slot {
 
 impl Clients {
     pub fn new(hasher: SeededState) -> Clients {
-        Clients { slots: Vec::new(), free_slots: Vec::new(), hasher }
+        Clients { slots: Vec::new(), free_slots: Vec::new(), hasher, sessions: 0 }
     }
 
     /// Returns the number of connected clients.
@@ -193,9 +193,35 @@ impl Clients {
         let slot =
             self.slots.get_mut(id.index as usize).filter(|p| p.generation == id.generation)?;
         let client = slot.client.take()?;
+        self.sessions -= usize::from(client.state == ClientState::Session);
         slot.generation = slot.generation.wrapping_add(1);
         self.free_slots.push(id.index);
         Some(client)
+    }
+
+    /// Returns the number of clients in a session.
+    pub fn sessions(&self) -> usize {
+        self.sessions
+    }
+
+    #[cfg(any(test, mux_fuzz))]
+    pub fn get_state(&self, index: u32) -> ClientState {
+        self.slots[index as usize].client.as_ref().expect("it is connected").state
+    }
+
+    /// Changes the state of a connected client: the only place that does.
+    pub fn set_state(&mut self, index: u32, state: ClientState) {
+        let before = std::mem::replace(&mut self.get(index).state, state);
+        self.sessions += usize::from(state == ClientState::Session);
+        self.sessions -= usize::from(before == ClientState::Session);
+    }
+
+    /// Changes the state to closing, and returns what is outstanding. The caller must fail it or give
+    /// it to a cleanup, and mark the client as dirty.
+    pub fn close(&mut self, index: u32) -> ClosedClient {
+        let closed = self.get(index).take_outstanding();
+        self.set_state(index, ClientState::Closing);
+        closed
     }
 
     /// Returns the index of a client, if it is connected.

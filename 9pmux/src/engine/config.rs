@@ -9,9 +9,11 @@ use crate::wire::Dialect;
 /// limits of fids.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The dialect of the connection to the server. Without one, the first client's Tversion determines
-    /// it.
+    /// The dialect of the connection to the server. Without one, a client's Tversion determines it while
+    /// no client has a session.
     pub dialect: Option<Dialect>,
+    /// Whether the driver can connect to the server again (`wants_redial`).
+    pub can_redial: bool,
     /// Whether clients that attach without an afid and with the same names share one Tattach, and
     /// each of them gets a Twalk of its fid: for servers that permit one attach per connection.
     pub attach_once: bool,
@@ -61,6 +63,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             dialect: None,
+            can_redial: false,
             attach_once: false,
             unames: Vec::new(),
             anames: Vec::new(),

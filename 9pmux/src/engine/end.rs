@@ -1,7 +1,7 @@
 //! The end of the connection to the server.
 //!
-//! Two steps, kept apart because a connection that is dialled again will need the first one alone:
-//! every outstanding request gets an error ([`Engine::fail_outstanding`]), and every client is closed.
+//! Every outstanding request gets an error ([`Engine::fail_outstanding`]), and every client is closed. A
+//! connection that is only made again, while no client has a session, keeps its clients.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -10,6 +10,7 @@ use super::clients::ClientState;
 use super::fids::Fids;
 use super::local_error::LocalError;
 use super::requests::Requests;
+use super::shared_attach::SharedAttach;
 use super::shares::ShareQueue;
 use crate::wire::{Frame, foreign, frame, kind, tag, types};
 
@@ -75,8 +76,28 @@ impl Engine {
         self.version_waiters.clear();
     }
 
+    /// The connection must be made again. No client has a session, so what is upstream belongs to departed
+    /// clients and is gone with the connection.
+    pub(super) fn lose_connection(&mut self, reason: EndReason) {
+        debug_assert!(self.clients.sessions() == 0);
+        if let SharedAttach::Pending { waiters, .. } = &self.upstream.shared_attach {
+            for id in waiters {
+                if let Some(client_index) = self.clients.index_of(*id) {
+                    self.clients.get(client_index).waits_for_attach = false;
+                }
+            }
+        }
+        self.upstream.lose(reason);
+        self.requests = Requests::new(self.config.max_inflight_all);
+        self.fids = Fids::default();
+        self.users.clear_upstream();
+        for client_index in self.cleanups.take_waiters() {
+            self.resume_version_waiter(client_index);
+        }
+    }
+
     /// A server that has sent the beginning of a text, and nothing more, does not speak 9P.
-    fn explain_end(&self, reason: EndReason) -> EndReason {
+    pub(super) fn explain_end(&self, reason: EndReason) -> EndReason {
         match (&reason, foreign(self.upstream.inbox.as_slice())) {
             (EndReason::ServerClosed | EndReason::VersionTimeout, Some(other)) => {
                 EndReason::garbled(other.to_string())
@@ -88,7 +109,7 @@ impl Engine {
     /// Closes a client, and replies to everything that it has outstanding: its requests upstream, its
     /// waiting reads, its flushes, its Tversion, and the messages of its inbox, in this order.
     fn fail_outstanding(&mut self, client_index: u32, why: LocalError) {
-        let closed = self.clients.get(client_index).close();
+        let closed = self.clients.close(client_index);
         self.clients.get(client_index).waits_for_attach = false;
         // The session has ended, but the client still expects errors in its form.
         let dialect = closed.session.dialect;

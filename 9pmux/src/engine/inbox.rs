@@ -218,7 +218,7 @@ impl Engine {
 
     /// Closes a client: its session is cleaned up, and its connection ends when its output is written.
     pub(super) fn close_client(&mut self, client_index: u32) {
-        let closed = self.clients.get(client_index).close();
+        let closed = self.clients.close(client_index);
         self.clean_up_session(closed.session);
         self.mark_dirty(client_index);
     }

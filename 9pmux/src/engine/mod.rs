@@ -46,7 +46,7 @@
 //! | `shares.rs`, `users.rs` | what one client may hold of what all clients use, and the accounts that are counted |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
 //! | `number_pool.rs`, `hasher.rs`, `buffer.rs` | the lowest free number, seeded hashing, buffers |
-//! | `config.rs`, `stats.rs` | configuration, counters and trace events |
+//! | `config.rs`, `stats.rs`, `version_events.rs` | configuration, counters and trace events, what to log about versions |
 //! | `local_error.rs`, `foreign_error.rs` | 9pmux's own errors, and error replies in the form of another dialect |
 #![forbid(unsafe_code)]
 
@@ -74,6 +74,7 @@ mod stats;
 mod upstream;
 mod users;
 mod version;
+mod version_events;
 mod waiting_reads;
 
 #[cfg(any(test, mux_fuzz))]
@@ -87,6 +88,7 @@ pub use config::Config;
 pub use end::EndReason;
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
 pub use users::User;
+pub use version_events::VersionEvent;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -99,8 +101,9 @@ use hasher::SeededState;
 use local_error::LocalError;
 use requests::Requests;
 use shares::ShareQueue;
-use upstream::Upstream;
+use upstream::{Upstream, UpstreamState};
 use users::Users;
+use version_events::VersionEvents;
 
 use crate::wire::{self, Dialect, HEADER, types};
 
@@ -132,6 +135,7 @@ impl ClientId {
 /// | [`client_wrote`](Engine::client_wrote), [`server_wrote`](Engine::server_wrote) | bytes were written |
 /// | [`client_finished`](Engine::client_finished) | a client has shut down its writing side |
 /// | [`client_gone`](Engine::client_gone), [`server_gone`](Engine::server_gone) | a connection has ended or failed |
+/// | [`server_connected`](Engine::server_connected), [`redial_failed`](Engine::redial_failed) | the connection to the server was made again, or could not be |
 /// | [`hang_up`](Engine::hang_up) | the program ends |
 ///
 /// It obtains actions by these methods:
@@ -143,6 +147,8 @@ impl ClientId {
 /// | [`wants_read`](Engine::wants_read) | whether to read from a client |
 /// | [`is_closing`](Engine::is_closing) | whether to close a client once its output is written |
 /// | [`next_deadline`](Engine::next_deadline) | the latest time of the next `tick` |
+/// | [`wants_redial`](Engine::wants_redial) | whether to close the connection to the server, and connect again |
+/// | [`next_version_event`](Engine::next_version_event) | what to log about versions |
 /// | [`end_reason`](Engine::end_reason) | whether to stop |
 /// | [`next_notice`](Engine::next_notice) | what to log about a client |
 ///
@@ -196,6 +202,7 @@ pub struct Engine {
     stats: Stats,
     /// The limits that clients have met, for the log.
     notices: VecDeque<Notice>,
+    version_events: VersionEvents,
     tracer: Option<Tracer>,
 }
 
@@ -241,6 +248,7 @@ impl Engine {
             pool: Pool::default(),
             stats: Stats::default(),
             notices: VecDeque::new(),
+            version_events: VersionEvents::default(),
             tracer: None,
             config,
         };
@@ -285,7 +293,7 @@ impl Engine {
         let id = self.clients.add(user);
         self.shares_have_grown();
         if self.end_reason().is_some() {
-            self.clients.get(id.index).state = ClientState::Closing;
+            self.clients.set_state(id.index, ClientState::Closing);
             self.mark_dirty(id.index);
         }
         id
@@ -375,11 +383,11 @@ impl Engine {
 
     /// Reports bytes that the server has sent, cut anywhere.
     pub fn server_bytes(&mut self, bytes: &[u8]) {
-        if self.end_reason().is_some() {
+        if self.end_reason().is_some() || self.wants_redial() {
             return;
         }
         if let Err(end) = self.process_server_bytes(bytes) {
-            self.handle_end(end);
+            self.handle_bad_bytes(end);
         }
         self.run_ready();
     }
@@ -399,7 +407,31 @@ impl Engine {
 
     /// Reports that the server's connection has ended or failed.
     pub fn server_gone(&mut self) {
-        self.handle_end(EndReason::ServerClosed);
+        self.handle_server_gone(EndReason::ServerClosed);
+        self.run_ready();
+    }
+
+    /// Returns true if the driver must close the connection to the server, connect again, and report
+    /// `server_connected` or `redial_failed`. Only with [`Config::can_redial`]; no client has a session then.
+    #[must_use]
+    pub fn wants_redial(&self) -> bool {
+        self.upstream.is_lost()
+    }
+
+    /// Reports that the driver has connected to the server again.
+    pub fn server_connected(&mut self) {
+        if self.wants_redial() {
+            self.upstream.connected();
+            self.complete_versions(None);
+            self.run_ready();
+        }
+    }
+
+    /// Reports that the driver cannot connect to the server again.
+    pub fn redial_failed(&mut self) {
+        if let UpstreamState::Lost(reason) = self.upstream.state() {
+            self.handle_end(reason.clone());
+        }
     }
 
     /// Ends the connection on behalf of the program: requests and clients are treated as if the server had

@@ -59,7 +59,7 @@ impl Engine {
             match frame(&bytes[offset..], self.upstream.msize) {
                 Frame::Incomplete => {
                     // A record of TLS may look like the beginning of a large message.
-                    if self.upstream.deadline().is_some()
+                    if self.upstream.is_awaiting_version()
                         && foreign(&bytes[offset..]) == Some(Foreign::Tls)
                     {
                         return Err(EndReason::garbled(Foreign::Tls.to_string()));
@@ -92,7 +92,7 @@ impl Engine {
             self.trace(TraceEvent::FromServer(message));
         }
         let upstream_tag = tag(message);
-        if upstream_tag == NOTAG && self.upstream.deadline().is_some() {
+        if upstream_tag == NOTAG && self.upstream.is_awaiting_version() {
             return self.handle_rversion(message);
         }
         let request = match self.requests.find(upstream_tag) {

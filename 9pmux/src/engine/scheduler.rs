@@ -44,6 +44,9 @@ impl Engine {
         if self.share_queue.unexamined > 0 {
             self.examine_shares();
         }
+        if self.upstream.is_settling() {
+            self.settle();
+        }
         while !self.ready_queue.is_empty() && self.output_has_room() && self.has_tag() {
             let next = self.ready_queue.pop_front().and_then(|id| self.clients.index_of(id));
             if let Some(client_index) = next {

@@ -183,7 +183,7 @@ impl Engine {
 
     /// Clunks the fid of a shared attach that no session uses. If there is a tag, the Tclunk precedes the
     /// next Tattach.
-    fn clunk_shared_attach(&mut self) {
+    pub(super) fn clunk_shared_attach(&mut self) {
         if let SharedAttach::Live { fid, users: 0, .. } = self.upstream.shared_attach {
             self.upstream.shared_attach = SharedAttach::Unattached;
             self.unbind(fid);

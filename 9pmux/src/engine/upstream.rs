@@ -3,15 +3,35 @@
 //!
 //! | state | event | next state |
 //! |---|---|---|
-//! | no version | the first Tversion of a client, or a dialect chosen in advance | awaiting version |
+//! | no version | a client's Tversion, or a dialect chosen in advance | awaiting version |
 //! | awaiting version | an Rversion with a version that was offered | ready |
-//! | awaiting version | `unknown`, or an error, for the dialect that a client chose | no version |
-//! | awaiting version | any other reply, or no reply in time | ended |
+//! | awaiting version | `unknown`, an error or another version, for the dialect that a client chose | no version |
+//! | awaiting version | no reply in time or the end of the connection, for the dialect that a client chose | lost |
+//! | awaiting version | any other reply; or the same for a dialect chosen in advance | ended |
+//! | ready | a Tversion with another dialect, while no client has a session | settling |
+//! | settling | all that departed clients have left at the server is gone | ready, and then awaiting version |
+//! | settling | that takes too long | lost |
+//! | lost | the driver has connected again | no version |
 //! | any | the connection ends, or sends bytes that are not 9P | ended |
 //!
-//! Each transition is one method of [`Upstream`]; other modules read the state. The loss of a
-//! connection that will be dialled again will be a further state, entered where [`Upstream::end`] is
-//! called today: `end.rs` separates the replies to outstanding requests from the end of the clients.
+//! # The dialect
+//!
+//! The connection has one dialect, and the clients in a session own it together: while there is one, a
+//! client that offers another dialect gets what version(5) allows. When there is none, the dialect is free,
+//! and the next client that offers another one makes 9pmux send a Tversion again (`version.rs`). That
+//! Tversion would abort everything upstream, so it is sent when nothing is: no request, and no fid. Until
+//! its reply arrives no client can have a session, so nothing else can be sent, and a reply with any tag but
+//! NOTAG is a stray. Clients that ask for a version meanwhile wait.
+//!
+//! Some servers do not reply to a version that they do not know, or end the connection; some do so to a
+//! second Tversion only. Nothing more can then be said on that connection, as a late Rversion could be taken
+//! for that of the next offer. The connection is *lost*: the driver closes it and connects again. An offer
+//! that was the first on its connection is refused, and remembered for [`REFUSAL_TIME`], so that a client
+//! cannot make the others wait for a silent server again and again; an offer after others is repeated on the
+//! new connection. A driver that cannot connect again says so (`Config::can_redial`), and then such a
+//! server ends the engine, but a settling that takes too long leaves the dialect as it is.
+//!
+//! Each transition is one method of [`Upstream`]; other modules read the state.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,13 +49,26 @@ pub enum UpstreamState {
     AwaitingVersion { offer: Dialect, deadline: Duration },
     /// A version is agreed; requests can be forwarded.
     Ready,
+    /// A version is agreed, but no client has a session, and one waits for another dialect.
+    Settling { deadline: Duration },
+    /// The driver has to connect again. If it cannot, this is the reason for the end.
+    Lost(EndReason),
     /// The connection has ended.
     Ended(EndReason),
 }
 
+/// The time for which an offer is refused after the server did not reply to it.
+pub const REFUSAL_TIME: Duration = Duration::from_secs(60);
+
 /// The server's side.
 pub struct Upstream {
     state: UpstreamState,
+    /// The number of Tversion that were sent on this connection.
+    versions_sent: usize,
+    /// The dialect that was offered last.
+    pub offered: Dialect,
+    /// The times until which dialects are refused, by dialect.
+    refused_until: [Duration; Dialect::ALL.len()],
     /// The dialect of the connection; until a version is agreed, the dialect that was offered.
     pub dialect: Dialect,
     /// The maximum length of a message; until a version is agreed, the offered one.
@@ -58,6 +91,9 @@ impl Default for Upstream {
     fn default() -> Upstream {
         Upstream {
             state: UpstreamState::NoVersion,
+            versions_sent: 0,
+            offered: Dialect::Plain,
+            refused_until: [Duration::ZERO; Dialect::ALL.len()],
             dialect: Dialect::Plain,
             msize: 0,
             inbox: Buffer::default(),
@@ -76,12 +112,45 @@ impl Upstream {
         &self.state
     }
 
-    /// Returns the time at which the server must have replied to a Tversion.
+    /// Returns true while the server has to reply to a Tversion.
+    #[inline]
+    pub fn is_awaiting_version(&self) -> bool {
+        matches!(self.state, UpstreamState::AwaitingVersion { .. })
+    }
+
+    /// Returns true while the dialect is about to change, but not before all requests and fids are gone.
+    #[inline]
+    pub fn is_settling(&self) -> bool {
+        matches!(self.state, UpstreamState::Settling { .. })
+    }
+
+    /// Returns true if the driver must connect again.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.state, UpstreamState::Lost(_))
+    }
+
+    /// Returns true if a Tversion was sent before the last one on this connection.
+    pub fn has_negotiated_before(&self) -> bool {
+        self.versions_sent > 1
+    }
+
+    /// Returns the time at which the state must have changed.
     pub fn deadline(&self) -> Option<Duration> {
         match self.state {
-            UpstreamState::AwaitingVersion { deadline, .. } => Some(deadline),
+            UpstreamState::AwaitingVersion { deadline, .. }
+            | UpstreamState::Settling { deadline } => Some(deadline),
             _ => None,
         }
+    }
+
+    /// Returns true if this dialect must not be offered at this time.
+    pub fn is_refused(&self, dialect: Dialect, now: Duration) -> bool {
+        now < self.refused_until[dialect as usize]
+    }
+
+    /// Refuses a dialect for some time.
+    pub fn refuse(&mut self, dialect: Dialect, now: Duration) {
+        self.refused_until[dialect as usize] = now.saturating_add(REFUSAL_TIME);
     }
 
     /// Returns the reason for the end of the connection, if it has ended.
@@ -94,12 +163,15 @@ impl Upstream {
 
     /// Returns the agreed dialect, if there is one.
     pub fn ready_dialect(&self) -> Option<Dialect> {
-        matches!(self.state, UpstreamState::Ready).then_some(self.dialect)
+        let agreed = matches!(self.state, UpstreamState::Ready | UpstreamState::Settling { .. });
+        agreed.then_some(self.dialect)
     }
 
     /// A Tversion is sent.
     pub fn version_sent(&mut self, offer: Dialect, msize: u32, deadline: Duration) {
         self.state = UpstreamState::AwaitingVersion { offer, deadline };
+        self.versions_sent += 1;
+        self.offered = offer;
         self.dialect = offer;
         self.msize = msize;
     }
@@ -115,6 +187,30 @@ impl Upstream {
     pub fn version_refused(&mut self) {
         self.state = UpstreamState::NoVersion;
         self.dialect = Dialect::Plain;
+    }
+
+    /// A client waits for another dialect, and departed clients have left requests or fids.
+    pub fn begin_settling(&mut self, deadline: Duration) {
+        self.state = UpstreamState::Settling { deadline };
+    }
+
+    /// Nothing is upstream any more, or the dialect is kept.
+    pub fn settled(&mut self) {
+        self.state = UpstreamState::Ready;
+    }
+
+    /// The connection is of no use any more. Nothing of the server's side is left.
+    pub fn lose(&mut self, reason: EndReason) {
+        *self = Upstream {
+            state: UpstreamState::Lost(reason),
+            refused_until: self.refused_until,
+            ..Upstream::default()
+        };
+    }
+
+    /// The driver has connected again.
+    pub fn connected(&mut self) {
+        self.state = UpstreamState::NoVersion;
     }
 
     /// The connection has ended. Nothing of the server's side is left.

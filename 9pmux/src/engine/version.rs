@@ -1,15 +1,26 @@
 //! Tversion: 9pmux's own to the server, and each client's to 9pmux.
 //!
-//! The server agrees to a version once. Each client negotiates its own version and msize within it. A
+//! The server agrees to a version, and each client negotiates its own version and msize within it. A
 //! client's Tversion ends its session: the reply is sent when the cleanup of that session has completed
 //! or has timed out, and the server's version is known.
+//!
+//! | a client offers | the reply |
+//! |---|---|
+//! | a dialect, while the server has agreed to none | waits for a Tversion of 9pmux with that offer |
+//! | the server's dialect, or one that implies it, while another client has a session | at once |
+//! | another dialect, while another client has a session | `unknown` |
+//! | another dialect, while no client has a session | waits for a Tversion of 9pmux with that offer |
+//! | a dialect that the server was silent to, or hung up at, a short time ago | `unknown`, or the server's dialect if the offer implies it |
+//!
+//! The clients that wait are the version waiters. Each change of the server's version is offered to all of
+//! them, in their order. `upstream.rs` has the states, and the rules for a change of the dialect.
 
 use super::clients::ClientState;
 use super::inbox::Progress;
 use super::local_error::LocalError;
 use super::upstream::UpstreamState;
 use super::waiting_reads::WaitingReads;
-use super::{EndReason, Engine};
+use super::{EndReason, Engine, VersionEvent};
 use crate::wire::{
     self, Dialect, HEADER, NOTAG, Offer, UNKNOWN, check_reply, kind, put_u32, tag, types,
 };
@@ -34,12 +45,9 @@ impl Engine {
         };
         if [types::RERROR, types::RLERROR].contains(&kind(message)) {
             // The manual requires an Rversion with `unknown`, but some servers reply with an error to a
-            // dialect that they do not know.
-            if self.config.dialect.is_none() {
-                self.handle_version_unknown(offer);
-                return Ok(());
-            }
-            return Err(EndReason::NoCommonVersion(format!("{}", wire::show(offer, message))));
+            // dialect that they do not know, or to a second Tversion.
+            let reply = wire::show(offer, message).to_string();
+            return self.handle_version_error(offer, reply);
         }
         if kind(message) != types::RVERSION || check_reply(offer, message).is_err() {
             return Err(EndReason::garbled("no Rversion in reply to Tversion"));
@@ -60,29 +68,57 @@ impl Engine {
             }
             Some(dialect) => {
                 self.upstream.version_agreed(dialect, msize);
+                self.version_events.push(VersionEvent::VersionAgreed { dialect, msize });
                 self.complete_versions(None);
                 Ok(())
             }
-            None if name == UNKNOWN.as_bytes() && self.config.dialect.is_none() => {
-                self.handle_version_unknown(offer);
-                Ok(())
+            None => {
+                let name = name.escape_ascii();
+                self.handle_version_refused(offer, format!("version '{name}'"))
             }
-            None => Err(EndReason::NoCommonVersion(format!(
-                "version '{}', {} was offered",
-                name.escape_ascii(),
-                offer.name()
-            ))),
         }
     }
 
-    /// The server does not know the dialect that a client offered. Another client may offer another one.
-    fn handle_version_unknown(&mut self, offer: Dialect) {
+    /// The server has replied to the Tversion with an error.
+    fn handle_version_error(&mut self, offer: Dialect, reply: String) -> Result<(), EndReason> {
+        if self.can_repeat_offer() {
+            // It may know the version, and not like a second Tversion.
+            return Err(EndReason::NoCommonVersion(reply));
+        }
+        self.handle_version_refused(offer, reply)
+    }
+
+    /// Returns true if an offer that has failed should be repeated on a new connection.
+    fn can_repeat_offer(&self) -> bool {
+        let is_clients = self.config.dialect.is_none() && self.upstream.is_awaiting_version();
+        is_clients && self.config.can_redial && self.upstream.has_negotiated_before()
+    }
+
+    /// The bytes of the server end the connection.
+    pub(super) fn handle_bad_bytes(&mut self, reason: EndReason) {
+        match reason {
+            EndReason::NoCommonVersion(_) if self.can_repeat_offer() => {
+                self.lose_connection(reason)
+            }
+            _ => self.handle_end(reason),
+        }
+    }
+
+    /// The server does not agree to a dialect. If a client has chosen it, the clients that offered it get
+    /// `unknown`, and another client may offer another dialect.
+    fn handle_version_refused(&mut self, offer: Dialect, reply: String) -> Result<(), EndReason> {
+        if self.config.dialect.is_some() {
+            let offered = offer.name();
+            return Err(EndReason::NoCommonVersion(format!("{reply}, {offered} was offered")));
+        }
+        self.version_events.push(VersionEvent::VersionRefused { offer, reply });
         self.upstream.version_refused();
         self.complete_versions(Some(offer));
+        Ok(())
     }
 
     /// Resumes the version waiters. If `refused` is a dialect, the clients that offered it get `unknown`.
-    fn complete_versions(&mut self, refused: Option<Dialect>) {
+    pub(super) fn complete_versions(&mut self, refused: Option<Dialect>) {
         for id in std::mem::take(&mut self.version_waiters) {
             let Some(client_index) = self.clients.index_of(id) else {
                 continue;
@@ -98,10 +134,63 @@ impl Engine {
         }
     }
 
-    /// Ends the connection if the server has not replied to the Tversion in time.
+    /// The server has not replied to the Tversion in time, or departed clients still have requests or fids.
     pub(super) fn expire_version(&mut self) {
-        if self.upstream.deadline().is_some_and(|deadline| deadline <= self.now) {
-            self.handle_end(EndReason::VersionTimeout);
+        if self.upstream.deadline().is_none_or(|deadline| deadline > self.now) {
+            return;
+        }
+        if !self.upstream.is_settling() {
+            self.handle_server_gone(EndReason::VersionTimeout);
+        } else if self.config.can_redial {
+            self.lose_connection(EndReason::ServerClosed);
+        } else {
+            // The dialect cannot be changed: the waiters get what it allows.
+            self.upstream.settled();
+            for id in std::mem::take(&mut self.version_waiters) {
+                if let Some(client_index) = self.clients.index_of(id) {
+                    self.accept_version(client_index);
+                }
+            }
+        }
+    }
+
+    /// The server has ended the connection, or is silent. If it is because of an offer that a client chose,
+    /// the connection is made again, and only that offer is refused.
+    pub(super) fn handle_server_gone(&mut self, reason: EndReason) {
+        let reason = self.explain_end(reason);
+        let offer = match *self.upstream.state() {
+            UpstreamState::Lost(_) => return,
+            UpstreamState::AwaitingVersion { offer, .. } => Some(offer),
+            _ => None,
+        };
+        let is_dislike = matches!(reason, EndReason::ServerClosed | EndReason::VersionTimeout);
+        let chosen = self.config.dialect.is_some() || !self.config.can_redial;
+        match offer.filter(|_| is_dislike && !chosen) {
+            Some(offer) if !self.upstream.has_negotiated_before() => {
+                self.version_events
+                    .push(VersionEvent::VersionRefused { offer, reply: reason.to_string() });
+                self.upstream.refuse(offer, self.now);
+                self.lose_connection(reason);
+                self.complete_versions(Some(offer));
+            }
+            Some(_) => self.lose_connection(reason),
+            None => self.handle_end(reason),
+        }
+    }
+
+    /// Returns true if a client may have another dialect agreed: no client has a session, and none was
+    /// chosen in advance.
+    fn is_dialect_free(&self) -> bool {
+        self.config.dialect.is_none() && self.clients.sessions() == 0
+    }
+
+    /// Makes the next dialect known to the server, if nothing of the last one is upstream. Must be called
+    /// after each event while the upstream is settling.
+    pub(super) fn settle(&mut self) {
+        self.clunk_shared_attach();
+        if self.requests.len() == 0 && self.fids.len() == 0 {
+            self.upstream.settled();
+            self.complete_versions(None);
         }
     }
 
@@ -116,8 +205,8 @@ impl Engine {
         self.clients.get(client_index).waiting_reads = WaitingReads::default();
         let left = self.begin_cleanup(client_index);
         let id = self.clients.id(client_index);
-        self.clients.get(client_index).state =
-            ClientState::AwaitingVersion { tag: client_tag, msize, offer };
+        let state = ClientState::AwaitingVersion { tag: client_tag, msize, offer };
+        self.clients.set_state(client_index, state);
         match left {
             Some(cleanup_index) => {
                 let late = self.now.saturating_add(self.config.cleanup_timeout);
@@ -135,19 +224,42 @@ impl Engine {
         else {
             return;
         };
-        match (self.upstream.state(), offer) {
-            (UpstreamState::Ended(_), _) => {}
-            (UpstreamState::Ready, _) => {
-                let dialect = Some(self.upstream.dialect).filter(|d| offer.allows(*d));
-                self.push_rversion(client_index, dialect);
+        let Offer::Dialect(dialect) = offer else {
+            if self.end_reason().is_none() {
+                self.push_rversion(client_index, None);
             }
-            (_, Offer::Unknown) => self.push_rversion(client_index, None),
-            (state, Offer::Dialect(dialect)) => {
-                if matches!(state, UpstreamState::NoVersion) {
-                    self.send_version(dialect);
+            return;
+        };
+        let refused = self.upstream.is_refused(dialect, self.now);
+        match self.upstream.state() {
+            UpstreamState::Ended(_) => return,
+            UpstreamState::Ready => {
+                let is_other = ![self.upstream.dialect, self.upstream.offered].contains(&dialect);
+                if !is_other || refused || !self.is_dialect_free() {
+                    return self.accept_version(client_index);
                 }
-                self.clients.enqueue(&mut self.version_waiters, client_index);
+                self.clunk_shared_attach();
+                if self.requests.len() == 0 && self.fids.len() == 0 {
+                    self.send_version(dialect);
+                } else {
+                    let deadline = self.now.saturating_add(self.config.cleanup_timeout);
+                    self.upstream.begin_settling(deadline);
+                }
             }
+            UpstreamState::NoVersion if refused => return self.push_rversion(client_index, None),
+            UpstreamState::NoVersion => self.send_version(dialect),
+            UpstreamState::AwaitingVersion { .. }
+            | UpstreamState::Settling { .. }
+            | UpstreamState::Lost(_) => {}
+        }
+        self.clients.enqueue(&mut self.version_waiters, client_index);
+    }
+
+    /// Replies to a client's Tversion with what the server's version allows.
+    fn accept_version(&mut self, client_index: u32) {
+        if let ClientState::AwaitingVersion { offer, .. } = self.clients.get(client_index).state {
+            let dialect = Some(self.upstream.dialect).filter(|d| offer.allows(*d));
+            self.push_rversion(client_index, dialect);
         }
     }
 
@@ -162,9 +274,10 @@ impl Engine {
         };
         client.session.msize = msize.min(max);
         client.session.dialect = dialect.unwrap_or(Dialect::Plain);
-        client.state = if dialect.is_some() { ClientState::Session } else { ClientState::New };
-        let mut message =
-            version_message(client.session.msize, dialect.map_or(UNKNOWN, Dialect::name));
+        let msize = client.session.msize;
+        let state = if dialect.is_some() { ClientState::Session } else { ClientState::New };
+        self.clients.set_state(client_index, state);
+        let mut message = version_message(msize, dialect.map_or(UNKNOWN, Dialect::name));
         self.push_reply(client_index, types::RVERSION, tag, &mut message);
         if dialect.is_none() {
             let why = match offer {

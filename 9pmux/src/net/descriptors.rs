@@ -18,6 +18,11 @@ use super::stream::Stream;
 pub struct Claims(Vec<(Address, Stream)>);
 
 impl Claims {
+    /// Returns no claims, for addresses that are no descriptors.
+    pub fn none() -> Claims {
+        Claims(Vec::new())
+    }
+
     /// Returns the stream of an address, once.
     pub fn take(&mut self, address: &Address) -> Option<Stream> {
         let index = self.0.iter().position(|(claimed, _)| claimed == address)?;
@@ -92,11 +97,14 @@ fn take_fd(n: RawFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Raises the soft limit of descriptors to the hard one, since each client uses a descriptor.
-pub fn raise_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+/// Raises the soft limit of descriptors to the hard one, since each client uses a descriptor. Returns the
+/// limit that 9pmux was started with.
+pub fn raise_limit() -> Rlimit {
+    let limit = getrlimit(Resource::Nofile);
+    let Rlimit { maximum, .. } = limit;
     // If that fails, the current limit remains.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    limit
 }
 
 /// Advice for an error that says that too many descriptors are open, for the end of a message.

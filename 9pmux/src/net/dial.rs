@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket, sockopt};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::address::Address;
 use super::child::{self, ChildServer};
-use super::descriptors::Claims;
+use super::descriptors::{self, Claims};
 use super::failure::{Failure, error_text};
 use super::namespace;
 use super::stream::Stream;
@@ -20,6 +21,39 @@ pub struct ServerConnection {
     pub stream: Stream,
     /// The program, if the server was started here.
     pub child: Option<ChildServer>,
+}
+
+/// The means to connect to the server again.
+pub struct Redial {
+    address: Address,
+    timeout: Duration,
+    /// The limit of descriptors for a program that is started.
+    limit: Rlimit,
+}
+
+impl Redial {
+    /// Returns `None` for an address that can be connected to only once. `limit` is the limit of descriptors
+    /// that 9pmux was started with.
+    pub fn new(address: &Address, timeout: Duration, limit: Rlimit) -> Option<Redial> {
+        match address {
+            Address::Fd(_) | Address::Stdio => None,
+            _ => Some(Redial { address: address.clone(), timeout, limit }),
+        }
+    }
+
+    /// Connects to the server again. Blocks for at most the time of the first connection.
+    pub fn connect(&self) -> Result<ServerConnection, Failure> {
+        let starts = matches!(self.address, Address::Exec(_));
+        if starts {
+            // If that fails, the program inherits the higher limit.
+            let _ = setrlimit(Resource::Nofile, self.limit);
+        }
+        let server = dial(&self.address, &mut Claims::none(), self.timeout);
+        if starts {
+            descriptors::raise_limit();
+        }
+        server
+    }
 }
 
 /// Connects to the server.

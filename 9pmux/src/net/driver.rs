@@ -14,6 +14,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt::{self, Display, Formatter};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use super::address::Address;
 use super::announce::{AcceptOutcome, Announced, Listener};
 use super::child::ChildServer;
 use super::descriptors;
-use super::dial::ServerConnection;
+use super::dial::{Redial, ServerConnection};
 use super::failure::{Failure, error_text};
 use super::line_limit::{LineKind, LineLimit};
 use super::peers::{Peer, Peers};
@@ -33,7 +34,7 @@ use super::signals::Signals;
 use super::stream::{IoOutcome, Origin, Stream};
 use super::trace;
 use super::watch::{Readiness, Source, Watch};
-use crate::engine::{ClientId, Config, EndReason, Engine, Limit, User};
+use crate::engine::{ClientId, Config, EndReason, Engine, Limit, User, VersionEvent};
 
 /// Maximum bytes per read from the server: as much as a socket buffer holds.
 const SERVER_READ: usize = 256 * 1024;
@@ -87,6 +88,8 @@ pub struct Driver {
     watch: Watch,
     server_address: Address,
     server: Option<Peer>,
+    /// How to connect to the server again, if that is possible.
+    redial: Option<Redial>,
     /// The error that has ended the connection to the server.
     server_error: Option<Errno>,
     child: Option<ChildServer>,
@@ -117,12 +120,14 @@ impl Driver {
     pub fn new(
         options: &ServeOptions,
         server: ServerConnection,
+        redial: Option<Redial>,
         announced: Vec<Announced>,
         signals: Signals,
     ) -> Result<Driver, Failure> {
         let config = Config {
             // A random number that clients cannot know; it need not be cryptographic.
             seed: RandomState::new().build_hasher().finish(),
+            can_redial: redial.is_some(),
             ..options.config.clone()
         };
         let now = Instant::now();
@@ -135,20 +140,15 @@ impl Driver {
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
         watch.add(Source::Signals, signals.fd()).map_err(Failure::system("waiting for signals"))?;
-        watch
-            .add(Source::Server, server.stream.input())
+        watch_server(&watch, &server)
             .map_err(|error| Failure::Connect(options.server.clone(), poll_error_text(&error)))?;
-        if let Some(child) = &server.child {
-            watch
-                .add(Source::Child, child.notice_fd())
-                .map_err(Failure::system("waiting for the server's end"))?;
-        }
         let mut driver = Driver {
             engine,
             line_limit,
             watch,
             server_address: options.server.clone(),
             server: Some(Peer::new(server.stream)),
+            redial,
             server_error: None,
             child: server.child,
             listeners: Vec::new(),
@@ -196,10 +196,75 @@ impl Driver {
             self.poll_events(Some(Duration::ZERO))?;
             self.read();
             self.accept();
+            self.reconnect();
             self.write();
             self.log_notices();
+            self.log_versions();
             if self.is_finished() {
                 return self.result();
+            }
+        }
+    }
+
+    /// Connects to the server again if the engine asks for that. This blocks, but no client has a session at
+    /// that time.
+    fn reconnect(&mut self) {
+        if !self.engine.wants_redial() {
+            return;
+        }
+        if let Some(server) = self.server.take() {
+            self.watch.remove(&server.stream, server.write_interest);
+        }
+        if let Some(child) = self.child.take() {
+            self.watch.remove_fd(child.notice_fd());
+            self.shut_down_child(child);
+        }
+        let Some(redial) = &self.redial else {
+            return self.engine.redial_failed();
+        };
+        let connected = redial.connect().and_then(|server| {
+            watch_server(&self.watch, &server).map_err(|error| {
+                Failure::Connect(self.server_address.clone(), poll_error_text(&error))
+            })?;
+            Ok(server)
+        });
+        match connected {
+            Ok(server) => {
+                self.server = Some(Peer::new(server.stream));
+                self.child = server.child;
+                self.server_error = None;
+                self.engine.server_connected();
+            }
+            Err(failure) => {
+                self.warn_rate_limited(format_args!("{failure}"));
+                self.engine.redial_failed();
+            }
+        }
+        // A signal may have been consumed while the old server ended.
+        self.signal();
+    }
+
+    /// Waits for the end of a server that was started here.
+    fn shut_down_child(&mut self, mut child: ChildServer) -> Option<ExitStatus> {
+        child.shut_down(|| {
+            self.signal_count += self.signals.take_count();
+            self.signal_count > 1
+        })
+    }
+
+    /// Logs what the server has agreed to and what not.
+    fn log_versions(&mut self) {
+        while let Some(event) = self.engine.next_version_event() {
+            let allows = |limit: &mut LineLimit, now| limit.allows(LineKind::Version, None, now);
+            let is_allowed = self.with_line_limit(allows).unwrap_or(false);
+            match event {
+                VersionEvent::VersionAgreed { dialect, msize } if is_allowed => {
+                    info!("the server has agreed to {} with msize {msize}", dialect.name());
+                }
+                VersionEvent::VersionAgreed { .. } => {}
+                VersionEvent::VersionRefused { offer, reply } => self.warn_rate_limited(
+                    format_args!("the server has not agreed to {}: {reply}", offer.name()),
+                ),
             }
         }
     }
@@ -234,12 +299,7 @@ impl Driver {
         );
         // Closing the connection makes a server that was started here exit.
         self.server = None;
-        let status = self.child.take().and_then(|mut child| {
-            child.shut_down(|| {
-                self.signal_count += self.signals.take_count();
-                self.signal_count > 1
-            })
-        });
+        let status = self.child.take().and_then(|child| self.shut_down_child(child));
         match (self.engine.end_reason(), self.server_error) {
             (None | Some(EndReason::HungUp), _) => Ok(()),
             (Some(EndReason::ServerClosed), Some(error)) => {
@@ -255,7 +315,8 @@ impl Driver {
 
     /// The timeout for the next poll: zero if there is work left.
     fn poll_timeout(&self) -> Option<Duration> {
-        let busy = self.peers.has_queued_reads()
+        let busy = self.engine.wants_redial()
+            || self.peers.has_queued_reads()
             || self.server.as_ref().is_some_and(|server| server.readable)
             || self.accept_paused_until.is_none()
                 && self.listeners.iter().any(|listener| listener.ready);
@@ -626,4 +687,13 @@ fn update_write_interest(watch: &Watch, source: Source, peer: &mut Peer) -> io::
         peer.write_interest = wanted;
     }
     Ok(())
+}
+
+/// Reports events of the server from now on.
+fn watch_server(watch: &Watch, server: &ServerConnection) -> io::Result<()> {
+    watch.add(Source::Server, server.stream.input())?;
+    match &server.child {
+        Some(child) => watch.add(Source::Child, child.notice_fd()),
+        None => Ok(()),
+    }
 }

@@ -66,6 +66,11 @@ impl Display for Failure {
                     EndReason::ServerClosed | EndReason::HungUp => {
                         ": restart the server, then 9pmux"
                     }
+                    EndReason::VersionTimeout
+                        if matches!(server, Address::Fd(_) | Address::Stdio) =>
+                    {
+                        ": check that it speaks 9P, or raise --timeout; a descriptor cannot be connected to again"
+                    }
                     EndReason::VersionTimeout => ": check that it speaks 9P, or raise --timeout",
                     EndReason::NoCommonVersion(_) => {
                         ": choose a version that it speaks with --dialect, or another --msize"

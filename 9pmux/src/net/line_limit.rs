@@ -19,15 +19,17 @@ pub enum LineKind {
     Closed,
     Refused,
     Unexpected,
+    Version,
 }
 
 impl LineKind {
-    const ALL: [LineKind; 5] = [
+    const ALL: [LineKind; 6] = [
         LineKind::Connected,
         LineKind::Disconnected,
         LineKind::Closed,
         LineKind::Refused,
         LineKind::Unexpected,
+        LineKind::Version,
     ];
 
     fn describe(self) -> &'static str {
@@ -37,6 +39,7 @@ impl LineKind {
             LineKind::Closed => "clients that were closed",
             LineKind::Refused => "messages that were refused",
             LineKind::Unexpected => "unexpected messages of the server",
+            LineKind::Version => "versions that the server agreed to or refused",
         }
     }
 }

@@ -82,13 +82,14 @@ pub fn serve(options: ServeOptions) -> Result<(), Failure> {
     // From here on a signal must lead to the removal of the sockets.
     let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
     // After the server was started: some programs do not work well with a high limit.
-    descriptors::raise_limit();
+    let limit = descriptors::raise_limit();
     let announced = options
         .listen
         .iter()
         .map(|address| announce::announce(address, &mut claims))
         .collect::<Result<Vec<_>, _>>()?;
-    driver::Driver::new(&options, server, announced, signals)?.run()
+    let redial = dial::Redial::new(&options.server, options.timeout, limit);
+    driver::Driver::new(&options, server, redial, announced, signals)?.run()
 }
 
 /// Checks that no address is given twice. Without this check the error would name another program.

@@ -92,7 +92,10 @@ impl Stub {
         })
     }
 
-    fn with(serve: impl Fn(UnixStream, &Counts) -> io::Result<()> + Send + Sync + 'static) -> Stub {
+    /// Starts a server that serves each connection with this function.
+    pub fn with(
+        serve: impl Fn(UnixStream, &Counts) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Stub {
         let place = Place::new();
         let listener = UnixListener::bind(place.path("server")).unwrap();
         let counts = Arc::new(Counts::default());

@@ -374,7 +374,9 @@ impl Peer {
         } else {
             let dialect = Dialect::from_name(name).expect("a version that there is");
             self.dialect = Some(dialect);
-            assert!(offer.allows(dialect) && view.dialect.is_none_or(|d| d == dialect));
+            // A dialect that was not chosen in advance may have changed since.
+            assert!(offer.allows(dialect));
+            assert!(view.config.dialect.is_none_or(|d| d == dialect));
             (self.stage, self.msize) = (Stage::Session, msize);
         }
         self.sessions += 1;

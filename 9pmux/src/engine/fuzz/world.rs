@@ -229,9 +229,9 @@ impl<'a> World<'a> {
             8 => self.rare(what >> 4),
             9 => {
                 self.now += u64::from(self.bytes.next()) * u64::from(what & 0x30);
-                self.engine.tick(Duration::from_millis(self.now));
                 // The server has not answered in time.
-                self.may_end |= self.settled.is_none();
+                self.may_end |= self.engine.dialect().is_none();
+                self.engine.tick(Duration::from_millis(self.now));
                 let next = self.engine.next_deadline();
                 assert!(next.is_none_or(|next| next > Duration::from_millis(self.now)));
             }
@@ -355,7 +355,8 @@ impl<'a> World<'a> {
 
     /// Looks at all that there is to be seen from outside.
     fn look(&mut self) {
-        self.settled = self.settled.or(self.engine.dialect());
+        // The dialect may change while no client has a session.
+        self.settled = self.engine.dialect().or(self.settled);
         let over = self.engine.end_reason().is_some();
         let mut named = Vec::new();
         while let Some(id) = self.engine.next_dirty() {

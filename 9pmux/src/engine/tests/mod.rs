@@ -12,6 +12,7 @@ mod limits;
 mod made;
 mod malformed;
 mod once;
+mod redial;
 mod server;
 mod shares;
 mod simulation;

@@ -199,11 +199,11 @@ fn server_without_a_common_version_ends_the_engine() {
         assert!(is_local_error(Dialect::Plain, &bench.client_received(id), ServerGone));
         assert!(bench.engine.is_closing(id));
     }
-    // No dialect is configured: a smaller dialect is acceptable, a different one is not.
+    // No dialect is configured: a msize larger than the offered one is not acceptable either.
     let mut bench = undecided();
     let id = bench.engine.client_connected();
     bench.forwarded(id, &version(8192, "9P2000"));
-    bench.server(&rversion(8192, "9P2000.u"));
+    bench.server(&rversion(MSIZE + 1, "9P2000"));
     assert!(matches!(bench.engine.end_reason(), Some(EndReason::NoCommonVersion(_))));
 }
 

@@ -1,0 +1,374 @@
+//! The dialect of the connection is free while no client has a session, and a server that dislikes an offer affects
+//! only the clients that made it.
+
+use std::time::Duration;
+
+use super::LocalError::*;
+use super::bench::{Bench, MSIZE};
+use super::made::*;
+use crate::engine::{ClientId, Config, EndReason, Engine, VersionEvent};
+use crate::wire::{Dialect, HEADER, kind, tag, u16_at};
+
+const SECOND: Duration = Duration::from_secs(1);
+const PLAIN: &str = "9P2000";
+const L: &str = "9P2000.L";
+const U: &str = "9P2000.u";
+
+fn bench(can_redial: bool) -> Bench {
+    let engine = Engine::new(Config { can_redial, msize: MSIZE, ..Config::default() });
+    Bench { engine, dialect: Dialect::Plain }
+}
+
+/// Connects a client that offers a version. Nothing is expected of the server.
+fn offers(bench: &mut Bench, name: &str) -> ClientId {
+    let id = bench.engine.client_connected();
+    bench.client_sends(id, &version(MSIZE, name));
+    id
+}
+
+/// Checks that the server receives this offer, and makes it agree.
+#[track_caller]
+fn agrees(bench: &mut Bench, name: &str) {
+    assert_eq!(bench.server_received(), version(MSIZE, name));
+    bench.server(&rversion(MSIZE, name));
+    bench.dialect = Dialect::from_name(name.as_bytes()).expect("a dialect");
+}
+
+#[track_caller]
+fn is_told(bench: &mut Bench, id: ClientId, name: &str) {
+    assert_eq!(bench.client_received(id), rversion(MSIZE, name));
+}
+
+#[test]
+fn dialect_is_free_while_no_client_has_a_session() {
+    for first in [PLAIN, U, L] {
+        for next in [PLAIN, U, L] {
+            let mut bench = bench(false);
+            let id = offers(&mut bench, first);
+            agrees(&mut bench, first);
+            is_told(&mut bench, id, first);
+            // While there is a session, its dialect is that of all.
+            let other = offers(&mut bench, next);
+            let allowed = if first == PLAIN || first == next { first } else { "unknown" };
+            is_told(&mut bench, other, allowed);
+            assert!(bench.upstream().is_empty());
+            bench.disconnect(id);
+            bench.disconnect(other);
+            assert!(bench.upstream().is_empty(), "only an offer makes a difference");
+            let id = offers(&mut bench, next);
+            if first != next {
+                agrees(&mut bench, next);
+            }
+            is_told(&mut bench, id, next);
+            assert!(bench.upstream().is_empty());
+            bench.attach(id, 0);
+        }
+    }
+}
+
+#[test]
+fn lone_client_may_change_the_dialect_by_a_second_tversion() {
+    let mut bench = bench(false);
+    let id = offers(&mut bench, PLAIN);
+    agrees(&mut bench, PLAIN);
+    is_told(&mut bench, id, PLAIN);
+    bench.attach(id, 0);
+    bench.client_sends(id, &version(MSIZE, L));
+    let clunk = bench.server_received();
+    assert_eq!(kind(&clunk), 120);
+    bench.done(&clunk);
+    agrees(&mut bench, L);
+    is_told(&mut bench, id, L);
+    bench.attach(id, 0);
+}
+
+#[test]
+fn answer_to_an_offer_is_not_asked_for_twice() {
+    let mut bench = bench(false);
+    let id = offers(&mut bench, L);
+    assert_eq!(bench.server_received(), version(MSIZE, L));
+    bench.server(&rversion(MSIZE, PLAIN));
+    is_told(&mut bench, id, PLAIN);
+    bench.disconnect(id);
+    // What the server said to that offer is known, and so is its dialect.
+    for name in [L, PLAIN] {
+        let id = offers(&mut bench, name);
+        is_told(&mut bench, id, PLAIN);
+        bench.disconnect(id);
+    }
+    assert!(bench.upstream().is_empty());
+    offers(&mut bench, U);
+    assert_eq!(bench.server_received(), version(MSIZE, U));
+}
+
+#[test]
+fn dialect_changes_only_when_nothing_is_upstream() {
+    let mut bench = bench(false);
+    let id = offers(&mut bench, PLAIN);
+    agrees(&mut bench, PLAIN);
+    is_told(&mut bench, id, PLAIN);
+    bench.attach(id, 0);
+    let read = bench.forwarded(id, &read(1, 0, 0, 9));
+    bench.disconnect(id);
+    let flush = bench.server_received();
+    assert_eq!((kind(&flush), u16_at(&flush, HEADER)), (108, tag(&read)));
+    let (early, waits) = (offers(&mut bench, U), offers(&mut bench, L));
+    assert!(bench.upstream().is_empty() && bench.all_received(waits).is_empty());
+    // A client without a version still gets its errors, and one that leaves is not waited for.
+    let new = bench.engine.client_connected();
+    bench.refused(new, &of_fid(120, 1, 1), NoVersion);
+    bench.disconnect(early);
+    bench.done(&flush);
+    let clunk = bench.server_received();
+    assert_eq!(kind(&clunk), 120);
+    bench.done(&clunk);
+    agrees(&mut bench, L);
+    is_told(&mut bench, waits, L);
+    assert_eq!(bench.engine.stats().fids, 0);
+    bench.attach(waits, 0);
+}
+
+/// The server does not reply to a Tflush.
+#[test]
+fn remains_of_a_departed_client_do_not_keep_the_dialect_for_ever() {
+    for can_redial in [false, true] {
+        let mut bench = bench(can_redial);
+        let id = offers(&mut bench, PLAIN);
+        agrees(&mut bench, PLAIN);
+        is_told(&mut bench, id, PLAIN);
+        bench.attach(id, 0);
+        bench.forwarded(id, &read(1, 0, 0, 9));
+        bench.disconnect(id);
+        assert_eq!(kind(&bench.server_received()), 108);
+        let (implies, other) = (offers(&mut bench, L), offers(&mut bench, U));
+        assert_eq!(bench.engine.next_deadline(), Some(10 * SECOND));
+        bench.engine.tick(10 * SECOND);
+        bench.engine.audit();
+        assert_eq!(bench.engine.wants_redial(), can_redial);
+        if can_redial {
+            bench.engine.server_connected();
+            bench.engine.audit();
+            let stats = bench.engine.stats();
+            assert_eq!((stats.requests, stats.fids, stats.in_cleanup), (0, 0, 0));
+            agrees(&mut bench, L);
+            is_told(&mut bench, implies, L);
+            is_told(&mut bench, other, "unknown");
+            bench.attach(implies, 0);
+        } else {
+            is_told(&mut bench, implies, PLAIN);
+            is_told(&mut bench, other, PLAIN);
+            bench.attach(implies, 0);
+        }
+    }
+}
+
+#[test]
+fn second_tversion_behind_remains_is_repeated_on_the_new_connection() {
+    let mut bench = bench(true);
+    let id = offers(&mut bench, PLAIN);
+    agrees(&mut bench, PLAIN);
+    is_told(&mut bench, id, PLAIN);
+    bench.attach(id, 0);
+    let other = offers(&mut bench, PLAIN);
+    is_told(&mut bench, other, PLAIN);
+    bench.attach(other, 0);
+    bench.disconnect(other);
+    bench.upstream();
+    bench.engine.tick(SECOND);
+    let new = bench.engine.client_connected();
+    // Its own cleanup, and that of the other, wait for the server.
+    bench.client_sends(id, &version(MSIZE, L));
+    bench.client_sends(new, &version(MSIZE, L));
+    bench.engine.tick(11 * SECOND);
+    bench.engine.audit();
+    assert!(bench.engine.wants_redial());
+    bench.upstream();
+    bench.engine.server_connected();
+    bench.engine.audit();
+    agrees(&mut bench, L);
+    is_told(&mut bench, id, L);
+    is_told(&mut bench, new, L);
+}
+
+/// The ways of a server to dislike an offer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Dislike {
+    HangsUp,
+    IsSilent,
+    Error,
+}
+
+impl Dislike {
+    const ALL: [Dislike; 3] = [Dislike::HangsUp, Dislike::IsSilent, Dislike::Error];
+
+    fn happens(self, bench: &mut Bench, now: Duration) {
+        match self {
+            Dislike::HangsUp => bench.engine.server_gone(),
+            Dislike::IsSilent => bench.engine.tick(now + 10 * SECOND),
+            Dislike::Error => bench.server(&error(Dialect::Plain, 0xFFFF, "no")),
+        }
+        bench.engine.audit();
+    }
+}
+
+#[test]
+fn server_that_dislikes_an_offer_refuses_only_that_offer() {
+    for dislike in [Dislike::HangsUp, Dislike::IsSilent] {
+        let mut bench = bench(true);
+        let (one, two) = (offers(&mut bench, U), offers(&mut bench, U));
+        let other = offers(&mut bench, L);
+        assert_eq!(bench.server_received(), version(MSIZE, U));
+        dislike.happens(&mut bench, Duration::ZERO);
+        assert_eq!(bench.engine.end_reason(), None);
+        assert!(bench.engine.wants_redial() && bench.upstream().is_empty());
+        is_told(&mut bench, one, "unknown");
+        is_told(&mut bench, two, "unknown");
+        // What the server says too late is not heard.
+        bench.server(&rversion(MSIZE, U));
+        bench.engine.server_gone();
+        bench.engine.server_connected();
+        bench.engine.audit();
+        assert!(!bench.engine.wants_redial());
+        agrees(&mut bench, L);
+        is_told(&mut bench, other, L);
+        bench.attach(other, 0);
+        bench.disconnect(other);
+        for clunk in bench.upstream() {
+            bench.done(&clunk);
+        }
+        // The offer is not made again for some time.
+        bench.engine.tick(69 * SECOND - SECOND * u32::from(dislike == Dislike::HangsUp) * 10);
+        let early = offers(&mut bench, U);
+        is_told(&mut bench, early, "unknown");
+        assert!(bench.upstream().is_empty());
+        bench.engine.tick(70 * SECOND);
+        let late = offers(&mut bench, U);
+        agrees(&mut bench, U);
+        is_told(&mut bench, late, U);
+    }
+}
+
+#[test]
+fn server_that_names_another_version_refuses_only_that_offer() {
+    for name in [L, U, "", "9P", "9P2000.x", "unknown"] {
+        let mut bench = bench(false);
+        let (one, other) = (offers(&mut bench, PLAIN), offers(&mut bench, L));
+        assert_eq!(bench.server_received(), version(MSIZE, PLAIN));
+        bench.server(&rversion(MSIZE, name));
+        is_told(&mut bench, one, "unknown");
+        agrees(&mut bench, L);
+        is_told(&mut bench, other, L);
+        let reply = format!("version '{name}'");
+        let refused = VersionEvent::VersionRefused { offer: Dialect::Plain, reply };
+        assert_eq!(bench.engine.next_version_event(), Some(refused));
+        let agreed = VersionEvent::VersionAgreed { dialect: Dialect::L, msize: MSIZE };
+        assert_eq!(bench.engine.next_version_event(), Some(agreed));
+        assert_eq!(bench.engine.next_version_event(), None);
+    }
+}
+
+/// It may know the version all the same.
+#[test]
+fn offer_after_another_is_repeated_on_a_new_connection() {
+    for dislike in Dislike::ALL {
+        let mut bench = bench(true);
+        let id = offers(&mut bench, PLAIN);
+        agrees(&mut bench, PLAIN);
+        is_told(&mut bench, id, PLAIN);
+        bench.disconnect(id);
+        let id = offers(&mut bench, L);
+        assert_eq!(bench.server_received(), version(MSIZE, L));
+        dislike.happens(&mut bench, Duration::ZERO);
+        assert!(bench.engine.wants_redial() && bench.all_received(id).is_empty(), "{dislike:?}");
+        let late = offers(&mut bench, L);
+        bench.engine.server_connected();
+        bench.engine.audit();
+        agrees(&mut bench, L);
+        is_told(&mut bench, id, L);
+        is_told(&mut bench, late, L);
+        assert_eq!(bench.engine.end_reason(), None);
+    }
+}
+
+#[test]
+fn server_that_cannot_be_reached_again_ends_the_engine() {
+    for (dislike, reason) in [
+        (Dislike::HangsUp, EndReason::ServerClosed),
+        (Dislike::IsSilent, EndReason::VersionTimeout),
+    ] {
+        for can_redial in [false, true] {
+            let mut bench = bench(can_redial);
+            let (one, other) = (offers(&mut bench, U), offers(&mut bench, L));
+            bench.upstream();
+            dislike.happens(&mut bench, Duration::ZERO);
+            if can_redial {
+                is_told(&mut bench, one, "unknown");
+                bench.engine.redial_failed();
+                bench.engine.audit();
+            } else {
+                let told = bench.client_received(one);
+                assert!(is_local_error(Dialect::Plain, &told, ServerGone));
+            }
+            assert_eq!(bench.engine.end_reason(), Some(&reason), "{dislike:?}");
+            assert!(is_local_error(Dialect::Plain, &bench.client_received(other), ServerGone));
+            assert!(bench.engine.is_closing(one) && bench.engine.is_closing(other));
+            assert!(!bench.engine.wants_redial());
+        }
+    }
+}
+
+/// A dialect that was chosen in advance is not negotiated again.
+#[test]
+fn chosen_dialect_is_kept() {
+    for can_redial in [false, true] {
+        let config = Config { can_redial, ..Config::default() };
+        let mut bench = Bench::with(Dialect::U, config.clone());
+        let id = offers(&mut bench, L);
+        is_told(&mut bench, id, "unknown");
+        assert!(bench.upstream().is_empty());
+        let engine = Engine::new(Config { dialect: Some(Dialect::U), ..config });
+        let mut bench = Bench { engine, dialect: Dialect::U };
+        bench.engine.server_gone();
+        assert_eq!(bench.engine.end_reason(), Some(&EndReason::ServerClosed));
+    }
+}
+
+/// A server that disconnects while clients have sessions has ended, whoever offered what.
+#[test]
+fn server_that_hangs_up_in_a_session_ends_the_engine() {
+    let mut bench = bench(true);
+    let id = offers(&mut bench, PLAIN);
+    agrees(&mut bench, PLAIN);
+    is_told(&mut bench, id, PLAIN);
+    let other = offers(&mut bench, L);
+    is_told(&mut bench, other, PLAIN);
+    bench.engine.server_gone();
+    assert_eq!(bench.engine.end_reason(), Some(&EndReason::ServerClosed));
+    assert!(!bench.engine.wants_redial());
+}
+
+/// The shared attach is kept for the next client with the same names, but not for another dialect.
+#[test]
+fn unused_shared_attach_does_not_keep_the_dialect() {
+    let config = Config { attach_once: true, msize: MSIZE, ..Config::default() };
+    let mut bench = Bench { engine: Engine::new(config), dialect: Dialect::Plain };
+    let id = offers(&mut bench, PLAIN);
+    agrees(&mut bench, PLAIN);
+    is_told(&mut bench, id, PLAIN);
+    let request = bench.forwarded(id, &attach(Dialect::Plain, 1, 0, !0, "u", ""));
+    bench.server(&made(105, tag(&request)).qid(0, 0).done());
+    let walk = bench.server_received();
+    bench.server(&rwalk(tag(&walk), 0));
+    assert_eq!(kind(&bench.client_received(id)), 105);
+    bench.disconnect(id);
+    let own = bench.server_received();
+    bench.done(&own);
+    let next = offers(&mut bench, L);
+    let root = bench.server_received();
+    assert_eq!((kind(&own), kind(&root)), (120, 120));
+    bench.done(&root);
+    agrees(&mut bench, L);
+    is_told(&mut bench, next, L);
+    let request = bench.forwarded(next, &attach(Dialect::L, 1, 0, !0, "u", ""));
+    assert_eq!(kind(&request), 104);
+}
