@@ -55,20 +55,18 @@ $(B)/made: target/release/libmux.a tools/c-library.sh c-tests/symbols.txt
 
 # --- 9pmux
 
-# In a directory of its own: 9pmux is built with another variant of the library than the C library, and
-# cargo gives both the same file name.
 NINE := $(RUST) $(shell find 9pmux -name '*.rs' -o -name Cargo.toml)
 
-target/9pmux/release/9pmux: $(NINE)
+target/release/9pmux: $(NINE)
 	@mkdir -p target
-	$(CARGO) build --release --locked -p ninepmux --bin 9pmux --target-dir target/9pmux
+	$(CARGO) build --release --locked -p ninepmux --bin 9pmux
 	@touch $@
 
-target/9pmux/release/examples/load: $(NINE) target/9pmux/release/9pmux
-	$(CARGO) build --release --locked -p ninepmux --example load --target-dir target/9pmux
+target/release/examples/load: $(NINE) target/release/9pmux
+	$(CARGO) build --release --locked -p ninepmux --example load
 	@touch $@
 
-$(B)/9pmux: target/9pmux/release/9pmux
+$(B)/9pmux: target/release/9pmux
 	@mkdir -p $(B)
 	cp $< $@
 

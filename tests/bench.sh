@@ -36,7 +36,7 @@ while read -r load; do
 	grep -q "^| $load *|.*[0-9]" "$work/tables" || fail "$load is in no table"
 done <"$work/loads"
 # 9pmux's load generator: each kind of load, directly, through 9pmux, and through socat if it is installed
-target/9pmux/release/examples/load -r 1 -s 0.05 -o "$work/9pmux.tsv" 1x1 64x16 64x16r 1000x16 >"$work/out"
+target/release/examples/load -r 1 -s 0.05 -o "$work/9pmux.tsv" 1x1 64x16 64x16r 1000x16 >"$work/out"
 ! grep NaN "$work/out" || fail "a load of 9pmux's did not end"
 for way in straight 9pmux; do
 	for load in 1x1 64x16 64x16r 1000x16; do
