@@ -7,7 +7,7 @@
 #	# fault: DESCRIPTION
 #	# found by: FINDER [ARGUMENT...][: WORDS]
 #
-# FINDER is loom SCENARIO, shuttle RUNS, simulation core, simulation engine, fuzz TARGET, memcheck PROGRAM,
+# FINDER is unit TEST (of the core), loom SCENARIO, shuttle RUNS, simulation core, simulation engine, fuzz TARGET, memcheck PROGRAM,
 # address PROGRAM or thread PROGRAM (a C test, under valgrind or a sanitizer). The finder must fail, and if there are
 # WORDS (a pattern of grep's) its output must contain them.
 #
@@ -53,7 +53,7 @@ check_fit() {
 	patch -s -f -F 0 -p 1 --dry-run <"$1" >/dev/null || fail "$1 does not fit"
 	grep -q '^# fault: .' "$1" || fail "$1 does not describe its fault"
 	grep -q '^# found by: .' "$1" || fail "$1 names no finder"
-	known='loom [a-z_0-9]*|shuttle [0-9]*|simulation (core|engine)|fuzz [a-z-]*|(memcheck|address|thread) [a-z_0-9.]*'
+	known='unit [a-z_0-9]*|loom [a-z_0-9]*|shuttle [0-9]*|simulation (core|engine)|fuzz [a-z-]*|(memcheck|address|thread) [a-z_0-9.]*'
 	! grep '^# found by: ' "$1" | grep -vE "^# found by: ($known)(: .*)?\$" || fail "$1 names an unknown finder"
 }
 
@@ -81,12 +81,25 @@ copy_tree() {
 	cp -R tests/*.sh tests/*.rs tests/model "$tree/tests"
 	ln -s "$target/faults" "$tree/target"
 	patch -s -f -F 0 -p 1 -d "$tree" <"$1"
-	# The copy shares a target directory with the source; cargo would confuse packages of one name.
-	sed -i 's/^name = "mux-model"/name = "mux-model-faulty"/' "$tree/tests/model/Cargo.toml" "$tree/tests/model/Cargo.lock"
+	# The copy shares target directories with the source; cargo would confuse packages of one name.
+	sed -i -e 's/"\(dep:\)\{0,1\}\(libmux\|libmux-fuzz\|ninepmux\|mux-model\)"/"\1\2-faulty"/' -e 's/^\(libmux\|ninepmux\) = {/\1-faulty = {/' \
+		"$tree/Cargo.toml" "$tree/Cargo.lock" "$tree/9pmux/Cargo.toml" "$tree"/fuzz/Cargo.* "$tree"/tests/model/Cargo.*
 }
 
 # Each finder returns 0 if it passes, and another status if it fails. It returns 125, with the reason on descriptor 3,
 # if it is not available, and 126 if the tree does not build.
+
+# Builds as `make test` does, so that only the faulty package is compiled.
+find_unit() {
+	(
+		cd "$tree"
+		set -- "$1" test -q --locked -p libmux-faulty --lib --target-dir "$target"
+		test=$1
+		shift
+		$CARGO "$@" --no-run || exit 126
+		timeout 300 $CARGO "$@" "$test"
+	)
+}
 
 find_loom() {
 	build_model loom || return
@@ -109,17 +122,22 @@ build_model() {
 # A fault may also make a simulation run forever.
 find_simulation() {
 	case $1 in
-	core) package=libmux test=simulation ;;
-	engine) package=ninepmux test=simulation ;;
+	core) package=libmux-faulty ;;
+	engine) package=ninepmux-faulty ;;
 	esac
 	(
 		cd "$tree"
-		export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true
 		export MUX_RUNS= MUX_STEPS=
 		case $1 in core) MUX_RUNS=$RUNS ;; engine) unset MUX_RUNS; MUX_STEPS=$STEPS ;; esac
-		set -- test -q --release --locked -p $package --lib --target-dir "$target/faults/checked"
-		$CARGO "$@" --no-run || exit 126
-		timeout 300 $CARGO "$@" $test
+		if [ -n "$quick" ]; then
+			# as find_unit
+			set -- --target-dir "$target"
+		else
+			export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true
+			set -- --release --target-dir "$target/faults/checked"
+		fi
+		$CARGO test -q --locked -p $package --lib "$@" --no-run || exit 126
+		timeout 300 $CARGO test -q --locked -p $package --lib "$@" simulation
 	)
 }
 
@@ -129,9 +147,9 @@ find_fuzz() {
 	. fuzz/flags.sh
 	flags_for "$1"
 	RUSTFLAGS=$flags $CARGO build -q --release --locked --manifest-path "$tree/fuzz/Cargo.toml" --target "$host" \
-		--target-dir "$target/$dir" --features "$features" --bin "$1" || return 126
+		--target-dir "$target/fuzz" --features "$features" --bin "$1" || return 126
 	mkdir "$tree/found"
-	"$target/$dir/$host/release/$1" -max_total_time="$SECONDS_FUZZ" -max_len=512 -timeout=10 -seed=1 \
+	"$target/fuzz/$host/release/$1" -max_total_time="$SECONDS_FUZZ" -max_len=512 -timeout=10 -seed=1 \
 		-print_final_stats=1 -artifact_prefix="$tree/" "$tree/found"
 }
 
@@ -157,6 +175,7 @@ sanitize() {
 # default_words KIND: what the output of such a finder contains when it has found something
 default_words() {
 	case $1 in
+	unit) echo 'test result: FAILED' ;;
 	simulation) echo 'run [0-9]* fails\|seed [0-9]' ;;
 	fuzz) echo 'panicked at\|^face:\|SUMMARY\|libFuzzer: timeout' ;;
 	*) echo . ;;
