@@ -1,5 +1,5 @@
-# flags.sh: for run.sh and tests/faults/run.sh. Sets host. flags_for TARGET sets flags (of rustc), features (of cargo) and
-# dir (the target directory). 9pmux's engine has no unsafe code: AddressSanitizer would find nothing there, and would
+# flags.sh: for run.sh and tests/faults/run.sh. Sets host. flags_for TARGET sets flags (of rustc) and features (of cargo).
+# 9pmux's engine has no unsafe code: AddressSanitizer would find nothing there, and would
 # make it six times slower.
 host=$(rustc -vV | sed -n 's/^host: //p')
 asan=
@@ -17,7 +17,7 @@ flags_for() {
 		flags="$flags -Cllvm-args=-sanitizer-coverage-$option"
 	done
 	case $1 in
-	nine-*) dir=fuzz-nine features=nine ;;
-	*) dir=fuzz features='' flags="$flags $asan" ;;
+	nine-*) features=nine ;;
+	*) features='' flags="$flags $asan" ;;
 	esac
 }

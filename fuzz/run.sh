@@ -34,7 +34,7 @@ unset MAKEFLAGS MFLAGS
 test $# -gt 0 || set -- machine face nine-clients nine-server
 for target; do
 	flags_for "$target"
-	RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir "../target/$dir" \
+	RUSTFLAGS=$flags "$CARGO" build --release --locked --target "$host" --target-dir ../target/fuzz \
 		--features "$features" --bin "$target"
 done
 # without the flags of the targets; in a directory of its own, because another run may build it at the same time
@@ -51,7 +51,7 @@ if [ -n "${SEED:-}" ] && setarch -R true 2>/dev/null; then
 fi
 for target in $targets; do
 	flags_for "$target"
-	program=$(realpath "../target/$dir/$host/release/$target")
+	program=$(realpath "../target/fuzz/$host/release/$target")
 	dir=$BUILD/$target
 	mkdir -p "$dir/corpus"
 	if [ -n "${SEED:-}" ]; then

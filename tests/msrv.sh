@@ -28,9 +28,10 @@ case $("$RUSTC" --version) in
 esac
 
 mkdir -p "$out" target
-export CARGO_TARGET_DIR=target/msrv
+# with what tests/cross.sh builds by the same compiler
+export CARGO_TARGET_DIR=target/cross
 $CARGO rustc -q --release --locked --lib --features capi --crate-type staticlib
-sh tools/c-library.sh target/msrv/release/libmux.a c-tests/symbols.txt "$out"
+sh tools/c-library.sh target/cross/release/libmux.a c-tests/symbols.txt "$out"
 ln -sf libmux.so "$out/libmux.so.1"
 for example in examples/*.c; do
 	program=$(basename "$example" .c)

@@ -52,12 +52,12 @@ fi
 
 # the host is named so that build scripts are built without the sanitizer
 RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" ${CARGO:-cargo} rustc -q --release --locked --lib --features capi \
-	--crate-type staticlib --target "$host" --target-dir "target/$kind"
+	--crate-type staticlib --target "$host" --target-dir target/sanitize
 
 # The library's object alone, as in tools/c-library.sh; the program contains the sanitizer's functions.
 rm -rf "$build/o" "$build"/libmux.*
 mkdir "$build/o"
-archive=$(realpath "target/$kind/$host/release/libmux.a")
+archive=$(realpath "target/sanitize/$host/release/libmux.a")
 (cd "$build/o" && ar x "$archive")
 ar rcs "$build/libmux.a" "$build"/o/mux-*.o
 { echo '{ global:'; sed 's/$/;/' c-tests/symbols.txt; echo 'local: *; };'; } >"$build/map"
@@ -80,7 +80,7 @@ export TSAN_OPTIONS="$common"
 
 # made ARGUMENT...: runs make in c-tests, for the sanitizer
 made() {
-	make -s -C c-tests CC="$cc" CXX="$cc" CFLAGS="$cflags" LIBDIR="$build" BUILD="$build/c-tests" "$@"
+	make -s --no-print-directory -C c-tests CC="$cc" CXX="$cc" CFLAGS="$cflags" LIBDIR="$build" BUILD="$build/c-tests" "$@"
 }
 
 if [ -n "${SANITIZE_ONLY:-}" ]; then
