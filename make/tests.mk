@@ -29,41 +29,29 @@ lint:
 	RUSTFLAGS='--cfg mux_fuzz' $(CLIPPY) --all-features --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-lint -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -q --locked --workspace --no-deps
 
+# The parts run two at a time. Each begins when the parts are done whose products it uses, and prints how long it took.
+# The output of a part is printed when it ends. A part is not told of the jobs, since most of its programs could not join them.
+CHECK = check-builds check-rust check-msrv check-model check-sanitizers check-c check-fuzz check-faults-quick check-results \
+	check-other check-cross-quick check-9pmux-peers check-demo
+TIMES = $(B)/times
 check:
 	$(MAKE) setup FOR=check
-	$(MAKE) -j2 check-builds
-	$(MAKE) check-rust
-	$(MAKE) check-c
-	$(MAKE) check-other
-	$(MAKE) check-msrv
-	$(MAKE) check-cross-quick
-	$(MAKE) check-model
-	$(MAKE) check-sanitizers
-	$(MAKE) check-fuzz
-	$(MAKE) check-results
-	PEERS=all $(MAKE) check-9pmux-peers
-	PEERS=all BUILD=$(B) MB=2 sh examples/demo.sh
+	@rm -f $(TIMES)
+	$(MAKE) -j2 -Orecurse --no-print-directory $(CHECK:%=timed-%)
+	@sh tests/timed.sh --sum $(TIMES)
 
-# Everything that the tests need from cargo, two directories at a time: the last crate of each is
-# compiled by one processor.
-CHECK_BUILDS = tests other model fuzz-machine fuzz-engine
-check-builds: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%) $(B)/bench/ours $(B)/bench/shared \
-	target/9pmux/release/examples/load $(CHECK_BUILDS:%=build-%)
-build-tests: $(NVIM_EXAMPLES:%=$(B)/%)
-	$(CARGO) test -q --locked --workspace --no-run
-build-other:
-	@mkdir -p target
-	$(OTHER) test -q --locked --lib --no-run
-	$(OTHER) rustc -q --release --locked --lib --features capi --crate-type staticlib
-build-model:
-	@mkdir -p target
-	CARGO='$(CARGO)' sh tests/model/run.sh build
-build-fuzz-machine:
-	@mkdir -p target
-	$(FUZZ) 0 machine face
-build-fuzz-engine:
-	@mkdir -p target
-	$(FUZZ) 0 nine-clients nine-server
+$(CHECK:%=timed-%): timed-%:
+	@MAKEFLAGS='$(filter-out -j% -O% --jobserver%,$(MAKEFLAGS))' sh tests/timed.sh $(TIMES) $* $(MAKE) $*
+timed-check-c: timed-check-builds
+timed-check-results timed-check-9pmux-peers timed-check-demo: timed-check-rust timed-check-builds
+timed-check-9pmux-peers timed-check-demo: export PEERS = all
+# These share a directory of cargo's.
+timed-check-other: timed-check-rust
+timed-check-faults-quick: timed-check-rust timed-check-model
+timed-check-cross-quick: timed-check-msrv
+
+# What several parts use.
+check-builds: all examples $(B)/serve9p $(B)/tree9p $(B)/bench/ours $(B)/bench/shared target/release/examples/load
 
 # Unit tests, process tests, and a million simulation steps of the 9P engine.
 NINE_STEPS = 1000000
@@ -80,10 +68,8 @@ check-c: lib
 
 # The library as it is built for systems other than Linux. parking_lot allocates memory that it never
 # frees, and works neither without memory nor after a fork.
-OTHER = CARGO_TARGET_DIR=target/other RUSTFLAGS='--cfg mux_parking_lot --cfg mux_boxed' $(CARGO)
 check-other:
-	$(OTHER) test -q --locked --lib
-	CC='$(CC)' sh tools/c-library.sh target/other/release/libmux.a c-tests/symbols.txt $(B)/other
+	CC='$(CC)' CARGO='$(CARGO)' sh tests/other.sh $(B)
 	$(MAKE) -s -C c-tests check LIBDIR=../$(B)/other BUILD=../$(B)/other/c-tests CC='$(CC)' MODES=native LINKS=static SCRIPTS= \
 		WITHOUT='$(SLOW_C_TESTS) forked.%'
 
@@ -108,7 +94,6 @@ check-systems:
 # The real source under two model checkers, for about a minute.
 check-model:
 	CARGO='$(CARGO)' sh tests/model/run.sh short
-	$(MAKE) check-faults-quick
 
 # Every seeded fault is found by every finder that its patch names; and four of them by the model checkers.
 FAULTS = CARGO='$(CARGO)' BUILD=$(B) sh tests/faults/run.sh
@@ -121,10 +106,10 @@ check-sanitizers:
 	sh tests/sanitize.sh address $(B) quick
 	sh tests/sanitize.sh thread $(B) quick
 
-# The same runs each time, two targets side by side.
+# The same runs each time.
 FUZZ = CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh
 check-fuzz:
-	export SEED=1 RUNS=20000; $(FUZZ) 120 machine nine-clients & $(FUZZ) 120 face nine-server && wait $$!
+	SEED=1 RUNS=20000 $(FUZZ) 120
 
 # What is built, installed and documented.
 check-results: all
@@ -145,6 +130,10 @@ check-results: all
 # 9pmux between servers and clients of other projects; PEERS=all fails where one of them is missing.
 check-9pmux-peers: $(B)/9cat $(B)/tree9p $(B)/9pmux
 	sh 9pmux/tests/peers.sh $(B)
+
+# The demonstration, with short files.
+check-demo: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
+	BUILD=$(B) MB=2 sh examples/demo.sh
 
 # --- before a release
 
@@ -179,5 +168,4 @@ soak: all
 coverage:
 	CARGO='$(CARGO)' sh tests/coverage.sh $(B)
 
-.PHONY: test lint check check-builds $(CHECK_BUILDS:%=build-%) check-rust check-c check-other check-model check-sanitizers \
-	check-msrv check-cross check-cross-quick check-systems check-faults check-faults-quick check-fuzz check-results check-9pmux-peers check-long $(LONG) fuzz soak coverage
+.PHONY: test lint check $(CHECK) $(CHECK:%=timed-%) check-cross check-systems check-faults check-long $(LONG) fuzz soak coverage
