@@ -127,6 +127,11 @@ check-results: all
 	sh tests/abi.sh
 	sh tests/dist.sh $(B)
 
+# Licences and sources of what is depended on, by cargo-deny, which cargo install installs; not part of check.
+check-licences:
+	for m in Cargo.toml fuzz/Cargo.toml tests/model/Cargo.toml examples/serve9p/Cargo.toml; do \
+		$(CARGO) deny --locked --all-features --workspace --config deny.toml --manifest-path $$m check bans licenses sources || exit 1; done
+
 # 9pmux between servers and clients of other projects; PEERS=all fails where one of them is missing.
 check-9pmux-peers: $(B)/9cat $(B)/tree9p $(B)/9pmux
 	sh 9pmux/tests/peers.sh $(B)
@@ -168,4 +173,4 @@ soak: all
 coverage:
 	CARGO='$(CARGO)' sh tests/coverage.sh $(B)
 
-.PHONY: test lint check $(CHECK) $(CHECK:%=timed-%) check-cross check-systems check-faults check-long $(LONG) fuzz soak coverage
+.PHONY: test lint check $(CHECK) $(CHECK:%=timed-%) check-cross check-systems check-faults check-licences check-long $(LONG) fuzz soak coverage
