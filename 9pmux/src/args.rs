@@ -13,6 +13,9 @@ use ninepmux::wire::Dialect;
 /// The exit status for invalid arguments. The other statuses are in `net/failure.rs`.
 const USAGE: u8 = 2;
 
+/// The default of --max-clients.
+const MAX_CLIENTS: u32 = 16_384;
+
 /// 9P multiplexor: many clients share one connection to a server
 #[derive(Debug, Parser)]
 #[command(name = "9pmux", version, max_term_width = 100)]
@@ -95,6 +98,13 @@ pub struct Serve {
     /// a message are cut off.
     #[arg(long, help_heading = PROTOCOL)]
     lax: bool,
+    /// Maximum number of clients
+    ///
+    /// Further clients are refused and a warning is logged. An eighth of the number is kept for users and hosts
+    /// with few clients.
+    #[arg(long, value_name = "N", default_value_t = MAX_CLIENTS,
+        value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = LIMITS)]
+    max_clients: u32,
     /// Maximum requests in flight per client
     ///
     /// Further requests of the client wait. Waiting clients are served in turn, regardless of the number of
@@ -192,6 +202,7 @@ impl Serve {
             listen: self.listen,
             timeout: self.timeout,
             messages: self.verbose > 1,
+            max_clients: self.max_clients as usize,
             config: Config {
                 dialect: self.dialect,
                 msize: self.msize,
@@ -275,6 +286,7 @@ mod tests {
             "serve a",
             "serve a b --msize 255",
             "serve a b --max-inflight 0",
+            "serve a b --max-clients 0",
             "serve a b --max-bytes 255",
             "serve a b --timeout 0",
             "serve a b --timeout nan",

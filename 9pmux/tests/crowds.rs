@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::VecDeque;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
@@ -96,6 +97,47 @@ fn a_failed_listener_does_not_block_another() {
     for _ in 0..3 {
         Client::attach(&socket).stat(0);
     }
+}
+
+/// A Tversion. Its Rversion has the same length.
+const VERSION: [u8; 19] = *b"\x13\0\0\0\x64\xff\xff\0\x20\0\0\x06\x009P2000";
+
+#[test]
+fn client_beyond_the_maximum_is_refused_and_logged() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::serving(&stub.address(), &socket, &["--max-clients", "3"]);
+    let attach = || {
+        let mut client = Client::connect(&socket).ok()?;
+        client.stream.write_all(&VERSION).ok()?;
+        let mut reply = [0; VERSION.len()];
+        client.stream.read_exact(&mut reply).ok().map(|()| client)
+    };
+    let mut clients = Vec::new();
+    // The connection that has tested the socket may not have ended yet.
+    wait_for("three clients are connected", || {
+        clients.extend(attach());
+        clients.len() == 3
+    });
+    for _ in 0..100 {
+        assert!(attach().is_none(), "the fourth is refused");
+    }
+    let line = program.wait_said("client refused");
+    assert!(
+        line.contains("3 clients are connected") && line.contains("--max-clients is 3"),
+        "{line}"
+    );
+    for client in &mut clients {
+        client.begin();
+        client.stat(0);
+    }
+    // The end of one client admits another.
+    drop(clients.pop());
+    wait_for("another client is connected", || attach().is_some());
+    let said = program.said();
+    assert_eq!(said.len(), 1, "{said:?}");
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
 }
 
 #[test]

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use super::ServeOptions;
 use super::address::Address;
+use super::admission::Admission;
 use super::announce::{AcceptOutcome, Announced, Listener};
 use super::child::ChildServer;
 use super::descriptors;
@@ -98,8 +99,12 @@ pub struct Driver {
     next_listener: usize,
     /// No client is accepted before this time, because the last accept has failed.
     accept_paused_until: Option<Instant>,
-    /// The time of the last rate-limited warning.
+    /// The time of the last warning about accepting clients.
     last_warning: Cell<Option<Instant>>,
+    /// The time of the last warning about a refused client.
+    last_refusal: Cell<Option<Instant>>,
+    admission: Admission,
+    max_clients: usize,
     /// The number of lines about limits since a time.
     limit_lines: Option<(Instant, u32)>,
     peers: Peers,
@@ -147,7 +152,7 @@ impl Driver {
             line_limit,
             watch,
             server_address: options.server.clone(),
-            server: Some(Peer::new(server.stream)),
+            server: Some(Peer::new(server.stream, Origin::Unknown)),
             redial,
             server_error: None,
             child: server.child,
@@ -155,6 +160,9 @@ impl Driver {
             next_listener: 0,
             accept_paused_until: None,
             last_warning: Cell::new(None),
+            last_refusal: Cell::new(None),
+            admission: Admission::new(options.max_clients),
+            max_clients: options.max_clients,
             limit_lines: None,
             peers: Peers::default(),
             signals,
@@ -230,7 +238,7 @@ impl Driver {
         });
         match connected {
             Ok(server) => {
-                self.server = Some(Peer::new(server.stream));
+                self.server = Some(Peer::new(server.stream, Origin::Unknown));
                 self.child = server.child;
                 self.server_error = None;
                 self.engine.server_connected();
@@ -489,7 +497,9 @@ impl Driver {
                 match self.listeners[n].accept() {
                     AcceptOutcome::Client(stream) => {
                         self.next_listener = n + 1;
-                        if let Err(error) = self.add_client(stream) {
+                        if !self.admission.admits(stream.origin()) {
+                            self.refuse_client(&stream);
+                        } else if let Err(error) = self.add_client(stream) {
                             self.warn_rate_limited(format_args!(
                                 "cannot watch a new client, disconnecting it: {}",
                                 error_text(&error)
@@ -542,10 +552,27 @@ impl Driver {
         }
     }
 
+    /// Logs that a client is refused, which the caller then disconnects.
+    fn refuse_client(&self, stream: &Stream) {
+        self.warn_after_interval(&self.last_refusal, format_args!(
+                "client refused: {}: {} clients are connected, {} of the same user or host, and --max-clients is {}",
+                stream.describe_peer(),
+                self.peers.len(),
+                self.admission.of(stream.origin()),
+                self.max_clients
+            ),
+        );
+    }
+
     /// Logs a warning that clients can provoke, at most once per `WARN_INTERVAL`.
     fn warn_rate_limited(&self, what: fmt::Arguments<'_>) {
-        if self.last_warning.get().is_none_or(|since| self.now - since >= WARN_INTERVAL) {
-            self.last_warning.set(Some(self.now));
+        self.warn_after_interval(&self.last_warning, what);
+    }
+
+    /// Logs a warning if none was logged within `WARN_INTERVAL`, as `last` records.
+    fn warn_after_interval(&self, last: &Cell<Option<Instant>>, what: fmt::Arguments<'_>) {
+        if last.get().is_none_or(|since| self.now - since >= WARN_INTERVAL) {
+            last.set(Some(self.now));
             warn!("{what}");
         }
     }
@@ -563,7 +590,8 @@ impl Driver {
     }
 
     fn add_client(&mut self, stream: Stream) -> io::Result<()> {
-        let id = match stream.origin() {
+        let origin = stream.origin();
+        let id = match origin {
             Origin::User(uid) => self.engine.client_connected_as(User::Local(uid)),
             Origin::Host(address) => self.engine.client_connected_as(User::Host(address)),
             Origin::Unknown => self.engine.client_connected(),
@@ -572,11 +600,12 @@ impl Driver {
             self.engine.client_gone(id);
             return Err(error);
         }
-        self.with_line_limit(|limit, _| limit.client_connected(id.index(), stream.origin()));
+        self.with_line_limit(|limit, _| limit.client_connected(id.index(), origin));
         if self.should_log(LineKind::Connected, id) {
             info!("client {} connected: {}", id.index(), stream.describe_peer());
         }
-        self.peers.add(id, Peer::new(stream));
+        self.admission.add(origin);
+        self.peers.add(id, Peer::new(stream, origin));
         Ok(())
     }
 
@@ -585,6 +614,7 @@ impl Driver {
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
+        self.admission.remove(peer.origin);
         let had = self.engine.client_info(id);
         if let Some(had) = had.filter(|_| self.should_log(LineKind::Disconnected, id)) {
             info!(

@@ -10,7 +10,7 @@
 //! | `fd.rs` | a descriptor that gets its mode back when it is closed |
 //! | `stream.rs`, `watch.rs` | reading and writing one peer, and readiness events |
 //! | `signals.rs` | signals as bytes to be read |
-//! | `driver.rs`, `peers.rs` | the event loop, and the connected clients |
+//! | `driver.rs`, `peers.rs`, `admission.rs` | the event loop, the connected clients, and their maximum number |
 //! | `trace.rs`, `line_limit.rs` | messages for the log, in words, and limits for lines that clients cause |
 //! | `failure.rs` | the errors that end the program, with their exit statuses |
 //!
@@ -23,6 +23,7 @@
 //! not be read now stays recorded as readable and costs nothing until it may be read again.
 
 mod address;
+mod admission;
 mod announce;
 mod child;
 mod descriptors;
@@ -56,6 +57,8 @@ pub struct ServeOptions {
     pub listen: Vec<Address>,
     /// The maximum time for the connection to the server.
     pub timeout: Duration,
+    /// The maximum number of clients.
+    pub max_clients: usize,
     /// The limits of the engine.
     pub config: Config,
     /// True if each message is logged.

@@ -1,12 +1,13 @@
 //! The connected clients, with what the event loop knows of each: whether it is readable, and whether a write
 //! would block. The engine keeps everything else, under the same client id.
 
-use super::stream::Stream;
+use super::stream::{Origin, Stream};
 use crate::engine::ClientId;
 
 /// The server or a client.
 pub struct Peer {
     pub stream: Stream,
+    pub origin: Origin,
     /// There may be data to read.
     pub readable: bool,
     /// The last write would have blocked; the poller reports when the peer can be written again.
@@ -22,10 +23,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(stream: Stream) -> Peer {
+    pub fn new(stream: Stream, origin: Origin) -> Peer {
         // Data that arrived before the registration is reported by it.
         Peer {
             stream,
+            origin,
             readable: false,
             write_blocked: false,
             write_interest: false,
