@@ -307,7 +307,8 @@ fn a_client_that_does_not_read_does_not_slow_the_others() {
     while missing > 0 {
         let got = stuck.receive().unwrap();
         if got.tag != 999 {
-            assert_eq!((got.kind, got.u32_at(0)), (117, 50_000));
+            // The reads behind many others are reduced.
+            assert!(got.kind == 117 && (8192..=50_000).contains(&got.u32_at(0)), "{got:?}");
             missing -= 1;
         }
     }

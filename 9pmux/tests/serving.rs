@@ -304,17 +304,22 @@ fn limits_are_enforced() {
 }
 
 #[test]
-fn unread_reply_bytes_of_a_client_are_limited() {
+fn large_reads_are_reduced_beside_blocked_reads() {
     let (stub, place) = (Stub::new(), Place::new());
     let socket = place.path("s");
     let _program = Program::serving(&stub.address(), &socket, &["--max-bytes", "10000"]);
     let mut client = Client::attach(&socket);
-    client.open(2, "slow");
-    // The replies to the requests at the server may have ten thousand bytes in all.
-    two_at_a_time(&stub, &mut client, 4000);
-    // A single larger request is still admitted.
+    // A lone read is not reduced.
     client.open(3, "big");
     assert_eq!(client.read(3, 0, 60_000).len(), 60_000);
+    client.open(2, "slow");
+    for tag in 10..13 {
+        client.send(116, tag, &read(2, 0, 4000));
+    }
+    wait_for("three reads are at the server", || stub.held() == 3);
+    // Their replies may have more than ten thousand bytes in all.
+    assert_eq!(client.read(3, 0, 60_000).len(), 8192);
+    assert_eq!(client.read(3, 0, 100).len(), 100);
 }
 
 #[test]
