@@ -85,6 +85,12 @@ pub struct Serve {
     /// The tree is the aname of Tattach. An empty TREE is the default tree of the server.
     #[arg(long, value_name = "TREE", help_heading = ACCESS)]
     aname: Vec<String>,
+    /// Refuse to attach without authentication
+    ///
+    /// This option is for servers that remember that a connection has authenticated, as diod does: all clients
+    /// share the connection, so one client's credential would admit the others too.
+    #[arg(long, value_name = "RULE", value_parser = ["required"], help_heading = ACCESS)]
+    auth: Option<String>,
     /// Attach to the server only once for each user and tree
     ///
     /// This option is for servers that refuse a second Tattach on a connection. Clients that attach later
@@ -209,6 +215,7 @@ impl Serve {
                 unames: self.uname,
                 anames: self.aname,
                 attach_once: self.attach_once,
+                require_auth: self.auth.is_some(),
                 lax: self.lax,
                 max_inflight: self.max_inflight as usize,
                 max_fids: self.max_fids as usize,
@@ -287,6 +294,7 @@ mod tests {
             "serve a b --msize 255",
             "serve a b --max-inflight 0",
             "serve a b --max-clients 0",
+            "serve a b --auth optional",
             "serve a b --max-bytes 255",
             "serve a b --timeout 0",
             "serve a b --timeout nan",

@@ -363,3 +363,20 @@ fn attaches_are_limited_by_user_and_tree() {
     let attach = body(&[&[0; 4], &NOFID, &string("rsc"), &string("")]);
     assert_eq!(other.rpc(104, &attach).kind, 105);
 }
+
+#[test]
+fn required_authentication_is_asked_of_each_client() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program =
+        Program::serving(&stub.address(), &socket, &["-v", "--auth", "required", "--attach-once"]);
+    for _ in 0..3 {
+        let mut client = Client::connect(&socket).unwrap();
+        client.version();
+        let attach = body(&[&[0; 4], &NOFID, &string("glenda"), &string("")]);
+        let got = client.rpc(104, &attach);
+        assert_eq!((got.kind, got.body), (107, string("authentication is required here")));
+    }
+    program.wait_said("refused: authentication is required here: Tattach");
+    assert_eq!(stub.counts.most_fids.load(SeqCst), 0, "the server has seen no attach");
+}

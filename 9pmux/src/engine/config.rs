@@ -17,6 +17,9 @@ pub struct Config {
     /// Whether clients that attach without an afid and with the same names share one Tattach, and
     /// each of them gets a Twalk of its fid: for servers that permit one attach per connection.
     pub attach_once: bool,
+    /// Whether each Tattach must have an afid: for servers that, once a client has authenticated, trust
+    /// the connection that all clients share.
+    pub require_auth: bool,
     /// The users that clients may attach as, by name and, where the dialect has one, by numeric uid. An
     /// empty list permits all users.
     pub unames: Vec<String>,
@@ -65,6 +68,7 @@ impl Default for Config {
             dialect: None,
             can_redial: false,
             attach_once: false,
+            require_auth: false,
             unames: Vec::new(),
             anames: Vec::new(),
             lax: false,

@@ -233,6 +233,12 @@ impl Engine {
         {
             return Err(LocalError::NotAllowed);
         }
+        if self.config.require_auth
+            && kind(message) == types::TATTACH
+            && u32_at(message, HEADER + 4) == NOFID
+        {
+            return Err(LocalError::AuthRequired);
+        }
         let mut plan = Plan { fids: [NO_FID; 2], new: None, releases: NO_FID };
         for (i, &(offset, fid_use)) in offsets.fids().iter().enumerate() {
             let name = u32_at(message, offset as usize);

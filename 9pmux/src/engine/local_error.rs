@@ -19,6 +19,7 @@ pub enum LocalError {
     OtherAuth,
     TooManyAuth,
     NotAllowed,
+    AuthRequired,
     ReplyTooLarge,
     UnexpectedReply,
     ServerGone,
@@ -27,7 +28,7 @@ pub enum LocalError {
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 20] = [
+    pub const ALL: [LocalError; 21] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -44,6 +45,7 @@ impl LocalError {
         LocalError::OtherAuth,
         LocalError::TooManyAuth,
         LocalError::NotAllowed,
+        LocalError::AuthRequired,
         LocalError::ReplyTooLarge,
         LocalError::UnexpectedReply,
         LocalError::ServerGone,
@@ -68,6 +70,7 @@ impl LocalError {
             LocalError::OtherAuth => "afid is for another uname or aname",
             LocalError::TooManyAuth => "too many auth fids",
             LocalError::NotAllowed => "this user or tree is not allowed here",
+            LocalError::AuthRequired => "authentication is required here",
             LocalError::ReplyTooLarge => "reply larger than msize",
             LocalError::UnexpectedReply => "unexpected reply from the server",
             LocalError::ServerGone => "connection to the server lost",
@@ -85,7 +88,8 @@ impl LocalError {
             LocalError::UnknownFid | LocalError::BadFid => 9,    // EBADF
             LocalError::FidInUse => 17,                          // EEXIST
             LocalError::TooManyFids | LocalError::TooManyAuth => 24, // EMFILE
-            LocalError::NotAuth | LocalError::OtherAuth | LocalError::NotAllowed => 13, // EACCES
+            LocalError::NotAuth | LocalError::OtherAuth => 13,   // EACCES
+            LocalError::NotAllowed | LocalError::AuthRequired => 13, // EACCES
             LocalError::ReplyTooLarge => 75,                     // EOVERFLOW
             LocalError::UnexpectedReply | LocalError::ServerGone | LocalError::ShuttingDown => 5, // EIO
         }

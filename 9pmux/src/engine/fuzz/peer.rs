@@ -439,6 +439,7 @@ fn reasonable(asked: &Asked, why: LocalError, dialect: Dialect, over: bool) -> b
         LocalError::Malformed => read().is_err_and(|e| e != Malformed::Type),
         LocalError::NotAuth | LocalError::OtherAuth => its_kind == types::TATTACH,
         LocalError::TooManyAuth => its_kind == types::TAUTH,
+        LocalError::AuthRequired => its_kind == types::TATTACH,
         LocalError::NotAllowed => [types::TAUTH, types::TATTACH].contains(&its_kind),
         LocalError::FidInUse | LocalError::BadFid | LocalError::TooManyFids => {
             [types::TAUTH, types::TATTACH, types::TWALK, 30].contains(&its_kind)

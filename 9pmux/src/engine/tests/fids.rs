@@ -305,6 +305,33 @@ fn auth_fid_is_valid_only_for_its_client_and_names() {
 }
 
 #[test]
+fn required_authentication_refuses_an_attach_without_an_afid() {
+    for dialect in Dialect::ALL {
+        for attach_once in [false, true] {
+            let config = Config { require_auth: true, attach_once, ..Config::default() };
+            let mut bench = Bench::with(dialect, config);
+            let (id, other) = (bench.client(), bench.client());
+            bench.refused(id, &attach(dialect, 2, 1, !0, "glenda", "tree"), AuthRequired);
+            // A client that has authenticated opens the server to itself only, and to one user.
+            let request = bench.forwarded(id, &auth(dialect, 2, 7, "glenda", "tree"));
+            bench.server(&made(103, tag(&request)).qid(0, 0).done());
+            bench.client_received(id);
+            let request = bench.forwarded(id, &attach(dialect, 2, 1, 7, "glenda", "tree"));
+            bench.server(&made(105, tag(&request)).qid(0, 0).done());
+            assert_eq!(kind(&bench.client_received(id)), 105);
+            for client in [id, other] {
+                bench.refused(client, &attach(dialect, 3, 2, !0, "glenda", "tree"), AuthRequired);
+                bench.refused(client, &attach(dialect, 3, 2, !0, "", ""), AuthRequired);
+            }
+            // The rule holds in the next session too.
+            bench.client_sends(other, &version(MSIZE, dialect.name()));
+            bench.client_received(other);
+            bench.refused(other, &attach(dialect, 3, 2, !0, "glenda", "tree"), AuthRequired);
+        }
+    }
+}
+
+#[test]
 fn forbidden_attach_is_refused_locally() {
     for dialect in Dialect::ALL {
         let unames = ["glenda", "7"].map(String::from).to_vec();
