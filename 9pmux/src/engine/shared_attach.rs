@@ -40,6 +40,17 @@ pub enum SharedAttach {
     Refused { names: Box<[u8]>, error: Vec<u8> },
 }
 
+#[cfg(any(test, mux_fuzz))]
+impl SharedAttach {
+    /// Returns its fid, if it has one.
+    pub fn fid(&self) -> Option<u32> {
+        match self {
+            SharedAttach::Pending { fid, .. } | SharedAttach::Live { fid, .. } => Some(*fid),
+            SharedAttach::Unattached | SharedAttach::Refused { .. } => None,
+        }
+    }
+}
+
 /// How a client's request is routed.
 pub enum AttachRoute {
     /// It is forwarded as it is.

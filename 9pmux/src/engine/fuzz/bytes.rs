@@ -1,5 +1,6 @@
-//! The bytes that a run is made of, as choices. When they are used up, each choice is the first.
+//! The bytes of a run, read as choices. After the last byte each choice is the first, with which all goes well.
 
+/// The bytes that have not been read.
 pub struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -17,13 +18,23 @@ impl<'a> Bytes<'a> {
         *first
     }
 
+    /// Returns a number below `n`, which is at most 256.
     pub fn below(&mut self, n: usize) -> usize {
         self.next() as usize % n.max(1)
     }
 
-    /// Some bytes as they are, at most so many.
-    pub fn some(&mut self, most: usize) -> &'a [u8] {
-        let n = self.below(most + 1).min(self.0.len());
+    /// Returns true once in `n` times.
+    pub fn rarely(&mut self, n: usize) -> bool {
+        self.below(n) == n - 1
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    /// Returns some of the bytes, at most `max`.
+    pub fn some(&mut self, max: usize) -> &'a [u8] {
+        let n = self.below(max + 1).min(self.0.len());
         let (some, rest) = self.0.split_at(n);
         self.0 = rest;
         some

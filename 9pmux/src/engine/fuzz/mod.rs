@@ -1,19 +1,38 @@
-//! Events out of bytes, for coverage-guided fuzzing (`fuzz/`), and for the same strings at random.
+//! One random world for the engine: clients, a server and a driver, and what each of them may see.
 //!
-//! [`clients`] has clients send anything, to a server that answers well or not, late or never, in any
-//! order; [`server`] has the server send anything to clients that ask well. In both, after each event, the
-//! tables are audited, each client is told what it may be told and nothing else, the server is asked what
-//! it may be asked, of the fids of the one who asks, and a driver is told of what it has to do. At the
-//! end everything has been answered, and nothing is left behind; or the server has gone, and everybody knows.
+//! A string of bytes is a sequence of choices and events. Seeds, proptest and libFuzzer (`fuzz/`) supply the strings,
+//! for [`clients`] and for [`server`]. After each event the tables are audited; each client has the replies that
+//! it may have; the server has only requests that a client has sent, with that client's fids; and the driver has been
+//! told what it must do. At the end every request has its reply and nothing is left behind, or the server has
+//! disconnected and every client knows.
 //!
-//! * `bytes.rs`: the bytes, as choices.
-//! * `request.rs`: requests out of bytes.
-//! * `peer.rs`: a client, and by what each of its messages may be answered.
-//! * `names.rs`: what that client knows of its fids.
-//! * `server.rs`: the server, and what it may be asked.
-//! * `world.rs`: what happens, and the driver.
+//! | file | content |
+//! |---|---|
+//! | `bytes.rs` | the bytes, as choices |
+//! | `request.rs` | what clients send, valid and malformed |
+//! | `peer.rs` | a client, and the replies that each of its messages may have |
+//! | `names.rs` | the client's knowledge of its fids |
+//! | `server.rs` | the server, and the requests that it may have |
+//! | `world.rs` | the events, and the driver |
+//! | `made.rs` | builders for messages, also for the unit tests |
+//!
+//! A new rule of the engine belongs here:
+//!
+//! | rule | place |
+//! |---|---|
+//! | a message or field that clients may send | `Peer::request` |
+//! | a reason to refuse a message | `Peer::is_possible` |
+//! | a field that is changed on the way to the server | `essence` in `peer.rs`, and an assertion in `Server::sees` |
+//! | a field that is changed on the way to the client | an assertion in `Peer::replied` |
+//! | an effect on a fid | `Names::settle` |
+//! | a limit, or an option | a choice in `World::new`, and an assertion in `World::look` |
+//! | what remains at the end | `World::leave` |
+//!
+//! A new choice changes what all strings mean, so the corpora should then be made again (`KEEP=1 make fuzz`).
 
 mod bytes;
+#[cfg_attr(not(test), allow(dead_code, reason = "the unit tests use the rest"))]
+pub(super) mod made;
 mod names;
 mod peer;
 mod request;
@@ -22,73 +41,33 @@ mod world;
 
 use world::World;
 
-/// Clients' bytes, any.
+/// Runs clients that send anything with a server that obeys the protocol.
 ///
 /// # Panics
-/// When something is not as it ought to be.
+/// Panics if something is not as it must be.
 pub fn clients(bytes: &[u8]) {
-    World::new(bytes, false).run();
+    run(bytes, false);
 }
 
-/// The server's bytes, any.
+/// Runs a server that sends anything with clients that mostly obey the protocol.
 ///
 /// # Panics
 /// As [`clients`].
 pub fn server(bytes: &[u8]) {
-    World::new(bytes, true).run();
+    run(bytes, true);
 }
 
+/// Returns the number of steps, and of replies that clients have received.
+pub(super) fn run(bytes: &[u8], wild: bool) -> (u64, u64) {
+    let mut world = World::new(bytes, wild);
+    world.run();
+    (world.steps, world.replies)
+}
+
+/// Returns the bytes of a seed.
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Random strings, for those who have no fuzzer; `MUX_BYTES` names a file with one that failed, and with
-    /// `MUX_TRACE` it is told what happens.
-    fn random(run: fn(&[u8])) {
-        if let Some(name) = std::env::var_os("MUX_BYTES") {
-            let bytes = std::fs::read(name).expect("the file can be read");
-            return run(&bytes);
-        }
-        let mut random = 1u64;
-        for round in 0..1000 {
-            let bytes: Vec<u8> = (0..600)
-                .map(|_| {
-                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round);
-                    (random >> 40) as u8
-                })
-                .collect();
-            run(&bytes);
-        }
-    }
-
-    #[test]
-    fn random_client_bytes() {
-        random(clients);
-    }
-
-    #[test]
-    fn random_server_bytes() {
-        random(server);
-    }
-
-    /// What the fuzzer has found worth keeping; not there in a packed crate.
-    fn corpus(name: &str, run: fn(&[u8])) {
-        let name = format!("{}/../fuzz/corpus/{name}.hex", env!("CARGO_MANIFEST_DIR"));
-        let Ok(corpus) = std::fs::read_to_string(name) else { return };
-        for line in corpus.lines() {
-            let byte = |at: usize| u8::from_str_radix(line.get(at..at + 2)?, 16).ok();
-            let bytes: Option<Vec<u8>> = (0..line.len()).step_by(2).map(byte).collect();
-            run(&bytes.expect("hexadecimal"));
-        }
-    }
-
-    #[test]
-    fn corpus_of_client_bytes() {
-        corpus("nine-clients", clients);
-    }
-
-    #[test]
-    fn corpus_of_server_bytes() {
-        corpus("nine-server", server);
-    }
+pub fn bytes_of_seed(seed: u64) -> Vec<u8> {
+    let mut random = made::Random::new(seed);
+    let length = 1 + random.below(6000);
+    (0..length).map(|_| random.next() as u8).collect()
 }

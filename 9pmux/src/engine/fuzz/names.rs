@@ -1,53 +1,102 @@
-//! What a client can know of its fids from what it has asked and has been told.
+//! A client's knowledge of its fids, from its own messages alone.
 //!
-//! The last request that creates or releases a fid decides, once it is answered or flushed. Until then
-//! nothing is said of that fid, and neither where which request was answered is not to be known.
+//! The last request that creates or releases a fid determines the fid's state when it has its reply or is flushed.
+//! A released fid is absent at once. If it turns out that the fid was not released, or if two replies cannot be told
+//! apart, later requests for the fid are in doubt: nothing is expected of them.
 
 use std::collections::BTreeMap;
 
-use crate::wire::{Dialect, FidUse, NOFID, check_request, types, u32_at};
+use crate::engine::local_error::LocalError;
+use crate::wire::{
+    Dialect, FidUse, FieldOffsets, NOFID, check_request, kind, types, u16_at, u32_at,
+};
 
-#[derive(Clone, Copy, PartialEq)]
-enum State {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum State {
     Absent,
     Live,
+    /// Live, and an auth fid.
+    Auth,
     Unknown,
 }
 
-/// All fids of one session; those that are not in the table are absent.
+/// The fids of one session; those that are not in the table are absent.
 #[derive(Default)]
 pub struct Names {
     states: BTreeMap<u32, (State, u64)>,
+    /// The names that each auth fid was created for, if they are known.
+    auths: BTreeMap<u32, Option<Vec<u8>>>,
     requests: u64,
 }
 
-/// What a request does, as far as it can be known when it is sent.
-#[derive(Clone, Copy, Default)]
+/// The expected fate of a request, as far as it is known when the request is sent.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Intent {
-    /// It can not go on: a fid is not there, or is there already.
+    /// The request must fail with this error, unless it fails for another reason than its fids.
+    pub error: Option<LocalError>,
+    /// The request must fail for one of its fids.
     pub never: bool,
-    /// No fid is in its way.
+    /// All fids have the state that the request needs.
     pub sure: bool,
+    fids: [Option<u32>; 2],
     change: Option<Change>,
-}
-
-#[derive(Clone, Copy)]
-struct Change {
-    fid: u32,
-    creates: bool,
-    before: State,
     number: u64,
 }
 
-/// What became of a request.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    fid: u32,
+    /// The fid's state after success.
+    after: State,
+    before: State,
+    /// The number of the last request before it that changes the fid.
+    previous: u64,
+}
+
+/// What the outcome of a request means for later requests that name its fid.
+#[derive(Clone, Copy)]
+pub enum News {
+    /// They are in doubt.
+    Doubt { fid: u32, number: u64 },
+    /// The fid had this state before the next request that changes it.
+    Known { fid: u32, number: u64, state: State },
+}
+
+/// The outcome of a request.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Became {
-    Done,
-    /// By the server.
-    Failed,
-    /// It has not reached the server, or has not happened.
+pub enum Outcome {
+    Success,
+    /// The server has refused it.
+    Failure,
+    /// It has not reached the server, or was flushed.
     Nothing,
+    /// Its fid does not exist.
+    NoFid,
     Unknown,
+}
+
+impl Intent {
+    /// Records that the fid may be in another state than was assumed, if this request is later than `number`. Returns
+    /// the fid that the request may change for this reason, and the request's number.
+    pub fn doubt(&mut self, fid: u32, number: u64) -> Option<(u32, u64)> {
+        if self.number <= number || !self.fids.contains(&Some(fid)) {
+            return None;
+        }
+        let never = self.never;
+        (self.error, self.never, self.sure) = (None, false, false);
+        let change = self.change.as_mut().filter(|change| never || change.fid == fid)?;
+        change.before = State::Unknown;
+        Some((change.fid, self.number))
+    }
+
+    /// Records the fid's state before this request, if it is the next after `number` that changes the fid.
+    pub fn learn(&mut self, fid: u32, number: u64, state: State) {
+        if let Some(change) = self.change.as_mut().filter(|change| change.fid == fid) {
+            if change.previous == number && change.before == State::Unknown {
+                change.before = state;
+            }
+        }
+    }
 }
 
 impl Names {
@@ -55,71 +104,132 @@ impl Names {
         self.states.get(&fid).map_or(State::Absent, |state| state.0)
     }
 
-    /// A request is sent.
-    pub fn sent(&mut self, dialect: Dialect, message: &[u8]) -> Intent {
+    /// Returns the first of the fids below `n`, beginning with `start`, that is in one of the states.
+    pub fn find(&self, n: u32, start: u32, states: &[State]) -> Option<u32> {
+        (0..n).map(|i| (start + i) % n).find(|fid| states.contains(&self.state(*fid)))
+    }
+
+    /// Records that a request is sent. `alone` says that no other request has its tag.
+    pub fn sent(&mut self, dialect: Dialect, message: &[u8], alone: bool) -> Intent {
         let Ok(offsets) = check_request(dialect, message) else {
             return Intent::default();
         };
-        let fid = |at: u32| u32_at(message, at as usize);
-        let mut intent = Intent { never: false, sure: true, change: None };
-        let mut change = None;
-        for &(at, fid_use) in offsets.fids() {
-            let fid_here = fid(at);
-            let moves =
-                fid_use == FidUse::CreatesOnFullWalk && fid_here == fid(offsets.fids()[0].0);
-            if moves || fid_use.is_no_fid(fid_here) {
+        self.requests += 1;
+        let mut intent = Intent { sure: true, number: self.requests, ..Intent::default() };
+        for (i, &(offset, fid_use)) in offsets.fids().iter().enumerate() {
+            let fid = u32_at(message, offset as usize);
+            let moves = fid_use == FidUse::CreatesOnFullWalk
+                && fid == u32_at(message, offsets.fids()[0].0 as usize);
+            if moves || fid_use.is_no_fid(fid) {
                 continue;
             }
-            let state = self.state(fid_here);
-            let creates = matches!(
-                fid_use,
-                FidUse::Creates | FidUse::CreatesAuth | FidUse::CreatesOnFullWalk
-            );
-            let fits = if creates { State::Absent } else { State::Live };
-            intent.never |= fid_here == NOFID || (state != fits && state != State::Unknown);
-            intent.sure &= fid_here != NOFID && state == fits;
-            if creates || fid_use == FidUse::Releases {
-                change = Some((fid_here, creates, state));
+            intent.fids[i] = Some(fid);
+            let before = self.state(fid);
+            let creates = creates(fid_use);
+            let error = match (creates, before) {
+                (true, _) if fid == NOFID => Some(LocalError::BadFid),
+                (_, State::Unknown) if fid != NOFID => {
+                    intent.sure = false;
+                    None
+                }
+                (true, State::Live | State::Auth) => Some(LocalError::FidInUse),
+                (false, State::Live) if fid_use == FidUse::Authenticates => {
+                    Some(LocalError::NotAuth)
+                }
+                (false, State::Auth) if fid_use == FidUse::Authenticates => {
+                    let made_for = self.auths.get(&fid).and_then(Option::as_deref);
+                    intent.sure &= made_for.is_some();
+                    let other = made_for.is_some_and(|n| n != names(message, &offsets));
+                    other.then_some(LocalError::OtherAuth)
+                }
+                (false, State::Absent | State::Unknown) => Some(LocalError::UnknownFid),
+                _ => None,
+            };
+            if error.is_some() && !intent.never {
+                intent.never = true;
+                // An earlier fid, of which nothing is known, may be refused first.
+                intent.error = error.filter(|_| intent.sure);
             }
+            let after = match fid_use {
+                FidUse::CreatesAuth => State::Auth,
+                _ if creates => State::Live,
+                FidUse::Releases => State::Absent,
+                _ => continue,
+            };
+            let previous = self.states.get(&fid).map_or(0, |state| state.1);
+            intent.change = Some(Change { fid, after, before, previous });
         }
-        // Of what goes nowhere, nothing comes.
-        if let (Some((fid, creates, before)), false) = (change, intent.never) {
-            self.requests += 1;
-            let number = self.requests;
-            self.states.insert(fid, (State::Unknown, number));
-            intent.change = Some(Change { fid, creates, before, number });
+        intent.sure &= !intent.never;
+        if let Some(change) = intent.change.filter(|_| !intent.never) {
+            let known = change.after == State::Absent && intent.sure && alone;
+            let state = if known { State::Absent } else { State::Unknown };
+            self.states.insert(change.fid, (state, self.requests));
+            if change.after == State::Auth {
+                let known = change.before == State::Absent;
+                let made_for = known.then(|| names(message, &offsets).to_vec());
+                self.auths.insert(change.fid, made_for);
+            }
         }
         intent
     }
 
-    /// Something has become of it.
-    pub fn became(&mut self, intent: Intent, became: Became) {
-        let Some(change) = intent.change else {
-            return;
+    /// Records that nothing is known of a fid until the request with this number has its reply, or a later one that
+    /// changes the fid.
+    pub fn forget(&mut self, fid: u32, number: u64) {
+        let last = self.states.entry(fid).or_insert((State::Unknown, number));
+        *last = (State::Unknown, last.1.max(number));
+    }
+
+    /// Records the outcome of a request.
+    pub fn settle(&mut self, intent: Intent, outcome: Outcome) -> Option<News> {
+        let change = intent.change.filter(|_| !intent.never)?;
+        let (fid, number) = (change.fid, intent.number);
+        let state = match (outcome, change.after) {
+            (Outcome::Unknown, _) => State::Unknown,
+            (Outcome::Success, after) => after,
+            (Outcome::Failure | Outcome::NoFid, State::Absent) => State::Absent,
+            _ => change.before,
         };
-        let Some(state) = self.states.get_mut(&change.fid) else {
-            return;
-        };
-        if state.1 != change.number {
-            return;
+        let released = change.after == State::Absent;
+        let doubt = released && matches!(outcome, Outcome::Nothing | Outcome::Unknown);
+        let last = self.states.get_mut(&fid)?;
+        if last.1 == number {
+            last.0 = state;
+        } else if doubt {
+            last.0 = State::Unknown;
+        } else {
+            return Some(News::Known { fid, number, state });
         }
-        state.0 = match (became, change.creates) {
-            (Became::Unknown, _) => State::Unknown,
-            (Became::Done, true) => State::Live,
-            (Became::Done | Became::Failed, false) => State::Absent,
-            (Became::Failed | Became::Nothing, _) => change.before,
-        };
+        doubt.then_some(News::Doubt { fid, number })
     }
 }
 
-/// What a reply says became of it.
-pub fn became(dialect: Dialect, request: &[u8], reply: &[u8], server: bool) -> Became {
-    if [types::RERROR, types::RLERROR].contains(&reply[4]) {
-        return if server { Became::Failed } else { Became::Nothing };
+fn creates(fid_use: FidUse) -> bool {
+    matches!(fid_use, FidUse::Creates | FidUse::CreatesAuth | FidUse::CreatesOnFullWalk)
+}
+
+/// Returns the index of the fid that a request creates, if any.
+pub fn created(message: &[u8], offsets: &FieldOffsets) -> Option<usize> {
+    let fid = |i: usize| u32_at(message, offsets.fids[i].0 as usize);
+    offsets.fids().iter().enumerate().position(|(i, (_, fid_use))| match fid_use {
+        FidUse::CreatesOnFullWalk => fid(i) != fid(0),
+        _ => creates(*fid_use),
+    })
+}
+
+/// Returns the fields behind the fids of a Tauth or Tattach: the names of the user and the tree.
+pub fn names<'a>(message: &'a [u8], offsets: &FieldOffsets) -> &'a [u8] {
+    let last = offsets.fids().last().expect("each of them has a fid").0 as usize;
+    &message[last + 4..offsets.end as usize]
+}
+
+/// Returns the outcome that the server's reply to a request states.
+pub fn outcome(dialect: Dialect, request: &[u8], reply: &[u8]) -> Outcome {
+    if [types::RERROR, types::RLERROR].contains(&kind(reply)) {
+        return Outcome::Failure;
     }
-    // A walk that has not got to its end has failed.
-    let partly = check_request(dialect, request).is_ok_and(|offsets| {
-        request[4] == types::TWALK && crate::wire::u16_at(reply, 7) < offsets.name_count
+    let partial = check_request(dialect, request).is_ok_and(|offsets| {
+        kind(request) == types::TWALK && u16_at(reply, 7) < offsets.name_count
     });
-    if partly { Became::Failed } else { Became::Done }
+    if partial { Outcome::Failure } else { Outcome::Success }
 }

@@ -1,90 +1,115 @@
-//! A client as it may see itself: what it has sent, cut into messages once more, and by what each of them
-//! may be answered. It has nobody else's help, but for what the dialect is.
+//! A client as it sees itself: the messages that it has sent, and the replies that each of them may get. Apart from
+//! the dialect, it uses no knowledge of 9pmux.
 //!
-//! A reply belongs to the message with its tag. Where clients use a tag twice, which may be told which is
-//! not always to be known; what is not known is allowed, and nothing else.
+//! A reply belongs to a message with its tag. If a client uses a tag twice, it may be unknown to which of the messages;
+//! then any of the possible outcomes is permitted.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use super::names::{Became, Intent, Names, became};
+use super::made::{is_error, is_local_error};
+use super::names::{Intent, Names, News, Outcome, names, outcome};
 use crate::engine::local_error::LocalError;
 use crate::engine::{ClientId, Config};
 use crate::wire::{
-    Dialect, Foreign, HEADER, IO_HEADER, Malformed, Offer, UNKNOWN, check_request, foreign, kind,
-    put_tag, put_u32, show, tag, types, u16_at, u32_at,
+    BadContents, Dialect, Foreign, HEADER, IO_HEADER, Malformed, Offer, UNKNOWN, check_contents,
+    check_reply, check_request, foreign, kind, put_tag, put_u32, show, tag, types, u16_at, u32_at,
+    version,
 };
 
-/// A message that has come in whole, or the head of one that is too large.
-struct Asked {
-    message: Vec<u8>,
+/// A message that has arrived at 9pmux, or the header of one that is too large.
+pub struct Asked {
+    pub message: Vec<u8>,
+    /// The number by which the message is recognized at the server, and its reply at the client.
+    pub stamp: Option<u32>,
+    /// The server has seen it.
+    pub forwarded: Cell<bool>,
     too_large: bool,
-    /// It came before there was a version.
+    /// It was sent before a version was agreed.
     early: bool,
-    /// It may be answered, and need not be.
+    /// It may have had its reply.
     maybe: bool,
     intent: Intent,
 }
 
 impl Asked {
-    /// A Tflush that is well formed is never answered by an error.
-    fn must_go_well(&self) -> bool {
-        kind(&self.message) == types::TFLUSH && !self.too_large && self.message.len() >= HEADER + 2
+    /// A well-formed Tflush never gets an error.
+    fn must_succeed(&self) -> bool {
+        self.is_flush() && !self.too_large && self.message.len() >= HEADER + 2
+    }
+
+    fn is_flush(&self) -> bool {
+        kind(&self.message) == types::TFLUSH
+    }
+
+    fn tag(&self) -> u16 {
+        tag(&self.message)
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
     New,
-    /// What comes after a Tversion is not cut before that is answered: msize is not known.
+    /// A Tversion has no reply. The messages behind it are not cut, since the msize is unknown.
     Asking,
     Session,
-    /// The server has gone, and what was still there has no msize any more.
+    /// The server has disconnected; messages have no maximum size.
     Over,
 }
 
 pub struct Peer {
     pub id: ClientId,
-    /// Which client of this run.
+    /// The number of this client in the run.
     pub number: u32,
     pub sessions: u32,
-    /// Said, and not at the multiplexor yet.
+    /// Bytes that have been sent but have not arrived at 9pmux.
     pub pipe: Vec<u8>,
-    /// It reads only when it is told to.
+    /// The client does not read, except when an event makes it.
     pub slow: bool,
     pub msize: u32,
-    /// As its Rversion said, if it has had one.
+    /// The dialect of its session, if it has one.
     dialect: Option<Dialect>,
     stage: Stage,
     unread: Vec<u8>,
     skip: usize,
-    /// It has sent what has no end.
+    /// It has sent bytes after which no message can be found.
     pub garbled: bool,
     /// It sends nothing more.
     pub finished: bool,
     asked: Vec<Asked>,
-    /// Those of them that have been answered in this turn: who answers before he is asked does so.
+    /// The messages that have had their replies in this turn: 9pmux may reply before the server sees the request.
     answered: Vec<Asked>,
-    names: Names,
-    /// Errors of a tag that may be for one or another.
+    /// The messages of sessions that have ended in this turn.
+    former: Vec<Asked>,
+    pub names: Names,
+    /// The number of errors with a tag that several messages have.
     errors: BTreeMap<u16, usize>,
-    /// How much of its output has been looked at.
+    /// The length of the part of its output that has been examined.
     looked: usize,
     /// Nothing is known of it any more.
     lost: bool,
-    /// What a driver knows: the length of its output, its wish to be read, its closing.
+    /// What a driver knows: the length of its output, whether to read from it, whether to close it.
     pub known: (usize, bool, bool),
+    /// The number of replies.
+    pub replies: u64,
 }
 
-/// What a reply is held against.
+/// What a reply is compared with.
 pub struct View<'a> {
     pub config: &'a Config,
     pub dialect: Option<Dialect>,
+    /// The server sends anything.
     pub wild: bool,
-    /// The session with the server is over.
+    /// The server may have performed a flushed request.
+    pub sloppy: bool,
+    /// The connection to the server has ended.
     pub over: bool,
 }
 
 const TOO_LARGE: u32 = 16 * 1024 * 1024;
+
+/// The errors for requests that have no reply when the connection ends.
+const ENDS: [LocalError; 2] = [LocalError::ServerGone, LocalError::ShuttingDown];
 
 impl Peer {
     pub fn new(id: ClientId, number: u32) -> Peer {
@@ -103,32 +128,51 @@ impl Peer {
             finished: false,
             asked: Vec::new(),
             answered: Vec::new(),
+            former: Vec::new(),
             names: Names::default(),
             errors: BTreeMap::new(),
             looked: 0,
             lost: false,
             known: (0, true, false),
+            replies: 0,
         }
     }
 
-    /// The messages that may be on their way to the server.
-    pub fn asked(&self) -> impl Iterator<Item = &[u8]> {
+    /// Returns true if it needs a version before anything else.
+    pub fn is_new(&self) -> bool {
+        self.stage == Stage::New
+    }
+
+    /// Returns the messages that may be on their way to the server.
+    pub fn asked(&self) -> impl Iterator<Item = &Asked> {
         let may = |asked: &&Asked| !asked.intent.never && !asked.early && !asked.too_large;
-        self.asked.iter().chain(&self.answered).filter(may).map(|asked| &asked.message[..])
+        self.asked.iter().chain(&self.answered).filter(may)
     }
 
-    /// The turn is over.
-    pub fn looked_at(&mut self) {
+    /// Returns the tags of the messages without a reply, and those that a Tflush of them names.
+    pub fn tags(&self) -> impl Iterator<Item = u16> {
+        let flushed = |asked: &Asked| asked.must_succeed().then(|| u16_at(&asked.message, HEADER));
+        self.asked.iter().flat_map(move |asked| [Some(asked.tag()), flushed(asked)]).flatten()
+    }
+
+    /// Ends a turn.
+    pub fn end_turn(&mut self) {
         self.answered.clear();
+        self.former.clear();
     }
 
-    /// These bytes of it have come to the multiplexor.
-    pub fn sent(&mut self, bytes: &[u8]) {
+    /// Returns true if it has sent a message with this stamp, perhaps in the session that has just ended.
+    pub fn has_asked(&self, stamp: u32) -> bool {
+        self.asked().chain(&self.former).any(|asked| asked.stamp == Some(stamp))
+    }
+
+    /// Records that these bytes of it have arrived at 9pmux.
+    pub fn sent(&mut self, bytes: &[u8], lax: bool) {
         self.unread.extend_from_slice(bytes);
-        self.cut();
+        self.cut(lax);
     }
 
-    fn cut(&mut self) {
+    fn cut(&mut self, lax: bool) {
         while !self.garbled && self.stage != Stage::Asking && self.unread.len() >= 4 {
             if self.skip > 0 {
                 let n = self.skip.min(self.unread.len());
@@ -141,341 +185,402 @@ impl Peer {
             if self.garbled || self.unread.len() < HEADER {
                 return;
             }
-            let most = match self.stage {
+            let max = match self.stage {
                 Stage::New => 8192,
                 Stage::Over => u32::MAX,
                 _ => self.msize,
             };
-            let too_large = size > most;
+            let too_large = size > max;
             let n = if too_large { HEADER } else { size as usize };
             if self.unread.len() < n {
                 return;
             }
             let message: Vec<u8> = self.unread.drain(..n).collect();
-            let early = self.stage == Stage::New;
             if too_large {
                 self.skip = size as usize - n;
-                let is_tls = early && foreign(&message) == Some(Foreign::Tls);
+                let is_tls = self.is_new() && foreign(&message) == Some(Foreign::Tls);
                 self.garbled = size > TOO_LARGE || is_tls;
             }
-            let is_version = !too_large && kind(&message) == types::TVERSION;
-            let begins = is_version && version_of(&message).is_some_and(|v| v.0 >= 256);
-            let intent = match self.dialect {
-                Some(dialect) if self.stage == Stage::Session && !too_large => {
-                    self.names.sent(dialect, &message)
-                }
-                _ => Intent::default(),
-            };
-            let asked = Asked { message, too_large, early, maybe: false, intent };
-            if asked.must_go_well() {
-                self.flushes(tag(&asked.message), u16_at(&asked.message, HEADER));
-            }
-            self.asked.push(asked);
-            if begins && self.stage != Stage::Over {
-                self.stage = Stage::Asking;
-            }
+            self.arrives(message, too_large, lax);
         }
-        // A part of what is passed over.
+        // A part of what is skipped.
         let n = if self.garbled { 0 } else { self.skip.min(self.unread.len()) };
         self.unread.drain(..n);
         self.skip -= n;
     }
 
-    /// A Tflush of this tag has been sent: which it means can not be said if there are several.
-    fn flushes(&mut self, its_tag: u16, oldtag: u16) {
-        let means = |asked: &&mut Asked| tag(&asked.message) == oldtag && its_tag != oldtag;
-        let mut same: Vec<&mut Asked> = self.asked.iter_mut().filter(means).collect();
-        if same.len() > 1 {
-            same.iter_mut().for_each(|asked| asked.maybe = true);
+    fn arrives(&mut self, message: Vec<u8>, too_large: bool, lax: bool) {
+        let same = self.tagged(tag(&message));
+        let (mut intent, mut stamp_of) = (Intent::default(), None);
+        if let (Some(dialect), Stage::Session, false) = (self.dialect, self.stage, too_large) {
+            intent = self.names.sent(dialect, &message, same.is_empty());
+            stamp_of = stamp(dialect, lax, &message);
+        }
+        for i in same {
+            self.settle(self.asked[i].intent, Outcome::Unknown);
+        }
+        let begins = kind(&message) == types::TVERSION
+            && !too_large
+            && version(&message).is_ok_and(|version| version.0 >= 256);
+        let early = self.stage == Stage::New;
+        let forwarded = Cell::new(false);
+        let stamp = stamp_of;
+        let asked = Asked { message, stamp, forwarded, too_large, early, maybe: false, intent };
+        if asked.must_succeed() && asked.tag() != u16_at(&asked.message, HEADER) {
+            // Which of several messages it flushes is unknown.
+            let same = self.tagged(u16_at(&asked.message, HEADER));
+            if same.len() > 1 {
+                self.may_be_answered(&same);
+            }
+        }
+        self.asked.push(asked);
+        if begins && self.stage != Stage::Over {
+            self.stage = Stage::Asking;
         }
     }
 
-    /// The driver has written so much of its output.
+    /// Returns the indices of the messages with this tag.
+    fn tagged(&self, tag: u16) -> Vec<usize> {
+        (0..self.asked.len()).filter(|i| self.asked[*i].tag() == tag).collect()
+    }
+
+    fn may_be_answered(&mut self, which: &[usize]) {
+        for i in which {
+            self.asked[*i].maybe = true;
+            self.settle(self.asked[*i].intent, Outcome::Unknown);
+        }
+    }
+
+    fn settle(&mut self, intent: Intent, outcome: Outcome) {
+        match self.names.settle(intent, outcome) {
+            Some(News::Doubt { fid, number }) => self.doubt(fid, number),
+            Some(News::Known { fid, number, state }) => {
+                self.asked.iter_mut().for_each(|asked| asked.intent.learn(fid, number, state));
+            }
+            None => {}
+        }
+    }
+
+    /// Records that nothing is known of what requests later than `number` find at this fid, nor of other fids that they
+    /// may change after all.
+    fn doubt(&mut self, fid: u32, number: u64) {
+        for i in 0..self.asked.len() {
+            if let Some((changed, later)) = self.asked[i].intent.doubt(fid, number) {
+                self.names.forget(changed, later);
+                if changed != fid {
+                    self.doubt(changed, later);
+                }
+            }
+        }
+    }
+
+    /// Records that the driver has written so much of its output.
     pub fn wrote(&mut self, n: usize) {
         self.looked -= n;
         self.known.0 -= n;
     }
 
-    /// Looks at what is new in its output, which is whole messages.
+    /// Examines the new part of its output, which consists of complete messages.
     pub fn look(&mut self, output: &[u8], view: &View<'_>) {
         while self.looked < output.len() {
             let rest = &output[self.looked..];
             let n = u32_at(rest, 0) as usize;
-            assert!((HEADER..=rest.len()).contains(&n), "no whole message");
+            assert!((HEADER..=rest.len()).contains(&n), "no complete message");
             self.looked += n;
             if !self.lost {
+                self.replies += 1;
                 self.told(&rest[..n], view);
             }
         }
     }
 
     fn told(&mut self, message: &[u8], view: &View<'_>) {
-        assert!(
-            message.len() <= self.msize as usize,
-            "{} bytes, msize is {}",
-            message.len(),
-            self.msize
-        );
-        let (its_kind, its_tag) = (kind(message), tag(message));
-        let dialect = self.dialect.or(view.dialect).unwrap_or(Dialect::Plain);
-        let shown = || format!("client {} is told {}", self.number, show(dialect, message));
-        assert!(its_kind % 2 == 1, "{}", shown());
-        if its_kind == types::RVERSION {
+        let max = self.msize as usize;
+        assert!(message.len() <= max, "{} bytes, msize is {max}", message.len());
+        let own = self.dialect.unwrap_or(Dialect::Plain);
+        let shown = || format!("client {} receives {}", self.number, show(own, message));
+        if kind(message) == types::RVERSION {
             return self.version_told(message, view);
         }
-        let same: Vec<usize> =
-            (0..self.asked.len()).filter(|i| tag(&self.asked[*i].message) == its_tag).collect();
-        assert!(!same.is_empty(), "nobody asked: {}", shown());
-        let error = match self.stage {
-            Stage::Session => its_kind == dialect.error_type(),
-            _ => [types::RERROR, types::RLERROR].contains(&its_kind),
+        let same = self.tagged(tag(message));
+        assert!(!same.is_empty(), "no message has this tag: {}", shown());
+        // Without a session, errors have the form of 9P2000. 9pmux may have ended the session already.
+        let ending = [Stage::Asking, Stage::Over].contains(&self.stage);
+        let forms = [own, if ending { Dialect::Plain } else { own }];
+        let error = forms.iter().any(|form| kind(message) == form.error_type());
+        assert!(error || !is_error(message), "an error of another dialect: {}", shown());
+        let of = |i: &&usize| {
+            let asked = &self.asked[**i];
+            asked.stamp.is_some() && asked.stamp == stamp_of_reply(message)
         };
-        let last = message.last_chunk().map(|last| u32::from_le_bytes(*last));
-        let stamped = same.iter().find(|i| stamp(dialect, &self.asked[**i].message) == last);
-        if let (Some(i), false) = (stamped, view.wild) {
-            let asked = &self.asked[*i];
-            assert!(error || kind(&asked.message) == its_kind - 1, "{}", shown());
-            self.answered(*i, message);
-        } else if its_kind == types::RFLUSH {
+        let stamped: Vec<usize> = same.iter().filter(of).copied().collect();
+        if let (Some(i), false) = (stamped.first(), view.wild) {
+            let request = kind(&self.asked[*i].message);
+            assert!(error || request == kind(message) - 1, "{}", shown());
+            self.replied_to_one(&stamped, message, view);
+        } else if kind(message) == types::RFLUSH {
             self.flushed(&same, view);
         } else if error {
-            // Some have the same number.
-            let why: Vec<LocalError> =
-                LocalError::ALL.into_iter().filter(|why| is_local_error(message, *why)).collect();
+            // Some errors have the same number.
+            let is =
+                |why: &LocalError| forms.iter().any(|form| is_local_error(*form, message, *why));
+            let why: Vec<LocalError> = LocalError::ALL.into_iter().filter(is).collect();
             assert!(view.wild || !why.is_empty(), "the error of another: {}", shown());
-            let ends = [LocalError::ServerGone, LocalError::ShuttingDown];
-            if view.over && ends.iter().any(|end| why.contains(end)) {
+            if view.over && ENDS.iter().any(|end| why.contains(end)) {
                 self.over(view);
             }
-            self.refused(its_tag, &why, view);
+            self.refused(tag(message), &why, view);
         } else {
             assert!(view.wild, "the reply to another: {}", shown());
             let that = |i: &&usize| {
                 let asked = &self.asked[**i];
-                kind(&asked.message) == its_kind - 1 && !asked.too_large && !asked.early
+                kind(&asked.message) == kind(message) - 1 && !asked.too_large && !asked.early
             };
-            let i = *same.iter().find(that).unwrap_or_else(|| panic!("{}", shown()));
-            if same.iter().any(|i| self.asked[*i].maybe) {
-                // Which it was does not come out any more.
-                same.iter().for_each(|i| self.asked[*i].maybe = true);
-            } else {
-                self.answered(i, message);
-            }
+            let fits: Vec<usize> = same.iter().filter(that).copied().collect();
+            assert!(!fits.is_empty(), "{}", shown());
+            self.replied_to_one(&fits, message, view);
         }
-        self.settle(its_tag);
+        self.settle_errors(tag(message));
     }
 
-    /// A reply of the server's to this message.
-    fn answered(&mut self, i: usize, message: &[u8]) {
+    /// Handles the server's reply to the first of these messages, unless one of them may have had its reply.
+    fn replied_to_one(&mut self, which: &[usize], message: &[u8], view: &View<'_>) {
+        if which.len() > 1 && which.iter().any(|i| self.asked[*i].maybe) {
+            self.may_be_answered(which);
+        } else {
+            self.replied(which[0], message, view);
+        }
+    }
+
+    /// Handles the server's reply to this message.
+    fn replied(&mut self, i: usize, message: &[u8], view: &View<'_>) {
         let asked = self.asked.remove(i);
-        assert!(!asked.too_large && !asked.early, "what should not have gone to the server");
+        assert!(!asked.too_large && !asked.early, "it must not reach the server");
         let dialect = self.dialect.expect("it has a session");
-        let sure = !self.same_as(&asked);
-        let became = became(dialect, &asked.message, message, true);
-        self.names.became(asked.intent, if sure { became } else { Became::Unknown });
-        self.answered.push(asked);
+        let sure = self.tagged(asked.tag()).is_empty();
+        let result = outcome(dialect, &asked.message, message);
+        self.settle(asked.intent, if sure { result } else { Outcome::Unknown });
+        if !view.wild {
+            let exists = view.sloppy || !asked.intent.sure || !super::server::says_no_fid(message);
+            assert!(exists, "a fid of {} is not there", show(dialect, &asked.message));
+        }
         match kind(message) {
             13 | 15 | 113 | 115 => assert!(u32_at(message, 20) <= self.msize - IO_HEADER, "iounit"),
-            _ => {}
+            117 | 41 if !view.wild => {
+                assert!(u32_at(message, HEADER) <= u32_at(&asked.message, 19), "too much data");
+            }
+            _ => assert!(view.wild || check_reply(dialect, message).is_ok()),
         }
+        self.answered.push(asked);
     }
 
-    /// Whether there is another that may be meant by an answer to this one.
-    fn same_as(&self, asked: &Asked) -> bool {
-        self.asked.iter().any(|other| tag(&other.message) == tag(&asked.message))
-    }
-
-    /// What is left of this tag, if all of it has been answered by errors.
-    fn settle(&mut self, its_tag: u16) {
-        let Some(&errors) = self.errors.get(&its_tag) else {
+    /// Removes the messages with this tag if all of them have got errors.
+    fn settle_errors(&mut self, tag: u16) {
+        let Some(&errors) = self.errors.get(&tag) else {
             return;
         };
-        let may = |asked: &Asked| tag(&asked.message) == its_tag && !asked.must_go_well();
+        let may = |asked: &Asked| asked.tag() == tag && !asked.must_succeed();
         let all = self.asked.iter().filter(|asked| may(asked)).count();
-        assert!(errors <= all, "more errors of tag {its_tag} than there are requests");
+        assert!(errors <= all, "more errors of tag {tag} than there are requests");
         if errors == all {
             let all = std::mem::take(&mut self.asked).into_iter();
             let (answered, left): (Vec<Asked>, Vec<Asked>) = all.partition(may);
             self.answered.extend(answered);
             self.asked = left;
-            self.errors.remove(&its_tag);
+            self.errors.remove(&tag);
         }
     }
 
-    fn refused(&mut self, its_tag: u16, why: &[LocalError], view: &View<'_>) {
-        let may: Vec<usize> = (0..self.asked.len())
-            .filter(|i| tag(&self.asked[*i].message) == its_tag && !self.asked[*i].must_go_well())
-            .collect();
-        assert!(!may.is_empty(), "the error of tag {its_tag} is nobody's, or a Tflush's");
-        if may.len() == 1 && !self.errors.contains_key(&its_tag) {
-            let asked = self.asked.remove(may[0]);
-            let dialect = self.dialect.or(view.dialect).unwrap_or(Dialect::Plain);
-            let well = why.iter().any(|why| reasonable(&asked, *why, dialect, view.over));
-            assert!(view.wild || well, "{why:?} is told of {:?}", asked.message);
-            let fids = [LocalError::UnknownFid, LocalError::BadFid, LocalError::FidInUse];
-            let of_fids = !why.is_empty() && why.iter().all(|why| fids.contains(why));
-            assert!(view.wild || !of_fids || !asked.intent.sure, "{why:?} of {:?}", asked.message);
-            // A server may have said it.
-            let became = if view.wild { Became::Unknown } else { Became::Nothing };
-            self.names.became(asked.intent, became);
-            self.answered.push(asked);
-        } else {
-            *self.errors.entry(its_tag).or_default() += 1;
+    /// Handles an error of 9pmux, which has one of the meanings `why`.
+    fn refused(&mut self, tag: u16, why: &[LocalError], view: &View<'_>) {
+        let same = self.tagged(tag);
+        let mut may = same.iter().filter(|i| !self.asked[**i].must_succeed());
+        let (first, second) = (may.next(), may.next());
+        let first = *first.unwrap_or_else(|| panic!("the error of tag {tag} is for a Tflush"));
+        if second.is_some() || self.errors.contains_key(&tag) {
+            *self.errors.entry(tag).or_default() += 1;
+            return;
         }
-    }
-
-    /// An Rflush: what had that tag before, and is not answered, never will be.
-    fn flushed(&mut self, same: &[usize], view: &View<'_>) {
-        let well = |i: &&usize| {
-            self.asked[**i].must_go_well() || (view.over && kind(&self.asked[**i].message) == 108)
+        let asked = self.asked.remove(first);
+        let possible = |why: &LocalError| self.is_possible(&asked, *why, view);
+        assert!(view.wild || why.iter().any(possible), "{why:?} for {:?}", asked.message);
+        let outcome = match why.contains(&LocalError::UnknownFid) {
+            // The server may have sent it.
+            _ if view.wild => Outcome::Unknown,
+            true => Outcome::NoFid,
+            false => Outcome::Nothing,
         };
-        let flushes: Vec<usize> = same.iter().filter(well).copied().collect();
-        // One that must be answered before one that need not be, which may have been told so already:
-        // that is known when all of its tag have been.
-        let must = |i: &&usize| (self.asked[**i].must_go_well(), !self.asked[**i].maybe);
-        let first = *flushes.iter().rev().max_by_key(must).expect("an Rflush of no Tflush");
+        self.settle(asked.intent, outcome);
+        self.answered.push(asked);
+    }
+
+    /// Returns true if 9pmux may refuse this message for this reason.
+    fn is_possible(&self, asked: &Asked, why: LocalError, view: &View<'_>) -> bool {
+        let (message, intent) = (&asked.message[..], &asked.intent);
+        if asked.too_large || ENDS.contains(&why) {
+            return why == LocalError::TooLarge || (view.over && ENDS.contains(&why));
+        }
+        if asked.early || why == LocalError::NoVersion {
+            let possible = match kind(message) {
+                types::TVERSION => [LocalError::SmallMsize, LocalError::Malformed].contains(&why),
+                types::TFLUSH => why == LocalError::Malformed,
+                _ => why == LocalError::NoVersion,
+            };
+            return asked.early && possible;
+        }
+        let dialect = self.dialect.or(view.dialect).unwrap_or(Dialect::Plain);
+        let request = kind(message);
+        let is = |kinds: &[u8]| kinds.contains(&request);
+        let checked = check_request(dialect, message);
+        let contents = match &checked {
+            Ok(offsets) if !view.config.lax => check_contents(dialect, offsets, message),
+            _ => Ok(()),
+        };
+        let creates = is(&[types::TAUTH, types::TATTACH, types::TWALK, 30]);
+        match why {
+            LocalError::TooLarge | LocalError::ServerGone | LocalError::ShuttingDown => false,
+            LocalError::NoVersion => false,
+            // Only a server that sends anything causes it.
+            LocalError::UnexpectedReply => false,
+            LocalError::SmallMsize => request == types::TVERSION,
+            LocalError::Unsupported => {
+                request == types::TOPENFD || checked.is_err_and(|e| e == Malformed::Type)
+            }
+            LocalError::Malformed => {
+                checked.is_err_and(|e| e != Malformed::Type) || contents == Err(BadContents::Stat)
+            }
+            LocalError::BadString => contents == Err(BadContents::String),
+            LocalError::BadName => contents == Err(BadContents::Name),
+            LocalError::TooManyAuth => request == types::TAUTH,
+            LocalError::AuthRequired => request == types::TATTACH,
+            LocalError::NotAllowed => {
+                is(&[types::TAUTH, types::TATTACH])
+                    && checked
+                        .is_ok_and(|offsets| !is_allowed(view.config, names(message, &offsets)))
+            }
+            LocalError::TooManyFids => creates,
+            LocalError::UnknownFid
+            | LocalError::FidInUse
+            | LocalError::BadFid
+            | LocalError::NotAuth
+            | LocalError::OtherAuth => {
+                !intent.sure && intent.error.is_none_or(|error| error == why)
+            }
+            // Treadlink, Tgetlock and Tstat, and a walk whose reply has more bytes than it needs.
+            LocalError::ReplyTooLarge => is(&[22, 54, 124, types::TWALK]),
+            LocalError::DuplicateTag => !self.tagged(asked.tag()).is_empty(),
+        }
+    }
+
+    /// Handles an Rflush: an earlier message with the flushed tag will get no reply.
+    fn flushed(&mut self, same: &[usize], view: &View<'_>) {
+        let may = |i: &&usize| {
+            let asked = &self.asked[**i];
+            asked.must_succeed() || (view.over && asked.is_flush())
+        };
+        let flushes: Vec<usize> = same.iter().filter(may).copied().collect();
+        // One that has no reply for certain is taken before one that may have had it.
+        let must = |i: &&usize| (self.asked[**i].must_succeed(), !self.asked[**i].maybe);
+        let first = *flushes.iter().rev().max_by_key(must).expect("an Rflush without a Tflush");
         let flush = self.asked.remove(first);
-        if !flush.must_go_well() {
+        if !flush.must_succeed() {
             return;
         }
         let oldtag = u16_at(&flush.message, HEADER);
-        if oldtag == tag(&flush.message) {
+        if oldtag == flush.tag() {
             return;
         }
-        let victims: Vec<usize> =
-            (0..first).filter(|i| tag(&self.asked[*i].message) == oldtag).collect();
-        // At the end all that waits is answered, flushed or not.
+        let mut victims = self.tagged(oldtag);
+        victims.retain(|i| *i < first);
+        // At the end every message gets a reply, flushed or not.
         let sure = !view.over && flushes.len() == 1 && !self.errors.contains_key(&oldtag);
         match victims[..] {
             [victim] if sure && !self.asked[victim].maybe => {
                 let victim = self.asked.remove(victim);
-                self.names.became(victim.intent, Became::Nothing);
-                let late = victim.must_go_well();
-                assert!(!late, "the flush of a flush is answered before that");
+                self.settle(victim.intent, Outcome::Nothing);
+                assert!(!victim.must_succeed(), "a Tflush has its reply before an earlier one");
                 self.answered.push(victim);
             }
-            _ => victims.into_iter().for_each(|i| self.asked[i].maybe = true),
+            _ => self.may_be_answered(&victims),
         }
     }
 
     fn version_told(&mut self, message: &[u8], view: &View<'_>) {
-        assert!(self.stage == Stage::Asking, "an Rversion, and there was no Tversion");
+        assert!(self.stage == Stage::Asking, "an Rversion without a Tversion");
         let asked = self.asked.last().expect("it is the last that was cut");
-        assert_eq!(tag(&asked.message), tag(message));
-        let (most, offer) = version_of(&asked.message).expect("it was well formed");
-        let (msize, name) = version_of(message).expect("an Rversion that is well formed");
+        assert_eq!(asked.tag(), tag(message));
+        let (max, offer) = version(&asked.message).expect("it was well-formed");
+        let (msize, name) = version(message).expect("a well-formed Rversion");
         let offer = Offer::parse(offer);
-        assert!(msize <= most && msize >= 256);
+        assert!(msize <= max && msize >= 256);
         if name == UNKNOWN.as_bytes() {
-            // One that was chosen, or is settled, and asked for, is not refused.
-            let settled = view.config.dialect.is_some_and(|dialect| offer.allows(dialect));
-            assert!(!settled, "unknown");
-            (self.stage, self.msize) = (Stage::New, 256);
+            // A dialect that was chosen is not refused.
+            let chosen = view.config.dialect.is_some_and(|dialect| offer.allows(dialect));
+            assert!(!chosen, "unknown");
+            (self.stage, self.msize, self.dialect) = (Stage::New, 256, None);
         } else {
-            let dialect = Dialect::from_name(name).expect("a version that there is");
+            let dialect = Dialect::from_name(name).expect("a known version");
             self.dialect = Some(dialect);
-            // A dialect that was not chosen in advance may have changed since.
+            // A dialect that was not chosen may have changed since.
             assert!(offer.allows(dialect));
-            assert!(view.config.dialect.is_none_or(|d| d == dialect));
+            assert!(view.config.dialect.is_none_or(|chosen| chosen == dialect));
             (self.stage, self.msize) = (Stage::Session, msize);
         }
         self.sessions += 1;
-        self.asked.clear();
+        self.former.append(&mut self.asked);
         self.names = Names::default();
         self.errors.clear();
-        self.cut();
+        self.cut(view.config.lax);
     }
 
-    /// It is told that the server has gone: what comes after a Tversion is answered by its size alone.
+    /// Handles the end of the server: the messages behind a Tversion get replies whatever their size.
     fn over(&mut self, view: &View<'_>) {
         if self.stage != Stage::Asking {
             return;
         }
-        // The server may have said the same before that.
+        // The server may have sent the same error before.
         self.lost = view.wild;
         self.stage = Stage::Over;
-        let before = self.asked.len() - 1;
-        self.asked[..before].iter_mut().for_each(|asked| asked.maybe = true);
-        self.cut();
+        let before: Vec<usize> = (0..self.asked.len() - 1).collect();
+        self.may_be_answered(&before);
+        self.cut(view.config.lax);
     }
 
-    /// Whatever it has asked must have been answered.
-    pub fn all_told(&self, over: bool) {
+    /// Checks that every message has its reply, or every Tflush if the server `holds` other requests back.
+    pub fn all_told(&self, over: bool, holds: bool) {
         if self.garbled || self.lost {
             return;
         }
         let mut errors = self.errors.clone();
         for asked in &self.asked {
-            // Of what was too large not all need have come.
-            if asked.maybe || (over && asked.too_large) {
+            // The end may have come before all of a message that was too large.
+            if asked.maybe || (over && asked.too_large) || (holds && !asked.must_succeed()) {
                 continue;
             }
-            match errors.get_mut(&tag(&asked.message)) {
+            match errors.get_mut(&asked.tag()) {
                 Some(n) if *n > 0 => *n -= 1,
-                _ => panic!("client {} is not told of {:?}", self.number, asked.message),
+                _ => panic!("client {} has no reply to {:?}", self.number, asked.message),
             }
         }
     }
 }
 
-/// Whether a message may be answered by this error.
-fn reasonable(asked: &Asked, why: LocalError, dialect: Dialect, over: bool) -> bool {
-    let its_kind = kind(&asked.message);
-    let read = || check_request(dialect, &asked.message);
-    if asked.too_large {
-        let ends = [LocalError::ServerGone, LocalError::ShuttingDown];
-        return why == LocalError::TooLarge || (over && ends.contains(&why));
-    }
-    match why {
-        LocalError::TooLarge | LocalError::BadString | LocalError::BadName => false,
-        // Of a server that replies at random.
-        LocalError::UnexpectedReply => false,
-        LocalError::ServerGone | LocalError::ShuttingDown => over,
-        LocalError::NoVersion => asked.early,
-        LocalError::SmallMsize => its_kind == types::TVERSION,
-        LocalError::Unsupported => {
-            its_kind == types::TOPENFD || read().is_err_and(|e| e == Malformed::Type)
-        }
-        LocalError::Malformed => read().is_err_and(|e| e != Malformed::Type),
-        LocalError::NotAuth | LocalError::OtherAuth => its_kind == types::TATTACH,
-        LocalError::TooManyAuth => its_kind == types::TAUTH,
-        LocalError::AuthRequired => its_kind == types::TATTACH,
-        LocalError::NotAllowed => [types::TAUTH, types::TATTACH].contains(&its_kind),
-        LocalError::FidInUse | LocalError::BadFid | LocalError::TooManyFids => {
-            [types::TAUTH, types::TATTACH, types::TWALK, 30].contains(&its_kind)
-        }
-        LocalError::UnknownFid => its_kind != types::TAUTH,
-        // Treaddir, Tread, Tstat, Treadlink.
-        LocalError::ReplyTooLarge => [40, 116, 124, 22].contains(&its_kind),
-        // Of which there is another, or was.
-        LocalError::DuplicateTag => true,
-    }
+/// Returns true if a client may attach to the tree that these names begin with.
+fn is_allowed(config: &Config, names: &[u8]) -> bool {
+    let aname = 2 + u16_at(names, 0) as usize;
+    let aname = &names[aname + 2..][..u16_at(names, aname) as usize];
+    config.anames.is_empty() || config.anames.iter().any(|allowed| allowed.as_bytes() == aname)
 }
 
-/// Whether this is that error, in the form of any dialect.
-fn is_local_error(message: &[u8], why: LocalError) -> bool {
-    let (rest, errno) = (&message[HEADER..], why.errno().to_le_bytes());
-    if kind(message) == types::RLERROR {
-        return rest == errno;
-    }
-    let ename = why.ename().as_bytes();
-    let length = (ename.len() as u16).to_le_bytes();
-    let rest = rest.strip_prefix(&length).and_then(|rest| rest.strip_prefix(ename));
-    rest.is_some_and(|rest| rest.is_empty() || rest == errno)
-}
-
-/// The msize and the version of a Tversion or an Rversion.
-fn version_of(message: &[u8]) -> Option<(u32, &[u8])> {
-    let body = &message[HEADER..];
-    let length = u16::from_le_bytes(*body.get(4..)?.first_chunk()?) as usize;
-    (kind(message) & !1 == types::TVERSION).then_some(())?;
-    Some((u32_at(body, 0), body.get(6..6 + length)?))
-}
-
-/// What of a request reaches the server as it was: all but its tag, its fids and a count.
-pub fn essence(dialect: Dialect, message: &[u8]) -> Option<Vec<u8>> {
+/// Returns the part of a request that reaches the server unchanged: all but its tag, fids and count, and the bytes
+/// behind its last field unless `lax`. Those of a Tattach are not compared when clients share an attach.
+fn essence(dialect: Dialect, lax: bool, message: &[u8]) -> Option<Vec<u8>> {
     let offsets = check_request(dialect, message).ok()?;
     let mut essence = message.to_vec();
+    if !lax || kind(message) == types::TATTACH {
+        essence.truncate(offsets.end as usize);
+    }
+    put_u32(&mut essence, 0, 0);
     put_tag(&mut essence, 0);
     offsets.fids().iter().for_each(|(at, _)| put_u32(&mut essence, *at as usize, 0));
     if let Some(at) = offsets.count {
@@ -484,8 +589,16 @@ pub fn essence(dialect: Dialect, message: &[u8]) -> Option<Vec<u8>> {
     Some(essence)
 }
 
-/// A number for that, with which the server ends its reply.
-pub fn stamp(dialect: Dialect, message: &[u8]) -> Option<u32> {
+/// Returns the number that stands for the essence of a request.
+pub fn stamp(dialect: Dialect, lax: bool, message: &[u8]) -> Option<u32> {
     let add = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    Some(essence(dialect, message)?.iter().fold(0x811C_9DC5, add))
+    Some(essence(dialect, lax, message)?.iter().fold(0x811C_9DC5, add))
+}
+
+/// Returns the stamp in a reply: in the qid of an Rattach, which 9pmux keeps for other clients, or at the end.
+fn stamp_of_reply(message: &[u8]) -> Option<u32> {
+    match kind(message) {
+        types::RATTACH => Some(u32_at(message, HEADER + 5)),
+        _ => message.last_chunk().map(|last| u32::from_le_bytes(*last)),
+    }
 }

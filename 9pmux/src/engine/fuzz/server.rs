@@ -1,140 +1,219 @@
-//! The server: a set of fids, requests that it answers in any order, and what it may be asked.
+//! The server: a set of fids, and requests that get their replies in any order, as far as they do not name the same
+//! fid. It performs them well unless it is `wild`.
 //!
-//! All that goes to it is looked at as soon as it is on its way: whose request it is, and that its fids are
-//! those of the client that has asked, and stand for what that client calls them.
+//! Each message for it is examined as soon as it is in 9pmux's output: that a client has sent it, that its fids are
+//! those that the client means, and that no tag and no fid is used twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::peer::{Peer, essence, stamp};
-use super::request::{framed, version};
+use super::bytes::Bytes;
+use super::made::{error, made, no_fid, rversion};
+use super::names::{created, names};
+use super::peer::{Asked, Peer, stamp};
+use crate::engine::Config;
 use crate::wire::{
-    Dialect, FidUse, FieldOffsets, HEADER, check_reply, check_request, kind, put_tag, put_u32,
-    show, tag, types, u16_at, u32_at,
+    DATA_HEADER, Dialect, FidUse, FieldKind, FieldOffsets, HEADER, NOFID, check_contents,
+    check_reply, check_request, kind, put_tag, put_u32, show, tag, types, u16_at, u32_at,
 };
 
-/// A request, and where it ends in all that the server is asked.
-struct Asked {
+/// A request that has no reply.
+struct Request {
     message: Vec<u8>,
+    fids: Vec<u32>,
+    stamp: u32,
+    /// The client that has sent it, and in which session.
+    owner: Option<(u32, u32)>,
+    /// The end of the message in all bytes for the server.
     end: usize,
 }
 
-/// For whom a fid was made: the client, which session of it, what it is called there.
-type Owner = (u32, u32, u32);
+/// The clients that a fid may have been created for: a client, its session, and its name for the fid. There are
+/// several if their requests were the same.
+type Owners = Vec<(u32, u32, u32)>;
 
 #[derive(Default)]
 pub struct Server {
-    asked: Vec<Asked>,
-    /// How much of what it is asked has been looked at, and how much it has read.
+    requests: Vec<Request>,
+    /// The number of bytes for it that have been examined, and that it has read.
     looked: usize,
     read: usize,
-    /// What it has answered and not sent.
-    pub output: Vec<u8>,
+    /// The tags of the replies in the output, or in the last output that was sent.
+    recent: Vec<u16>,
+    /// Replies that have not been sent.
+    output: Vec<u8>,
     fids: BTreeSet<u32>,
-    owners: BTreeMap<u32, Owner>,
-    /// What auth fids are for.
+    owners: BTreeMap<u32, Owners>,
+    /// The names that the auth fids are for.
     auths: BTreeMap<u32, Vec<u8>>,
-    /// It says what it likes.
-    pub wild: bool,
-    /// The msize that was agreed.
+    /// The fid of the shared attach, and the stamp of its Tattach.
+    shared: Option<(u32, u32)>,
+    /// The reply to that Tattach, which is an error, has not been sent.
+    shared_fails: bool,
     msize: u32,
-    /// It has refused a version, or has not said one that was offered.
+    config: Config,
+    /// It sends anything.
+    pub wild: bool,
+    /// One in so many requests fails; 0 means none.
+    fails: usize,
+    /// A flushed request may be performed all the same.
+    pub sloppy: bool,
+    /// Some reads get no reply until they are flushed.
+    pub holds: bool,
+    /// A session may have begun before the cleanup of the last one, because the time limit has passed.
+    pub late: bool,
+    /// It has refused a version, or has replied with one that was not offered.
     pub refuses: bool,
 }
 
 impl Server {
-    pub fn new(wild: bool, msize: u32) -> Server {
-        Server { wild, msize, ..Server::default() }
+    pub fn new(bytes: &mut Bytes<'_>, wild: bool, config: &Config) -> Server {
+        let (fails, sloppy) = (bytes.pick(&[0, 3, 10]), bytes.rarely(3));
+        let holds = bytes.rarely(3) && !wild;
+        let (msize, config) = (config.msize, config.clone());
+        Server { wild, msize, config, fails, sloppy, holds, ..Server::default() }
     }
 
     pub fn fids(&self) -> usize {
         self.fids.len()
     }
 
-    /// How many requests it has read and not answered.
+    /// Returns the number of requests that it has read and that have no reply.
     pub fn waiting(&self) -> usize {
-        self.asked.iter().take_while(|asked| asked.end <= self.read).count()
+        self.requests.iter().take_while(|request| request.end <= self.read).count()
     }
 
     pub fn nth(&self, n: usize) -> Option<&[u8]> {
-        self.asked.get(n).map(|asked| &asked.message[..])
+        self.requests.get(n).map(|request| &request.message[..])
     }
 
-    /// It has read so much.
+    /// Records that it has read so many bytes.
     pub fn reads(&mut self, n: usize) {
         self.read += n;
     }
 
-    /// Looks at what is new in all that is on its way.
-    pub fn look(&mut self, output: &[u8], dialect: Option<Dialect>, peers: &[Peer]) {
+    /// Examines the new part of the bytes for it.
+    /// `shared` is the fid of the shared attach.
+    pub fn look(
+        &mut self,
+        output: &[u8],
+        dialect: Option<Dialect>,
+        peers: &[Peer],
+        shared: Option<u32>,
+    ) {
         let mut rest = &output[self.looked - self.read..];
         while !rest.is_empty() {
             let n = u32_at(rest, 0) as usize;
-            assert!(n >= HEADER && n <= rest.len() && n <= self.msize as usize, "no whole message");
+            assert!(n >= HEADER && n <= rest.len() && n <= self.msize as usize, "its size is {n}");
             let message = rest[..n].to_vec();
             rest = &rest[n..];
             self.looked += n;
-            if kind(&message) == types::TVERSION {
-                assert_eq!(tag(&message), 0xFFFF);
+            let end = self.looked;
+            let request = match kind(&message) {
+                types::TVERSION => {
+                    assert_eq!(tag(&message), 0xFFFF);
+                    Request { message, fids: Vec::new(), stamp: 0, owner: None, end }
+                }
+                _ => {
+                    let dialect = dialect.expect("a version comes first");
+                    if is_attach(&message) && shared == Some(u32_at(&message, HEADER)) {
+                        let stamp = stamp(dialect, self.config.lax, &message);
+                        self.shared = shared.zip(stamp);
+                    }
+                    self.sees(message, dialect, peers, end)
+                }
+            };
+            self.requests.push(request);
+        }
+    }
+
+    fn sees(&mut self, message: Vec<u8>, dialect: Dialect, peers: &[Peer], end: usize) -> Request {
+        let shown = || format!("{}", show(dialect, &message));
+        let offsets = check_request(dialect, &message).expect("it is well-formed");
+        if !self.config.lax {
+            assert_eq!(offsets.end as usize, message.len(), "{}", shown());
+            assert_eq!(check_contents(dialect, &offsets, &message), Ok(()), "{}", shown());
+        }
+        let in_use = |tag_: u16| self.requests.iter().any(|request| tag(&request.message) == tag_);
+        let tag_ = tag(&message);
+        assert!(tag_ != 0xFFFF && (self.wild || !in_use(tag_)), "the tag of {}", shown());
+        let fids = offsets.fids().iter().map(|fid| u32_at(&message, fid.0 as usize));
+        let mut fids: Vec<u32> = fids.filter(|fid| *fid != NOFID).collect();
+        fids.dedup();
+        let mut stamp = stamp(dialect, self.config.lax, &message).unwrap_or_default();
+        let mut owner = None;
+        if kind(&message) == types::TFLUSH {
+            let oldtag = u16_at(&message, HEADER);
+            assert!(message.len() == HEADER + 2 && oldtag != tag_);
+            let known = self.wild || in_use(oldtag) || self.recent.contains(&oldtag);
+            assert!(known, "no request has the tag that {} names", shown());
+        } else if is_attach(&message) && self.is_shared(fids[0]) {
+            let known = peers.iter().any(|peer| peer.has_asked(stamp));
+            assert!(known, "no client has sent {}", shown());
+            self.owners.insert(fids[0], Vec::new());
+        } else {
+            let asked = self.find_asked(&message, &mut stamp, peers, &offsets);
+            if let Some((peer, _)) = asked.first() {
+                if asked.iter().all(|(other, _)| other.number == peer.number) {
+                    owner = Some((peer.number, peer.sessions));
+                    self.check_session(peer, &shown);
+                    let count = offsets.count.map_or(0, |at| u32_at(&message, at as usize));
+                    assert!(count <= peer.msize - DATA_HEADER, "{}", shown());
+                }
+                self.bind(&message, &asked, &offsets);
             } else {
-                self.sees(&message, dialect.expect("a version comes first"), peers);
-            }
-            self.asked.push(Asked { message, end: self.looked });
-        }
-    }
-
-    fn sees(&mut self, message: &[u8], dialect: Dialect, peers: &[Peer]) {
-        let shown = || format!("{}", show(dialect, message));
-        let offsets = check_request(dialect, message).expect("what is malformed");
-        let in_use = self.asked.iter().any(|asked| tag(&asked.message) == tag(message));
-        assert!(tag(message) != 0xFFFF && (self.wild || !in_use), "the tag of {}", shown());
-        if kind(message) == types::TFLUSH {
-            assert!(message.len() == HEADER + 2 && u16_at(message, HEADER) != tag(message));
-            return;
-        }
-        let essence_of = essence(dialect, message);
-        let mut asked = peers.iter().flat_map(|peer| {
-            let like = |m: &&[u8]| m.len() == message.len() && kind(m) == kind(message);
-            peer.asked().filter(like).map(move |asked| (peer, asked))
-        });
-        let found = asked.find(|(peer, asked)| {
-            essence(dialect, asked) == essence_of && self.fits(message, asked, peer, &offsets)
-        });
-        let Some((peer, asked)) = found else {
-            let ours = kind(message) == types::TCLUNK && message.len() == HEADER + 4;
-            assert!(ours, "no client has asked {}", shown());
-            assert!(self.owners.contains_key(&u32_at(message, HEADER)), "{}", shown());
-            return;
-        };
-        if let Some(at) = offsets.count {
-            assert!(u32_at(message, at as usize) + 11 <= peer.msize, "{}", shown());
-        }
-        if let Some((at, fid)) = self.created(message, &offsets) {
-            assert!(fid < 200, "fid {fid} is not low");
-            let there = self.fids.contains(&fid);
-            assert!(self.wild || !there, "fid {fid} is there: {}", shown());
-            self.owners.insert(fid, (peer.number, peer.sessions, u32_at(asked, at)));
-            if kind(message) == types::TAUTH {
-                self.auths.insert(fid, names(message, &offsets).to_vec());
+                let own = kind(&message) == types::TCLUNK && message.len() == HEADER + 4;
+                assert!(own, "no client has sent {}", shown());
+                let known = self.owners.contains_key(&fids[0]);
+                assert!(known, "no client has had the fid of {}", shown());
+                self.shared = self.shared.filter(|shared| shared.0 != fids[0]);
             }
         }
+        if let Some(i) = created(&message, &offsets) {
+            let fid = u32_at(&message, offsets.fids[i].0 as usize);
+            let max = if self.config.max_fids_all < 100 { self.config.max_fids_all } else { 200 };
+            assert!((fid as usize) < max + 4, "fid {fid} is not low");
+            let named = self.requests.iter().any(|request| request.fids.contains(&fid));
+            let there = self.fids.contains(&fid) || named;
+            assert!(self.wild || !there, "fid {fid} is in use: {}", shown());
+        }
+        Request { message, fids, stamp, owner, end }
     }
 
-    /// The fid that a request creates, and where it is said.
-    fn created(&self, message: &[u8], offsets: &FieldOffsets) -> Option<(usize, u32)> {
-        let fid = |at: u32| u32_at(message, at as usize);
-        let first = fid(offsets.fids().first()?.0);
-        let new = |(at, fid_use): &&(u32, FidUse)| match fid_use {
-            FidUse::Creates | FidUse::CreatesAuth => true,
-            FidUse::CreatesOnFullWalk => fid(*at) != first,
-            _ => false,
-        };
-        offsets.fids().iter().find(new).map(|(at, _)| (*at as usize, fid(*at)))
+    fn is_shared(&self, fid: u32) -> bool {
+        self.shared.is_some_and(|shared| shared.0 == fid)
     }
 
-    /// Whether the fids of a request are those that this client has asked for.
+    /// Returns the messages of clients from which this request may have been made: several only if they are the same
+    /// but for their fids. A walk from the shared fid stands for a Tattach, whose stamp it gets.
+    fn find_asked<'a>(
+        &self,
+        message: &[u8],
+        stamp: &mut u32,
+        peers: &'a [Peer],
+        offsets: &FieldOffsets,
+    ) -> Vec<(&'a Peer, &'a Asked)> {
+        let shared = self
+            .shared
+            .filter(|shared| kind(message) == types::TWALK && shared.0 == u32_at(message, HEADER));
+        if let Some((_, of_attach)) = shared {
+            *stamp = of_attach;
+        }
+        let all = peers.iter().flat_map(|peer| peer.asked().map(move |asked| (peer, asked)));
+        all.filter(|(peer, asked)| {
+            asked.stamp == Some(*stamp)
+                && !asked.forwarded.get()
+                && match shared {
+                    Some(_) => is_attach(&asked.message),
+                    None => self.fits(message, &asked.message, peer, offsets),
+                }
+        })
+        .collect()
+    }
+
+    /// Returns true if the fids of a request are those that this client means.
     fn fits(&self, message: &[u8], asked: &[u8], peer: &Peer, offsets: &FieldOffsets) -> bool {
-        let new = self.created(message, offsets).map(|(at, _)| at as u32);
-        offsets.fids().iter().all(|&(at, fid_use)| {
+        let new = created(message, offsets);
+        offsets.fids().iter().enumerate().all(|(i, &(at, fid_use))| {
             let (fid, name) = (u32_at(message, at as usize), u32_at(asked, at as usize));
             if fid_use.is_no_fid(name) {
                 return fid_use.is_no_fid(fid);
@@ -143,177 +222,236 @@ impl Server {
             if fid_use == FidUse::CreatesOnFullWalk && name == u32_at(asked, first) {
                 return fid == u32_at(message, first);
             }
-            if new == Some(at) {
-                return true;
-            }
             let owner = (peer.number, peer.sessions, name);
             let proves = fid_use != FidUse::Authenticates
-                || self.auths.get(&fid).is_some_and(|made| made == names(message, offsets));
-            self.owners.get(&fid) == Some(&owner) && proves
+                || self.auths.get(&fid).is_some_and(|made_for| made_for == names(message, offsets));
+            let owned = self.owners.get(&fid).is_some_and(|owners| owners.contains(&owner));
+            new == Some(i) || (owned && proves)
         })
     }
 
-    /// Answers the `n`th of what it has read, in time for what has come before it of the same fid. What it
-    /// says is in its output.
-    pub fn answer(&mut self, n: usize, how: u8, dialect: Option<Dialect>) {
-        if n >= self.waiting() {
-            return;
-        }
-        let request = self.asked[n].message.clone();
-        match (kind(&request), dialect) {
-            (types::TVERSION, _) => {
-                self.asked.remove(n);
-                self.answer_version(&request, how);
+    /// Checks that the former session of a client has ended entirely.
+    fn check_session(&self, peer: &Peer, shown: &dyn Fn() -> String) {
+        let former = |number, session| number == peer.number && session != peer.sessions;
+        let requests = self.requests.iter().filter_map(|request| request.owner);
+        let owners = self.fids.iter().filter_map(|fid| self.owners.get(fid));
+        let fids =
+            owners.filter(|owners| owners.len() == 1).map(|owners| (owners[0].0, owners[0].1));
+        let left = requests.chain(fids).any(|(number, session)| former(number, session));
+        assert!(self.wild || self.late || !left, "a former session exists: {}", shown());
+    }
+
+    /// Records whose fids a request names.
+    fn bind(&mut self, message: &[u8], asked: &[(&Peer, &Asked)], offsets: &FieldOffsets) {
+        let new = created(message, offsets);
+        for (i, &(at, fid_use)) in offsets.fids().iter().enumerate() {
+            let fid = u32_at(message, at as usize);
+            let owner = |(peer, asked): &(&Peer, &Asked)| {
+                // The Tattach for which a walk stands has its fid first.
+                let at = if is_attach(&asked.message) { HEADER } else { at as usize };
+                (peer.number, peer.sessions, u32_at(&asked.message, at))
+            };
+            let known = fid == NOFID || self.is_shared(fid);
+            if !known && (new == Some(i) || asked.len() == 1) {
+                self.owners.insert(fid, asked.iter().map(owner).collect());
             }
-            (types::TFLUSH, Some(dialect)) => self.answer_flush(n, &request, how, dialect),
+            if fid_use == FidUse::CreatesAuth {
+                self.auths.insert(fid, names(message, offsets).to_vec());
+            }
+        }
+        if let [(_, asked)] = asked {
+            asked.forwarded.set(true);
+        }
+    }
+
+    /// Returns true if a request may get its reply: it is not held back, and no earlier one names its fids.
+    fn may_reply(&self, n: usize) -> bool {
+        let request = &self.requests[n];
+        let is_read = [116, 40].contains(&kind(&request.message));
+        let held = self.holds && is_read && request.stamp % 4 == 0;
+        let shares = |other: &Request| other.fids.iter().any(|fid| request.fids.contains(fid));
+        !held && !self.requests[..n].iter().any(shares)
+    }
+
+    /// Replies to the first request from the `n`th on that may get a reply. Returns false if there is none.
+    pub fn reply(&mut self, n: usize, bytes: &mut Bytes<'_>, dialect: Option<Dialect>) -> bool {
+        let waiting = self.waiting();
+        let mut order = (n..waiting).chain(0..n.min(waiting));
+        let Some(at) = order.find(|n| self.may_reply(*n)) else {
+            return false;
+        };
+        if self.output.is_empty() {
+            self.recent.clear();
+        }
+        let request = self.requests.remove(at);
+        self.recent.push(tag(&request.message));
+        match (kind(&request.message), dialect) {
+            (types::TVERSION, _) => self.reply_version(&request.message, bytes),
+            (types::TFLUSH, Some(dialect)) => self.reply_flush(&request.message, bytes, dialect),
             (_, Some(dialect)) => {
-                let mine = fids(dialect, &request);
-                let first = self.asked[..n].iter().any(|asked| {
-                    let theirs = fids(dialect, &asked.message);
-                    theirs.iter().any(|fid| mine.contains(fid))
-                });
-                if first {
-                    return self.answer(0, how, Some(dialect));
-                }
-                self.asked.remove(n);
-                let reply = self.fid_use(&request, how, dialect);
+                let reply = self.perform(&request, bytes, dialect);
                 self.output.extend(reply);
             }
-            _ => {}
+            (_, None) => {}
         }
+        true
     }
 
-    fn answer_version(&mut self, request: &[u8], how: u8) {
-        let offered = &request[HEADER + 6..];
-        let (mut msize, mut name) = (u32_at(request, HEADER), offered);
+    /// Returns the replies that have not been sent.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        if std::mem::take(&mut self.shared_fails) {
+            self.shared = None;
+        }
+        std::mem::take(&mut self.output)
+    }
+
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    fn reply_version(&mut self, request: &[u8], bytes: &mut Bytes<'_>) {
+        let offered = String::from_utf8_lossy(&request[HEADER + 6..]).into_owned();
+        let (mut msize, mut name) = (u32_at(request, HEADER), &offered[..]);
+        let how = if bytes.rarely(6) { bytes.below(8) } else { 0 };
         match how {
-            240.. => msize = 100,
-            200.. => msize = msize.min(256 + u32::from(how)),
-            160.. => name = b"9P2000",
-            120.. => name = b"unknown",
-            100.. => name = b"9P2000.x",
-            90.. => {
-                self.refuses = true;
-                return self.output.extend(framed(types::RERROR, 0xFFFF, &[0; 6]));
-            }
-            _ => {}
+            0 => {}
+            1 | 2 => msize = msize.min(256 + u32::from(bytes.next())),
+            3 => name = "9P2000",
+            4 => name = "unknown",
+            5 => name = "9P2000.x",
+            6 => msize = 100,
+            _ => self.output.extend(error(Dialect::Plain, 0xFFFF, "what?")),
         }
-        self.refuses |= how >= 100 && !(200..240).contains(&how);
-        self.msize = if msize < 256 { self.msize } else { msize };
-        self.output.extend(version(types::RVERSION, 0xFFFF, msize, name));
+        self.refuses |= how > 2;
+        // A version ends the session before it.
+        self.fids.clear();
+        self.shared = None;
+        if msize >= 256 {
+            self.msize = msize;
+        }
+        if how < 7 {
+            self.output.extend(rversion(msize, name));
+        }
     }
 
-    /// What is flushed has been answered before, is answered now, is done all the same, or never happens.
-    fn answer_flush(&mut self, n: usize, request: &[u8], how: u8, dialect: Dialect) {
+    /// Performs the flushed request with its reply, without a reply, or not at all.
+    fn reply_flush(&mut self, request: &[u8], bytes: &mut Bytes<'_>, dialect: Dialect) {
         let oldtag = u16_at(request, HEADER);
-        self.asked.remove(n);
-        let at = self.asked.iter().position(|asked| tag(&asked.message) == oldtag);
-        if let Some(at) = at.filter(|_| how & 4 == 0) {
-            let victim = self.asked.remove(at).message;
-            let mine = fids(dialect, &victim);
-            let turn = !self.asked[..at]
-                .iter()
-                .any(|asked| fids(dialect, &asked.message).iter().any(|fid| mine.contains(fid)));
-            let moves = kind(&victim) == types::TWALK && mine[0] == mine[1];
-            if turn && !moves && kind(&victim) != types::TFLUSH && how & 8 != 0 {
-                let reply = self.fid_use(&victim, how, dialect);
-                if how & 16 != 0 {
+        let at = self.requests.iter().position(|request| tag(&request.message) == oldtag);
+        if let Some(at) = at {
+            let may = self.may_reply(at) && kind(&self.requests[at].message) != types::TFLUSH;
+            let victim = self.requests.remove(at);
+            self.recent.push(oldtag);
+            let how = bytes.below(3);
+            if may && (how == 1 || (how == 2 && self.sloppy)) {
+                let reply = self.perform(&victim, bytes, dialect);
+                if how == 1 {
                     self.output.extend(reply);
                 }
             }
-        } else if let Some(at) = at {
-            self.asked.remove(at);
         }
-        self.output.extend(framed(types::RFLUSH, tag(request), &[]));
+        self.output.extend(made(types::RFLUSH, tag(request)).done());
     }
 
-    /// FidUse what it is asked, and answers the reply.
-    fn fid_use(&mut self, request: &[u8], how: u8, dialect: Dialect) -> Vec<u8> {
-        let offsets = check_request(dialect, request).expect("it was looked at before");
-        let (its_kind, mine) = (kind(request), fids(dialect, request));
-        let new = self.created(request, &offsets).map(|(_, fid)| fid);
+    /// Performs a request, and returns the reply, which has the request's stamp.
+    fn perform(&mut self, request: &Request, bytes: &mut Bytes<'_>, dialect: Dialect) -> Vec<u8> {
+        let message = &request.message;
+        let offsets = check_request(dialect, message).expect("it was examined before");
+        let new = created(message, &offsets).map(|i| u32_at(message, offsets.fids[i].0 as usize));
         let mut there = true;
-        for (&(_, fid_use), fid) in offsets.fids().iter().zip(&mine) {
+        for &(at, fid_use) in offsets.fids() {
+            let fid = u32_at(message, at as usize);
             match fid_use {
-                FidUse::Releases => there = self.fids.remove(fid),
-                _ if new == Some(*fid) => {}
-                _ => there &= fid_use.is_no_fid(*fid) || self.fids.contains(fid),
+                FidUse::Releases => there = self.fids.remove(&fid),
+                _ if new == Some(fid) => {}
+                _ => there &= fid_use.is_no_fid(fid) || self.fids.contains(&fid),
             }
         }
-        let mut reply = vec![0; HEADER];
-        if how & 1 != 0 || !there {
-            if dialect != Dialect::L {
-                reply.extend([0; 2]); // no words
-            }
-            if dialect != Dialect::Plain {
-                reply.extend(5000u32.to_le_bytes());
-            }
-            reply[4] = dialect.error_type();
-        } else {
-            reply[4] = its_kind + 1;
-            let partly = how & 2 != 0 && offsets.name_count > 0;
-            self.fill(&mut reply, request, how, &offsets);
-            if let Some(fid) = new.filter(|_| !partly) {
-                // What it has said at random it has not done.
-                assert!(self.fids.insert(fid) || self.wild, "fid {fid} is there already");
-            }
+        let failed = self.fails > 0 && bytes.rarely(self.fails);
+        if failed && self.is_shared(request.fids[0]) && kind(message) == types::TATTACH {
+            self.shared_fails = true;
         }
-        let stamp = stamp(dialect, request).unwrap_or_default().to_le_bytes();
-        match (reply[4], reply.len()) {
+        let mut reply = match there {
+            true if failed => error(dialect, 0, "srv"),
+            true => {
+                let (reply, complete) = self.fill(request, bytes, dialect, &offsets);
+                if let Some(fid) = new.filter(|_| complete) {
+                    // A wild server does not do what its replies say.
+                    assert!(self.fids.insert(fid) || self.wild, "fid {fid} exists");
+                }
+                reply
+            }
+            false => no_fid(dialect, 0),
+        };
+        let stamp = request.stamp.to_le_bytes();
+        match (kind(&reply), reply.len()) {
+            (types::RATTACH, _) => reply[HEADER + 5..HEADER + 9].copy_from_slice(&stamp),
             // In the data, so that they may be as many as there may be.
             (117 | 41, n) if n >= HEADER + 8 => reply[n - 4..].copy_from_slice(&stamp),
             _ => reply.extend(stamp),
         }
         let size = reply.len() as u32;
         put_u32(&mut reply, 0, size);
-        put_tag(&mut reply, tag(request));
-        check_reply(dialect, &reply).expect("the server answers well");
+        put_tag(&mut reply, tag(message));
+        check_reply(dialect, &reply).expect("the reply is well-formed");
         reply
     }
 
-    /// What a good reply says.
-    fn fill(&self, reply: &mut Vec<u8>, request: &[u8], how: u8, offsets: &FieldOffsets) {
-        let room = self.msize as usize - HEADER - 8;
-        match kind(request) {
-            types::TWALK => {
-                let walked = offsets.name_count - u16::from(how & 2 != 0 && offsets.name_count > 0);
-                reply.extend(walked.to_le_bytes());
-                reply.resize(reply.len() + 13 * walked as usize, 0);
-            }
-            // Tread, Treaddir.
-            116 | 40 => {
-                let count = offsets.count.map_or(0, |at| u32_at(request, at as usize));
-                let count = count.min(u32::from(how) * 4);
-                reply.extend(count.to_le_bytes());
-                reply.resize(reply.len() + count as usize, 9);
-            }
-            // Tstat, Treadlink.
-            124 | 22 => {
-                let length = room.min(how as usize * 4);
-                reply.extend((length as u16).to_le_bytes());
-                reply.resize(reply.len() + length, 9);
-            }
-            // Tlopen, Tlcreate, Topen, Tcreate.
-            12 | 14 | 112 | 114 => {
-                reply.extend([0; 13]);
-                reply.extend([0, 1, 500, u32::MAX][how as usize / 4 % 4].to_le_bytes());
-            }
-            _ => reply.extend([0; 160]),
+    /// Returns a reply of success, and whether it has done all. Only a walk may be incomplete.
+    fn fill(
+        &self,
+        request: &Request,
+        bytes: &mut Bytes<'_>,
+        dialect: Dialect,
+        offsets: &FieldOffsets,
+    ) -> (Vec<u8>, bool) {
+        let message = &request.message;
+        let room = self.msize as usize - HEADER - 100;
+        let mut walked = offsets.name_count;
+        let mut reply = made(kind(message) + 1, 0);
+        for field in offsets.message.reply.iter().filter(|f| f.dialects.contains(dialect)) {
+            reply = match field.kind {
+                FieldKind::Qid => reply.qid(0, 0),
+                FieldKind::Qids => {
+                    walked -= u16::from(walked > 0 && bytes.rarely(4));
+                    (0..walked).fold(reply.u16(walked), |reply, n| reply.qid(0, u64::from(n)))
+                }
+                FieldKind::Data => {
+                    let count = offsets.count.map_or(0, |at| u32_at(message, at as usize));
+                    let count = count.min(u32::from(bytes.next()) * 8);
+                    reply.u32(count).raw(&vec![9; count as usize])
+                }
+                FieldKind::String | FieldKind::Name | FieldKind::Names | FieldKind::Stat => {
+                    reply.str(vec![9; room.min(bytes.next() as usize * 4)])
+                }
+                FieldKind::Iounit => reply.u32(bytes.pick(&[0, 1, 500, 8192, u32::MAX])),
+                FieldKind::U8 => reply.u8(0),
+                FieldKind::U16 | FieldKind::Oldtag => reply.u16(0),
+                FieldKind::U64 => reply.u64(0),
+                FieldKind::Bytes(n) => reply.raw(&vec![0; n as usize]),
+                FieldKind::U32 | FieldKind::OptionalU32 | FieldKind::Count | FieldKind::Fid(_) => {
+                    reply.u32(0)
+                }
+            };
         }
+        if kind(message) == types::TWALK && bytes.rarely(6) {
+            // Bytes behind the last field, possibly more than the client's msize permits.
+            let used = HEADER + 2 + 13 * walked as usize + 4;
+            reply = reply.raw(&vec![5; bytes.below(256) * 4 % (self.msize as usize - used).max(1)]);
+        }
+        (reply.done(), walked == offsets.name_count)
     }
 }
 
-/// The fids of a request.
-fn fids(dialect: Dialect, request: &[u8]) -> Vec<u32> {
-    let Ok(offsets) = check_request(dialect, request) else {
-        return Vec::new();
-    };
-    let fids = offsets.fids().iter().map(|fid| u32_at(request, fid.0 as usize));
-    fids.filter(|fid| *fid != u32::MAX).collect()
+/// Returns true if this is a Tattach without an afid.
+fn is_attach(message: &[u8]) -> bool {
+    kind(message) == types::TATTACH && u32_at(message, HEADER + 4) == NOFID
 }
 
-/// For whom a Tauth or a Tattach is.
-fn names<'a>(message: &'a [u8], offsets: &FieldOffsets) -> &'a [u8] {
-    let last = offsets.fids()[offsets.fids().len() - 1].0 as usize;
-    &message[last + 4..offsets.end as usize]
+/// Returns true if a reply says that a fid does not exist at the server.
+pub fn says_no_fid(reply: &[u8]) -> bool {
+    Dialect::ALL.iter().any(|dialect| {
+        let error = no_fid(*dialect, tag(reply));
+        kind(reply) == kind(&error) && reply[HEADER..].starts_with(&error[HEADER..])
+    })
 }

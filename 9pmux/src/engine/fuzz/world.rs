@@ -1,22 +1,24 @@
-//! What happens: clients, a server, and a driver that does as `engine` says a driver is to do.
+//! The events: clients, a server, and a driver that does what `engine` requires of a driver.
 
 use std::time::Duration;
 
 use super::bytes::Bytes;
+use super::made::{Made, made};
 use super::peer::{Peer, View};
-use super::request::{any_version, framed, request};
 use super::server::Server;
 use crate::engine::{Config, EndReason, Engine, TraceEvent};
-use crate::wire::{Dialect, MESSAGES, foreign, show, tag};
+use crate::wire::{Dialect, MESSAGES, foreign, show, tag, types};
 
-const MSIZE: u32 = 600;
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 5;
+
+/// The maximum number of bytes of a client that arrive at once.
+const CHUNK: usize = 700;
 
 pub struct World<'a> {
     bytes: Bytes<'a>,
     config: Config,
     engine: Engine,
-    /// What clients speak that know no better.
+    /// The dialect that clients offer before the connection has one.
     dialect: Dialect,
     settled: Option<Dialect>,
     peers: Vec<Peer>,
@@ -26,43 +28,50 @@ pub struct World<'a> {
     /// The server does not read.
     blocked: bool,
     now: u64,
-    /// The end of the session is nobody's fault.
+    /// The connection may end now.
     may_end: bool,
-    /// How it ends.
+    /// How the run ends.
     ending: u8,
+    /// The number of times that the driver has examined the engine after a change, and of replies to clients that have
+    /// disconnected.
+    pub steps: u64,
+    pub replies: u64,
 }
 
 impl<'a> World<'a> {
     pub fn new(bytes: &'a [u8], wild: bool) -> World<'a> {
         let mut bytes = Bytes::new(bytes);
-        let (first, second) = (bytes.next(), bytes.next());
-        let dialect = Dialect::ALL[first as usize % 3];
+        let dialect = bytes.pick(&Dialect::ALL);
         let config = Config {
-            dialect: Some(dialect).filter(|_| first & 4 == 0),
-            msize: MSIZE,
-            max_inflight: if first & 8 == 0 { 2 } else { 20 },
-            max_inflight_all: if first & 16 == 0 { 4 } else { 1000 },
-            max_reply_bytes: if first & 32 == 0 { 700 } else { 10_000 },
-            max_inbox_bytes: 100,
-            max_server_bytes: if first & 64 == 0 { 20 } else { 10_000 },
-            max_fids: if second & 1 == 0 { 6 } else { 3 },
-            max_fids_all: if second & 2 == 0 { 1000 } else { 7 },
-            anames: if second & 192 == 192 { vec!["a".to_owned()] } else { Vec::new() },
-            // Requests are recognized at the server by the bytes behind their last field.
-            lax: true,
-            seed: u64::from(second),
+            dialect: Some(dialect).filter(|_| bytes.below(2) == 0),
+            attach_once: bytes.rarely(4) && !wild,
+            lax: bytes.rarely(2),
+            msize: 300 + u32::from(bytes.next()) * 5,
+            max_inflight: bytes.pick(&[20, 1, 2, 3, 4, 6]),
+            max_inflight_all: bytes.pick(&[usize::MAX, 1, 2, 4, 8, 20]),
+            max_fids: 4 + bytes.below(12),
+            max_fids_all: bytes.pick(&[40, 7, 1000]),
+            max_reply_bytes: 300 + bytes.next() as usize * 16,
+            min_read_count: 1 + u32::from(bytes.next()) * 2,
+            max_inbox_bytes: 1 + bytes.next() as usize * 6,
+            max_server_bytes: 1 + bytes.next() as usize * 4,
+            anames: if bytes.rarely(6) { vec!["a".to_owned()] } else { Vec::new() },
+            seed: u64::from(bytes.next()),
             ..Config::default()
         };
         let mut engine = Engine::new(config.clone());
+        let traced = bytes.rarely(16);
         if std::env::var_os("MUX_TRACE").is_some() {
             println!("{config:?}");
             engine.set_tracer(Some(Box::new(|dialect, seen| println!("{}", line(dialect, seen)))));
-        } else if second & 48 == 48 {
-            // Whatever can come can be logged.
+        } else if traced {
+            // Whatever happens can be logged.
             let log = |dialect, seen: TraceEvent<'_>| assert!(!line(dialect, seen).is_empty());
             engine.set_tracer(Some(Box::new(log)));
         }
         World {
+            server: Server::new(&mut bytes, wild, &config),
+            ending: bytes.next(),
             bytes,
             config,
             engine,
@@ -71,63 +80,80 @@ impl<'a> World<'a> {
             peers: Vec::new(),
             made: 0,
             serial: 0,
-            server: Server::new(wild, MSIZE),
             blocked: false,
             now: 0,
             may_end: false,
-            ending: second,
+            steps: 0,
+            replies: 0,
         }
     }
 
-    pub fn run(mut self) {
+    pub fn run(&mut self) {
         self.turn();
         while !self.bytes.is_empty() && self.engine.end_reason().is_none() {
             self.event();
             self.turn();
         }
-        let gone = self.ending & 4 == 0 || self.server.wild;
         if !self.server.wild && self.engine.end_reason().is_none() {
-            self.quiet();
-            self.peers.iter().for_each(|peer| peer.all_told(false));
+            self.finish();
         }
-        if self.engine.end_reason().is_none() && gone {
-            self.gone();
+        if self.engine.end_reason().is_none() && (self.server.wild || self.ending % 4 == 0) {
+            self.server_gone();
             self.turn();
         }
         match self.engine.end_reason() {
             Some(end) => {
                 let end = end.clone();
-                self.ended(&end);
+                self.check_end(&end);
             }
             None => self.leave(),
         }
     }
 
-    /// Everybody goes, the server answers all, and nothing is left.
+    /// Checks that every request gets a reply, and that a Tflush gets it even if the requests before it get none.
+    fn finish(&mut self) {
+        if self.server.holds {
+            self.quiet();
+            self.peers.iter().for_each(|peer| peer.all_told(false, true));
+            // Some runs end while the server holds requests back.
+            self.server.holds = self.ending & 16 != 0;
+        }
+        if !self.server.holds {
+            self.quiet();
+            self.peers.iter().for_each(|peer| peer.all_told(false, false));
+            assert!(self.peers.iter().all(|peer| !peer.finished), "a finished client is left");
+        }
+    }
+
+    /// Disconnects all clients, and checks that nothing is left behind.
     fn leave(&mut self) {
-        while let Some(peer) = self.peers.pop() {
-            self.engine.client_gone(peer.id);
+        while !self.peers.is_empty() {
+            self.forget(0);
             self.turn();
         }
         self.quiet();
         let stats = self.engine.stats();
-        assert_eq!((stats.clients, stats.requests, stats.fids, stats.in_cleanup), (0, 0, 0, 0));
-        assert_eq!(self.server.fids(), 0, "fids are left at the server");
+        assert_eq!((stats.clients, stats.requests, stats.in_cleanup), (0, 0, 0));
+        // The fid of the shared attach is kept.
+        assert!(stats.fids <= usize::from(self.config.attach_once), "{} fids", stats.fids);
+        assert_eq!(self.server.fids(), stats.fids, "fids are left at the server");
     }
 
-    /// The session is over: everybody is told, and that all.
-    fn ended(&mut self, end: &EndReason) {
+    /// Checks that every client is told that the connection has ended, and for a permitted reason.
+    fn check_end(&mut self, end: &EndReason) {
         assert!(!end.to_string().is_empty());
         match end {
             EndReason::NoCommonVersion(_) => assert!(self.server.wild || self.server.refuses),
-            EndReason::Garbled(_) => assert!(self.server.wild, "a good answer ends it: {end}"),
+            EndReason::Garbled(_) => {
+                assert!(self.server.wild || self.may_end, "a valid reply ends it: {end}");
+            }
             EndReason::ServerClosed | EndReason::HungUp | EndReason::VersionTimeout => {
-                assert!(self.may_end)
+                assert!(self.may_end);
             }
         }
         for peer in &mut self.peers {
             assert!(self.engine.is_closing(peer.id), "a client is left");
-            peer.all_told(true);
+            peer.all_told(true, false);
             peer.slow = false;
         }
         self.turn();
@@ -137,79 +163,77 @@ impl<'a> World<'a> {
         assert!(self.engine.server_output().is_empty());
     }
 
-    fn gone(&mut self) {
+    fn server_gone(&mut self) {
         self.may_end = true;
-        match self.ending & 8 {
-            0 => self.engine.server_gone(),
-            _ => self.engine.hang_up(),
+        match self.ending / 32 {
+            0..3 => self.engine.server_gone(),
+            3..5 => self.engine.hang_up(),
+            // Bytes that are no message follow the replies that are on their way.
+            n => {
+                let mut bytes = self.server.take_output();
+                bytes.extend([[3, 0, 0, 0], [0xFF; 4]][usize::from(n % 2)]);
+                bytes.extend([0; 9]);
+                self.engine.server_bytes(&bytes);
+            }
         }
     }
 
-    /// Everybody reads and answers until nothing happens any more.
+    /// Lets all read and the server reply until nothing happens any more.
     fn quiet(&mut self) {
         self.blocked = false;
         self.peers.iter_mut().for_each(|peer| peer.slow = false);
         for round in 0.. {
-            assert!(round < 3000, "no end");
+            assert!(round < 5000, "no end");
             self.turn();
-            let mut i = 0;
-            while i < self.peers.len() {
-                self.delivers(i, usize::MAX);
+            let mut arrived = 0;
+            for i in (0..self.peers.len()).rev() {
+                arrived += self.delivers(i, CHUNK);
                 self.turn();
-                i += 1;
             }
             if self.engine.end_reason().is_some() {
                 return;
             }
-            if self.server.waiting() > 0 || !self.server.output.is_empty() {
-                self.answer(0, 0);
-            } else if self.peers.iter().all(|peer| peer.pipe.is_empty()) {
+            if !self.reply(0, u8::MAX) && arrived == 0 && !self.server.has_output() {
                 return;
             }
         }
     }
 
-    /// Which client it is about; perhaps a new one.
+    /// Chooses a client, which may be a new one.
     fn client(&mut self) -> usize {
         let n = self.bytes.next();
         if self.peers.len() < CLIENTS && (self.peers.is_empty() || n >= 240) {
             let id = self.engine.client_connected();
             self.peers.push(Peer::new(id, self.made));
             self.made += 1;
-            // Most begin as they should.
-            if n < 250 {
-                // Some with less than the server's msize.
-                let msize = if n % 2 == 0 { 172 } else { n / 16 };
-                let begin = [16, msize];
-                let dialect = self.settled.unwrap_or(self.dialect);
-                let version = any_version(&mut Bytes::new(&begin), dialect);
-                self.peers.last_mut().expect("it has come").pipe.extend(version);
-            }
             return self.peers.len() - 1;
         }
         n as usize % self.peers.len()
+    }
+
+    /// Removes a client that disconnects.
+    fn forget(&mut self, i: usize) {
+        let peer = self.peers.swap_remove(i);
+        self.replies += peer.replies;
+        self.engine.client_gone(peer.id);
     }
 
     fn event(&mut self) {
         let what = self.bytes.next();
         let wild = self.server.wild;
         match what % 16 {
-            5 if !wild => {
-                let i = self.client();
-                let some = self.bytes.some(40);
-                self.peers[i].pipe.extend_from_slice(some);
-                self.delivers(i, usize::MAX);
-            }
             0..6 => {
                 let i = self.client();
                 self.serial = self.serial.wrapping_add(1);
-                let [low, high] = self.serial.to_le_bytes();
-                let mark = [self.peers[i].number as u8, low, high];
                 let dialect = self.settled.unwrap_or(self.dialect);
-                let message = request(&mut self.bytes, dialect, mark);
-                self.peers[i].pipe.extend(message);
-                if what & 0x80 == 0 {
-                    self.delivers(i, usize::MAX);
+                let once = self.config.attach_once;
+                if self.peers[i].pipe.len() < 4000 {
+                    let message =
+                        self.peers[i].request(&mut self.bytes, dialect, self.serial, once);
+                    self.peers[i].pipe.extend(message);
+                }
+                if what < 192 {
+                    self.delivers(i, CHUNK);
                 }
             }
             6 => {
@@ -227,54 +251,44 @@ impl<'a> World<'a> {
                 }
             }
             8 => self.rare(what >> 4),
-            9 => {
-                self.now += u64::from(self.bytes.next()) * u64::from(what & 0x30);
-                // The server has not answered in time.
-                self.may_end |= self.engine.dialect().is_none();
-                self.engine.tick(Duration::from_millis(self.now));
-                let next = self.engine.next_deadline();
-                assert!(next.is_none_or(|next| next > Duration::from_millis(self.now)));
-            }
-            10 | 11 if wild => {
-                let (n, kind) = (self.bytes.next() as usize, self.bytes.next());
-                let which = self.server.nth(n % self.server.waiting().max(1));
-                let asked = which.map(|message| (message[4].wrapping_add(1), tag(message)));
-                let (right, tag) = asked.unwrap_or((kind, u16::from(kind)));
-                let kind = if what & 0x10 == 0 { right } else { kind };
-                let body = match (kind, self.bytes.next()) {
-                    // An Rwalk of so many names.
-                    (111, n @ 0..19) => [&[n, 0][..], &[7; 13 * 18][..13 * n as usize]].concat(),
-                    _ => self.bytes.some(60).to_vec(),
-                };
-                self.engine.server_bytes(&framed(kind, tag, &body));
-            }
+            9 => self.tick(what),
+            10 | 11 if wild => self.any_reply(what),
             12 if wild && what & 0x30 == 0 => {
                 let some = self.bytes.some(60);
                 self.engine.server_bytes(some);
             }
             _ => {
                 let (n, how) = (self.bytes.next() as usize, self.bytes.next());
-                self.answer(n % self.server.waiting().max(1), how);
+                // Mostly the first.
+                let n = if n < 128 { 0 } else { n % self.server.waiting().max(1) };
+                self.reply(n, how);
             }
         }
     }
 
     fn rare(&mut self, what: u8) {
         match what {
-            0..4 => {
+            0 | 1 if !self.peers.is_empty() => {
                 let i = self.client();
-                let peer = self.peers.swap_remove(i);
-                self.engine.client_gone(peer.id);
+                self.forget(i);
             }
-            4..8 => self.blocked = !self.blocked,
+            // Bytes that need not be messages.
+            2 if !self.server.wild => {
+                let i = self.client();
+                let some = self.bytes.some(40);
+                self.peers[i].pipe.extend_from_slice(some);
+                self.delivers(i, CHUNK);
+            }
+            3..8 => self.blocked = !self.blocked,
             8..12 => {
                 let n = self.bytes.next() as usize;
                 self.server_reads(n);
             }
-            12 if self.bytes.next() == 7 => self.gone(),
-            // A message that answers nothing.
-            13 if self.settled.is_some() && self.server.output.is_empty() => {
-                self.engine.server_bytes(&framed(MESSAGES[0].number + 1, 60_000, &[0; 4]));
+            12 if self.bytes.next() == 7 => self.server_gone(),
+            // A message that is no reply.
+            13 if self.settled.is_some() && !self.server.has_output() => {
+                let stray = made(MESSAGES[0].number + 1, 60_000).u32(0).done();
+                self.engine.server_bytes(&stray);
             }
             14 => {
                 let i = self.client();
@@ -287,18 +301,47 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Bytes of a client come to the multiplexor, if it is to be read.
-    fn delivers(&mut self, i: usize, n: usize) {
+    /// Lets time pass: seldom so much that time limits pass.
+    fn tick(&mut self, what: u8) {
+        let n = u64::from(self.bytes.next());
+        self.now += if what == 249 { n * 80 } else { n % 64 };
+        // The server may not have replied in time.
+        self.may_end |= self.engine.dialect().is_none();
+        self.engine.tick(Duration::from_millis(self.now));
+        self.server.late |= self.now >= 10_000;
+        let next = self.engine.next_deadline();
+        assert!(next.is_none_or(|next| next > Duration::from_millis(self.now)));
+    }
+
+    /// Sends any message as a reply.
+    fn any_reply(&mut self, what: u8) {
+        let (n, kind) = (self.bytes.next() as usize, self.bytes.next());
+        let which = self.server.nth(n % self.server.waiting().max(1));
+        let asked = which.map(|message| (message[4].wrapping_add(1), tag(message)));
+        let (right, tag) = asked.unwrap_or((kind, u16::from(kind)));
+        let kind = if what & 0x10 == 0 { right } else { kind };
+        let reply = made(kind, tag);
+        let reply = match (kind, self.bytes.next()) {
+            (types::RWALK, n @ 0..19) => (0..n).fold(reply.u16(u16::from(n)), |r, _| r.qid(7, 7)),
+            _ => reply.raw(self.bytes.some(60)),
+        };
+        self.engine.server_bytes(&Made::done(reply));
+    }
+
+    /// Delivers bytes of a client to 9pmux, if 9pmux reads from it. Returns their number.
+    fn delivers(&mut self, i: usize, n: usize) -> usize {
         let peer = &mut self.peers[i];
         if peer.finished {
             peer.pipe.clear();
         }
-        if self.engine.wants_read(peer.id) && !peer.pipe.is_empty() {
-            let n = n.clamp(1, peer.pipe.len());
-            let bytes: Vec<u8> = peer.pipe.drain(..n).collect();
-            peer.sent(&bytes);
-            self.engine.client_bytes(peer.id, &bytes);
+        if !self.engine.wants_read(peer.id) || peer.pipe.is_empty() {
+            return 0;
         }
+        let n = n.clamp(1, peer.pipe.len());
+        let bytes: Vec<u8> = peer.pipe.drain(..n).collect();
+        peer.sent(&bytes, self.config.lax);
+        self.engine.client_bytes(peer.id, &bytes);
+        n
     }
 
     fn client_reads(&mut self, i: usize, n: usize) {
@@ -316,19 +359,21 @@ impl<'a> World<'a> {
         self.engine.server_wrote(n);
     }
 
-    /// The server answers; what it says may come later, with more, and cut in two.
-    fn answer(&mut self, n: usize, how: u8) {
-        self.server.answer(n, how, self.settled);
-        if how & 0x60 == 0x60 {
-            return;
+    /// Lets the server reply. Its reply may arrive later, with others, or in two parts. Returns false if it had
+    /// nothing to send.
+    fn reply(&mut self, n: usize, how: u8) -> bool {
+        let replied = self.server.reply(n, &mut self.bytes, self.settled);
+        if how < 40 {
+            return replied;
         }
-        let output = std::mem::take(&mut self.server.output);
-        let (one, two) = output.split_at(usize::from(how).min(output.len()));
+        let output = self.server.take_output();
+        let (one, two) = output.split_at(usize::from(how - 40).min(output.len()));
         self.engine.server_bytes(one);
         self.engine.server_bytes(two);
+        !output.is_empty()
     }
 
-    /// A driver's turn, until there is nothing to be done.
+    /// Performs a driver's turns until there is nothing to do.
     fn turn(&mut self) {
         loop {
             self.look();
@@ -337,24 +382,24 @@ impl<'a> World<'a> {
             if let Some(i) = reads {
                 self.client_reads(i, usize::MAX);
             } else if let Some(i) = closes {
-                let peer = self.peers.swap_remove(i);
-                let over = self.engine.end_reason().is_some();
-                assert!(peer.garbled || peer.finished || over, "closed for nothing");
+                let (over, peer) = (self.engine.end_reason().is_some(), &self.peers[i]);
+                assert!(peer.garbled || peer.finished || over, "closed without a reason");
                 if !over {
-                    peer.all_told(false);
+                    peer.all_told(false, false);
                 }
-                self.engine.client_gone(peer.id);
+                self.forget(i);
             } else if !self.blocked && !self.engine.server_output().is_empty() {
                 self.server_reads(usize::MAX);
             } else {
-                self.engine.audit();
                 return;
             }
         }
     }
 
-    /// Looks at all that there is to be seen from outside.
+    /// Examines the tables, and everything that is visible from outside.
     fn look(&mut self) {
+        self.steps += 1;
+        self.engine.audit();
         // The dialect may change while no client has a session.
         self.settled = self.engine.dialect().or(self.settled);
         let over = self.engine.end_reason().is_some();
@@ -363,8 +408,9 @@ impl<'a> World<'a> {
             assert!(!named.contains(&id), "a client is named twice");
             named.push(id);
         }
-        let (dialect, wild) = (self.settled, self.server.wild);
-        let view = View { config: &self.config, dialect, wild, over };
+        let (config, dialect) = (&self.config, self.settled);
+        let (wild, sloppy) = (self.server.wild, self.server.sloppy);
+        let view = View { config, dialect, wild, sloppy, over };
         for peer in &mut self.peers {
             let output = self.engine.output(peer.id);
             let (wants, closing) =
@@ -374,21 +420,30 @@ impl<'a> World<'a> {
             assert!(!news || named.contains(&peer.id), "a driver is not told");
             peer.known = (output.len(), wants, closing);
             peer.look(output, &view);
-            let info = self.engine.client_info(peer.id).expect("it is there");
+            let info = self.engine.client_info(peer.id).expect("it is connected");
             assert_eq!(info.output, output.len());
-            let requests = self.config.max_inflight + 2;
-            let most = self.config.max_reply_bytes + requests * MSIZE as usize + 1000;
-            // At the end all that it has asked is answered, read or not.
-            assert!(over || output.len() <= most, "{} bytes wait for a client", output.len());
+            let max = config.max_reply_bytes + 2 * config.msize as usize + 1000;
+            // At the end every request gets a reply, read or not.
+            assert!(over || output.len() <= max, "{} bytes wait for a client", output.len());
+            // The limit, an incomplete message, and one more piece.
+            let max = config.max_inbox_bytes + config.msize as usize + CHUNK;
+            assert!(info.queued <= max, "{} bytes of a client", info.queued);
         }
         if !over {
-            self.server.look(self.engine.server_output(), self.settled, &self.peers);
+            let output = self.engine.server_output();
+            let max = config.max_server_bytes + config.msize as usize + 200 * 11;
+            assert!(output.len() <= max, "{} bytes wait for the server", output.len());
+            let shared = self.engine.upstream.shared_attach.fid();
+            self.server.look(output, self.settled, &self.peers, shared);
         }
-        self.peers.iter_mut().for_each(Peer::looked_at);
+        // Clients that have disconnected do not stay in the queues.
+        let queues = self.engine.ready_queue.len() + self.engine.version_waiters.len();
+        assert!(queues <= 2 * (2 * CLIENTS + 18), "{queues} clients wait");
+        self.peers.iter_mut().for_each(Peer::end_turn);
     }
 }
 
-/// One line of what happens.
+/// Returns a line that describes the event.
 fn line(dialect: Dialect, seen: TraceEvent<'_>) -> String {
     match seen {
         TraceEvent::FromClient(id, m) => format!("{} asks {}", id.index(), show(dialect, m)),

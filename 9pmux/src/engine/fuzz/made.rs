@@ -1,7 +1,7 @@
 //! Builders for messages, and random numbers.
 
 use crate::engine::local_error::LocalError;
-use crate::wire::{Dialect, HEADER, kind, put_u32, tag, u16_at, u32_at};
+use crate::wire::{Dialect, HEADER, kind, put_u32, u32_at};
 
 /// A message under construction.
 #[derive(Clone)]
@@ -17,7 +17,8 @@ pub fn stat(dialect: Dialect, name: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// Begins a message with a type and a tag.
 pub fn made(kind: u8, tag: u16) -> Made {
-    let mut bytes = vec![0, 0, 0, 0, kind];
+    let mut bytes = Vec::with_capacity(64);
+    bytes.extend([0, 0, 0, 0, kind]);
     bytes.extend_from_slice(&tag.to_le_bytes());
     Made(bytes)
 }
@@ -143,13 +144,18 @@ pub fn no_fid(dialect: Dialect, tag: u16) -> Vec<u8> {
 
 /// Returns true if this is the given error of 9pmux, in the dialect's form.
 pub fn is_local_error(dialect: Dialect, message: &[u8], why: LocalError) -> bool {
-    let errno = why.errno();
-    let expected = match dialect {
-        Dialect::Plain => made(107, tag(message)).str(why.ename()).done(),
-        Dialect::U => made(107, tag(message)).str(why.ename()).u32(errno).done(),
-        Dialect::L => made(7, tag(message)).u32(errno).done(),
+    let (ename, errno) = (why.ename().as_bytes(), why.errno().to_le_bytes());
+    let length = (ename.len() as u16).to_le_bytes();
+    let fields: [&[u8]; 3] = match dialect {
+        Dialect::Plain => [&length, ename, &[]],
+        Dialect::U => [&length, ename, &errno],
+        Dialect::L => [&errno, &[], &[]],
     };
-    message == expected
+    let body = &message[HEADER..];
+    let rest = fields.iter().try_fold(body, |rest, field| rest.strip_prefix(*field));
+    kind(message) == dialect.error_type()
+        && u32_at(message, 0) as usize == message.len()
+        && rest.is_some_and(<[u8]>::is_empty)
 }
 
 pub fn is_error(message: &[u8]) -> bool {
@@ -166,28 +172,8 @@ pub fn cut(bytes: &mut Vec<u8>) -> Vec<Vec<u8>> {
     messages
 }
 
-/// Returns `count` strings that begin at offset `at`.
-pub fn strings(message: &[u8], mut at: usize, count: usize) -> Vec<String> {
-    (0..count)
-        .map(|_| {
-            let end = at + 2 + u16_at(message, at) as usize;
-            let string = String::from_utf8_lossy(&message[at + 2..end]).into_owned();
-            at = end;
-            string
-        })
-        .collect()
-}
-
 pub fn u64_at(message: &[u8], at: usize) -> u64 {
     u64::from(u32_at(message, at)) | u64::from(u32_at(message, at + 4)) << 32
-}
-
-/// Returns the number of the file that a walk of one name from the file `from` leads to. For the aname of a Tattach,
-/// `from` is 0.
-pub fn id_of(from: u64, name: &str) -> u64 {
-    name.bytes().fold(from ^ 0xCBF2_9CE4_8422_2325, |id, byte| {
-        (id ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
-    })
 }
 
 /// Random numbers that are reproducible from a seed.
