@@ -15,7 +15,7 @@
 //! fid is clunked, and this client determines the names. Otherwise a client that has left could lock
 //! out all others for ever.
 
-use super::clients::Blocked;
+use super::clients::{Blocked, ClientState};
 use super::fids::{FidState, NO_FID};
 use super::foreign_error::error_reply;
 use super::forward::names;
@@ -177,8 +177,11 @@ impl Engine {
     fn mark_shared_attach_users(&mut self, waiters: &[ClientId]) -> usize {
         let mut users = 0;
         for id in waiters {
-            if let Some(client_index) = self.clients.index_of(*id) {
-                self.clients.get(client_index).session.uses_shared_attach = true;
+            let Some(client_index) = self.clients.index_of(*id) else { continue };
+            let client = self.clients.get(client_index);
+            // The session that has attached may have ended by a second Tversion.
+            if client.state == ClientState::Session {
+                client.session.uses_shared_attach = true;
                 users += 1;
             }
         }

@@ -7,7 +7,7 @@ use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
 use crate::engine::{ClientId, Config, EndReason, Engine, VersionEvent};
-use crate::wire::{Dialect, HEADER, kind, tag, u16_at};
+use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PLAIN: &str = "9P2000";
@@ -371,4 +371,23 @@ fn unused_shared_attach_does_not_keep_the_dialect() {
     is_told(&mut bench, next, L);
     let request = bench.forwarded(next, &attach(Dialect::L, 1, 0, !0, "u", ""));
     assert_eq!(kind(&request), 104);
+}
+
+/// The client attaches, and ends its session before the server has replied.
+#[test]
+fn shared_attach_of_an_ended_session_does_not_keep_the_dialect() {
+    let config = Config { attach_once: true, msize: MSIZE, ..Config::default() };
+    let mut bench = Bench { engine: Engine::new(config), dialect: Dialect::Plain };
+    let id = offers(&mut bench, PLAIN);
+    agrees(&mut bench, PLAIN);
+    is_told(&mut bench, id, PLAIN);
+    let request = bench.forwarded(id, &attach(Dialect::Plain, 1, 0, NOFID, "u", ""));
+    bench.client_sends(id, &version(MSIZE, L));
+    assert!(bench.upstream().is_empty() && bench.all_received(id).is_empty());
+    bench.server(&made(105, tag(&request)).qid(0, 1).done());
+    let clunk = bench.server_received();
+    assert_eq!((kind(&clunk), u32_at(&clunk, HEADER)), (120, u32_at(&request, HEADER)));
+    bench.done(&clunk);
+    agrees(&mut bench, L);
+    is_told(&mut bench, id, L);
 }
