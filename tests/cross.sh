@@ -75,14 +75,41 @@ fi
 target="--locked --target $rust --target-dir target/cross"
 if [ "$arch" = musl ]; then
 	# Debian has no standard library for musl, nor a library for unwinding, so std is built from its source, and
-	# gcc's library for glibc serves. The only function of glibc's that it needs finds nothing here; it then
-	# calls dl_iterate_phdr.
+	# gcc's library for glibc serves, with a function of glibc's that finds the table of a static program.
 	export RUSTC_BOOTSTRAP=1
 	std=-Zbuild-std
 	unwind=$out/unwind
 	mkdir -p "$unwind"
 	cp "$(gcc -print-file-name=libgcc_eh.a)" "$unwind/libunwind.a"
-	echo 'int _dl_find_object(void *a, void *b) { (void)a; (void)b; return -1; }' >"$unwind/find.c"
+	cat >"$unwind/find.c" <<'C'
+#define _GNU_SOURCE
+#include <link.h>
+#include <pthread.h>
+#include <stddef.h>
+/* gcc's library refers to these weakly, so that they would stay undefined in a static program */
+int (*const once)(pthread_once_t *, void (*)(void)) = pthread_once;
+int (*const mutex[])(pthread_mutex_t *) = { pthread_mutex_lock, pthread_mutex_unlock };
+void *(*const get)(pthread_key_t) = pthread_getspecific;
+int (*const set)(pthread_key_t, const void *) = pthread_setspecific;
+struct found { unsigned long long flags; void *start, *end, *map, *table, *reserved[7]; };
+static int
+look(struct dl_phdr_info *info, size_t size, void *table)
+{
+	(void)size;
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_GNU_EH_FRAME)
+			*(void **)table = (void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+	return 1;
+}
+int
+_dl_find_object(void *pc, struct found *found)
+{
+	(void)pc;
+	found->table = NULL;
+	dl_iterate_phdr(look, &found->table);
+	return found->table == NULL ? -1 : 0;
+}
+C
 	$cc -O2 -c -o "$unwind/find.o" "$unwind/find.c"
 	ar r "$unwind/libunwind.a" "$unwind/find.o" 2>/dev/null
 	# musl-gcc cannot link a static program that is position-independent.
