@@ -112,6 +112,9 @@ impl Engine {
         if waits {
             return self.defer_read(client_index, message, whole.len());
         }
+        if let Some(awaited) = self.await_attach(client_index, (whole, message), &offsets) {
+            return awaited;
+        }
         if !has_capacity {
             return Progress::Blocked(Blocked::OnUpstream);
         }
@@ -130,7 +133,7 @@ impl Engine {
                 return Progress::Blocked(Blocked::OnSelf);
             }
         }
-        match self.route_attach(client_index, (whole, message), &offsets) {
+        match self.route_attach(client_index, message, &offsets) {
             AttachRoute::Forward => {
                 let consumed = self.consume_message(client_index, whole);
                 self.send(client_index, message, &offsets, plan, budget);

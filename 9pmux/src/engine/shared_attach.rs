@@ -62,12 +62,11 @@ pub enum AttachRoute {
 }
 
 impl Engine {
-    /// Returns the route of a request with valid fids, for which there is capacity: the whole message,
-    /// and the part of it that may be forwarded.
+    /// Returns the route of a request with valid fids, for which there is capacity.
     pub(super) fn route_attach(
         &mut self,
         client_index: u32,
-        (whole, message): (&[u8], &[u8]),
+        message: &[u8],
         offsets: &FieldOffsets,
     ) -> AttachRoute {
         if !self.config.attach_once
@@ -83,19 +82,6 @@ impl Engine {
                 *users += usize::from(!std::mem::replace(&mut session.uses_shared_attach, true));
                 AttachRoute::ByWalk(*fid)
             }
-            SharedAttach::Refused { names, error } if **names == *wanted => {
-                let error = error.clone();
-                let consumed = self.consume_message(client_index, whole);
-                self.forward_reply(client_index, tag(message), &error, |_| ());
-                AttachRoute::Handled(consumed)
-            }
-            SharedAttach::Pending { names, waiters, .. } if **names == *wanted => {
-                let id = self.clients.id(client_index);
-                if !std::mem::replace(&mut self.clients.get(client_index).waits_for_attach, true) {
-                    waiters.push(id);
-                }
-                AttachRoute::Handled(Progress::Blocked(Blocked::OnSelf))
-            }
             SharedAttach::Live { users: 0, .. } => {
                 self.clunk_shared_attach();
                 // The Tclunk may have taken the last tag.
@@ -110,6 +96,41 @@ impl Engine {
                 AttachRoute::Handled(Progress::Blocked(Blocked::OnSelf))
             }
             _ => AttachRoute::Forward,
+        }
+    }
+
+    /// Makes a client wait for a Tattach of 9pmux's own with the same names, or replies to it with the error
+    /// of that Tattach. This needs no capacity: clients that had to wait for some would ask again, one after
+    /// the other, for ever.
+    #[inline]
+    pub(super) fn await_attach(
+        &mut self,
+        client_index: u32,
+        (whole, message): (&[u8], &[u8]),
+        offsets: &FieldOffsets,
+    ) -> Option<Progress> {
+        if !self.config.attach_once
+            || kind(message) != types::TATTACH
+            || u32_at(message, HEADER + 4) != NOFID
+        {
+            return None;
+        }
+        let wanted = names(message, offsets);
+        match &mut self.upstream.shared_attach {
+            SharedAttach::Refused { names, error } if **names == *wanted => {
+                let error = error.clone();
+                let consumed = self.consume_message(client_index, whole);
+                self.forward_reply(client_index, tag(message), &error, |_| ());
+                Some(consumed)
+            }
+            SharedAttach::Pending { names, waiters, .. } if **names == *wanted => {
+                let id = self.clients.id(client_index);
+                if !std::mem::replace(&mut self.clients.get(client_index).waits_for_attach, true) {
+                    waiters.push(id);
+                }
+                Some(Progress::Blocked(Blocked::OnSelf))
+            }
+            _ => None,
         }
     }
 

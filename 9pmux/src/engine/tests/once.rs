@@ -214,6 +214,30 @@ fn failed_shared_attach_fails_all_waiters_and_is_retried() {
     }
 }
 
+/// There is one tag, and another client waits for it: the server's error is not a reason to ask again.
+#[test]
+fn failed_shared_attach_fails_waiters_without_capacity() {
+    let dialect = Dialect::Plain;
+    let config = Config { attach_once: true, max_inflight_all: 1, ..Config::default() };
+    let mut bench = Bench::with(dialect, config);
+    let ids: Vec<_> = (0..3).map(|_| bench.client()).collect();
+    let request = bench.forwarded(ids[0], &tattach(dialect, 7, 0));
+    for id in &ids[1..] {
+        bench.client_sends(*id, &tattach(dialect, 7, 0));
+    }
+    let mut request = Some(request);
+    for _ in 0..ids.len() {
+        if let Some(request) = request.take() {
+            bench.failed(&request);
+        }
+        request = bench.upstream().pop();
+    }
+    assert_eq!(request, None, "it asks for ever");
+    for id in ids {
+        assert_eq!(bench.client_received(id), error(dialect, 7, "srv"));
+    }
+}
+
 #[test]
 fn oversized_attach_error_is_replaced() {
     let dialect = Dialect::Plain;
