@@ -55,8 +55,9 @@ impl Engine {
                 self.send_waiting_reads(client_index, true);
                 match self.clients.get(client_index).blocked {
                     Blocked::OnUpstream => self.run_client(client_index),
-                    // It may wait behind a waiting read.
-                    Blocked::OnSelf if has_waiting_reads => self.retry_blocked(client_index),
+                    // It may wait behind a waiting read. The reads have had their turn: without one they
+                    // would queue up behind the other clients again, which would do the same.
+                    Blocked::OnSelf if has_waiting_reads => self.retry_inbox(client_index),
                     _ => {}
                 }
             }
@@ -100,6 +101,10 @@ impl Engine {
 
     pub(super) fn retry_blocked(&mut self, client_index: u32) {
         self.send_waiting_reads(client_index, false);
+        self.retry_inbox(client_index);
+    }
+
+    fn retry_inbox(&mut self, client_index: u32) {
         let client = self.clients.get(client_index);
         if let Blocked::OnSelf | Blocked::OnShare = client.blocked {
             client.blocked = Blocked::No;
