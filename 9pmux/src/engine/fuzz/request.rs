@@ -4,7 +4,7 @@
 //! recognized at the server, and its reply at the client.
 
 use super::bytes::Bytes;
-use super::made::{made, stat, version};
+use super::made::{flush, made, stat, version};
 use super::names::State;
 use super::peer::Peer;
 use crate::wire::{Dialect, FidUse, FieldKind, MESSAGES, NOFID, put_tag, types};
@@ -83,6 +83,13 @@ impl Peer {
         message
     }
 
+    /// Returns a Tflush of each message without a reply, as a program sends them that is interrupted.
+    pub fn interrupt(&self) -> Vec<u8> {
+        let used: Vec<u16> = self.tags().collect();
+        let free = (TAGS..).filter(|tag| !used.contains(tag));
+        used.iter().zip(free).flat_map(|(oldtag, tag)| flush(tag, *oldtag)).collect()
+    }
+
     fn tag(&self, bytes: &mut Bytes<'_>) -> u16 {
         let n = bytes.next();
         let start = u16::from(n) % TAGS;
@@ -111,6 +118,7 @@ impl Peer {
             _ if n == 255 => return NOFID,
             _ if n >= 236 => return start,
             // The reply that decides about the fid has not arrived.
+            FidUse::Releases if n >= 160 => &[State::Unknown],
             _ if n >= 200 => &[State::Unknown],
             FidUse::Authenticates => &[State::Auth],
             FidUse::Creates | FidUse::CreatesAuth | FidUse::CreatesOnFullWalk => &[State::Absent],

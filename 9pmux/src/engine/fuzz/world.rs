@@ -228,11 +228,13 @@ impl<'a> World<'a> {
                 let dialect = self.settled.unwrap_or(self.dialect);
                 let once = self.config.attach_once;
                 if self.peers[i].pipe.len() < 4000 {
-                    let message =
-                        self.peers[i].request(&mut self.bytes, dialect, self.serial, once);
+                    let message = match what {
+                        240.. => self.peers[i].interrupt(),
+                        _ => self.peers[i].request(&mut self.bytes, dialect, self.serial, once),
+                    };
                     self.peers[i].pipe.extend(message);
                 }
-                if what < 192 {
+                if !(192..240).contains(&what) {
                     self.delivers(i, CHUNK);
                 }
             }
