@@ -15,11 +15,11 @@
 # --finder those finders whose line begins with NAME ("loom", "fuzz machine"). --fit checks only that all patches
 # fit. Prints a table; fails if a finder misses its fault.
 #
-# BUILD (build) receives the copy of the tree and the logs. SECONDS_FUZZ (300), RUNS (1000000) and STEPS (1000000)
+# BUILD (build) receives the copy of the tree and the logs. SECONDS_FUZZ (300), RUNS (1000000) and STEPS (20000000)
 # bound each target of the fuzzer, the core's simulation and the engine's.
 set -eu
 
-: "${CARGO:=cargo}" "${JOBS:=2}" "${BUILD:=build}" "${SECONDS_FUZZ:=300}" "${RUNS:=1000000}" "${STEPS:=1000000}"
+: "${CARGO:=cargo}" "${JOBS:=2}" "${BUILD:=build}" "${SECONDS_FUZZ:=300}" "${RUNS:=1000000}" "${STEPS:=20000000}"
 cd "$(dirname "$0")/../.."
 faults=tests/faults
 
