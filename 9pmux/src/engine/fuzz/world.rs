@@ -168,6 +168,8 @@ impl<'a> World<'a> {
         match self.ending / 32 {
             0..3 => self.engine.server_gone(),
             3..5 => self.engine.hang_up(),
+            // Its last message may be incomplete, and the bytes would be the rest of it.
+            _ if self.server.wild => self.engine.hang_up(),
             // Bytes that are no message follow the replies that are on their way.
             n => {
                 let mut bytes = self.server.take_output();
