@@ -26,7 +26,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Print completions for a shell
     #[command(hide = true)]
     Completions {
@@ -140,6 +140,13 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = defaults().max_fids_all as u64,
         value_parser = clap::value_parser!(u64).range(1..=1 << 24), help_heading = LIMITS)]
     max_fids_all: u64,
+    /// Maximum memory of the buffers of all clients
+    ///
+    /// The less is free, the fewer bytes of replies a client may have. Beyond the limit, the client that holds
+    /// most is disconnected.
+    #[arg(long, value_name = "BYTES", default_value_t = defaults().max_memory as u64,
+        value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 40), help_heading = LIMITS)]
+    max_memory: u64,
     /// Maximum bytes of replies per client
     ///
     /// This counts replies that the client has not read, and the largest possible replies to its requests in
@@ -219,6 +226,7 @@ impl Serve {
                 lax: self.lax,
                 max_inflight: self.max_inflight as usize,
                 max_fids: self.max_fids as usize,
+                max_memory: self.max_memory as usize,
                 max_inflight_all: self.max_inflight_all as usize,
                 max_fids_all: self.max_fids_all as usize,
                 max_reply_bytes: self.max_bytes as usize,

@@ -270,7 +270,9 @@ impl Engine {
             }
         }
         for client_index in self.clients.connected() {
-            accounts[self.clients.get(client_index).user as usize].clients -= 1;
+            let client = self.clients.get(client_index);
+            accounts[client.user as usize].clients -= 1;
+            accounts[client.user as usize].memory -= client.counted_memory;
             let id = self.clients.id(client_index);
             let listed = self.share_queue.clients.iter().filter(|other| **other == id).count();
             let client = self.clients.get(client_index);
@@ -307,7 +309,6 @@ impl Engine {
     fn audit_client(&mut self, client_index: u32, reply_bytes: usize) {
         let id = self.clients.id(client_index);
         let listed = self.ready_queue.iter().filter(|other| **other == id).count();
-        let max = self.config.max_reply_bytes;
         let client = self.clients.get(client_index);
         let session = &client.session;
         assert_eq!(session.reply_bytes_reserved, reply_bytes);
@@ -331,7 +332,7 @@ impl Engine {
                     || !session.flushes.is_empty()
                     || !client.waiting_reads.is_empty()
                     || client.waits_for_attach
-                    || client.out.len() >= max,
+                    || !client.out.is_empty(),
                 "client {client_index} is blocked for ever"
             ),
             _ => {}

@@ -3,6 +3,12 @@
 //! A buffer grows at its end and is consumed from its front. An empty buffer returns its memory to a
 //! pool, so that memory follows the clients that have bytes waiting, not the connected ones.
 
+#[cfg(test)]
+thread_local! {
+    /// Whether the system has no more memory for buffers.
+    pub static FAILING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// A queue of bytes.
 #[derive(Default)]
 pub struct Buffer {
@@ -28,6 +34,24 @@ impl Buffer {
     /// Returns the bytes of memory that it occupies.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Makes memory for `n` more bytes. Returns false if the system has none.
+    #[inline]
+    pub fn reserve(&mut self, n: usize) -> bool {
+        #[cfg(test)]
+        if FAILING.get() {
+            return false;
+        }
+        if self.head > 0 && self.bytes.len() + n > self.bytes.capacity() {
+            self.compact();
+        }
+        self.bytes.try_reserve(n).is_ok()
+    }
+
+    /// Removes all bytes, and their memory.
+    pub fn clear(&mut self) {
+        *self = Buffer::default();
     }
 
     /// Appends `bytes`, and returns the appended copy.
@@ -134,6 +158,11 @@ impl Pool {
                 spare.push(bytes);
             }
         }
+    }
+
+    /// Returns all memory to the system.
+    pub fn clear(&mut self) {
+        *self = Pool::default();
     }
 
     /// Returns the number of bytes that are kept.

@@ -79,6 +79,8 @@ pub struct Client {
     pub session: Session,
     /// The number of messages that the client has sent.
     pub messages: u64,
+    /// The memory of its buffers when it was last counted.
+    pub counted_memory: usize,
 }
 
 /// Everything that a client has outstanding when it is closed.
@@ -112,6 +114,7 @@ impl Client {
             out: Buffer::default(),
             session: Session::new(hasher),
             messages: 0,
+            counted_memory: 0,
         }
     }
 
@@ -128,6 +131,11 @@ impl Client {
                     && self.session.flushes.is_empty()
             }
         }
+    }
+
+    /// Returns the memory of its buffers.
+    pub fn memory(&self) -> usize {
+        self.inbox.capacity() + self.waiting_reads.memory() + self.out.capacity()
     }
 
     /// Takes what is outstanding.

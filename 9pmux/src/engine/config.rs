@@ -51,6 +51,8 @@ pub struct Config {
     /// raised to the client's msize while the client has `max_inflight` requests in flight. One more
     /// read may exceed it.
     pub max_inbox_bytes: usize,
+    /// The maximum memory of all buffers, beyond which the client that holds most is disconnected.
+    pub max_memory: usize,
     /// Requests wait in the ready queue while this many bytes are queued for the server.
     pub max_server_bytes: usize,
     /// The maximum time for the server's reply to the Tversion.
@@ -81,6 +83,7 @@ impl Default for Config {
             max_reply_bytes: 1 << 20,
             min_read_count: 8192,
             max_inbox_bytes: 16 * 1024,
+            max_memory: 256 << 20,
             max_server_bytes: 1 << 20,
             version_timeout: Duration::from_secs(10),
             cleanup_timeout: Duration::from_secs(10),

@@ -99,6 +99,11 @@ impl Fids {
         self.pool.allocated()
     }
 
+    /// Makes memory for one more record. Returns false if the system has none.
+    pub fn reserve(&mut self) -> bool {
+        self.records.try_reserve(1).is_ok()
+    }
+
     /// Allocates a pending, bound fid for a client's `client_fid`. The caller must ensure that the
     /// limit of all fids is not reached.
     pub fn allocate(&mut self, client_index: u32, client_fid: u32, user: u32) -> u32 {

@@ -178,7 +178,8 @@ impl Engine {
         message: &[u8],
         offsets: &FieldOffsets,
     ) -> Option<ReplyBudget> {
-        let max = self.config.max_reply_bytes;
+        let user = self.clients.get(client_index).user;
+        let max = self.max_reply_bytes(user);
         let client = self.clients.get(client_index);
         let session = &client.session;
         let mut count = offsets.count.map_or(0, |offset| u32_at(message, offset as usize));
@@ -280,6 +281,10 @@ impl Engine {
                         true if self.has_fid_share(client_index) => None,
                         true => Some(Limit::FidShare),
                     };
+                    let client = self.clients.get(client_index);
+                    if client.session.fids.try_reserve(1).is_err() || !self.fids.reserve() {
+                        return Err(LocalError::TooManyFids);
+                    }
                     if let Some(limit) = limit {
                         self.notice_fid_limit(client_index, limit);
                         return Err(LocalError::TooManyFids);

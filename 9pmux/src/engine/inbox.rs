@@ -47,6 +47,9 @@ impl Engine {
             }
             if client.blocked != Blocked::No {
                 self.pool.lend(&mut client.inbox, rest.len());
+                if !client.inbox.reserve(rest.len()) {
+                    return self.mark_starved(client_index);
+                }
                 client.inbox.append(rest);
                 self.mark_dirty(client_index);
                 self.process_out_of_order(client_index);
@@ -58,6 +61,9 @@ impl Engine {
                 let client = self.clients.get(client_index);
                 if client.blocked == Blocked::No && !rest.is_empty() {
                     self.pool.lend(&mut client.inbox, rest.len());
+                    if !client.inbox.reserve(rest.len()) {
+                        return self.mark_starved(client_index);
+                    }
                     client.inbox.append(rest);
                     return;
                 }
@@ -68,6 +74,9 @@ impl Engine {
                     _ => HEADER,
                 };
                 let n = n.saturating_sub(part.len()).clamp(1, rest.len());
+                if !client.inbox.reserve(n) {
+                    return self.mark_starved(client_index);
+                }
                 client.inbox.append(&rest[..n]);
                 rest = &rest[n..];
                 self.process_inbox(client_index);
@@ -143,7 +152,8 @@ impl Engine {
             ClientState::AwaitingVersion { .. } => return Progress::Blocked(Blocked::OnSelf),
             ClientState::Closing => return Progress::Closed,
         };
-        if client.out.len() >= self.config.max_reply_bytes {
+        let (out, user) = (client.out.len(), client.user);
+        if out >= self.max_reply_bytes(user) {
             return Progress::Blocked(Blocked::OnSelf);
         }
         match frame(bytes, max) {
@@ -264,11 +274,13 @@ impl Engine {
         let mut queued = QueuedMessages::new(self.upstream.dialect, client.session.hasher());
         let (mut removed, mut tversion_offset) = (Vec::new(), None);
         let bytes = inbox.as_slice();
+        let user = self.clients.get(client_index).user;
+        let max_out = self.max_reply_bytes(user);
         loop {
             let client = self.clients.get(client_index);
             if client.state != ClientState::Session
                 || client.bytes_to_skip > 0
-                || client.out.len() >= self.config.max_reply_bytes
+                || client.out.len() >= max_out
             {
                 break;
             }

@@ -46,6 +46,7 @@
 //! | `shares.rs`, `users.rs` | what one client may hold of what all clients use, and the accounts that are counted |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
 //! | `number_pool.rs`, `hasher.rs`, `buffer.rs` | the lowest free number, seeded hashing, buffers |
+//! | `memory.rs` | the bound over all buffers |
 //! | `config.rs`, `stats.rs`, `version_events.rs` | configuration, counters and trace events, what to log about versions |
 //! | `local_error.rs`, `foreign_error.rs` | 9pmux's own errors, and error replies in the form of another dialect |
 #![forbid(unsafe_code)]
@@ -62,6 +63,7 @@ mod forward;
 mod hasher;
 mod inbox;
 mod local_error;
+mod memory;
 mod number_pool;
 mod policy;
 mod reply;
@@ -199,6 +201,10 @@ pub struct Engine {
     /// The clients that `next_dirty` has not returned since they changed.
     dirty: VecDeque<ClientId>,
     pool: Pool,
+    /// The memory of all clients' buffers.
+    client_memory: usize,
+    /// The clients for which there was no memory in this event.
+    starved: Vec<ClientId>,
     stats: Stats,
     /// The limits that clients have met, for the log.
     notices: VecDeque<Notice>,
@@ -246,6 +252,8 @@ impl Engine {
             version_waiters: VecDeque::new(),
             dirty: VecDeque::new(),
             pool: Pool::default(),
+            client_memory: 0,
+            starved: Vec::new(),
             stats: Stats::default(),
             notices: VecDeque::new(),
             version_events: VersionEvents::default(),
@@ -265,6 +273,7 @@ impl Engine {
         self.now = self.now.max(now);
         self.expire_version();
         self.expire_cleanups();
+        self.enforce_memory();
         self.run_ready();
     }
 
@@ -305,6 +314,7 @@ impl Engine {
         if let Some(client_index) = self.clients.index_of(id) {
             self.handle_client_bytes(client_index, bytes);
             self.run_ready();
+            self.count_memory(client_index);
         }
     }
 
@@ -323,7 +333,11 @@ impl Engine {
         if let Some(client_index) = self.clients.index_of(id) {
             self.begin_cleanup(client_index);
             if let Some(client) = self.clients.remove(id) {
-                self.users.change(client.user, |account| account.clients -= 1);
+                self.client_memory -= client.counted_memory;
+                self.users.change(client.user, |account| {
+                    account.clients -= 1;
+                    account.memory -= client.counted_memory;
+                });
             }
             self.run_ready();
         }
@@ -360,6 +374,7 @@ impl Engine {
             self.pool.take_back(&mut client.out);
             self.unblock(client_index);
             self.run_ready();
+            self.count_memory(client_index);
         }
     }
 
@@ -469,12 +484,16 @@ impl Engine {
         let id = self.clients.id(client_index);
         let client = self.clients.get(client_index);
         self.pool.lend(&mut client.out, message.len());
+        if !client.out.reserve(message.len()) {
+            return self.mark_starved(client_index);
+        }
         let dialect = client.session.dialect;
         let message = client.out.append(message);
         patch(message);
         if let Some(tracer) = &mut self.tracer {
             tracer(dialect, TraceEvent::ToClient(id, message));
         }
+        self.count_memory(client_index);
         self.mark_dirty(client_index);
     }
 

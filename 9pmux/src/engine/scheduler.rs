@@ -38,6 +38,9 @@ impl Engine {
     /// Must be called after each event.
     #[inline]
     pub(super) fn run_ready(&mut self) {
+        if !self.starved.is_empty() {
+            self.drop_starved();
+        }
         if !self.upstream.deferred_flushes.is_empty() || !self.upstream.deferred_clunks.is_empty() {
             self.send_deferred();
         }

@@ -69,6 +69,9 @@ pub enum Limit {
     Fids,
     /// The client's share of [`Config::max_fids_all`](super::Config::max_fids_all).
     FidShare,
+    /// [`Config::max_memory`](super::Config::max_memory), or the system has no more memory. The client is
+    /// disconnected.
+    Memory,
 }
 
 /// A message, for logging.
@@ -120,14 +123,18 @@ impl Engine {
         self.notices.pop_front()
     }
 
+    /// Records that a client has met a limit.
+    pub(super) fn notice_limit(&mut self, client_index: u32, limit: Limit) {
+        if self.notices.len() < MAX_NOTICES {
+            self.notices.push_back(Notice { client: self.clients.id(client_index), limit });
+        }
+    }
+
     /// Records that a client has met a limit of fids.
     pub(super) fn notice_fid_limit(&mut self, client_index: u32, limit: Limit) {
-        let id = self.clients.id(client_index);
         let client = self.clients.get(client_index);
-        if !std::mem::replace(&mut client.fid_limit_noticed, true)
-            && self.notices.len() < MAX_NOTICES
-        {
-            self.notices.push_back(Notice { client: id, limit });
+        if !std::mem::replace(&mut client.fid_limit_noticed, true) {
+            self.notice_limit(client_index, limit);
         }
     }
 
@@ -143,7 +150,7 @@ impl Engine {
             fids: client.session.fids.len(),
             queued: client.inbox.len() + client.waiting_reads.bytes(),
             output: client.out.len(),
-            memory: client.inbox.capacity() + client.waiting_reads.memory() + client.out.capacity(),
+            memory: client.memory(),
         })
     }
 

@@ -45,6 +45,8 @@ pub struct Account {
     pub tags: usize,
     /// Its upstream fids.
     pub fids: usize,
+    /// The memory of its clients' buffers.
+    pub memory: usize,
 }
 
 struct Slot {

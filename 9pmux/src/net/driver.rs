@@ -545,10 +545,15 @@ impl Driver {
                 continue;
             }
             let what = match notice.limit {
-                Limit::Fids => "has as many fids as one client may have (--max-fids)",
-                Limit::FidShare => "has its share of the fids of all clients (--max-fids-all)",
+                Limit::Fids => {
+                    "has as many fids as one client may have (--max-fids): it gets no more"
+                }
+                Limit::FidShare => {
+                    "has its share of the fids of all clients (--max-fids-all): it gets no more"
+                }
+                Limit::Memory => "is disconnected: there is no more memory for it (--max-memory)",
             };
-            warn!("client {} {what}: its requests for more fail", notice.client.index());
+            warn!("client {} {what}", notice.client.index());
         }
     }
 

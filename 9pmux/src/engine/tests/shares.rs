@@ -247,3 +247,72 @@ fn users_are_counted_by_network_and_forgotten() {
     }
     assert_eq!(bench.engine.users.accounts().0, 0);
 }
+
+/// Clients that do not read what they have asked for.
+#[test]
+fn memory_of_all_buffers_is_bounded() {
+    const BOUND: usize = 16 << 20;
+    let config = Config { max_memory: BOUND, max_reply_bytes: 1 << 20, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let good = attached_as(&mut bench, ATTACKER);
+    let bad: Vec<ClientId> = (0..100).map(|_| attached_as(&mut bench, ATTACKER)).collect();
+    // All are admitted before the first reply arrives.
+    for id in &bad {
+        for n in 0..200 {
+            bench.engine.client_bytes(*id, &read(n, 0, 0, 8000));
+        }
+    }
+    let mut now = std::time::Duration::ZERO;
+    let mut most = 0;
+    for request in sent(&mut bench) {
+        let reply = made(117, tag(&request)).u32(8000).raw(&[1; 8000]).done();
+        bench.engine.server_bytes(&reply);
+        now += std::time::Duration::from_millis(1);
+        bench.engine.tick(now);
+        let used: usize = bad
+            .iter()
+            .chain([&good])
+            .filter_map(|id| bench.engine.client_info(*id))
+            .map(|info| info.memory)
+            .sum();
+        most = most.max(used);
+    }
+    assert!((BOUND / 2..=BOUND).contains(&most), "{most} bytes");
+    bench.engine.audit();
+    let dropped = bad.iter().filter(|id| bench.engine.is_closing(**id)).count();
+    assert!((1..100).contains(&dropped), "{dropped} clients");
+    let told: Vec<_> = std::iter::from_fn(|| bench.engine.next_notice()).collect();
+    assert_eq!(told.iter().filter(|notice| notice.limit == Limit::Memory).count(), dropped);
+    assert!(!bench.engine.is_closing(good));
+    sent(&mut bench);
+    check_stat(&mut bench, good);
+    for id in bad {
+        bench.engine.client_gone(id);
+    }
+    bench.engine.audit();
+    assert!(bench.engine.client_memory < 10_000);
+}
+
+#[test]
+fn failed_allocation_costs_the_client_that_needed_it() {
+    use crate::engine::buffer::FAILING;
+    let mut bench = Bench::new(Dialect::Plain);
+    let reader = attached_as(&mut bench, ATTACKER);
+    let writer = attached_as(&mut bench, ATTACKER);
+    let good = attached_as(&mut bench, VICTIM);
+    let request = bench.forwarded(reader, &read(1, 0, 0, 8000));
+    FAILING.set(true);
+    bench.engine.server_bytes(&made(117, tag(&request)).u32(4).raw(b"data").done());
+    bench.engine.client_bytes(writer, &made(118, 1).raw(&[0; 100]).done()[..50]);
+    FAILING.set(false);
+    bench.engine.audit();
+    for id in [reader, writer] {
+        assert!(bench.engine.is_closing(id) && bench.engine.output(id).is_empty());
+        assert_eq!(
+            bench.engine.next_notice().map(|n| (n.client, n.limit)),
+            Some((id, Limit::Memory))
+        );
+    }
+    assert_eq!(sent(&mut bench).len(), 2, "their fids are clunked");
+    check_stat(&mut bench, good);
+}

@@ -1,0 +1,98 @@
+//! The memory of buffers: a bound over all clients, and what happens at it.
+//!
+//! Each client is counted for the memory of its buffers as it is, not for an estimate, and so is its user.
+//!
+//! | memory | effect |
+//! |---|---|
+//! | a part of `max_memory` is free | a client has `max_reply_bytes` for its replies, but not more than is free beyond what its user holds, as in `shares.rs`, and 64 KiB in any case |
+//! | more than `max_memory` is in use | spare memory is returned; then the client that holds most, of the user that holds most, is disconnected, and its notice is logged, until the bound holds |
+//! | the system has no memory for a buffer | the client that needed it is disconnected |
+//!
+//! The bound is enforced by `tick`, when a driver has written all output that clients read: what is left
+//! is what they do not read.
+
+use super::clients::ClientState;
+use super::{Engine, Limit};
+
+/// What a client may have of replies however little memory is free.
+const MIN_REPLY_BYTES: usize = 64 * 1024;
+
+impl Engine {
+    /// Returns the maximum number of bytes of replies for a client of this user.
+    #[inline]
+    pub(super) fn max_reply_bytes(&self, user: u32) -> usize {
+        let free = self.config.max_memory.saturating_sub(self.client_memory);
+        let headroom = free.saturating_sub(self.users.get(user).memory);
+        self.config.max_reply_bytes.min(headroom.max(MIN_REPLY_BYTES))
+    }
+
+    /// Counts the memory of a client's buffers, which may have changed.
+    #[inline]
+    pub(super) fn count_memory(&mut self, client_index: u32) {
+        let client = self.clients.get(client_index);
+        let memory = client.memory();
+        let counted = std::mem::replace(&mut client.counted_memory, memory);
+        if memory != counted {
+            let user = client.user;
+            self.client_memory = self.client_memory - counted + memory;
+            self.users.change(user, |account| account.memory = account.memory - counted + memory);
+        }
+    }
+
+    /// Returns the memory of all buffers.
+    fn memory_in_use(&self) -> usize {
+        let upstream = self.upstream.inbox.capacity() + self.upstream.out.capacity();
+        self.client_memory + self.pool.bytes() + upstream
+    }
+
+    /// Disconnects clients until the bound holds.
+    pub(super) fn enforce_memory(&mut self) {
+        if self.memory_in_use() <= self.config.max_memory {
+            return;
+        }
+        self.pool.clear();
+        let connected = self.clients.connected();
+        connected.iter().for_each(|client_index| self.count_memory(*client_index));
+        while self.memory_in_use() > self.config.max_memory {
+            let most = connected.iter().copied().max_by_key(|client_index| {
+                let client = self.clients.get(*client_index);
+                let (user, memory) = (client.user, client.counted_memory);
+                (memory > 0, self.users.get(user).memory, memory)
+            });
+            match most {
+                Some(client_index) if self.clients.get(client_index).counted_memory > 0 => {
+                    self.drop_client(client_index);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Records that there was no memory for bytes of a client. It is disconnected at the end of the event.
+    #[cold]
+    pub(super) fn mark_starved(&mut self, client_index: u32) {
+        self.starved.push(self.clients.id(client_index));
+    }
+
+    /// Disconnects the clients for which there was no memory.
+    #[cold]
+    pub(super) fn drop_starved(&mut self) {
+        while let Some(id) = self.starved.pop() {
+            if let Some(client_index) = self.clients.index_of(id) {
+                self.pool.clear();
+                self.drop_client(client_index);
+            }
+        }
+    }
+
+    /// Closes a client without the rest of its output, whose memory is freed.
+    fn drop_client(&mut self, client_index: u32) {
+        if self.clients.get(client_index).state != ClientState::Closing {
+            self.close_client(client_index);
+        }
+        self.clients.get(client_index).out.clear();
+        self.mark_dirty(client_index);
+        self.count_memory(client_index);
+        self.notice_limit(client_index, Limit::Memory);
+    }
+}
