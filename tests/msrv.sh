@@ -42,7 +42,9 @@ for program in first-call first-call.shared; do
 	"$out/$program" | grep -q 'three: THREE' || fail "$program prints something else"
 done
 
-$CARGO test -q --locked --workspace --lib --bins --examples
+# As fast to compile as possible, and with short random runs: `make check-rust` has the long ones.
+export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_INCREMENTAL=0
+MUX_RUNS=200 MUX_STEPS=20000 $CARGO test -q --locked --workspace --lib --bins --examples
 $CARGO build -q --locked -p ninepmux --bin 9pmux
 $CARGO build -q --locked --manifest-path examples/serve9p/Cargo.toml
 target/cross/debug/9pmux --version >/dev/null || fail "9pmux does not run"
