@@ -13,7 +13,8 @@
 //! the fid is kept for the next client with the same names, because the server may refuse a second
 //! Tattach even after the Tclunk of the first fid. The first client with other names replaces it: the
 //! fid is clunked, and this client determines the names. Otherwise a client that has left could lock
-//! out all others for ever.
+//! out all others for ever. For the same reason another dialect is agreed on a new connection, or not at
+//! all where 9pmux cannot connect again (`version.rs`).
 
 use super::clients::{Blocked, ClientState};
 use super::fids::{FidState, NO_FID};
@@ -209,6 +210,11 @@ impl Engine {
         users
     }
 
+    /// Returns true if the Tattach is upstream or its fid is kept.
+    pub(super) fn has_shared_attach(&self) -> bool {
+        !matches!(self.upstream.shared_attach, SharedAttach::Unattached)
+    }
+
     /// A session that has used the shared attach has ended.
     pub(super) fn leave_shared_attach(&mut self) {
         if let SharedAttach::Live { users, .. } = &mut self.upstream.shared_attach {
@@ -218,7 +224,7 @@ impl Engine {
 
     /// Clunks the fid of a shared attach that no session uses. If there is a tag, the Tclunk precedes the
     /// next Tattach.
-    pub(super) fn clunk_shared_attach(&mut self) {
+    fn clunk_shared_attach(&mut self) {
         if let SharedAttach::Live { fid, users: 0, .. } = self.upstream.shared_attach {
             self.upstream.shared_attach = SharedAttach::Unattached;
             self.unbind(fid);

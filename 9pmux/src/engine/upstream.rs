@@ -21,14 +21,15 @@
 //! and the next client that offers another one makes 9pmux send a Tversion again (`version.rs`). That
 //! Tversion would abort everything upstream, so it is sent when nothing is: no request, and no fid. Until
 //! its reply arrives no client can have a session, so nothing else can be sent, and a reply with any tag but
-//! NOTAG is a stray. Clients that ask for a version meanwhile wait.
+//! NOTAG is a stray. Clients that ask for a version meanwhile wait. With a shared attach the connection
+//! counts as lost instead, or the dialect stays, because the server may refuse a second Tattach.
 //!
 //! Some servers do not reply to a version that they do not know, or end the connection; some do so to a
 //! second Tversion only. Nothing more can then be said on that connection, as a late Rversion could be taken
 //! for that of the next offer. The connection is *lost*: the driver closes it and connects again. An offer
 //! that was the first on its connection is refused, and remembered for [`REFUSAL_TIME`], so that a client
 //! cannot make the others wait for a silent server again and again; an offer after others is repeated on the
-//! new connection. A driver that cannot connect again says so (`Config::can_redial`), and then such a
+//! new connection. An offer that the server refuses is remembered likewise. A driver that cannot connect again says so (`Config::can_redial`), and then such a
 //! server ends the engine, but a settling that takes too long leaves the dialect as it is.
 //!
 //! Each transition is one method of [`Upstream`]; other modules read the state.

@@ -10,7 +10,7 @@
 //! | the server's dialect, or one that implies it, while another client has a session | at once |
 //! | another dialect, while another client has a session | `unknown` |
 //! | another dialect, while no client has a session | waits for a Tversion of 9pmux with that offer |
-//! | a dialect that the server was silent to, or hung up at, a short time ago | `unknown`, or the server's dialect if the offer implies it |
+//! | a dialect that the server refused, was silent to, or hung up at a short time ago | `unknown`, or the server's dialect if the offer implies it |
 //!
 //! The clients that wait are the version waiters. Each change of the server's version is offered to all of
 //! them, in their order. `upstream.rs` has the states, and the rules for a change of the dialect.
@@ -112,6 +112,7 @@ impl Engine {
             return Err(EndReason::NoCommonVersion(format!("{reply}, {offered} was offered")));
         }
         self.version_events.push(VersionEvent::VersionRefused { offer, reply });
+        self.upstream.refuse(offer, self.now);
         self.upstream.version_refused();
         self.complete_versions(Some(offer));
         Ok(())
@@ -187,7 +188,6 @@ impl Engine {
     /// Makes the next dialect known to the server, if nothing of the last one is upstream. Must be called
     /// after each event while the upstream is settling.
     pub(super) fn settle(&mut self) {
-        self.clunk_shared_attach();
         if self.requests.len() == 0 && self.fids.len() == 0 {
             self.upstream.settled();
             self.complete_versions(None);
@@ -238,8 +238,13 @@ impl Engine {
                 if !is_other || refused || !self.is_dialect_free() {
                     return self.accept_version(client_index);
                 }
-                self.clunk_shared_attach();
-                if self.requests.len() == 0 && self.fids.len() == 0 {
+                if self.has_shared_attach() {
+                    // The server may refuse a second Tattach on this connection.
+                    if !self.config.can_redial {
+                        return self.accept_version(client_index);
+                    }
+                    self.lose_connection(EndReason::ServerClosed);
+                } else if self.requests.len() == 0 && self.fids.len() == 0 {
                     self.send_version(dialect);
                 } else {
                     let deadline = self.now.saturating_add(self.config.cleanup_timeout);

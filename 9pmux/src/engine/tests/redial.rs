@@ -7,7 +7,7 @@ use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
 use super::made::*;
 use crate::engine::{ClientId, Config, EndReason, Engine, VersionEvent};
-use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
+use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PLAIN: &str = "9P2000";
@@ -333,7 +333,7 @@ fn chosen_dialect_is_kept() {
     }
 }
 
-/// A server that disconnects while clients have sessions has ended, whoever offered what.
+/// A server that disconnects while clients have sessions has ended, whatever was offered.
 #[test]
 fn server_that_hangs_up_in_a_session_ends_the_engine() {
     let mut bench = bench(true);
@@ -347,47 +347,83 @@ fn server_that_hangs_up_in_a_session_ends_the_engine() {
     assert!(!bench.engine.wants_redial());
 }
 
-/// The shared attach is kept for the next client with the same names, but not for another dialect.
+/// Makes a client attach by the shared attach, and returns it and that Tattach.
+fn attach_once(bench: &mut Bench) -> (ClientId, Vec<u8>) {
+    let id = offers(bench, PLAIN);
+    agrees(bench, PLAIN);
+    is_told(bench, id, PLAIN);
+    let request = bench.forwarded(id, &attach(Dialect::Plain, 1, 0, NOFID, "u", ""));
+    (id, request)
+}
+
+fn bench_once(can_redial: bool) -> Bench {
+    let config = Config { attach_once: true, can_redial, msize: MSIZE, ..Config::default() };
+    Bench { engine: Engine::new(config), dialect: Dialect::Plain }
+}
+
+/// Checks that `id`, which has offered 9P2000.L, gets it on a new connection, or else the old dialect.
+fn changes_dialect_by_a_connection(bench: &mut Bench, id: ClientId, can_redial: bool) {
+    assert!(bench.upstream().is_empty(), "no Tversion on the same connection");
+    assert_eq!(bench.engine.wants_redial(), can_redial);
+    if can_redial {
+        bench.engine.server_connected();
+        agrees(bench, L);
+        is_told(bench, id, L);
+        let request = bench.forwarded(id, &attach(Dialect::L, 1, 0, NOFID, "u", ""));
+        assert_eq!(kind(&request), 104);
+    } else {
+        is_told(bench, id, PLAIN);
+    }
+    bench.engine.audit();
+}
+
+/// A server that permits one attach for a connection may refuse the next one even after a Tversion.
 #[test]
-fn unused_shared_attach_does_not_keep_the_dialect() {
-    let config = Config { attach_once: true, msize: MSIZE, ..Config::default() };
-    let mut bench = Bench { engine: Engine::new(config), dialect: Dialect::Plain };
-    let id = offers(&mut bench, PLAIN);
-    agrees(&mut bench, PLAIN);
-    is_told(&mut bench, id, PLAIN);
-    let request = bench.forwarded(id, &attach(Dialect::Plain, 1, 0, !0, "u", ""));
-    bench.server(&made(105, tag(&request)).qid(0, 0).done());
-    let walk = bench.server_received();
-    bench.server(&rwalk(tag(&walk), 0));
-    assert_eq!(kind(&bench.client_received(id)), 105);
-    bench.disconnect(id);
-    let own = bench.server_received();
-    bench.done(&own);
-    let next = offers(&mut bench, L);
-    let root = bench.server_received();
-    assert_eq!((kind(&own), kind(&root)), (120, 120));
-    bench.done(&root);
-    agrees(&mut bench, L);
-    is_told(&mut bench, next, L);
-    let request = bench.forwarded(next, &attach(Dialect::L, 1, 0, !0, "u", ""));
-    assert_eq!(kind(&request), 104);
+fn dialect_changes_on_a_new_connection_after_a_shared_attach() {
+    for can_redial in [false, true] {
+        let mut bench = bench_once(can_redial);
+        let (id, request) = attach_once(&mut bench);
+        bench.server(&made(105, tag(&request)).qid(0, 0).done());
+        let walk = bench.server_received();
+        bench.server(&rwalk(tag(&walk), 0));
+        assert_eq!(kind(&bench.client_received(id)), 105);
+        bench.disconnect(id);
+        let own = bench.server_received();
+        assert_eq!(kind(&own), 120);
+        bench.done(&own);
+        let next = offers(&mut bench, L);
+        changes_dialect_by_a_connection(&mut bench, next, can_redial);
+    }
 }
 
 /// The client attaches, and ends its session before the server has replied.
 #[test]
-fn shared_attach_of_an_ended_session_does_not_keep_the_dialect() {
-    let config = Config { attach_once: true, msize: MSIZE, ..Config::default() };
-    let mut bench = Bench { engine: Engine::new(config), dialect: Dialect::Plain };
-    let id = offers(&mut bench, PLAIN);
+fn dialect_changes_on_a_new_connection_while_the_shared_attach_is_pending() {
+    for can_redial in [false, true] {
+        let mut bench = bench_once(can_redial);
+        let (id, _) = attach_once(&mut bench);
+        bench.client_sends(id, &version(MSIZE, L));
+        changes_dialect_by_a_connection(&mut bench, id, can_redial);
+    }
+}
+
+/// Otherwise each client that tries the newest dialect first would cost two Tversion.
+#[test]
+fn refused_offer_is_not_repeated_for_some_time() {
+    let mut bench = bench(false);
+    let id = offers(&mut bench, L);
+    assert_eq!(bench.server_received(), version(MSIZE, L));
+    bench.server(&rversion(MSIZE, "unknown"));
+    is_told(&mut bench, id, "unknown");
+    bench.client_sends(id, &version(MSIZE, PLAIN));
     agrees(&mut bench, PLAIN);
     is_told(&mut bench, id, PLAIN);
-    let request = bench.forwarded(id, &attach(Dialect::Plain, 1, 0, NOFID, "u", ""));
-    bench.client_sends(id, &version(MSIZE, L));
-    assert!(bench.upstream().is_empty() && bench.all_received(id).is_empty());
-    bench.server(&made(105, tag(&request)).qid(0, 1).done());
-    let clunk = bench.server_received();
-    assert_eq!((kind(&clunk), u32_at(&clunk, HEADER)), (120, u32_at(&request, HEADER)));
-    bench.done(&clunk);
-    agrees(&mut bench, L);
-    is_told(&mut bench, id, L);
+    bench.disconnect(id);
+    let next = offers(&mut bench, L);
+    is_told(&mut bench, next, PLAIN);
+    assert!(bench.upstream().is_empty());
+    bench.disconnect(next);
+    bench.engine.tick(60 * SECOND);
+    offers(&mut bench, L);
+    assert_eq!(bench.server_received(), version(MSIZE, L));
 }
