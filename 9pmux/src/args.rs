@@ -129,7 +129,7 @@ pub struct Serve {
     /// Maximum requests in flight of all clients
     ///
     /// A client may have as many as are still free for it and its user's other clients, and one in any case.
-    /// What a departed client has in flight counts for its user: the user of this machine, or the host.
+    /// Requests of a departed client count for its user: the user of this machine, or the host.
     #[arg(long, value_name = "N", default_value_t = defaults().max_inflight_all as u64,
         value_parser = clap::value_parser!(u64).range(1..=defaults().max_inflight_all as u64),
         help_heading = LIMITS)]

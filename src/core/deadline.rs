@@ -1,10 +1,10 @@
 //! Callers that wait with a deadline. The machine has no clock: the sleeping owner itself, or an
 //! awake one, reports that the deadline has passed.
 //!
-//! What happens then depends on the state of the call. A call that has not been sent is cancelled,
+//! The consequence depends on the state of the call. A call that has not been sent is cancelled,
 //! and its tag is freed. A call that has been sent is abandoned: its tag stays allocated until the
-//! reply arrives. A call whose request another sender is sending waits for the end of that `send`,
-//! because the request is in use.
+//! reply arrives. If another sender is sending the request, the call waits for the end of that
+//! `send`, because the request is in use.
 //!
 //! A caller inside `recv` cannot watch the clock. A caller with a deadline therefore receives only
 //! if no caller without a deadline waits for a reply. If the transport can receive without

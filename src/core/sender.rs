@@ -197,8 +197,8 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     fn pop_for_proxy_send(&mut self, id: CallId, willing: bool) -> Option<(CallId, P::Request)> {
-        // A receiver whose own request is queued is inside `recv`, where it cannot be granted the
-        // turn.
+        // A receiver with a queued request of its own is inside `recv`, where it cannot be granted
+        // the turn.
         let waits = |call: &mut Call<P, H>| call.is(StateKind::Queued);
         let muxer = match self.role.holder() {
             Muxer::Unassigned => return None,
@@ -283,8 +283,8 @@ impl<P: Protocol, H> Machine<P, H> {
             self.procs.queue_wake(ProcKind::Send);
             return;
         }
-        // A receiver whose own request is queued is skipped. It takes the turn when its `recv`
-        // returns, unless a proxy sender sends the request first.
+        // A receiver with a queued request of its own is skipped. It takes the turn when its
+        // `recv` returns, unless a proxy sender sends the request first.
         let muxer = self.role.holder();
         let Some(id) = self.send_queue.find(&mut self.calls, |id| muxer != Muxer::Call(id)) else {
             return;

@@ -74,7 +74,7 @@ impl Default for Config {
             unames: Vec::new(),
             anames: Vec::new(),
             lax: false,
-            // What Linux asks for at most: a megabyte of data, and the space that it leaves for headers.
+            // The largest msize of Linux: a megabyte of data, and the space that it leaves for headers.
             msize: 1024 * 1024 + 24,
             max_inflight: 256,
             max_inflight_all: MAX_REQUESTS,

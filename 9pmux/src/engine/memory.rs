@@ -14,7 +14,7 @@
 use super::clients::ClientState;
 use super::{Engine, Limit};
 
-/// What a client may have of replies however little memory is free.
+/// The bytes of replies that a client may always have, however little memory is free.
 const MIN_REPLY_BYTES: usize = 64 * 1024;
 
 impl Engine {
@@ -85,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// Closes a client without the rest of its output, whose memory is freed.
+    /// Closes a client, and frees the memory of its output without writing it.
     fn drop_client(&mut self, client_index: u32) {
         if self.clients.get(client_index).state != ClientState::Closing {
             self.close_client(client_index);

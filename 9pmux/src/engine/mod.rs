@@ -384,7 +384,7 @@ impl Engine {
         self.clients.get_if_connected(id).is_some_and(Client::is_closing)
     }
 
-    /// Returns a client whose `output`, `wants_read` or `is_closing` may have changed since it was last
+    /// Returns a client if its `output`, `wants_read` or `is_closing` may have changed since it was last
     /// returned here.
     pub fn next_dirty(&mut self) -> Option<ClientId> {
         loop {

@@ -42,9 +42,9 @@ const MAX_EXAMINED: usize = 64;
 /// The share of one client in a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
-    /// What every client may hold while its user holds less than is free.
+    /// The number that every client may hold while its user holds less than is free.
     pub client_floor: usize,
-    /// What every user may hold.
+    /// The number that every user may hold.
     pub user_floor: usize,
 }
 
@@ -54,7 +54,7 @@ pub const TAGS: Share = Share { client_floor: 4, user_floor: 16 };
 /// Upstream fids.
 pub const FIDS: Share = Share { client_floor: 64, user_floor: 1024 };
 
-/// What a client, and its user, hold of a pool.
+/// The numbers that a client and its user hold of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Holding {
     pub client: usize,

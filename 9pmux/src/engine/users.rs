@@ -36,7 +36,7 @@ impl User {
 /// No user: requests and fids of 9pmux's own.
 pub const NO_USER: u32 = u32::MAX;
 
-/// What a user holds.
+/// The resources that a user holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Its connected clients.

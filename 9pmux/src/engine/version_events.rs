@@ -8,7 +8,7 @@ use crate::wire::Dialect;
 /// The maximum number of events that are kept: a driver need not ask for them.
 const MAX_EVENTS: usize = 16;
 
-/// What has become of an offer.
+/// The result of an offer to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionEvent {
     /// The server has agreed to this dialect and msize.
