@@ -34,14 +34,8 @@
 //! A program that matches replies to requests by itself, as a proxy does, can use the tag pool alone:
 //! [`tags`].
 //!
-//! The multiplexor is a state machine; the other modules drive it.
-//!
-//! | module | contents | dependencies |
-//! |---|---|---|
-//! | `core` | the state machine: tags, calls, the turn to send, the receiver role; no I/O, no locks | none |
-//! | `sched` | sleep and wake-up of callers: threads, or the host program's coroutines | none |
-//! | `rpc` | the calls: drives the machine over a transport, under a scheduler | core, sched |
-//! | `ffi` | the C interface: layouts, entry points, C functions as a transport | rpc, sched |
+//! The multiplexor is a state machine; the other modules drive it. The page
+//! `docs/internals/architecture.md` lists the modules and what each may use.
 
 #[cfg_attr(
     not(any(feature = "capi", test)),

@@ -1,6 +1,6 @@
 //! The reads of a client that wait while its other requests are forwarded.
 //!
-//! A server may keep a Tread until its file has something to say, for ever if need be, and programs keep
+//! A server may keep a Tread until its file has data to return, for ever if need be, and programs keep
 //! such reads open all the time. A client must not lose the use of its connection by them:
 //!
 //! | of a client | rule |

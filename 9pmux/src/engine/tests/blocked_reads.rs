@@ -12,7 +12,7 @@ fn attached(bench: &mut Bench, msize: u32) -> ClientId {
     id
 }
 
-/// Reads of files that have nothing to say, as many and as large as a client likes.
+/// Reads of files without data to return, as many and as large as a client likes.
 #[test]
 fn blocked_reads_do_not_stop_their_client() {
     for dialect in Dialect::ALL {
