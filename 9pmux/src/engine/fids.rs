@@ -25,10 +25,6 @@
 //! | that request is flushed without a reply | `restore` | unchanged | yes, unless the name is in use |
 //! | the client's session ends | [`Fids::transfer`] | unchanged | no |
 //! | unbound, and the last request that refers to it ends | `release_if_unused` | freed if absent or pending, kept if lost, else clunked | no |
-//!
-//! A client's fid is always an upstream fid today. A dead fid (the server came back without it)
-//! or a file of 9pmux's own will be further kinds of value in [`Session::fids`](super::session::Session),
-//! which `Engine::plan` alone consults for the fids of a request.
 
 use std::collections::hash_map::Entry;
 

@@ -40,8 +40,8 @@ impl Engine {
         }
         let oldtag = u16_at(message, HEADER);
         let client = self.clients.get(client_index);
-        // A waiting read never happened. The tag of a request that has its reply is not free for the client while a flush of it is open: a
-        // further flush of the tag, or of that flush, has the same target.
+        // A waiting read never happened. The tag of a request that has its reply is not free for the client
+        // while a flush of it is open: a further flush of the tag, or of that flush, has the same target.
         let flushing =
             client.session.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
         let flush_target = match client.waiting_reads.remove(oldtag) {
@@ -187,9 +187,9 @@ impl QueuedMessages {
     fn may_flush(&self, bytes: &[u8], offset: usize, tag: u16) -> bool {
         let message = &bytes[offset..offset + wire::u32_at(bytes, offset) as usize];
         // A well-formed Tflush has taken effect before. A malformed one waits for its error reply.
-        let dealt_with =
+        let has_passed =
             || kind(message) == types::TFLUSH && check_request(self.dialect, message).is_ok();
-        wire::tag(message) == tag && !dealt_with() && !self.taken.contains(&offset)
+        wire::tag(message) == tag && !has_passed() && !self.taken.contains(&offset)
     }
 }
 

@@ -133,10 +133,24 @@ impl Engine {
                 return Progress::Blocked(Blocked::OnSelf);
             }
         }
-        match self.route_attach(client_index, message, &offsets) {
+        self.forward_routed(client_index, (whole, message), &offsets, plan, budget)
+    }
+
+    /// Forwards a request that has passed all checks. An attach may take another route
+    /// ([`AttachRoute`]).
+    #[inline]
+    fn forward_routed(
+        &mut self,
+        client_index: u32,
+        (whole, message): (&[u8], &[u8]),
+        offsets: &FieldOffsets,
+        plan: Plan,
+        budget: ReplyBudget,
+    ) -> Progress {
+        match self.route_attach(client_index, message, offsets) {
             AttachRoute::Forward => {
                 let consumed = self.consume_message(client_index, whole);
-                self.send(client_index, message, &offsets, plan, budget);
+                self.send(client_index, message, offsets, plan, budget);
                 consumed
             }
             AttachRoute::ByWalk(root) => {
@@ -144,7 +158,7 @@ impl Engine {
                 self.attach_by_walk(client_index, message, root, budget);
                 consumed
             }
-            AttachRoute::Handled(step) => step,
+            AttachRoute::Handled(progress) => progress,
         }
     }
 
@@ -355,9 +369,7 @@ impl Engine {
         let upstream_tag =
             self.allocate_tag(request).expect("there is a tag, since others are kept");
         let session = &mut self.clients.get(client_index).session;
-        session.tags.insert(request.tag, upstream_tag);
-        session.reply_bytes_reserved += budget.max_len as usize;
-        session.reads += usize::from(request.kind == types::TREAD);
+        session.add_tag(&request, upstream_tag);
         self.stats.forwarded += 1;
         let size = message.len() as u32;
         self.push_to_server(message, |message| {

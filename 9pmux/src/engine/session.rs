@@ -95,6 +95,14 @@ impl Session {
         }
     }
 
+    /// Adds the client's tag of a request, with all that is counted for it.
+    #[inline]
+    pub fn add_tag(&mut self, request: &UpstreamRequest, upstream_tag: u16) {
+        self.tags.insert(request.tag, upstream_tag);
+        self.reply_bytes_reserved += request.max_reply_len as usize;
+        self.reads += usize::from(request.kind == types::TREAD);
+    }
+
     /// Removes the client's tag of a request, with all that is counted for it.
     #[inline]
     pub fn remove_tag(&mut self, request: &UpstreamRequest) {

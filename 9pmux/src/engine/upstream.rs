@@ -29,8 +29,9 @@
 //! for that of the next offer. The connection is *lost*: the driver closes it and connects again. An offer
 //! that was the first on its connection is refused, and remembered for [`REFUSAL_TIME`], so that a client
 //! cannot make the others wait for a silent server again and again; an offer after others is repeated on the
-//! new connection. An offer that the server refuses is remembered likewise. A driver that cannot connect again says so (`Config::can_redial`), and then such a
-//! server ends the engine, but a settling that takes too long leaves the dialect as it is.
+//! new connection. An offer that the server refuses is remembered likewise. A driver that cannot connect
+//! again says so (`Config::can_redial`), and then such a server ends the engine, but a settling that takes
+//! too long leaves the dialect as it is.
 //!
 //! Each transition is one method of [`Upstream`]; other modules read the state.
 
