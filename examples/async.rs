@@ -132,7 +132,7 @@ fn main() {
     let mux = &Mux::new(connected.unwrap_or_else(|e| die(format_args!("{path}: {e}"))));
     thread::scope(|scope| {
         // An awaited call fails if no receiver exists. This one exists before its thread runs.
-        let receiver = mux.receiver().expect("nobody receives yet");
+        let receiver = mux.receiver().expect("no caller receives yet");
         scope.spawn(|| receiver.run());
         block_on(program(mux, orphans, size));
     });

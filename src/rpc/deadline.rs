@@ -109,7 +109,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// use std::time::Duration;
     ///
     /// let mux = Mux::new(Echo::default());
-    /// let late = mux.rpc_timeout(request("hush, this is never answered"), Duration::from_millis(5));
+    /// let late = mux.rpc_timeout(request("hush, this request gets no reply"), Duration::from_millis(5));
     /// assert!(matches!(late, Err(Error::TimedOut)));
     /// let call = mux.rpc_timeout(request("hello"), Duration::from_secs(60));
     /// assert_eq!(call.unwrap().1, "hello");

@@ -192,7 +192,7 @@ pub enum Polled<R> {
 ///     Err(Error::HungUp) => {}
 ///     other => panic!("{other:?}"),
 /// }
-/// assert_eq!(Error::<std::io::Error>::TimedOut.to_string(), "the call took too long");
+/// assert_eq!(Error::<std::io::Error>::TimedOut.to_string(), "the deadline has passed");
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -204,7 +204,7 @@ pub enum Error<F> {
     #[error("the request could not be sent: {0}")]
     Failed(F),
     /// All tags are in use and the call does not wait for a tag, or all tags belong to abandoned calls.
-    #[error("all tags are taken")]
+    #[error("all tags are in use")]
     NoTag,
     /// The connection has been hung up with [`Mux::hang_up`].
     #[error("the connection has been hung up")]
@@ -216,7 +216,7 @@ pub enum Error<F> {
     #[error("out of memory")]
     NoMemory,
     /// The deadline of the call has passed. The server may have received the request and may still reply.
-    #[error("the call took too long")]
+    #[error("the deadline has passed")]
     TimedOut,
     /// The scheduler cannot wake callers at a deadline. The value is the error number of the operating
     /// system.
@@ -224,13 +224,13 @@ pub enum Error<F> {
     NoClock(i32),
     /// The operation cannot complete: no other caller receives messages, and the transport cannot poll
     /// without blocking.
-    #[error("nobody receives, and the transport cannot look without waiting")]
+    #[error("no caller receives, and the transport cannot poll")]
     Stuck,
     /// A caller is still inside the transport's `send` or `recv`.
-    #[error("somebody is still sending or receiving")]
+    #[error("a caller is still inside send or recv")]
     InUse,
     /// A receive proc receives all messages, so that a single message cannot be received.
-    #[error("the receive proc has the connection")]
+    #[error("a receive proc is receiving")]
     Busy,
 }
 
@@ -362,7 +362,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// let mux = Mux::new(Echo::default());
     /// thread::scope(|scope| {
-    ///     let call = scope.spawn(|| mux.rpc(request("hush, this is never answered")));
+    ///     let call = scope.spawn(|| mux.rpc(request("hush, this request gets no reply")));
     ///     while mux.outstanding() == 0 {
     ///         thread::yield_now();
     ///     }

@@ -14,7 +14,7 @@ use super::{Mux, Transport};
 /// A receive proc that has not started to run. It counts as a running receive proc from its creation, so
 /// that a future that waits before the proc's thread has started does not fail with
 /// [`Error::Stuck`](super::Error::Stuck). Dropping it without running it unregisters the proc.
-#[must_use = "nobody receives until it runs"]
+#[must_use = "no message is received until it runs"]
 pub struct Receiver<'a, T: Transport, S: Sched = Native>(&'a Mux<T, S>);
 
 impl<T: Transport, S: Sched> Receiver<'_, T, S> {
