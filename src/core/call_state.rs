@@ -21,7 +21,8 @@ impl CallTag {
     }
 }
 
-/// The state of a call, with all that the call has in this state only.
+/// The state of a call, with all that the call has in this state only. A deadline and a wake handle span
+/// states, so they are in [`Call`](super::call::Call).
 /// [`can_become`](StateKind::can_become) lists which state may follow which.
 pub(super) enum CallState<P: Protocol> {
     /// The slot is unused.

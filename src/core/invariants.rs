@@ -41,8 +41,9 @@
 //!
 //! Deadlines:
 //!
-//! 12. Only a blocking call has a deadline, and only a call with a deadline has an armed timer. The timer is armed while the owner sleeps, and after its wake-up until
-//!     the owner acknowledges it, which happens only if the call has ended or is abandoned.
+//! 12. Only a blocking call has a deadline, and only a call with a deadline has an armed timer. The timer is
+//!     armed while the owner sleeps, and after its wake-up until the owner acknowledges it, which happens only
+//!     if the call has ended or is abandoned.
 //!
 //! The receiver role:
 //!

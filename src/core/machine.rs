@@ -120,8 +120,8 @@ impl<P: Protocol, H> Machine<P, H> {
         self.stats
     }
 
-    /// Sets the range of valid tags. The driver must call this after each locking of the state, before it
-    /// reports an event, because a program may change the range at any time.
+    /// Sets the range of valid tags, which a program may change at any time. The driver must call this before
+    /// an event that may allocate a tag, and must not read the program's range otherwise.
     #[inline(always)]
     pub fn set_range(&mut self, range: TagRange) {
         self.tags.set_range(range);

@@ -13,7 +13,8 @@ use super::{Error, Locked, Mux, Transport, TransportProtocol};
 /// The locked state, with the result of an event.
 pub(super) type LockedWith<'a, T, S, R> = (Locked<'a, T, S>, R);
 
-/// The result of a wait.
+/// The result of a wait: of a [`Wakeup`] or, if the caller did not sleep, of an [`Action`]. It has only the
+/// variants that end a wait; a caller that is woken to receive still waits.
 pub(super) enum Waited<T: Transport> {
     /// The call has ended.
     Completed(Outcome<T::Reply, T::Failure>),
