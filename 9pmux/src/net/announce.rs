@@ -20,7 +20,7 @@ pub const BACKLOG: i32 = 4096;
 
 /// The result of announcing an address.
 #[derive(Debug)]
-pub enum Announced {
+pub enum Announcement {
     /// A listening socket.
     Listener(Listener),
     /// An inherited connection, which is the only client of this address.
@@ -119,7 +119,7 @@ fn accept(socket: &Fd) -> Result<OwnedFd, Errno> {
 }
 
 /// Listens on an address.
-pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Failure> {
+pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announcement, Failure> {
     let (socket, posted) = match address {
         Address::Tcp(host, port) => listen_tcp(host, *port)
             .map(|socket| (Fd::from(socket), None))
@@ -138,7 +138,7 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Fai
                 Ok(()) if stream.is_listening() => Ok((stream.into_fd(), None)),
                 Ok(()) => {
                     stream.set_remote_options();
-                    return Ok(Announced::Client(stream));
+                    return Ok(Announcement::Client(stream));
                 }
                 Err(why) => Err(why),
             }
@@ -150,7 +150,7 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announced, Fai
         (Address::Tcp(host, 0), Some(port)) => Address::Tcp(host.clone(), port),
         _ => address.clone(),
     };
-    Ok(Announced::Listener(Listener { socket, address, posted, ready: true }))
+    Ok(Announcement::Listener(Listener { socket, address, posted, ready: true }))
 }
 
 fn local_port(socket: &Fd) -> Option<u16> {

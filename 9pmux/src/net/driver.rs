@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use super::ServeOptions;
 use super::address::Address;
 use super::admission::Admission;
-use super::announce::{AcceptOutcome, Announced, Listener};
+use super::announce::{AcceptOutcome, Announcement, Listener};
 use super::child::ChildServer;
 use super::descriptors;
 use super::dial::{Redial, ServerConnection};
@@ -126,7 +126,7 @@ impl Driver {
         options: &ServeOptions,
         server: ServerConnection,
         redial: Option<Redial>,
-        announced: Vec<Announced>,
+        announced: Vec<Announcement>,
         signals: Signals,
     ) -> Result<Driver, Failure> {
         let config = Config {
@@ -182,10 +182,10 @@ impl Driver {
         Ok(driver)
     }
 
-    fn add_announced(&mut self, announced: Announced) -> io::Result<()> {
+    fn add_announced(&mut self, announced: Announcement) -> io::Result<()> {
         match announced {
-            Announced::Client(stream) => self.add_client(stream),
-            Announced::Listener(listener) => {
+            Announcement::Client(stream) => self.add_client(stream),
+            Announcement::Listener(listener) => {
                 self.watch.add(Source::Listener(self.listeners.len()), listener.fd())?;
                 info!("listening on {}", listener.describe());
                 self.listeners.push(listener);

@@ -64,11 +64,11 @@ const MAX_TRACKED: usize = 4096;
 /// The time at which a limit is unused again. Each line moves it by the time that the rate allows for one;
 /// a line is permitted while it is not further away than the burst allows.
 #[derive(Clone, Copy, Default)]
-struct Limit {
+struct LineBudget {
     unused_at: Duration,
 }
 
-impl Limit {
+impl LineBudget {
     fn has_room(self, rate: &Rate, now: Duration) -> bool {
         let interval = Duration::from_secs(1) / rate.per_second;
         self.unused_at <= now + interval * (rate.burst - 1)
@@ -82,9 +82,9 @@ impl Limit {
 /// The limits, and the number of suppressed lines.
 pub struct LineLimit {
     started: Instant,
-    by_client: HashMap<(LineKind, usize), Limit>,
-    by_origin: HashMap<(LineKind, Origin), Limit>,
-    total: [Limit; LineKind::ALL.len()],
+    by_client: HashMap<(LineKind, usize), LineBudget>,
+    by_origin: HashMap<(LineKind, Origin), LineBudget>,
+    total: [LineBudget; LineKind::ALL.len()],
     suppressed: [Suppressed; LineKind::ALL.len()],
     report_at: Option<Instant>,
     /// The origins of the connected clients, by index.
@@ -189,10 +189,10 @@ impl LineLimit {
 
 /// Returns the limit of `key`. Limits that are unused are forgotten when there are too many.
 fn tracked<K: std::hash::Hash + Eq>(
-    limits: &mut HashMap<K, Limit>,
+    limits: &mut HashMap<K, LineBudget>,
     key: K,
     now: Duration,
-) -> Option<&mut Limit> {
+) -> Option<&mut LineBudget> {
     if limits.len() >= MAX_TRACKED && !limits.contains_key(&key) {
         limits.retain(|_, limit| limit.unused_at > now);
         if limits.len() >= MAX_TRACKED {

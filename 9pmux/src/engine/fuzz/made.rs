@@ -5,60 +5,60 @@ use crate::wire::{Dialect, HEADER, kind, put_u32, u32_at};
 
 /// A message under construction.
 #[derive(Clone)]
-pub struct Made(Vec<u8>);
+pub struct MessageBuilder(Vec<u8>);
 
 /// Returns a stat with this name, with its size before it.
 pub fn stat(dialect: Dialect, name: impl AsRef<[u8]>) -> Vec<u8> {
-    let fields = Made(Vec::new()).u16(0).u32(0).qid(0, 0).u32(!0).u32(!0).u32(!0).u64(!0);
+    let fields = MessageBuilder(Vec::new()).u16(0).u32(0).qid(0, 0).u32(!0).u32(!0).u32(!0).u64(!0);
     let fields = fields.str(name).str("u").str("g").str("");
     let fields = if dialect == Dialect::U { fields.str("x").u32(1).u32(2).u32(3) } else { fields };
-    Made(Vec::new()).u16(fields.0.len() as u16).raw(&fields.0).0
+    MessageBuilder(Vec::new()).u16(fields.0.len() as u16).raw(&fields.0).0
 }
 
 /// Begins a message with a type and a tag.
-pub fn made(kind: u8, tag: u16) -> Made {
+pub fn made(kind: u8, tag: u16) -> MessageBuilder {
     let mut bytes = Vec::with_capacity(64);
     bytes.extend([0, 0, 0, 0, kind]);
     bytes.extend_from_slice(&tag.to_le_bytes());
-    Made(bytes)
+    MessageBuilder(bytes)
 }
 
-impl Made {
-    pub fn u8(mut self, n: u8) -> Made {
+impl MessageBuilder {
+    pub fn u8(mut self, n: u8) -> MessageBuilder {
         self.0.push(n);
         self
     }
 
-    pub fn u16(mut self, n: u16) -> Made {
+    pub fn u16(mut self, n: u16) -> MessageBuilder {
         self.0.extend_from_slice(&n.to_le_bytes());
         self
     }
 
-    pub fn u32(mut self, n: u32) -> Made {
+    pub fn u32(mut self, n: u32) -> MessageBuilder {
         self.0.extend_from_slice(&n.to_le_bytes());
         self
     }
 
-    pub fn u64(mut self, n: u64) -> Made {
+    pub fn u64(mut self, n: u64) -> MessageBuilder {
         self.0.extend_from_slice(&n.to_le_bytes());
         self
     }
 
-    pub fn raw(mut self, bytes: &[u8]) -> Made {
+    pub fn raw(mut self, bytes: &[u8]) -> MessageBuilder {
         self.0.extend_from_slice(bytes);
         self
     }
 
-    pub fn str(self, s: impl AsRef<[u8]>) -> Made {
+    pub fn str(self, s: impl AsRef<[u8]>) -> MessageBuilder {
         let s = s.as_ref();
         self.u16(s.len() as u16).raw(s)
     }
 
-    pub fn names(self, names: &[&str]) -> Made {
-        names.iter().fold(self.u16(names.len() as u16), Made::str)
+    pub fn names(self, names: &[&str]) -> MessageBuilder {
+        names.iter().fold(self.u16(names.len() as u16), MessageBuilder::str)
     }
 
-    pub fn qid(self, version: u32, path: u64) -> Made {
+    pub fn qid(self, version: u32, path: u64) -> MessageBuilder {
         self.u8(0).u32(version).u64(path)
     }
 
@@ -79,7 +79,7 @@ pub fn rversion(msize: u32, name: &str) -> Vec<u8> {
 }
 
 /// Appends the n_uname that ends Tauth and Tattach, if the dialect has it.
-pub fn n_uname(dialect: Dialect, message: Made) -> Made {
+pub fn n_uname(dialect: Dialect, message: MessageBuilder) -> MessageBuilder {
     if dialect == Dialect::Plain { message } else { message.u32(7) }
 }
 

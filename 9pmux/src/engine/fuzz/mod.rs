@@ -20,10 +20,10 @@
 //!
 //! | rule | place |
 //! |---|---|
-//! | a message or field that clients may send | `Peer::request` |
-//! | a reason to refuse a message | `Peer::is_possible` |
+//! | a message or field that clients may send | `ModelClient::request` |
+//! | a reason to refuse a message | `ModelClient::is_possible` |
 //! | a field that is changed on the way to the server | `essence` in `peer.rs`, and an assertion in `Server::sees` |
-//! | a field that is changed on the way to the client | an assertion in `Peer::replied` |
+//! | a field that is changed on the way to the client | an assertion in `ModelClient::replied` |
 //! | an effect on a fid | `Names::settle` |
 //! | a limit, or an option | a choice in `World::new`, and an assertion in `World::look` |
 //! | what remains at the end | `World::leave` |

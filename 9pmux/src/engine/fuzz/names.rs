@@ -55,7 +55,7 @@ struct Change {
 
 /// What the outcome of a request means for later requests that name its fid.
 #[derive(Clone, Copy)]
-pub enum News {
+pub enum Consequence {
     /// They are in doubt.
     Doubt { fid: u32, number: u64 },
     /// The fid had this state before the next request that changes it.
@@ -64,7 +64,7 @@ pub enum News {
 
 /// The outcome of a request.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Outcome {
+pub enum FidOutcome {
     Success,
     /// The server has refused it.
     Failure,
@@ -181,26 +181,26 @@ impl Names {
     }
 
     /// Records the outcome of a request.
-    pub fn settle(&mut self, intent: Intent, outcome: Outcome) -> Option<News> {
+    pub fn settle(&mut self, intent: Intent, outcome: FidOutcome) -> Option<Consequence> {
         let change = intent.change.filter(|_| !intent.never)?;
         let (fid, number) = (change.fid, intent.number);
         let state = match (outcome, change.after) {
-            (Outcome::Unknown, _) => State::Unknown,
-            (Outcome::Success, after) => after,
-            (Outcome::Failure | Outcome::NoFid, State::Absent) => State::Absent,
+            (FidOutcome::Unknown, _) => State::Unknown,
+            (FidOutcome::Success, after) => after,
+            (FidOutcome::Failure | FidOutcome::NoFid, State::Absent) => State::Absent,
             _ => change.before,
         };
         let released = change.after == State::Absent;
-        let doubt = released && matches!(outcome, Outcome::Nothing | Outcome::Unknown);
+        let doubt = released && matches!(outcome, FidOutcome::Nothing | FidOutcome::Unknown);
         let last = self.states.get_mut(&fid)?;
         if last.1 == number {
             last.0 = state;
         } else if doubt {
             last.0 = State::Unknown;
         } else {
-            return Some(News::Known { fid, number, state });
+            return Some(Consequence::Known { fid, number, state });
         }
-        doubt.then_some(News::Doubt { fid, number })
+        doubt.then_some(Consequence::Doubt { fid, number })
     }
 }
 
@@ -224,12 +224,12 @@ pub fn names<'a>(message: &'a [u8], offsets: &FieldOffsets) -> &'a [u8] {
 }
 
 /// Returns the outcome that the server's reply to a request states.
-pub fn outcome(dialect: Dialect, request: &[u8], reply: &[u8]) -> Outcome {
+pub fn outcome(dialect: Dialect, request: &[u8], reply: &[u8]) -> FidOutcome {
     if [types::RERROR, types::RLERROR].contains(&kind(reply)) {
-        return Outcome::Failure;
+        return FidOutcome::Failure;
     }
     let partial = check_request(dialect, request).is_ok_and(|offsets| {
         kind(request) == types::TWALK && u16_at(reply, 7) < offsets.name_count
     });
-    if partial { Outcome::Failure } else { Outcome::Success }
+    if partial { FidOutcome::Failure } else { FidOutcome::Success }
 }

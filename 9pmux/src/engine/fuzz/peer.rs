@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::made::{is_error, is_local_error};
-use super::names::{Intent, Names, News, Outcome, names, outcome};
+use super::names::{Consequence, FidOutcome, Intent, Names, names, outcome};
 use crate::engine::local_error::LocalError;
 use crate::engine::{ClientId, Config};
 use crate::wire::{
@@ -18,7 +18,7 @@ use crate::wire::{
 };
 
 /// A message that has arrived at 9pmux, or the header of one that is too large.
-pub struct Asked {
+pub struct ClientMessage {
     pub message: Vec<u8>,
     /// The number by which the message is recognized at the server, and its reply at the client.
     pub stamp: Option<u32>,
@@ -32,7 +32,7 @@ pub struct Asked {
     intent: Intent,
 }
 
-impl Asked {
+impl ClientMessage {
     /// A well-formed Tflush never gets an error.
     fn must_succeed(&self) -> bool {
         self.is_flush() && !self.too_large && self.message.len() >= HEADER + 2
@@ -48,7 +48,7 @@ impl Asked {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Stage {
+enum Phase {
     New,
     /// A Tversion has no reply. The messages behind it are not cut, since the msize is unknown.
     Asking,
@@ -57,7 +57,7 @@ enum Stage {
     Over,
 }
 
-pub struct Peer {
+pub struct ModelClient {
     pub id: ClientId,
     /// The number of this client in the run.
     pub number: u32,
@@ -69,18 +69,18 @@ pub struct Peer {
     pub msize: u32,
     /// The dialect of its session, if it has one.
     dialect: Option<Dialect>,
-    stage: Stage,
+    phase: Phase,
     unread: Vec<u8>,
     skip: usize,
     /// It has sent bytes after which no message can be found.
     pub garbled: bool,
     /// It sends nothing more.
     pub finished: bool,
-    asked: Vec<Asked>,
+    asked: Vec<ClientMessage>,
     /// The messages that have had their replies in this turn: 9pmux may reply before the server sees the request.
-    answered: Vec<Asked>,
+    answered: Vec<ClientMessage>,
     /// The messages of sessions that have ended in this turn.
-    former: Vec<Asked>,
+    former: Vec<ClientMessage>,
     pub names: Names,
     /// The number of errors with a tag that several messages have.
     errors: BTreeMap<u16, usize>,
@@ -111,9 +111,9 @@ const TOO_LARGE: u32 = 16 * 1024 * 1024;
 /// The errors for requests that have no reply when the connection ends.
 const ENDS: [LocalError; 2] = [LocalError::ServerGone, LocalError::ShuttingDown];
 
-impl Peer {
-    pub fn new(id: ClientId, number: u32) -> Peer {
-        Peer {
+impl ModelClient {
+    pub fn new(id: ClientId, number: u32) -> ModelClient {
+        ModelClient {
             id,
             number,
             sessions: 0,
@@ -121,7 +121,7 @@ impl Peer {
             slow: false,
             msize: 256,
             dialect: None,
-            stage: Stage::New,
+            phase: Phase::New,
             unread: Vec::new(),
             skip: 0,
             garbled: false,
@@ -140,18 +140,19 @@ impl Peer {
 
     /// Returns true if it needs a version before anything else.
     pub fn is_new(&self) -> bool {
-        self.stage == Stage::New
+        self.phase == Phase::New
     }
 
     /// Returns the messages that may be on their way to the server.
-    pub fn asked(&self) -> impl Iterator<Item = &Asked> {
-        let may = |asked: &&Asked| !asked.intent.never && !asked.early && !asked.too_large;
+    pub fn asked(&self) -> impl Iterator<Item = &ClientMessage> {
+        let may = |asked: &&ClientMessage| !asked.intent.never && !asked.early && !asked.too_large;
         self.asked.iter().chain(&self.answered).filter(may)
     }
 
     /// Returns the tags of the messages without a reply, and those that a Tflush of them names.
     pub fn tags(&self) -> impl Iterator<Item = u16> {
-        let flushed = |asked: &Asked| asked.must_succeed().then(|| u16_at(&asked.message, HEADER));
+        let flushed =
+            |asked: &ClientMessage| asked.must_succeed().then(|| u16_at(&asked.message, HEADER));
         self.asked.iter().flat_map(move |asked| [Some(asked.tag()), flushed(asked)]).flatten()
     }
 
@@ -173,7 +174,7 @@ impl Peer {
     }
 
     fn cut(&mut self, lax: bool) {
-        while !self.garbled && self.stage != Stage::Asking && self.unread.len() >= 4 {
+        while !self.garbled && self.phase != Phase::Asking && self.unread.len() >= 4 {
             if self.skip > 0 {
                 let n = self.skip.min(self.unread.len());
                 self.unread.drain(..n);
@@ -185,9 +186,9 @@ impl Peer {
             if self.garbled || self.unread.len() < HEADER {
                 return;
             }
-            let max = match self.stage {
-                Stage::New => 8192,
-                Stage::Over => u32::MAX,
+            let max = match self.phase {
+                Phase::New => 8192,
+                Phase::Over => u32::MAX,
                 _ => self.msize,
             };
             let too_large = size > max;
@@ -212,20 +213,21 @@ impl Peer {
     fn arrives(&mut self, message: Vec<u8>, too_large: bool, lax: bool) {
         let same = self.tagged(tag(&message));
         let (mut intent, mut stamp_of) = (Intent::default(), None);
-        if let (Some(dialect), Stage::Session, false) = (self.dialect, self.stage, too_large) {
+        if let (Some(dialect), Phase::Session, false) = (self.dialect, self.phase, too_large) {
             intent = self.names.sent(dialect, &message, same.is_empty());
             stamp_of = stamp(dialect, lax, &message);
         }
         for i in same {
-            self.settle(self.asked[i].intent, Outcome::Unknown);
+            self.settle(self.asked[i].intent, FidOutcome::Unknown);
         }
         let begins = kind(&message) == types::TVERSION
             && !too_large
             && version(&message).is_ok_and(|version| version.0 >= 256);
-        let early = self.stage == Stage::New;
+        let early = self.phase == Phase::New;
         let forwarded = Cell::new(false);
         let stamp = stamp_of;
-        let asked = Asked { message, stamp, forwarded, too_large, early, maybe: false, intent };
+        let asked =
+            ClientMessage { message, stamp, forwarded, too_large, early, maybe: false, intent };
         if asked.must_succeed() && asked.tag() != u16_at(&asked.message, HEADER) {
             // Which of several messages it flushes is unknown.
             let same = self.tagged(u16_at(&asked.message, HEADER));
@@ -234,8 +236,8 @@ impl Peer {
             }
         }
         self.asked.push(asked);
-        if begins && self.stage != Stage::Over {
-            self.stage = Stage::Asking;
+        if begins && self.phase != Phase::Over {
+            self.phase = Phase::Asking;
         }
     }
 
@@ -247,14 +249,14 @@ impl Peer {
     fn may_be_answered(&mut self, which: &[usize]) {
         for i in which {
             self.asked[*i].maybe = true;
-            self.settle(self.asked[*i].intent, Outcome::Unknown);
+            self.settle(self.asked[*i].intent, FidOutcome::Unknown);
         }
     }
 
-    fn settle(&mut self, intent: Intent, outcome: Outcome) {
+    fn settle(&mut self, intent: Intent, outcome: FidOutcome) {
         match self.names.settle(intent, outcome) {
-            Some(News::Doubt { fid, number }) => self.doubt(fid, number),
-            Some(News::Known { fid, number, state }) => {
+            Some(Consequence::Doubt { fid, number }) => self.doubt(fid, number),
+            Some(Consequence::Known { fid, number, state }) => {
                 self.asked.iter_mut().for_each(|asked| asked.intent.learn(fid, number, state));
             }
             None => {}
@@ -289,12 +291,12 @@ impl Peer {
             self.looked += n;
             if !self.lost {
                 self.replies += 1;
-                self.told(&rest[..n], view);
+                self.receive_message(&rest[..n], view);
             }
         }
     }
 
-    fn told(&mut self, message: &[u8], view: &View<'_>) {
+    fn receive_message(&mut self, message: &[u8], view: &View<'_>) {
         let max = self.msize as usize;
         assert!(message.len() <= max, "{} bytes, msize is {max}", message.len());
         let own = self.dialect.unwrap_or(Dialect::Plain);
@@ -305,7 +307,7 @@ impl Peer {
         let same = self.tagged(tag(message));
         assert!(!same.is_empty(), "no message has this tag: {}", shown());
         // Without a session, errors have the form of 9P2000. 9pmux may have ended the session already.
-        let ending = [Stage::Asking, Stage::Over].contains(&self.stage);
+        let ending = [Phase::Asking, Phase::Over].contains(&self.phase);
         let forms = [own, if ending { Dialect::Plain } else { own }];
         let error = forms.iter().any(|form| kind(message) == form.error_type());
         assert!(error || !is_error(message), "an error of another dialect: {}", shown());
@@ -359,7 +361,7 @@ impl Peer {
         let dialect = self.dialect.expect("it has a session");
         let sure = self.tagged(asked.tag()).is_empty();
         let result = outcome(dialect, &asked.message, message);
-        self.settle(asked.intent, if sure { result } else { Outcome::Unknown });
+        self.settle(asked.intent, if sure { result } else { FidOutcome::Unknown });
         if !view.wild {
             let exists = view.sloppy || !asked.intent.sure || !super::server::says_no_fid(message);
             assert!(exists, "a fid of {} is not there", show(dialect, &asked.message));
@@ -379,12 +381,12 @@ impl Peer {
         let Some(&errors) = self.errors.get(&tag) else {
             return;
         };
-        let may = |asked: &Asked| asked.tag() == tag && !asked.must_succeed();
+        let may = |asked: &ClientMessage| asked.tag() == tag && !asked.must_succeed();
         let all = self.asked.iter().filter(|asked| may(asked)).count();
         assert!(errors <= all, "more errors of tag {tag} than there are requests");
         if errors == all {
             let all = std::mem::take(&mut self.asked).into_iter();
-            let (answered, left): (Vec<Asked>, Vec<Asked>) = all.partition(may);
+            let (answered, left): (Vec<ClientMessage>, Vec<ClientMessage>) = all.partition(may);
             self.answered.extend(answered);
             self.asked = left;
             self.errors.remove(&tag);
@@ -406,16 +408,16 @@ impl Peer {
         assert!(view.wild || why.iter().any(possible), "{why:?} for {:?}", asked.message);
         let outcome = match why.contains(&LocalError::UnknownFid) {
             // The server may have sent it.
-            _ if view.wild => Outcome::Unknown,
-            true => Outcome::NoFid,
-            false => Outcome::Nothing,
+            _ if view.wild => FidOutcome::Unknown,
+            true => FidOutcome::NoFid,
+            false => FidOutcome::Nothing,
         };
         self.settle(asked.intent, outcome);
         self.answered.push(asked);
     }
 
     /// Returns true if 9pmux may refuse this message for this reason.
-    fn is_possible(&self, asked: &Asked, why: LocalError, view: &View<'_>) -> bool {
+    fn is_possible(&self, asked: &ClientMessage, why: LocalError, view: &View<'_>) -> bool {
         let (message, intent) = (&asked.message[..], &asked.intent);
         if asked.too_large || ENDS.contains(&why) {
             return why == LocalError::TooLarge || (view.over && ENDS.contains(&why));
@@ -497,7 +499,7 @@ impl Peer {
         match victims[..] {
             [victim] if sure && !self.asked[victim].maybe => {
                 let victim = self.asked.remove(victim);
-                self.settle(victim.intent, Outcome::Nothing);
+                self.settle(victim.intent, FidOutcome::Nothing);
                 assert!(!victim.must_succeed(), "a Tflush has its reply before an earlier one");
                 self.answered.push(victim);
             }
@@ -506,7 +508,7 @@ impl Peer {
     }
 
     fn version_told(&mut self, message: &[u8], view: &View<'_>) {
-        assert!(self.stage == Stage::Asking, "an Rversion without a Tversion");
+        assert!(self.phase == Phase::Asking, "an Rversion without a Tversion");
         let asked = self.asked.last().expect("it is the last that was cut");
         assert_eq!(asked.tag(), tag(message));
         let (max, offer) = version(&asked.message).expect("it was well-formed");
@@ -517,14 +519,14 @@ impl Peer {
             // A dialect that was chosen is not refused.
             let chosen = view.config.dialect.is_some_and(|dialect| offer.allows(dialect));
             assert!(!chosen, "unknown");
-            (self.stage, self.msize, self.dialect) = (Stage::New, 256, None);
+            (self.phase, self.msize, self.dialect) = (Phase::New, 256, None);
         } else {
             let dialect = Dialect::from_name(name).expect("a known version");
             self.dialect = Some(dialect);
             // A dialect that was not chosen may have changed since.
             assert!(offer.allows(dialect));
             assert!(view.config.dialect.is_none_or(|chosen| chosen == dialect));
-            (self.stage, self.msize) = (Stage::Session, msize);
+            (self.phase, self.msize) = (Phase::Session, msize);
         }
         self.sessions += 1;
         self.former.append(&mut self.asked);
@@ -535,12 +537,12 @@ impl Peer {
 
     /// Handles the end of the server: the messages behind a Tversion get replies whatever their size.
     fn over(&mut self, view: &View<'_>) {
-        if self.stage != Stage::Asking {
+        if self.phase != Phase::Asking {
             return;
         }
         // The server may have sent the same error before.
         self.lost = view.wild;
-        self.stage = Stage::Over;
+        self.phase = Phase::Over;
         let before: Vec<usize> = (0..self.asked.len() - 1).collect();
         self.may_be_answered(&before);
         self.cut(view.config.lax);

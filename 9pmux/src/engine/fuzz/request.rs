@@ -6,14 +6,14 @@
 use super::bytes::Bytes;
 use super::made::{flush, made, stat, version};
 use super::names::State;
-use super::peer::Peer;
+use super::peer::ModelClient;
 use crate::wire::{Dialect, FidUse, FieldKind, MESSAGES, NOFID, put_tag, types};
 
 /// The number of fids and of tags that a client uses.
 const FIDS: u32 = 14;
 const TAGS: u16 = 16;
 
-impl Peer {
+impl ModelClient {
     /// Returns a request, or a Tversion if the client has no session.
     /// Only clients that share an attach have one user.
     pub fn request(

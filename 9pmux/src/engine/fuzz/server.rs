@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::bytes::Bytes;
 use super::made::{error, made, no_fid, rversion};
 use super::names::{created, names};
-use super::peer::{Asked, Peer, stamp};
+use super::peer::{ClientMessage, ModelClient, stamp};
 use crate::engine::Config;
 use crate::wire::{
     DATA_HEADER, Dialect, FidUse, FieldKind, FieldOffsets, HEADER, NOFID, check_contents,
@@ -97,7 +97,7 @@ impl Server {
         &mut self,
         output: &[u8],
         dialect: Option<Dialect>,
-        peers: &[Peer],
+        peers: &[ModelClient],
         shared: Option<u32>,
     ) {
         let mut rest = &output[self.looked - self.read..];
@@ -126,7 +126,13 @@ impl Server {
         }
     }
 
-    fn sees(&mut self, message: Vec<u8>, dialect: Dialect, peers: &[Peer], end: usize) -> Request {
+    fn sees(
+        &mut self,
+        message: Vec<u8>,
+        dialect: Dialect,
+        peers: &[ModelClient],
+        end: usize,
+    ) -> Request {
         let shown = || format!("{}", show(dialect, &message));
         let offsets = check_request(dialect, &message).expect("it is well-formed");
         if !self.config.lax {
@@ -189,9 +195,9 @@ impl Server {
         &self,
         message: &[u8],
         stamp: &mut u32,
-        peers: &'a [Peer],
+        peers: &'a [ModelClient],
         offsets: &FieldOffsets,
-    ) -> Vec<(&'a Peer, &'a Asked)> {
+    ) -> Vec<(&'a ModelClient, &'a ClientMessage)> {
         let shared = self
             .shared
             .filter(|shared| kind(message) == types::TWALK && shared.0 == u32_at(message, HEADER));
@@ -211,7 +217,13 @@ impl Server {
     }
 
     /// Returns true if the fids of a request are those that this client means.
-    fn fits(&self, message: &[u8], asked: &[u8], peer: &Peer, offsets: &FieldOffsets) -> bool {
+    fn fits(
+        &self,
+        message: &[u8],
+        asked: &[u8],
+        peer: &ModelClient,
+        offsets: &FieldOffsets,
+    ) -> bool {
         let new = created(message, offsets);
         offsets.fids().iter().enumerate().all(|(i, &(at, fid_use))| {
             let (fid, name) = (u32_at(message, at as usize), u32_at(asked, at as usize));
@@ -231,7 +243,7 @@ impl Server {
     }
 
     /// Checks that the former session of a client has ended entirely.
-    fn check_session(&self, peer: &Peer, shown: &dyn Fn() -> String) {
+    fn check_session(&self, peer: &ModelClient, shown: &dyn Fn() -> String) {
         let former = |number, session| number == peer.number && session != peer.sessions;
         let requests = self.requests.iter().filter_map(|request| request.owner);
         let owners = self.fids.iter().filter_map(|fid| self.owners.get(fid));
@@ -242,11 +254,16 @@ impl Server {
     }
 
     /// Records whose fids a request names.
-    fn bind(&mut self, message: &[u8], asked: &[(&Peer, &Asked)], offsets: &FieldOffsets) {
+    fn bind(
+        &mut self,
+        message: &[u8],
+        asked: &[(&ModelClient, &ClientMessage)],
+        offsets: &FieldOffsets,
+    ) {
         let new = created(message, offsets);
         for (i, &(at, fid_use)) in offsets.fids().iter().enumerate() {
             let fid = u32_at(message, at as usize);
-            let owner = |(peer, asked): &(&Peer, &Asked)| {
+            let owner = |(peer, asked): &(&ModelClient, &ClientMessage)| {
                 // The Tattach for which a walk stands has its fid first.
                 let at = if is_attach(&asked.message) { HEADER } else { at as usize };
                 (peer.number, peer.sessions, u32_at(&asked.message, at))

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::bytes::Bytes;
-use super::made::{Made, made};
-use super::peer::{Peer, View};
+use super::made::{MessageBuilder, made};
+use super::peer::{ModelClient, View};
 use super::server::Server;
 use crate::engine::{Config, EndReason, Engine, TraceEvent};
 use crate::wire::{Dialect, MESSAGES, foreign, show, tag, types};
@@ -21,7 +21,7 @@ pub struct World<'a> {
     /// The dialect that clients offer before the connection has one.
     dialect: Dialect,
     settled: Option<Dialect>,
-    peers: Vec<Peer>,
+    peers: Vec<ModelClient>,
     made: u32,
     serial: u16,
     server: Server,
@@ -206,7 +206,7 @@ impl<'a> World<'a> {
         let n = self.bytes.next();
         if self.peers.len() < CLIENTS && (self.peers.is_empty() || n >= 240) {
             let id = self.engine.client_connected();
-            self.peers.push(Peer::new(id, self.made));
+            self.peers.push(ModelClient::new(id, self.made));
             self.made += 1;
             return self.peers.len() - 1;
         }
@@ -329,7 +329,7 @@ impl<'a> World<'a> {
             (types::RWALK, n @ 0..19) => (0..n).fold(reply.u16(u16::from(n)), |r, _| r.qid(7, 7)),
             _ => reply.raw(self.bytes.some(60)),
         };
-        self.engine.server_bytes(&Made::done(reply));
+        self.engine.server_bytes(&MessageBuilder::done(reply));
     }
 
     /// Delivers bytes of a client to 9pmux, if 9pmux reads from it. Returns their number.
@@ -443,7 +443,7 @@ impl<'a> World<'a> {
         // Clients that have disconnected do not stay in the queues.
         let queues = self.engine.ready_queue.len() + self.engine.version_waiters.len();
         assert!(queues <= 2 * (2 * CLIENTS + 18), "{queues} clients wait");
-        self.peers.iter_mut().for_each(Peer::end_turn);
+        self.peers.iter_mut().for_each(ModelClient::end_turn);
     }
 }
 
@@ -451,7 +451,7 @@ impl<'a> World<'a> {
 fn line(dialect: Dialect, seen: TraceEvent<'_>) -> String {
     match seen {
         TraceEvent::FromClient(id, m) => format!("{} asks {}", id.index(), show(dialect, m)),
-        TraceEvent::ToClient(id, m) => format!("{} is told {}", id.index(), show(dialect, m)),
+        TraceEvent::ToClient(id, m) => format!("{} receives {}", id.index(), show(dialect, m)),
         TraceEvent::FromServer(m) => format!("server says {}", show(dialect, m)),
         TraceEvent::ToServer(m) => format!("server is asked {}", show(dialect, m)),
         TraceEvent::Dropped(m) => format!("dropped: {}", show(dialect, m)),

@@ -164,7 +164,7 @@ fn request<'a>(
     dialect: Dialect,
     row: &Message,
     mut contents: impl FnMut(usize) -> Contents<'a>,
-) -> Made {
+) -> MessageBuilder {
     let fields = row.request.unwrap_or_default().iter();
     let mut fids = 0;
     let has = fields.filter(|field| field.dialects.contains(dialect)).enumerate();
