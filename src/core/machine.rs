@@ -67,7 +67,7 @@ pub struct Stats {
 
 /// A call that has begun.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Begun {
+pub struct NewCall {
     /// The id of the call.
     pub id: CallId,
     /// The tag. The owner of a blocking call without a tag must ask [`Machine::next_action`] what
@@ -139,7 +139,7 @@ impl<P: Protocol, H> Machine<P, H> {
     /// # Errors
     /// Returns the reason why the call cannot begin. No call has begun then.
     #[inline(always)]
-    pub fn begin(&mut self, watch: Option<P::Watch>) -> Result<Begun, BeginError> {
+    pub fn begin(&mut self, watch: Option<P::Watch>) -> Result<NewCall, BeginError> {
         if self.drain.is_hung_up() {
             return Err(BeginError::HungUp);
         }
@@ -178,7 +178,7 @@ impl<P: Protocol, H> Machine<P, H> {
         };
         self.stats.calls += 1;
         self.stats.max_outstanding = self.stats.max_outstanding.max(self.tags.allocated());
-        Ok(Begun { id: CallId(id), tag, turn })
+        Ok(NewCall { id: CallId(id), tag, turn })
     }
 
     /// Ends a call whose request could not be given its tag, or is no longer wanted, before it was

@@ -50,8 +50,8 @@ mod wake_queue;
 mod tests;
 
 pub use call::{CallId, Outcome, Protocol, Wakeup};
-pub use machine::{BeginError, Begun, Machine, Stats};
+pub use machine::{BeginError, Machine, NewCall, Stats};
 pub use nonblocking::CollectAction;
 pub use receiver::{Action, ReceiverGrant};
-pub use sender::{MAX_PROXY_SENDS, SendProcAction, SendTurn};
+pub use sender::{MAX_PROXY_SENDS, SendProcAction, TurnGrant};
 pub use wake_queue::WakeBatch;

@@ -28,7 +28,7 @@ pub const MAX_PROXY_SENDS: u32 = 16;
 
 /// The result of asking for the turn to send.
 #[derive(Debug, PartialEq, Eq)]
-pub enum SendTurn<P: Protocol> {
+pub enum TurnGrant<P: Protocol> {
     /// The caller has the turn and must send this request.
     Granted(P::Request),
     /// The caller must sleep; its wake-up contains what it does next.
@@ -65,9 +65,9 @@ impl<P: Protocol, H> Machine<P, H> {
 
     /// Asks for the turn to send `request`, which must contain its tag already. If the turn is
     /// taken, the machine keeps the request.
-    pub fn request_turn(&mut self, id: CallId, request: P::Request) -> SendTurn<P> {
+    pub fn request_turn(&mut self, id: CallId, request: P::Request) -> TurnGrant<P> {
         let Some(call) = self.calls.get_mut(id.0) else {
-            return SendTurn::Granted(request);
+            return TurnGrant::Granted(request);
         };
         if self.drain.is_hung_up() {
             let counted = !matches!(call.kind, Kind::Message);
@@ -75,20 +75,20 @@ impl<P: Protocol, H> Machine<P, H> {
             if counted {
                 self.offer_role_to_tag_waiter();
             }
-            return SendTurn::HungUp;
+            return TurnGrant::HungUp;
         }
         let tag = call.state().tag();
         if self.turn.is(Sender::Unassigned) {
             self.turn.assign(Sender::Call(id.0));
             self.counts.transition(call, StateKind::Tagged, CallState::sending(tag));
-            return SendTurn::Granted(request);
+            return TurnGrant::Granted(request);
         }
         self.counts.transition(call, StateKind::Tagged, CallState::Queued { tag, request });
         self.send_queue.push_back(&mut self.calls, id.0);
         if self.turn.is(Sender::Proc) {
             self.procs.queue_wake(ProcKind::Send);
         }
-        SendTurn::Wait
+        TurnGrant::Wait
     }
 
     /// Handles the return of `send`, called by the owner for its own request, with `result`.

@@ -3,7 +3,9 @@
 //! At any time a caller either allocates a tag, waits for the turn to send, sends, receives messages for
 //! all callers, or sleeps. The wake-up of a sleeping caller determines how it resumes.
 
-use crate::core::{Action, BeginError, Begun, CallId, MAX_PROXY_SENDS, Outcome, SendTurn, Wakeup};
+use crate::core::{
+    Action, BeginError, CallId, MAX_PROXY_SENDS, NewCall, Outcome, TurnGrant, Wakeup,
+};
 use crate::sched::Sched;
 use crate::sched::clock::{self, NEVER};
 
@@ -157,7 +159,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     pub(super) fn begin(
         &self,
         watch: Option<T::Watch>,
-    ) -> Result<LockedWith<'_, T, S, Begun>, Error<T::Failure>> {
+    ) -> Result<LockedWith<'_, T, S, NewCall>, Error<T::Failure>> {
         let mut state = self.lock_with_range();
         match state.begin(watch) {
             Ok(begun) => Ok((state, begun)),
@@ -173,7 +175,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         state: Locked<'a, T, S>,
         refused: BeginError,
         watch: Option<T::Watch>,
-    ) -> Result<LockedWith<'a, T, S, Begun>, Error<T::Failure>> {
+    ) -> Result<LockedWith<'a, T, S, NewCall>, Error<T::Failure>> {
         if refused != BeginError::NoTag || !self.transport.can_try() {
             // The failed attempt may have queued wake-ups for tag waiters.
             self.release(state);
@@ -269,9 +271,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ) -> Waited<T> {
         let mut state = self.lock_with_range();
         let action = match state.request_turn(id, request) {
-            SendTurn::Granted(request) => Action::Turn(request),
-            SendTurn::HungUp => Action::Completed(Outcome::Ended),
-            SendTurn::Wait => Action::Sleep,
+            TurnGrant::Granted(request) => Action::Turn(request),
+            TurnGrant::HungUp => Action::Completed(Outcome::Ended),
+            TurnGrant::Wait => Action::Sleep,
         };
         self.wait(state, id, action, deadline)
     }

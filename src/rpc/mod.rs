@@ -235,8 +235,8 @@ pub enum Error<F> {
 }
 
 impl<F> From<BeginError> for Error<F> {
-    fn from(refused: BeginError) -> Error<F> {
-        match refused {
+    fn from(error: BeginError) -> Error<F> {
+        match error {
             BeginError::EmptyRange => Error::EmptyRange,
             BeginError::NoTag => Error::NoTag,
             BeginError::HungUp => Error::HungUp,

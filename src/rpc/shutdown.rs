@@ -58,14 +58,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     fn drain(&self, deadline: u64) -> Result<(), Error<T::Failure>> {
         let mut state = self.lock();
-        let told = sleep_until(
+        let wakeup = sleep_until(
             &self.sched,
             deadline,
             |handle| {
-                let refused = state.set_drain_waiter(handle).err();
+                let unused = state.set_drain_waiter(handle).err();
                 self.release(state);
                 // If another caller is shutting down already, dropping the handle wakes this caller.
-                drop(refused);
+                drop(unused);
             },
             || {
                 let handle = self.with_locked(|core| core.take_drain_waiter());
@@ -73,7 +73,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 NEVER
             },
         );
-        match told {
+        match wakeup {
             Some(Wakeup::Work) => Ok(()),
             _ => Err(Error::InUse),
         }

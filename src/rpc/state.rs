@@ -175,8 +175,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                     waker.wake();
                 }
             }
-            for (handle, told) in wakes {
-                handle.wake(told);
+            for (handle, wakeup) in wakes {
+                handle.wake(wakeup);
             }
             if !more {
                 return;
@@ -196,11 +196,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         mut state: Locked<'_, T, S>,
         publish: impl FnOnce(&mut Core<T, S>, Wake<T, S>),
     ) -> Wakeup<TransportProtocol<T>> {
-        let told = crate::sched::sleep(&self.sched, |handle| {
+        let wakeup = crate::sched::sleep(&self.sched, |handle| {
             publish(&mut state, handle);
             self.release(state);
         });
         // The machine uses each handle once. A handle dropped unused means that the call has ended.
-        told.unwrap_or(Wakeup::Completed(Outcome::Ended))
+        wakeup.unwrap_or(Wakeup::Completed(Outcome::Ended))
     }
 }

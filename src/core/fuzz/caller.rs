@@ -4,7 +4,7 @@ use super::model::{CallEnd, Kind, Recipient};
 use super::world::Numbers;
 use super::world::{Caller, CallerState, Operation, Wire, World};
 use crate::core::{
-    Action, BeginError, Begun, CallId, CollectAction, MAX_PROXY_SENDS, ReceiverGrant, SendTurn,
+    Action, BeginError, CallId, CollectAction, MAX_PROXY_SENDS, NewCall, ReceiverGrant, TurnGrant,
     Wakeup,
 };
 
@@ -164,7 +164,7 @@ impl World<'_> {
                 self.check_begin_error(kind, why);
                 self.caller(at).state = CallerState::Done;
             }
-            Ok(Begun { id, tag, turn }) => {
+            Ok(NewCall { id, tag, turn }) => {
                 self.caller(at).id = id;
                 self.caller(at).name = next;
                 self.caller(at).first_range = self.ranges.len() - 1;
@@ -239,18 +239,18 @@ impl World<'_> {
         }
         let queued = self.machine.request_turn(id, name);
         match queued {
-            SendTurn::Granted(request) => {
+            TurnGrant::Granted(request) => {
                 assert_eq!(request, name);
                 self.model.turn(name);
                 self.continue_with_turn(at);
             }
-            SendTurn::Wait => {
+            TurnGrant::Wait => {
                 self.machine.set_asleep(id, serial);
                 self.model.queued(name);
                 self.caller(at).expiry_reported = false;
                 self.caller(at).state = CallerState::Asleep;
             }
-            SendTurn::HungUp => {
+            TurnGrant::HungUp => {
                 self.model.hung_up_at_turn(name);
                 self.complete_call(at, CallEnd::Ended);
             }

@@ -89,7 +89,7 @@ fn a_caller_with_a_deadline_does_not_send_by_proxy() {
     let (a, _) = bench.sent_call();
     bench.machine.mark_has_deadline(a);
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 20), TurnGrant::Wait);
     assert_eq!(bench.sent(a, Ok(())), Action::Sleep);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
 }
@@ -212,7 +212,7 @@ fn an_expired_queued_request_is_withdrawn_and_frees_its_tag() {
     let (a, _) = bench.sent_call();
     let b = bench.call();
     bench.machine.mark_has_deadline(b.id);
-    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 20), TurnGrant::Wait);
     let c = bench.begin(None).unwrap();
     assert_eq!(bench.step(c.id), Action::Sleep, "no tag is free");
     bench.expire(b.id);
@@ -230,7 +230,7 @@ fn an_expired_owner_waits_for_a_proxy_send() {
     bench.machine.request_send_proc();
     let b = bench.call();
     bench.machine.mark_has_deadline(b.id);
-    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 20), TurnGrant::Wait);
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     bench.expire(b.id);
     assert_eq!(bench.woken(), [], "the send proc is sending the request");
@@ -239,7 +239,7 @@ fn an_expired_owner_waits_for_a_proxy_send() {
     assert_eq!(bench.deliver(b.tag.unwrap(), 7), Some(7));
     let c = bench.call();
     bench.machine.mark_has_deadline(c.id);
-    assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
+    assert_eq!(bench.queue(c.id, 30), TurnGrant::Wait);
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(c.id, 30));
     bench.expire(c.id);
     bench.deliver(c.tag.unwrap(), 8);
@@ -303,11 +303,11 @@ fn polling_receiver_takes_the_free_turn_instead_of_pausing() {
     bench.started_call(70);
     assert!(bench.machine.request_send_proc());
     let a = bench.call();
-    assert_eq!(bench.queue(a.id, 1), SendTurn::Wait);
+    assert_eq!(bench.queue(a.id, 1), TurnGrant::Wait);
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 1));
     let b = bench.call();
     bench.machine.mark_has_deadline(b.id);
-    assert_eq!(bench.queue(b.id, 2), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 2), TurnGrant::Wait);
     // The receive proc cannot be started, so the send proc stops too.
     assert!(bench.machine.request_receive_proc());
     bench.machine.stop_procs();

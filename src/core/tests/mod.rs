@@ -9,8 +9,8 @@ mod tagging;
 
 use super::tags::TagRange;
 use super::{
-    Action, BeginError, Begun, CallId, CollectAction, Machine, Outcome, Protocol, ReceiverGrant,
-    SendTurn, Wakeup,
+    Action, BeginError, CallId, CollectAction, Machine, NewCall, Outcome, Protocol, ReceiverGrant,
+    TurnGrant, Wakeup,
 };
 use super::{SendProcAction, WakeBatch};
 
@@ -85,14 +85,14 @@ impl Bench {
         std::mem::take(&mut self.woken)
     }
 
-    fn begin(&mut self, watch: Option<u32>) -> Result<Begun, BeginError> {
+    fn begin(&mut self, watch: Option<u32>) -> Result<NewCall, BeginError> {
         let begun = self.machine.begin(watch);
         self.gather();
         begun
     }
 
     /// A blocking call that has its tag.
-    fn call(&mut self) -> Begun {
+    fn call(&mut self) -> NewCall {
         let begun = self.begin(None).expect("a call");
         assert!(begun.tag.is_some(), "a tag");
         begun
@@ -145,9 +145,9 @@ impl Bench {
         step
     }
 
-    fn queue(&mut self, id: CallId, request: u32) -> SendTurn<Numbers> {
+    fn queue(&mut self, id: CallId, request: u32) -> TurnGrant<Numbers> {
         let queued = self.machine.request_turn(id, request);
-        if queued == SendTurn::Wait {
+        if queued == TurnGrant::Wait {
             self.machine.set_asleep(id, id.0);
         }
         self.gather();

@@ -127,7 +127,7 @@ fn a_reply_to_an_unsent_request_is_an_orphan() {
     let tagged = bench.call();
     assert!(!tagged.turn);
     assert_eq!(bench.deliver(tagged.tag.unwrap(), 1), Some(1));
-    assert_eq!(bench.queue(tagged.id, 10), SendTurn::Wait);
+    assert_eq!(bench.queue(tagged.id, 10), TurnGrant::Wait);
     assert_eq!(bench.deliver(tagged.tag.unwrap(), 2), Some(2));
     assert_eq!(bench.step(a), Action::Receive);
     assert_eq!(bench.woken(), []);
@@ -345,7 +345,7 @@ fn a_hang_up_ends_a_receiving_tag_waiter_and_a_caller_that_sets_its_tag() {
     let tagged = other.call();
     other.machine.hang_up();
     other.gather();
-    assert_eq!(other.queue(tagged.id, 5), SendTurn::HungUp);
+    assert_eq!(other.queue(tagged.id, 5), TurnGrant::HungUp);
     assert_eq!(other.sent_since(x, Ok(()), 0), Action::Completed(Outcome::Ended));
     assert_eq!(other.machine.outstanding(), 0);
 }

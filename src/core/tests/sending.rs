@@ -3,13 +3,13 @@
 use super::*;
 
 /// Two callers: one in send, one asleep in the queue.
-fn one_queued() -> (Bench, Begun, Begun) {
+fn one_queued() -> (Bench, NewCall, NewCall) {
     let mut bench = Bench::new(WIDE);
     let a = bench.call();
     assert!(a.turn);
     let b = bench.call();
     assert!(!b.turn);
-    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 20), TurnGrant::Wait);
     (bench, a, b)
 }
 
@@ -27,7 +27,7 @@ fn only_one_caller_has_the_turn() {
 fn new_callers_queue_behind_earlier_ones() {
     let (mut bench, a, b) = one_queued();
     let c = bench.call();
-    assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
+    assert_eq!(bench.queue(c.id, 30), TurnGrant::Wait);
     assert_eq!(bench.sent(a.id, Ok(())), Action::Receive);
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Turn(20))]);
     let d = bench.call();
@@ -47,7 +47,7 @@ fn a_failed_send_fails_only_its_call_and_passes_the_turn() {
 }
 
 /// The turn of the second caller is granted, and its wake-up is still queued.
-fn one_granted() -> (Bench, Begun, Begun) {
+fn one_granted() -> (Bench, NewCall, NewCall) {
     let (mut bench, a, b) = one_queued();
     assert_eq!(bench.machine.handle_sent(a.id, Ok(()), 0), Action::Receive);
     bench.machine.check_invariants();
@@ -103,10 +103,10 @@ fn the_send_proc_sends_in_order_while_the_owners_sleep() {
     assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     let a = bench.call();
     assert!(!a.turn, "the turn is the proc's");
-    assert_eq!(bench.queue(a.id, 10), SendTurn::Wait);
+    assert_eq!(bench.queue(a.id, 10), TurnGrant::Wait);
     assert_eq!(bench.woken(), [(SEND_PROC, Wakeup::Work)]);
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 20), TurnGrant::Wait);
     assert_eq!(bench.woken(), [], "the send proc is awake already");
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
@@ -180,7 +180,7 @@ fn the_end_of_the_connection_stops_the_send_proc_and_frees_the_turn() {
     assert_eq!(bench.woken(), [(b.id.0, Wakeup::Completed(Outcome::Ended))]);
     let c = bench.call();
     assert!(!c.turn, "the proc is in send");
-    assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
+    assert_eq!(bench.queue(c.id, 30), TurnGrant::Wait);
     bench.proc_sent_since(a.id, Ok(()), 0);
     assert_eq!(bench.woken(), [(a.id.0, Wakeup::Completed(Outcome::Ended))]);
     assert_eq!(bench.send_proc_work(), SendProcAction::Stop);
@@ -194,7 +194,7 @@ fn callers_wait_for_procs_that_are_starting() {
     bench.machine.request_receive_proc();
     let a = bench.call();
     assert!(!a.turn);
-    assert_eq!(bench.queue(a.id, 10), SendTurn::Wait);
+    assert_eq!(bench.queue(a.id, 10), TurnGrant::Wait);
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(a.id, 10));
     bench.proc_sent(a.id, Ok(()));
     assert_eq!(bench.woken(), [], "the role is the receive proc's");
@@ -206,7 +206,7 @@ fn the_turn_is_granted_if_the_send_proc_cannot_start() {
     let mut bench = Bench::new(WIDE);
     bench.machine.request_send_proc();
     let a = bench.call();
-    assert_eq!(bench.queue(a.id, 10), SendTurn::Wait);
+    assert_eq!(bench.queue(a.id, 10), TurnGrant::Wait);
     bench.machine.send_proc_gone();
     bench.gather();
     assert_eq!(bench.woken(), [(a.id.0, Wakeup::Turn(10))]);
@@ -245,7 +245,7 @@ fn a_message_by_hand_waits_for_the_turn() {
     let mut bench = Bench::new(WIDE);
     let a = bench.call();
     let message = bench.machine.begin_message().unwrap();
-    assert_eq!(bench.queue(message, 99), SendTurn::Wait);
+    assert_eq!(bench.queue(message, 99), TurnGrant::Wait);
     bench.sent(a.id, Ok(()));
     assert_eq!(bench.woken(), [(message.0, Wakeup::Turn(99))]);
     assert_eq!(bench.sent(message, Ok(())), Action::Pending);
@@ -253,15 +253,15 @@ fn a_message_by_hand_waits_for_the_turn() {
 }
 
 /// One caller receives, one has the turn, two are queued.
-fn helper() -> (Bench, (CallId, u32), (CallId, u32), Begun, Begun) {
+fn helper() -> (Bench, (CallId, u32), (CallId, u32), NewCall, NewCall) {
     let mut bench = Bench::new(WIDE);
     let (muxer, muxers_tag, step) = bench.waiting_call();
     assert_eq!(step, Action::Receive);
     let (a, tag_a) = bench.sent_call();
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 20), TurnGrant::Wait);
     let c = bench.call();
-    assert_eq!(bench.queue(c.id, 30), SendTurn::Wait);
+    assert_eq!(bench.queue(c.id, 30), TurnGrant::Wait);
     (bench, (muxer, muxers_tag), (a, tag_a), b, c)
 }
 
@@ -351,12 +351,12 @@ fn a_fallback_receiver_leaves_when_every_request_in_send_has_a_reply() {
 
 /// A sender has the request of a second caller in its batch. The receiver has left, and the second caller
 /// receives for all.
-fn fallback_receiver() -> (Bench, (CallId, u32), Begun) {
+fn fallback_receiver() -> (Bench, (CallId, u32), NewCall) {
     let mut bench = Bench::new(WIDE);
     let (muxer, muxers_tag, _) = bench.waiting_call();
     let a = bench.sent_call();
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 20), TurnGrant::Wait);
     assert_eq!(bench.machine.pop_for_batch(), Some((b.id, 20)));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Action::Completed(Outcome::Reply(9)));
@@ -374,7 +374,7 @@ fn a_fallback_receiver_leaves_when_its_own_request_in_send_has_a_reply() {
     bench.machine.abandon(given_up);
     let (a, tag_a) = bench.sent_call();
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 20), TurnGrant::Wait);
     assert_eq!(bench.sent(a, Ok(())), Action::ProxySend(b.id, 20));
     bench.deliver(muxers_tag, 9);
     assert_eq!(bench.step(muxer), Action::Completed(Outcome::Reply(9)));
@@ -451,9 +451,9 @@ fn a_fallback_receiver_expects_no_reply_to_a_message_by_hand() {
     bench.machine.request_send_proc();
     assert_eq!(bench.send_proc_work(), SendProcAction::Wait);
     let b = bench.call();
-    assert_eq!(bench.queue(b.id, 20), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 20), TurnGrant::Wait);
     let message = bench.machine.begin_message().unwrap();
-    assert_eq!(bench.queue(message, 30), SendTurn::Wait);
+    assert_eq!(bench.queue(message, 30), TurnGrant::Wait);
     assert_eq!(bench.send_proc_work(), SendProcAction::Send(b.id, 20));
     assert_eq!(bench.machine.pop_for_batch(), Some((message, 30)));
     bench.woken();
@@ -521,7 +521,7 @@ fn a_nonblocking_call_is_not_sent_by_proxy() {
     bench.waiting_call();
     let (a, _) = bench.sent_call();
     let n = bench.begin(Some(1)).unwrap();
-    assert_eq!(bench.queue(n.id, 20), SendTurn::Wait);
+    assert_eq!(bench.queue(n.id, 20), TurnGrant::Wait);
     assert_eq!(bench.sent(a, Ok(())), Action::Sleep);
     assert_eq!(bench.woken(), [(n.id.0, Wakeup::Turn(20))]);
 }
@@ -581,17 +581,17 @@ fn callers_that_receive_by_hand_are_woken_once_for_a_new_proc() {
 fn a_failed_message_by_hand_is_not_counted_as_a_call() {
     let mut bench = Bench::new(WIDE);
     let message = bench.machine.begin_message().unwrap();
-    assert_eq!(bench.queue(message, 9), SendTurn::Granted(9));
+    assert_eq!(bench.queue(message, 9), TurnGrant::Granted(9));
     // This message waits for the turn when the connection ends.
     let other = bench.machine.begin_message().unwrap();
-    assert_eq!(bench.queue(other, 8), SendTurn::Wait);
+    assert_eq!(bench.queue(other, 8), TurnGrant::Wait);
     bench.end();
     assert_eq!(bench.woken(), [(other.0, Wakeup::Completed(Outcome::Ended))]);
     assert_eq!(bench.sent(message, Err(5)), Action::Completed(Outcome::Failed(5)));
     // This message comes after the hang-up.
     let late = bench.machine.begin_message().unwrap();
     bench.machine.hang_up();
-    assert_eq!(bench.queue(late, 7), SendTurn::HungUp);
+    assert_eq!(bench.queue(late, 7), TurnGrant::HungUp);
     assert_eq!((bench.machine.stats().calls, bench.machine.stats().errors), (0, 0));
 }
 
@@ -614,8 +614,8 @@ fn a_fallback_receiver_does_not_spin_after_the_end_of_the_connection() {
     let (muxer, tag, _) = bench.waiting_call();
     let (a, _) = bench.sent_call();
     let (b, c) = (bench.call(), bench.call());
-    assert_eq!(bench.queue(b.id, 8), SendTurn::Wait);
-    assert_eq!(bench.queue(c.id, 9), SendTurn::Wait);
+    assert_eq!(bench.queue(b.id, 8), TurnGrant::Wait);
+    assert_eq!(bench.queue(c.id, 9), TurnGrant::Wait);
     assert_eq!(bench.machine.pop_for_batch(), Some((b.id, 8)));
     assert_eq!(bench.machine.pop_for_batch(), Some((c.id, 9)));
     bench.deliver(tag, 1);

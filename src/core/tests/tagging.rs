@@ -138,7 +138,7 @@ fn a_tag_waiter_receives_if_no_other_caller_does() {
         "freed on arrival, not on collection"
     );
     assert_eq!(bench.can_finish(a, false), CollectAction::Reply(9));
-    assert_eq!(bench.queue(waiting.id, 5), SendTurn::Granted(5));
+    assert_eq!(bench.queue(waiting.id, 5), TurnGrant::Granted(5));
     assert_eq!(bench.sent(waiting.id, Ok(())), Action::Receive, "the role was free");
 }
 
@@ -297,13 +297,13 @@ fn one_of_many_tag_waiters_gets_the_role() {
     bench.deliver(0, 1);
     assert_eq!(bench.step(begun[0]), Action::Tagged(0), "it was the first in the queue");
     assert_eq!(bench.can_finish(holder.id, true), CollectAction::Reply(1));
-    assert_eq!(bench.queue(begun[0], 6), SendTurn::Granted(6));
+    assert_eq!(bench.queue(begun[0], 6), TurnGrant::Granted(6));
     assert_eq!(bench.sent(begun[0], Ok(())), Action::Receive);
     bench.deliver(0, 2);
     assert_eq!(bench.woken(), [(begun[1].0, Wakeup::Tag(0))]);
     assert_eq!(bench.step(begun[0]), Action::Completed(Outcome::Reply(2)));
     assert_eq!(bench.begin(Some(1)), Err(BeginError::NoTag));
-    assert_eq!(bench.queue(begun[1], 7), SendTurn::Granted(7));
+    assert_eq!(bench.queue(begun[1], 7), TurnGrant::Granted(7));
     assert_eq!(bench.sent(begun[1], Err(5)), Action::Completed(Outcome::Failed(5)));
     assert_eq!(bench.woken(), [(begun[2].0, Wakeup::Tag(0))], "freed without a reply");
 }
