@@ -107,7 +107,8 @@ demo:
 show-demo: all examples $(B)/serve9p $(if $(shell command -v nvim),$(NVIM_EXAMPLES:%=$(B)/%))
 	BUILD=$(B) sh examples/demo.sh
 
-# The only target that installs anything. FOR selects the tools: demo, check, long, bench or plots.
+# The only target that installs anything on the system. check-msrv and check-9pmux-peers fetch files too, which they
+# keep below target/ and build/. FOR selects the tools: demo, check, long, bench or plots.
 FOR = check
 setup:
 	sh tools/setup.sh $(FOR)
