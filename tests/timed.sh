@@ -3,6 +3,8 @@
 #
 #	timed.sh --sum FILE	prints the table of all commands in FILE, and from the first to the last of them
 #
+# A command that could not check anything creates the file $SKIPPED; the table and the line then say "skipped".
+#
 # The seconds of the processor are those of the command and of all that it has waited for. They hardly depend on what else
 # the machine does.
 set -u
@@ -11,7 +13,7 @@ if [ "$1" = --sum ]; then
 	awk -F '\t' '
 		BEGIN { printf "%-24s %6s %10s\n", "part", "s", "processor" }
 		{
-			printf "%-24s %6d %10d\n", $1, $2, $3
+			printf "%-24s %6d %10d%s\n", $1, $2, $3, $5 ? "  " $5 : ""
 			processor += $3
 			if (NR == 1 || $4 < begun) begun = $4
 			if ($4 + $2 > ended) ended = $4 + $2
@@ -23,6 +25,9 @@ fi
 file=$1 name=$2
 shift 2
 mkdir -p "$(dirname "$file")"
+SKIPPED=$(realpath "$(dirname "$file")")/skipped.$$
+export SKIPPED
+rm -f "$SKIPPED"
 begun=$(date +%s)
 "$@" && status=0 || status=$?
 seconds=$(($(date +%s) - begun))
@@ -30,7 +35,10 @@ seconds=$(($(date +%s) - begun))
 times >"$file.$$"
 processor=$(awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); sum += 60 * t[1] + t[2] } print int(sum + 0.5) }' "$file.$$")
 rm -f "$file.$$"
-printf '%s\t%d\t%d\t%d\n' "$name" "$seconds" "$processor" "$begun" >>"$file"
+skipped=
+[ ! -e "$SKIPPED" ] || skipped=skipped
+rm -f "$SKIPPED"
+printf '%s\t%d\t%d\t%d\t%s\n' "$name" "$seconds" "$processor" "$begun" "$skipped" >>"$file"
 [ $status -eq 0 ] && failed= || failed='FAILED, '
-echo "# $name: $failed$seconds s, $processor s of the processor"
+echo "# $name: $failed${skipped:+skipped, }$seconds s, $processor s of the processor"
 exit $status
