@@ -239,7 +239,7 @@ impl Engine {
             assert_eq!(listed, usize::from(client.waits_for_attach), "waiters for the attach");
             fids += client.session.fids.len();
             let (reads, bytes) = totals.reads.get(&client_index).copied().unwrap_or_default();
-            assert_eq!(client.session.reads, reads, "reads of client {client_index}");
+            assert_eq!(client.session.reads(), reads, "reads of client {client_index}");
             let reduced = (self.config.min_read_count + DATA_HEADER).max(256) as usize;
             assert!(
                 bytes
@@ -311,7 +311,7 @@ impl Engine {
         let listed = self.ready_queue.iter().filter(|other| **other == id).count();
         let client = self.clients.get(client_index);
         let session = &client.session;
-        assert_eq!(session.reply_bytes_reserved, reply_bytes);
+        assert_eq!(session.reply_bytes_reserved(), reply_bytes);
         assert!(client.state == ClientState::Session || session.is_empty());
         if client.state == ClientState::Closing {
             return;

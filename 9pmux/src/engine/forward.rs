@@ -203,14 +203,14 @@ impl Engine {
         if is_unbounded {
             max_len = max_len.max(session.max_unbounded_reply);
         }
-        let due = client.out.len() + session.reply_bytes_reserved;
+        let due = client.out.len() + session.reply_bytes_reserved();
         if session.tags.is_empty() {
             // One request is always admitted as it is.
         } else if offsets.count.is_some() && client.out.is_empty() {
             count = reduced_count(count, max.saturating_sub(due), self.config.min_read_count);
             max_len = offsets.message.max_reply_len(count);
         } else if due + max_len as usize > max {
-            let others = session.tags.len() - session.reads;
+            let others = session.tags.len() - session.reads();
             if others >= kept_slots(self.config.max_inflight) || !client.out.is_empty() {
                 return None;
             }

@@ -47,9 +47,9 @@ pub struct Session {
     /// Whether it has attached by the attach that clients share, or is about to.
     pub uses_shared_attach: bool,
     /// The sum of the maximum reply lengths of the requests in `tags`.
-    pub reply_bytes_reserved: usize,
+    reply_bytes_reserved: usize,
     /// The number of Tread in `tags`.
-    pub reads: usize,
+    reads: usize,
     /// The length of the largest reply so far of a type that only the msize limits.
     pub max_unbounded_reply: u32,
 }
@@ -93,6 +93,18 @@ impl Session {
         if self.fids.capacity() > 64 && self.fids.len() < self.fids.capacity() / 8 {
             self.fids.shrink_to(self.fids.len() * 2);
         }
+    }
+
+    /// Returns the sum of the maximum reply lengths of the requests in `tags`.
+    #[inline]
+    pub fn reply_bytes_reserved(&self) -> usize {
+        self.reply_bytes_reserved
+    }
+
+    /// Returns the number of Tread in `tags`.
+    #[inline]
+    pub fn reads(&self) -> usize {
+        self.reads
     }
 
     /// Adds the client's tag of a request, with all that is counted for it.

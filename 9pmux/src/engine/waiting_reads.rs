@@ -119,7 +119,7 @@ impl Engine {
     pub(super) fn has_max_reads(&mut self, client_index: u32) -> bool {
         let max = self.config.max_inflight;
         let session = &self.clients.get(client_index).session;
-        session.reads >= max - kept_slots(max) || session.tags.len() >= max
+        session.reads() >= max - kept_slots(max) || session.tags.len() >= max
     }
 
     /// Makes a valid Tread wait. If it cannot, what stands behind it waits as well.
