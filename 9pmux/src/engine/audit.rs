@@ -44,7 +44,8 @@
 //! Versions:
 //!
 //! 21. A client waits for a version only while the server, the driver or what departed clients have left
-//!     keeps it waiting. While the connection is settling or lost, no client has a session.
+//!     keeps it waiting. While the connection is settling or lost, no client has a session. After an event
+//!     no connection is being left, and of a lost connection nothing is kept.
 //!
 //! Capacity:
 //!
@@ -202,6 +203,12 @@ impl Engine {
             client.is_some_and(|c| matches!(c.state, ClientState::AwaitingVersion { .. }))
         };
         match self.upstream.state() {
+            UpstreamState::Leaving(_) => panic!("a connection is left that should be lost"),
+            UpstreamState::Lost(_) => {
+                let (upstream, sessions) = (&self.upstream, self.clients.sessions());
+                assert!(upstream.inbox.is_empty() && upstream.out.is_empty());
+                assert_eq!((self.requests.len(), self.fids.len(), sessions), (0, 0, 0));
+            }
             UpstreamState::Ready | UpstreamState::NoVersion | UpstreamState::Ended(_) => {
                 assert_eq!(self.version_waiters.iter().filter(waits).count(), 0);
             }

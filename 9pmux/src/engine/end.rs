@@ -12,6 +12,7 @@ use super::local_error::LocalError;
 use super::requests::Requests;
 use super::shared_attach::SharedAttach;
 use super::shares::ShareQueue;
+use super::upstream::UpstreamState;
 use crate::wire::{Frame, foreign, frame, kind, tag, types};
 
 /// The reason for the end of the connection to the server.
@@ -76,9 +77,14 @@ impl Engine {
         self.version_waiters.clear();
     }
 
-    /// The connection must be made again. No client has a session, so what is upstream belongs to departed
-    /// clients and is gone with the connection.
-    pub(super) fn lose_connection(&mut self, reason: EndReason) {
+    /// Drops the connection, which must be made again, if the event has made this necessary. No client has a
+    /// session, so what is upstream belongs to departed clients and is gone with the connection. Only
+    /// [`run_ready`](Engine::run_ready) may call this: nothing that an event has begun to handle must be left.
+    pub(super) fn lose_connection(&mut self) {
+        let UpstreamState::Leaving(reason) = self.upstream.state() else {
+            return;
+        };
+        let reason = reason.clone();
         debug_assert!(self.clients.sessions() == 0);
         if let SharedAttach::Pending { waiters, .. } = &self.upstream.shared_attach {
             for id in waiters {

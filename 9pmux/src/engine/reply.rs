@@ -26,7 +26,7 @@ impl Engine {
     /// Processes the bytes that the server has sent.
     pub(super) fn process_server_bytes(&mut self, bytes: &[u8]) -> Result<(), EndReason> {
         let mut rest = bytes;
-        while !rest.is_empty() {
+        while !rest.is_empty() && !self.upstream.is_leaving() {
             if self.upstream.inbox.is_empty() {
                 rest = &rest[self.process_replies(rest)?..];
                 if !rest.is_empty() {
@@ -51,7 +51,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Processes all complete messages. Returns the number of bytes processed.
+    /// Processes all complete messages, or those until the connection must be made again: what follows is
+    /// dropped with it. Returns the number of bytes processed.
     fn process_replies(&mut self, bytes: &[u8]) -> Result<usize, EndReason> {
         let mut offset = 0;
         loop {
@@ -69,6 +70,9 @@ impl Engine {
                 Frame::Message(n) => {
                     self.handle_reply(&bytes[offset..offset + n])?;
                     offset += n;
+                    if self.upstream.is_leaving() {
+                        return Ok(bytes.len());
+                    }
                 }
                 Frame::TooSmall => {
                     return Err(EndReason::garbled("a message shorter than its header"));

@@ -34,10 +34,18 @@ impl Engine {
         self.requests.has_tag(self.upstream.internal_clunks)
     }
 
-    /// Sends deferred requests, and processes the clients of the ready queue while there is capacity.
-    /// Must be called after each event.
+    /// Sends deferred requests, processes the clients of the ready queue while there is capacity, and drops
+    /// the connection to the server if it has become useless. Must be called after each event.
     #[inline]
     pub(super) fn run_ready(&mut self) {
+        self.send_ready();
+        if self.upstream.is_leaving() {
+            self.lose_connection();
+        }
+    }
+
+    #[inline]
+    fn send_ready(&mut self) {
         if !self.starved.is_empty() {
             self.drop_starved();
         }

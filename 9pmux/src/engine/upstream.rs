@@ -6,11 +6,13 @@
 //! | no version | a client's Tversion, or a dialect chosen in advance | awaiting version |
 //! | awaiting version | an Rversion with a version that was offered | ready |
 //! | awaiting version | `unknown`, an error or another version, for the dialect that a client chose | no version |
-//! | awaiting version | no reply in time or the end of the connection, for the dialect that a client chose | lost |
+//! | awaiting version | no reply in time or the end of the connection, for the dialect that a client chose | leaving |
+//! | awaiting version | an error in reply to a second Tversion, for the dialect that a client chose | leaving |
 //! | awaiting version | any other reply; or the same for a dialect chosen in advance | ended |
-//! | ready | a Tversion with another dialect, while no client has a session | settling |
+//! | ready | a Tversion with another dialect, while no client has a session | settling; leaving after a shared attach |
 //! | settling | all that departed clients have left at the server is gone | ready, and then awaiting version |
-//! | settling | that takes too long | lost |
+//! | settling | that takes too long | leaving |
+//! | leaving | the event has been handled | lost |
 //! | lost | the driver has connected again | no version |
 //! | any | the connection ends, or sends bytes that are not 9P | ended |
 //!
@@ -21,8 +23,8 @@
 //! and the next client that offers another one makes 9pmux send a Tversion again (`version.rs`). That
 //! Tversion would abort everything upstream, so it is sent when nothing is: no request, and no fid. Until
 //! its reply arrives no client can have a session, so nothing else can be sent, and a reply with any tag but
-//! NOTAG is a stray. Clients that ask for a version meanwhile wait. With a shared attach the connection
-//! counts as lost instead, or the dialect stays, because the server may refuse a second Tattach.
+//! NOTAG is a stray. Clients that ask for a version meanwhile wait. With a shared attach a new connection
+//! is made instead, or the dialect stays, because the server may refuse a second Tattach.
 //!
 //! Some servers do not reply to a version that they do not know, or end the connection; some do so to a
 //! second Tversion only. Nothing more can then be said on that connection, as a late Rversion could be taken
@@ -33,7 +35,16 @@
 //! again says so (`Config::can_redial`), and then such a server ends the engine, but a settling that takes
 //! too long leaves the dialect as it is.
 //!
+//! The wish for a new connection arises in the middle of an event: the reply that ends the last session, or a
+//! Tversion behind a flush, is handled while the tables of requests and fids are in use. The state *leaving*
+//! records the wish. From then on no further reply of the event is processed, no client gets a session, and
+//! clients that ask for a version wait. When the event has been handled, [`Engine::run_ready`] alone drops
+//! everything upstream, with the bytes that have arrived, and the state becomes lost. A driver never sees the
+//! state leaving.
+//!
 //! Each transition is one method of [`Upstream`]; other modules read the state.
+//!
+//! [`Engine::run_ready`]: super::Engine::run_ready
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -53,6 +64,8 @@ pub enum UpstreamState {
     Ready,
     /// A version is agreed, but no client has a session, and one waits for another dialect.
     Settling { deadline: Duration },
+    /// The connection is given up at the end of this event, for this reason.
+    Leaving(EndReason),
     /// The driver has to connect again. If it cannot, this is the reason for the end.
     Lost(EndReason),
     /// The connection has ended.
@@ -124,6 +137,12 @@ impl Upstream {
     #[inline]
     pub fn is_settling(&self) -> bool {
         matches!(self.state, UpstreamState::Settling { .. })
+    }
+
+    /// Returns true if the connection is given up at the end of this event: nothing more is read from it.
+    #[inline]
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.state, UpstreamState::Leaving(_))
     }
 
     /// Returns true if the driver must connect again.
@@ -201,7 +220,12 @@ impl Upstream {
         self.state = UpstreamState::Ready;
     }
 
-    /// The connection is of no use any more. Nothing of the server's side is left.
+    /// The connection is of no use any more. It is lost when the event has been handled.
+    pub fn leave(&mut self, reason: EndReason) {
+        self.state = UpstreamState::Leaving(reason);
+    }
+
+    /// The event has been handled, and the connection is lost. Nothing of the server's side is left.
     pub fn lose(&mut self, reason: EndReason) {
         *self = Upstream {
             state: UpstreamState::Lost(reason),

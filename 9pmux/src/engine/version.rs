@@ -97,9 +97,7 @@ impl Engine {
     /// The bytes of the server end the connection.
     pub(super) fn handle_bad_bytes(&mut self, reason: EndReason) {
         match reason {
-            EndReason::NoCommonVersion(_) if self.can_repeat_offer() => {
-                self.lose_connection(reason)
-            }
+            EndReason::NoCommonVersion(_) if self.can_repeat_offer() => self.upstream.leave(reason),
             _ => self.handle_end(reason),
         }
     }
@@ -143,7 +141,7 @@ impl Engine {
         if !self.upstream.is_settling() {
             self.handle_server_gone(EndReason::VersionTimeout);
         } else if self.config.can_redial {
-            self.lose_connection(EndReason::ServerClosed);
+            self.upstream.leave(EndReason::ServerClosed);
         } else {
             // The dialect cannot be changed: the waiters get what it allows.
             self.upstream.settled();
@@ -171,10 +169,10 @@ impl Engine {
                 self.version_events
                     .push(VersionEvent::VersionRefused { offer, reply: reason.to_string() });
                 self.upstream.refuse(offer, self.now);
-                self.lose_connection(reason);
+                self.upstream.leave(reason);
                 self.complete_versions(Some(offer));
             }
-            Some(_) => self.lose_connection(reason),
+            Some(_) => self.upstream.leave(reason),
             None => self.handle_end(reason),
         }
     }
@@ -243,7 +241,7 @@ impl Engine {
                     if !self.config.can_redial {
                         return self.accept_version(client_index);
                     }
-                    self.lose_connection(EndReason::ServerClosed);
+                    self.upstream.leave(EndReason::ServerClosed);
                 } else if self.requests.len() == 0 && self.fids.len() == 0 {
                     self.send_version(dialect);
                 } else {
@@ -255,6 +253,7 @@ impl Engine {
             UpstreamState::NoVersion => self.send_version(dialect),
             UpstreamState::AwaitingVersion { .. }
             | UpstreamState::Settling { .. }
+            | UpstreamState::Leaving(_)
             | UpstreamState::Lost(_) => {}
         }
         self.clients.enqueue(&mut self.version_waiters, client_index);

@@ -427,3 +427,159 @@ fn refused_offer_is_not_repeated_for_some_time() {
     offers(&mut bench, L);
     assert_eq!(bench.server_received(), version(MSIZE, L));
 }
+
+/// Returns a client that has attached by the shared attach, and then walked to this number of further fids.
+fn attached_once(bench: &mut Bench, walks: u32) -> ClientId {
+    let id = offers(bench, PLAIN);
+    let shared = bench.upstream();
+    if !shared.is_empty() {
+        bench.server(&rversion(MSIZE, PLAIN));
+    }
+    is_told(bench, id, PLAIN);
+    bench.client_sends(id, &attach(Dialect::Plain, 1, 0, NOFID, "u", ""));
+    let mut request = bench.server_received();
+    if kind(&request) == 104 {
+        bench.server(&made(105, tag(&request)).qid(0, 0).done());
+        request = bench.server_received();
+    }
+    bench.server(&rwalk(tag(&request), 0));
+    assert_eq!(kind(&bench.client_received(id)), 105);
+    for fid in 1..=walks {
+        let request = bench.forwarded(id, &walk(1, 0, fid, &[]));
+        bench.server(&rwalk(tag(&request), 0));
+        assert_eq!(kind(&bench.client_received(id)), 111);
+    }
+    id
+}
+
+/// Returns the replies to these requests of 9pmux's own, which arrive together.
+fn replies(requests: &[Vec<u8>]) -> Vec<u8> {
+    requests.iter().flat_map(|request| made(kind(request) + 1, tag(request)).done()).collect()
+}
+
+/// The reply that completes the last session is followed by other replies, which are dropped with the connection.
+#[test]
+fn connection_changes_after_a_batch_of_replies() {
+    for can_redial in [false, true] {
+        for cut in 0..4 {
+            let mut bench = bench_once(can_redial);
+            let (one, other) = (attached_once(&mut bench, 0), attached_once(&mut bench, 4));
+            bench.disconnect(other);
+            let of_other = bench.upstream();
+            bench.client_sends(one, &version(MSIZE, L));
+            let of_one = bench.upstream();
+            assert_eq!((of_one.len(), of_other.len()), (1, 5));
+            let mut batch = replies(&of_one);
+            batch.extend(replies(&of_other));
+            // The last reply may be incomplete.
+            let whole = batch.len() - 7 * usize::from(cut > 0) + cut;
+            bench.server(&batch[..whole]);
+            assert_eq!(bench.engine.end_reason(), None);
+            changes_dialect_by_a_connection(&mut bench, one, can_redial);
+        }
+    }
+}
+
+/// The second Tversion of a client waits behind flushes, all of which the server's Rflush completes.
+#[test]
+fn connection_changes_after_an_rflush() {
+    for can_redial in [false, true] {
+        for max_inflight in [1, 2, 4] {
+            let config =
+                Config { attach_once: true, can_redial, msize: MSIZE, ..Config::default() };
+            let engine = Engine::new(Config { max_inflight, ..config });
+            let mut bench = Bench { engine, dialect: Dialect::Plain };
+            let first = attached_once(&mut bench, 0);
+            bench.disconnect(first);
+            let own = bench.server_received();
+            bench.done(&own);
+            let id = offers(&mut bench, PLAIN);
+            is_told(&mut bench, id, PLAIN);
+            bench.forwarded(id, &auth(Dialect::Plain, 1, 5, "u", ""));
+            let mut messages: Vec<u8> =
+                (0..=max_inflight as u16).flat_map(|n| flush(1000 + n, 1)).collect();
+            messages.extend(version(MSIZE, L));
+            let request = bench.forwarded(id, &messages);
+            assert_eq!(kind(&request), 108);
+            bench.done(&request);
+            let mut told = bench.all_received(id);
+            let last = if can_redial { None } else { told.pop() };
+            assert!(told.iter().all(|message| kind(message) == 109));
+            assert_eq!(told.len(), max_inflight + 1);
+            assert_eq!(bench.engine.wants_redial(), can_redial);
+            assert_eq!(last, (!can_redial).then(|| rversion(MSIZE, PLAIN)));
+            if can_redial {
+                changes_dialect_by_a_connection(&mut bench, id, true);
+            }
+        }
+    }
+}
+
+/// Clients whose sessions end by replies of one batch all wait for the new connection, and so does a client that had
+/// no session.
+#[test]
+fn connection_changes_once_for_several_clients() {
+    let mut bench = bench_once(true);
+    let clients = [0, 1, 2].map(|walks| attached_once(&mut bench, walks));
+    let mut requests = Vec::new();
+    for id in clients {
+        let late = offers(&mut bench, L);
+        // While another client has a session, it determines the dialect.
+        is_told(&mut bench, late, PLAIN);
+        bench.disconnect(late);
+        bench.client_sends(id, &version(MSIZE, L));
+        requests.extend(bench.upstream());
+    }
+    assert_eq!(requests.len(), 6);
+    bench.server(&replies(&requests));
+    assert!(bench.engine.wants_redial() && bench.upstream().is_empty());
+    let late = offers(&mut bench, U);
+    bench.engine.server_connected();
+    agrees(&mut bench, L);
+    for id in clients {
+        is_told(&mut bench, id, L);
+    }
+    is_told(&mut bench, late, "unknown");
+    let stats = bench.engine.stats();
+    assert_eq!((stats.requests, stats.in_cleanup), (0, 0));
+}
+
+/// The new server's bytes do not follow those of the old one.
+#[test]
+fn bytes_of_the_old_connection_are_dropped() {
+    let replies = [&rversion(MSIZE, U)[..5], &[0xFF; 40], b"HTTP/1.1 400 Bad Request\r\n\r\n"];
+    for late in replies {
+        let mut bench = bench_once(true);
+        let id = attached_once(&mut bench, 0);
+        bench.client_sends(id, &version(MSIZE, L));
+        let clunk = bench.server_received();
+        let mut batch = made(121, tag(&clunk)).done();
+        batch.extend_from_slice(late);
+        let (one, two) = batch.split_at(9);
+        bench.server(one);
+        assert!(bench.engine.wants_redial());
+        bench.server(two);
+        bench.engine.server_gone();
+        assert_eq!(bench.engine.end_reason(), None);
+        changes_dialect_by_a_connection(&mut bench, id, true);
+    }
+}
+
+/// A time limit ends the waits of several clients at once.
+#[test]
+fn connection_changes_once_when_several_waits_expire() {
+    let mut bench = bench_once(true);
+    let clients = [0, 1, 2].map(|walks| attached_once(&mut bench, walks));
+    for id in clients {
+        bench.client_sends(id, &version(MSIZE, L));
+    }
+    bench.upstream();
+    bench.engine.tick(10 * SECOND);
+    bench.engine.audit();
+    assert!(bench.engine.wants_redial() && bench.upstream().is_empty());
+    bench.engine.server_connected();
+    agrees(&mut bench, L);
+    for id in clients {
+        is_told(&mut bench, id, L);
+    }
+}
