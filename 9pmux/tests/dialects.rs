@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 use support::client::Client;
 use support::program::{NINEPMUX, Program, serve};
@@ -77,6 +78,34 @@ fn server_that_hangs_up_at_an_offer_is_connected_again() {
     // The first client may still get the version that there is.
     let got = first.rpc(100, &body(&[&8192u32.to_le_bytes(), &string("9P2000.L")]));
     assert_eq!(got.body[6..], *b"9P2000.L");
+    assert!(program.runs());
+}
+
+/// Alternating dialects must not make a server accept connections, or start, without end.
+#[test]
+fn server_that_hangs_up_again_and_again_is_connected_at_a_pace() {
+    let stub = Stub::with(|mut stream, _| {
+        let mut versions = 0;
+        while let Some(got) = read_message(&mut stream)? {
+            versions += 1;
+            if versions == 2 {
+                return stream.shutdown(std::net::Shutdown::Both);
+            }
+            stream.write_all(&message(got.kind + 1, got.tag, &got.body))?;
+        }
+        Ok(())
+    });
+    let place = Place::new();
+    let socket = place.path("s");
+    let mut program = Program::serving(&stub.address(), &socket, &[]);
+    assert_eq!(offer(&socket, "9P2000").1, "9P2000");
+    let start = Instant::now();
+    for name in ["9P2000.L", "9P2000", "9P2000.L", "9P2000"] {
+        assert_eq!(offer(&socket, name).1, name);
+    }
+    assert_eq!(stub.counts.connections.load(SeqCst), 5);
+    // A connection that lasts for 5 seconds would end the series.
+    assert!(start.elapsed() >= Duration::from_millis(100 + 200 + 400));
     assert!(program.runs());
 }
 

@@ -31,6 +31,7 @@ use super::dial::{Redial, ServerConnection};
 use super::failure::{Failure, error_text};
 use super::line_limit::{LineKind, LineLimit};
 use super::peers::{Peer, Peers};
+use super::redial_pace::RedialPace;
 use super::signals::Signals;
 use super::stream::{IoOutcome, Origin, Stream};
 use super::trace;
@@ -91,6 +92,7 @@ pub struct Driver {
     server: Option<Peer>,
     /// How to connect to the server again, if that is possible.
     redial: Option<Redial>,
+    redial_pace: RedialPace,
     /// The error that has ended the connection to the server.
     server_error: Option<Errno>,
     child: Option<ChildServer>,
@@ -154,6 +156,7 @@ impl Driver {
             server_address: options.server.clone(),
             server: Some(Peer::new(server.stream, Origin::Unknown)),
             redial,
+            redial_pace: RedialPace::new(now),
             server_error: None,
             child: server.child,
             listeners: Vec::new(),
@@ -214,12 +217,22 @@ impl Driver {
         }
     }
 
-    /// Connects to the server again if the engine asks for that. This blocks, but no client has a session at
-    /// that time.
+    /// Connects to the server again if the engine asks for that, at the pace of `redial_pace`. This blocks, but
+    /// no client has a session at that time.
     fn reconnect(&mut self) {
         if !self.engine.wants_redial() {
             return;
         }
+        self.close_server();
+        if self.redial_pace.may_connect(self.now) {
+            self.redial();
+        }
+        // A signal may have been consumed while the old server ended.
+        self.signal();
+    }
+
+    /// Closes the connection to the server, and waits for the end of a server that was started here.
+    fn close_server(&mut self) {
         if let Some(server) = self.server.take() {
             self.watch.remove(&server.stream, server.write_interest);
         }
@@ -227,6 +240,9 @@ impl Driver {
             self.watch.remove_fd(child.notice_fd());
             self.shut_down_child(child);
         }
+    }
+
+    fn redial(&mut self) {
         let Some(redial) = &self.redial else {
             return self.engine.redial_failed();
         };
@@ -241,6 +257,7 @@ impl Driver {
                 self.server = Some(Peer::new(server.stream, Origin::Unknown));
                 self.child = server.child;
                 self.server_error = None;
+                self.redial_pace.connected(Instant::now());
                 self.engine.server_connected();
             }
             Err(failure) => {
@@ -248,8 +265,6 @@ impl Driver {
                 self.engine.redial_failed();
             }
         }
-        // A signal may have been consumed while the old server ended.
-        self.signal();
     }
 
     /// Waits for the end of a server that was started here.
@@ -323,7 +338,7 @@ impl Driver {
 
     /// The timeout for the next poll: zero if there is work left.
     fn poll_timeout(&self) -> Option<Duration> {
-        let busy = self.engine.wants_redial()
+        let busy = self.engine.wants_redial() && self.redial_pace.due().is_none()
             || self.peers.has_queued_reads()
             || self.server.as_ref().is_some_and(|server| server.readable)
             || self.accept_paused_until.is_none()
@@ -347,7 +362,8 @@ impl Driver {
     fn time_to_deadline(&self) -> Option<Duration> {
         let engine = self.engine.next_deadline().map(|deadline| self.started + deadline);
         let report = self.with_line_limit(|limit, _| limit.report_at()).flatten();
-        let own = [self.accept_paused_until, self.end_by, report];
+        let redial = self.redial_pace.due().filter(|_| self.engine.wants_redial());
+        let own = [self.accept_paused_until, self.end_by, report, redial];
         let next = engine.into_iter().chain(own.into_iter().flatten()).min()?;
         // The system rounds down to milliseconds; one more avoids a wake-up before the deadline.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))

@@ -35,6 +35,7 @@ mod line_limit;
 mod namespace;
 mod peers;
 mod post;
+mod redial_pace;
 mod services;
 mod signals;
 mod stream;
