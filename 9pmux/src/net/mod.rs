@@ -6,11 +6,12 @@
 //! | `namespace.rs` | the directory of services with bare names |
 //! | `descriptors.rs` | inherited descriptors, claimed before any other descriptor is opened |
 //! | `dial.rs`, `child.rs` | the connection to the server: connected, inherited, or to a program that is started |
+//! | `redial_pace.rs` | when the connection to the server is made again |
 //! | `announce.rs`, `post.rs` | listening sockets, and their names in the file system |
 //! | `fd.rs` | a descriptor that gets its mode back when it is closed |
 //! | `stream.rs`, `watch.rs` | reading and writing one peer, and readiness events |
 //! | `signals.rs` | signals as bytes to be read |
-//! | `driver.rs`, `peers.rs`, `admission.rs` | the event loop, the connected clients, and their maximum number |
+//! | `driver`, `peers.rs`, `admission.rs` | the event loop, the connected clients, and their maximum number |
 //! | `trace.rs`, `line_limit.rs` | messages for the log, in words, and limits for lines that clients cause |
 //! | `failure.rs` | the errors that end the program, with their exit statuses |
 //!

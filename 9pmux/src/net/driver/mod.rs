@@ -1,0 +1,321 @@
+//! The event loop: wait for events, read, pass to the engine, write.
+//!
+//! Each turn polls twice. Data that arrives while the first peers are read is then written by the same system
+//! calls, and a poll costs far less than waking a peer twice. After each poll the loop reads every readable
+//! client once and the server once, so a peer that sends all the time does not delay the others. A peer that
+//! may have more data is read again in the next turn, which then begins without a wait. At the end of the
+//! turn all output is written, with one write for each peer.
+//!
+//! New clients are accepted after all events of the turn have been dispatched, so an event for a disconnected
+//! client is never taken for one of a new client with the same index.
+//!
+//! | file | content |
+//! |---|---|
+//! | `transfer.rs` | reading and writing |
+//! | `clients.rs` | accepting, refusing and disconnecting clients |
+//! | `reconnect.rs` | connecting to the server again |
+//! | `log_lines.rs` | log lines that clients or the server can cause |
+
+mod clients;
+mod log_lines;
+mod reconnect;
+mod transfer;
+
+use std::cell::Cell;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use tracing::info;
+
+use reconnect::watch_server;
+
+use super::ServeOptions;
+use super::address::Address;
+use super::admission::Admission;
+use super::announce::{Announcement, Listener};
+use super::child::ChildServer;
+use super::dial::{Redial, ServerConnection};
+use super::failure::{Failure, error_text};
+use super::line_limit::LineLimit;
+use super::peers::{Peer, Peers};
+use super::redial_pace::RedialPace;
+use super::signals::Signals;
+use super::stream::Origin;
+use super::trace;
+use super::watch::{Readiness, Source, Watch};
+use crate::engine::{ClientId, Config, EndReason, Engine};
+
+/// Maximum bytes per read from the server: as much as a socket buffer holds.
+const SERVER_READ: usize = 256 * 1024;
+
+/// Time for clients to read their last replies.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// The state of the event loop. [`Driver::run`] runs it to the end.
+pub struct Driver {
+    engine: Engine,
+    /// The limits of lines that clients cause, if such lines are logged.
+    line_limit: Option<Arc<Mutex<LineLimit>>>,
+    watch: Watch,
+    server_address: Address,
+    server: Option<Peer>,
+    /// How to connect to the server again, if that is possible.
+    redial: Option<Redial>,
+    redial_pace: RedialPace,
+    /// The error that has ended the connection to the server.
+    server_error: Option<Errno>,
+    child: Option<ChildServer>,
+    listeners: Vec<Listener>,
+    /// The listener that accepts first in the next turn.
+    next_listener: usize,
+    /// No client is accepted before this time, because the last accept has failed.
+    accept_paused_until: Option<Instant>,
+    /// The time of the last warning about accepting clients.
+    last_warning: Cell<Option<Instant>>,
+    /// The time of the last warning about a refused client.
+    last_refusal: Cell<Option<Instant>>,
+    admission: Admission,
+    max_clients: usize,
+    /// The number of lines about limits since a time.
+    limit_lines: Option<(Instant, u32)>,
+    peers: Peers,
+    signals: Signals,
+    signal_count: u32,
+    /// The loop ends at this time, even if clients have not read their replies.
+    end_by: Option<Instant>,
+    started: Instant,
+    now: Instant,
+    buffer: Vec<u8>,
+    // lists of one turn, kept to reuse their memory
+    ready: Vec<Readiness>,
+    read_batch: Vec<ClientId>,
+}
+
+impl Driver {
+    /// Registers the server, the listeners and the signals with the poller.
+    pub fn new(
+        options: &ServeOptions,
+        server: ServerConnection,
+        redial: Option<Redial>,
+        announced: Vec<Announcement>,
+        signals: Signals,
+    ) -> Result<Driver, Failure> {
+        let config = Config {
+            // A random number that clients cannot know; it need not be cryptographic.
+            seed: RandomState::new().build_hasher().finish(),
+            can_redial: redial.is_some(),
+            ..options.config.clone()
+        };
+        let now = Instant::now();
+        let mut engine = Engine::new(config);
+        // The tracer is called for each message, so it is set only if the log uses it.
+        let line_limit = tracing::enabled!(tracing::Level::INFO)
+            .then(|| Arc::new(Mutex::new(LineLimit::new(now))));
+        if let Some(limit) = &line_limit {
+            engine.set_tracer(Some(trace::tracer(options.messages, limit.clone())));
+        }
+        let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
+        watch.add(Source::Signals, signals.fd()).map_err(Failure::system("waiting for signals"))?;
+        watch_server(&watch, &server)
+            .map_err(|error| Failure::Connect(options.server.clone(), poll_error_text(&error)))?;
+        let mut driver = Driver {
+            engine,
+            line_limit,
+            watch,
+            server_address: options.server.clone(),
+            server: Some(Peer::new(server.stream, Origin::Unknown)),
+            redial,
+            redial_pace: RedialPace::new(now),
+            server_error: None,
+            child: server.child,
+            listeners: Vec::new(),
+            next_listener: 0,
+            accept_paused_until: None,
+            last_warning: Cell::new(None),
+            last_refusal: Cell::new(None),
+            admission: Admission::new(options.max_clients),
+            max_clients: options.max_clients,
+            limit_lines: None,
+            peers: Peers::default(),
+            signals,
+            signal_count: 0,
+            end_by: None,
+            started: now,
+            now,
+            buffer: vec![0; SERVER_READ],
+            ready: Vec::new(),
+            read_batch: Vec::new(),
+        };
+        for (announced, address) in announced.into_iter().zip(&options.listen) {
+            driver
+                .add_announced(announced)
+                .map_err(|error| Failure::Announce(address.clone(), poll_error_text(&error)))?;
+        }
+        Ok(driver)
+    }
+
+    fn add_announced(&mut self, announced: Announcement) -> io::Result<()> {
+        match announced {
+            Announcement::Client(stream) => self.add_client(stream),
+            Announcement::Listener(listener) => {
+                self.watch.add(Source::Listener(self.listeners.len()), listener.fd())?;
+                info!("listening on {}", listener.describe());
+                self.listeners.push(listener);
+                Ok(())
+            }
+        }
+    }
+
+    /// Runs the loop until it is finished.
+    pub fn run(mut self) -> Result<(), Failure> {
+        loop {
+            self.poll_events(self.poll_timeout())?;
+            self.engine.tick(self.now - self.started);
+            self.with_line_limit(|limit, now| limit.report(now));
+            self.read();
+            self.poll_events(Some(Duration::ZERO))?;
+            self.read();
+            self.accept();
+            self.reconnect();
+            self.write();
+            self.log_notices();
+            self.log_versions();
+            if self.is_finished() {
+                return self.result();
+            }
+        }
+    }
+
+    fn is_finished(&mut self) -> bool {
+        if self.engine.end_reason().is_none() {
+            // No client is connected and none can connect.
+            return self.listeners.is_empty() && self.peers.len() == 0;
+        }
+        if self.end_by.is_none() {
+            self.end_by = Some(self.now + SHUTDOWN_GRACE);
+            if let Some(server) = self.server.take() {
+                self.watch.remove(&server.stream, server.write_interest);
+            }
+            self.accept_paused_until = None;
+            // From now on connections are refused.
+            for listener in self.listeners.drain(..) {
+                self.watch.remove_fd(listener.fd());
+            }
+        }
+        self.signal_count > 1
+            || self.peers.len() == 0
+            || self.end_by.is_some_and(|until| until <= self.now)
+    }
+
+    fn result(mut self) -> Result<(), Failure> {
+        self.with_line_limit(|limit, _| limit.report_now());
+        let stats = self.engine.stats();
+        info!(
+            "{} requests forwarded, {} replies returned, {} requests refused by 9pmux",
+            stats.forwarded, stats.replied, stats.local_errors
+        );
+        // Closing the connection makes a server that was started here exit.
+        self.server = None;
+        let status = self.child.take().and_then(|child| self.shut_down_child(child));
+        match (self.engine.end_reason(), self.server_error) {
+            (None | Some(EndReason::HungUp), _) => Ok(()),
+            (Some(EndReason::ServerClosed), Some(error)) => {
+                Err(Failure::Lost(self.server_address, error.into()))
+            }
+            (Some(end), _) => {
+                // With another reason, 9pmux has ended the server, and its status means nothing.
+                let status = status.filter(|_| *end == EndReason::ServerClosed);
+                Err(Failure::End(self.server_address, end.clone(), status))
+            }
+        }
+    }
+
+    /// The timeout for the next poll: zero if there is work left.
+    fn poll_timeout(&self) -> Option<Duration> {
+        let busy = self.engine.wants_redial() && self.redial_pace.due().is_none()
+            || self.peers.has_queued_reads()
+            || self.server.as_ref().is_some_and(|server| server.readable)
+            || self.accept_paused_until.is_none()
+                && self.listeners.iter().any(|listener| listener.ready);
+        if busy { Some(Duration::ZERO) } else { self.time_to_deadline() }
+    }
+
+    /// Waits at most `timeout` for events and dispatches them.
+    fn poll_events(&mut self, timeout: Option<Duration>) -> Result<(), Failure> {
+        let readiness = self.watch.wait(timeout).map_err(Failure::system("waiting for input"))?;
+        self.ready.extend(readiness);
+        self.now = Instant::now();
+        for n in 0..self.ready.len() {
+            self.dispatch(self.ready[n]);
+        }
+        self.ready.clear();
+        Ok(())
+    }
+
+    /// The time until the next deadline, if there is one.
+    fn time_to_deadline(&self) -> Option<Duration> {
+        let engine = self.engine.next_deadline().map(|deadline| self.started + deadline);
+        let report = self.with_line_limit(|limit, _| limit.report_at()).flatten();
+        let redial = self.redial_pace.due().filter(|_| self.engine.wants_redial());
+        let own = [self.accept_paused_until, self.end_by, report, redial];
+        let next = engine.into_iter().chain(own.into_iter().flatten()).min()?;
+        // The system rounds down to milliseconds; one more avoids a wake-up before the deadline.
+        Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+    }
+
+    fn dispatch(&mut self, readiness: Readiness) {
+        let peer = match readiness.source {
+            Source::Signals => return self.signal(),
+            Source::Child => return self.child.iter_mut().for_each(ChildServer::reap),
+            Source::Listener(n) => {
+                if let Some(listener) = self.listeners.get_mut(n) {
+                    listener.ready = true;
+                }
+                return;
+            }
+            Source::Server => self.server.as_mut(),
+            Source::Client(n) => self.peers.by_index(n).map(|(_, peer)| peer),
+        };
+        let Some(peer) = peer else {
+            return;
+        };
+        // The end of a descriptor that is only read says nothing about the other one.
+        let hung_up =
+            readiness.hung_up && (readiness.output_only || peer.stream.output().is_none());
+        peer.readable |= readiness.readable || readiness.input_ended || hung_up;
+        if readiness.input_ended && !std::mem::replace(&mut peer.input_ended, true) {
+            peer.stream.check_peer_often();
+        }
+        peer.hung_up |= hung_up;
+        let unblocked = readiness.writable && std::mem::take(&mut peer.write_blocked);
+        let Source::Client(n) = readiness.source else {
+            return;
+        };
+        if let Some((id, _)) = self.peers.by_index(n) {
+            if unblocked {
+                self.service_client(id);
+            }
+            self.peers.queue_read(id);
+        }
+    }
+
+    fn signal(&mut self) {
+        self.signal_count += self.signals.take_count();
+        if self.signal_count > 0 && self.engine.end_reason().is_none() {
+            info!("shutting down ({})", self.signals.name());
+            self.engine.hang_up();
+        }
+    }
+}
+
+/// The text for a descriptor that the poller does not accept, such as a file.
+fn poll_error_text(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::PERM) => "not a connection: pass a socket or pipes".to_owned(),
+        _ => format!("cannot wait for it: {}", error_text(error)),
+    }
+}
