@@ -22,13 +22,32 @@ use super::fids::{NO_FID, Owner};
 use super::hasher::SeededState;
 use super::inbox::Progress;
 use super::local_error::LocalError;
-use super::requests::{FlushState, UpstreamRequest};
-use super::session::ClientFlush;
+use super::requests::UpstreamRequest;
 use crate::wire::{self, Dialect, Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
 
 /// The maximum number of open flushes of one client, whatever its limit of requests: each message of
 /// the client is compared with all of them. Further flushes wait until one has completed.
 const MAX_CLIENT_FLUSHES: usize = 256;
+
+/// A Tflush of a client that has no reply yet.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientFlush {
+    /// The tag of the Tflush.
+    pub tag: u16,
+    /// The tag that it flushes.
+    pub oldtag: u16,
+    /// The upstream tag of the request that it flushes.
+    pub flush_target: u16,
+}
+
+/// Whether a request is being flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushState {
+    None,
+    /// The Tflush waits for a tag.
+    Due,
+    Sent,
+}
 
 impl Engine {
     /// Handles a client's Tflush. Requests that are still in the inbox have been searched before, by
@@ -104,6 +123,11 @@ impl Engine {
             self.unblock(client_index);
         }
         self.finish_request(flush_target);
+    }
+
+    /// Replies to a Tflush.
+    pub(super) fn push_rflush(&mut self, client_index: u32, tag: u16) {
+        self.push_reply(client_index, types::RFLUSH, tag, &mut [0; HEADER]);
     }
 
     /// Sends a Tflush for the upstream request. Returns false if there is no tag for it.

@@ -3,10 +3,11 @@
 
 use super::clients::{Blocked, Client};
 use super::fids::{NO_FID, Owner};
+use super::flush::FlushState;
 use super::inbox::Progress;
 use super::local_error::LocalError;
 use super::policy::is_attach_allowed;
-use super::requests::{FlushState, UpstreamRequest};
+use super::requests::UpstreamRequest;
 use super::session::AuthFid;
 use super::shared_attach::AttachRoute;
 use super::waiting_reads::{kept_slots, reduced_count};

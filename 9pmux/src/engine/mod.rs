@@ -107,7 +107,7 @@ use upstream::{Upstream, UpstreamState};
 use users::Users;
 use version_events::VersionEvents;
 
-use crate::wire::{self, Dialect, HEADER, types};
+use crate::wire::{self, Dialect, HEADER};
 
 /// The id of a client, from [`Engine::client_connected`] to [`Engine::client_gone`]. Ids are not reused,
 /// although their indices are.
@@ -539,10 +539,5 @@ impl Engine {
         message[4] = kind;
         wire::put_tag(message, tag);
         self.push_to_client(client_index, message, |_| ());
-    }
-
-    /// Replies to a Tflush.
-    fn push_rflush(&mut self, client_index: u32, tag: u16) {
-        self.push_reply(client_index, types::RFLUSH, tag, &mut [0; HEADER]);
     }
 }

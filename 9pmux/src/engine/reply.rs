@@ -1,8 +1,9 @@
 //! The server's bytes: framed, and each reply forwarded to the client that sent the request.
 
 use super::fids::{FidState, NO_FID, Owner};
+use super::flush::FlushState;
 use super::local_error::LocalError;
-use super::requests::{FlushState, UpstreamRequest};
+use super::requests::UpstreamRequest;
 use super::{EndReason, Engine, TraceEvent, foreign_error};
 use crate::wire::{
     Foreign, Frame, HEADER, IO_HEADER, NOTAG, ReplyFields, check_reply, foreign, frame, kind,

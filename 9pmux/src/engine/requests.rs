@@ -3,6 +3,7 @@
 use mux::tags::{NoTag, TagPool, TagRange};
 
 use super::fids::{NO_FID, Owner};
+use super::flush::FlushState;
 use super::users::NO_USER;
 use crate::wire::NOTAG;
 
@@ -13,15 +14,6 @@ const REQUESTS_PER_RESERVED_TAG: usize = 64;
 /// The maximum number of clients' requests, so that the reserved tags fit as well.
 pub const MAX_REQUESTS: usize =
     NOTAG as usize / (REQUESTS_PER_RESERVED_TAG + 1) * REQUESTS_PER_RESERVED_TAG;
-
-/// Whether a request is being flushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlushState {
-    None,
-    /// The Tflush waits for a tag.
-    Due,
-    Sent,
-}
 
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamRequest {

@@ -7,20 +7,10 @@
 
 use std::collections::HashMap;
 
+use super::flush::ClientFlush;
 use super::hasher::SeededState;
 use super::requests::UpstreamRequest;
 use crate::wire::{Dialect, types};
-
-/// A Tflush of a client that has no reply yet.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientFlush {
-    /// The tag of the Tflush.
-    pub tag: u16,
-    /// The tag that it flushes.
-    pub oldtag: u16,
-    /// The upstream tag of the request that it flushes.
-    pub flush_target: u16,
-}
 
 /// An auth fid, and the user and tree that it may be used for.
 pub struct AuthFid {
