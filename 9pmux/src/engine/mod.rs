@@ -45,6 +45,7 @@
 //! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
 //! | `shares.rs`, `users.rs` | what one client may hold of what all clients use, and the accounts that are counted |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
+//! | `output.rs` | messages appended to the outputs of the clients and of the server |
 //! | `number_pool.rs`, `hasher.rs`, `buffer.rs` | the lowest free number, seeded hashing, buffers |
 //! | `memory.rs` | the bound over all buffers |
 //! | `config.rs`, `stats.rs`, `version_events.rs` | configuration, counters and trace events, what to log about versions |
@@ -65,6 +66,7 @@ mod inbox;
 mod local_error;
 mod memory;
 mod number_pool;
+mod output;
 mod policy;
 mod reply;
 mod requests;
@@ -100,14 +102,13 @@ use cleanup::Cleanups;
 use clients::{Blocked, Client, ClientState, Clients};
 use fids::Fids;
 use hasher::SeededState;
-use local_error::LocalError;
 use requests::Requests;
 use shares::ShareQueue;
 use upstream::{Upstream, UpstreamState};
 use users::Users;
 use version_events::VersionEvents;
 
-use crate::wire::{self, Dialect, HEADER};
+use crate::wire::Dialect;
 
 /// The id of a client, from [`Engine::client_connected`] to [`Engine::client_gone`]. Ids are not reused,
 /// although their indices are.
@@ -466,78 +467,5 @@ impl Engine {
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
         self.upstream.ready_dialect()
-    }
-
-    /// Records that the output or the state of a client has changed.
-    #[inline]
-    fn mark_dirty(&mut self, client_index: u32) {
-        let client = self.clients.get(client_index);
-        if !client.dirty {
-            client.dirty = true;
-            self.dirty.push_back(self.clients.id(client_index));
-        }
-    }
-
-    /// Appends a message to a client's output, and patches it there.
-    #[inline]
-    fn push_to_client(&mut self, client_index: u32, message: &[u8], patch: impl FnOnce(&mut [u8])) {
-        let id = self.clients.id(client_index);
-        let client = self.clients.get(client_index);
-        self.pool.lend(&mut client.out, message.len());
-        if !client.out.reserve(message.len()) {
-            return self.mark_starved(client_index);
-        }
-        let dialect = client.session.dialect;
-        let message = client.out.append(message);
-        patch(message);
-        if let Some(tracer) = &mut self.tracer {
-            tracer(dialect, TraceEvent::ToClient(id, message));
-        }
-        self.count_memory(client_index);
-        self.mark_dirty(client_index);
-    }
-
-    /// Appends a message to the server's output, and patches it there.
-    #[inline]
-    fn push_to_server(&mut self, message: &[u8], patch: impl FnOnce(&mut [u8])) {
-        self.pool.lend(&mut self.upstream.out, message.len());
-        let message = self.upstream.out.append(message);
-        patch(message);
-        if let Some(tracer) = &mut self.tracer {
-            tracer(self.upstream.dialect, TraceEvent::ToServer(message));
-        }
-    }
-
-    /// Replies to a request with an error of 9pmux's own, in the dialect of the client's session.
-    fn push_error(&mut self, client_index: u32, tag: u16, why: LocalError) {
-        let dialect = self.clients.get(client_index).session.dialect;
-        self.push_error_in(dialect, client_index, tag, why);
-    }
-
-    /// Replies to a request with an error of 9pmux's own, in this dialect.
-    fn push_error_in(&mut self, dialect: Dialect, client_index: u32, tag: u16, why: LocalError) {
-        self.stats.local_errors += 1;
-        let ename = why.ename().as_bytes();
-        let mut message = [0; 64];
-        let mut offset = HEADER;
-        if dialect != Dialect::L {
-            message[offset..offset + 2].copy_from_slice(&(ename.len() as u16).to_le_bytes());
-            message[offset + 2..offset + 2 + ename.len()].copy_from_slice(ename);
-            offset += 2 + ename.len();
-        }
-        if dialect != Dialect::Plain {
-            wire::put_u32(&mut message, offset, why.errno());
-            offset += 4;
-        }
-        self.push_reply(client_index, dialect.error_type(), tag, &mut message[..offset]);
-    }
-
-    /// Appends a reply of 9pmux's own. `message` must begin with space for the header.
-    fn push_reply(&mut self, client_index: u32, kind: u8, tag: u16, message: &mut [u8]) {
-        let size = message.len() as u32;
-        wire::put_u32(message, 0, size);
-        message[4] = kind;
-        wire::put_tag(message, tag);
-        self.push_to_client(client_index, message, |_| ());
     }
 }
