@@ -17,10 +17,11 @@ use crate::sched::{Sched, WakeHandle};
 use super::{Mux, Transport, TransportProtocol};
 
 type Wake<T, S> = WakeHandle<Wakeup<TransportProtocol<T>>, <S as Sched>::Parker>;
-pub(super) type Core<T, S> = Machine<TransportProtocol<T>, Wake<T, S>>;
+/// The machine of a Mux with this transport and this scheduler.
+pub(super) type MuxMachine<T, S> = Machine<TransportProtocol<T>, Wake<T, S>>;
 
-/// The machine behind the state lock.
-pub(super) struct State<T: Transport, S: Sched>(lock_api::Mutex<S::Lock, Core<T, S>>);
+/// The state lock, with the machine.
+pub(super) struct State<T: Transport, S: Sched>(lock_api::Mutex<S::Lock, MuxMachine<T, S>>);
 
 impl<T: Transport, S: Sched> State<T, S> {
     pub(super) fn new() -> State<T, S> {
@@ -34,44 +35,44 @@ pub(super) type Locked<'a, T, S> = Releasing<LockedState<'a, T, S>>;
 /// The guard of the state lock, with the Mux that must deliver the wake-ups.
 pub(super) struct LockedState<'a, T: Transport, S: Sched> {
     mux: &'a Mux<T, S>,
-    core: lock_api::MutexGuard<'a, S::Lock, Core<T, S>>,
+    guard: lock_api::MutexGuard<'a, S::Lock, MuxMachine<T, S>>,
 }
 
 impl<T: Transport, S: Sched> Release for LockedState<'_, T, S> {
     fn release(self) {
         // The machine may be inconsistent while its caller unwinds, so the state is only unlocked then.
         if !std::thread::panicking() {
-            self.mux.deliver(self.core);
+            self.mux.deliver(self.guard);
         }
     }
 }
 
 impl<T: Transport, S: Sched> std::ops::Deref for LockedState<'_, T, S> {
-    type Target = Core<T, S>;
+    type Target = MuxMachine<T, S>;
 
     #[inline(always)]
-    fn deref(&self) -> &Core<T, S> {
-        &self.core
+    fn deref(&self) -> &MuxMachine<T, S> {
+        &self.guard
     }
 }
 
 impl<T: Transport, S: Sched> std::ops::DerefMut for LockedState<'_, T, S> {
     #[inline(always)]
-    fn deref_mut(&mut self) -> &mut Core<T, S> {
-        &mut self.core
+    fn deref_mut(&mut self) -> &mut MuxMachine<T, S> {
+        &mut self.guard
     }
 }
 
 impl<T: Transport, S: Sched> Mux<T, S> {
     /// Reads the state under the lock.
-    pub(super) fn inspect<R>(&self, read: impl FnOnce(&Core<T, S>) -> R) -> R {
+    pub(super) fn inspect<R>(&self, read: impl FnOnce(&MuxMachine<T, S>) -> R) -> R {
         read(&self.state.0.lock())
     }
 
     /// Reports an event that allocates no tag, unlocks the state and delivers the wake-ups. Returns the
     /// result of the event.
     #[inline(always)]
-    pub(super) fn with_locked<R>(&self, event: impl FnOnce(&mut Core<T, S>) -> R) -> R {
+    pub(super) fn with_locked<R>(&self, event: impl FnOnce(&mut MuxMachine<T, S>) -> R) -> R {
         let mut state = self.lock();
         let result = event(&mut state);
         self.release(state);
@@ -80,7 +81,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// As [`with_locked`](Mux::with_locked), for an event that may allocate a tag.
     #[inline(always)]
-    pub(super) fn with_locked_and_range<R>(&self, event: impl FnOnce(&mut Core<T, S>) -> R) -> R {
+    pub(super) fn with_locked_and_range<R>(
+        &self,
+        event: impl FnOnce(&mut MuxMachine<T, S>) -> R,
+    ) -> R {
         let mut state = self.lock_with_range();
         let result = event(&mut state);
         self.release(state);
@@ -90,14 +94,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Locks the state for an event that allocates no tag.
     #[inline(always)]
     pub(super) fn lock(&self) -> Locked<'_, T, S> {
-        Releasing::new(LockedState { mux: self, core: self.state.0.lock() })
+        Releasing::new(LockedState { mux: self, guard: self.state.0.lock() })
     }
 
     /// Returns `state`, which must be the state of this Mux. The compiler then knows the Mux of a state
     /// that a function out of its sight has locked.
     #[inline(always)]
     pub(super) fn own<'a>(&'a self, state: Locked<'a, T, S>) -> Locked<'a, T, S> {
-        Releasing::new(LockedState { mux: self, core: state.into_inner().core })
+        Releasing::new(LockedState { mux: self, guard: state.into_inner().guard })
     }
 
     /// Locks the state for an event that may allocate a tag, and sets the machine's range of valid tags.
@@ -113,20 +117,20 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// Sets the machine's range of valid tags, which the program may have changed.
     #[inline]
-    pub(super) fn update_range(&self, state: &mut Core<T, S>) {
+    pub(super) fn update_range(&self, machine: &mut MuxMachine<T, S>) {
         let std::ops::Range { start: min, end: max } = self.transport.range();
-        state.set_range(TagRange { min, max });
+        machine.set_range(TagRange { min, max });
     }
 
     /// Unlocks the state, then delivers the wake-ups that have been queued under the lock.
     #[inline(always)]
     pub(super) fn release(&self, state: Locked<'_, T, S>) {
-        self.deliver(state.into_inner().core);
+        self.deliver(state.into_inner().guard);
     }
 
     /// As [`release`](Mux::release), for the guard inside a [`Locked`].
     #[inline(always)]
-    fn deliver(&self, mut state: lock_api::MutexGuard<'_, S::Lock, Core<T, S>>) {
+    fn deliver(&self, mut state: lock_api::MutexGuard<'_, S::Lock, MuxMachine<T, S>>) {
         let wakes = state.take_wakes();
         let ready_fd_is_stale = state.ready_fd_is_stale();
         if ready_fd_is_stale {
@@ -194,7 +198,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     pub(super) fn sleep(
         &self,
         mut state: Locked<'_, T, S>,
-        publish: impl FnOnce(&mut Core<T, S>, Wake<T, S>),
+        publish: impl FnOnce(&mut MuxMachine<T, S>, Wake<T, S>),
     ) -> Wakeup<TransportProtocol<T>> {
         let wakeup = crate::sched::sleep(&self.sched, |handle| {
             publish(&mut state, handle);
