@@ -61,6 +61,7 @@ use super::clients::{Blocked, ClientState};
 use super::fids::{FidState, NO_FID, Owner};
 use super::flush::FlushState;
 use super::requests::UpstreamRequest;
+use super::session::FidEntry;
 use super::shared_attach::SharedAttach;
 use super::upstream::UpstreamState;
 use super::users::{Account, NO_USER};
@@ -183,7 +184,8 @@ impl Engine {
                 Owner::Client(client_index) if record.bound => {
                     totals.bound_fids += 1;
                     let session = &self.clients.get(client_index).session;
-                    assert_eq!(session.fids.get(&record.client_fid), Some(&number));
+                    let entry = session.fids.get(&record.client_fid);
+                    assert_eq!(entry, Some(&FidEntry::upstream(number)));
                 }
                 Owner::Client(client_index) => {
                     assert_ne!(self.clients.get(client_index).state, ClientState::Closing);
@@ -210,10 +212,20 @@ impl Engine {
                 assert!(upstream.inbox.is_empty() && upstream.out.is_empty());
                 assert_eq!((self.requests.len(), self.fids.len(), sessions), (0, 0, 0));
             }
+            UpstreamState::Away => {
+                let waiting = self.version_waiters.iter().any(|id| waits(&id));
+                assert!(
+                    !waiting || self.upstream.asked_until.is_some(),
+                    "the server is not asked for"
+                );
+                assert!(self.upstream.inbox.is_empty() && self.upstream.out.is_empty());
+                assert_eq!((self.requests.len(), self.fids.len()), (0, 0));
+            }
+            UpstreamState::Absent => assert_eq!((self.requests.len(), self.fids.len()), (0, 0)),
             UpstreamState::Ready | UpstreamState::NoVersion | UpstreamState::Ended(_) => {
                 assert_eq!(self.version_waiters.iter().filter(waits).count(), 0);
             }
-            _ => assert_eq!(self.clients.sessions(), 0),
+            _ => assert!(self.clients.sessions() == 0 || self.upstream.promised.is_some()),
         }
     }
 
@@ -245,7 +257,7 @@ impl Engine {
             let listed = waiters.iter().filter(is_this).count();
             let client = self.clients.get(client_index);
             assert_eq!(listed, usize::from(client.waits_for_attach), "waiters for the attach");
-            fids += client.session.fids.len();
+            fids += client.session.fids.values().filter(|entry| entry.live().is_some()).count();
             let (reads, bytes) = totals.reads.get(&client_index).copied().unwrap_or_default();
             assert_eq!(client.session.reads(), reads, "reads of client {client_index}");
             let reduced = (self.config.min_read_count + DATA_HEADER).max(256) as usize;

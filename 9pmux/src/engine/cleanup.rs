@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fids::{NO_FID, Owner};
-use super::session::Session;
+use super::session::{FidEntry, Session};
 use super::{ClientId, Engine};
 
 /// The remains of one session.
@@ -115,11 +115,11 @@ impl Engine {
         if session.uses_shared_attach {
             self.leave_shared_attach();
         }
-        if session.is_empty() {
+        if !session.has_anything_upstream() {
             return None;
         }
         let cleanup_index = self.cleanups.allocate();
-        for &fid in session.fids.values() {
+        for fid in session.fids.values().filter_map(|entry| entry.live()) {
             self.transfer_to_cleanup(cleanup_index, fid);
         }
         // A request that has its reply and awaits an Rflush is no longer among the client's tags.
@@ -138,7 +138,7 @@ impl Engine {
             }
             self.flush_request(upstream_tag);
         }
-        for fid in session.fids.into_values() {
+        for fid in session.fids.into_values().filter_map(FidEntry::live) {
             self.release_if_unused(fid);
         }
         Some(cleanup_index)

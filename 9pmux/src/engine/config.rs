@@ -5,6 +5,22 @@ use std::time::Duration;
 use super::requests::MAX_REQUESTS;
 use crate::wire::Dialect;
 
+/// The kind of the server, for the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerKind {
+    /// A connection that exists. The engine ends with it.
+    #[default]
+    Connected,
+    /// The driver connects when a client asks for it, and again after a loss. Clients keep their connections
+    /// and sessions meanwhile (`away.rs`).
+    OnDemand,
+    /// There is none: every known version is agreed to, and every attach is refused.
+    Absent,
+    /// The other end of a link. It may have no server, so a Tversion without agreement only leaves the
+    /// connection without a version.
+    FarEnd,
+}
+
 /// Limits and options; [`Default`] gives the defaults. A limit of zero still admits one, except for the
 /// limits of fids.
 #[derive(Clone, Debug)]
@@ -12,6 +28,8 @@ pub struct Config {
     /// The dialect of the connection to the server. Without one, a client's Tversion determines it while
     /// no client has a session.
     pub dialect: Option<Dialect>,
+    /// The kind of the server.
+    pub server: ServerKind,
     /// Whether the driver can connect to the server again (`wants_redial`).
     pub can_redial: bool,
     /// Whether clients that attach without an afid and with the same names share one Tattach, and
@@ -68,6 +86,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             dialect: None,
+            server: ServerKind::Connected,
             can_redial: false,
             attach_once: false,
             require_auth: false,

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::Engine;
 use super::clients::ClientState;
+use super::config::ServerKind;
 use super::fids::Fids;
 use super::local_error::LocalError;
 use super::requests::Requests;
@@ -56,6 +57,9 @@ impl Engine {
     pub(super) fn handle_end(&mut self, reason: EndReason) {
         if self.end_reason().is_some() {
             return;
+        }
+        if self.config.server == ServerKind::OnDemand && reason != EndReason::HungUp {
+            return self.lose_server(reason);
         }
         let reason = self.explain_end(reason);
         let why = match reason {

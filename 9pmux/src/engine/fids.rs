@@ -32,6 +32,7 @@ use super::Engine;
 use super::number_pool::NumberPool;
 use super::reply::ReplyOutcome;
 use super::requests::UpstreamRequest;
+use super::session::FidEntry;
 use super::users::NO_USER;
 use crate::wire::{NOFID, types};
 
@@ -75,6 +76,8 @@ pub struct Fid {
     pub state: FidState,
     /// Whether its client has a name for it, or 9pmux keeps it for itself.
     pub bound: bool,
+    /// Whether a file is open on it.
+    pub opened: bool,
 }
 
 /// All allocated upstream fids. The records can be read by all modules and are changed here.
@@ -112,6 +115,7 @@ impl Fids {
             references: 0,
             state: FidState::Pending,
             bound: true,
+            opened: false,
         };
         match self.records.get_mut(number as usize) {
             Some(record) => *record = fid,
@@ -164,6 +168,11 @@ impl Fids {
     #[inline]
     pub fn mark_live(&mut self, number: u32) {
         self.set_state(number, FidState::Live);
+    }
+
+    /// A request that opens the fid has succeeded.
+    pub fn mark_open(&mut self, number: u32) {
+        self.get_mut(number).opened = true;
     }
 
     /// The request that releases the fid has a reply.
@@ -239,6 +248,11 @@ impl Engine {
                 _ => self.fids.mark_absent(request.releases),
             }
         }
+        let opens =
+            matches!(request.kind, types::TOPEN | types::TCREATE | types::TLOPEN | types::TLCREATE);
+        if opens && outcome == ReplyOutcome::Success {
+            self.fids.mark_open(request.fids[0]);
+        }
     }
 
     /// The reply to a request that releases the fid does not fit it. After a client's request the fid is
@@ -293,7 +307,7 @@ impl Engine {
         if let Entry::Vacant(place) =
             self.clients.get(client_index).session.fids.entry(record.client_fid)
         {
-            place.insert(fid);
+            place.insert(FidEntry::upstream(fid));
             record.bound = true;
         }
     }

@@ -8,7 +8,7 @@ use super::inbox::Progress;
 use super::local_error::LocalError;
 use super::policy::is_attach_allowed;
 use super::requests::UpstreamRequest;
-use super::session::AuthFid;
+use super::session::{AuthFid, FidEntry};
 use super::shared_attach::AttachRoute;
 use super::waiting_reads::{kept_slots, reduced_count};
 use super::{Engine, Limit};
@@ -108,8 +108,14 @@ impl Engine {
         };
         let plan = match self.plan(client_index, message, &offsets) {
             Ok(plan) => plan,
+            Err(LocalError::FileGone) => {
+                return self.answer_dead(client_index, (whole, message), &offsets);
+            }
             Err(why) => return self.reject_message(client_index, whole, why),
         };
+        if !self.upstream.is_ready() {
+            return self.wait_for_server(client_index, whole);
+        }
         if waits {
             return self.defer_read(client_index, message, whole.len());
         }
@@ -266,16 +272,20 @@ impl Engine {
             }
             let client = self.clients.get(client_index);
             let known = client.session.fids.get(&name).copied();
+            let find = || {
+                let entry = known.ok_or(LocalError::UnknownFid)?;
+                entry.live().ok_or(LocalError::FileGone)
+            };
             match fid_use {
                 FidUse::Uses | FidUse::ReleasesOnSuccess => {
-                    plan.fids[i] = known.ok_or(LocalError::UnknownFid)?;
+                    plan.fids[i] = find()?;
                 }
                 FidUse::Releases => {
-                    plan.fids[i] = known.ok_or(LocalError::UnknownFid)?;
+                    plan.fids[i] = find()?;
                     plan.releases = plan.fids[i];
                 }
                 FidUse::Authenticates => {
-                    plan.fids[i] = known.ok_or(LocalError::UnknownFid)?;
+                    plan.fids[i] = find()?;
                     let auth = client.session.auths.iter().find(|auth| auth.fid == plan.fids[i]);
                     let auth = auth.ok_or(LocalError::NotAuth)?;
                     if *auth.names != *names(message, offsets) {
@@ -335,7 +345,7 @@ impl Engine {
             creates = self.fids.allocate(client_index, name, user);
             self.users.change(user, |account| account.fids += 1);
             fids[i] = creates;
-            client.session.fids.insert(name, creates);
+            client.session.fids.insert(name, FidEntry::upstream(creates));
             if offsets.fids[i].1 == FidUse::CreatesAuth {
                 client
                     .session

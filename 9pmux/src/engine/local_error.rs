@@ -24,11 +24,15 @@ pub enum LocalError {
     UnexpectedReply,
     ServerGone,
     ShuttingDown,
+    FileGone,
+    NoSuchFile,
+    NothingExported,
+    Unreachable,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 21] = [
+    pub const ALL: [LocalError; 25] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -50,6 +54,10 @@ impl LocalError {
         LocalError::UnexpectedReply,
         LocalError::ServerGone,
         LocalError::ShuttingDown,
+        LocalError::FileGone,
+        LocalError::NoSuchFile,
+        LocalError::NothingExported,
+        LocalError::Unreachable,
     ];
 
     pub fn ename(self) -> &'static str {
@@ -75,6 +83,10 @@ impl LocalError {
             LocalError::UnexpectedReply => "unexpected reply from the server",
             LocalError::ServerGone => "connection to the server lost",
             LocalError::ShuttingDown => "9pmux is shutting down",
+            LocalError::FileGone => "file is gone: the server came back without it",
+            LocalError::NoSuchFile => "file does not exist",
+            LocalError::NothingExported => "nothing is exported here",
+            LocalError::Unreachable => "the exported server cannot be reached",
         }
     }
 
@@ -92,6 +104,9 @@ impl LocalError {
             LocalError::NotAllowed | LocalError::AuthRequired => 13, // EACCES
             LocalError::ReplyTooLarge => 75,                     // EOVERFLOW
             LocalError::UnexpectedReply | LocalError::ServerGone | LocalError::ShuttingDown => 5, // EIO
+            LocalError::FileGone => 116, // ESTALE
+            LocalError::NoSuchFile => 2, // ENOENT
+            LocalError::NothingExported | LocalError::Unreachable => 6, // ENXIO
         }
     }
 }

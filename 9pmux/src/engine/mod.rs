@@ -42,6 +42,7 @@
 //! | `reply.rs` | the server's bytes: framing, and the way of a reply to its client |
 //! | `flush.rs` | Tflush |
 //! | `version.rs`, `cleanup.rs`, `end.rs` | Tversion, ended sessions, the end of the server |
+//! | `away.rs` | a server that is not there, and dead fids |
 //! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
 //! | `shares.rs`, `users.rs` | what one client may hold of what all clients use, and the accounts that are counted |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
@@ -52,6 +53,7 @@
 //! | `local_error.rs`, `foreign_error.rs` | 9pmux's own errors, and error replies in the form of another dialect |
 #![forbid(unsafe_code)]
 
+mod away;
 mod buffer;
 mod cleanup;
 mod clients;
@@ -88,7 +90,7 @@ pub mod fuzz;
 #[cfg(test)]
 mod tests;
 
-pub use config::Config;
+pub use config::{Config, ServerKind};
 pub use end::EndReason;
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
 pub use users::User;
@@ -210,6 +212,8 @@ pub struct Engine {
     /// The limits that clients have met, for the log.
     notices: VecDeque<Notice>,
     version_events: VersionEvents,
+    /// Why the server has gone, until the driver asks for it.
+    lost_server: Option<EndReason>,
     tracer: Option<Tracer>,
 }
 
@@ -258,12 +262,16 @@ impl Engine {
             stats: Stats::default(),
             notices: VecDeque::new(),
             version_events: VersionEvents::default(),
+            lost_server: None,
             tracer: None,
             config,
         };
         engine.upstream.msize = engine.config.msize;
-        if let Some(dialect) = engine.config.dialect {
-            engine.send_version(dialect);
+        match (engine.config.server, engine.config.dialect) {
+            (ServerKind::OnDemand, _) => engine.upstream.begin_without_server(UpstreamState::Away),
+            (ServerKind::Absent, _) => engine.upstream.begin_without_server(UpstreamState::Absent),
+            (_, Some(dialect)) => engine.send_version(dialect),
+            (_, None) => {}
         }
         engine
     }
@@ -399,7 +407,7 @@ impl Engine {
 
     /// Reports bytes that the server has sent, cut anywhere.
     pub fn server_bytes(&mut self, bytes: &[u8]) {
-        if self.end_reason().is_some() || self.wants_redial() {
+        if self.end_reason().is_some() || self.upstream.is_disconnected() {
             return;
         }
         if let Err(end) = self.process_server_bytes(bytes) {
@@ -428,17 +436,17 @@ impl Engine {
     }
 
     /// Returns true if the driver must close the connection to the server, connect again, and report
-    /// `server_connected` or `redial_failed`. Only with [`Config::can_redial`]; no client has a session then.
+    /// `server_connected` or `redial_failed`. Only with [`Config::can_redial`], while no client has a session;
+    /// or with [`ServerKind::OnDemand`], while a client asks for the server.
     #[must_use]
     pub fn wants_redial(&self) -> bool {
-        self.upstream.is_lost()
+        self.upstream.is_lost() || self.is_asked_for()
     }
 
     /// Reports that the driver has connected to the server again.
     pub fn server_connected(&mut self) {
         if self.wants_redial() {
-            self.upstream.connected();
-            self.complete_versions(None);
+            self.begin_connection();
             self.run_ready();
         }
     }
@@ -447,6 +455,7 @@ impl Engine {
     pub fn redial_failed(&mut self) {
         if let UpstreamState::Lost(reason) = self.upstream.state() {
             self.handle_end(reason.clone());
+            self.run_ready();
         }
     }
 

@@ -1,5 +1,6 @@
 //! The server's bytes: framed, and each reply forwarded to the client that sent the request.
 
+use super::config::ServerKind;
 use super::fids::{FidState, NO_FID, Owner};
 use super::flush::FlushState;
 use super::local_error::LocalError;
@@ -97,6 +98,9 @@ impl Engine {
             self.trace(TraceEvent::FromServer(message));
         }
         let upstream_tag = tag(message);
+        if upstream_tag == NOTAG && self.take_late_version(message) {
+            return self.drop_stray(message);
+        }
         if upstream_tag == NOTAG && self.upstream.is_awaiting_version() {
             return self.handle_rversion(message);
         }
@@ -152,7 +156,9 @@ impl Engine {
     /// The server has sent a message with a tag that no request has.
     #[cold]
     fn drop_stray(&mut self, message: &[u8]) -> Result<(), EndReason> {
-        check_version_due(message)?;
+        if self.config.server != ServerKind::FarEnd {
+            check_version_due(message)?;
+        }
         self.stats.dropped += 1;
         self.trace(TraceEvent::Dropped(message));
         Ok(())

@@ -25,7 +25,7 @@ impl Engine {
     /// Returns true if the server's output has space for a client's request.
     #[inline]
     pub(super) fn output_has_room(&self) -> bool {
-        self.upstream.out.len() < self.config.max_server_bytes
+        self.upstream.is_ready() && self.upstream.out.len() < self.config.max_server_bytes
     }
 
     /// Returns true if there is a tag for a client's request.

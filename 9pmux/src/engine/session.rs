@@ -20,6 +20,55 @@ pub struct AuthFid {
     pub names: Box<[u8]>,
 }
 
+/// The object that a client's fid names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientFid {
+    /// This upstream fid.
+    Upstream(u32),
+    /// Nothing any more: the server that had it has gone (`away.rs`).
+    Dead {
+        /// Whether a file was open on it.
+        was_open: bool,
+    },
+}
+
+/// A [`ClientFid`] in the space of an upstream fid: a client may have millions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FidEntry(u32);
+
+impl FidEntry {
+    const DEAD: FidEntry = FidEntry(u32::MAX - 1);
+    const DEAD_OPEN: FidEntry = FidEntry(u32::MAX - 2);
+
+    #[inline]
+    pub fn upstream(fid: u32) -> FidEntry {
+        debug_assert!(fid < FidEntry::DEAD_OPEN.0);
+        FidEntry(fid)
+    }
+
+    pub fn dead(was_open: bool) -> FidEntry {
+        if was_open { FidEntry::DEAD_OPEN } else { FidEntry::DEAD }
+    }
+
+    #[inline]
+    pub fn get(self) -> ClientFid {
+        match self {
+            FidEntry::DEAD => ClientFid::Dead { was_open: false },
+            FidEntry::DEAD_OPEN => ClientFid::Dead { was_open: true },
+            FidEntry(fid) => ClientFid::Upstream(fid),
+        }
+    }
+
+    /// Returns the upstream fid, if there is one.
+    #[inline]
+    pub fn live(self) -> Option<u32> {
+        match self.get() {
+            ClientFid::Upstream(fid) => Some(fid),
+            ClientFid::Dead { .. } => None,
+        }
+    }
+}
+
 /// Everything that a client owns upstream.
 pub struct Session {
     /// The maximum length of a message; 0 until a version is agreed.
@@ -28,8 +77,8 @@ pub struct Session {
     pub dialect: Dialect,
     /// The upstream tag of each client tag in flight.
     pub tags: HashMap<u16, u16, SeededState>,
-    /// The upstream fid of each fid of the client.
-    pub fids: HashMap<u32, u32, SeededState>,
+    /// The object of each fid of the client.
+    pub fids: HashMap<u32, FidEntry, SeededState>,
     /// The Tflush without a reply, in the order of arrival.
     pub flushes: Vec<ClientFlush>,
     /// The auth fids among `fids`.
@@ -67,9 +116,16 @@ impl Session {
         std::mem::replace(self, empty)
     }
 
-    /// Returns true if nothing of the session is upstream.
+    /// Returns true if the session has no fid and nothing upstream.
+    #[cfg(any(test, mux_fuzz))]
     pub fn is_empty(&self) -> bool {
         self.tags.is_empty() && self.fids.is_empty() && self.flushes.is_empty()
+    }
+
+    /// Returns true if a request or fid of the session is upstream.
+    pub fn has_anything_upstream(&self) -> bool {
+        let is_live = |entry: &FidEntry| entry.live().is_some();
+        !self.tags.is_empty() || !self.flushes.is_empty() || self.fids.values().any(is_live)
     }
 
     /// Returns the hasher of the session's tables.

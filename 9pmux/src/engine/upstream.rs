@@ -14,7 +14,9 @@
 //! | settling | that takes too long | leaving |
 //! | leaving | the event has been handled | lost |
 //! | lost | the driver has connected again | no version |
-//! | any | the connection ends, or sends bytes that are not 9P | ended |
+//! | any | the connection ends, or sends bytes that are not 9P | ended; away if the clients outlive the server |
+//! | away | the driver has connected | no version, or awaiting version if there are sessions |
+//! | absent | | |
 //!
 //! # The dialect
 //!
@@ -68,6 +70,10 @@ pub enum UpstreamState {
     Leaving(EndReason),
     /// The driver has to connect again. If it cannot, this is the reason for the end.
     Lost(EndReason),
+    /// There is no connection, and the driver connects when a client asks for it (`away.rs`).
+    Away,
+    /// There is no server.
+    Absent,
     /// The connection has ended.
     Ended(EndReason),
 }
@@ -100,6 +106,14 @@ pub struct Upstream {
     pub internal_clunks: usize,
     /// The attach that clients share.
     pub shared_attach: SharedAttach,
+    /// The time until which something waits for a server that is away.
+    pub asked_until: Option<Duration>,
+    /// Whether what asks for the server is being refused.
+    pub refuses_askers: bool,
+    /// The dialect and msize that sessions had when the server went.
+    pub promised: Option<(Dialect, u32)>,
+    /// The number of Tversion that the other end of a link has not replied to in time.
+    pub late_versions: usize,
 }
 
 impl Default for Upstream {
@@ -117,6 +131,10 @@ impl Default for Upstream {
             deferred_clunks: VecDeque::new(),
             internal_clunks: 0,
             shared_attach: SharedAttach::default(),
+            asked_until: None,
+            refuses_askers: false,
+            promised: None,
+            late_versions: 0,
         }
     }
 }
@@ -125,6 +143,12 @@ impl Upstream {
     /// Returns the state.
     pub fn state(&self) -> &UpstreamState {
         &self.state
+    }
+
+    /// Returns true if requests can be forwarded.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, UpstreamState::Ready)
     }
 
     /// Returns true while the server has to reply to a Tversion.
@@ -150,6 +174,12 @@ impl Upstream {
         matches!(self.state, UpstreamState::Lost(_))
     }
 
+    /// Returns true if there is no connection: nothing can be read from it.
+    pub fn is_disconnected(&self) -> bool {
+        use UpstreamState::{Absent, Away, Lost};
+        matches!(self.state, Lost(_) | Away | Absent)
+    }
+
     /// Returns true if a Tversion was sent before the last one on this connection.
     pub fn has_negotiated_before(&self) -> bool {
         self.versions_sent > 1
@@ -160,6 +190,7 @@ impl Upstream {
         match self.state {
             UpstreamState::AwaitingVersion { deadline, .. }
             | UpstreamState::Settling { deadline } => Some(deadline),
+            UpstreamState::Away => self.asked_until,
             _ => None,
         }
     }
@@ -200,6 +231,8 @@ impl Upstream {
     /// The server has agreed to a version.
     pub fn version_agreed(&mut self, dialect: Dialect, msize: u32) {
         self.state = UpstreamState::Ready;
+        self.asked_until = None;
+        self.promised = None;
         self.dialect = dialect;
         self.msize = msize;
     }
@@ -237,6 +270,38 @@ impl Upstream {
     /// The driver has connected again.
     pub fn connected(&mut self) {
         self.state = UpstreamState::NoVersion;
+    }
+
+    /// There is no connection at the start.
+    pub fn begin_without_server(&mut self, state: UpstreamState) {
+        self.state = state;
+    }
+
+    /// The server has gone, and clients are kept. If there are sessions, what they were promised is kept too.
+    pub fn lose_server(&mut self, has_sessions: bool) {
+        let agreed = matches!(self.state, UpstreamState::Ready | UpstreamState::Settling { .. });
+        let promised = self.promised.or(agreed.then_some((self.dialect, self.msize)));
+        let promised = promised.filter(|_| has_sessions);
+        *self = Upstream {
+            state: UpstreamState::Away,
+            refused_until: self.refused_until,
+            asked_until: self.asked_until,
+            dialect: promised.map_or(Dialect::Plain, |promised| promised.0),
+            msize: self.msize,
+            promised,
+            ..Upstream::default()
+        };
+    }
+
+    /// Something waits for the server, at most until `deadline`.
+    pub fn ask(&mut self, deadline: Duration) {
+        self.asked_until.get_or_insert(deadline);
+    }
+
+    /// Nothing waits for the server any more.
+    pub fn end_asking(&mut self) {
+        self.asked_until = None;
+        self.refuses_askers = false;
     }
 
     /// The connection has ended. Nothing of the server's side is left.

@@ -16,6 +16,7 @@
 //! them, in their order. `upstream.rs` has the states, and the rules for a change of the dialect.
 
 use super::clients::ClientState;
+use super::config::ServerKind;
 use super::inbox::Progress;
 use super::local_error::LocalError;
 use super::upstream::UpstreamState;
@@ -60,10 +61,17 @@ impl Engine {
         let agreed = agreed.filter(|d| self.config.dialect.is_none_or(|chosen| chosen == *d));
         match agreed {
             Some(dialect) if msize < MIN_MSIZE || msize > self.upstream.msize => {
+                let (name, ours) = (dialect.name(), self.upstream.msize);
+                let reply = format!("{name} with an msize of {msize}, {ours} was offered");
+                match self.config.server {
+                    ServerKind::FarEnd => self.handle_version_refused(offer, reply),
+                    _ => Err(EndReason::NoCommonVersion(reply)),
+                }
+            }
+            Some(dialect) if !self.keeps_promise(dialect, msize) => {
                 Err(EndReason::NoCommonVersion(format!(
-                    "{} with an msize of {msize}, {} was offered",
-                    dialect.name(),
-                    self.upstream.msize
+                    "{} with an msize of {msize}, less than its clients have",
+                    dialect.name()
                 )))
             }
             Some(dialect) => {
@@ -105,7 +113,11 @@ impl Engine {
     /// The server does not agree to a dialect. If a client has chosen it, the clients that offered it get
     /// `unknown`, and another client may offer another dialect.
     fn handle_version_refused(&mut self, offer: Dialect, reply: String) -> Result<(), EndReason> {
-        if self.config.dialect.is_some() {
+        if self.config.server == ServerKind::FarEnd {
+            self.be_quiet(offer, reply);
+            return Ok(());
+        }
+        if self.config.dialect.is_some() || self.clients.sessions() > 0 {
             let offered = offer.name();
             return Err(EndReason::NoCommonVersion(format!("{reply}, {offered} was offered")));
         }
@@ -114,6 +126,25 @@ impl Engine {
         self.upstream.version_refused();
         self.complete_versions(Some(offer));
         Ok(())
+    }
+
+    /// The other end of a link has no server, or none for this offer. The next Tversion of a client asks again.
+    fn be_quiet(&mut self, offer: Dialect, reply: String) {
+        self.version_events.push(VersionEvent::VersionRefused { offer, reply });
+        self.upstream.version_refused();
+        for id in std::mem::take(&mut self.version_waiters) {
+            if let Some(client_index) = self.clients.index_of(id) {
+                self.push_unknown(client_index);
+            }
+        }
+    }
+
+    /// Returns true if this reply of the other end of a link is to a Tversion that it was late for.
+    pub(super) fn take_late_version(&mut self, message: &[u8]) -> bool {
+        let is_version = [types::RVERSION, types::RERROR, types::RLERROR].contains(&kind(message));
+        let is_late = is_version && self.upstream.late_versions > 0;
+        self.upstream.late_versions -= usize::from(is_late);
+        is_late
     }
 
     /// Resumes the version waiters. If `refused` is a dialect, the clients that offered it get `unknown`.
@@ -138,7 +169,14 @@ impl Engine {
         if self.upstream.deadline().is_none_or(|deadline| deadline > self.now) {
             return;
         }
-        if !self.upstream.is_settling() {
+        if self.is_asked_for() {
+            self.refuse_askers();
+        } else if let (ServerKind::FarEnd, &UpstreamState::AwaitingVersion { offer, .. }) =
+            (self.config.server, self.upstream.state())
+        {
+            self.upstream.late_versions += 1;
+            self.be_quiet(offer, "it does not reply".to_owned());
+        } else if !self.upstream.is_settling() {
             self.handle_server_gone(EndReason::VersionTimeout);
         } else if self.config.can_redial {
             self.upstream.leave(EndReason::ServerClosed);
@@ -158,7 +196,8 @@ impl Engine {
     pub(super) fn handle_server_gone(&mut self, reason: EndReason) {
         let reason = self.explain_end(reason);
         let offer = match *self.upstream.state() {
-            UpstreamState::Lost(_) => return,
+            UpstreamState::Lost(_) | UpstreamState::Away | UpstreamState::Absent => return,
+            _ if self.config.server == ServerKind::OnDemand => None,
             UpstreamState::AwaitingVersion { offer, .. } => Some(offer),
             _ => None,
         };
@@ -231,6 +270,11 @@ impl Engine {
         let refused = self.upstream.is_refused(dialect, self.now);
         match self.upstream.state() {
             UpstreamState::Ended(_) => return,
+            UpstreamState::Absent => return self.agree_without_server(client_index, dialect),
+            UpstreamState::Away if self.upstream.refuses_askers => {
+                return self.push_unknown(client_index);
+            }
+            UpstreamState::Away => self.ask_for_server(),
             UpstreamState::Ready => {
                 let is_other = ![self.upstream.dialect, self.upstream.offered].contains(&dialect);
                 if !is_other || refused || !self.is_dialect_free() {
@@ -250,7 +294,9 @@ impl Engine {
                 }
             }
             UpstreamState::NoVersion if refused => return self.push_rversion(client_index, None),
-            UpstreamState::NoVersion => self.send_version(dialect),
+            UpstreamState::NoVersion => {
+                self.send_version(self.config.dialect.unwrap_or(dialect));
+            }
             UpstreamState::AwaitingVersion { .. }
             | UpstreamState::Settling { .. }
             | UpstreamState::Leaving(_)
@@ -259,8 +305,13 @@ impl Engine {
         self.clients.enqueue(&mut self.version_waiters, client_index);
     }
 
+    /// Replies to a client's Tversion with `unknown`.
+    pub(super) fn push_unknown(&mut self, client_index: u32) {
+        self.push_rversion(client_index, None);
+    }
+
     /// Replies to a client's Tversion with what the server's version allows.
-    fn accept_version(&mut self, client_index: u32) {
+    pub(super) fn accept_version(&mut self, client_index: u32) {
         if let ClientState::AwaitingVersion { offer, .. } = self.clients.get(client_index).state {
             let dialect = Some(self.upstream.dialect).filter(|d| offer.allows(*d));
             self.push_rversion(client_index, dialect);

@@ -442,6 +442,11 @@ impl ModelClient {
         match why {
             LocalError::TooLarge | LocalError::ServerGone | LocalError::ShuttingDown => false,
             LocalError::NoVersion => false,
+            // Only a server that is not there causes it (`away.rs`).
+            LocalError::FileGone
+            | LocalError::NoSuchFile
+            | LocalError::NothingExported
+            | LocalError::Unreachable => false,
             // Only a server that sends anything causes it.
             LocalError::UnexpectedReply => false,
             LocalError::SmallMsize => request == types::TVERSION,

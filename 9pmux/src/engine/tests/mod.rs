@@ -1,6 +1,7 @@
 use super::fuzz::made;
 use super::local_error::LocalError;
 
+mod away;
 mod bench;
 mod blocked_reads;
 mod contents;

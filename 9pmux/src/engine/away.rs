@@ -1,0 +1,231 @@
+//! A server that is not there: it has not been asked for, it has gone, or there is none.
+//!
+//! With [`ServerKind::OnDemand`] the end of the server is not the end of its clients. A client keeps its
+//! connection, its version and its msize, and loses what was at the server:
+//!
+//! | a client has | when the server goes |
+//! |---|---|
+//! | a request upstream | it gets an error |
+//! | a Tflush upstream | it gets Rflush |
+//! | a fid | the fid is *dead*; it counts against `max_fids` until it is clunked |
+//! | messages that wait | they are processed |
+//!
+//! Requests for dead fids are answered here:
+//!
+//! | request | reply |
+//! |---|---|
+//! | Tclunk | Rclunk |
+//! | Tremove | ESTALE, and the fid is released |
+//! | Tgetattr, Tstat, of a fid that was not open | ENOENT, so that Linux looks the name up again |
+//! | any other | ESTALE |
+//!
+//! A session without a server can therefore only clunk, or attach. A Tversion, Tauth or Tattach *asks for*
+//! the server: the driver connects (`wants_redial`), and tries again while something asks. If there are
+//! sessions, the server must agree to their dialect, and to their msize or more; otherwise it counts as not
+//! reached. Such requests wait for `version_timeout` in all. Then a Tversion gets `unknown`, a Tauth or
+//! Tattach gets ENXIO, and nothing asks any more.
+//!
+//! | event | function |
+//! |---|---|
+//! | the server goes | [`Engine::lose_server`] |
+//! | a client asks for it | [`Engine::ask_for_server`], [`Engine::wait_for_server`] |
+//! | the driver has connected | [`Engine::begin_connection`] |
+//! | nothing has come of it in time | [`Engine::refuse_askers`] |
+//!
+//! With [`ServerKind::Absent`] each Tversion is agreed to, and each Tauth and Tattach gets ENXIO: a mount
+//! shows that better than the version `unknown`.
+
+use super::clients::{Blocked, ClientState};
+use super::config::ServerKind;
+use super::fids::{FidState, Fids};
+use super::inbox::Progress;
+use super::local_error::LocalError;
+use super::requests::Requests;
+use super::session::{ClientFid, FidEntry};
+use super::shared_attach::SharedAttach;
+use super::upstream::UpstreamState;
+use super::{EndReason, Engine};
+use crate::wire::{Dialect, FidUse, FieldOffsets, HEADER, kind, tag, types, u32_at};
+
+/// The types that get ENOENT for a dead fid that was not open.
+const TGETATTR: u8 = 24;
+const TSTAT: u8 = 124;
+
+impl Engine {
+    /// The server has gone. Everything that is upstream is lost; clients and their sessions are kept. Must
+    /// only be called when no event is being handled.
+    pub(super) fn lose_server(&mut self, reason: EndReason) {
+        let reason = self.explain_end(reason);
+        if let SharedAttach::Pending { waiters, .. } = &self.upstream.shared_attach {
+            for id in waiters {
+                if let Some(client_index) = self.clients.index_of(*id) {
+                    self.clients.get(client_index).waits_for_attach = false;
+                }
+            }
+        }
+        let connected = self.clients.connected();
+        for client_index in &connected {
+            self.lose_session(*client_index);
+        }
+        self.upstream.lose_server(self.clients.sessions() > 0);
+        self.lost_server = Some(reason);
+        self.requests = Requests::new(self.config.max_inflight_all);
+        self.fids = Fids::default();
+        self.users.clear_upstream();
+        for client_index in self.cleanups.take_waiters() {
+            self.resume_version_waiter(client_index);
+        }
+        if !self.version_waiters.is_empty() {
+            self.ask_for_server();
+        }
+        for client_index in connected {
+            self.process_without_server(client_index);
+        }
+    }
+
+    /// Replies to what a client has upstream, and marks its fids as dead.
+    fn lose_session(&mut self, client_index: u32) {
+        let client = self.clients.get(client_index);
+        let lost = client.session.take();
+        let session = &mut client.session;
+        (session.msize, session.dialect) = (lost.msize, lost.dialect);
+        for (name, entry) in lost.fids {
+            let is_dead = match entry.get() {
+                ClientFid::Dead { .. } => Some(entry),
+                ClientFid::Upstream(fid) => {
+                    let record = self.fids.get(fid);
+                    (record.state == FidState::Live).then(|| FidEntry::dead(record.opened))
+                }
+            };
+            if let Some(dead) = is_dead {
+                session.fids.insert(name, dead);
+            }
+        }
+        let mut tags: Vec<u16> = lost.tags.into_keys().collect();
+        tags.sort_unstable();
+        for tag in tags {
+            self.push_error(client_index, tag, LocalError::ServerGone);
+        }
+        for flushing in lost.flushes {
+            self.push_rflush(client_index, flushing.tag);
+        }
+    }
+
+    /// Processes the messages of a client that wait, while there is no server.
+    fn process_without_server(&mut self, client_index: u32) {
+        let client = self.clients.get(client_index);
+        if client.state == ClientState::Closing {
+            return;
+        }
+        self.send_waiting_reads(client_index, true);
+        self.clients.get(client_index).blocked = Blocked::No;
+        self.process_inbox(client_index);
+        self.process_out_of_order(client_index);
+        self.mark_dirty(client_index);
+    }
+
+    /// Records that something waits for the server.
+    pub(super) fn ask_for_server(&mut self) {
+        self.upstream.ask(self.now.saturating_add(self.config.version_timeout));
+    }
+
+    /// A valid Tauth or Tattach that cannot be forwarded, because the server is not there.
+    pub(super) fn wait_for_server(&mut self, client_index: u32, message: &[u8]) -> Progress {
+        if self.config.server == ServerKind::Absent {
+            return self.reject_message(client_index, message, LocalError::NothingExported);
+        }
+        if self.upstream.refuses_askers {
+            return self.reject_message(client_index, message, LocalError::Unreachable);
+        }
+        self.ask_for_server();
+        Progress::Blocked(Blocked::OnUpstream)
+    }
+
+    /// The driver has connected to the server. If there are sessions, their dialect is offered.
+    pub(super) fn begin_connection(&mut self) {
+        let promised = self.upstream.promised.filter(|_| self.clients.sessions() > 0);
+        self.upstream.connected();
+        match promised {
+            Some((dialect, _)) => self.send_version(dialect),
+            None => self.complete_versions(None),
+        }
+    }
+
+    /// Returns true if sessions can go on with this version.
+    pub(super) fn keeps_promise(&self, dialect: Dialect, msize: u32) -> bool {
+        self.clients.sessions() == 0
+            || self
+                .upstream
+                .promised
+                .is_none_or(|promised| dialect == promised.0 && msize >= promised.1)
+    }
+
+    /// The server could not be reached in time: whatever has asked for it gets an error.
+    pub(super) fn refuse_askers(&mut self) {
+        self.upstream.refuses_askers = true;
+        for id in std::mem::take(&mut self.version_waiters) {
+            if let Some(client_index) = self.clients.index_of(id) {
+                self.push_unknown(client_index);
+            }
+        }
+        for client_index in self.clients.connected() {
+            if self.clients.get(client_index).blocked == Blocked::OnUpstream {
+                self.process_without_server(client_index);
+            }
+        }
+        self.upstream.end_asking();
+    }
+
+    /// Replies to a request that names a dead fid.
+    #[cold]
+    pub(super) fn answer_dead(
+        &mut self,
+        client_index: u32,
+        (whole, message): (&[u8], &[u8]),
+        offsets: &FieldOffsets,
+    ) -> Progress {
+        let session = &mut self.clients.get(client_index).session;
+        let names = offsets
+            .fids()
+            .iter()
+            .map(|&(offset, fid_use)| (u32_at(message, offset as usize), fid_use));
+        let mut dead = names.filter_map(|(name, fid_use)| match session.fids.get(&name)?.get() {
+            ClientFid::Dead { was_open } => Some((name, fid_use, was_open)),
+            ClientFid::Upstream(_) => None,
+        });
+        let Some((name, fid_use, was_open)) = dead.next() else {
+            return self.reject_message(client_index, whole, LocalError::UnknownFid);
+        };
+        if fid_use == FidUse::Releases {
+            session.fids.remove(&name);
+            session.shrink_fids();
+        }
+        match kind(message) {
+            types::TCLUNK => {
+                let consumed = self.consume_message(client_index, whole);
+                self.push_reply(client_index, types::TCLUNK + 1, tag(message), &mut [0; HEADER]);
+                consumed
+            }
+            TGETATTR | TSTAT if !was_open => {
+                self.reject_message(client_index, whole, LocalError::NoSuchFile)
+            }
+            _ => self.reject_message(client_index, whole, LocalError::FileGone),
+        }
+    }
+
+    /// Agrees to a version on behalf of a server that does not exist.
+    pub(super) fn agree_without_server(&mut self, client_index: u32, dialect: Dialect) {
+        self.upstream.dialect = dialect;
+        self.accept_version(client_index);
+    }
+
+    /// Returns the reason for which the server has gone, once, if clients have been kept.
+    pub fn take_lost_server(&mut self) -> Option<EndReason> {
+        self.lost_server.take()
+    }
+
+    /// Returns true while something waits for a server that is not connected.
+    pub(super) fn is_asked_for(&self) -> bool {
+        matches!(self.upstream.state(), UpstreamState::Away) && self.upstream.asked_until.is_some()
+    }
+}
