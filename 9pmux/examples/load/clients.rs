@@ -45,6 +45,11 @@ impl Load {
         let (clients, inflight) = parts.expect("a load is clients x requests: 64x16, 64x16r");
         Load { name: name.to_owned(), clients, inflight, kind, count }
     }
+
+    /// Connects the clients.
+    pub fn connect(&self, path: &Path) -> Vec<Option<Peer>> {
+        (0..self.clients).map(|_| Some(Peer::new(attach(path)))).collect()
+    }
 }
 
 /// `load path 64x16 seconds group`: prints the replies per second, and the processor time per reply, in nanoseconds,
@@ -67,7 +72,8 @@ fn connect(path: &Path) -> UnixStream {
     }
 }
 
-fn attach(path: &Path) -> Peer {
+/// Connects a client that has a version, and fid 0.
+pub fn attach(path: &Path) -> UnixStream {
     let mut stream = connect(path);
     for request in [version(100), message(104, 1, b"\0\0\0\0\xff\xff\xff\xff\x01\0u\0\0")] {
         stream.write_all(&request).unwrap();
@@ -77,11 +83,17 @@ fn attach(path: &Path) -> Peer {
         stream.read_exact(&mut rest).unwrap();
         assert_eq!(rest[0], request[4] + 1, "another reply than to a type {}", request[4]);
     }
-    Peer::new(stream)
+    stream
 }
 
-fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
-    let mut peers: Vec<_> = (0..load.clients).map(|_| Some(attach(path))).collect();
+/// Keeps the requests of the load in flight until `until` returns true after a round of events. Calls `count` with
+/// the part of a request that each reply is.
+pub fn keep_in_flight(
+    mut peers: Vec<Option<Peer>>,
+    load: &Load,
+    count: &mut dyn FnMut(f64),
+    until: &mut dyn FnMut() -> bool,
+) {
     let request = match load.kind {
         TREAD => message(TREAD, 0, &[&[0; 12][..], &load.count.to_le_bytes()].concat()),
         kind => message(kind, 0, &[0; 4]),
@@ -96,10 +108,6 @@ fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
             ask(&tag.to_le_bytes(), &mut peer.output);
         }
     }
-    let count = Cell::new(0.0);
-    let mut begun = None;
-    let mut measured = (f64::NAN, f64::NAN);
-    let warm = Instant::now();
     turn_all(
         &mut peers,
         None,
@@ -107,29 +115,37 @@ fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
             assert_eq!(reply[4], load.kind + 1, "a reply of another type");
             ask(&reply[5..7], output);
             // A short read counts for its part.
-            let part = match load.kind {
+            count(match load.kind {
                 TREAD => (reply.len() - 11) as f64 / f64::from(load.count),
                 _ => 1.0,
-            };
-            count.set(count.get() + part);
+            });
         },
-        || {
-            let now = Instant::now();
-            match begun {
-                None if now - warm > Duration::from_secs_f64(seconds / 5.0) => {
-                    begun = Some((now, count.get(), on_cpu(group)));
-                }
-                Some((since, before, cpu)) if (now - since).as_secs_f64() >= seconds => {
-                    let replies: f64 = count.get() - before;
-                    let rate = replies / (now - since).as_secs_f64();
-                    measured = (rate, (on_cpu(group) - cpu) * 1e9 / replies);
-                    return true;
-                }
-                _ => {}
-            }
-            false
-        },
+        until,
     );
+}
+
+fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
+    let peers = load.connect(path);
+    let count = Cell::new(0.0);
+    let mut begun = None;
+    let mut measured = (f64::NAN, f64::NAN);
+    let warm = Instant::now();
+    keep_in_flight(peers, load, &mut |part| count.set(count.get() + part), &mut || {
+        let now = Instant::now();
+        match begun {
+            None if now - warm > Duration::from_secs_f64(seconds / 5.0) => {
+                begun = Some((now, count.get(), on_cpu(group)));
+            }
+            Some((since, before, cpu)) if (now - since).as_secs_f64() >= seconds => {
+                let replies: f64 = count.get() - before;
+                let rate = replies / (now - since).as_secs_f64();
+                measured = (rate, (on_cpu(group) - cpu) * 1e9 / replies);
+                return true;
+            }
+            _ => {}
+        }
+        false
+    });
     measured
 }
 

@@ -8,6 +8,8 @@
 //!     cargo run --release -p ninepmux --example load -- -o results.tsv     # every figure of every run too
 //!     NINEPMUX_OPTIONS='--msize 131072' cargo run --release -p ninepmux --example load
 //!     PEER_9PSERVE=dir/9pserve cargo run --release -p ninepmux --example load
+//!     cargo run --release -p ninepmux --example load -- beside             # latency beside other clients (`beside.rs`)
+//!     cargo run --release -p ninepmux --example load -- beside -r 5 100xflush
 //!
 //! All ways are measured alternately in one run, and the table shows the median of the rounds. Only the ratios within one
 //! run are meaningful, not the figures of different runs.
@@ -16,6 +18,7 @@
 //! and `load`, the clients (`clients.rs`). The stub and the clients send all that they have to send in one write, as
 //! efficient programs do (`peer.rs`). `results.rs` writes the results.
 
+mod beside;
 mod clients;
 mod peer;
 mod results;
@@ -23,6 +26,7 @@ mod stub;
 mod ways;
 
 use std::path::Path;
+use std::time::Duration;
 use std::{env, fs, process};
 
 use clients::Load;
@@ -41,8 +45,16 @@ fn main() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     match args.first().map(String::as_str) {
-        Some("server") => return stub::serve(Path::new(&args[1])),
+        Some("server") => match args.get(2) {
+            None => return stub::serve(Path::new(&args[1])),
+            Some(micros) => {
+                let time = Duration::from_micros(micros.parse().expect("microseconds"));
+                return stub::serve_slowly(Path::new(&args[1]), time);
+            }
+        },
         Some("load") => return clients::main(&args[1..]),
+        Some("client") => return beside::client(&args[1..]),
+        Some("neighbours") => return beside::neighbours(&args[1..]),
         _ => {}
     }
     let mut option = |name: &str| {
@@ -52,10 +64,16 @@ fn main() {
     };
     let seconds: f64 = option("-s").map_or(0.5, |s| s.parse().expect("-s: a number of seconds"));
     let rounds: usize = option("-r").map_or(3, |r| r.parse().expect("-r: a number of rounds"));
-    let mut results = Results::new(option("-o").as_deref(), rounds, seconds);
-    let loads = if args.is_empty() { LOADS.map(String::from).to_vec() } else { args };
+    let file = option("-o");
     let directory = env::temp_dir().join(format!("9pmux-load.{}", process::id()));
     fs::create_dir(&directory).expect("a directory for sockets");
+    if args.first().is_some_and(|arg| arg == "beside") {
+        beside::main(&directory, &args[1..], rounds, seconds);
+        let _ = fs::remove_dir_all(&directory);
+        return;
+    }
+    let mut results = Results::new(file.as_deref(), rounds, seconds);
+    let loads = if args.is_empty() { LOADS.map(String::from).to_vec() } else { args };
     for round in 1..=rounds {
         for load in loads.iter().map(|load| Load::named(load)) {
             for way in Way::all().into_iter().filter(|way| way.takes(&load)) {

@@ -1,7 +1,10 @@
 //! The server: it replies at once, always with the same data. A read returns as many bytes as it requests.
 
-use std::os::unix::net::UnixListener;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use super::peer::turn_all;
 
@@ -27,35 +30,58 @@ fn version_of(kind: u8, msize: u32) -> Vec<u8> {
     message(kind, 0xffff, &[&msize.to_le_bytes()[..], b"\x06\x009P2000"].concat())
 }
 
-pub fn serve(path: &Path) {
-    let listener = UnixListener::bind(path).expect("a socket for the stub");
-    let answers = [
-        (104, message(105, 0, &[0; 13])),
-        (124, message(125, 0, &[&[60, 0][..], &[7; 60]].concat())),
-        (120, message(121, 0, &[])),
-        (108, message(109, 0, &[])),
-    ];
-    let data = vec![7; MAX_READ as usize];
-    let answer = |message: &[u8], output: &mut Vec<u8>| {
-        let at = output.len();
-        if message[4] == 100 {
+/// Replies to a message.
+fn reply(data: &[u8], message: &[u8], output: &mut Vec<u8>) {
+    let (kind, tag) = (message[4], u16::from_le_bytes([message[5], message[6]]));
+    match kind {
+        100 => {
             // What the client or 9pmux offers, within the server's own.
             let msize = u32::from_le_bytes(message[7..11].try_into().unwrap()).min(MSIZE);
             output.extend(version_of(101, msize));
-            return;
         }
-        if message[4] == 116 {
+        104 => output.extend(self::message(105, tag, &[0; 13])),
+        124 => {
+            output.extend([69, 0, 0, 0, 125, message[5], message[6], 60, 0]);
+            output.extend([7; 60]);
+        }
+        116 => {
             let count: [u8; 4] = message[19..23].try_into().unwrap();
             let length = u32::from_le_bytes(count).min(MAX_READ);
             output.extend((length + 11).to_le_bytes());
             output.extend([117, message[5], message[6]]);
             output.extend(length.to_le_bytes());
             output.extend_from_slice(&data[..length as usize]);
-            return;
         }
-        let (_, answer) = answers.iter().find(|(kind, _)| *kind == message[4]).unwrap();
-        output.extend_from_slice(answer);
-        output[at + 5..at + 7].copy_from_slice(&message[5..7]);
-    };
+        108 | 120 => output.extend([7, 0, 0, 0, kind + 1, message[5], message[6]]),
+        _ => panic!("a message of type {kind}"),
+    }
+}
+
+pub fn serve(path: &Path) {
+    let listener = UnixListener::bind(path).expect("a socket for the stub");
+    let data = vec![7; MAX_READ as usize];
+    let answer = |message: &[u8], output: &mut Vec<u8>| reply(&data, message, output);
     turn_all(&mut Vec::new(), Some(&listener), answer, || false);
+}
+
+/// A server with one connection, which takes `time` for each request and serves one at a time.
+pub fn serve_slowly(path: &Path, time: Duration) {
+    let listener = UnixListener::bind(path).expect("a socket for the stub");
+    let (mut stream, _) = listener.accept().expect("a connection");
+    let data = vec![7; MAX_READ as usize];
+    while let Some(message) = next_message(&mut stream) {
+        thread::sleep(time);
+        let mut output = Vec::new();
+        reply(&data, &message, &mut output);
+        stream.write_all(&output).expect("the connection");
+    }
+}
+
+fn next_message(stream: &mut UnixStream) -> Option<Vec<u8>> {
+    let mut message = vec![0; 4];
+    stream.read_exact(&mut message).ok()?;
+    let size = u32::from_le_bytes(message[..4].try_into().unwrap()) as usize;
+    message.resize(size, 0);
+    stream.read_exact(&mut message[4..]).ok()?;
+    Some(message)
 }

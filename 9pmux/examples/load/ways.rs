@@ -21,7 +21,7 @@ pub enum Way {
 }
 
 /// A program in a process group of its own, which is terminated on drop.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -30,11 +30,11 @@ impl Drop for Running {
     }
 }
 
-fn start(command: &mut Command) -> Running {
+pub fn start(command: &mut Command) -> Running {
     Running(command.stdin(Stdio::null()).process_group(0).spawn().expect("it can be started"))
 }
 
-fn wait(path: &Path) {
+pub fn wait(path: &Path) {
     while !path.exists() {
         thread::sleep(Duration::from_millis(2));
     }
@@ -75,7 +75,7 @@ impl Way {
         load.clients <= 256 || [Way::Straight, Way::Ninepmux].contains(&self)
     }
 
-    fn start(self, server: &Path, at: &Path) -> Option<Running> {
+    pub fn start(self, server: &Path, at: &Path) -> Option<Running> {
         let (server, here) = (server.display(), at.display());
         let mut command = match self {
             Way::Straight => return None,
