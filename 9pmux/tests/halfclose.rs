@@ -9,6 +9,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
+use std::thread;
 
 use support::client::{Client, NOFID, read};
 use support::program::{Program, Signal, serve};
@@ -60,6 +61,26 @@ fn half_closed_client_gets_all_replies_and_is_closed() {
     wait_for("the fids are clunked", || stub.fids() == 0);
     stub.assert_content();
     assert!(program.runs());
+}
+
+/// 9pmux replies to all of them itself, in many turns.
+#[test]
+fn half_closed_client_gets_the_replies_to_many_refused_requests() {
+    const MANY: usize = 20_000;
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let _program = Program::serving(&stub.address(), &socket, &[]);
+    let mut client = Client::attach(&socket);
+    let mut writer = client.stream.try_clone().unwrap();
+    let writing = thread::spawn(move || {
+        writer.write_all(&message(124, 7, &[9, 0, 0, 0]).repeat(MANY)).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut replies = Vec::new();
+    client.stream.read_to_end(&mut replies).unwrap();
+    writing.join().unwrap();
+    let kinds = kinds(&replies);
+    assert_eq!((kinds.len(), kinds.iter().all(|kind| *kind == 107)), (MANY, true));
 }
 
 #[test]

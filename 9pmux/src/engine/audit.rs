@@ -52,7 +52,9 @@
 //! 22. The account of a user is the number of its clients, upstream requests and fids, and only users with
 //!     some have a record. A client that waits for a share of the tags is in the share queue, and has no
 //!     share or has not been examined yet.
-//! 23. While a client waits in the ready queue, there is no capacity upstream.
+//! 23. A client is in the turn queue exactly if it is marked so, and is if it waits for its turn, or if its
+//!     messages in this turn have cost as much as they may.
+//! 24. While a client waits in the ready queue, there is no capacity upstream.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -337,6 +339,15 @@ impl Engine {
             return;
         }
         assert_eq!(listed, usize::from(client.in_ready_queue), "client {client_index} is listed");
+        let turns = self.turn_queue.iter().filter(|other| **other == id).count();
+        assert_eq!(turns, usize::from(client.in_turn_queue), "turn of client {client_index}");
+        assert!(
+            client.in_turn_queue || client.blocked != Blocked::OnTurn,
+            "client {client_index} waits for its turn for ever"
+        );
+        let has_used_turn =
+            client.turn == self.turn && client.turn_cost >= self.config.max_turn_cost;
+        assert!(client.in_turn_queue || !has_used_turn, "client {client_index} has another turn");
         assert!(
             client.in_ready_queue || client.blocked != Blocked::OnUpstream,
             "client {client_index} is blocked and not in the ready queue"

@@ -44,6 +44,8 @@ pub enum Blocked {
     OnUpstream,
     /// A share of the tags: the client is in the share queue.
     OnShare,
+    /// Its next turn: the client is in the turn queue.
+    OnTurn,
 }
 
 /// The record of a client.
@@ -58,6 +60,11 @@ pub struct Client {
     pub blocked: Blocked,
     /// Whether it is in the ready queue. It may have ceased to be blocked since it was put there.
     pub in_ready_queue: bool,
+    /// Whether it is in the turn queue: its messages wait, and it must not be read.
+    pub in_turn_queue: bool,
+    /// The last turn in which messages of it were not forwarded, and their cost, with its debt.
+    pub turn: u32,
+    pub turn_cost: u32,
     /// Whether it is in the list of clients that wait for the shared attach.
     pub waits_for_attach: bool,
     /// Whether it sends nothing more, and is closed when all that it has asked has a reply.
@@ -103,6 +110,9 @@ impl Client {
             state: ClientState::New,
             blocked: Blocked::No,
             in_ready_queue: false,
+            in_turn_queue: false,
+            turn: 0,
+            turn_cost: 0,
             waits_for_attach: false,
             finished: false,
             fid_limit_noticed: false,

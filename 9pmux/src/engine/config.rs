@@ -54,6 +54,9 @@ pub struct Config {
     /// The maximum number of requests of all clients; also limited by the tags, to about 64,000. A client
     /// gets a share (`shares.rs`).
     pub max_inflight_all: usize,
+    /// The number of messages of one client that 9pmux itself replies to in a turn (`turns.rs`), such as
+    /// requests that it refuses. A Tversion counts for more.
+    pub max_turn_cost: u32,
     /// The maximum number of fids of one client.
     pub max_fids: usize,
     /// The maximum number of fids of all clients, including fids of departed clients that the server
@@ -97,6 +100,7 @@ impl Default for Config {
             msize: 1024 * 1024 + 24,
             max_inflight: 256,
             max_inflight_all: MAX_REQUESTS,
+            max_turn_cost: 32,
             max_fids: 1 << 20,
             max_fids_all: 1 << 22,
             max_reply_bytes: 1 << 20,

@@ -9,6 +9,7 @@ use super::buffer::Buffer;
 use super::clients::{Blocked, ClientState};
 use super::flush::QueuedMessages;
 use super::local_error::LocalError;
+use super::turns::{REPLY_COST, cost};
 use super::version::parse_tversion;
 use super::{Engine, TraceEvent};
 use crate::wire::{
@@ -145,6 +146,9 @@ impl Engine {
             client.bytes_to_skip -= n as u32;
             return Progress::Consumed(n);
         }
+        if client.in_turn_queue {
+            return Progress::Blocked(Blocked::OnTurn);
+        }
         let is_new = client.state == ClientState::New;
         let max = match client.state {
             ClientState::Session => client.session.msize,
@@ -157,11 +161,19 @@ impl Engine {
             return Progress::Blocked(Blocked::OnSelf);
         }
         match frame(bytes, max) {
-            Frame::Message(n) => self.dispatch_message(client_index, &bytes[..n], has_turn),
+            Frame::Message(n) => {
+                let forwarded = self.stats.forwarded;
+                let progress = self.dispatch_message(client_index, &bytes[..n], has_turn);
+                if self.stats.forwarded == forwarded && matches!(progress, Progress::Consumed(_)) {
+                    self.count_turn(client_index, cost(bytes));
+                }
+                progress
+            }
             Frame::Incomplete => Progress::Incomplete,
             Frame::TooSmall => self.close_garbled(client_index, bytes),
             Frame::TooLarge(size) => {
                 let why = LocalError::TooLarge;
+                self.count_turn(client_index, REPLY_COST);
                 self.trace_refused(client_index, bytes, why.ename());
                 self.push_error(client_index, tag(bytes), why);
                 // The beginning of a TLS connection is a smaller size than that of other text.
@@ -239,7 +251,7 @@ impl Engine {
         match blocked {
             Blocked::OnUpstream => self.enqueue_ready(client_index),
             Blocked::OnShare => self.enqueue_for_share(client_index),
-            Blocked::No | Blocked::OnSelf => {}
+            Blocked::No | Blocked::OnSelf | Blocked::OnTurn => {}
         }
         self.mark_dirty(client_index);
     }
@@ -248,7 +260,9 @@ impl Engine {
     pub(super) fn process_out_of_order(&mut self, client_index: u32) {
         loop {
             let client = self.clients.get(client_index);
-            let blocked = client.blocked != Blocked::No && client.scanned < client.inbox.len();
+            let blocked = client.blocked != Blocked::No
+                && !client.in_turn_queue
+                && client.scanned < client.inbox.len();
             if !blocked || !self.take_out_of_order(client_index) {
                 return;
             }
@@ -312,6 +326,7 @@ impl Engine {
                     } else if self.handle_tflush(client_index, message) != Progress::Consumed(n) {
                         break;
                     }
+                    self.count_turn(client_index, REPLY_COST);
                     removed.extend(queued_target);
                     removed.push((offset, n));
                     offset += n;

@@ -38,6 +38,7 @@
 //! | `inbox.rs` | a client's bytes: framing, order, and messages that take effect out of order |
 //! | `forward.rs` | a client's request: validation, and the way to the server |
 //! | `waiting_reads.rs` | reads that wait while other requests of their client are forwarded |
+//! | `turns.rs` | the turn queue: messages that 9pmux itself replies to |
 //! | `scheduler.rs` | the ready queue, and 9pmux's own Tclunk |
 //! | `reply.rs` | the server's bytes: framing, and the way of a reply to its client |
 //! | `flush.rs` | Tflush |
@@ -77,6 +78,7 @@ mod session;
 mod shared_attach;
 mod shares;
 mod stats;
+mod turns;
 mod upstream;
 mod users;
 mod version;
@@ -197,6 +199,11 @@ pub struct Engine {
     cleanups: Cleanups,
     /// The clients that wait for capacity upstream, in order.
     ready_queue: VecDeque<ClientId>,
+    /// The clients that wait for their next turn, in order.
+    turn_queue: VecDeque<ClientId>,
+    /// The number of the driver's turn, and the cost that messages may still have in it.
+    turn: u32,
+    turn_budget: u32,
     /// The clients that wait for a share of the tags.
     share_queue: ShareQueue,
     /// The clients with a Tversion that waits for the server's version.
@@ -240,6 +247,7 @@ impl Engine {
             max_reply_bytes: config.max_reply_bytes.max(1),
             max_inbox_bytes: config.max_inbox_bytes.max(1),
             max_server_bytes: config.max_server_bytes.max(1),
+            max_turn_cost: config.max_turn_cost.max(1),
             // No fid must be NOFID.
             max_fids_all: config.max_fids_all.min(u32::MAX as usize),
             ..config
@@ -253,6 +261,9 @@ impl Engine {
             fids: Fids::default(),
             cleanups: Cleanups::default(),
             ready_queue: VecDeque::new(),
+            turn_queue: VecDeque::new(),
+            turn: 0,
+            turn_budget: 0,
             share_queue: ShareQueue::default(),
             version_waiters: VecDeque::new(),
             dirty: VecDeque::new(),
@@ -266,6 +277,7 @@ impl Engine {
             tracer: None,
             config,
         };
+        engine.begin_turn();
         engine.upstream.msize = engine.config.msize;
         match (engine.config.server, engine.config.dialect) {
             (ServerKind::OnDemand, _) => engine.upstream.begin_without_server(UpstreamState::Away),
@@ -277,9 +289,11 @@ impl Engine {
     }
 
     /// Reports the time, counted from the creation of the engine, and handles deadlines that have passed.
-    /// Later events happen at this time.
+    /// Later events happen at this time. Begins a turn, in which each client may again send some messages that
+    /// 9pmux itself replies to.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
+        self.begin_turn();
         self.expire_version();
         self.expire_cleanups();
         self.enforce_memory();
@@ -291,8 +305,9 @@ impl Engine {
     pub fn next_deadline(&self) -> Option<Duration> {
         let version = self.upstream.deadline();
         let cleanup = self.cleanups.deadline();
-        let shares = self.has_unexamined_shares().then_some(self.now);
-        version.into_iter().chain(cleanup).chain(shares).min()
+        let has_work = self.has_unexamined_shares() || !self.turn_queue.is_empty();
+        let work = has_work.then_some(self.now);
+        version.into_iter().chain(cleanup).chain(work).min()
     }
 
     /// Reports that a client has connected.
@@ -363,7 +378,7 @@ impl Engine {
             let max = self.config.max_inbox_bytes.max(least);
             match client.state {
                 ClientState::Closing => false,
-                _ if client.finished => false,
+                _ if client.finished || client.in_turn_queue => false,
                 _ => client.blocked == Blocked::No || client.inbox.len() < max,
             }
         })

@@ -186,7 +186,7 @@ impl Engine {
                 match blocked {
                     Blocked::OnUpstream => self.enqueue_ready(client_index),
                     Blocked::OnShare => self.enqueue_for_share(client_index),
-                    Blocked::No | Blocked::OnSelf => {}
+                    Blocked::No | Blocked::OnSelf | Blocked::OnTurn => {}
                 }
                 false
             }

@@ -30,6 +30,8 @@ pub struct World<'a> {
     now: u64,
     /// The connection may end now.
     may_end: bool,
+    /// The driver begins turns only when an event says so.
+    delays_turns: bool,
     /// How the run ends.
     ending: u8,
     /// The number of times that the driver has examined the engine after a change, and of replies to clients that have
@@ -59,6 +61,8 @@ impl<'a> World<'a> {
             seed: u64::from(bytes.next()),
             ..Config::default()
         };
+        let max_turn_cost = [32, 1, 2, 5][config.seed as usize % 4];
+        let config = Config { max_turn_cost, ..config };
         let mut engine = Engine::new(config.clone());
         let traced = bytes.rarely(16);
         if std::env::var_os("MUX_TRACE").is_some() {
@@ -69,9 +73,11 @@ impl<'a> World<'a> {
             let log = |dialect, seen: TraceEvent<'_>| assert!(!line(dialect, seen).is_empty());
             engine.set_tracer(Some(Box::new(log)));
         }
+        let ending = bytes.next();
         World {
             server: Server::new(&mut bytes, wild, &config),
-            ending: bytes.next(),
+            ending,
+            delays_turns: ending & 8 != 0,
             bytes,
             config,
             engine,
@@ -183,6 +189,7 @@ impl<'a> World<'a> {
     /// Lets all read and the server reply until nothing happens any more.
     fn quiet(&mut self) {
         self.blocked = false;
+        self.delays_turns = false;
         self.peers.iter_mut().for_each(|peer| peer.slow = false);
         for round in 0.. {
             assert!(round < 5000, "no end");
@@ -314,7 +321,8 @@ impl<'a> World<'a> {
         self.engine.tick(Duration::from_millis(self.now));
         self.server.late |= self.now >= 10_000;
         let next = self.engine.next_deadline();
-        assert!(next.is_none_or(|next| next > Duration::from_millis(self.now)));
+        let has_work = !self.engine.turn_queue.is_empty();
+        assert!(has_work || next.is_none_or(|next| next > Duration::from_millis(self.now)));
     }
 
     /// Sends any message as a reply.
@@ -394,6 +402,8 @@ impl<'a> World<'a> {
                 self.forget(i);
             } else if !self.blocked && !self.engine.server_output().is_empty() {
                 self.server_reads(usize::MAX);
+            } else if !self.delays_turns && !self.engine.turn_queue.is_empty() {
+                self.engine.tick(Duration::from_millis(self.now));
             } else {
                 return;
             }

@@ -55,6 +55,15 @@ impl Bench {
     pub fn client_sends(&mut self, id: ClientId, message: &[u8]) {
         self.engine.client_bytes(id, message);
         self.engine.audit();
+        self.run_turns();
+    }
+
+    /// Begins turns until no client waits for one.
+    pub fn run_turns(&mut self) {
+        while !self.engine.turn_queue.is_empty() {
+            self.engine.tick(self.engine.now);
+            self.engine.audit();
+        }
     }
 
     pub fn disconnect(&mut self, id: ClientId) {
@@ -65,6 +74,7 @@ impl Bench {
     pub fn server(&mut self, message: &[u8]) {
         self.engine.server_bytes(message);
         self.engine.audit();
+        self.run_turns();
     }
 
     /// Returns the messages that this client has received.
@@ -74,6 +84,7 @@ impl Bench {
         let messages = cut(&mut bytes);
         assert!(bytes.is_empty());
         self.engine.audit();
+        self.run_turns();
         messages
     }
 

@@ -245,7 +245,7 @@ fn slow_reader_is_throttled_and_bounded() {
                 1 => flush(1, 60_001),
                 _ => of_fid(120, 60_002, 99),
             };
-            bench.engine.client_bytes(slow, &message);
+            bench.client_sends(slow, &message);
         }
         for request in bench.upstream() {
             bench.server(&made(117, tag(&request)).u32(1000).raw(&[1; 1000]).done());

@@ -15,4 +15,5 @@ mod once;
 mod redial;
 mod shares;
 mod simulation;
+mod turns;
 mod versions;

@@ -263,6 +263,9 @@ impl Driver {
         let redial = self.redial_pace.due().filter(|_| self.engine.wants_redial());
         let own = [self.accept_paused_until, self.end_by, report, redial];
         let next = engine.into_iter().chain(own.into_iter().flatten()).min()?;
+        if next <= self.now {
+            return Some(Duration::ZERO);
+        }
         // The system rounds down to milliseconds; one more avoids a wake-up before the deadline.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
