@@ -41,7 +41,7 @@ lib: $(B)/libmux.a $(B)/libmux.so
 
 RUST := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
 
-# The directory is made first: two cargos that start at once would both try to create it.
+# Created first, because two cargos that start at the same time would both try to create it.
 target/release/libmux.a: $(RUST)
 	@mkdir -p target
 	$(CARGO) rustc --release --locked --lib --features capi --crate-type staticlib
@@ -99,7 +99,7 @@ $(NVIM_EXAMPLES:%=$(B)/%): $(B)/%: examples/%.rs examples/neovim/mod.rs $(RUST)
 	@mkdir -p $(B)
 	cp target/debug/examples/$* $@
 
-# A server that could not be installed is left out, and the demonstration says so.
+# A server that could not be installed is left out, and the demonstration reports this.
 demo:
 	-$(MAKE) setup FOR=demo
 	$(MAKE) show-demo

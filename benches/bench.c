@@ -1,18 +1,18 @@
 /*
- * bench: what a call through a multiplexor costs, measured over libmux's public calls alone, so that it links
- * against any libmux.a, ours or a peer's. It runs one load once and prints its figures, a line each: name, unit,
- * value, tabs between. compare.sh runs it by turns with both and with the floors, and docs/results.md says
- * what each load is; the loads are in loads.c.
+ * bench: measures the cost of a call through a multiplexor. It uses only the public functions of libmux, so it can
+ * be linked with any libmux.a, ours or a peer's. It runs one load once and prints one line for each figure: name,
+ * unit and value, separated by tabs. compare.sh runs it in turns with both libraries and with the floors. The loads
+ * are in loads.c; docs/results.md describes them.
  *
  *	bench [-fu] [-s seconds] [-n calls] load
  *	bench [-f] -L
  *
- * -f is the load's floor: the same work by hand, without a multiplexor. -u reads one message at a time instead
- * of what there is. -n makes so many calls in this one thread and prints nothing, for callgrind. -L lists the
- * loads, or those that have a floor.
+ * -f runs the floor of the load: the same work without a multiplexor. -u reads one message at a time instead of all
+ * available messages. -n makes this number of calls in the main thread and prints nothing, for callgrind. -L lists
+ * the loads, with -f only those with a floor.
  *
- * A load warms up for a fifth of its time; then its calls are counted between two looks at the threads'
- * counters. One that locks up is ended by an alarm, so that it costs one round and not the run.
+ * A load warms up for a fifth of its time. Its calls are then the difference between two readings of the threads'
+ * counters. An alarm ends a load that makes no progress, so that it costs one round and not the run.
  */
 #include "bench.h"
 #include <signal.h>
@@ -21,7 +21,7 @@
 #include <sys/time.h>
 
 enum {
-	PATIENCE = 10 /* seconds beyond a round's own before it counts as stuck */
+	PATIENCE = 10 /* seconds that a round may take beyond its time before it counts as stuck */
 };
 
 Conn conn;
@@ -29,7 +29,7 @@ Worker workers[MAXTHREADS];
 atomic_int stopped;
 int unbuffered;
 
-static int byhand; /* the floor is wanted */
+static int byhand; /* -f */
 static double seconds = 1;
 
 void
@@ -39,7 +39,7 @@ die(const char *what)
 	_exit(1);
 }
 
-/* The library, or the system, has not got what the load is about: no fault of theirs. */
+/* Ends the program because the library or the system lacks what the load measures, which is not a failure. */
 void
 cannot(const char *what)
 {
@@ -71,7 +71,7 @@ running(void)
 	return !atomic_load_explicit(&stopped, memory_order_relaxed);
 }
 
-/* Only its own worker writes a counter, so it need not be added to atomically. */
+/* A counter is written by its own worker only, so an atomic addition is not necessary. */
 void
 count(Worker *w)
 {
@@ -96,7 +96,7 @@ work(void *v)
 	w->loop(w);
 }
 
-/* The worker's loop: the first one's may be another than the others'. */
+/* Initialises a worker. The first one may have a loop of its own. */
 static void
 prepare(const Load *l, int i)
 {
@@ -116,7 +116,7 @@ look(const Load *l, unsigned long *calls)
 		calls[i] = atomic_load_explicit(&workers[i].calls, memory_order_relaxed);
 }
 
-/* Whether any call was made: on a busy machine a short time may pass without. */
+/* Returns true if a call was made. On a busy machine a short time may pass without one. */
 static int
 any(const Load *l, unsigned long *before, unsigned long *after)
 {
@@ -137,7 +137,7 @@ switches(void)
 	return u.ru_nvcsw + u.ru_nivcsw;
 }
 
-/* What two looks at the counters say. A lone caller's calls are few, and not part of it. */
+/* Prints the figures of two readings of the counters. The few calls of a lone caller are left out. */
 static void
 tell(const Load *l, unsigned long *before, unsigned long *after, double elapsed, long csw)
 {
@@ -162,7 +162,7 @@ tell(const Load *l, unsigned long *before, unsigned long *after, double elapsed,
 		figure("switches", "per call", (double)csw / (sum + !sum));
 }
 
-/* In memory one thread is alone in the process, as it would be in a program with one: a timer takes the looks. */
+/* A load in memory has only one thread, as a program with one thread would: a timer reads the counter. */
 static volatile double ticked[2];
 static unsigned long seen[2];
 static volatile sig_atomic_t ticks;
@@ -242,7 +242,7 @@ measure(const Load *l)
 	} while (!any(l, before, after));
 	csw = switches() - csw;
 	elapsed = now() - elapsed;
-	/* nobody waits for the threads: they go with the process */
+	/* the threads are not joined; they end with the process */
 	atomic_store(&stopped, 1);
 	tell(l, before, after, elapsed, csw);
 	if (l->report)

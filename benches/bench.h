@@ -1,5 +1,5 @@
 /*
- * What the files of the benchmark share; bench.c says what it does.
+ * Declarations shared by the files of the benchmark; bench.c describes the program.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,8 +17,8 @@ enum {
 	MAXTAG = 65536,
 	BUFFER = 64 * 1024,
 	STACK = 128 * 1024,
-	KEEP = 64, /* calls that the async loads keep outstanding */
-	CANNOT = 3 /* how the program ends when the library has not got what a load needs */
+	KEEP = 64, /* number of calls that the async loads keep outstanding */
+	CANNOT = 3 /* exit status if the library lacks a function that a load needs */
 };
 
 typedef struct Msg Msg;
@@ -28,27 +28,27 @@ typedef struct Load Load;
 
 struct Msg {
 	unsigned char b[MSGSIZE];
-	Msg *next; /* in memory: the list; not sent */
+	Msg *next; /* link of the list of a connection in memory; not sent */
 };
 
 struct Conn {
 	Mux mux;
 	int fd;
-	int sofar, end; /* what of buf is still to be handed out */
+	int sofar, end; /* the part of buf that has not been returned by recv */
 	unsigned char buf[BUFFER];
-	int held; /* what of out is still to be written */
+	int held; /* number of bytes of out that have not been written */
 	unsigned char out[BUFFER];
-	Msg *head, **tail; /* in memory */
+	Msg *head, **tail; /* list of a connection in memory */
 };
 
-/* One caller. Its counter is alone on its cache lines. */
+/* One caller. Its counter shares no cache line with other data. */
 struct Worker {
 	_Alignas(128) atomic_ulong calls;
-	unsigned long limit; /* it stops after so many calls; 0, when it is told to */
-	atomic_int ready; /* floor: the futex */
+	unsigned long limit; /* maximum number of calls; 0 is no limit */
+	atomic_int ready; /* the futex of a floor */
 	unsigned index;
 	uint64_t serial;
-	Msg reply; /* floor */
+	Msg reply; /* the reply of a floor */
 	const Load *load;
 	void (*loop)(Worker *);
 };
@@ -61,16 +61,16 @@ struct Load {
 	int threads;
 	Setup *setup;
 	Loop *loop;
-	Setup *floorsetup; /* the same by hand, without a multiplexor; or nil */
+	Setup *floorsetup; /* the same without a multiplexor; or NULL */
 	Loop *floorloop;
-	int n; /* calls outstanding, where that is the load's own */
-	int cost; /* says nanoseconds a call rather than calls a second, of a thread that is alone in the process */
-	int beside; /* but for one that sleeps */
-	int stretch; /* so many times as long; 0 is 1 */
-	Loop *lone; /* what the first thread does instead, and is not counted in the others' sum */
+	int n; /* number of calls outstanding, if the load defines it */
+	int cost; /* prints nanoseconds per call instead of calls per second; the thread is the only one of the process */
+	int beside; /* with cost: a second thread sleeps */
+	int stretch; /* factor of the duration; 0 is 1 */
+	Loop *lone; /* loop of the first thread, if it is another; its calls are not counted in the sum */
 	Loop *lonefloor;
-	Setup *report; /* has more to say when the time is over */
-	Setup *whole; /* does it all instead */
+	Setup *report; /* prints further figures at the end */
+	Setup *whole; /* replaces the whole measurement */
 };
 
 extern Conn conn;
@@ -88,7 +88,7 @@ void count(Worker *);
 void figure(const char *name, const char *unit, double value);
 void cannot(const char *what);
 
-/* pthreads.c, or libthread.c, either of which has the main function */
+/* pthreads.c or libthread.c, each of which calls bench */
 int bench(int argc, char **argv);
 void newthread(void (*f)(void *), void *arg);
 

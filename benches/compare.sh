@@ -1,20 +1,20 @@
 #!/bin/sh
-# compare.sh [-u] [-r rounds] [-s seconds] [-l pattern] [-o results] DIR: measures what is in DIR, by turns, and prints
-# for each figure all sides' medians with their spread. `make bench` builds what is in DIR and runs this.
+# compare.sh [-u] [-r rounds] [-s seconds] [-l pattern] [-o results] DIR: measures the programs in DIR in turns, and
+# prints the medians of all sides with their spread for each figure. `make bench` builds the programs and runs this.
 #
-#	DIR/ours		with our library; DIR/ours -f is the floor
-#	DIR/peer		with another one, if there is one to compare with
-#	DIR/ours-libthread	ours, and
-#	DIR/peer-libthread	the other, in plan9port's libthread, if they are to be measured there too
+#	DIR/ours		linked with our library; DIR/ours -f is the floor
+#	DIR/peer		linked with another library; optional
+#	DIR/ours-libthread	ours in procs of plan9port's libthread; optional
+#	DIR/peer-libthread	the other one in such procs; optional
 #
-# A round runs every load once on each side, one right after the other, so that all sides meet the same machine; so what
-# is compared is the two runs of a round, and the ratio is the median of the rounds' ratios. The results file
-# has a line for each figure of each run, and before them what was measured, and on what:
+# A round runs every load once on each side, in direct succession, so that all sides have the same conditions. The ratio
+# is the median of the ratios of the rounds. The results file begins with a description of the programs and the machine,
+# and has a line for each figure of each run:
 #
 #	round	side	load	figure	unit	value
 #
-# A run that locked up or died is the figure "stuck" with value 1; a side that has not got what a load is about has no
-# line. $OURS_NAME and $PEER_NAME are what the sides are called in tables and plots.
+# A run that made no progress or crashed has the figure "stuck" with value 1. A side that lacks a function that a load
+# needs has no line. $OURS_NAME and $PEER_NAME are the names of the sides in tables and plots.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

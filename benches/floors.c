@@ -1,8 +1,8 @@
 /*
- * The floors: what the loads do, by hand and without a multiplexor; about what one could reach at best.
+ * The floors: the work of the loads without a multiplexor, as an estimate of the best possible result.
  *
- * Of many threads: each writes its message and sleeps on a futex of its own; one reader takes what there is in one
- * large read and wakes whom it is for.
+ * With many threads, each writes its message and sleeps on a futex of its own. One reader reads all available
+ * messages with one large read and wakes their callers.
  */
 #include "bench.h"
 #include <poll.h>
@@ -29,7 +29,7 @@ memfloor(Worker *w)
 	}
 }
 
-/* write and read */
+/* one write and one read for each call */
 void
 onefloor(Worker *w)
 {
@@ -45,7 +45,7 @@ onefloor(Worker *w)
 	}
 }
 
-/* What asyncloop does, its replies being known to come in order. */
+/* As asyncloop, but the replies are known to arrive in order. */
 void
 asyncfloor(Worker *w)
 {
@@ -76,7 +76,7 @@ futex(atomic_int *word, int op, int value)
 	syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
 }
 
-/* No lock round the write: so short a one is a single buffer to the kernel, and goes in whole. */
+/* The write needs no lock: a message is so short that the kernel stores it whole, in one buffer. */
 void
 floorcall(Worker *w, Msg *request)
 {

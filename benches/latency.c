@@ -1,5 +1,5 @@
 /*
- * How long a call takes for a caller who calls now and then, alone or beside others who call all the time.
+ * The latency of a caller that pauses between its calls, alone or beside callers that do not pause.
  */
 #include "bench.h"
 
@@ -55,7 +55,7 @@ lonefloor(Worker *w)
 	}
 }
 
-/* nobody else: write and read */
+/* without other callers: one write and one read */
 void
 lonewritefloor(Worker *w)
 {
@@ -82,7 +82,7 @@ ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Of what came after the warming up, a sixth of the time. A share that is less than one sample is not told. */
+/* Ignores the warm-up, which is a sixth of the time. A share of less than one sample is not printed. */
 void
 latencies(const Load *l)
 {

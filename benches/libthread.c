@@ -1,7 +1,7 @@
 /*
- * Callers that are procs of plan9port's libthread, in place of pthreads.c, for a library that needs them or to see
- * ours among them. libthread.a has the main function, and calls threadmain. Its functions are declared here, so
- * that no header of plan9port's is needed.
+ * Callers that are procs of plan9port's libthread. This file replaces pthreads.c for a library that needs libthread,
+ * or to measure ours with it. libthread.a contains the main function, which calls threadmain. Its functions are
+ * declared here, so that no header of plan9port is needed.
  */
 #include "bench.h"
 

@@ -1,5 +1,5 @@
 /*
- * The loads. docs/results.md says in words what each is; a name's number is that of threads, or of calls
+ * The loads, which docs/results.md describes. The number in a name is the number of threads, or of calls
  * outstanding.
  */
 #include "bench.h"

@@ -1,14 +1,14 @@
 /*
- * What the callers do until they are told to stop, and what is made ready for them.
+ * The setup of the connections, and the loops of the callers until the end of the measurement.
  */
 #include "bench.h"
 #include <poll.h>
 
 enum {
-	MORETAGS = 1000 /* so that nobody waits for a tag */
+	MORETAGS = 1000 /* so many that no caller waits for a tag */
 };
 
-/* ours has it, plan9port's does not */
+/* our library has this function, plan9port's has not */
 #pragma weak muxsetbatch
 
 void
@@ -107,7 +107,7 @@ finish(Muxrpc *rpc)
 	return reply;
 }
 
-/* Keeps so many calls outstanding, and sleeps in poll when nothing is there. */
+/* Keeps KEEP calls outstanding, and sleeps in poll while no message is available. */
 void
 asyncloop(Worker *w)
 {

@@ -1,18 +1,17 @@
 /*
- * What memory the library holds, by malloc's own account of what is in use, its overhead included: for calls that
- * are outstanding, and for a Mux that nobody uses. What is on a caller's stack, and in the Mux itself, is the
- * program's and does not count.
+ * The memory that the library has allocated, as malloc reports it, with malloc's overhead: for outstanding calls, and
+ * for an idle Mux. The caller's stack and the Mux itself belong to the program and do not count.
  */
 #include "bench.h"
 #include <malloc.h>
 #include <pthread.h>
 
 enum {
-	IDLE = 1000, /* Muxes */
-	MANY = 1000 /* calls at once */
+	IDLE = 1000, /* number of Muxes */
+	MANY = 1000 /* number of simultaneous calls */
 };
 
-/* what malloc has given away, large pieces included */
+/* Returns the number of bytes that are allocated, in large blocks too. */
 static double
 inuse(void)
 {
@@ -26,9 +25,9 @@ inuse(void)
 #endif
 }
 
-static uint64_t nothing; /* a message: its tag is put in, and nobody looks */
+static uint64_t nothing; /* the message of all calls; its tag is never read */
 
-/* calls of muxrpcstart */
+/* measures calls of muxrpcstart */
 void
 memorystart(const Load *l)
 {
@@ -43,7 +42,7 @@ memorystart(const Load *l)
 	figure("held", "bytes/call", (inuse() - before) / l->n);
 }
 
-/* calls of muxrpc, one a thread, which begin when all threads are there */
+/* measures calls of muxrpc, one for each thread, which begin when all threads have started */
 
 static pthread_barrier_t ready;
 static atomic_int sent;
@@ -94,12 +93,12 @@ memoryrpc(const Load *l)
 	pthread_barrier_wait(&ready);
 	while (atomic_load(&sent) < l->n)
 		nap(1e-3);
-	/* and until they sleep */
+	/* then until they sleep */
 	nap(.02);
 	figure("held", "bytes/call", (inuse() - before) / l->n);
 }
 
-/* a Mux with nothing to do: never used, after one call, and after several at once */
+/* measures an idle Mux: unused, after one call, and after several simultaneous calls */
 
 static void
 several(Mux *mux, int n)
@@ -123,7 +122,7 @@ idle(Mux *mux, int n)
 	double before;
 	int i;
 
-	/* what malloc keeps of the Muxrpcs for its next callers is none of a Mux */
+	/* freed Muxrpcs that malloc keeps for reuse do not belong to a Mux */
 	keptmux(&mux[0]);
 	several(&mux[0], n);
 	before = inuse();

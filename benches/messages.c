@@ -1,5 +1,5 @@
 /*
- * Messages: size[4] type[1] tag[2] and a payload, by which a reply shows whose it is.
+ * Messages: size[4] type[1] tag[2] and a payload, which identifies the caller of a reply.
  */
 #include "bench.h"
 

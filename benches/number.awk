@@ -1,6 +1,6 @@
-# number.awk: how figures are written, for tables.
+# number.awk: formats figures for tables.
 
-# three figures are what the spread leaves to be believed, with commas between thousands
+# returns x with three digits, since the spread makes further ones meaningless, and with commas between thousands
 function number(x,   s, scale, out) {
 	if (x < 10)
 		return sprintf("%.2f", x)

@@ -1,7 +1,7 @@
 /*
- * What a call costs while so many others are outstanding. One thread starts a call each time that it has finished
- * the oldest one; nothing but the library's work is in between: no memory is asked for, a message is eight bytes,
- * and the server is a ring of tags that answers in order.
+ * The cost of a call while a number of others are outstanding. One thread starts a call whenever it has finished the
+ * oldest one. Hardly any work except the library's is measured: the program allocates no memory, a message has eight
+ * bytes, and the server is a ring of tags that replies in order.
  */
 #include "bench.h"
 
@@ -114,7 +114,7 @@ keptloop(Worker *w)
 	}
 }
 
-/* The same walk over the same memory; the tags are the places. */
+/* The same accesses to the same memory, with the indices as tags. */
 void
 keptfloor(Worker *w)
 {

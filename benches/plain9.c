@@ -1,8 +1,8 @@
 /*
- * What plan9port's libmux asks of its libthread and lib9, on the system's threads: so that it can be measured as a
- * peer on the same threads as ours, without libthread's own cost (which libthread.c shows). The locks follow
- * libthread's: first come, first served, and handed over rather than let go. In an archive, so that only a
- * library that needs it gets it.
+ * The functions of libthread and lib9 that plan9port's libmux needs, implemented on threads of the system. That
+ * library can then be measured as a peer on the same threads as ours, without the cost of libthread, which
+ * libthread.c measures. The locks are those of libthread: first come, first served, and handed over instead of
+ * released. This file is in an archive, so that it is linked only with a library that needs it.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -26,7 +26,7 @@ struct Queue {
 	Sleeper *first, *last;
 };
 
-/* laid out as the library has them inside its Mux, all zero at first */
+/* the layouts that the library has inside its Mux; initially zero */
 struct QLock {
 	int unused;
 	pthread_mutex_t lock;
@@ -140,7 +140,7 @@ rwakeupall(Rendez *r)
 	return n;
 }
 
-/* bench.h's, of pthreads.c */
+/* declared in bench.h, defined in pthreads.c */
 void newthread(void (*)(void *), void *);
 
 int

@@ -1,7 +1,7 @@
 #!/bin/sh
-# plots.sh RESULTS DIR: the plots of a results file, by gnuplot, into DIR: of compare.sh's threads.svg, latency.svg and
-# outstanding.svg, of those of 9pmux's load generator 9pmux-clients.svg and 9pmux-cost.svg. They are on white, so that they
-# can be read on a dark page too. Each has the checksum of the results file.
+# plots.sh RESULTS DIR: draws the plots of a results file with gnuplot: threads.svg, latency.svg and outstanding.svg for
+# compare.sh, 9pmux-clients.svg and 9pmux-cost.svg for the load generator of 9pmux. Their background is white, so that they
+# can be read on a dark page too. Each plot contains the checksum of the results file.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

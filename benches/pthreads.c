@@ -1,5 +1,5 @@
 /*
- * Callers that are threads of the system's.
+ * Callers that are threads of the system.
  */
 #include "bench.h"
 #include <pthread.h>

@@ -1,10 +1,10 @@
-# summary.awk: of a results file of compare.sh's, for each load, figure and side, with tabs between:
+# summary.awk: summarises a results file of compare.sh. For each load, figure and side it prints, separated by tabs:
 #
 #	load figure unit side rounds median least most
 #
-# Beside the sides are ours/peer and ours/floor, or whatever they are called, for rates, times and memory: the ratio of what the two runs of a round
-# gave, turned so that more than 1 is better for us. A side that was stuck has a line for that, with in how many rounds.
-# The sides are those of -v ours=NAME -v others='NAME ...'.
+# For rates, times and memory there are also lines for ours/peer and ours/floor: the ratio of the two runs of a round, inverted
+# if necessary so that more than 1 is better for ours. A side that was stuck has a line with the number of such rounds. The
+# names of the sides are those of -v ours=NAME -v others='NAME ...'.
 
 BEGIN {
 	FS = OFS = "\t"

@@ -1,13 +1,13 @@
 /*
- * How messages travel: through memory, or over a socketpair to a child process that echoes. The callbacks are the
- * same whatever the library: send is one write; recv hands out one message of a buffer that it fills with as much
- * as there is; nbrecv likewise, without waiting. Those of muxsetbatch write and hand out several.
+ * The transports: memory, or a socket pair to a child process that returns each message. The callbacks are the same
+ * for each library. send is one write. recv returns one message from a buffer, which one read fills with all that is
+ * available; nbrecv does the same without waiting. The functions of muxsetbatch write and return several messages.
  */
 #include "bench.h"
 #include <poll.h>
 #include <sys/socket.h>
 
-/* through memory: send puts a copy on a list, recv takes it off */
+/* memory: send appends a copy to a list, from which recv removes it */
 
 int
 memsend(Mux *mux, void *msg)
@@ -36,7 +36,7 @@ memrecv(Mux *mux)
 	return m;
 }
 
-/* over a descriptor */
+/* a descriptor */
 
 static void
 writeall(int fd, const void *v, size_t n)
@@ -74,7 +74,7 @@ fdsendv(Mux *mux, void **msg, int n)
 	return n;
 }
 
-/* Reads what there is; what recv(2) says. */
+/* Reads all available bytes. Returns the result of recv(2). */
 static ssize_t
 fill(Conn *c, int flags)
 {
@@ -149,7 +149,7 @@ fdnbrecv(Mux *mux, void **reply)
 	return 1;
 }
 
-/* a program that gathers its output by itself: send keeps it, and it goes out before anybody looks for replies */
+/* a program that buffers its output: send appends to the buffer, which is written before the next poll for replies */
 
 static void
 letgo(Conn *c)
@@ -180,7 +180,7 @@ heldnbrecv(Mux *mux, void **reply)
 	return fdnbrecv(mux, reply);
 }
 
-/* A child that reads as much as there is and writes it back at once, until the other end is closed. */
+/* Starts a child that writes all that it has read back at once, until the other end is closed. */
 static void
 echo(int fd)
 {

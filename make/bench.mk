@@ -44,7 +44,7 @@ sides: $(BENCH) $(addprefix $(b)/,pthreads.o libthread.o plain9.a) $(OURS)
 bench: sides
 	CC='$(CC)' PEER_NAME="$(PEER_NAME)" sh benches/compare.sh -r $(ROUNDS) -s $(SECONDS) -l '$(LOADS)' -o $(RESULTS) $(SIDES)
 
-# That the benchmark works; the figures are ignored.
+# Checks that the benchmark works; the figures are ignored.
 bench-quick: $(b)/ours
 	sh tests/bench.sh $(B)
 

@@ -1,6 +1,6 @@
 # Releases.
 
-# At a release, at the very end: keeps the header that the next release must not break.
+# The last step of a release: keeps the header that the next release must stay compatible with.
 abi:
 	rm -f abi/mux-*.h
 	cp include/mux.h abi/mux-$(VERSION).h

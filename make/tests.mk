@@ -1,9 +1,9 @@
-# Tests. `make test` is the quick loop, `make check` is what must pass before a change lands, and
-# `make check-long` is run before a release. tests/README.md says which test belongs where.
+# Tests. `make test` is the quick loop, `make check` must pass before a change lands, and
+# `make check-long` is run before a release. tests/README.md says where a test belongs.
 
 # --- the quick loop: installs nothing, at most 60 seconds when it is warm
 
-# These need seconds each rather than milliseconds.
+# Each of these needs seconds.
 SLOW_C_TESTS = faults.% callbacks.% release.% signals.% soak.% stress.%
 
 test: lib
@@ -15,7 +15,7 @@ test: lib
 # One suite of C tests; the variables after it select the modes and the programs.
 C_TESTS = $(MAKE) -s -C c-tests LIBDIR=../$(B) BUILD=../$(B)/c-tests CC='$(CC)'
 
-# --- what must pass before a change lands: lint and check
+# --- required before a change lands: lint and check
 
 CLIPPY = $(CARGO) clippy -q --locked
 lint:
@@ -29,8 +29,8 @@ lint:
 	RUSTFLAGS='--cfg mux_fuzz' $(CLIPPY) --all-features --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-lint -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -q --locked --workspace --no-deps
 
-# The parts run two at a time. Each begins when the parts are done whose products it uses, and prints how long it took.
-# The output of a part is printed when it ends. A part is not told of the jobs, since most of its programs could not join them.
+# The parts run two at a time. Each begins when the parts whose products it uses have ended, and prints its duration. The
+# output of a part is printed when it ends. A part does not inherit the job server, because most of its programs cannot use it.
 CHECK = check-builds check-rust check-msrv check-model check-sanitizers check-c check-fuzz check-faults-quick check-results \
 	check-other check-cross-quick check-9pmux-peers check-demo
 TIMES = $(B)/times
@@ -50,7 +50,7 @@ timed-check-other: timed-check-rust
 timed-check-faults-quick: timed-check-rust timed-check-model
 timed-check-cross-quick: timed-check-msrv
 
-# What several parts use.
+# The products that several parts use.
 check-builds: all examples $(B)/serve9p $(B)/tree9p $(B)/bench/ours $(B)/bench/shared target/release/examples/load
 
 # Unit tests, process tests, and a million simulation steps of the 9P engine.
@@ -59,15 +59,15 @@ check-rust:
 	MUX_STEPS=$(NINE_STEPS) $(CARGO) test -q --locked --workspace
 	sh tests/faults/run.sh --fit
 
-# The C tests with threads and coroutines, natively. What memcheck finds beyond the sanitizers is
-# looked for in the programs that fail allocations and end a Mux; check-long runs all of them.
+# The C tests with threads and coroutines, natively. memcheck runs only the programs that fail allocations or end a Mux,
+# in which it can find more than the sanitizers; check-long runs all of them.
 VALGRIND_TESTS = badinput nomem release dropped
 check-c: lib
 	$(C_TESTS) check MODES='native oneproc'
 	$(C_TESTS) check MODES=valgrind LINKS=static SCRIPTS= ONLY='$(VALGRIND_TESTS:%=%.%)'
 
-# The library as it is built for systems other than Linux. parking_lot allocates memory that it never
-# frees, and works neither without memory nor after a fork.
+# The library as it is built for systems other than Linux. The tests that are left out are slow, or fork: parking_lot works
+# neither without memory nor after a fork.
 check-other:
 	CC='$(CC)' CARGO='$(CARGO)' sh tests/other.sh $(B)
 	$(MAKE) -s -C c-tests check LIBDIR=../$(B)/other BUILD=../$(B)/other/c-tests CC='$(CC)' MODES=native LINKS=static SCRIPTS= \
@@ -77,8 +77,8 @@ check-other:
 check-msrv:
 	CC='$(CC)' CARGO='$(CARGO)' sh tests/msrv.sh $(B) || test $$? -eq 77
 
-# Other architectures, and musl, compiled with Rust 1.85; docs/platforms.md says what ran where. All of it takes about half
-# an hour and is not part of check-long; the C tests on i686 are part of check.
+# Other architectures, and musl, compiled with Rust 1.85; docs/platforms.md lists what ran. Not part of
+# check-long, because of its duration; the C tests on i686 are part of check.
 CROSS = aarch64 armv7 i686 s390x musl
 check-cross:
 	$(MAKE) setup FOR=cross
@@ -86,7 +86,7 @@ check-cross:
 check-cross-quick:
 	LINKS=static WITHOUT='$(SLOW_C_TESTS)' CARGO='$(CARGO)' sh tests/cross.sh i686 $(B) c || test $$? -eq 77
 
-# Systems on which nothing can be run here, compiled with Rust 1.85.
+# Other systems, compiled with Rust 1.85; nothing is run.
 check-systems:
 	$(MAKE) setup FOR=cross
 	CARGO='$(CARGO)' sh tests/systems.sh
@@ -95,7 +95,8 @@ check-systems:
 check-model:
 	CARGO='$(CARGO)' sh tests/model/run.sh short
 
-# Every seeded fault is found by every finder that its patch names; and four of them by the model checkers.
+# Each seeded fault must be found by each finder that its patch names. The quick variant checks four of them with the model
+# checkers.
 FAULTS = CARGO='$(CARGO)' BUILD=$(B) sh tests/faults/run.sh
 check-faults:
 	$(FAULTS)
@@ -106,12 +107,12 @@ check-sanitizers:
 	sh tests/sanitize.sh address $(B) quick
 	sh tests/sanitize.sh thread $(B) quick
 
-# The same runs each time.
+# The same inputs in each run.
 FUZZ = CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh
 check-fuzz:
 	SEED=1 RUNS=20000 $(FUZZ) 120
 
-# What is built, installed and documented.
+# The files that are built and installed, and the documents.
 check-results: all
 	sh tests/size.sh $(B)
 	CC='$(CC)' CARGO='$(CARGO)' sh tests/rust-crate.sh
@@ -127,12 +128,12 @@ check-results: all
 	sh tests/abi.sh
 	sh tests/dist.sh $(B)
 
-# Licences and sources of what is depended on, by cargo-deny, which cargo install installs; not part of check.
+# Licences and sources of the dependencies. Needs cargo-deny (cargo install cargo-deny); not part of check.
 check-licences:
 	for m in Cargo.toml fuzz/Cargo.toml tests/model/Cargo.toml examples/serve9p/Cargo.toml; do \
 		$(CARGO) deny --locked --all-features --workspace --config deny.toml --manifest-path $$m check bans licenses sources || exit 1; done
 
-# 9pmux between servers and clients of other projects; PEERS=all fails where one of them is missing.
+# 9pmux between servers and clients of other projects; PEERS=all fails if one of them is missing.
 check-9pmux-peers: $(B)/9cat $(B)/tree9p $(B)/9pmux
 	sh 9pmux/tests/peers.sh $(B)
 
@@ -158,14 +159,14 @@ long-model:
 long-simulation:
 	MUX_STEPS=500000000 $(CARGO) test --locked --release -p ninepmux --lib --config profile.release.debug-assertions=true simulation
 long-faults: check-faults
-# From the corpus, new inputs each time. KEEP=1 rewrites the corpus from what was found.
+# Begins with the corpus and makes new inputs in each run. KEEP=1 replaces the corpus by the inputs that were found.
 FUZZ_SECONDS = 3600
 long-fuzz fuzz:
 	$(FUZZ) $(FUZZ_SECONDS)
 long-deb:
 	sh tests/deb.sh $(B)
 
-# Ten minutes of each kind of program, in which nothing may grow.
+# Ten minutes of each kind of program, which checks that memory, descriptors and threads do not grow.
 SOAK_SECONDS = 600
 soak: all
 	$(C_TESTS) soak SOAK_SECONDS=$(SOAK_SECONDS)
