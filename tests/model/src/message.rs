@@ -10,7 +10,7 @@ use crate::wire::Ledger;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// The request is sent, and the server replies.
-    Answered,
+    Replied,
     /// The same, but the server reads the request only when all of its replies have been read. A deadline passes
     /// in the meantime.
     Behind,

@@ -110,7 +110,7 @@ impl Mix {
             3 | 4 if self.mute && matches!(does, Does::CallsBefore | Does::StartsAndGivesUp) => {
                 Fate::Mute
             }
-            _ => Fate::Answered,
+            _ => Fate::Replied,
         }
     }
 }
@@ -130,7 +130,7 @@ fn caller(world: &World, number: usize, jobs: &[(Does, Fate, u64)]) {
             }
             Does::StartsTwo => {
                 let one = world.start(number, fate);
-                let other = world.start(number + 1, Fate::Answered);
+                let other = world.start(number + 1, Fate::Replied);
                 for call in [other, one].into_iter().flatten() {
                     call.finish();
                 }

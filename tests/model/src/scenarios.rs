@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::message::Fate::{self, Answered, Behind, Mute, Torn, Unsendable, Untaggable};
+use crate::message::Fate::{self, Behind, Mute, Replied, Torn, Unsendable, Untaggable};
 use crate::wire::{Order, Plan};
 use crate::world::World;
 
@@ -94,8 +94,8 @@ fn among(world: &Arc<World>, fates: &[&'static [Fate]], main: impl FnOnce(&World
     }
 }
 
-const ONE: &[Fate] = &[Answered];
-const TWO: &[Fate] = &[Answered, Answered];
+const ONE: &[Fate] = &[Replied];
+const TWO: &[Fate] = &[Replied, Replied];
 
 fn two_calls() {
     callers(Plan::new(100), &[ONE, ONE]);
@@ -124,7 +124,7 @@ fn failing_send() {
 fn torn_send() {
     // The last reply comes first, so that the other caller may still be receiving when the reply to the
     // failed request arrives.
-    callers(Plan { order: Order::Last, ..Plan::new(100) }, &[&[Torn, Answered], ONE]);
+    callers(Plan { order: Order::Last, ..Plan::new(100) }, &[&[Torn, Replied], ONE]);
 }
 
 fn untaggable() {
@@ -174,7 +174,7 @@ fn message() {
 fn starting(plan: Plan, gives_up: bool) {
     let world = World::new(Plan { can_try: true, gives_up, ..plan });
     among(&world, &[ONE], |world| {
-        let Some(mut call) = world.start(20, Answered) else { return };
+        let Some(mut call) = world.start(20, Replied) else { return };
         if gives_up {
             call.cancel();
         } else if !call.looks() {
@@ -190,19 +190,19 @@ fn start_and_call() {
 
 fn start_alone() {
     let world = World::new(Plan { can_try: true, ..Plan::new(1) });
-    let one = world.start(10, Answered);
-    let other = world.start(11, Answered);
+    let one = world.start(10, Replied);
+    let other = world.start(11, Replied);
     for call in [one, other].into_iter().flatten() {
         call.finish();
     }
-    world.rpc(12, Answered);
+    world.rpc(12, Replied);
     world.finish(Vec::new());
 }
 
 fn start_the_end() {
     let world = World::new(Plan { can_try: true, ..Plan::new(100) });
     let other = world.go(|world| {
-        if let Some(call) = world.start(10, Answered) {
+        if let Some(call) = world.start(10, Replied) {
             call.finish();
         }
     });
@@ -214,9 +214,9 @@ fn start_the_end() {
 fn start_one_tag() {
     let world = World::new(Plan { can_try: true, ..Plan::new(1) });
     among(&world, &[ONE], |world| {
-        if let Some(call) = world.start(20, Answered) {
+        if let Some(call) = world.start(20, Replied) {
             // The call is not collected before another call has received its reply.
-            world.rpc(21, Answered);
+            world.rpc(21, Replied);
             call.finish();
         }
     });
@@ -230,7 +230,7 @@ fn given_up() {
 fn timed(plan: Plan) {
     let world = World::new(Plan { gives_up: true, ..plan });
     let clock = world.clock();
-    among(&world, &[ONE], |world| world.rpc_deadline(20, Answered, 10));
+    among(&world, &[ONE], |world| world.rpc_deadline(20, Replied, 10));
     crate::clock::stop();
     let _ = clock.join();
     world.finish(Vec::new());
@@ -256,14 +256,14 @@ fn deadline_naps() {
 /// deadlock: 40 receives although its own reply has arrived, while the owner of 21 sends the request of 40.
 fn late_while_sent() {
     let world = World::new(Plan { gives_up: true, ..Plan::new(100) });
-    let muxer = world.go(|world| world.rpc(10, Answered));
+    let muxer = world.go(|world| world.rpc(10, Replied));
     let sender = world.go(|world| {
-        world.rpc(20, Answered);
+        world.rpc(20, Replied);
         world.rpc(21, Mute);
     });
     let late = world.go(|world| world.rpc_deadline(30, Behind, 10));
     let _ = muxer.join();
-    world.rpc(40, Answered);
+    world.rpc(40, Replied);
     world.close();
     let _ = sender.join();
     let _ = late.join();
@@ -273,17 +273,17 @@ fn late_while_sent() {
 fn procs() {
     let world = World::new(Plan::new(100));
     let procs = world.procs();
-    let other = world.go(|world| world.rpc(10, Answered));
-    world.rpc(20, Answered);
+    let other = world.go(|world| world.rpc(10, Replied));
+    world.rpc(20, Replied);
     let _ = other.join();
     world.finish(procs);
 }
 
 fn procs_come() {
     let world = World::new(Plan::new(100));
-    let one = world.go(|world| world.rpc(10, Answered));
+    let one = world.go(|world| world.rpc(10, Replied));
     let procs = world.procs();
-    world.rpc(20, Answered);
+    world.rpc(20, Replied);
     let _ = one.join();
     world.finish(procs);
 }
@@ -292,7 +292,7 @@ fn procs_twice() {
     let world = World::new(Plan::new(100));
     let mut procs = world.procs();
     procs.extend(world.procs());
-    world.rpc(10, Answered);
+    world.rpc(10, Replied);
     world.finish(procs);
 }
 
@@ -300,7 +300,7 @@ fn procs_failing_send() {
     let world = World::new(Plan::new(2));
     let procs = world.procs();
     let other = world.go(|world| world.rpc(10, Unsendable));
-    world.rpc(20, Answered);
+    world.rpc(20, Replied);
     let _ = other.join();
     world.finish(procs);
 }
@@ -308,8 +308,8 @@ fn procs_failing_send() {
 fn procs_blocked_server() {
     let world = World::new(Plan { room: 1, ..Plan::new(100) });
     let procs = world.procs();
-    let other = world.go(|world| world.rpc(10, Answered));
-    world.rpc(20, Answered);
+    let other = world.go(|world| world.rpc(10, Replied));
+    world.rpc(20, Replied);
     let _ = other.join();
     world.finish(procs);
 }
@@ -317,9 +317,9 @@ fn procs_blocked_server() {
 fn batch_with_message() {
     let world = World::new(Plan { batches: true, ..Plan::new(100) });
     let send_proc = world.send_proc();
-    let one = world.go(|world| world.rpc(10, Answered));
+    let one = world.go(|world| world.rpc(10, Replied));
     let other = world.go(|world| world.message(20));
-    world.rpc(30, Answered);
+    world.rpc(30, Replied);
     let _ = one.join();
     let _ = other.join();
     world.finish(send_proc);
@@ -340,23 +340,23 @@ fn procs_end() {
     let world = World::new(Plan { reopens: true, ..Plan::new(100) });
     let procs = world.procs();
     let other = world.go(|world| {
-        world.rpc(10, Answered);
+        world.rpc(10, Replied);
     });
     world.close();
     let _ = other.join();
     for proc in procs {
         let _ = proc.join();
     }
-    world.rpc(20, Answered);
+    world.rpc(20, Replied);
     world.finish(Vec::new());
 }
 
 fn procs_start() {
     let world = World::new(Plan { gives_up: true, ..Plan::new(100) });
     let procs = world.procs();
-    if let Some(mut call) = world.start(10, Answered) {
+    if let Some(mut call) = world.start(10, Replied) {
         if !call.looks() {
-            world.rpc(11, Answered);
+            world.rpc(11, Replied);
             call.finish();
         }
     }

@@ -182,7 +182,7 @@ impl Wire {
             Fate::Torn if flow.closed || flow.epoch != epoch => return Err(Unsent),
             _ if flow.closed || flow.epoch != epoch => return Ok(()),
             Fate::Message => return Ok(()),
-            Fate::Answered | Fate::Behind | Fate::Mute | Fate::Torn => {}
+            Fate::Replied | Fate::Behind | Fate::Mute | Fate::Torn => {}
         }
         let twice = flow.server.iter().find(|held| held.tag == tag);
         assert!(twice.is_none(), "the server gets tag {tag} twice");
@@ -228,7 +228,7 @@ impl Wire {
             // With `try_recv`, a call that finds no tag polls even after the end.
             let strict = !self.plan.reopens && !self.plan.can_try;
             let again = book.ends > 0 && strict && !book.hung_up;
-            assert!(!again, "recv is called again after it has said that nothing more will come");
+            assert!(!again, "recv is called again after it has reported the end");
             book.ends += 1;
             book.hands.retain(|_, (_, sent)| !*sent);
         });
@@ -274,7 +274,7 @@ impl Transport for Wire {
             match book.hands.get(&tag) {
                 Some(&(_, false)) if loose => {}
                 Some((other, _)) => {
-                    panic!("tag {tag} is in the hands of {other} and of {}", frame.number)
+                    panic!("tag {tag} belongs to {other} and to {}", frame.number)
                 }
                 None => {}
             }

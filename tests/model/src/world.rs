@@ -128,7 +128,7 @@ impl World {
                 say!("call {number} has its reply");
                 assert_eq!(number, to, "a call has got the reply of another");
                 assert!(
-                    matches!(frame.fate, Fate::Answered | Fate::Behind | Fate::Torn),
+                    matches!(frame.fate, Fate::Replied | Fate::Behind | Fate::Torn),
                     "and nobody sent it"
                 );
             }
@@ -191,7 +191,7 @@ impl World {
     pub fn finish(self: &Arc<World>, procs: Threads) {
         let (closing, retired) = self.wire().ledger.of(|book| (book.closing, book.retired));
         if !closing {
-            self.rpc(1_000_000, Fate::Answered);
+            self.rpc(1_000_000, Fate::Replied);
         }
         if !retired {
             self.shut_down();
