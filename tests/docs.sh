@@ -10,7 +10,9 @@
 #   and NAME.1 the parts of a pair, and default.FIELD a field in an implementation of Default. With /UNIT after the
 #   name, the number counts units: 4 <!-- const: FILE NAME /1024 --> KiB.
 # * Every figure in the table of the README, except the ratios in its last column, is in docs/plots/*.txt.
-# * Every name in the glossary is in the source.
+# * Every name in the glossary is in the source, and so is every name of code in backticks in the internals pages.
+# * Measured figures are only in the pages that docs/results.md lists.
+# * README, SECURITY, CONTRIBUTING and docs have at most 14,000 words, without blocks of code.
 # * Every column of a table has a header.
 #
 # Without TREE it also checks that it can fail.
@@ -134,11 +136,40 @@ headerless() {
 		{ last = $0 }' "$1"
 }
 
+# names PAGE: the single names of code that it has in backticks
+names() {
+	sed '/^[ \t]*```/,/^[ \t]*```/d' "$1" | tr '\n' ' ' | grep -o '`[A-Za-z_][A-Za-z0-9_]*`' | tr -d '`' | sort -u
+}
+
+# units PAGE: its numbers with a unit, outside of code, unless a mark makes them the value of a constant
+units() {
+	awk '/^[ \t]*```/ { code = !code }
+		!code {
+			gsub(/`[^`]*`/, "")
+			gsub(/<!-- const: [^>]*--> [A-Za-z]*/, "x")
+			while (match($0, /[0-9] ?(%|ns|us|ms|s|seconds?|minutes?|hours?|[KMG]i?B|calls\/s|messages\/s)([^A-Za-z0-9_\/]|$)/)) {
+				print substr($0, RSTART, RLENGTH)
+				$0 = substr($0, RSTART + RLENGTH)
+			}
+		}' "$1"
+}
+
+# words PAGE: the number of its words outside of blocks of code
+words() {
+	awk '/^[ \t]*```/ { code = !code; next }
+		!code {
+			gsub(/<!--[^>]*-->/, "")
+			for (i = 1; i <= NF; i++)
+				n += $i ~ /[A-Za-z0-9_]/
+		}
+		END { print n + 0 }' "$1"
+}
+
 # fault WHAT: records it
 fault() { echo "docs: $*" >>"$work/faults"; }
 
 : >"$work/faults"
-npage=0 nlink=0 npath=0 ntest=0 nconst=0 nfigure=0 nname=0
+npage=0 nlink=0 npath=0 ntest=0 nconst=0 nfigure=0 nname=0 nword=0
 for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8]; do
 	[ -f "$page" ] || continue
 	npage=$((npage + 1))
@@ -154,6 +185,17 @@ for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8];
 	for line in $(headerless "$page"); do
 		fault "$page:$line: a table column without a header"
 	done
+	case $page in
+	README.md | CONTRIBUTING.md | docs/results.md | docs/platforms.md | docs/internals/decisions.md | docs/internals/promela-results.md) ;;
+	*)
+		units "$page" >"$work/units"
+		while read -r figure; do
+			fault "$page: the figure $figure, which belongs in docs/results.md"
+		done <"$work/units" ;;
+	esac
+	case $page in
+	README.md | SECURITY.md | CONTRIBUTING.md | docs/*) nword=$((nword + $(words "$page"))) ;;
+	esac
 	links "$page" >"$work/links"
 	while read -r link; do
 		case $link in
@@ -171,6 +213,15 @@ for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8];
 		for found in $path; do break; done
 		[ -e "$found" ] || fault "$page: $path, which does not exist"
 	done <"$work/paths"
+	case $page in
+	docs/internals/*)
+		names "$page" >"$work/names"
+		while read -r name; do
+			nname=$((nname + 1))
+			grep -rqw -e "$name" src 9pmux/src include c-tests 2>/dev/null ||
+				fault "$page: the name $name, which is not in the source"
+		done <"$work/names" ;;
+	esac
 	case $page in
 	docs/internals/9pmux.md)
 		grep -o '`[a-z0-9_]*::[a-z0-9_]*`' "$page" | tr -d '`' | sort -u >"$work/tests"
@@ -201,6 +252,7 @@ for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8];
 		done <"$work/tests" ;;
 	esac
 done
+[ $nword -le "${MAX_WORDS:=14000}" ] || fault "$nword words in README, SECURITY, CONTRIBUTING and docs, and the limit is $MAX_WORDS"
 if [ -f README.md ]; then
 	figures >"$work/figures"
 	while read -r figure; do
@@ -222,8 +274,12 @@ if [ -s "$work/faults" ]; then
 	exit 1
 fi
 [ $# -eq 0 ] || exit 0
-for n in $nlink $npath $ntest $nconst $nfigure $nname; do
-	[ "$n" -gt 0 ] || { echo "docs: $nlink links, $npath paths, $ntest tests, $nconst constants, $nfigure figures, $nname names: it checks nothing" >&2; exit 1; }
+for n in $nlink $npath $ntest $nconst $nfigure $nname $nword; do
+	[ "$n" -gt 0 ] || { good
+yes word | head -n 500 >>"$tree/docs/x.md"
+! MAX_WORDS=500 sh "$self" "$tree" 2>/dev/null || { echo "docs: does not notice too many words" >&2; exit 1; }
+n=$((n + 1))
+echo "docs: $nlink links, $npath paths, $ntest tests, $nconst constants, $nfigure figures, $nname names: it checks nothing" >&2; exit 1; }
 done
 
 # It must be able to fail: a correct tree, then one fault at a time.
@@ -266,6 +322,8 @@ a path after a line break in backticks|README.md|Run `sh -x\nsrc/none.sh now`.
 a test of 9pmux that does not exist|docs/internals/9pmux.md|As `flushing::none_such` shows.
 a test of a difference that does not exist|docs/differences.md|^ y ^ none_such ^
 a name that is not in the source|docs/internals/glossary.md|^ term ^ meaning ^ `NoSuchName` ^
+a name in a page that is not in the source|docs/internals/architecture.md|The function `no_such_name` does this.
+a figure in another page|docs/x.md|A call takes 5 ms.
 another value of a constant|docs/x.md|1,025 <!-- const: src/x.rs SIZE -->
 a constant that does not exist|docs/x.md|1,024 <!-- const: src/x.rs NONE -->
 another value in units|docs/x.md|2 <!-- const: src/x.rs SIZE /1024 -->
@@ -276,4 +334,4 @@ another value in a manual page|man/x.3|at most 1025\n.\\\\" const: src/x.rs SIZE
 a figure that was not measured|README.md|^ b ^ 1,501 ^ 2 ^
 a column without a header|docs/x.md|\n^ a ^ ^\n^---^---^\n^ b ^ c ^
 !
-echo "docs: $nlink links, $npath paths, $ntest tests, $nconst constants, $nfigure figures and $nname names in $npage pages are right; $n faults would have been noticed"
+echo "docs: $nlink links, $npath paths, $ntest tests, $nconst constants, $nfigure figures, $nname names and $nword words in $npage pages are right; $n faults would have been noticed"
