@@ -6,12 +6,10 @@
 //! compatible with plan9port's libmux. The Rust interface is [`Mux`] over a [`Transport`].
 //!
 //! ```
-//! use mux::{Mux, Transport};
-//! # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-//! use echo::{Echo, request}; // the module `echo` is the example of `Transport`
+//! use mux::Mux;
 //!
-//! // `Echo` implements `Transport`: it sends and receives messages, and finds their tags.
-//! let mux = Mux::new(Echo::default());
+//! // `Echo`, below, implements `Transport`: it sends and receives messages, and finds their tags.
+//! let mux = Mux::new(Echo::new());
 //!
 //! // Any number of threads may call `rpc`.
 //! assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
@@ -29,6 +27,8 @@
 //!         mux::Finished::Failed(error) => panic!("{error}"),
 //!     });
 //! }
+//!
+#![doc = include_str!("../docs/echo.rs")]
 //! ```
 //!
 //! A program that matches replies to requests by itself, as a proxy does, can use the tag pool alone:

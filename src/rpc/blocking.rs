@@ -103,10 +103,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// # Examples
     /// ```
-    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
-    /// let mux = mux::Mux::new(Echo::default());
+    /// let mux = mux::Mux::new(Echo::new());
     /// assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
+    ///
+    #[doc = include_str!("../../docs/echo.rs")]
     /// ```
     pub fn rpc(&self, request: T::Request) -> Result<T::Reply, Error<T::Failure>> {
         self.rpc_inner::<false>(request, NEVER)

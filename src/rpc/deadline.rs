@@ -103,16 +103,16 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// This may be called from any number of threads at once.
     ///
     /// ```
-    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
     /// use mux::{Error, Mux};
     /// use std::time::Duration;
     ///
-    /// let mux = Mux::new(Echo::default());
+    /// let mux = Mux::new(Echo::new());
     /// let late = mux.rpc_timeout(request("hush, this request gets no reply"), Duration::from_millis(5));
     /// assert!(matches!(late, Err(Error::TimedOut)));
     /// let call = mux.rpc_timeout(request("hello"), Duration::from_secs(60));
     /// assert_eq!(call.unwrap().1, "hello");
+    ///
+    #[doc = include_str!("../../docs/echo.rs")]
     /// ```
     ///
     /// # Errors

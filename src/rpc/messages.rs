@@ -17,12 +17,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// This may be called from any number of threads at once.
     ///
     /// ```
-    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// use echo::Echo; // the module `echo` is the example of `Transport`
-    /// let mux = mux::Mux::new(Echo::default());
+    /// let mux = mux::Mux::new(Echo::new());
     /// mux.send_message((77, "to all clients".to_string())).unwrap();
     /// let message = mux.receive_message(true).unwrap();
     /// assert_eq!(message, Some((77, "to all clients".to_string())));
+    ///
+    #[doc = include_str!("../../docs/echo.rs")]
     /// ```
     ///
     /// # Errors

@@ -47,7 +47,7 @@ use state::{Locked, State};
 #[doc = include_str!("../../docs/echo.rs")]
 ///
 /// fn main() {
-///     let mux = mux::Mux::new(Echo::default());
+///     let mux = mux::Mux::new(Echo::new());
 ///     assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
 /// }
 /// ```
@@ -158,16 +158,16 @@ pub trait Transport {
 /// The result of polling for a message without blocking.
 ///
 /// ```
-/// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-/// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 /// use mux::{Polled, Transport};
 ///
-/// let echo = Echo::default();
+/// let echo = Echo::new();
 /// assert_eq!(echo.try_recv(), Polled::Nothing);
 /// echo.send(&mut request("hello")).unwrap();
 /// assert_eq!(echo.try_recv(), Polled::Message(request("hello")));
 /// echo.close();
 /// assert_eq!(echo.try_recv(), Polled::Ended);
+///
+#[doc = include_str!("../../docs/echo.rs")]
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled<R> {
@@ -182,17 +182,17 @@ pub enum Polled<R> {
 /// The reason why an operation of a [`Mux`] failed.
 ///
 /// ```
-/// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-/// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 /// use mux::{Error, Mux};
 ///
-/// let mux = Mux::new(Echo::default());
+/// let mux = Mux::new(Echo::new());
 /// mux.hang_up();
 /// match mux.rpc(request("hello")) {
 ///     Err(Error::HungUp) => {}
 ///     other => panic!("{other:?}"),
 /// }
 /// assert_eq!(Error::<std::io::Error>::TimedOut.to_string(), "the deadline has passed");
+///
+#[doc = include_str!("../../docs/echo.rs")]
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -266,12 +266,10 @@ impl<T: Transport> Protocol for TransportProtocol<T> {
 ///
 /// # Examples
 /// ```
-/// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-/// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 /// use mux::Mux;
 /// use std::thread;
 ///
-/// let mux = Mux::new(Echo::default());
+/// let mux = Mux::new(Echo::new());
 /// thread::scope(|scope| {
 ///     for n in 0..8 {
 ///         let mux = &mux;
@@ -282,6 +280,8 @@ impl<T: Transport> Protocol for TransportProtocol<T> {
 ///     }
 /// });
 /// assert_eq!(mux.stats().calls, 8);
+///
+#[doc = include_str!("../../docs/echo.rs")]
 /// ```
 pub struct Mux<T: Transport, S: Sched = Native> {
     transport: T,
@@ -334,13 +334,13 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Returns the statistics since the Mux was created. This may be called from any thread.
     ///
     /// ```
-    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
     /// use mux::Mux;
     ///
-    /// let mux = Mux::new(Echo::default());
+    /// let mux = Mux::new(Echo::new());
     /// mux.rpc(request("hello")).unwrap();
     /// assert_eq!((mux.stats().calls, mux.stats().max_outstanding, mux.outstanding()), (1, 1, 0));
+    ///
+    #[doc = include_str!("../../docs/echo.rs")]
     /// ```
     pub fn stats(&self) -> Stats {
         self.inspect(|core| core.stats())
@@ -355,12 +355,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// # Examples
     ///
     /// ```
-    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
     /// use mux::{Error, Mux};
     /// use std::thread;
     ///
-    /// let mux = Mux::new(Echo::default());
+    /// let mux = Mux::new(Echo::new());
     /// thread::scope(|scope| {
     ///     let call = scope.spawn(|| mux.rpc(request("hush, this request gets no reply")));
     ///     while mux.outstanding() == 0 {
@@ -370,6 +368,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///     mux.transport().close();
     ///     assert!(matches!(call.join().unwrap(), Err(Error::Ended)));
     /// });
+    ///
+    #[doc = include_str!("../../docs/echo.rs")]
     /// ```
     pub fn hang_up(&self) {
         self.with_locked_and_range(|core| {

@@ -16,11 +16,9 @@ use super::{Error, Mux, Polled, Transport, TransportProtocol};
 /// The state of a non-blocking call.
 ///
 /// ```
-/// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-/// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 /// use mux::{Finished, Mux};
 ///
-/// let mux = Mux::new(Echo::default());
+/// let mux = Mux::new(Echo::new());
 /// let mut call = mux.start(request("hello")).unwrap();
 /// let reply = loop {
 ///     match call.can_finish() {
@@ -30,6 +28,8 @@ use super::{Error, Mux, Polled, Transport, TransportProtocol};
 ///     }
 /// };
 /// assert_eq!(reply.1, "hello");
+///
+#[doc = include_str!("../../docs/echo.rs")]
 /// ```
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finished<R, F> {
@@ -161,13 +161,11 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
 /// [`Receiver`](super::Receiver). A `Receiver` counts as receiving from its creation:
 ///
 /// ```
-/// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-/// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
 /// use futures::executor::block_on;
 /// use mux::Mux;
 /// use std::thread;
 ///
-/// let mux = Mux::new(Echo::default());
+/// let mux = Mux::new(Echo::new());
 /// thread::scope(|scope| {
 ///     let receiver = mux.receiver().expect("no other receiver");
 ///     scope.spawn(|| receiver.run());
@@ -180,6 +178,8 @@ impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
 ///     mux.hang_up();
 ///     mux.transport().close();
 /// });
+///
+#[doc = include_str!("../../docs/echo.rs")]
 /// ```
 #[must_use = "dropping a call gives it up"]
 pub struct Call<'a, T: Transport, S: Sched = Native> {

@@ -50,12 +50,10 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// proc exists already.
     ///
     /// ```
-    /// # mod echo { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/echo.rs")); }
-    /// use echo::{Echo, request}; // the module `echo` is the example of `Transport`
     /// use mux::Mux;
     /// use std::thread;
     ///
-    /// let mux = Mux::new(Echo::default());
+    /// let mux = Mux::new(Echo::new());
     /// thread::scope(|scope| {
     ///     scope.spawn(|| mux.receive_proc());
     ///     scope.spawn(|| mux.send_proc());
@@ -63,6 +61,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///     mux.hang_up();
     ///     mux.transport().close();
     /// });
+    ///
+    #[doc = include_str!("../../docs/echo.rs")]
     /// ```
     pub fn receive_proc(&self) {
         if self.claim_receive_proc() {
