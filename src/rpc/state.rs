@@ -42,7 +42,7 @@ impl<T: Transport, S: Sched> Release for LockedState<'_, T, S> {
     fn release(self) {
         // The machine may be inconsistent while its caller unwinds, so the state is only unlocked then.
         if !std::thread::panicking() {
-            self.mux.deliver(self.guard);
+            self.mux.deliver_wakes(self.guard);
         }
     }
 }
@@ -125,12 +125,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Unlocks the state, then delivers the wake-ups that have been queued under the lock.
     #[inline(always)]
     pub(super) fn release(&self, state: Locked<'_, T, S>) {
-        self.deliver(state.into_inner().guard);
+        self.deliver_wakes(state.into_inner().guard);
     }
 
     /// As [`release`](Mux::release), for the guard inside a [`Locked`].
     #[inline(always)]
-    fn deliver(&self, mut state: lock_api::MutexGuard<'_, S::Lock, MuxMachine<T, S>>) {
+    fn deliver_wakes(&self, mut state: lock_api::MutexGuard<'_, S::Lock, MuxMachine<T, S>>) {
         let wakes = state.take_wakes();
         let ready_fd_is_stale = state.ready_fd_is_stale();
         if ready_fd_is_stale {

@@ -283,7 +283,7 @@ impl ModelClient {
     }
 
     /// Examines the new part of its output, which consists of complete messages.
-    pub fn look(&mut self, output: &[u8], view: &View<'_>) {
+    pub fn check_output(&mut self, output: &[u8], view: &View<'_>) {
         while self.looked < output.len() {
             let rest = &output[self.looked..];
             let n = u32_at(rest, 0) as usize;

@@ -93,7 +93,7 @@ impl Server {
 
     /// Examines the new part of the bytes for it.
     /// `shared` is the fid of the shared attach.
-    pub fn look(
+    pub fn check_output(
         &mut self,
         output: &[u8],
         dialect: Option<Dialect>,

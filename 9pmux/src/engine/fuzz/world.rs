@@ -388,7 +388,7 @@ impl<'a> World<'a> {
     /// Performs a driver's turns until there is nothing to do.
     fn turn(&mut self) {
         loop {
-            self.look();
+            self.check();
             let reads = self.peers.iter().position(|peer| !peer.slow && peer.known.0 > 0);
             let closes = self.peers.iter().position(|peer| peer.known.2 && peer.known.0 == 0);
             if let Some(i) = reads {
@@ -411,7 +411,7 @@ impl<'a> World<'a> {
     }
 
     /// Examines the tables, and everything that is visible from outside.
-    fn look(&mut self) {
+    fn check(&mut self) {
         self.steps += 1;
         self.engine.audit();
         // The dialect may change while no client has a session.
@@ -433,7 +433,7 @@ impl<'a> World<'a> {
             let news = output.len() != length || (wants && !wanted) || closing != closed;
             assert!(!news || named.contains(&peer.id), "a driver is not told");
             peer.known = (output.len(), wants, closing);
-            peer.look(output, &view);
+            peer.check_output(output, &view);
             let info = self.engine.client_info(peer.id).expect("it is connected");
             assert_eq!(info.output, output.len());
             let max = config.max_reply_bytes + 2 * config.msize as usize + 1000;
@@ -448,7 +448,7 @@ impl<'a> World<'a> {
             let max = config.max_server_bytes + config.msize as usize + 200 * 11;
             assert!(output.len() <= max, "{} bytes wait for the server", output.len());
             let shared = self.engine.upstream.shared_attach.fid();
-            self.server.look(output, self.settled, &self.peers, shared);
+            self.server.check_output(output, self.settled, &self.peers, shared);
         }
         // Clients that have disconnected do not stay in the queues.
         let queues = self.engine.ready_queue.len() + self.engine.version_waiters.len();
