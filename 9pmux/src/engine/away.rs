@@ -144,7 +144,7 @@ impl Engine {
     /// The driver has connected to the server. If there are sessions, their dialect is offered.
     pub(super) fn begin_connection(&mut self) {
         let promised = self.upstream.promised.filter(|_| self.clients.sessions() > 0);
-        self.upstream.connected();
+        self.upstream.connected(self.config.msize);
         match promised {
             Some((dialect, _)) => self.send_version(dialect),
             None => self.complete_versions(None),

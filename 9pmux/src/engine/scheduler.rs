@@ -41,6 +41,8 @@ impl Engine {
         self.send_ready();
         if self.upstream.is_leaving() {
             self.lose_connection();
+            // There is capacity now, and the queue may have clients that had sessions.
+            self.send_ready();
         }
     }
 

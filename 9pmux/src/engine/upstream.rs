@@ -267,9 +267,10 @@ impl Upstream {
         };
     }
 
-    /// The driver has connected again.
-    pub fn connected(&mut self) {
+    /// The driver has connected again. `msize` is what is offered to the server.
+    pub fn connected(&mut self, msize: u32) {
         self.state = UpstreamState::NoVersion;
+        self.msize = msize;
     }
 
     /// There is no connection at the start.

@@ -583,3 +583,21 @@ fn connection_changes_once_when_several_waits_expire() {
         is_told(&mut bench, id, L);
     }
 }
+
+/// As on the first connection, a message that was not asked for is dropped while no version is agreed.
+#[test]
+fn stray_on_a_new_connection_does_not_end_the_engine() {
+    let mut bench = bench(true);
+    let id = offers(&mut bench, L);
+    bench.upstream();
+    bench.engine.server_gone();
+    is_told(&mut bench, id, "unknown");
+    bench.disconnect(id);
+    bench.engine.server_connected();
+    bench.server(&made(111, 5).u16(0).done());
+    assert_eq!(bench.engine.end_reason(), None);
+    assert_eq!(bench.engine.stats().dropped, 1);
+    let id = offers(&mut bench, PLAIN);
+    agrees(&mut bench, PLAIN);
+    is_told(&mut bench, id, PLAIN);
+}
