@@ -207,6 +207,7 @@ impl Engine {
             let client = self.clients.get_if_connected(**id);
             client.is_some_and(|c| matches!(c.state, ClientState::AwaitingVersion { .. }))
         };
+        assert!(self.further_versions.is_none());
         match self.upstream.state() {
             UpstreamState::Leaving(_) => panic!("a connection is left that should be lost"),
             UpstreamState::Lost(_) => {

@@ -208,6 +208,8 @@ pub struct Engine {
     share_queue: ShareQueue,
     /// The clients with a Tversion that waits for the server's version.
     version_waiters: VecDeque<ClientId>,
+    /// While the version waiters are being resumed: the indices of clients with a further Tversion.
+    further_versions: Option<VecDeque<u32>>,
     /// The clients that `next_dirty` has not returned since they changed.
     dirty: VecDeque<ClientId>,
     pool: Pool,
@@ -266,6 +268,7 @@ impl Engine {
             turn_budget: 0,
             share_queue: ShareQueue::default(),
             version_waiters: VecDeque::new(),
+            further_versions: None,
             dirty: VecDeque::new(),
             pool: Pool::default(),
             client_memory: 0,

@@ -13,7 +13,10 @@
 //! | a dialect that the server refused, was silent to, or hung up at a short time ago | `unknown`, or the server's dialect if the offer implies it |
 //!
 //! The clients that wait are the version waiters. Each change of the server's version is offered to all of
-//! them, in their order. `upstream.rs` has the states, and the rules for a change of the dialect.
+//! them, in their order, before any further Tversion of theirs has an effect. `upstream.rs` has the states,
+//! and the rules for a change of the dialect.
+
+use std::collections::VecDeque;
 
 use super::clients::ClientState;
 use super::config::ServerKind;
@@ -149,19 +152,32 @@ impl Engine {
 
     /// Resumes the version waiters. If `refused` is a dialect, the clients that offered it get `unknown`.
     pub(super) fn complete_versions(&mut self, refused: Option<Dialect>) {
-        for id in std::mem::take(&mut self.version_waiters) {
-            let Some(client_index) = self.clients.index_of(id) else {
-                continue;
-            };
-            if let ClientState::AwaitingVersion { offer, .. } = self.clients.get(client_index).state
-            {
-                if refused.is_some_and(|dialect| offer == Offer::Dialect(dialect)) {
-                    self.push_rversion(client_index, None);
-                } else {
-                    self.complete_version(client_index);
+        let refused = refused.map(Offer::Dialect);
+        self.resume_version_waiters(|engine, client_index| {
+            match engine.clients.get(client_index).state {
+                ClientState::AwaitingVersion { offer, .. } if Some(offer) == refused => {
+                    engine.push_rversion(client_index, None);
                 }
+                _ => engine.complete_version(client_index),
+            }
+        });
+    }
+
+    /// Calls `resume` for each version waiter, in their order. A client that has sent a further Tversion behind
+    /// the first one must not change the dialect before the others have their replies.
+    fn resume_version_waiters(&mut self, resume: impl Fn(&mut Engine, u32)) {
+        let waiters = std::mem::take(&mut self.version_waiters);
+        self.further_versions = Some(VecDeque::new());
+        for id in waiters {
+            if let Some(client_index) = self.clients.index_of(id) {
+                resume(self, client_index);
             }
         }
+        while let Some(client_index) = self.further_versions.as_mut().and_then(VecDeque::pop_front)
+        {
+            self.complete_version(client_index);
+        }
+        self.further_versions = None;
     }
 
     /// The server has not replied to the Tversion in time, or departed clients still have requests or fids.
@@ -183,11 +199,7 @@ impl Engine {
         } else {
             // The dialect cannot be changed: the waiters get what it allows.
             self.upstream.settled();
-            for id in std::mem::take(&mut self.version_waiters) {
-                if let Some(client_index) = self.clients.index_of(id) {
-                    self.accept_version(client_index);
-                }
-            }
+            self.resume_version_waiters(Engine::accept_version);
         }
     }
 
@@ -249,9 +261,17 @@ impl Engine {
                 let late = self.now.saturating_add(self.config.cleanup_timeout);
                 self.cleanups.set_waiter(cleanup_index, id, late);
             }
-            None => self.complete_version(client_index),
+            None => self.request_version(client_index),
         }
         consumed
+    }
+
+    /// A client's Tversion has an effect: at once, or when all version waiters have been resumed.
+    fn request_version(&mut self, client_index: u32) {
+        match &mut self.further_versions {
+            Some(further) => further.push_back(client_index),
+            None => self.complete_version(client_index),
+        }
     }
 
     /// Replies to a client's Tversion if the server's version is known or does not matter. Otherwise the

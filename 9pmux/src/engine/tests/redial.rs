@@ -601,3 +601,45 @@ fn stray_on_a_new_connection_does_not_end_the_engine() {
     agrees(&mut bench, PLAIN);
     is_told(&mut bench, id, PLAIN);
 }
+
+/// One client asks twice and is the first that waits: the others get their replies before its second Tversion counts.
+#[test]
+fn second_tversion_of_a_waiter_waits_for_the_others() {
+    let mut bench = bench(false);
+    let first = offers(&mut bench, U);
+    bench.client_sends(first, &version(MSIZE, L));
+    let other = offers(&mut bench, U);
+    agrees(&mut bench, U);
+    is_told(&mut bench, other, U);
+    assert_eq!(bench.all_received(first), [rversion(MSIZE, U), rversion(MSIZE, "unknown")]);
+    assert!(bench.upstream().is_empty());
+    // Without the other client the dialect is free.
+    bench.disconnect(other);
+    bench.client_sends(first, &[version(MSIZE, U), version(MSIZE, L)].concat());
+    agrees(&mut bench, L);
+    assert_eq!(bench.all_received(first), [rversion(MSIZE, U), rversion(MSIZE, L)]);
+}
+
+/// The same when the remains of a departed client keep the dialect.
+#[test]
+fn second_tversion_of_a_waiter_does_not_keep_the_others_waiting() {
+    let mut bench = bench(false);
+    let id = offers(&mut bench, PLAIN);
+    agrees(&mut bench, PLAIN);
+    is_told(&mut bench, id, PLAIN);
+    bench.attach(id, 0);
+    bench.forwarded(id, &read(1, 0, 0, 9));
+    bench.disconnect(id);
+    bench.upstream();
+    let clients = [0, 1, 2].map(|_| offers(&mut bench, L));
+    for id in &clients[..2] {
+        bench.client_sends(*id, &version(MSIZE, U));
+    }
+    bench.engine.tick(10 * SECOND);
+    bench.engine.audit();
+    for id in &clients[..2] {
+        assert_eq!(bench.all_received(*id), [rversion(MSIZE, PLAIN), rversion(MSIZE, PLAIN)]);
+    }
+    is_told(&mut bench, clients[2], PLAIN);
+    bench.attach(clients[2], 0);
+}
