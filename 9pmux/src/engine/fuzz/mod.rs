@@ -13,6 +13,7 @@
 //! | `peer.rs` | a client, and the replies that each of its messages may have |
 //! | `names.rs` | the client's knowledge of its fids |
 //! | `server.rs` | the server, and the requests that it may have |
+//! | `redial.rs` | changes of the dialect and of the connection |
 //! | `world.rs` | the events, and the driver |
 //! | `made.rs` | builders for messages, also for the unit tests |
 //!
@@ -35,6 +36,7 @@ mod bytes;
 pub(super) mod made;
 mod names;
 mod peer;
+mod redial;
 mod request;
 mod server;
 mod world;

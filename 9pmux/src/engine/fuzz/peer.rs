@@ -143,6 +143,11 @@ impl ModelClient {
         self.phase == Phase::New
     }
 
+    /// Returns true if it has a session, as far as it knows.
+    pub fn in_session(&self) -> bool {
+        self.phase == Phase::Session && !self.garbled
+    }
+
     /// Returns the messages that may be on their way to the server.
     pub fn asked(&self) -> impl Iterator<Item = &ClientMessage> {
         let may = |asked: &&ClientMessage| !asked.intent.never && !asked.early && !asked.too_large;

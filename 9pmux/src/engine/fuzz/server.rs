@@ -10,6 +10,7 @@ use super::bytes::Bytes;
 use super::made::{error, made, no_fid, rversion};
 use super::names::{created, names};
 use super::peer::{ClientMessage, ModelClient, stamp};
+use super::redial::{Dislike, Temper};
 use crate::engine::Config;
 use crate::wire::{
     DATA_HEADER, Dialect, FidUse, FieldKind, FieldOffsets, HEADER, NOFID, check_contents,
@@ -43,6 +44,9 @@ pub struct Server {
     output: Vec<u8>,
     fids: BTreeSet<u32>,
     owners: BTreeMap<u32, Owners>,
+    /// The fids that no client has, because the request that creates them was flushed, or because they lost their
+    /// name when the request that releases them was flushed. The end of a session does not wait for them.
+    unseen: BTreeSet<u32>,
     /// The names that the auth fids are for.
     auths: BTreeMap<u32, Vec<u8>>,
     /// The fid of the shared attach, and the stamp of its Tattach.
@@ -63,6 +67,7 @@ pub struct Server {
     pub late: bool,
     /// It has refused a version, or has replied with one that was not offered.
     pub refuses: bool,
+    pub temper: Temper,
 }
 
 impl Server {
@@ -70,7 +75,23 @@ impl Server {
         let (fails, sloppy) = (bytes.pick(&[0, 3, 10]), bytes.rarely(3));
         let holds = bytes.rarely(3) && !wild;
         let (msize, config) = (config.msize, config.clone());
-        Server { wild, msize, config, fails, sloppy, holds, ..Server::default() }
+        let temper = Temper::new(bytes, config.dialect.is_some());
+        Server { wild, msize, config, fails, sloppy, holds, temper, ..Server::default() }
+    }
+
+    /// The connection has ended, and with it everything that the server has for it.
+    pub fn disconnect(&mut self) {
+        self.requests.clear();
+        (self.looked, self.read) = (0, 0);
+        self.recent.clear();
+        self.output.clear();
+        self.fids.clear();
+        self.owners.clear();
+        self.unseen.clear();
+        self.auths.clear();
+        (self.shared, self.shared_fails) = (None, false);
+        self.msize = self.config.msize;
+        self.temper.disconnect();
     }
 
     pub fn fids(&self) -> usize {
@@ -111,6 +132,9 @@ impl Server {
             let request = match kind(&message) {
                 types::TVERSION => {
                     assert_eq!(tag(&message), 0xFFFF);
+                    let left = !self.requests.is_empty() || !self.fids.is_empty();
+                    assert!(self.wild || !left, "a Tversion ends requests or fids");
+                    self.requests.clear();
                     Request { message, fids: Vec::new(), stamp: 0, owner: None, end }
                 }
                 _ => {
@@ -171,6 +195,9 @@ impl Server {
                 assert!(own, "no client has sent {}", shown());
                 let known = self.owners.contains_key(&fids[0]);
                 assert!(known, "no client has had the fid of {}", shown());
+                if self.is_lost_to_client(fids[0], peers) {
+                    self.unseen.insert(fids[0]);
+                }
                 self.shared = self.shared.filter(|shared| shared.0 != fids[0]);
             }
         }
@@ -181,6 +208,7 @@ impl Server {
             let named = self.requests.iter().any(|request| request.fids.contains(&fid));
             let there = self.fids.contains(&fid) || named;
             assert!(self.wild || !there, "fid {fid} is in use: {}", shown());
+            self.unseen.remove(&fid);
         }
         Request { message, fids, stamp, owner, end }
     }
@@ -242,11 +270,21 @@ impl Server {
         })
     }
 
+    /// Returns true if 9pmux clunks a fid although the session of its client goes on.
+    fn is_lost_to_client(&self, fid: u32, peers: &[ModelClient]) -> bool {
+        let Some([(number, session, _)]) = self.owners.get(&fid).map(|owners| &owners[..]) else {
+            return false;
+        };
+        let goes_on = |peer: &ModelClient| peer.sessions == *session && peer.in_session();
+        peers.iter().any(|peer| peer.number == *number && goes_on(peer))
+    }
+
     /// Checks that the former session of a client has ended entirely.
     fn check_session(&self, peer: &ModelClient, shown: &dyn Fn() -> String) {
         let former = |number, session| number == peer.number && session != peer.sessions;
         let requests = self.requests.iter().filter_map(|request| request.owner);
-        let owners = self.fids.iter().filter_map(|fid| self.owners.get(fid));
+        let seen = self.fids.iter().filter(|fid| !self.unseen.contains(fid));
+        let owners = seen.filter_map(|fid| self.owners.get(fid));
         let fids =
             owners.filter(|owners| owners.len() == 1).map(|owners| (owners[0].0, owners[0].1));
         let left = requests.chain(fids).any(|(number, session)| former(number, session));
@@ -322,6 +360,11 @@ impl Server {
         std::mem::take(&mut self.output)
     }
 
+    /// Keeps the rest of the output for later.
+    pub fn delay_output(&mut self, rest: &[u8]) {
+        self.output = rest.to_vec();
+    }
+
     pub fn has_output(&self) -> bool {
         !self.output.is_empty()
     }
@@ -329,7 +372,12 @@ impl Server {
     fn reply_version(&mut self, request: &[u8], bytes: &mut Bytes<'_>) {
         let offered = String::from_utf8_lossy(&request[HEADER + 6..]).into_owned();
         let (mut msize, mut name) = (u32_at(request, HEADER), &offered[..]);
-        let how = if bytes.rarely(6) { bytes.below(8) } else { 0 };
+        let how = match self.temper.handle_version(&offered) {
+            Dislike::HangsUp | Dislike::IsSilent => return,
+            Dislike::Error => 7,
+            Dislike::Nothing if bytes.rarely(6) => bytes.below(8),
+            Dislike::Nothing => 0,
+        };
         match how {
             0 => {}
             1 | 2 => msize = msize.min(256 + u32::from(bytes.next())),
@@ -364,6 +412,8 @@ impl Server {
                 let reply = self.perform(&victim, bytes, dialect);
                 if how == 1 {
                     self.output.extend(reply);
+                } else {
+                    self.unseen.extend(created_fid(dialect, &victim.message));
                 }
             }
         }
@@ -458,6 +508,12 @@ impl Server {
         }
         (reply.done(), walked == offsets.name_count)
     }
+}
+
+/// Returns the fid that a request creates.
+fn created_fid(dialect: Dialect, message: &[u8]) -> Option<u32> {
+    let offsets = check_request(dialect, message).ok()?;
+    Some(u32_at(message, offsets.fids[created(message, &offsets)?].0 as usize))
 }
 
 /// Returns true if this is a Tattach without an afid.

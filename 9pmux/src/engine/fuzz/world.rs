@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::bytes::Bytes;
 use super::made::{MessageBuilder, made};
 use super::peer::{ModelClient, View};
+use super::redial::Redials;
 use super::server::Server;
 use crate::engine::{Config, EndReason, Engine, TraceEvent};
 use crate::wire::{Dialect, MESSAGES, foreign, show, tag, types};
@@ -12,24 +13,27 @@ use crate::wire::{Dialect, MESSAGES, foreign, show, tag, types};
 const CLIENTS: usize = 5;
 
 /// The maximum number of bytes of a client that arrive at once.
-const CHUNK: usize = 700;
+pub(super) const CHUNK: usize = 700;
 
 pub struct World<'a> {
-    bytes: Bytes<'a>,
-    config: Config,
-    engine: Engine,
+    pub(super) bytes: Bytes<'a>,
+    pub(super) config: Config,
+    pub(super) engine: Engine,
     /// The dialect that clients offer before the connection has one.
-    dialect: Dialect,
-    settled: Option<Dialect>,
-    peers: Vec<ModelClient>,
+    pub(super) dialect: Dialect,
+    pub(super) settled: Option<Dialect>,
+    pub(super) peers: Vec<ModelClient>,
+    /// The maximum number of clients at the same time.
+    max_clients: usize,
     made: u32,
     serial: u16,
-    server: Server,
+    pub(super) server: Server,
+    pub(super) redials: Redials,
     /// The server does not read.
     blocked: bool,
     now: u64,
     /// The connection may end now.
-    may_end: bool,
+    pub(super) may_end: bool,
     /// The driver begins turns only when an event says so.
     delays_turns: bool,
     /// How the run ends.
@@ -44,9 +48,11 @@ impl<'a> World<'a> {
     pub fn new(bytes: &'a [u8], wild: bool) -> World<'a> {
         let mut bytes = Bytes::new(bytes);
         let dialect = bytes.pick(&Dialect::ALL);
+        let alternates = bytes.rarely(3);
         let config = Config {
-            dialect: Some(dialect).filter(|_| bytes.below(2) == 0),
-            attach_once: bytes.rarely(4) && !wild,
+            dialect: Some(dialect).filter(|_| bytes.below(2) == 0 && !alternates),
+            can_redial: bytes.rarely(2) || (alternates && bytes.rarely(2)),
+            attach_once: bytes.rarely(if alternates { 2 } else { 4 }) && !wild,
             lax: bytes.rarely(2),
             msize: 300 + u32::from(bytes.next()) * 5,
             max_inflight: bytes.pick(&[20, 1, 2, 3, 4, 6]),
@@ -78,6 +84,8 @@ impl<'a> World<'a> {
             server: Server::new(&mut bytes, wild, &config),
             ending,
             delays_turns: ending & 8 != 0,
+            max_clients: if alternates { 1 + bytes.below(3) } else { CLIENTS },
+            redials: Redials::new(alternates),
             bytes,
             config,
             engine,
@@ -103,9 +111,17 @@ impl<'a> World<'a> {
         if !self.server.wild && self.engine.end_reason().is_none() {
             self.finish();
         }
-        if self.engine.end_reason().is_none() && (self.server.wild || self.ending % 4 == 0) {
-            self.server_gone();
-            self.turn();
+        if self.server.wild || self.ending % 4 == 0 {
+            for n in 0.. {
+                // After each of its dialects has been refused, the next end is final.
+                assert!(n < 10, "no end");
+                if self.engine.end_reason().is_some() {
+                    break;
+                }
+                self.hurry();
+                self.server_gone();
+                self.turn();
+            }
         }
         match self.engine.end_reason() {
             Some(end) => {
@@ -170,7 +186,14 @@ impl<'a> World<'a> {
     }
 
     fn server_gone(&mut self) {
-        self.may_end = true;
+        let may_end = std::mem::replace(&mut self.may_end, true);
+        self.end_connection();
+        if self.engine.end_reason().is_none() {
+            self.may_end = may_end;
+        }
+    }
+
+    fn end_connection(&mut self) {
         match self.ending / 32 {
             0..3 => self.engine.server_gone(),
             3..5 => self.engine.hang_up(),
@@ -193,6 +216,7 @@ impl<'a> World<'a> {
         self.peers.iter_mut().for_each(|peer| peer.slow = false);
         for round in 0.. {
             assert!(round < 5000, "no end");
+            self.hurry();
             self.turn();
             let mut arrived = 0;
             for i in (0..self.peers.len()).rev() {
@@ -202,16 +226,17 @@ impl<'a> World<'a> {
             if self.engine.end_reason().is_some() {
                 return;
             }
-            if !self.reply(0, u8::MAX) && arrived == 0 && !self.server.has_output() {
+            let busy = self.reply(0, u8::MAX) || arrived > 0 || self.server.has_output();
+            if !busy && !self.outwait_silence() && !self.engine.wants_redial() {
                 return;
             }
         }
     }
 
     /// Chooses a client, which may be a new one.
-    fn client(&mut self) -> usize {
+    pub(super) fn client(&mut self) -> usize {
         let n = self.bytes.next();
-        if self.peers.len() < CLIENTS && (self.peers.is_empty() || n >= 240) {
+        if self.peers.len() < self.max_clients && (self.peers.is_empty() || n >= 240) {
             let id = self.engine.client_connected();
             self.peers.push(ModelClient::new(id, self.made));
             self.made += 1;
@@ -221,7 +246,7 @@ impl<'a> World<'a> {
     }
 
     /// Removes a client that disconnects.
-    fn forget(&mut self, i: usize) {
+    pub(super) fn forget(&mut self, i: usize) {
         let peer = self.peers.swap_remove(i);
         self.replies += peer.replies;
         self.engine.client_gone(peer.id);
@@ -230,11 +255,12 @@ impl<'a> World<'a> {
     fn event(&mut self) {
         let what = self.bytes.next();
         let wild = self.server.wild;
+        self.redials.handle_event();
         match what % 16 {
             0..6 => {
                 let i = self.client();
                 self.serial = self.serial.wrapping_add(1);
-                let dialect = self.settled.unwrap_or(self.dialect);
+                let dialect = self.dialect_for(i);
                 let once = self.config.attach_once;
                 if self.peers[i].pipe.len() < 4000 {
                     let message = match what {
@@ -262,6 +288,7 @@ impl<'a> World<'a> {
                 }
             }
             8 => self.rare(what >> 4),
+            9 if self.redials.alternates && what & 0x10 == 0 => self.change_dialect(),
             9 => self.tick(what),
             10 | 11 if wild => self.any_reply(what),
             12 if wild && what & 0x30 == 0 => {
@@ -315,9 +342,13 @@ impl<'a> World<'a> {
     /// Lets time pass: seldom so much that time limits pass.
     fn tick(&mut self, what: u8) {
         let n = u64::from(self.bytes.next());
-        self.now += if what == 249 { n * 80 } else { n % 64 };
+        self.pass(if what == 249 { n * 80 } else { n % 64 });
+    }
+
+    pub(super) fn pass(&mut self, time: u64) {
+        self.now += time;
         // The server may not have replied in time.
-        self.may_end |= self.engine.dialect().is_none();
+        self.may_end |= self.engine.dialect().is_none() && !self.survives_offers();
         self.engine.tick(Duration::from_millis(self.now));
         self.server.late |= self.now >= 10_000;
         let next = self.engine.next_deadline();
@@ -341,7 +372,7 @@ impl<'a> World<'a> {
     }
 
     /// Delivers bytes of a client to 9pmux, if 9pmux reads from it. Returns their number.
-    fn delivers(&mut self, i: usize, n: usize) -> usize {
+    pub(super) fn delivers(&mut self, i: usize, n: usize) -> usize {
         let peer = &mut self.peers[i];
         if peer.finished {
             peer.pipe.clear();
@@ -371,18 +402,23 @@ impl<'a> World<'a> {
         self.engine.server_wrote(n);
     }
 
-    /// Lets the server reply. Its reply may arrive later, with others, or in two parts. Returns false if it had
-    /// nothing to send.
+    /// Lets the server reply. Its reply may arrive later, with others, or in two parts, the second one perhaps later.
+    /// Returns false if it had nothing to send.
     fn reply(&mut self, n: usize, how: u8) -> bool {
         let replied = self.server.reply(n, &mut self.bytes, self.settled);
-        if how < 40 {
+        if how < 40 && !self.server.temper.hung_up {
             return replied;
         }
         let output = self.server.take_output();
-        let (one, two) = output.split_at(usize::from(how - 40).min(output.len()));
+        let (one, two) = output.split_at(usize::from(how.saturating_sub(40)).min(output.len()));
         self.engine.server_bytes(one);
-        self.engine.server_bytes(two);
-        !output.is_empty()
+        if how % 2 == 1 && how < u8::MAX && !self.server.wild && !self.server.temper.hung_up {
+            self.server.delay_output(two);
+        } else {
+            self.engine.server_bytes(two);
+        }
+        self.look_for_hang_up();
+        replied || !output.is_empty()
     }
 
     /// Performs a driver's turns until there is nothing to do.
@@ -404,7 +440,7 @@ impl<'a> World<'a> {
                 self.server_reads(usize::MAX);
             } else if !self.delays_turns && !self.engine.turn_queue.is_empty() {
                 self.engine.tick(Duration::from_millis(self.now));
-            } else {
+            } else if !self.redial() {
                 return;
             }
         }
@@ -414,6 +450,7 @@ impl<'a> World<'a> {
     fn check(&mut self) {
         self.steps += 1;
         self.engine.audit();
+        self.look_for_loss();
         // The dialect may change while no client has a session.
         self.settled = self.engine.dialect().or(self.settled);
         let over = self.engine.end_reason().is_some();
@@ -440,7 +477,8 @@ impl<'a> World<'a> {
             // At the end every request gets a reply, read or not.
             assert!(over || output.len() <= max, "{} bytes wait for a client", output.len());
             // The limit, an incomplete message, and one more piece.
-            let max = config.max_inbox_bytes + config.msize as usize + CHUNK;
+            let message = if peer.is_new() { 8192 } else { config.msize as usize };
+            let max = config.max_inbox_bytes + message + CHUNK;
             assert!(info.queued <= max, "{} bytes of a client", info.queued);
         }
         if !over {
