@@ -15,10 +15,10 @@ const MAX_DELAY: Duration = Duration::from_secs(1);
 /// A connection that has lasted so long ends the series.
 const LASTING: Duration = Duration::from_secs(5);
 
-/// The state of a series of short connections. The driver reports each loss and each new connection.
+/// The state of a series of short connections. The driver reports each loss and each attempt.
 pub struct RedialPace {
-    /// The time of the last connection.
-    connected_at: Instant,
+    /// The time of the last attempt to connect.
+    attempted_at: Instant,
     /// The wait before the next connection.
     delay: Duration,
     /// The time of the next connection, while there is none.
@@ -28,7 +28,7 @@ pub struct RedialPace {
 impl RedialPace {
     /// Returns the state after the first connection.
     pub fn new(now: Instant) -> RedialPace {
-        RedialPace { connected_at: now, delay: Duration::ZERO, due: None }
+        RedialPace { attempted_at: now, delay: Duration::ZERO, due: None }
     }
 
     /// Records that the connection has been lost, unless it is known. Returns true if it may be made again
@@ -37,7 +37,7 @@ impl RedialPace {
         let due = match self.due {
             Some(due) => due,
             None => {
-                let lasted = now.saturating_duration_since(self.connected_at) >= LASTING;
+                let lasted = now.saturating_duration_since(self.attempted_at) >= LASTING;
                 let delay = if lasted { Duration::ZERO } else { self.delay };
                 self.delay = (2 * delay).clamp(FIRST_DELAY, MAX_DELAY);
                 *self.due.insert(now + delay)
@@ -46,13 +46,13 @@ impl RedialPace {
         due <= now
     }
 
-    /// Records that the connection has been made again.
-    pub fn connected(&mut self, now: Instant) {
-        self.connected_at = now;
+    /// Records that a connection was attempted, with success or without.
+    pub fn attempted(&mut self, now: Instant) {
+        self.attempted_at = now;
         self.due = None;
     }
 
-    /// Returns the time of the next connection, if the last one has been lost.
+    /// Returns the time of the next connection, if there is none.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
@@ -74,7 +74,7 @@ mod tests {
         assert!(!pace.may_connect(due - MS));
         assert!(pace.may_connect(due));
         assert_eq!(pace.due(), Some(due));
-        pace.connected(due);
+        pace.attempted(due);
         assert_eq!(pace.due(), None);
         *now = due;
         due - lost

@@ -48,12 +48,12 @@ impl Driver {
             })?;
             Ok(server)
         });
+        self.redial_pace.attempted(Instant::now());
         match connected {
             Ok(server) => {
                 self.server = Some(Peer::new(server.stream, Origin::Unknown));
                 self.child = server.child;
                 self.server_error = None;
-                self.redial_pace.connected(Instant::now());
                 self.engine.server_connected();
             }
             Err(failure) => {
