@@ -10,12 +10,12 @@
 //! |---|---|
 //! | `bytes.rs` | the bytes, as choices |
 //! | `request.rs` | what clients send, valid and malformed |
-//! | `peer.rs` | a client, and the replies that each of its messages may have |
+//! | `model_client.rs` | a client, and the replies that each of its messages may have |
 //! | `names.rs` | the client's knowledge of its fids |
 //! | `server.rs` | the server, and the requests that it may have |
 //! | `redial.rs` | changes of the dialect and of the connection |
 //! | `world.rs` | the events, and the driver |
-//! | `made.rs` | builders for messages, also for the unit tests |
+//! | `messages.rs` | builders for messages, also for the unit tests |
 //!
 //! A new rule of the engine belongs here:
 //!
@@ -23,7 +23,7 @@
 //! |---|---|
 //! | a message or field that clients may send | `ModelClient::request` |
 //! | a reason to refuse a message | `ModelClient::is_possible` |
-//! | a field that is changed on the way to the server | `essence` in `peer.rs`, and an assertion in `Server::sees` |
+//! | a field that is changed on the way to the server | `essence` in `model_client.rs`, and an assertion in `Server::sees` |
 //! | a field that is changed on the way to the client | an assertion in `ModelClient::replied` |
 //! | an effect on a fid | `Names::settle` |
 //! | a limit, or an option | a choice in `World::new`, and an assertion in `World::look` |
@@ -33,9 +33,9 @@
 
 mod bytes;
 #[cfg_attr(not(test), allow(dead_code, reason = "the unit tests use the rest"))]
-pub(super) mod made;
+pub(super) mod messages;
+mod model_client;
 mod names;
-mod peer;
 mod redial;
 mod request;
 mod server;
@@ -69,7 +69,7 @@ pub(super) fn run(bytes: &[u8], wild: bool) -> (u64, u64) {
 /// Returns the bytes of a seed.
 #[cfg(test)]
 pub fn bytes_of_seed(seed: u64) -> Vec<u8> {
-    let mut random = made::Random::new(seed);
+    let mut random = messages::Random::new(seed);
     let length = 1 + random.below(6000);
     (0..length).map(|_| random.next() as u8).collect()
 }

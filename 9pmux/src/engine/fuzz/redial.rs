@@ -2,8 +2,8 @@
 //! driver that connects again.
 
 use super::bytes::Bytes;
-use super::made::{flush, version};
-use super::peer::ModelClient;
+use super::messages::{flush, version};
+use super::model_client::ModelClient;
 use super::world::{CHUNK, World};
 use crate::wire::Dialect;
 

@@ -4,9 +4,9 @@
 //! recognized at the server, and its reply at the client.
 
 use super::bytes::Bytes;
-use super::made::{flush, made, stat, version};
+use super::messages::{flush, made, stat, version};
+use super::model_client::ModelClient;
 use super::names::State;
-use super::peer::ModelClient;
 use crate::wire::{Dialect, FidUse, FieldKind, MESSAGES, NOFID, put_tag, types};
 
 /// The number of fids and of tags that a client uses.

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bytes::Bytes;
-use super::made::{error, made, no_fid, rversion};
+use super::messages::{error, made, no_fid, rversion};
+use super::model_client::{ClientMessage, ModelClient, stamp};
 use super::names::{created, names};
-use super::peer::{ClientMessage, ModelClient, stamp};
 use super::redial::{Dislike, Temper};
 use crate::engine::Config;
 use crate::wire::{

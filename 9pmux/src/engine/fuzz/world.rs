@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::bytes::Bytes;
-use super::made::{MessageBuilder, made};
-use super::peer::{ModelClient, View};
+use super::messages::{MessageBuilder, made};
+use super::model_client::{ModelClient, View};
 use super::redial::Redials;
 use super::server::Server;
 use crate::engine::{Config, EndReason, Engine, TraceEvent};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config, EndReason, Engine, ServerKind, VersionEvent};
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u32_at};
 

@@ -1,6 +1,6 @@
 //! An engine with clients and a server that the test controls.
 
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config, Engine};
 use crate::wire::{Dialect, HEADER, kind, show, tag, u32_at};
 

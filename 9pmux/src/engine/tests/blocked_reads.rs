@@ -2,7 +2,7 @@
 
 use super::LocalError::*;
 use super::bench::Bench;
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config, Engine};
 use crate::wire::{Dialect, HEADER, kind, tag, u32_at};
 
@@ -81,9 +81,9 @@ fn waiting_read_is_flushed_failed_or_forgotten_as_any_request() {
     // It gets an error when the server has gone.
     let (mut bench, id, _) = full();
     bench.engine.server_gone();
-    let told = bench.all_received(id);
-    assert_eq!(told.len(), 230);
-    assert!(told.iter().all(|m| is_local_error(Dialect::Plain, m, ServerGone)));
+    let replies = bench.all_received(id);
+    assert_eq!(replies.len(), 230);
+    assert!(replies.iter().all(|m| is_local_error(Dialect::Plain, m, ServerGone)));
 }
 
 #[test]
@@ -118,9 +118,9 @@ fn waiting_read_of_a_fid_that_fails_is_refused() {
     let request = bench.forwarded(id, &walk(1, 0, 5, &["a"]));
     bench.client_sends(id, &read(2, 5, 0, 9));
     bench.failed(&request);
-    let told = bench.all_received(id);
-    assert!(is_local_error(Dialect::Plain, &told[0], UnknownFid));
-    assert_eq!(told.iter().map(|m| tag(m)).collect::<Vec<_>>(), [2, 1]);
+    let replies = bench.all_received(id);
+    assert!(is_local_error(Dialect::Plain, &replies[0], UnknownFid));
+    assert_eq!(replies.iter().map(|m| tag(m)).collect::<Vec<_>>(), [2, 1]);
     bench.forwarded(id, &walk(1, 0, 5, &["b"]));
     bench.server(&made(117, tag(&asked[0])).u32(0).done());
     assert!(bench.upstream().is_empty());

@@ -3,7 +3,7 @@
 
 use super::LocalError::{self, *};
 use super::bench::Bench;
-use super::made::*;
+use super::messages::*;
 use crate::engine::Config;
 use crate::wire::{
     Dialect, FidUse, FieldKind, HEADER, MESSAGES, Message, NOFID, kind, put_u32, show, tag,
@@ -386,15 +386,15 @@ fn every_request_that_reaches_the_server_is_well_formed() {
             }
             bench.client_sends(id, &message);
             let asked = bench.upstream();
-            let told = bench.all_received(id);
+            let replies = bench.all_received(id);
             let shown = show(dialect, &message);
-            assert_eq!(asked.len() + told.len(), 1, "{shown}");
+            assert_eq!(asked.len() + replies.len(), 1, "{shown}");
             assert!(!well || asked.len() == 1, "{shown}");
             for request in &asked {
                 check(dialect, request).unwrap_or_else(|why| panic!("{shown}: {why}"));
                 forwarded += 1;
             }
-            for refusal in &told {
+            for refusal in &replies {
                 assert!(is_error(refusal) && tag(refusal) == 9, "{shown}");
                 refused += 1;
             }

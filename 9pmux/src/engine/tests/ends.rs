@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
-use super::made::*;
+use super::messages::*;
 use crate::engine::{Config, EndReason, Engine};
 use crate::wire::{Dialect, tag};
 
@@ -22,10 +22,10 @@ fn server_end_fails_requests_and_closes_clients() {
         bench.client_sends(again, &version(8192, dialect.name()));
         bench.engine.server_gone();
         bench.engine.audit();
-        let told = bench.all_received(one);
-        let tags: Vec<u16> = told.iter().map(|m| tag(m)).collect();
+        let replies = bench.all_received(one);
+        let tags: Vec<u16> = replies.iter().map(|m| tag(m)).collect();
         assert_eq!(tags, [1, 2, 4, 3], "what waits too, and not half a message");
-        for message in &told {
+        for message in &replies {
             let is_flush = message == &made(109, 4).done();
             assert!(is_flush || is_local_error(dialect, message, ServerGone));
         }
@@ -130,7 +130,7 @@ fn trace_has_each_message_once_and_in_order() {
     let mut bench = Bench::with(Dialect::Plain, config);
     let (id, _) = bench.attached();
     let log = Arc::new(Mutex::new(Vec::new()));
-    let told = log.clone();
+    let lines = log.clone();
     bench.engine.set_tracer(Some(Box::new(move |dialect, seen| {
         let (who, message) = match seen {
             TraceEvent::FromClient(_, message) => ("->", message),
@@ -142,7 +142,7 @@ fn trace_has_each_message_once_and_in_order() {
             TraceEvent::Refused(_, m, _) => ("refused", m),
             TraceEvent::Garbled(..) => ("garbled", &[][..]),
         };
-        told.lock().unwrap().push(format!("{who} {}", show(dialect, message)));
+        lines.lock().unwrap().push(format!("{who} {}", show(dialect, message)));
     })));
     bench.client_sends(
         id,

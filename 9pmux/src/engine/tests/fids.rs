@@ -2,7 +2,7 @@
 
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
-use super::made::*;
+use super::messages::*;
 use crate::engine::Config;
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
 

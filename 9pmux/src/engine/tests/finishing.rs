@@ -2,7 +2,7 @@
 
 use super::LocalError::ServerGone;
 use super::bench::{Bench, MSIZE};
-use super::made::*;
+use super::messages::*;
 use crate::engine::Config;
 use crate::wire::{Dialect, kind, tag, types};
 

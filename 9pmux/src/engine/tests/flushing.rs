@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::LocalError::*;
 use super::bench::Bench;
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config};
 use crate::wire::{Dialect, HEADER, kind, tag, u16_at, u32_at};
 
@@ -270,10 +270,13 @@ fn refused_tversion_keeps_queued_requests() {
         bench.client_sends(id, &empty_write(13, 0));
         bench.client_sends(id, &refused);
         first_is_read(&mut bench);
-        let told = bench.all_received(id);
-        assert_eq!(tag(&told[0]), 11);
+        let replies = bench.all_received(id);
+        assert_eq!(tag(&replies[0]), 11);
         assert_eq!(kind(&bench.server_received()), 118, "the earlier request is forwarded");
-        assert!(is_local_error(Dialect::Plain, &told[1], why), "the Tversion is handled after it");
+        assert!(
+            is_local_error(Dialect::Plain, &replies[1], why),
+            "the Tversion is handled after it"
+        );
     }
 }
 
@@ -579,9 +582,9 @@ fn malformed_tversion_ends_no_session() {
         let flushed = bench.server_received();
         assert_eq!((kind(&flushed), bench.all_received(id).len()), (108, 0));
         bench.done(&flushed);
-        let told = bench.all_received(id);
-        assert_eq!((told.len(), &told[0]), (2, &rflush(14)));
-        assert!(is_local_error(Dialect::Plain, &told[1], why));
+        let replies = bench.all_received(id);
+        assert_eq!((replies.len(), &replies[0]), (2, &rflush(14)));
+        assert!(is_local_error(Dialect::Plain, &replies[1], why));
         assert_eq!(kind(&bench.server_received()), 118);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config};
 use crate::wire::{Dialect, HEADER, kind, tag, u32_at};
 
@@ -68,9 +68,9 @@ fn oversized_reply_becomes_an_error() {
             let mut reply = reply.clone();
             crate::wire::put_tag(&mut reply, tag(&request));
             bench.server(&reply);
-            let told = bench.client_received(id);
-            assert_eq!(is_local_error(dialect, &told, ReplyTooLarge), !fits);
-            assert!(told.len() <= msize as usize);
+            let reply = bench.client_received(id);
+            assert_eq!(is_local_error(dialect, &reply, ReplyTooLarge), !fits);
+            assert!(reply.len() <= msize as usize);
         }
     }
 }
@@ -144,8 +144,8 @@ fn types_of_other_dialects_are_refused() {
                 bench.refused(id, &message, Unsupported);
             } else {
                 bench.client_sends(id, &message);
-                let told = bench.all_received(id);
-                assert!(told.iter().all(|m| !is_local_error(dialect, m, Unsupported)));
+                let replies = bench.all_received(id);
+                assert!(replies.iter().all(|m| !is_local_error(dialect, m, Unsupported)));
             }
             bench.client_sends(id, &read(10, 0, 0, 1));
             assert!(!bench.engine.is_closing(id));

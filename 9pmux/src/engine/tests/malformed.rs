@@ -4,7 +4,7 @@
 
 use super::LocalError::{self, *};
 use super::bench::{Bench, MSIZE};
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config, Engine};
 use crate::wire::{
     Dialect, FidUse, Field, FieldKind, HEADER, MESSAGES, Message, NOFID, kind, message, put_tag,
@@ -229,13 +229,13 @@ impl Place {
             _ => {}
         }
         self.upstream.extend(self.bench.upstream());
-        let mut told = self.bench.all_received(self.id);
+        let mut replies = self.bench.all_received(self.id);
         if state == State::Deaf {
-            told.extend(self.bench.all_received(self.id));
-            told.retain(|m| !is_local_error(self.bench.dialect, m, UnknownFid));
+            replies.extend(self.bench.all_received(self.id));
+            replies.retain(|m| !is_local_error(self.bench.dialect, m, UnknownFid));
         }
-        told.retain(|m| ![101, 117].contains(&kind(m)));
-        told
+        replies.retain(|m| ![101, 117].contains(&kind(m)));
+        replies
     }
 
     fn check_other_client(&mut self) {
@@ -247,8 +247,8 @@ impl Place {
         let its = |m: &Vec<u8>| kind(m) == 116 && u32_at(m, HEADER + 12) == 7;
         let request = asked.find(its).expect("it is forwarded");
         self.bench.server(&made(117, tag(&request)).u32(3).raw(b"abc").done());
-        let told = self.bench.client_received(other);
-        assert_eq!(told, made(117, 1).u32(3).raw(b"abc").done(), "{}", show(dialect, &told));
+        let reply = self.bench.client_received(other);
+        assert_eq!(reply, made(117, 1).u32(3).raw(b"abc").done(), "{}", show(dialect, &reply));
     }
 }
 
@@ -281,17 +281,17 @@ fn malformed_requests_affect_only_their_client() {
                     assert!(place.bench.all_received(place.id).is_empty(), "{}", shown());
                     assert!(!place.bench.engine.is_closing(place.id), "{}", shown());
                 }
-                let told = place.unblock(state);
+                let replies = place.unblock(state);
                 match (state, why) {
-                    (State::Closing, _) => assert!(told.is_empty(), "{}", shown()),
+                    (State::Closing, _) => assert!(replies.is_empty(), "{}", shown()),
                     (State::Over, _) => {
-                        assert!(told.is_empty() && place.bench.engine.is_closing(place.id));
+                        assert!(replies.is_empty() && place.bench.engine.is_closing(place.id));
                         continue;
                     }
                     (_, Some(why)) => {
-                        assert_eq!(told.len(), 1, "{}", shown());
-                        let refused = is_local_error(form, &told[0], why);
-                        assert!(refused && tag(&told[0]) == TAG, "{} {why:?}", shown());
+                        assert_eq!(replies.len(), 1, "{}", shown());
+                        let refused = is_local_error(form, &replies[0], why);
+                        assert!(refused && tag(&replies[0]) == TAG, "{} {why:?}", shown());
                         assert!(!place.bench.engine.is_closing(place.id), "{}", shown());
                         assert!(place.bench.engine.wants_read(place.id), "{}", shown());
                         // The next message is handled.
@@ -305,8 +305,8 @@ fn malformed_requests_affect_only_their_client() {
                     }
                     (_, None) => {
                         let large = message.len() >= HEADER;
-                        assert_eq!(told.len(), usize::from(large), "{}", shown());
-                        assert!(told.iter().all(|m| is_local_error(form, m, TooLarge)));
+                        assert_eq!(replies.len(), usize::from(large), "{}", shown());
+                        assert!(replies.iter().all(|m| is_local_error(form, m, TooLarge)));
                         assert!(place.bench.engine.is_closing(place.id), "{}", shown());
                         assert!(!place.bench.engine.wants_read(place.id));
                     }
@@ -321,30 +321,34 @@ fn malformed_requests_affect_only_their_client() {
     }
 }
 
-/// Kinds of requests upstream: a client's request, a flushed one, one of a departed client, and a flush and a clunk
-/// of 9pmux itself.
+/// The origin of a request upstream: a client, a client that has flushed it, a departed client, or 9pmux itself with a
+/// Tflush or a Tclunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Asked {
-    Plainly,
+enum Origin {
+    Client,
     Flushed,
-    Left,
+    Departed,
     Flush,
     Clunk,
 }
 
-fn asked(dialect: Dialect, row: &Message, how: Asked) -> Option<(Bench, ClientId, Vec<u8>)> {
+fn request_upstream(
+    dialect: Dialect,
+    row: &Message,
+    origin: Origin,
+) -> Option<(Bench, ClientId, Vec<u8>)> {
     let mut bench = Bench::new(dialect);
     let (other, _) = bench.attached();
     bench.forwarded(other, &read(3, 0, 0, 1));
     let (id, _) = bench.attached();
-    match how {
-        Asked::Clunk => {
+    match origin {
+        Origin::Clunk => {
             bench.disconnect(id);
             return (row.number == 120)
                 .then(|| (bench.server_received(), bench))
                 .map(|(m, b)| (b, other, m));
         }
-        Asked::Flush => {
+        Origin::Flush => {
             bench.forwarded(id, &read(1, 0, 0, 1));
             let flushed = bench.forwarded(id, &flush(2, 1));
             return (row.number == 108).then_some((bench, other, flushed));
@@ -353,11 +357,11 @@ fn asked(dialect: Dialect, row: &Message, how: Asked) -> Option<(Bench, ClientId
     }
     let fields = row.request.filter(|_| ![98, 100, 108].contains(&row.number))?;
     let request = bench.forwarded(id, &whole(dialect, row.number, fields).0);
-    match how {
-        Asked::Flushed => {
+    match origin {
+        Origin::Flushed => {
             bench.forwarded(id, &flush(2, TAG));
         }
-        Asked::Left => bench.disconnect(id),
+        Origin::Departed => bench.disconnect(id),
         _ => {}
     }
     bench.upstream();
@@ -401,37 +405,41 @@ fn bad_replies(dialect: Dialect, row: &Message) -> Vec<(Vec<u8>, bool)> {
 
 #[test]
 fn reply_that_does_not_fit_fails_only_its_request() {
-    let ways = [Asked::Plainly, Asked::Flushed, Asked::Left, Asked::Flush, Asked::Clunk];
+    let origins = [Origin::Client, Origin::Flushed, Origin::Departed, Origin::Flush, Origin::Clunk];
     for dialect in Dialect::ALL {
-        for (row, how) in rows(dialect).flat_map(|row| ways.map(|how| (row, how))) {
-            if asked(dialect, row, how).is_none() {
+        for (row, origin) in rows(dialect).flat_map(|row| origins.map(|origin| (row, origin))) {
+            if request_upstream(dialect, row, origin).is_none() {
                 continue;
             }
             for (mut bad, is_error_of_another) in bad_replies(dialect, row) {
                 let (mut bench, other, request) =
-                    asked(dialect, row, how).expect("it was asked before");
+                    request_upstream(dialect, row, origin).expect("it was asked before");
                 put_tag(&mut bad, tag(&request));
-                let shown = format!("{how:?} {}: {}", row.name, show(dialect, &bad));
+                let shown = format!("{origin:?} {}: {}", row.name, show(dialect, &bad));
                 bench.server(&bad);
                 assert_eq!(bench.engine.end_reason(), None, "{shown}");
                 assert_eq!(bench.engine.stats().unexpected, 1, "{shown}");
-                let mut told = Vec::new();
+                let mut replies = Vec::new();
                 for c in bench.engine.clients.connected() {
                     let id = bench.engine.clients.id(c);
                     assert!(id != other || bench.all_received(id).is_empty(), "{shown}");
-                    told.extend(bench.all_received(id));
+                    replies.extend(bench.all_received(id));
                 }
-                match how {
-                    Asked::Plainly | Asked::Flushed => {
-                        let [told] = &told[..] else { panic!("{shown}: {told:?}") };
-                        assert_eq!((kind(told), tag(told)), (dialect.error_type(), TAG), "{shown}");
-                        let is_ours = is_local_error(dialect, told, UnexpectedReply);
+                match origin {
+                    Origin::Client | Origin::Flushed => {
+                        let [error] = &replies[..] else { panic!("{shown}: {replies:?}") };
+                        assert_eq!(
+                            (kind(error), tag(error)),
+                            (dialect.error_type(), TAG),
+                            "{shown}"
+                        );
+                        let is_ours = is_local_error(dialect, error, UnexpectedReply);
                         // In 9P2000.L both may be EIO.
                         let same = dialect == Dialect::L;
                         assert!(is_ours != is_error_of_another || same, "{shown}");
                     }
-                    Asked::Flush => assert_eq!(told, [made(109, 2).done()], "{shown}"),
-                    Asked::Left | Asked::Clunk => assert!(told.is_empty(), "{shown}"),
+                    Origin::Flush => assert_eq!(replies, [made(109, 2).done()], "{shown}"),
+                    Origin::Departed | Origin::Clunk => assert!(replies.is_empty(), "{shown}"),
                 }
                 // The other client is served.
                 let its = bench.engine.requests.iter().find(|r| r.1.tag == 3).expect("a read").0;
@@ -439,7 +447,7 @@ fn reply_that_does_not_fit_fails_only_its_request() {
                 assert_eq!(bench.client_received(other), made(117, 3).u32(0).done(), "{shown}");
                 finish(&mut bench);
                 // A fid that the server may still have is not used again.
-                let lost = usize::from(how == Asked::Clunk && !is_error_of_another);
+                let lost = usize::from(origin == Origin::Clunk && !is_error_of_another);
                 let stats = bench.engine.stats();
                 assert_eq!((stats.fids, stats.requests, stats.in_cleanup), (lost, 0, 0), "{shown}");
             }
@@ -502,7 +510,7 @@ fn fid_of_an_unusable_reply_is_clunked_before_its_number_is_used_again() {
 fn error_in_another_form_is_translated() {
     let rerror = |ename: &str| made(107, TAG).str(ename);
     let rlerror = |errno| made(7, TAG).u32(errno).done();
-    for (dialect, reply, told) in [
+    for (dialect, reply, expected) in [
         (Dialect::L, rerror("no").done(), rlerror(5)),
         (Dialect::L, rerror("no").u32(2).done(), rlerror(2)),
         (Dialect::L, rerror("no").u32(0).done(), rlerror(5)),
@@ -521,7 +529,7 @@ fn error_in_another_form_is_translated() {
         let mut reply = reply;
         put_tag(&mut reply, tag(&request));
         bench.server(&reply);
-        assert_eq!(bench.client_received(id), told, "{}", show(dialect, &reply));
+        assert_eq!(bench.client_received(id), expected, "{}", show(dialect, &reply));
     }
     // Also one that is larger than the client's msize.
     let mut bench = Bench::new(Dialect::U);
@@ -567,7 +575,7 @@ fn unknown_tag_is_dropped_in_every_state() {
                 // An Rversion ends the connection.
                 messages.retain(|message| kind(message) != 101);
                 let many = messages.len() as u64;
-                let told = place.bench.all_received(place.id);
+                let replies = place.bench.all_received(place.id);
                 for mut message in messages {
                     put_tag(&mut message, 60_000);
                     place.bench.server(&message);
@@ -576,8 +584,8 @@ fn unknown_tag_is_dropped_in_every_state() {
                 let over = state == State::Over;
                 assert_eq!(dropped, if over { 0 } else { many }, "{state:?} R{}", row.name);
                 assert_eq!(place.bench.engine.end_reason().is_some(), over);
-                let told_by_it = place.bench.all_received(place.id);
-                assert!(told_by_it.is_empty() || !told.is_empty() && state == State::Deaf);
+                let by_request = place.bench.all_received(place.id);
+                assert!(by_request.is_empty() || !replies.is_empty() && state == State::Deaf);
             }
         }
     }

@@ -1,4 +1,4 @@
-use super::fuzz::made;
+use super::fuzz::messages;
 use super::local_error::LocalError;
 
 mod away;

@@ -2,7 +2,7 @@
 
 use super::LocalError::*;
 use super::bench::Bench;
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config};
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
 
@@ -177,10 +177,10 @@ fn concurrent_attaches_wait_for_the_same_reply() {
     }
     // One client flushes its attach, one disconnects, and one begins a new session.
     bench.client_sends(ids[1], &flush(3, 1));
-    let told = bench.all_received(ids[1]);
-    assert_eq!(told[0], made(109, 3).done());
+    let replies = bench.all_received(ids[1]);
+    assert_eq!(replies[0], made(109, 3).done());
     // The read behind the attach is handled, and has no fid.
-    assert!(told.len() == 2 && is_local_error(dialect, &told[1], UnknownFid));
+    assert!(replies.len() == 2 && is_local_error(dialect, &replies[1], UnknownFid));
     bench.disconnect(ids[2]);
     bench.client_sends(ids[3], &version(500, "9P2000"));
     assert_eq!(kind(&bench.client_received(ids[3])), 101);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config, EndReason, Engine, VersionEvent};
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at};
 
@@ -306,8 +306,8 @@ fn server_that_cannot_be_reached_again_ends_the_engine() {
                 bench.engine.redial_failed();
                 bench.engine.audit();
             } else {
-                let told = bench.client_received(one);
-                assert!(is_local_error(Dialect::Plain, &told, ServerGone));
+                let reply = bench.client_received(one);
+                assert!(is_local_error(Dialect::Plain, &reply, ServerGone));
             }
             assert_eq!(bench.engine.end_reason(), Some(&reason), "{dislike:?}");
             assert!(is_local_error(Dialect::Plain, &bench.client_received(other), ServerGone));
@@ -502,10 +502,10 @@ fn connection_changes_after_an_rflush() {
             let request = bench.forwarded(id, &messages);
             assert_eq!(kind(&request), 108);
             bench.done(&request);
-            let mut told = bench.all_received(id);
-            let last = if can_redial { None } else { told.pop() };
-            assert!(told.iter().all(|message| kind(message) == 109));
-            assert_eq!(told.len(), max_inflight + 1);
+            let mut replies = bench.all_received(id);
+            let last = if can_redial { None } else { replies.pop() };
+            assert!(replies.iter().all(|message| kind(message) == 109));
+            assert_eq!(replies.len(), max_inflight + 1);
             assert_eq!(bench.engine.wants_redial(), can_redial);
             assert_eq!(last, (!can_redial).then(|| rversion(MSIZE, PLAIN)));
             if can_redial {

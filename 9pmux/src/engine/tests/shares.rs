@@ -2,7 +2,7 @@
 
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config, Limit, User};
 use crate::wire::{Dialect, HEADER, kind, tag, u32_at};
 
@@ -176,12 +176,12 @@ fn fids_of_many_clients_leave_fids_to_others() {
     let late = attached_as(&mut bench, ATTACKER);
     assert!(walks(&mut bench, late, 200) >= 63);
     // The log learns of it once for each client.
-    let mut told: Vec<_> = std::iter::from_fn(|| bench.engine.next_notice()).collect();
-    assert!(told.iter().all(|notice| notice.client != good));
-    assert!(told.iter().any(|notice| notice.limit == Limit::FidShare));
-    let many = told.len();
-    told.dedup();
-    assert_eq!(told.len(), many);
+    let mut notices: Vec<_> = std::iter::from_fn(|| bench.engine.next_notice()).collect();
+    assert!(notices.iter().all(|notice| notice.client != good));
+    assert!(notices.iter().any(|notice| notice.limit == Limit::FidShare));
+    let many = notices.len();
+    notices.dedup();
+    assert_eq!(notices.len(), many);
     bench.refused(good, &walk(1, 0, 9999, &[]), TooManyFids);
     bench.refused(good, &walk(1, 0, 9999, &[]), TooManyFids);
     assert_eq!(bench.engine.next_notice().map(|notice| notice.limit), Some(Limit::Fids));
@@ -281,8 +281,8 @@ fn memory_of_all_buffers_is_bounded() {
     bench.engine.audit();
     let dropped = bad.iter().filter(|id| bench.engine.is_closing(**id)).count();
     assert!((1..100).contains(&dropped), "{dropped} clients");
-    let told: Vec<_> = std::iter::from_fn(|| bench.engine.next_notice()).collect();
-    assert_eq!(told.iter().filter(|notice| notice.limit == Limit::Memory).count(), dropped);
+    let notices: Vec<_> = std::iter::from_fn(|| bench.engine.next_notice()).collect();
+    assert_eq!(notices.iter().filter(|notice| notice.limit == Limit::Memory).count(), dropped);
     assert!(!bench.engine.is_closing(good));
     sent(&mut bench);
     check_stat(&mut bench, good);

@@ -1,7 +1,7 @@
 //! Messages that 9pmux itself replies to, and the turns of their clients.
 
 use super::bench::{Bench, MSIZE};
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config};
 use crate::wire::{Dialect, kind, tag};
 

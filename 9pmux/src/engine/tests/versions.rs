@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
-use super::made::*;
+use super::messages::*;
 use crate::engine::{Config, EndReason, Engine};
 use crate::wire::{Dialect, show};
 

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use super::made::{is_error, is_local_error};
+use super::messages::{is_error, is_local_error};
 use super::names::{Consequence, FidOutcome, Intent, Names, names, outcome};
 use crate::engine::local_error::LocalError;
 use crate::engine::{ClientId, Config};
