@@ -9,7 +9,7 @@
 #
 # All parts run if none is named.  i686 and musl run on the processor, the others under qemu-user.  The last
 # lines state what passed, and in how many seconds.  The exit status is 77 if a compiler or the
-# emulator is missing.
+# emulator is missing; then the file $SKIPPED is created (tests/timed.sh).
 set -eu
 
 : "${CARGO:=cargo}" "${MAKE:=make}"
@@ -18,6 +18,13 @@ mkdir -p "$2"
 out=$(realpath "$2")/cross/$arch
 shift 2
 cd "$(dirname "$0")/.."
+
+# skip REASON: nothing can be tested here
+skip() {
+	echo "cross: SKIPPED: $*" >&2
+	[ -z "${SKIPPED:-}" ] || : >"$SKIPPED"
+	exit 77
+}
 
 run=
 flags=
@@ -46,21 +53,19 @@ else
 	flags="-Wl,--disable-new-dtags -Wl,--dynamic-linker=/usr/$gnu/lib/ld-linux.so.2 -Wl,-rpath,/usr/$gnu/lib"
 fi
 for tool in $tools; do
-	command -v "$tool" >/dev/null || {
-		echo "cross: $tool is missing; run make setup FOR=cross" >&2
-		exit 77
-	}
+	command -v "$tool" >/dev/null || skip "$tool is missing; run make setup FOR=cross"
 done
 if [ "$arch" = i686 ]; then
 	mkdir -p "$out"
 	echo 'int main(void) { return 0; }' >"$out/empty.c"
 	# shellcheck disable=SC2086 # several words
-	{ $cc -o "$out/empty" "$out/empty.c" $flags && "$out/empty"; } 2>/dev/null || {
-		echo "cross: this machine cannot run 32-bit programs" >&2
-		exit 77
-	}
+	{ $cc -o "$out/empty" "$out/empty.c" $flags && "$out/empty"; } 2>/dev/null ||
+		skip 'this machine cannot run 32-bit programs'
 fi
-environment=$(sh tools/rust-1.85.sh "$debian")
+status=0
+environment=$(sh tools/rust-1.85.sh "$debian") || status=$?
+[ "$status" -ne 77 ] || skip "there is no Rust 1.85 for $arch here"
+[ "$status" -eq 0 ] || exit "$status"
 eval "$environment"
 
 # What cargo calls the target in its variables.

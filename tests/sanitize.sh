@@ -87,6 +87,8 @@ if [ -n "${SANITIZE_ONLY:-}" ]; then
 	# for tests/faults/run.sh: one program, up to its first report
 	made "$build/c-tests/$SANITIZE_ONLY"
 	export TSAN_OPTIONS="$TSAN_OPTIONS:halt_on_error=1"
+	# from here on, a failure is not one of building
+	echo "sanitize: running $SANITIZE_ONLY"
 	status=0
 	(cd c-tests && BUILD=$build/c-tests sh run.sh sanitized "$SANITIZE_ONLY") || status=$?
 	cat "$build"/report.* 2>/dev/null || true

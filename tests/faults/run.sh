@@ -13,7 +13,8 @@
 #
 # FAULT is a file, core/NAME, or NAME; without any, all faults are checked. --quick selects those listed in `quick`,
 # --finder those finders whose line begins with NAME ("loom", "fuzz machine"). --fit checks only that all patches
-# fit. Prints a table; fails if a finder misses its fault.
+# fit. Prints a table. The exit status is 1 if a finder misses its fault, and 2 if a finder does not build: then it has
+# neither found nor missed the fault.
 #
 # BUILD (build) receives the copy of the tree and the logs. SECONDS_FUZZ (300), RUNS (1000000) and STEPS (20000000)
 # bound each target of the fuzzer, the core's simulation and the engine's.
@@ -84,6 +85,8 @@ copy_tree() {
 	# The copy shares target directories with the source; cargo would confuse packages of one name.
 	sed -i -e 's/"\(dep:\)\{0,1\}\(libmux\|libmux-fuzz\|ninepmux\|mux-model\)"/"\1\2-faulty"/' -e 's/^\(libmux\|ninepmux\) = {/\1-faulty = {/' \
 		"$tree/Cargo.toml" "$tree/Cargo.lock" "$tree/9pmux/Cargo.toml" "$tree"/fuzz/Cargo.* "$tree"/tests/model/Cargo.*
+	# The sources use the crate by its name.
+	printf '\n[lib]\nname = "ninepmux"\n' >>"$tree/9pmux/Cargo.toml"
 }
 
 # Each finder returns 0 if it passes, and another status if it fails. It returns 125, with the reason on descriptor 3,
@@ -171,6 +174,7 @@ sanitize() {
 	SANITIZE_ONLY=$2 sh "$tree/tests/sanitize.sh" "$1" "$tree/build" >"$tree/sanitized" 2>&1 && status=0 || status=$?
 	cat "$tree/sanitized"
 	! sed -n 's/.*left out: //p' "$tree/sanitized" | grep . >&3 || return 125
+	grep -q '^sanitize: running' "$tree/sanitized" || return 126
 	return $status
 }
 
@@ -194,15 +198,15 @@ hunt() {
 	[ -n "$4" ] || set -- "$1" "$2" "$3" "$(default_words "$2")"
 	case $status in
 	125) result="left out: $(head -n 1 "$reason")" ;;
-	126) result='MISSED: does not build' ;;
+	126) result='ERROR: does not build' ;;
 	0) result='MISSED' ;;
 	*) if grep -a -q -e "$4" "$log"; then result=found; else result="MISSED: does not say \"$4\""; fi ;;
 	esac
 	printf '%-42s %-36s %5d  %s\n' "$1" "$2 $3" $spent "$result"
 	case $result in
 	found) found=$((found + 1)) ;;
-	MISSED*)
-		missed=$((missed + 1))
+	MISSED* | ERROR*)
+		case $result in ERROR*) errors=$((errors + 1)) ;; *) missed=$((missed + 1)) ;; esac
 		echo "faults: the log is $log" >&2
 		tail -n 12 "$log" | cut -c 1-200 >&2
 		;;
@@ -210,7 +214,7 @@ hunt() {
 }
 
 mkdir -p "$build/log"
-found=0 missed=0
+found=0 missed=0 errors=0
 printf '%-42s %-36s %5s  %s\n' fault finder s result
 for fault; do
 	file=$(file_of "$fault")
@@ -228,5 +232,6 @@ for fault; do
 		hunt "$name" "$kind" "$argument" "$words"
 	done 4<"$build/finders"
 done
-echo "faults: $found found, $missed missed"
+echo "faults: $found found, $missed missed, $errors not built"
+[ "$errors" -eq 0 ] || exit 2
 [ "$missed" -eq 0 ]
