@@ -38,7 +38,7 @@ checkmsg(const Msg *m, const Worker *w, uint64_t serial)
 	memcpy(payload, m->b + PAYLOADAT, sizeof payload);
 	if (payload[0] != w->index || payload[1] != serial) {
 		errno = EPROTO;
-		die("somebody else's reply");
+		die("a reply to another request");
 	}
 }
 

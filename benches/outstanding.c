@@ -82,7 +82,7 @@ check(const Small *reply, unsigned serial)
 		die("a call ended without a reply");
 	if (reply->serial != serial) {
 		errno = EPROTO;
-		die("somebody else's reply");
+		die("a reply to another request");
 	}
 }
 

@@ -229,7 +229,7 @@ dead(void)
 
 	c = pair(&peer);
 	/* there is nothing to receive, but what is sent is taken: so the call below is outstanding until
-	   somebody, a proc or itself, has found the end */
+	   a proc or the caller itself has found the end */
 	shutdown(peer, SHUT_WR);
 	for (i = 0; i < 10; i++)
 		muxprocs(&c->mux);

@@ -110,7 +110,9 @@ fn main() {
                     changes += u64::from(method.as_str() == Some("nvim_buf_lines_event"));
                     continue;
                 }
-                Message::Response { .. } => die(format_args!("nobody has asked for {message:?}")),
+                Message::Response { .. } => {
+                    die(format_args!("a response without a request: {message:?}"))
+                }
             };
             match (method.as_str(), params[0].as_u64()) {
                 (Some("double"), Some(n)) => {

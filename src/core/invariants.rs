@@ -251,9 +251,9 @@ impl<P: Protocol, H> Machine<P, H> {
             return;
         }
         let waiting = !self.reply_waiters.is_empty();
-        assert!(!waiting, "16: no caller receives for those that wait for a reply");
+        assert!(!waiting, "16: no caller receives although a call waits for a reply");
         let useful = self.is_useful_reply_due() && self.tags.has_waiters();
-        assert!(!useful, "16: no caller receives for those that wait for a tag");
+        assert!(!useful, "16: no caller receives although a call waits for a tag");
     }
 
     fn check_turn(&self) {

@@ -315,7 +315,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 Action::Sleep => {
                     let wakeup = match is_timed {
                         true => self.sleep_timed(state, id, &mut timed),
-                        false => self.sleep(state, |core, wake| core.set_asleep(id, wake)),
+                        false => self.sleep(state, |machine, wake| machine.set_asleep(id, wake)),
                     };
                     let Wakeup::Receive = wakeup else { return Waited::from_wakeup(wakeup) };
                     state = self.lock_with_range();

@@ -129,7 +129,7 @@ impl World {
                 assert_eq!(number, to, "a call has got the reply of another");
                 assert!(
                     matches!(frame.fate, Fate::Replied | Fate::Behind | Fate::Torn),
-                    "and nobody sent it"
+                    "and it was not sent"
                 );
             }
             Err(error) => {
