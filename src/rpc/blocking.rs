@@ -233,9 +233,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     #[cold]
     fn cancel_unsent(&self, id: CallId, error: Error<T::Failure>) -> Error<T::Failure> {
-        let orphan = self.with_locked_and_range(|core| {
-            let orphan = core.cancel_unsent(id)?;
-            core.pin();
+        let orphan = self.with_locked_and_range(|machine| {
+            let orphan = machine.cancel_unsent(id)?;
+            machine.pin();
             Some(orphan)
         });
         if let Some(orphan) = orphan {

@@ -66,7 +66,7 @@ impl<T: Transport, S: Sched> TimedTicket<'_, T, S> {
 
 impl<T: Transport, S: Sched> Drop for TimedTicket<'_, T, S> {
     fn drop(&mut self) {
-        self.mux.with_locked(|core| core.ack_wake(self.id));
+        self.mux.with_locked(|machine| machine.ack_wake(self.id));
     }
 }
 
@@ -197,12 +197,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 self.release(state);
             },
             || {
-                self.with_locked(|core| {
+                self.with_locked(|machine| {
                     let late = clock::now() >= deadline;
-                    core.end_backoff(id);
+                    machine.end_backoff(id);
                     if late {
-                        self.update_range(core);
-                        core.handle_deadline_asleep(id);
+                        self.update_range(machine);
+                        machine.handle_deadline_asleep(id);
                     }
                     if late { NEVER } else { deadline }
                 })

@@ -31,14 +31,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// * [`Error::HungUp`]: [`hang_up`](Mux::hang_up) was called earlier.
     /// * [`Error::Ended`]: the connection ended, or was hung up, before the message was sent.
     pub fn send_message(&self, request: T::Request) -> Result<(), Error<T::Failure>> {
-        let id = self.with_locked(|core| core.begin_message())?;
+        let id = self.with_locked(|machine| machine.begin_message())?;
         let request = match self.wait_for_turn(id, request, NEVER) {
             Waited::Turn(request) => request,
             Waited::Sent => return Ok(()),
             waited => return Err(waited.into_error()),
         };
         let (result, epoch) = self.send(request, false);
-        let action = self.with_locked_and_range(|core| core.handle_sent(id, result, epoch));
+        let action = self.with_locked_and_range(|machine| machine.handle_sent(id, result, epoch));
         match Waited::from_action(action) {
             Waited::Sent => Ok(()),
             waited => Err(waited.into_error()),
@@ -48,7 +48,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Receives and dispatches the messages that are available, at most [`MAX_RECEIVED`], without
     /// waiting. Does nothing if another caller is receiving.
     pub(super) fn receive_available(&self) {
-        let seat = self.with_locked(|core| core.begin_receive(false));
+        let seat = self.with_locked(|machine| machine.begin_receive(false));
         let Ok((id, ReceiverGrant::Granted)) = seat else { return };
         let mut received = 0;
         let mut state = loop {
@@ -89,7 +89,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let grant = state.begin_receive(wait);
         let id = match grant {
             Ok((id, ReceiverGrant::Wait)) if wait => {
-                match self.sleep(state, |core, wake| core.set_asleep(id, wake)) {
+                match self.sleep(state, |machine, wake| machine.set_asleep(id, wake)) {
                     Wakeup::Receive => id,
                     Wakeup::Busy => return Err(Error::Busy),
                     _ => return Err(Error::Ended),

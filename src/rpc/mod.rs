@@ -343,7 +343,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[doc = include_str!("../../docs/echo.rs")]
     /// ```
     pub fn stats(&self) -> Stats {
-        self.inspect(|core| core.stats())
+        self.inspect(|machine| machine.stats())
     }
 
     /// Hangs up: fails all outstanding calls with [`Error::Ended`] and all later calls with
@@ -372,21 +372,21 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[doc = include_str!("../../docs/echo.rs")]
     /// ```
     pub fn hang_up(&self) {
-        self.with_locked_and_range(|core| {
-            core.hang_up();
-            self.epoch.store(core.epoch(), Ordering::Release);
+        self.with_locked_and_range(|machine| {
+            machine.hang_up();
+            self.epoch.store(machine.epoch(), Ordering::Release);
         });
     }
 
     /// Returns the number of tags in use, including those of abandoned calls. This may be called from any
     /// thread.
     pub fn outstanding(&self) -> usize {
-        self.inspect(|core| core.outstanding())
+        self.inspect(|machine| machine.outstanding())
     }
 
     /// Returns the statistics and the number of tags in use, as of the same moment.
     pub(crate) fn snapshot(&self) -> (Stats, usize) {
-        self.inspect(|core| (core.stats(), core.outstanding()))
+        self.inspect(|machine| (machine.stats(), machine.outstanding()))
     }
 
     /// Returns a descriptor that is readable while a non-blocking call can finish, for use with select

@@ -73,7 +73,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
         }
         let (result, epoch) = self.send(request, false);
-        let action = self.with_locked_and_range(|core| core.handle_sent(id, result, epoch));
+        let action = self.with_locked_and_range(|machine| machine.handle_sent(id, result, epoch));
         match Waited::from_action(action) {
             Waited::Sent => Ok(id),
             waited => Err(waited.into_error()),
@@ -110,9 +110,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Abandons a call: the owner does not collect its result. The tag stays in use until the reply
     /// arrives. A reply that has already arrived becomes an orphan.
     pub(crate) fn abandon(&self, id: CallId) {
-        let orphan = self.with_locked(|core| {
-            let reply = core.abandon(id)?;
-            core.pin();
+        let orphan = self.with_locked(|machine| {
+            let reply = machine.abandon(id)?;
+            machine.pin();
             Some(reply)
         });
         if let Some(orphan) = orphan {
@@ -227,7 +227,7 @@ impl<T: Transport> Future for Call<'_, T, Native> {
                 return Poll::Ready(Err(Error::NoMemory));
             }
             let can_try = || self.mux.transport.can_try();
-            if self.mux.with_locked(|core| core.register_future(id, can_try())) {
+            if self.mux.with_locked(|machine| machine.register_future(id, can_try())) {
                 return Poll::Pending;
             }
         }

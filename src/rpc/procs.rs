@@ -28,7 +28,7 @@ impl<T: Transport, S: Sched> Receiver<'_, T, S> {
 
 impl<T: Transport, S: Sched> Drop for Receiver<'_, T, S> {
     fn drop(&mut self) {
-        self.0.with_locked_and_range(|core| core.receive_proc_gone());
+        self.0.with_locked_and_range(|machine| machine.receive_proc_gone());
     }
 }
 
@@ -74,12 +74,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// caller must ensure that [`run_receive_proc`](Mux::run_receive_proc) is called, or call
     /// [`procs_failed`](Mux::procs_failed).
     pub(crate) fn claim_receive_proc(&self) -> bool {
-        self.with_locked(|core| core.request_receive_proc())
+        self.with_locked(|machine| machine.request_receive_proc())
     }
 
     /// As [`claim_receive_proc`](Mux::claim_receive_proc), for the send proc.
     pub(crate) fn claim_send_proc(&self) -> bool {
-        self.with_locked(|core| core.request_send_proc())
+        self.with_locked(|machine| machine.request_send_proc())
     }
 
     /// Runs the receive proc, which must have been registered. Returns when the connection ends.
@@ -93,7 +93,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 }
                 ReceiverGrant::Wait => {
                     let Wakeup::Work =
-                        self.sleep(state, |core, wake| core.set_receive_proc_asleep(wake))
+                        self.sleep(state, |machine, wake| machine.set_receive_proc_asleep(wake))
                     else {
                         return;
                     };
@@ -125,7 +125,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 }
                 SendProcAction::Wait => {
                     let Wakeup::Work =
-                        self.sleep(state, |core, wake| core.set_send_proc_asleep(wake))
+                        self.sleep(state, |machine, wake| machine.set_send_proc_asleep(wake))
                     else {
                         return;
                     };
@@ -139,12 +139,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// Unregisters the procs after one of them could not be started: the send proc or, if `sends` is
     /// true, the receive proc. In the second case the send proc is running already, and is stopped.
     pub(crate) fn procs_failed(&self, sends: bool) {
-        self.with_locked(|core| {
+        self.with_locked(|machine| {
             if sends {
-                core.stop_procs();
-                core.receive_proc_gone();
+                machine.stop_procs();
+                machine.receive_proc_gone();
             } else {
-                core.send_proc_gone();
+                machine.send_proc_gone();
             }
         });
     }

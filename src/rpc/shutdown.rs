@@ -31,7 +31,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         mut uncollected: impl FnMut(T::Watch),
     ) -> Result<(), Error<T::Failure>> {
         self.hang_up();
-        if !self.inspect(|core| core.is_idle()) {
+        if !self.inspect(|machine| machine.is_idle()) {
             self.sched.acquire_timer().map_err(|_| Error::InUse)?;
             let left = self.drain(deadline);
             self.sched.release_timer();
@@ -39,7 +39,8 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
         let mut from = 0;
         loop {
-            let Some((watch, reply, next)) = self.with_locked(|core| core.take_uncollected(from))
+            let Some((watch, reply, next)) =
+                self.with_locked(|machine| machine.take_uncollected(from))
             else {
                 break;
             };
@@ -49,7 +50,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             }
             uncollected(watch);
         }
-        let memory = self.with_locked(|core| core.take_storage());
+        let memory = self.with_locked(|machine| machine.take_storage());
         drop(memory);
         let ready_fd = self.ready_fd.lock().take();
         drop(ready_fd);
@@ -68,7 +69,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 drop(unused);
             },
             || {
-                let handle = self.with_locked(|core| core.take_drain_waiter());
+                let handle = self.with_locked(|machine| machine.take_drain_waiter());
                 drop(handle);
                 NEVER
             },

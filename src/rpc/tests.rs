@@ -290,12 +290,12 @@ fn a_future_is_woken_when_its_receiver_leaves() {
     std::thread::scope(|scope| {
         let caller = scope.spawn(|| mux.rpc((0, 1)));
         // The server replies after the next request; until then the thread receives.
-        while mux.stats().calls < 1 || mux.inspect(|core| core.is_role_unassigned()) {
+        while mux.stats().calls < 1 || mux.inspect(|machine| machine.is_role_unassigned()) {
             std::thread::yield_now();
         }
         let lost = mux.start((0, 777)).expect("a call");
         let task = scope.spawn(|| block_on(lost));
-        while !mux.inspect(|core| core.has_future_waiters()) {
+        while !mux.inspect(|machine| machine.has_future_waiters()) {
             std::thread::yield_now();
         }
         mux.start((0, 2)).map(drop).expect("a call");

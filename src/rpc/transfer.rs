@@ -85,9 +85,9 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         let mut owners: [Option<CallId>; BATCH] = [None; BATCH];
         let _ = batch.push(first);
         if with_queued {
-            self.with_locked(|core| {
+            self.with_locked(|machine| {
                 for owner in owners.iter_mut().skip(1) {
-                    let Some((id, request)) = core.pop_for_batch() else { break };
+                    let Some((id, request)) = machine.pop_for_batch() else { break };
                     *owner = Some(id);
                     let _ = batch.push(request);
                 }
@@ -103,14 +103,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
                 Err(failure) => (1, Some(failure)),
             };
             batch.advance(done);
-            self.with_locked_and_range(|core| {
+            self.with_locked_and_range(|machine| {
                 for owner in owners.by_ref().take(done) {
                     let result = failure.take().map_or(Ok(()), Err);
                     match owner {
-                        Some(id) => core.handle_proxy_sent(id, result, epoch),
+                        Some(id) => machine.handle_proxy_sent(id, result, epoch),
                         None => {
                             if result.is_err() {
-                                core.first_send_failed();
+                                machine.first_send_failed();
                             }
                             answer = result;
                         }
