@@ -14,7 +14,7 @@ use ninepmux::wire::Dialect;
 const USAGE: u8 = 2;
 
 /// The default of --max-clients.
-const MAX_CLIENTS: u32 = 16_384;
+const MAX_CLIENTS: u32 = 16_000;
 
 /// 9P multiplexor: many clients share one connection to a server
 #[derive(Debug, Parser)]
@@ -107,7 +107,7 @@ pub struct Serve {
     /// Maximum number of clients
     ///
     /// Further clients are refused and a warning is logged. An eighth of the number is kept for users and hosts
-    /// with few clients.
+    /// with few clients, and half of that for those with none.
     #[arg(long, value_name = "N", default_value_t = MAX_CLIENTS,
         value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = LIMITS)]
     max_clients: u32,

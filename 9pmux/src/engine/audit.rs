@@ -50,21 +50,22 @@
 //! Capacity:
 //!
 //! 22. The account of a user is the number of its clients, upstream requests and fids, and only users with
-//!     some have a record. A client that waits for a share of the tags is in the share queue, and has no
-//!     share or has not been examined yet.
+//!     some have a record. The first items of all clients are counted. A client that waits for a share of
+//!     the tags is in the share queue, and has no share or has not been examined yet.
 //! 23. A client is in the turn queue exactly if it is marked so, and is if it waits for its turn, or if its
 //!     messages in this turn have cost as much as they may.
 //! 24. While a client waits in the ready queue, there is no capacity upstream.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Engine;
-use super::clients::{Blocked, ClientState};
-use super::fids::{FidState, NO_FID, Owner};
+use super::clients::{Blocked, ClientState, Firsts};
+use super::fids::{Fid, FidState, NO_FID, Owner};
 use super::flush::FlushState;
 use super::requests::UpstreamRequest;
 use super::session::FidEntry;
 use super::shared_attach::SharedAttach;
+use super::shares::{FIDS, TAGS};
 use super::upstream::UpstreamState;
 use super::users::{Account, NO_USER};
 use crate::wire::{DATA_HEADER, Frame, NOTAG, frame, types};
@@ -245,7 +246,7 @@ impl Engine {
     fn audit_clients(&mut self, totals: &Totals) {
         let waiters = match &self.upstream.shared_attach {
             SharedAttach::Pending { waiters, .. } => waiters.clone(),
-            _ => Vec::new(),
+            _ => VecDeque::new(),
         };
         let users = match &self.upstream.shared_attach {
             SharedAttach::Live { users, .. } => *users,
@@ -282,20 +283,27 @@ impl Engine {
 
     fn audit_users(&mut self) {
         let (count, mut accounts) = self.users.accounts();
+        let (mut tags, mut fids) = (0, 0);
         assert!(count <= self.clients.len() + self.requests.len() + self.fids.len());
         for (_, request) in self.requests.iter().filter(|(_, request)| request.user != NO_USER) {
-            accounts[request.user as usize].tags -= 1;
+            let account = &mut accounts[request.user as usize];
+            account.tags -= 1;
+            account.departed_tags -= usize::from(matches!(request.owner, Owner::Cleanup(_)));
         }
         for number in 0..self.fids.records().len() as u32 {
-            let user = self.fids.records()[number as usize].user;
+            let Fid { user, owner, .. } = self.fids.records()[number as usize];
             if self.fids.is_allocated(number) && user != NO_USER {
-                accounts[user as usize].fids -= 1;
+                let account = &mut accounts[user as usize];
+                account.fids -= 1;
+                account.departed_fids -= usize::from(matches!(owner, Owner::Cleanup(_)));
             }
         }
         for client_index in self.clients.connected() {
             let client = self.clients.get(client_index);
             accounts[client.user as usize].clients -= 1;
             accounts[client.user as usize].memory -= client.counted_memory;
+            tags += client.tags().min(TAGS.first);
+            fids += client.session.fids.len().min(FIDS.first);
             let id = self.clients.id(client_index);
             let listed = self.share_queue.clients.iter().filter(|other| **other == id).count();
             let client = self.clients.get(client_index);
@@ -311,6 +319,7 @@ impl Engine {
                 "client {client_index} has a share and waits for it"
             );
         }
+        assert_eq!(self.clients.firsts(), Firsts { tags, fids }, "first items of clients");
         let empty = Account::default();
         assert!(accounts.iter().all(|account| *account == empty), "what users hold");
     }

@@ -101,6 +101,7 @@ impl Engine {
                 session.fids.insert(name, dead);
             }
         }
+        self.clients.count_firsts(client_index);
         let mut tags: Vec<u16> = lost.tags.into_keys().collect();
         tags.sort_unstable();
         for tag in tags {
@@ -199,6 +200,7 @@ impl Engine {
         if fid_use == FidUse::Releases {
             session.fids.remove(&name);
             session.shrink_fids();
+            self.clients.count_firsts(client_index);
         }
         match kind(message) {
             types::TCLUNK => {

@@ -106,6 +106,7 @@ impl Engine {
     /// Ends a client's session and begins its cleanup; see [`clean_up_session`](Engine::clean_up_session).
     pub(super) fn begin_cleanup(&mut self, client_index: u32) -> Option<u32> {
         let session = self.clients.get(client_index).session.take();
+        self.clients.count_firsts(client_index);
         self.clean_up_session(session)
     }
 
@@ -132,6 +133,7 @@ impl Engine {
             }
             request.owner = Owner::Cleanup(cleanup_index);
             let mentioned = request.fids;
+            self.users.change(request.user, |account| account.departed_tags += 1);
             self.cleanups.add_one(cleanup_index);
             for fid in mentioned.into_iter().filter(|fid| *fid != NO_FID) {
                 self.transfer_to_cleanup(cleanup_index, fid);
@@ -146,6 +148,8 @@ impl Engine {
 
     fn transfer_to_cleanup(&mut self, cleanup_index: u32, fid: u32) {
         if self.fids.transfer(fid, cleanup_index) {
+            let user = self.fids.get(fid).user;
+            self.users.change(user, |account| account.departed_fids += 1);
             self.cleanups.add_one(cleanup_index);
         }
     }

@@ -17,6 +17,7 @@ use super::ClientId;
 use super::buffer::Buffer;
 use super::hasher::SeededState;
 use super::session::Session;
+use super::shares::{FIDS, TAGS};
 use super::waiting_reads::WaitingReads;
 use crate::wire::Offer;
 
@@ -86,8 +87,17 @@ pub struct Client {
     pub session: Session,
     /// The number of messages that the client has sent.
     pub messages: u64,
-    /// The memory of its buffers when it was last counted.
+    /// Its memory when it was last counted.
     pub counted_memory: usize,
+    /// Its first items when they were last counted.
+    firsts: Firsts,
+}
+
+/// First items, which clients may take from the reserve of each pool (`shares.rs`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Firsts {
+    pub tags: usize,
+    pub fids: usize,
 }
 
 /// Everything that a client has outstanding when it is closed.
@@ -125,6 +135,7 @@ impl Client {
             session: Session::new(hasher),
             messages: 0,
             counted_memory: 0,
+            firsts: Firsts::default(),
         }
     }
 
@@ -143,9 +154,15 @@ impl Client {
         }
     }
 
-    /// Returns the memory of its buffers.
+    /// Returns the memory that its messages occupy: its buffers, and the names of its auth fids.
     pub fn memory(&self) -> usize {
-        self.inbox.capacity() + self.waiting_reads.memory() + self.out.capacity()
+        let buffers = self.inbox.capacity() + self.waiting_reads.memory() + self.out.capacity();
+        buffers + self.session.auth_memory()
+    }
+
+    /// Returns the number of its requests and flushes.
+    pub fn tags(&self) -> usize {
+        self.session.tags.len() + self.session.flushes.len()
     }
 
     /// Takes what is outstanding.
@@ -173,6 +190,8 @@ pub struct Clients {
     hasher: SeededState,
     /// The number of clients in a session.
     sessions: usize,
+    /// The first items of all clients.
+    firsts: Firsts,
 }
 
 struct Slot {
@@ -182,7 +201,13 @@ struct Slot {
 
 impl Clients {
     pub fn new(hasher: SeededState) -> Clients {
-        Clients { slots: Vec::new(), free_slots: Vec::new(), hasher, sessions: 0 }
+        Clients {
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            hasher,
+            sessions: 0,
+            firsts: Firsts::default(),
+        }
     }
 
     /// Returns the number of connected clients.
@@ -212,6 +237,8 @@ impl Clients {
             self.slots.get_mut(id.index as usize).filter(|p| p.generation == id.generation)?;
         let client = slot.client.take()?;
         self.sessions -= usize::from(client.state == ClientState::Session);
+        self.firsts.tags -= client.firsts.tags;
+        self.firsts.fids -= client.firsts.fids;
         slot.generation = slot.generation.wrapping_add(1);
         self.free_slots.push(id.index);
         Some(client)
@@ -220,6 +247,25 @@ impl Clients {
     /// Returns the number of clients in a session.
     pub fn sessions(&self) -> usize {
         self.sessions
+    }
+
+    /// Returns the first items of all clients.
+    #[inline]
+    pub fn firsts(&self) -> Firsts {
+        self.firsts
+    }
+
+    /// Counts the first items of a client. Must be called after each change of its tags, flushes and fids.
+    #[inline]
+    pub fn count_firsts(&mut self, index: u32) {
+        let client = self.get(index);
+        let firsts = Firsts {
+            tags: client.tags().min(TAGS.first),
+            fids: client.session.fids.len().min(FIDS.first),
+        };
+        let counted = std::mem::replace(&mut client.firsts, firsts);
+        self.firsts.tags = self.firsts.tags - counted.tags + firsts.tags;
+        self.firsts.fids = self.firsts.fids - counted.fids + firsts.fids;
     }
 
     #[cfg(any(test, mux_fuzz))]
@@ -238,6 +284,7 @@ impl Clients {
     /// it to a cleanup, and mark the client as dirty.
     pub fn close(&mut self, index: u32) -> ClosedClient {
         let closed = self.get(index).take_outstanding();
+        self.count_firsts(index);
         self.set_state(index, ClientState::Closing);
         closed
     }

@@ -288,7 +288,9 @@ impl Engine {
                 let client = self.clients.get(client_index);
                 client.session.fids.remove(&name);
                 client.session.shrink_fids();
-                if !client.waiting_reads.is_empty() {
+                let has_waiting_reads = !client.waiting_reads.is_empty();
+                self.clients.count_firsts(client_index);
+                if has_waiting_reads {
                     self.refuse_waiting_reads_of(client_index, name);
                 }
             }
@@ -309,6 +311,7 @@ impl Engine {
         {
             place.insert(FidEntry::upstream(fid));
             record.bound = true;
+            self.clients.count_firsts(client_index);
         }
     }
 
@@ -329,10 +332,13 @@ impl Engine {
                 self.upstream.deferred_clunks.push_back(fid);
             }
             state => {
+                let user = record.user;
+                if let Owner::Cleanup(_) = owner {
+                    self.users.change(user, |account| account.departed_fids -= 1);
+                }
                 if state == FidState::Lost {
                     record.owner = Owner::Internal;
                 } else {
-                    let user = record.user;
                     self.fids.free(fid);
                     self.users.change(user, |account| account.fids -= 1);
                 }
@@ -342,7 +348,7 @@ impl Engine {
             }
         }
         if let Owner::Client(client_index) = owner {
-            self.clients.get(client_index).session.auths.retain(|auth| auth.fid != fid);
+            self.clients.get(client_index).session.remove_auth(fid);
         }
     }
 }

@@ -120,6 +120,7 @@ impl Engine {
                 self.push_rflush(client_index, flushing.tag);
             }
             self.clients.get(client_index).session.shrink_flushes();
+            self.clients.count_firsts(client_index);
             self.unblock(client_index);
         }
         self.finish_request(flush_target);

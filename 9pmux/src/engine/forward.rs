@@ -1,14 +1,14 @@
 //! The way of a client's request to the server: it is validated, gets an upstream tag and upstream
 //! fids, and is patched in the server's output. All checks run before any state changes.
 
-use super::clients::{Blocked, Client};
+use super::clients::Blocked;
 use super::fids::{NO_FID, Owner};
 use super::flush::FlushState;
 use super::inbox::Progress;
 use super::local_error::LocalError;
 use super::policy::is_attach_allowed;
 use super::requests::UpstreamRequest;
-use super::session::{AuthFid, FidEntry};
+use super::session::{FidEntry, auth_memory};
 use super::shared_attach::AttachRoute;
 use super::waiting_reads::{kept_slots, reduced_count};
 use super::{Engine, Limit};
@@ -17,10 +17,8 @@ use crate::wire::{
     check_contents, check_request, kind, put_tag, put_u32, tag, types, u32_at,
 };
 
-/// The minimum cost of one auth fid, and the maximum cost of all auth fids of a client, in bytes of
-/// their names.
-const MIN_AUTH_COST: usize = 64;
-const MAX_AUTH_COST: usize = 64 * 1024;
+/// The maximum memory of the auth fids of a client.
+const MAX_AUTH_MEMORY: usize = 64 * 1024;
 
 /// The reply that a request may have.
 #[derive(Clone, Copy)]
@@ -286,7 +284,7 @@ impl Engine {
                 }
                 FidUse::Authenticates => {
                     plan.fids[i] = find()?;
-                    let auth = client.session.auths.iter().find(|auth| auth.fid == plan.fids[i]);
+                    let auth = client.session.auths().iter().find(|auth| auth.fid == plan.fids[i]);
                     let auth = auth.ok_or(LocalError::NotAuth)?;
                     if *auth.names != *names(message, offsets) {
                         return Err(LocalError::OtherAuth);
@@ -316,7 +314,8 @@ impl Engine {
                     }
                     let client = self.clients.get(client_index);
                     if fid_use == FidUse::CreatesAuth
-                        && auth_cost(client, message, offsets) > MAX_AUTH_COST
+                        && client.session.auth_memory() + auth_memory(names(message, offsets))
+                            > MAX_AUTH_MEMORY
                     {
                         return Err(LocalError::TooManyAuth);
                     }
@@ -347,10 +346,7 @@ impl Engine {
             fids[i] = creates;
             client.session.fids.insert(name, FidEntry::upstream(creates));
             if offsets.fids[i].1 == FidUse::CreatesAuth {
-                client
-                    .session
-                    .auths
-                    .push(AuthFid { fid: creates, names: names(message, offsets).into() });
+                client.session.add_auth(creates, names(message, offsets));
             }
         }
         for fid in fids {
@@ -381,6 +377,7 @@ impl Engine {
             self.allocate_tag(request).expect("there is a tag, since others are kept");
         let session = &mut self.clients.get(client_index).session;
         session.add_tag(&request, upstream_tag);
+        self.clients.count_firsts(client_index);
         self.stats.forwarded += 1;
         let size = message.len() as u32;
         self.push_to_server(message, |message| {
@@ -419,11 +416,4 @@ fn changes_fid(message: &[u8]) -> bool {
         types::TOPEN | types::TCREATE | types::TLOPEN | types::TLCREATE => true,
         _ => false,
     }
-}
-
-/// Returns the cost of the client's auth fids together with one more.
-fn auth_cost(client: &Client, message: &[u8], offsets: &FieldOffsets) -> usize {
-    let cost = |names: &[u8]| names.len().max(MIN_AUTH_COST);
-    client.session.auths.iter().map(|auth| cost(&auth.names)).sum::<usize>()
-        + cost(names(message, offsets))
 }

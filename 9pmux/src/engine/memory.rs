@@ -1,12 +1,28 @@
-//! The memory of buffers: a bound over all clients, and what happens at it.
+//! The memory of clients: a bound over all of them, and what happens at it.
 //!
-//! Each client is counted for the memory of its buffers as it is, not for an estimate, and so is its user.
+//! Each client is counted for the memory of its buffers as it is, not for an estimate, and for the names of its
+//! auth fids. So is its user.
 //!
 //! | memory | effect |
 //! |---|---|
 //! | a part of `max_memory` is free | a client has `max_reply_bytes` for its replies, but not more than is free beyond what its user holds, as in `shares.rs`, and 64 KiB in any case |
 //! | more than `max_memory` is in use | spare memory is returned; then the client that holds most, of the user that holds most, is disconnected, and its notice is logged, until the bound holds |
 //! | the system has no memory for a buffer | the client that needed it is disconnected |
+//!
+//! Not everything that a client can make grow is counted here. The rest has bounds of its own:
+//!
+//! | memory | bound |
+//! |---|---|
+//! | inbox, waiting reads, output, auth fids with their names | counted here |
+//! | table of tags, list of flushes | `max_inflight` and 256 entries for each client |
+//! | table of fids, fids upstream and their deferred clunks | `max_fids` entries for each client, `max_fids_all` in all |
+//! | requests upstream and their deferred flushes, cleanups | `max_inflight_all`; a cleanup has at least a request or a fid |
+//! | records of users | one for each client, request or fid upstream |
+//! | queues of clients; waiters for a version and for the shared attach | one entry for each client, and entries of departed clients as `Clients::enqueue` permits |
+//! | names and error of the shared attach | one message |
+//! | a Tversion that waits | its numbers only |
+//! | notices of limits | `MAX_NOTICES` |
+//! | limits of lines of the log (`net/line_limit.rs`) | 4,096 of each table |
 //!
 //! The bound is enforced by `tick`, when a driver has written all output that clients read: what is left
 //! is what they do not read.

@@ -95,7 +95,7 @@ mod tests;
 pub use config::{Config, ServerKind};
 pub use end::EndReason;
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
-pub use users::User;
+pub use users::{User, host_of};
 pub use version_events::VersionEvent;
 
 use std::collections::VecDeque;

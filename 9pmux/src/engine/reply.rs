@@ -189,6 +189,7 @@ impl Engine {
             *largest = (*largest).max(reply.map_or(0, |(message, _)| message.len() as u32));
         }
         let msize = client.session.msize;
+        self.clients.count_firsts(client_index);
         let Some((message, reply)) = reply else {
             self.push_error(client_index, request.tag, LocalError::UnexpectedReply);
             self.unblock(client_index);

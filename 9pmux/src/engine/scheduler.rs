@@ -6,7 +6,7 @@ use mux::tags::NoTag;
 
 use super::Engine;
 use super::clients::Blocked;
-use super::fids::FidState;
+use super::fids::{FidState, Owner};
 use super::inbox::Progress;
 use super::requests::UpstreamRequest;
 use crate::wire::{self, HEADER, types};
@@ -150,9 +150,12 @@ impl Engine {
     /// Frees a tag.
     #[inline]
     pub(super) fn free_tag(&mut self, tag: u16) {
-        let user = self.requests.get(tag).user;
+        let UpstreamRequest { user, owner, .. } = *self.requests.get(tag);
         self.requests.free(tag);
-        self.users.change(user, |account| account.tags -= 1);
+        self.users.change(user, |account| {
+            account.tags -= 1;
+            account.departed_tags -= usize::from(matches!(owner, Owner::Cleanup(_)));
+        });
         self.shares_have_grown();
     }
 

@@ -20,6 +20,14 @@ pub struct AuthFid {
     pub names: Box<[u8]>,
 }
 
+/// The memory that is counted for an auth fid with short names.
+const MIN_AUTH_MEMORY: usize = 64;
+
+/// Returns the memory that is counted for an auth fid with these names.
+pub fn auth_memory(names: &[u8]) -> usize {
+    names.len().max(MIN_AUTH_MEMORY)
+}
+
 /// The object that a client's fid names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientFid {
@@ -82,7 +90,9 @@ pub struct Session {
     /// The Tflush without a reply, in the order of arrival.
     pub flushes: Vec<ClientFlush>,
     /// The auth fids among `fids`.
-    pub auths: Vec<AuthFid>,
+    auths: Vec<AuthFid>,
+    /// The memory of the auth fids.
+    auth_memory: usize,
     /// Whether it has attached by the attach that clients share, or is about to.
     pub uses_shared_attach: bool,
     /// The sum of the maximum reply lengths of the requests in `tags`.
@@ -103,6 +113,7 @@ impl Session {
             fids: HashMap::with_hasher(hasher),
             flushes: Vec::new(),
             auths: Vec::new(),
+            auth_memory: 0,
             uses_shared_attach: false,
             reply_bytes_reserved: 0,
             reads: 0,
@@ -131,6 +142,32 @@ impl Session {
     /// Returns the hasher of the session's tables.
     pub fn hasher(&self) -> SeededState {
         *self.tags.hasher()
+    }
+
+    /// Adds an auth fid.
+    pub fn add_auth(&mut self, fid: u32, names: &[u8]) {
+        self.auth_memory += auth_memory(names);
+        self.auths.push(AuthFid { fid, names: names.into() });
+    }
+
+    /// Removes the auth fid, if it is one.
+    #[inline]
+    pub fn remove_auth(&mut self, fid: u32) {
+        if let Some(i) = self.auths.iter().position(|auth| auth.fid == fid) {
+            self.auth_memory -= auth_memory(&self.auths[i].names);
+            self.auths.swap_remove(i);
+        }
+    }
+
+    /// Returns the auth fids.
+    pub fn auths(&self) -> &[AuthFid] {
+        &self.auths
+    }
+
+    /// Returns the memory of the auth fids and their names.
+    #[inline]
+    pub fn auth_memory(&self) -> usize {
+        self.auth_memory
     }
 
     /// Returns memory of the table of fids if the table was once much larger. Should be called after

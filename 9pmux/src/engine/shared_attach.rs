@@ -16,6 +16,8 @@
 //! out all others for ever. For the same reason another dialect is agreed on a new connection, or not at
 //! all where 9pmux cannot connect again (`version.rs`).
 
+use std::collections::VecDeque;
+
 use super::clients::{Blocked, ClientState};
 use super::fids::{FidState, NO_FID};
 use super::foreign_error::error_reply;
@@ -34,7 +36,7 @@ pub enum SharedAttach {
     #[default]
     Unattached,
     /// The Tattach is upstream.
-    Pending { fid: u32, names: Box<[u8]>, waiters: Vec<ClientId> },
+    Pending { fid: u32, names: Box<[u8]>, waiters: VecDeque<ClientId> },
     /// The server has replied with this qid. `users` is the number of sessions that use it.
     Live { fid: u32, names: Box<[u8]>, qid: [u8; 13], users: usize },
     /// The server has refused it with this error, which is being sent to the waiters.
@@ -125,9 +127,8 @@ impl Engine {
                 Some(consumed)
             }
             SharedAttach::Pending { names, waiters, .. } if **names == *wanted => {
-                let id = self.clients.id(client_index);
                 if !std::mem::replace(&mut self.clients.get(client_index).waits_for_attach, true) {
-                    waiters.push(id);
+                    self.clients.enqueue(waiters, client_index);
                 }
                 Some(Progress::Blocked(Blocked::OnSelf))
             }
@@ -152,7 +153,7 @@ impl Engine {
             put_u32(message, HEADER, fid);
         });
         self.clients.get(client_index).waits_for_attach = true;
-        let waiters = vec![self.clients.id(client_index)];
+        let waiters = VecDeque::from([self.clients.id(client_index)]);
         self.upstream.shared_attach = SharedAttach::Pending { fid, names: names.into(), waiters };
     }
 
@@ -196,7 +197,7 @@ impl Engine {
 
     /// Records that the sessions of the waiters use the shared attach, also while their requests wait for
     /// capacity. Returns their number.
-    fn mark_shared_attach_users(&mut self, waiters: &[ClientId]) -> usize {
+    fn mark_shared_attach_users(&mut self, waiters: &VecDeque<ClientId>) -> usize {
         let mut users = 0;
         for id in waiters {
             let Some(client_index) = self.clients.index_of(*id) else { continue };

@@ -9,24 +9,32 @@
 //! Holders have two levels. A *user* is an account, such as a user of this machine, or another machine
 //! (`users.rs`). It holds what all its clients hold, and what their ended sessions still have upstream, so
 //! that a user that connects again and again gains nothing. Within a user, its clients share what the user
-//! may still take:
+//! may still take.
+//!
+//! Neither shares nor floors hold for an attacker that is many users: each of them may take something. A part
+//! of the pool is therefore reserved for the *first* items of clients: the first tag, and the first 16 fids.
+//! The first items that clients hold are no longer reserved:
 //!
 //! ```text
-//! shared   = free - reserve
-//! headroom = shared - held by the user
+//! reserved = (total / reserved_part) - (first items of all connected clients)
+//! shared   = free - reserved
 //! ```
 //!
-//! | may take one more, while something is free | condition |
+//! | may take one more, while one is free | condition |
 //! |---|---|
-//! | a client | it holds less than `headroom` |
-//! | a client that holds less than its floor | its user holds less than its floor, or less than is free |
-//! | a client that holds nothing and has been served before | always |
-//! | a client that holds nothing and is new | its user holds less than its floor and one for each of its clients, or less than is free |
+//! | a client, as a first item, and it has been served before | always |
+//! | a new client, as a first item | departed clients have left its user less than its floor, or the user holds less than `shared` |
+//! | a client with less than its floor | `shared` is not 0, and its user holds less than its floor, or less than is free |
+//! | any other client | it holds less than `shared` - (held by its user) |
 //!
-//! With one client the limit is a third of the pool (`held < free - held`), which is more than the limits of
-//! one client by default. `n` busy clients of one user get `1 / (2n + 1)` each and leave about half of the
-//! pool free; `k` users get `1 / (k + 1)` each. The reserve is left to clients that hold nothing: a client
-//! is never without a tag because of what others hold, as long as there are more tags than clients.
+//! So only first items come from the reserve, and while no more clients are connected than the reserve has
+//! tags, each of them can have a tag, whatever the others hold and however many users they are. The
+//! requests of departed clients are no first items any more: while the server does not release them, they use up
+//! the reserve, and the new clients of their user wait.
+//!
+//! With one client the limit is a quarter of the tags (`held < 3/4 - 2 held`), which is more than the limits
+//! of one client by default. `n` busy clients of one user get `1 / (2n + 1)` of the shared part each and
+//! leave about half of it free; `k` users get `1 / (k + 1)` each.
 //!
 //! A request without a share of the tags waits; a request for a fid without a share gets an error. A client that
 //! waits is in the share queue, and examined when a tag is freed: at most [`MAX_EXAMINED`] of them for each
@@ -42,6 +50,10 @@ const MAX_EXAMINED: usize = 64;
 /// The share of one client in a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
+    /// One of so many items is reserved for the first items of clients.
+    pub reserved_part: usize,
+    /// The number of a client's first items.
+    pub first: usize,
     /// The number that every client may hold while its user holds less than is free.
     pub client_floor: usize,
     /// The number that every user may hold.
@@ -49,37 +61,45 @@ pub struct Share {
 }
 
 /// Tags of upstream requests.
-pub const TAGS: Share = Share { client_floor: 4, user_floor: 16 };
+pub const TAGS: Share = Share { reserved_part: 4, first: 1, client_floor: 4, user_floor: 16 };
 
 /// Upstream fids.
-pub const FIDS: Share = Share { client_floor: 64, user_floor: 1024 };
+pub const FIDS: Share = Share { reserved_part: 16, first: 16, client_floor: 64, user_floor: 1024 };
+
+/// The number of items of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Supply {
+    pub total: usize,
+    pub free: usize,
+    /// The first items of all connected clients.
+    pub firsts: usize,
+}
 
 /// The numbers that a client and its user hold of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Holding {
     pub client: usize,
     pub user: usize,
-    /// The number of the user's clients.
-    pub clients: usize,
+    /// The number that departed clients of the user still have upstream.
+    pub departed: usize,
     /// Whether the client has been served before.
     pub served: bool,
 }
 
 impl Share {
-    /// Returns true if the client may take one more, while `free` of `total` are free.
-    pub fn admits(self, total: usize, free: usize, holding: Holding) -> bool {
-        if free == 0 {
-            return false;
+    /// Returns true if the client may take one more.
+    pub fn admits(self, supply: Supply, holding: Holding) -> bool {
+        let Supply { total, free, firsts } = supply;
+        let Holding { client, user, departed, served } = holding;
+        let reserved = (total / self.reserved_part).saturating_sub(firsts);
+        let shared = free.saturating_sub(reserved);
+        if client < self.first {
+            free > 0 && (served || departed < self.user_floor || user < shared)
+        } else if client < self.client_floor {
+            shared > 0 && (user < self.user_floor || user < free)
+        } else {
+            client < shared.saturating_sub(user)
         }
-        let Holding { client, user, clients, served } = holding;
-        if client == 0 {
-            return served || user < self.user_floor + clients || user < free;
-        }
-        if client < self.client_floor {
-            return user < self.user_floor || user < free;
-        }
-        let shared = free.saturating_sub(total / 16);
-        client < shared.saturating_sub(user)
     }
 }
 
@@ -97,17 +117,22 @@ impl Engine {
     #[inline]
     pub(super) fn has_tag_share(&mut self, client_index: u32, is_read: bool) -> bool {
         let client = self.clients.get(client_index);
-        let held = client.session.tags.len() + client.session.flushes.len();
+        let held = client.tags();
         let user = self.users.get(client.user);
-        let margin = |held: usize| if is_read && held > 0 { held + held / 8 + 1 } else { held };
+        let is_first = held < TAGS.first;
+        let margin = |n: usize| if is_read && !is_first { n + n / 8 + 1 } else { n };
         let holding = Holding {
             client: margin(held),
             user: margin(user.tags),
-            clients: user.clients,
+            departed: user.departed_tags,
             served: client.served,
         };
-        let free = self.requests.free_tags(self.upstream.internal_clunks);
-        TAGS.admits(self.requests.max(), free, holding)
+        let supply = Supply {
+            total: self.requests.max(),
+            free: self.requests.free_tags(self.upstream.internal_clunks),
+            firsts: self.clients.firsts().tags,
+        };
+        TAGS.admits(supply, holding)
     }
 
     /// Returns true if the client may have one more fid.
@@ -117,11 +142,12 @@ impl Engine {
         let holding = Holding {
             client: client.session.fids.len(),
             user: user.fids,
-            clients: user.clients,
+            departed: user.departed_fids,
             served: client.served,
         };
         let total = self.config.max_fids_all;
-        FIDS.admits(total, total.saturating_sub(self.fids.len()), holding)
+        let free = total.saturating_sub(self.fids.len());
+        FIDS.admits(Supply { total, free, firsts: self.clients.firsts().fids }, holding)
     }
 
     /// Appends the client to the share queue, unless it is in it.

@@ -6,7 +6,7 @@
 //! record of a user that holds nothing and has no client is freed.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::hasher::SeededState;
 
@@ -20,16 +20,23 @@ pub enum User {
 }
 
 impl User {
-    /// Returns the account of a user. Of an IPv6 address it is the network, since one machine may have
-    /// all addresses of it.
+    /// Returns the account of a user.
     fn account(self) -> User {
         match self {
-            User::Host(IpAddr::V6(address)) => {
-                let network = u128::from(address) >> 64 << 64;
-                User::Host(IpAddr::V6(network.into()))
-            }
-            user => user,
+            User::Host(address) => User::Host(host_of(address)),
+            User::Local(_) => self,
         }
+    }
+}
+
+/// Returns the one address that stands for all addresses of a machine, as far as they are known: those of
+/// this machine's loopback interface, and those of an IPv6 network of 64 bits. An IPv4 address that is written as
+/// IPv6 address is the same.
+pub fn host_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        address if address.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
     }
 }
 
@@ -43,9 +50,13 @@ pub struct Account {
     pub clients: usize,
     /// Its upstream requests, and the flushes of them.
     pub tags: usize,
+    /// The requests among them that departed clients and ended sessions have left.
+    pub departed_tags: usize,
     /// Its upstream fids.
     pub fids: usize,
-    /// The memory of its clients' buffers.
+    /// The fids among them that departed clients and ended sessions have left.
+    pub departed_fids: usize,
+    /// The memory of its clients.
     pub memory: usize,
 }
 
@@ -127,7 +138,10 @@ impl Users {
         for index in 0..self.slots.len() as u32 {
             let account = self.slots[index as usize].account;
             if account.tags > 0 || account.fids > 0 {
-                self.change(index, |account| (account.tags, account.fids) = (0, 0));
+                self.change(index, |account| {
+                    let Account { clients, memory, .. } = *account;
+                    *account = Account { clients, memory, ..Account::default() };
+                });
             }
         }
     }

@@ -1,4 +1,14 @@
-//! The maximum number of clients, and the part of it that is kept for users and hosts with few clients.
+//! The maximum number of clients, and the parts of it that are kept for users and hosts with few clients or
+//! with none.
+//!
+//! | a user or host with | may connect while |
+//! |---|---|
+//! | no client | a place is free |
+//! | less than a sixty-fourth of the places | more than a sixteenth is free |
+//! | more clients | more than an eighth is free |
+//!
+//! So many users with few clients each cannot keep a newcomer out, unless they are as many as a sixteenth of
+//! the places.
 
 use std::collections::HashMap;
 
@@ -6,6 +16,9 @@ use super::stream::Origin;
 
 /// One of so many places is kept for users and hosts with few clients.
 const KEPT_PART: usize = 8;
+
+/// One of so many places is kept for users and hosts without a client.
+const NEWCOMER_PART: usize = 16;
 
 /// A user or host has few clients if it has less than one of so many places.
 const FEW_PART: usize = 64;
@@ -24,8 +37,11 @@ impl Admission {
 
     /// Returns true if a client of this user or host may connect.
     pub fn admits(&self, origin: Origin) -> bool {
-        let has_few = self.of(origin) < (self.max / FEW_PART).max(1);
-        let kept = if has_few { 0 } else { self.max / KEPT_PART };
+        let kept = match self.of(origin) {
+            0 => 0,
+            count if count < self.max / FEW_PART => self.max / NEWCOMER_PART,
+            _ => self.max / KEPT_PART,
+        };
         self.count < self.max - kept
     }
 
@@ -77,8 +93,26 @@ mod tests {
         for user in 3..9 {
             assert!(fill(&mut admission, Origin::User(user)) > 0);
         }
-        assert_eq!(admission.count, 1024);
-        assert_eq!(fill(&mut admission, Origin::User(10)), 0);
+    }
+
+    #[test]
+    fn many_users_with_few_clients_leave_a_sixteenth_to_newcomers() {
+        let mut admission = Admission::new(1024);
+        for user in 0..60 {
+            for _ in 0..16 {
+                assert!(admission.admits(Origin::User(user)));
+                admission.add(Origin::User(user));
+            }
+        }
+        assert_eq!(admission.count, 960);
+        assert_eq!(fill(&mut admission, Origin::User(50)), 0);
+        for user in 60..124 {
+            assert_eq!(fill(&mut admission, Origin::User(user)), 1);
+        }
+        assert_eq!(fill(&mut admission, Origin::User(200)), 0);
+        admission.remove(Origin::User(110));
+        assert_eq!(fill(&mut admission, Origin::User(120)), 0);
+        assert_eq!(fill(&mut admission, Origin::User(110)), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rustix::net::{Shutdown, sockopt};
 
 use super::failure::error_text;
 use super::fd::Fd;
+use crate::engine::host_of;
 
 /// Time between two checks of a network peer that sends nothing more.
 #[cfg(not(target_os = "openbsd"))]
@@ -27,7 +28,7 @@ pub struct Stream {
 pub enum Origin {
     /// The user of a process on this machine.
     User(u32),
-    /// Another machine, or this one over the network.
+    /// Another machine, or this one over the network ([`host_of`]).
     Host(IpAddr),
     Unknown,
 }
@@ -193,7 +194,7 @@ impl Stream {
         }
         let address = rustix::net::getpeername(&self.input).ok().flatten();
         match address.and_then(|address| SocketAddr::try_from(address).ok()) {
-            Some(address) => Origin::Host(address.ip().to_canonical()),
+            Some(address) => Origin::Host(host_of(address.ip())),
             None => Origin::Unknown,
         }
     }

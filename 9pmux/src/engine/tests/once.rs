@@ -3,6 +3,7 @@
 use super::LocalError::*;
 use super::bench::Bench;
 use super::messages::*;
+use crate::engine::shared_attach::SharedAttach;
 use crate::engine::{ClientId, Config};
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
 
@@ -310,4 +311,21 @@ fn server_end_fails_the_attach_waiters() {
         assert!(is_local_error(dialect, &bench.client_received(id), ServerGone));
         assert!(bench.engine.is_closing(id));
     }
+}
+
+/// The server does not reply to the shared Tattach, and clients that wait for it come and go.
+#[test]
+fn departed_clients_do_not_stay_among_the_waiters() {
+    let mut bench = once(Dialect::Plain);
+    let first = bench.client();
+    bench.forwarded(first, &tattach(Dialect::Plain, 5, 0));
+    for _ in 0..1000 {
+        let id = bench.client();
+        bench.client_sends(id, &tattach(Dialect::Plain, 5, 0));
+        bench.disconnect(id);
+    }
+    let SharedAttach::Pending { waiters, .. } = &bench.engine.upstream.shared_attach else {
+        panic!("the Tattach has no reply yet");
+    };
+    assert!(waiters.len() < 50, "{} waiters", waiters.len());
 }

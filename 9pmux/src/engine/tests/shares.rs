@@ -74,6 +74,66 @@ fn blocked_reads_of_many_clients_leave_tags_to_others() {
     }
 }
 
+/// Connects clients of this user, each with as many reads as it may have, which the server keeps.
+fn flood(bench: &mut Bench, user: User, clients: usize) {
+    let reads: Vec<u8> = (0..256).flat_map(|n| read(100 + n, 0, 0, 1)).collect();
+    for _ in 0..clients {
+        let id = attached_as(bench, user);
+        bench.engine.client_bytes(id, &reads);
+        bench.engine.server_wrote(bench.engine.server_output().len());
+    }
+}
+
+fn host(n: usize) -> User {
+    User::Host(std::net::Ipv4Addr::from(0x0a00_0000 + n as u32).into())
+}
+
+/// Every user has a floor, and there are more users than the tags suffice for.
+#[test]
+fn reads_of_many_users_leave_a_tag_to_every_client() {
+    let config = Config { max_inflight_all: 4032, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let idle: Vec<ClientId> = (0..8).map(|_| attached_as(&mut bench, VICTIM)).collect();
+    // This client of the victim has many requests in flight itself.
+    flood(&mut bench, VICTIM, 1);
+    for n in 0..240 {
+        flood(&mut bench, host(n), 4);
+    }
+    bench.engine.audit();
+    let requests = bench.engine.stats().requests;
+    assert!((4032 - 1024..4032).contains(&requests), "{requests} tags of 4032");
+    for id in idle {
+        check_stat(&mut bench, id);
+    }
+    for user in [VICTIM, host(0), host(1000)] {
+        let new = attached_as(&mut bench, user);
+        check_stat(&mut bench, new);
+    }
+}
+
+/// A client that leaves its requests behind may not do the same again and again.
+#[test]
+fn departed_clients_of_many_users_leave_tags_to_others() {
+    let config = Config { max_inflight_all: 2048, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let old = attached_as(&mut bench, VICTIM);
+    for n in 0..16 {
+        flood(&mut bench, host(n), 4);
+    }
+    for n in 20..28 {
+        for _ in 0..100 {
+            let id = bench.engine.client_connected_as(host(n));
+            bench.engine.client_bytes(id, &version(MSIZE, "9P2000"));
+            bench.engine.client_bytes(id, &attach(Dialect::Plain, 1, 0, !0, "u", "a"));
+            sent(&mut bench);
+            bench.engine.client_gone(id);
+        }
+    }
+    check_stat(&mut bench, old);
+    let new = attached_as(&mut bench, VICTIM);
+    check_stat(&mut bench, new);
+}
+
 /// A server that does not reply to Tflush.
 #[test]
 fn departed_clients_count_for_their_user() {
@@ -192,6 +252,36 @@ fn fids_of_many_clients_leave_fids_to_others() {
     bench.engine.audit();
 }
 
+#[test]
+fn fids_of_many_users_leave_fids_to_every_client() {
+    let config = Config { max_fids_all: 32_000, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let old = attached_as(&mut bench, VICTIM);
+    let walks = |bench: &mut Bench, id: ClientId, many: u32| {
+        let mut count = 0;
+        for fid in 1..=many {
+            bench.engine.client_bytes(id, &walk(1, 0, fid, &[]));
+            for request in sent(bench) {
+                bench.engine.server_bytes(&rwalk(tag(&request), 0));
+                count += 1;
+            }
+            receives(bench, id);
+        }
+        count
+    };
+    for n in 0..60 {
+        for _ in 0..2 {
+            let id = attached_as(&mut bench, host(n));
+            walks(&mut bench, id, 1500);
+        }
+    }
+    bench.engine.audit();
+    assert_eq!(walks(&mut bench, old, 15), 15);
+    let new = attached_as(&mut bench, VICTIM);
+    assert_eq!(walks(&mut bench, new, 15), 15);
+    bench.engine.audit();
+}
+
 /// A Linux mount with a cache keeps a fid for each name that it has seen.
 #[test]
 fn one_client_may_have_a_million_fids_and_their_memory_is_returned() {
@@ -248,6 +338,20 @@ fn users_are_counted_by_network_and_forgotten() {
     assert_eq!(bench.engine.users.accounts().0, 0);
 }
 
+/// A program on this machine may connect from every address of 127.0.0.0/8.
+#[test]
+fn all_addresses_of_this_machine_are_one_user() {
+    let mut bench = Bench::new(Dialect::Plain);
+    for address in ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1"] {
+        attached_as(&mut bench, User::Host(address.parse().unwrap()));
+        assert_eq!(bench.engine.users.accounts().0, 1, "{address}");
+    }
+    for address in ["10.0.0.1", "::ffff:10.0.0.1"] {
+        attached_as(&mut bench, User::Host(address.parse().unwrap()));
+        assert_eq!(bench.engine.users.accounts().0, 2, "{address}");
+    }
+}
+
 /// Clients that do not read what they have asked for.
 #[test]
 fn memory_of_all_buffers_is_bounded() {
@@ -283,6 +387,43 @@ fn memory_of_all_buffers_is_bounded() {
     assert!((1..100).contains(&dropped), "{dropped} clients");
     let notices: Vec<_> = std::iter::from_fn(|| bench.engine.next_notice()).collect();
     assert_eq!(notices.iter().filter(|notice| notice.limit == Limit::Memory).count(), dropped);
+    assert!(!bench.engine.is_closing(good));
+    sent(&mut bench);
+    check_stat(&mut bench, good);
+    for id in bad {
+        bench.engine.client_gone(id);
+    }
+    bench.engine.audit();
+    assert!(bench.engine.client_memory < 10_000);
+}
+
+/// The names of auth fids are kept as long as the fid.
+#[test]
+fn names_of_auth_fids_count_as_memory() {
+    const BOUND: usize = 4 << 20;
+    let config = Config { max_memory: BOUND, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let good = attached_as(&mut bench, VICTIM);
+    let name = "u".repeat(8000);
+    let mut now = std::time::Duration::ZERO;
+    let mut bad = Vec::new();
+    for _ in 0..200 {
+        let id = bench.engine.client_connected_as(ATTACKER);
+        bad.push(id);
+        bench.engine.client_bytes(id, &version(16384, "9P2000"));
+        for fid in 0..8 {
+            bench.engine.client_bytes(id, &auth(Dialect::Plain, 1, fid, &name, ""));
+            for request in sent(&mut bench).iter().filter(|m| kind(m) == 102) {
+                bench.engine.server_bytes(&made(103, tag(request)).qid(0x80, 0).done());
+            }
+            receives(&mut bench, id);
+            now += std::time::Duration::from_millis(1);
+            bench.engine.tick(now);
+        }
+    }
+    bench.engine.audit();
+    assert!((BOUND / 2..=BOUND).contains(&bench.engine.client_memory));
+    assert!(bad.iter().any(|id| bench.engine.is_closing(*id)));
     assert!(!bench.engine.is_closing(good));
     sent(&mut bench);
     check_stat(&mut bench, good);
