@@ -137,13 +137,17 @@ check-licences:
 check-9pmux-peers: $(B)/9cat $(B)/tree9p $(B)/9pmux
 	sh 9pmux/tests/peers.sh $(B)
 
+# Linux's own client in a virtual machine; a part of check-long.
+check-kernel long-kernel: $(B)/serve9p $(B)/9pmux
+	CC='$(CC)' sh tests/kernel.sh $(B) || test $$? -eq 77
+
 # The demonstration, with short files.
 check-demo: all examples $(B)/serve9p $(NVIM_EXAMPLES:%=$(B)/%)
 	BUILD=$(B) MB=2 sh examples/demo.sh
 
 # --- before a release
 
-LONG = long-valgrind long-sanitizers long-model long-simulation long-faults long-fuzz long-deb
+LONG = long-valgrind long-sanitizers long-model long-simulation long-faults long-fuzz long-kernel long-deb
 check-long:
 	$(MAKE) setup FOR=long
 	$(MAKE) check
@@ -174,4 +178,4 @@ soak: all
 coverage:
 	CARGO='$(CARGO)' sh tests/coverage.sh $(B)
 
-.PHONY: test lint check $(CHECK) $(CHECK:%=timed-%) check-cross check-systems check-faults check-licences check-long $(LONG) fuzz soak coverage
+.PHONY: test lint check $(CHECK) $(CHECK:%=timed-%) check-cross check-systems check-faults check-kernel check-licences check-long $(LONG) fuzz soak coverage
