@@ -41,6 +41,8 @@
 //!     it has, it has as many reads in flight as it may, or output to read, or is in the ready queue.
 //! 20. The shared attach counts exactly the sessions that use it.
 //!
+//! Descriptors: `descriptors/audit.rs`.
+//!
 //! Versions:
 //!
 //! 21. A client waits for a version only while the server, the driver or what departed clients have left
@@ -60,6 +62,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Engine;
 use super::clients::{Blocked, ClientState, Firsts};
+use super::descriptors::DescriptorUse;
 use super::fids::{Fid, FidState, NO_FID, Owner};
 use super::flush::FlushState;
 use super::requests::UpstreamRequest;
@@ -98,6 +101,7 @@ impl Engine {
         self.audit_clients(&totals);
         self.audit_users();
         self.audit_versions();
+        self.audit_descriptors();
         assert!(
             self.ready_queue.is_empty() || !self.output_has_room() || !self.has_tag(),
             "clients are in the ready queue, and there is capacity"
@@ -130,6 +134,9 @@ impl Engine {
                     };
                     assert_eq!(fid, request.fids[0]);
                 }
+                Owner::Descriptor(_) => {}
+                // It remains of a descriptor that has ended.
+                Owner::Internal if request.descriptor_use == DescriptorUse::Moves => {}
                 Owner::Internal => internal_clunks += 1,
             }
             let is_flushed = request.flush != FlushState::None;
@@ -196,7 +203,7 @@ impl Engine {
                 Owner::Cleanup(cleanup_index) => {
                     *totals.in_cleanup.entry(cleanup_index).or_default() += 1;
                 }
-                Owner::Internal => {}
+                Owner::Internal | Owner::Descriptor(_) => {}
             }
         }
         assert!(totals.references.is_empty(), "a request mentions a fid that never was");
@@ -284,7 +291,8 @@ impl Engine {
     fn audit_users(&mut self) {
         let (count, mut accounts) = self.users.accounts();
         let (mut tags, mut fids) = (0, 0);
-        assert!(count <= self.clients.len() + self.requests.len() + self.fids.len());
+        let holders = self.clients.len() + self.requests.len() + self.fids.len();
+        assert!(count <= holders + self.descriptors.len());
         for (_, request) in self.requests.iter().filter(|(_, request)| request.user != NO_USER) {
             let account = &mut accounts[request.user as usize];
             account.tags -= 1;
@@ -297,6 +305,9 @@ impl Engine {
                 account.fids -= 1;
                 account.departed_fids -= usize::from(matches!(owner, Owner::Cleanup(_)));
             }
+        }
+        for user in self.users_of_descriptors() {
+            accounts[user as usize].descriptors -= 1;
         }
         for client_index in self.clients.connected() {
             let client = self.clients.get(client_index);
@@ -373,6 +384,7 @@ impl Engine {
                     || !session.flushes.is_empty()
                     || !client.waiting_reads.is_empty()
                     || client.waits_for_attach
+                    || client.descriptors.as_ref().is_some_and(|own| own.wanted.is_some())
                     || !client.out.is_empty(),
                 "client {client_index} is blocked for ever"
             ),

@@ -9,6 +9,7 @@
 //! | a Tflush upstream | it gets Rflush |
 //! | a fid | the fid is *dead*; it counts against `max_fids` until it is clunked |
 //! | messages that wait | they are processed |
+//! | a descriptor | the reader gets what has arrived, and end of file |
 //!
 //! Requests for dead fids are answered here:
 //!
@@ -67,6 +68,7 @@ impl Engine {
         for client_index in &connected {
             self.lose_session(*client_index);
         }
+        self.end_descriptors();
         self.upstream.lose_server(self.clients.sessions() > 0);
         self.lost_server = Some(reason);
         self.requests = Requests::new(self.config.max_inflight_all);

@@ -116,6 +116,9 @@ impl Engine {
         if session.uses_shared_attach {
             self.leave_shared_attach();
         }
+        for opening in &session.openings {
+            self.abandon_opening(opening);
+        }
         if !session.has_anything_upstream() {
             return None;
         }

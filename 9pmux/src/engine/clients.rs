@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 
 use super::ClientId;
 use super::buffer::Buffer;
+use super::descriptors::ClientDescriptors;
 use super::hasher::SeededState;
 use super::session::Session;
 use super::shares::{FIDS, TAGS};
@@ -84,6 +85,10 @@ pub struct Client {
     pub waiting_reads: WaitingReads,
     /// The bytes to be written to the client.
     pub out: Buffer,
+    /// Whether descriptors can be passed to it.
+    pub passes_descriptors: bool,
+    /// Its descriptors, if it has some.
+    pub descriptors: Option<Box<ClientDescriptors>>,
     pub session: Session,
     /// The number of messages that the client has sent.
     pub messages: u64,
@@ -132,6 +137,8 @@ impl Client {
             scanned: 0,
             waiting_reads: WaitingReads::default(),
             out: Buffer::default(),
+            passes_descriptors: false,
+            descriptors: None,
             session: Session::new(hasher),
             messages: 0,
             counted_memory: 0,

@@ -62,6 +62,11 @@ pub struct Config {
     /// The maximum number of fids of all clients, including fids of departed clients that the server
     /// has not released. A client gets a share.
     pub max_fids_all: usize,
+    /// The maximum number of descriptors of one client (Topenfd). None are permitted with 0.
+    pub max_descriptors: usize,
+    /// The maximum number of descriptors of all clients, including those of departed clients;
+    /// also limited by `max_memory`, to one for each 32 KiB. A client gets a share.
+    pub max_descriptors_all: usize,
     /// The maximum number of bytes of replies that are queued or expected for one client. A read that would
     /// exceed it is reduced; some other requests are always admitted.
     pub max_reply_bytes: usize,
@@ -103,6 +108,8 @@ impl Default for Config {
             max_turn_cost: 32,
             max_fids: 1 << 20,
             max_fids_all: 1 << 22,
+            max_descriptors: 1024,
+            max_descriptors_all: 8192,
             max_reply_bytes: 1 << 20,
             min_read_count: 8192,
             max_inbox_bytes: 16 * 1024,

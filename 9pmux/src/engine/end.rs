@@ -71,6 +71,7 @@ impl Engine {
                 self.fail_outstanding(client_index, why);
             }
         }
+        self.end_descriptors();
         self.upstream.end(reason);
         self.requests = Requests::new(self.config.max_inflight_all);
         self.fids = Fids::default();
@@ -97,6 +98,7 @@ impl Engine {
                 }
             }
         }
+        self.end_descriptors();
         self.upstream.lose(reason);
         self.requests = Requests::new(self.config.max_inflight_all);
         self.fids = Fids::default();

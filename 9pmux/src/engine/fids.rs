@@ -24,6 +24,7 @@
 //! | the reply to that request does not fit it | `mark_not_released` | uncertain; lost after a Tclunk of 9pmux's own | no |
 //! | that request is flushed without a reply | `restore` | unchanged | yes, unless the name is in use |
 //! | the client's session ends | [`Fids::transfer`] | unchanged | no |
+//! | its client has got a descriptor for it | `give_to_descriptor` | unchanged | yes |
 //! | unbound, and the last request that refers to it ends | `release_if_unused` | freed if absent or pending, kept if lost, else clunked | no |
 
 use std::collections::hash_map::Entry;
@@ -45,6 +46,8 @@ pub enum Owner {
     Client(u32),
     /// The cleanup with this index, of a departed client or of an ended session.
     Cleanup(u32),
+    /// The descriptor with this index (`descriptors/`).
+    Descriptor(u32),
 }
 
 /// Whether a fid exists at the server.
@@ -297,6 +300,17 @@ impl Engine {
         }
     }
 
+    /// Gives a client's fid to a descriptor. The client has no name for it any more.
+    pub(super) fn give_to_descriptor(&mut self, fid: u32, descriptor: u32) {
+        self.unbind(fid);
+        let record = self.fids.get_mut(fid);
+        record.bound = true;
+        let owner = std::mem::replace(&mut record.owner, Owner::Descriptor(descriptor));
+        if let Owner::Client(client_index) = owner {
+            self.clients.get(client_index).session.remove_auth(fid);
+        }
+    }
+
     /// The request that releases the fid was flushed without a reply. The fid is bound again, unless its
     /// client uses the name for another fid, or the fid was never created.
     pub(super) fn restore(&mut self, fid: u32) {
@@ -326,7 +340,7 @@ impl Engine {
         let owner = record.owner;
         match record.state {
             FidState::Live | FidState::Uncertain => {
-                if let Owner::Client(_) = owner {
+                if let Owner::Client(_) | Owner::Descriptor(_) = owner {
                     record.owner = Owner::Internal;
                 }
                 self.upstream.deferred_clunks.push_back(fid);

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 
 use super::Engine;
 use super::clients::Blocked;
+use super::descriptors::DescriptorUse;
 use super::fids::{NO_FID, Owner};
 use super::hasher::SeededState;
 use super::inbox::Progress;
@@ -105,6 +106,9 @@ impl Engine {
             if let Owner::Client(client_index) = request.owner {
                 let client = self.clients.get(client_index);
                 client.session.remove_tag(&request);
+                if request.descriptor_use == DescriptorUse::Opens {
+                    self.handle_openfd_flushed(client_index, request.tag);
+                }
             }
         }
         if let Owner::Client(client_index) = request.owner {
@@ -133,9 +137,18 @@ impl Engine {
 
     /// Sends a Tflush for the upstream request. Returns false if there is no tag for it.
     fn send_flush(&mut self, flush_target: u16) -> bool {
-        let user = self.requests.get(flush_target).user;
-        let flush = UpstreamRequest::internal(types::TFLUSH);
-        let Ok(tag) = self.allocate_tag(UpstreamRequest { flush_target, user, ..flush }) else {
+        let target = self.requests.get(flush_target);
+        let descriptor_use = match target.descriptor_use {
+            DescriptorUse::Moves => DescriptorUse::Moves,
+            _ => DescriptorUse::None,
+        };
+        let flush = UpstreamRequest {
+            flush_target,
+            user: target.user,
+            descriptor_use,
+            ..UpstreamRequest::internal(types::TFLUSH)
+        };
+        let Ok(tag) = self.allocate_tag(flush) else {
             return false;
         };
         self.requests.get(flush_target).flush = FlushState::Sent;

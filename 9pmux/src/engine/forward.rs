@@ -2,6 +2,7 @@
 //! fids, and is patched in the server's output. All checks run before any state changes.
 
 use super::clients::Blocked;
+use super::descriptors::{DescriptorUse, is_openfd_mode};
 use super::fids::{NO_FID, Owner};
 use super::flush::FlushState;
 use super::inbox::Progress;
@@ -22,7 +23,7 @@ const MAX_AUTH_MEMORY: usize = 64 * 1024;
 
 /// The reply that a request may have.
 #[derive(Clone, Copy)]
-struct ReplyBudget {
+pub(super) struct ReplyBudget {
     /// The count of bytes to ask for, if the request has one.
     count: u32,
     /// The number of bytes to be reserved in the client's output.
@@ -32,7 +33,7 @@ struct ReplyBudget {
 }
 
 /// The effect of a request on its fids.
-struct Plan {
+pub(super) struct Plan {
     /// The upstream fids that it mentions. A new fid is not allocated yet.
     fids: [u32; 2],
     /// The index of the field that names a new fid.
@@ -70,12 +71,15 @@ impl Engine {
     ) -> Progress {
         let client_tag = tag(message);
         let offsets = match check_request(self.upstream.dialect, message) {
-            Ok(offsets) if kind(message) != types::TOPENFD => offsets,
-            Ok(_) | Err(Malformed::Type) => {
+            Ok(offsets) => offsets,
+            Err(Malformed::Type) => {
                 return self.reject_message(client_index, message, LocalError::Unsupported);
             }
             Err(_) => return self.reject_message(client_index, message, LocalError::Malformed),
         };
+        if kind(message) == types::TOPENFD && !is_openfd_mode(message) {
+            return self.reject_message(client_index, message, LocalError::BadOpenfdMode);
+        }
         let whole = message;
         let message = match self.check_contents(message, &offsets) {
             Ok(checked) => checked,
@@ -104,6 +108,9 @@ impl Engine {
         let Some(budget) = self.reply_budget(client_index, message, &offsets) else {
             return Progress::Blocked(Blocked::OnSelf);
         };
+        if self.names_opening(client_index, message, &offsets) {
+            return Progress::Blocked(Blocked::OnSelf);
+        }
         let plan = match self.plan(client_index, message, &offsets) {
             Ok(plan) => plan,
             Err(LocalError::FileGone) => {
@@ -152,6 +159,9 @@ impl Engine {
         plan: Plan,
         budget: ReplyBudget,
     ) -> Progress {
+        if kind(message) == types::TOPENFD {
+            return self.forward_openfd(client_index, (whole, message), plan, budget);
+        }
         match self.route_attach(client_index, message, offsets) {
             AttachRoute::Forward => {
                 let consumed = self.consume_message(client_index, whole);
@@ -323,11 +333,14 @@ impl Engine {
                 }
             }
         }
+        if kind(message) == types::TOPENFD {
+            self.check_openfd(client_index)?;
+        }
         Ok(plan)
     }
 
     #[inline]
-    fn send(
+    pub(super) fn send(
         &mut self,
         client_index: u32,
         message: &[u8],
@@ -363,6 +376,7 @@ impl Engine {
             kind: kind(message),
             tag: tag(message),
             attach_by_walk: false,
+            descriptor_use: DescriptorUse::None,
             name_count: offsets.name_count,
             flush_target: NOTAG,
             flush: FlushState::None,
@@ -414,6 +428,7 @@ fn changes_fid(message: &[u8]) -> bool {
         types::TWALK => u32_at(message, HEADER) == u32_at(message, HEADER + 4),
         types::TCLUNK | types::TREMOVE => true,
         types::TOPEN | types::TCREATE | types::TLOPEN | types::TLCREATE => true,
+        types::TOPENFD => true,
         _ => false,
     }
 }

@@ -28,11 +28,14 @@ pub enum LocalError {
     NoSuchFile,
     NothingExported,
     Unreachable,
+    BadOpenfdMode,
+    NoDescriptors,
+    TooManyDescriptors,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 25] = [
+    pub const ALL: [LocalError; 28] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -58,6 +61,9 @@ impl LocalError {
         LocalError::NoSuchFile,
         LocalError::NothingExported,
         LocalError::Unreachable,
+        LocalError::BadOpenfdMode,
+        LocalError::NoDescriptors,
+        LocalError::TooManyDescriptors,
     ];
 
     pub fn ename(self) -> &'static str {
@@ -87,6 +93,9 @@ impl LocalError {
             LocalError::NoSuchFile => "file does not exist",
             LocalError::NothingExported => "nothing is exported here",
             LocalError::Unreachable => "the exported server cannot be reached",
+            LocalError::BadOpenfdMode => "bad openfd mode",
+            LocalError::NoDescriptors => "no descriptors over this connection",
+            LocalError::TooManyDescriptors => "too many open files",
         }
     }
 
@@ -95,11 +104,13 @@ impl LocalError {
             LocalError::NoVersion | LocalError::Malformed => 71, // EPROTO
             LocalError::SmallMsize | LocalError::DuplicateTag | LocalError::BadName => 22, // EINVAL
             LocalError::BadString => 84,                         // EILSEQ
-            LocalError::Unsupported => 95,                       // EOPNOTSUPP
+            LocalError::BadOpenfdMode => 22,                     // EINVAL
+            LocalError::Unsupported | LocalError::NoDescriptors => 95, // EOPNOTSUPP
             LocalError::TooLarge => 90,                          // EMSGSIZE
             LocalError::UnknownFid | LocalError::BadFid => 9,    // EBADF
             LocalError::FidInUse => 17,                          // EEXIST
             LocalError::TooManyFids | LocalError::TooManyAuth => 24, // EMFILE
+            LocalError::TooManyDescriptors => 24,                // EMFILE
             LocalError::NotAuth | LocalError::OtherAuth => 13,   // EACCES
             LocalError::NotAllowed | LocalError::AuthRequired => 13, // EACCES
             LocalError::ReplyTooLarge => 75,                     // EOVERFLOW

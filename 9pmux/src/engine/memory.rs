@@ -58,7 +58,7 @@ impl Engine {
     /// Returns the memory of all buffers.
     fn memory_in_use(&self) -> usize {
         let upstream = self.upstream.inbox.capacity() + self.upstream.out.capacity();
-        self.client_memory + self.pool.bytes() + upstream
+        self.client_memory + self.pool.bytes() + upstream + self.descriptors.memory()
     }
 
     /// Disconnects clients until the bound holds.
@@ -107,6 +107,7 @@ impl Engine {
             self.close_client(client_index);
         }
         self.clients.get(client_index).out.clear();
+        self.drop_unpassed(client_index);
         self.mark_dirty(client_index);
         self.count_memory(client_index);
         self.notice_limit(client_index, Limit::Memory);

@@ -7,9 +7,10 @@
 //!
 //! | thing | is identified by | is owned by |
 //! |---|---|---|
-//! | upstream request | its upstream tag, from libmux's tag pool | a client, a cleanup, or 9pmux itself |
-//! | upstream fid | its upstream number, the lowest that is free | a client, a cleanup, or 9pmux itself |
+//! | upstream request | its upstream tag, from libmux's tag pool | a client, a cleanup, a descriptor, or 9pmux itself |
+//! | upstream fid | its upstream number, the lowest that is free | a client, a cleanup, a descriptor, or 9pmux itself |
 //! | session (`session.rs`) | its client | the client |
+//! | descriptor (`descriptors/`) | its id | itself, until both directions have ended |
 //! | cleanup (`cleanup.rs`) | its index | itself, until all that it counts has been freed |
 //!
 //! An upstream request ends, and its tag is freed, at one of two events:
@@ -44,6 +45,7 @@
 //! | `flush.rs` | Tflush |
 //! | `version.rs`, `cleanup.rs`, `end.rs` | Tversion, ended sessions, the end of the server |
 //! | `away.rs` | a server that is not there, and dead fids |
+//! | `descriptors/` | Topenfd: descriptors in place of fids |
 //! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
 //! | `shares.rs`, `users.rs` | what one client may hold of what all clients use, and the accounts that are counted |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
@@ -59,6 +61,7 @@ mod buffer;
 mod cleanup;
 mod clients;
 mod config;
+mod descriptors;
 mod end;
 mod fids;
 mod flush;
@@ -93,6 +96,7 @@ pub mod fuzz;
 mod tests;
 
 pub use config::{Config, ServerKind};
+pub use descriptors::DescriptorId;
 pub use end::EndReason;
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
 pub use users::{User, host_of};
@@ -104,6 +108,7 @@ use std::time::Duration;
 use buffer::Pool;
 use cleanup::Cleanups;
 use clients::{Blocked, Client, ClientState, Clients};
+use descriptors::Descriptors;
 use fids::Fids;
 use hasher::SeededState;
 use requests::Requests;
@@ -159,6 +164,21 @@ impl ClientId {
 /// | [`end_reason`](Engine::end_reason) | whether to stop |
 /// | [`next_notice`](Engine::next_notice) | what to log about a client |
 ///
+/// A driver that can pass descriptors to a client calls [`allow_descriptors`](Engine::allow_descriptors) when the
+/// client has connected. It then has a table of descriptors (Topenfd) as well, with one socket of a pair for each:
+///
+/// | method | event or action |
+/// |---|---|
+/// | [`next_descriptor`](Engine::next_descriptor) | the descriptor that must be examined again by the methods below |
+/// | [`wants_pair`](Engine::wants_pair) | whether to make a pair of sockets, and report [`pair_made`](Engine::pair_made) or [`pair_failed`](Engine::pair_failed) |
+/// | [`descriptor_to_pass`](Engine::descriptor_to_pass) | a descriptor; its other socket must be passed to the client, behind the output; then [`descriptor_passed`](Engine::descriptor_passed) |
+/// | [`descriptor_output`](Engine::descriptor_output), [`descriptor_wrote`](Engine::descriptor_wrote) | the bytes to be written to the socket, and how many were |
+/// | [`descriptor_output_ended`](Engine::descriptor_output_ended) | whether to shut down writing once the output is written |
+/// | [`descriptor_wants_read`](Engine::descriptor_wants_read), [`descriptor_bytes`](Engine::descriptor_bytes) | how many bytes to read from the socket at most, and the bytes |
+/// | [`descriptor_reader_gone`](Engine::descriptor_reader_gone) | no program reads from the socket, or writing to it has failed |
+/// | [`descriptor_writer_gone`](Engine::descriptor_writer_gone) | no program writes to the socket, and all bytes were reported |
+/// | [`descriptor_is_closing`](Engine::descriptor_is_closing) | whether to close the socket once the output is written, and report [`descriptor_closed`](Engine::descriptor_closed) |
+///
 /// In each turn, a driver should:
 ///
 /// 1. call `tick` with the time;
@@ -197,6 +217,7 @@ pub struct Engine {
     requests: Requests,
     fids: Fids,
     cleanups: Cleanups,
+    descriptors: Descriptors,
     /// The clients that wait for capacity upstream, in order.
     ready_queue: VecDeque<ClientId>,
     /// The clients that wait for their next turn, in order.
@@ -252,6 +273,7 @@ impl Engine {
             max_turn_cost: config.max_turn_cost.max(1),
             // No fid must be NOFID.
             max_fids_all: config.max_fids_all.min(u32::MAX as usize),
+            max_descriptors_all: descriptors::max_descriptors(&config),
             ..config
         };
         let mut engine = Engine {
@@ -262,6 +284,7 @@ impl Engine {
             requests: Requests::new(config.max_inflight_all),
             fids: Fids::default(),
             cleanups: Cleanups::default(),
+            descriptors: Descriptors::default(),
             ready_queue: VecDeque::new(),
             turn_queue: VecDeque::new(),
             turn: 0,
@@ -359,6 +382,7 @@ impl Engine {
     pub fn client_gone(&mut self, id: ClientId) {
         if let Some(client_index) = self.clients.index_of(id) {
             self.begin_cleanup(client_index);
+            self.drop_descriptors_of(client_index);
             if let Some(client) = self.clients.remove(id) {
                 self.client_memory -= client.counted_memory;
                 self.users.change(client.user, |account| {
@@ -387,10 +411,10 @@ impl Engine {
         })
     }
 
-    /// Returns the bytes to be written to this client.
+    /// Returns the bytes to be written to this client. They end where a descriptor must be passed.
     #[must_use]
     pub fn output(&self, id: ClientId) -> &[u8] {
-        self.clients.get_if_connected(id).map_or(&[], |client| client.out.as_slice())
+        self.clients.get_if_connected(id).map_or(&[], Client::output)
     }
 
     /// Reports that the first `n` bytes of the client's output were written.
@@ -398,6 +422,7 @@ impl Engine {
         if let Some(client_index) = self.clients.index_of(id) {
             let client = self.clients.get(client_index);
             client.out.consume(n);
+            client.count_written(n);
             self.pool.take_back(&mut client.out);
             self.unblock(client_index);
             self.run_ready();
@@ -405,7 +430,8 @@ impl Engine {
         }
     }
 
-    /// Returns true if the client's connection must be closed as soon as its output is written.
+    /// Returns true if the client's connection must be closed as soon as its output is written and its descriptors
+    /// are passed.
     #[must_use]
     pub fn is_closing(&self, id: ClientId) -> bool {
         self.clients.get_if_connected(id).is_some_and(Client::is_closing)

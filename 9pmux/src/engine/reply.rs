@@ -1,6 +1,7 @@
 //! The server's bytes: framed, and each reply forwarded to the client that sent the request.
 
 use super::config::ServerKind;
+use super::descriptors::DescriptorUse;
 use super::fids::{FidState, NO_FID, Owner};
 use super::flush::FlushState;
 use super::local_error::LocalError;
@@ -139,8 +140,13 @@ impl Engine {
             return Ok(());
         }
         self.apply_to_fids(&request, outcome);
-        if let Owner::Client(client_index) = request.owner {
-            self.deliver_reply(client_index, &request, reply);
+        match request.owner {
+            Owner::Client(client_index) => self.deliver_reply(client_index, &request, reply),
+            Owner::Descriptor(descriptor) => {
+                let reply = reply.map(|reply| reply.0);
+                self.handle_descriptor_reply(descriptor, &request, reply, outcome);
+            }
+            Owner::Internal | Owner::Cleanup(_) => {}
         }
         if request.flush == FlushState::None {
             self.finish_request(upstream_tag);
@@ -190,6 +196,11 @@ impl Engine {
         }
         let msize = client.session.msize;
         self.clients.count_firsts(client_index);
+        if request.descriptor_use == DescriptorUse::Opens {
+            self.handle_openfd_reply(client_index, request, reply.map(|reply| reply.0));
+            self.unblock(client_index);
+            return;
+        }
         let Some((message, reply)) = reply else {
             self.push_error(client_index, request.tag, LocalError::UnexpectedReply);
             self.unblock(client_index);

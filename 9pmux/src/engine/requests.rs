@@ -2,6 +2,7 @@
 
 use mux::tags::{NoTag, TagPool, TagRange};
 
+use super::descriptors::DescriptorUse;
 use super::fids::{NO_FID, Owner};
 use super::flush::FlushState;
 use super::users::NO_USER;
@@ -26,6 +27,7 @@ pub struct UpstreamRequest {
     pub tag: u16,
     /// Whether this is the Twalk that a client's Tattach has become (`shared_attach.rs`).
     pub attach_by_walk: bool,
+    pub descriptor_use: DescriptorUse,
     /// The number of names of a Twalk.
     pub name_count: u16,
     /// The upstream tag of the request that it flushes, if it is a Tflush.
@@ -54,6 +56,7 @@ impl UpstreamRequest {
             kind,
             tag: NOTAG,
             attach_by_walk: false,
+            descriptor_use: DescriptorUse::None,
             name_count: 0,
             flush_target: NOTAG,
             flush: FlushState::None,
@@ -75,6 +78,8 @@ pub struct Requests {
     max: usize,
     /// The number of reserved tags.
     reserved: usize,
+    /// The number of requests for descriptors, which do not count among the clients' requests.
+    for_descriptors: usize,
     by_tag: Vec<UpstreamRequest>,
 }
 
@@ -83,8 +88,9 @@ impl Requests {
     pub fn new(max: usize) -> Requests {
         let max = max.clamp(1, MAX_REQUESTS);
         let reserved = max.div_ceil(REQUESTS_PER_RESERVED_TAG);
-        let range = TagRange { min: 0, max: (max + reserved) as u32 };
-        Requests { tags: TagPool::new(), range, max, reserved, by_tag: Vec::new() }
+        let range = TagRange { min: 0, max: u32::from(NOTAG) };
+        let tags = TagPool::new();
+        Requests { tags, range, max, reserved, for_descriptors: 0, by_tag: Vec::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -108,7 +114,15 @@ impl Requests {
     /// [`has_tag`](Requests::has_tag).
     #[inline]
     pub fn free_tags(&self, clunks: usize) -> usize {
-        (self.max + clunks.min(self.reserved)).saturating_sub(self.tags.allocated())
+        let max = (self.max + self.for_descriptors).min(NOTAG as usize - self.reserved);
+        (max + clunks.min(self.reserved)).saturating_sub(self.tags.allocated())
+    }
+
+    /// Returns true if there is a tag for a request that moves the data of a descriptor. Such requests do not
+    /// count among the clients', but leave the reserved tags as well.
+    #[inline]
+    pub fn has_descriptor_tag(&self) -> bool {
+        self.tags.allocated() < NOTAG as usize - self.reserved
     }
 
     /// Returns the maximum number of clients' requests.
@@ -122,7 +136,14 @@ impl Requests {
     /// There is no free tag.
     #[inline]
     pub fn allocate(&mut self, request: UpstreamRequest) -> Result<u16, NoTag> {
+        let is_for_descriptor = request.descriptor_use == DescriptorUse::Moves;
+        if !is_for_descriptor
+            && self.tags.allocated() >= self.max + self.reserved + self.for_descriptors
+        {
+            return Err(NoTag::AllTaken);
+        }
         let tag = self.tags.allocate(self.range, u32::from(request.kind))? as u16;
+        self.for_descriptors += usize::from(is_for_descriptor);
         match self.by_tag.get_mut(tag as usize) {
             Some(slot) => *slot = request,
             // The pool allocates fresh tags from the low end upward.
@@ -146,7 +167,15 @@ impl Requests {
 
     #[inline]
     pub fn free(&mut self, tag: u16) {
+        let is_for_descriptor = self.get(tag).descriptor_use == DescriptorUse::Moves;
+        self.for_descriptors -= usize::from(is_for_descriptor);
         self.tags.free(u32::from(tag));
+    }
+
+    /// Returns the number of requests for descriptors.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn for_descriptors(&self) -> usize {
+        self.for_descriptors
     }
 
     #[cfg(any(test, mux_fuzz))]

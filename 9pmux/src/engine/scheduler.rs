@@ -60,7 +60,11 @@ impl Engine {
         if self.upstream.is_settling() {
             self.settle();
         }
-        while !self.ready_queue.is_empty() && self.output_has_room() && self.has_tag() {
+        while self.has_ready_client() || self.has_ready_descriptor() {
+            if self.descriptor_has_turn() {
+                self.serve_descriptor();
+                continue;
+            }
             let next = self.ready_queue.pop_front().and_then(|id| self.clients.index_of(id));
             if let Some(client_index) = next {
                 self.clients.get(client_index).in_ready_queue = false;
@@ -75,6 +79,12 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Returns true if a client waits for capacity upstream, and there is some.
+    #[inline]
+    fn has_ready_client(&self) -> bool {
+        !self.ready_queue.is_empty() && self.output_has_room() && self.has_tag()
     }
 
     fn run_client(&mut self, client_index: u32) {

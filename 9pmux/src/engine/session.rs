@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use super::descriptors::Opening;
 use super::flush::ClientFlush;
 use super::hasher::SeededState;
 use super::requests::UpstreamRequest;
@@ -93,6 +94,8 @@ pub struct Session {
     auths: Vec<AuthFid>,
     /// The memory of the auth fids.
     auth_memory: usize,
+    /// The Topenfd without a reply.
+    pub openings: Vec<Opening>,
     /// Whether it has attached by the attach that clients share, or is about to.
     pub uses_shared_attach: bool,
     /// The sum of the maximum reply lengths of the requests in `tags`.
@@ -114,6 +117,7 @@ impl Session {
             flushes: Vec::new(),
             auths: Vec::new(),
             auth_memory: 0,
+            openings: Vec::new(),
             uses_shared_attach: false,
             reply_bytes_reserved: 0,
             reads: 0,

@@ -66,6 +66,10 @@ pub const TAGS: Share = Share { reserved_part: 4, first: 1, client_floor: 4, use
 /// Upstream fids.
 pub const FIDS: Share = Share { reserved_part: 16, first: 16, client_floor: 64, user_floor: 1024 };
 
+/// Descriptors, of which none are reserved: a client can do without them.
+pub const DESCRIPTORS: Share =
+    Share { reserved_part: usize::MAX, first: 0, client_floor: 16, user_floor: 64 };
+
 /// The number of items of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Supply {

@@ -26,6 +26,8 @@ pub struct Stats {
     pub requests: usize,
     /// Upstream fids.
     pub fids: usize,
+    /// Descriptors that clients have asked for and that are not closed.
+    pub descriptors: usize,
     /// Requests and fids of departed clients and ended sessions.
     pub in_cleanup: usize,
     /// Bytes of memory kept for buffers.
@@ -69,6 +71,10 @@ pub enum Limit {
     Fids,
     /// The client's share of [`Config::max_fids_all`](super::Config::max_fids_all).
     FidShare,
+    /// [`Config::max_descriptors`](super::Config::max_descriptors).
+    Descriptors,
+    /// The client's share of [`Config::max_descriptors_all`](super::Config::max_descriptors_all).
+    DescriptorShare,
     /// [`Config::max_memory`](super::Config::max_memory), or the system has no more memory. The client is
     /// disconnected.
     Memory,
@@ -112,6 +118,7 @@ impl Engine {
             clients: self.clients.len(),
             requests: self.requests.len(),
             fids: self.fids.len(),
+            descriptors: self.descriptors.len(),
             in_cleanup: self.cleanups.remaining(),
             spare_bytes: self.pool.bytes(),
             ..self.stats

@@ -56,6 +56,8 @@ pub struct Account {
     pub fids: usize,
     /// The fids among them that departed clients and ended sessions have left.
     pub departed_fids: usize,
+    /// Its descriptors.
+    pub descriptors: usize,
     /// The memory of its clients.
     pub memory: usize,
 }
@@ -139,8 +141,8 @@ impl Users {
             let account = self.slots[index as usize].account;
             if account.tags > 0 || account.fids > 0 {
                 self.change(index, |account| {
-                    let Account { clients, memory, .. } = *account;
-                    *account = Account { clients, memory, ..Account::default() };
+                    let Account { clients, descriptors, memory, .. } = *account;
+                    *account = Account { clients, descriptors, memory, ..Account::default() };
                 });
             }
         }

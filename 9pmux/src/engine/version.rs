@@ -228,10 +228,11 @@ impl Engine {
         }
     }
 
-    /// Returns true if a client may have another dialect agreed: no client has a session, and none was
-    /// chosen in advance.
+    /// Returns true if a client may have another dialect agreed: no client has a session, no descriptor has a
+    /// fid, and none was chosen in advance.
     fn is_dialect_free(&self) -> bool {
-        self.config.dialect.is_none() && self.clients.sessions() == 0
+        let is_used = self.clients.sessions() > 0 || self.descriptors.has_fids();
+        self.config.dialect.is_none() && !is_used
     }
 
     /// Makes the next dialect known to the server, if nothing of the last one is upstream. Must be called

@@ -59,11 +59,14 @@ pub mod types {
     pub const TWALK: u8 = 110;
     pub const RWALK: u8 = 111;
     pub const TOPEN: u8 = 112;
+    pub const ROPEN: u8 = 113;
     pub const TCREATE: u8 = 114;
     pub const TREAD: u8 = 116;
+    pub const TWRITE: u8 = 118;
     pub const TCLUNK: u8 = 120;
     pub const TREMOVE: u8 = 122;
     pub const TLOPEN: u8 = 12;
     pub const TLCREATE: u8 = 14;
     pub const TOPENFD: u8 = 98;
+    pub const ROPENFD: u8 = 99;
 }

@@ -455,9 +455,9 @@ impl ModelClient {
             // Only a server that sends anything causes it.
             LocalError::UnexpectedReply => false,
             LocalError::SmallMsize => request == types::TVERSION,
-            LocalError::Unsupported => {
-                request == types::TOPENFD || checked.is_err_and(|e| e == Malformed::Type)
-            }
+            LocalError::Unsupported => checked.is_err_and(|e| e == Malformed::Type),
+            LocalError::BadOpenfdMode => request == types::TOPENFD && message[11] & 0xEC != 0,
+            LocalError::NoDescriptors | LocalError::TooManyDescriptors => request == types::TOPENFD,
             LocalError::Malformed => {
                 checked.is_err_and(|e| e != Malformed::Type) || contents == Err(BadContents::Stat)
             }

@@ -36,7 +36,7 @@ fn connects(bench: &mut Bench, msize: u32, name: &str) {
 }
 
 /// Returns a bench with a client in a session.
-fn in_session(dialect: Dialect) -> (Bench, ClientId) {
+pub(super) fn in_session(dialect: Dialect) -> (Bench, ClientId) {
     let mut bench = bench(ServerKind::OnDemand, dialect);
     let id = offers(&mut bench);
     connects(&mut bench, MSIZE, dialect.name());

@@ -67,13 +67,11 @@ fn bad_requests(dialect: Dialect) -> Vec<(Vec<u8>, Option<LocalError>)> {
     for row in rows(dialect) {
         let Some(fields) = row.request else { continue };
         let (message, least) = whole(dialect, row.number, fields);
-        let why = if row.number == 98 { Unsupported } else { Malformed };
-        for short in cut_short(&message, least) {
-            // Message 98 gets an error in every form.
-            bad.push((short, Some(if row.number == 98 { Malformed } else { why })));
-        }
+        bad.extend(cut_short(&message, least).map(|short| (short, Some(Malformed))));
         if row.number == 98 {
-            bad.push((message, Some(why)));
+            let mut message = message;
+            message[HEADER + 4] = 0x40;
+            bad.push((message, Some(BadOpenfdMode)));
         }
     }
     for number in 0..=255 {

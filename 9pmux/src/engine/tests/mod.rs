@@ -12,6 +12,7 @@ mod flushing;
 mod limits;
 mod malformed;
 mod once;
+mod openfd;
 mod redial;
 mod shares;
 mod simulation;

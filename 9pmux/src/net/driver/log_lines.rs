@@ -53,6 +53,12 @@ impl Driver {
                 Limit::FidShare => {
                     "has its share of the fids of all clients (--max-fids-all): it gets no more"
                 }
+                Limit::Descriptors => {
+                    "has as many descriptors as one client may have (--max-descriptors): it gets no more"
+                }
+                Limit::DescriptorShare => {
+                    "has its share of the descriptors of all clients: it gets no more"
+                }
                 Limit::Memory => "is disconnected: there is no more memory for it (--max-memory)",
             };
             warn!("client {} {what}", notice.client.index());
