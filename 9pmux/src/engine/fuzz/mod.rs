@@ -59,11 +59,11 @@ pub fn server(bytes: &[u8]) {
     run(bytes, true);
 }
 
-/// Returns the number of steps, and of replies that clients have received.
-pub(super) fn run(bytes: &[u8], wild: bool) -> (u64, u64) {
+/// Returns the number of steps, of replies that clients have received, and of connections after the first.
+pub(super) fn run(bytes: &[u8], wild: bool) -> (u64, u64, u64) {
     let mut world = World::new(bytes, wild);
     world.run();
-    (world.steps, world.replies)
+    (world.steps, world.replies, world.redials.count)
 }
 
 /// Returns the bytes of a seed.

@@ -16,7 +16,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs a seed. With every fourth one the server sends anything.
-fn run_seed(seed: u64) -> (u64, u64) {
+fn run_seed(seed: u64) -> (u64, u64, u64) {
     fuzz::run(&fuzz::bytes_of_seed(seed), seed % 4 == 3)
 }
 
@@ -26,7 +26,7 @@ fn random_clients_and_a_random_server() {
     let max_runs = number("MUX_RUNS").unwrap_or(u64::MAX);
     let max_steps =
         if max_runs == u64::MAX { number("MUX_STEPS").unwrap_or(60_000) } else { u64::MAX };
-    let (mut runs, mut steps, mut replies) = (0, 0, 0);
+    let (mut runs, mut steps, mut replies, mut redials) = (0, 0, 0, 0);
     while runs < max_runs && steps < max_steps {
         let seed = first + runs;
         let Ok(of_run) = std::panic::catch_unwind(|| run_seed(seed)) else {
@@ -35,9 +35,11 @@ fn random_clients_and_a_random_server() {
         runs += 1;
         steps += of_run.0;
         replies += of_run.1;
+        redials += of_run.2;
     }
-    println!("{runs} runs, {steps} steps, {replies} replies");
+    println!("{runs} runs, {steps} steps, {replies} replies, {redials} connections again");
     assert!(runs < 50 || replies > steps / 8, "the clients do not get anywhere");
+    assert!(runs < 50 || redials > 0, "the connection is never made again");
 }
 
 fn shrunk(run: fn(&[u8])) {
