@@ -12,10 +12,10 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering::SeqCst;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::client::Client;
+use support::client::{Client, read};
 use support::program::{Program, Signal, serve, serve_within};
 use support::stub::Stub;
-use support::{Place, unix, wait_for};
+use support::{Place, body, message, read_message, string, unix, wait_for};
 
 #[test]
 fn without_descriptors_9pmux_continues_and_warns() {
@@ -138,6 +138,58 @@ fn client_beyond_the_maximum_is_refused_and_logged() {
     assert_eq!(said.len(), 1, "{said:?}");
     program.signal(Signal::TERM);
     assert!(program.end().0.success());
+}
+
+/// Connects from this address of the loopback interface, and attaches.
+#[cfg(target_os = "linux")]
+fn attach_from(source: std::net::Ipv4Addr, port: u16) -> std::net::TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let stream = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&stream, &std::net::SocketAddrV4::new(source, 0)).unwrap();
+    connect(&stream, &std::net::SocketAddrV4::new([127, 0, 0, 1].into(), port)).unwrap();
+    let mut stream = std::net::TcpStream::from(stream);
+    stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    stream.write_all(&VERSION).unwrap();
+    assert_eq!(read_message(&mut stream).unwrap().unwrap().kind, 101);
+    let attach = body(&[&[0; 4], &[0xff; 4], &string("glenda"), &string("")]);
+    stream.write_all(&message(104, 1, &attach)).unwrap();
+    assert_eq!(read_message(&mut stream).unwrap().unwrap().kind, 105);
+    stream
+}
+
+/// A program on this machine connects from many addresses, and has as many reads in flight as it can.
+#[test]
+#[cfg(target_os = "linux")]
+fn reads_from_many_addresses_leave_tags_to_others() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let (server, listens) = (stub.address(), unix(&socket));
+    let args = ["-v", "--max-inflight-all", "256", &server, &listens, "tcp!127.0.0.1!0"];
+    let program = Program::start(serve(&args));
+    program.wait_socket(&socket);
+    let line = program.wait_said("listening on tcp!");
+    let port = line.rsplit('!').next().unwrap().parse().unwrap();
+    let mut old = Client::attach(&socket);
+    let mut crowd: Vec<_> = (1..=60).map(|n| attach_from([127, 1, 0, n].into(), port)).collect();
+    for stream in &mut crowd {
+        let walk = body(&[&[0; 4], &1u32.to_le_bytes(), &[1, 0], &string("slow")]);
+        for (kind, request) in [(110, walk), (112, body(&[&1u32.to_le_bytes(), &[0]]))] {
+            stream.write_all(&message(kind, 1, &request)).unwrap();
+            assert_eq!(read_message(stream).unwrap().unwrap().kind, kind + 1);
+        }
+    }
+    for stream in &mut crowd {
+        let reads = (0..100).flat_map(|tag| message(116, tag, &read(1, 0, 1)));
+        stream.write_all(&reads.collect::<Vec<u8>>()).unwrap();
+    }
+    wait_for("each client has a read in flight", || stub.held() >= 60);
+    old.stat(0);
+    let mut new = Client::attach(&socket);
+    new.stat(0);
+    let mut local = attach_from([127, 0, 0, 1].into(), port);
+    local.write_all(&message(124, 1, &[0; 4])).unwrap();
+    assert_eq!(read_message(&mut local).unwrap().unwrap().kind, 125);
+    assert!(stub.held() < 256, "{} reads", stub.held());
 }
 
 #[test]

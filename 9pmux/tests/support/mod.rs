@@ -10,7 +10,6 @@ pub mod stub;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -92,7 +91,7 @@ impl Got {
 }
 
 /// Reads a message. Returns `None` if the stream has ended.
-pub fn read_message(stream: &mut UnixStream) -> io::Result<Option<Got>> {
+pub fn read_message(stream: &mut impl Read) -> io::Result<Option<Got>> {
     let mut header = [0; 7];
     let n = loop {
         match stream.read(&mut header) {

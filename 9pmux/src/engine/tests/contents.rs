@@ -413,3 +413,34 @@ fn every_request_that_reaches_the_server_is_well_formed() {
     }
     assert!(forwarded > 9000 && refused > 2000, "{forwarded} {refused}");
 }
+
+/// A server of 9P2000 would take the number of a byte behind the stat for a part of it.
+#[test]
+fn bytes_behind_a_stat_do_not_reach_the_server() {
+    for dialect in [Dialect::Plain, Dialect::U] {
+        let mut bench = Bench::new(dialect);
+        let (id, _) = bench.attached();
+        let strings = [0; 2 * 5];
+        let (strings, numbers) = match dialect {
+            Dialect::U => (&strings[..10], &[0xff; 12][..]),
+            _ => (&strings[..8], &[][..]),
+        };
+        let inside = [&[0xff; 39], strings, numbers].concat();
+        let stat = |more: &[u8]| {
+            let size = inside.len() as u16;
+            let length = size + 2 + more.len() as u16;
+            made(126, 1).u32(0).u16(length).u16(size).raw(&inside).raw(more)
+        };
+        for behind in [&[][..], &[0], &[7; 9]] {
+            let request = bench.forwarded(id, &stat(&[]).raw(behind).done());
+            assert_eq!(request.len(), stat(&[]).done().len());
+            assert_eq!(request[HEADER + 4..], stat(&[]).done()[HEADER + 4..]);
+            bench.server(&made(127, tag(&request)).done());
+            assert_eq!(kind(&bench.client_received(id)), 127);
+            // The same bytes within the stat are refused.
+            if !behind.is_empty() {
+                bench.refused(id, &stat(behind).done(), Malformed);
+            }
+        }
+    }
+}

@@ -282,6 +282,43 @@ fn fids_of_many_users_leave_fids_to_every_client() {
     bench.engine.audit();
 }
 
+/// The server does not reply to the Tclunks of a departed client, nor to those of one that is there.
+#[test]
+fn clunks_of_one_user_leave_tags_to_others() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let old = attached_as(&mut bench, VICTIM);
+    let [departs, stays] = [0; 2].map(|_| {
+        let id = attached_as(&mut bench, ATTACKER);
+        for fid in 1..5000 {
+            bench.engine.client_bytes(id, &walk(1, 0, fid, &[]));
+            for request in sent(&mut bench) {
+                bench.engine.server_bytes(&rwalk(tag(&request), 0));
+            }
+            receives(&mut bench, id);
+        }
+        id
+    });
+    bench.engine.client_gone(departs);
+    let clunks: Vec<u8> = (1..5000).flat_map(|n| of_fid(120, n as u16, n)).collect();
+    bench.client_sends(stays, &clunks);
+    let clunks = sent(&mut bench);
+    assert!(clunks.iter().all(|request| kind(request) == 120));
+    assert!((1000..1024 + 256 + 1).contains(&clunks.len()), "{} clunks", clunks.len());
+    bench.engine.audit();
+    // The fids count for their user until they are clunked.
+    let accounts = bench.engine.users.accounts().1;
+    assert!(accounts.iter().any(|account| account.departed_fids == 5000));
+    check_stat(&mut bench, old);
+    let new = attached_as(&mut bench, VICTIM);
+    check_stat(&mut bench, new);
+    let walked = bench.forwarded(new, &walk(1, 0, 1, &[]));
+    bench.server(&rwalk(tag(&walked), 0));
+    assert_eq!(kind(&bench.client_received(new)), 111);
+    let clunk = bench.forwarded(new, &of_fid(120, 1, 1));
+    bench.server(&made(121, tag(&clunk)).done());
+    assert_eq!(kind(&bench.client_received(new)), 121);
+}
+
 /// A Linux mount with a cache keeps a fid for each name that it has seen.
 #[test]
 fn one_client_may_have_a_million_fids_and_their_memory_is_returned() {
