@@ -48,9 +48,10 @@ fn block_reads(clients: u16, reads: u16, inner_options: &[&str], others_read: bo
     stub.assert_content();
 }
 
+// The replies may have more bytes than the inner 9pmux permits one client.
 #[test]
 fn nine_blocked_reads_stop_nothing() {
-    block_reads(9, 1, &[], true);
+    block_reads(9, 1, &["--max-bytes", "524288"], true);
 }
 
 // Beyond the inner --max-inflight, reads wait in their order, as those of any client do.

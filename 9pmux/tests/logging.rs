@@ -197,3 +197,23 @@ fn refused_attach_is_logged_with_its_names() {
     assert_eq!(logged + suppressed, 5000);
     assert!(logged < 1000, "{logged} lines");
 }
+
+#[test]
+fn client_at_its_limit_of_fids_is_logged_once_with_the_option() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::serving(&stub.address(), &socket, &["--max-fids", "2"]);
+    let mut client = Client::attach(&socket);
+    client.open(1, "hello");
+    let walk = body(&[&[0; 4], &2u32.to_le_bytes(), &[0, 0]]);
+    for _ in 0..3 {
+        let got = client.rpc(110, &walk);
+        assert_eq!((got.kind, &got.body[2..]), (107, &b"too many fids"[..]));
+    }
+    // Another client has fids of its own.
+    Client::attach(&socket).open(1, "hello");
+    program.signal(Signal::TERM);
+    let (_, said) = program.end();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("client ") && said[0].contains("(--max-fids)"), "{said:?}");
+}
