@@ -3,7 +3,7 @@
 #
 # * Every relative link leads to a file.
 # * Every path of the tree that a page names in backticks or in a block of code exists.
-# * Every test, `file::function`, that an internals page of 9pmux names exists.
+# * Every test, `file::function`, that the results and the internals page of 9pmux name exists.
 # * Every test that docs/differences.md names in the last column of a table exists.
 # * Every number before a mark <!-- const: FILE NAME --> is the value of that constant; in a manual page the mark is
 #   a comment (.\" const: FILE NAME) after the line that ends in the number. NAME.FIELD is a field of a constant, NAME.0
@@ -223,11 +223,12 @@ for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8];
 		done <"$work/names" ;;
 	esac
 	case $page in
-	docs/internals/9pmux.md)
+	docs/internals/9pmux.md | docs/results.md)
 		grep -o '`[a-z0-9_]*::[a-z0-9_]*`' "$page" | tr -d '`' | sort -u >"$work/tests"
 		while read -r name; do
 			ntest=$((ntest + 1))
-			grep -qs "^ *fn ${name#*::}()" "9pmux/src/engine/tests/${name%%::*}.rs" "9pmux/tests/${name%%::*}.rs" ||
+			grep -qs "^ *fn ${name#*::}()" "9pmux/src/engine/tests/${name%%::*}.rs" "9pmux/tests/${name%%::*}.rs" \
+				"9pmux/src/net/${name%%::*}.rs" ||
 				fault "$page: the test $name, which does not exist"
 		done <"$work/tests" ;;
 	docs/internals/glossary.md)
