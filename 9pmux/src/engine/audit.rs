@@ -103,7 +103,7 @@ impl Engine {
         self.audit_versions();
         self.audit_descriptors();
         assert!(
-            self.ready_queue.is_empty() || !self.output_has_room() || !self.has_tag(),
+            self.ready_queue.is_empty() || !self.has_capacity(),
             "clients are in the ready queue, and there is capacity"
         );
     }
@@ -342,6 +342,7 @@ impl Engine {
         assert!(
             client.waiting_reads.is_empty()
                 || has_max_reads
+                || client.session.cost() > 0
                 || !client.out.is_empty()
                 || client.in_ready_queue
                 || client.in_share_queue,

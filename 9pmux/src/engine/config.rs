@@ -57,6 +57,8 @@ pub struct Config {
     /// The number of messages of one client that 9pmux itself replies to in a turn (`turns.rs`), such as
     /// requests that it refuses. A Tversion counts for more.
     pub max_turn_cost: u32,
+    /// The maximum cost of the requests of all clients at the server, in bytes, if there is one (`window.rs`).
+    pub window: Option<usize>,
     /// The maximum number of fids of one client.
     pub max_fids: usize,
     /// The maximum number of fids of all clients, including fids of departed clients that the server
@@ -106,6 +108,7 @@ impl Default for Config {
             max_inflight: 256,
             max_inflight_all: MAX_REQUESTS,
             max_turn_cost: 32,
+            window: None,
             max_fids: 1 << 20,
             max_fids_all: 1 << 22,
             max_descriptors: 1024,

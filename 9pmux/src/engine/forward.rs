@@ -111,6 +111,9 @@ impl Engine {
         if self.names_opening(client_index, message, &offsets) {
             return Progress::Blocked(Blocked::OnSelf);
         }
+        let cost = self.cost(message, budget.max_len);
+        let has_window_part = self.has_window_part(client_index, cost, is_read);
+        let waits = waits || may_wait && !has_window_part;
         let plan = match self.plan(client_index, message, &offsets) {
             Ok(plan) => plan,
             Err(LocalError::FileGone) => {
@@ -127,7 +130,10 @@ impl Engine {
         if let Some(awaited) = self.await_attach(client_index, (whole, message), &offsets) {
             return awaited;
         }
-        if !has_capacity {
+        if !has_window_part {
+            return Progress::Blocked(Blocked::OnSelf);
+        }
+        if !has_capacity || !self.window_admits(client_index, cost) {
             return Progress::Blocked(Blocked::OnUpstream);
         }
         if !has_share {
@@ -386,6 +392,7 @@ impl Engine {
             releases: plan.releases,
             max_reply_len: budget.max_len,
             has_unbounded_reply: budget.is_unbounded,
+            cost: self.cost(message, budget.max_len),
         };
         let upstream_tag =
             self.allocate_tag(request).expect("there is a tag, since others are kept");

@@ -44,6 +44,7 @@
 //! | `reply.rs` | the server's bytes: framing, and the way of a reply to its client |
 //! | `flush.rs` | Tflush |
 //! | `version.rs`, `cleanup.rs`, `end.rs` | Tversion, ended sessions, the end of the server |
+//! | `window.rs` | the bytes that may be outstanding at the server |
 //! | `away.rs` | a server that is not there, and dead fids |
 //! | `descriptors/` | Topenfd: descriptors in place of fids |
 //! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
@@ -87,6 +88,7 @@ mod users;
 mod version;
 mod version_events;
 mod waiting_reads;
+mod window;
 
 #[cfg(any(test, mux_fuzz))]
 mod audit;
@@ -242,6 +244,8 @@ pub struct Engine {
     /// The limits that clients have met, for the log.
     notices: VecDeque<Notice>,
     version_events: VersionEvents,
+    /// The client for whose request the window has no room, since the ready queue was last processed.
+    window_blocked: Option<u32>,
     /// Why the server has gone, until the driver asks for it.
     lost_server: Option<EndReason>,
     tracer: Option<Tracer>,
@@ -299,6 +303,7 @@ impl Engine {
             stats: Stats::default(),
             notices: VecDeque::new(),
             version_events: VersionEvents::default(),
+            window_blocked: None,
             lost_server: None,
             tracer: None,
             config,

@@ -45,6 +45,8 @@ pub struct UpstreamRequest {
     pub max_reply_len: u32,
     /// Whether its reply may exceed that, up to the msize.
     pub has_unbounded_reply: bool,
+    /// Its bytes and those of its reply, if there is a window (`window.rs`).
+    pub cost: u32,
 }
 
 impl UpstreamRequest {
@@ -66,6 +68,7 @@ impl UpstreamRequest {
             releases: NO_FID,
             max_reply_len: 0,
             has_unbounded_reply: false,
+            cost: 0,
         }
     }
 }
@@ -80,6 +83,8 @@ pub struct Requests {
     reserved: usize,
     /// The number of requests for descriptors, which do not count among the clients' requests.
     for_descriptors: usize,
+    /// The sum of the costs of all requests.
+    cost: usize,
     by_tag: Vec<UpstreamRequest>,
 }
 
@@ -90,7 +95,7 @@ impl Requests {
         let reserved = max.div_ceil(REQUESTS_PER_RESERVED_TAG);
         let range = TagRange { min: 0, max: u32::from(NOTAG) };
         let tags = TagPool::new();
-        Requests { tags, range, max, reserved, for_descriptors: 0, by_tag: Vec::new() }
+        Requests { tags, range, max, reserved, for_descriptors: 0, cost: 0, by_tag: Vec::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -125,6 +130,12 @@ impl Requests {
         self.tags.allocated() < NOTAG as usize - self.reserved
     }
 
+    /// Returns the sum of the costs of all requests.
+    #[inline]
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
     /// Returns the maximum number of clients' requests.
     pub fn max(&self) -> usize {
         self.max
@@ -144,6 +155,7 @@ impl Requests {
         }
         let tag = self.tags.allocate(self.range, u32::from(request.kind))? as u16;
         self.for_descriptors += usize::from(is_for_descriptor);
+        self.cost += request.cost as usize;
         match self.by_tag.get_mut(tag as usize) {
             Some(slot) => *slot = request,
             // The pool allocates fresh tags from the low end upward.
@@ -169,6 +181,7 @@ impl Requests {
     pub fn free(&mut self, tag: u16) {
         let is_for_descriptor = self.get(tag).descriptor_use == DescriptorUse::Moves;
         self.for_descriptors -= usize::from(is_for_descriptor);
+        self.cost -= self.by_tag[tag as usize].cost as usize;
         self.tags.free(u32::from(tag));
     }
 

@@ -1,5 +1,5 @@
 //! The ready queue: clients that wait for capacity upstream, served round robin, a few messages each.
-//! Capacity is space in the server's output and a tag. Also here: 9pmux's own requests, which are sent
+//! Capacity is space in the server's output, a tag, and room in the window if there is one. Also here: 9pmux's own requests, which are sent
 //! as soon as there are tags.
 
 use mux::tags::NoTag;
@@ -34,6 +34,12 @@ impl Engine {
         self.requests.has_tag(self.upstream.internal_clunks)
     }
 
+    /// Returns true if there is capacity upstream, as far as it does not depend on the request.
+    #[inline]
+    pub(super) fn has_capacity(&self) -> bool {
+        self.output_has_room() && self.has_tag() && self.window_blocked.is_none()
+    }
+
     /// Sends deferred requests, processes the clients of the ready queue while there is capacity, and drops
     /// the connection to the server if it has become useless. Must be called after each event.
     #[inline]
@@ -60,6 +66,7 @@ impl Engine {
         if self.upstream.is_settling() {
             self.settle();
         }
+        self.window_blocked = None;
         while self.has_ready_client() || self.has_ready_descriptor() {
             if self.descriptor_has_turn() {
                 self.serve_descriptor();
@@ -84,7 +91,7 @@ impl Engine {
     /// Returns true if a client waits for capacity upstream, and there is some.
     #[inline]
     fn has_ready_client(&self) -> bool {
-        !self.ready_queue.is_empty() && self.output_has_room() && self.has_tag()
+        !self.ready_queue.is_empty() && self.has_capacity()
     }
 
     fn run_client(&mut self, client_index: u32) {
@@ -96,7 +103,7 @@ impl Engine {
                     messages += 1;
                     bytes += n;
                     let more = messages < MAX_TURN_MESSAGES && bytes < MAX_TURN_BYTES;
-                    if more && self.output_has_room() && self.has_tag() {
+                    if more && self.has_capacity() {
                         continue;
                     }
                     // Messages that need no capacity are processed at once. The next message that needs it may
@@ -146,6 +153,10 @@ impl Engine {
         let client = self.clients.get(client_index);
         if !std::mem::replace(&mut client.in_ready_queue, true) {
             self.clients.enqueue(&mut self.ready_queue, client_index);
+            if self.window_blocked == Some(client_index) {
+                // Smaller requests must not pass it again and again.
+                self.ready_queue.rotate_right(1);
+            }
         }
     }
 

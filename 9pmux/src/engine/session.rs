@@ -102,6 +102,8 @@ pub struct Session {
     reply_bytes_reserved: usize,
     /// The number of Tread in `tags`.
     reads: usize,
+    /// The sum of the costs of the requests in `tags`.
+    cost: usize,
     /// The length of the largest reply so far of a type that only the msize limits.
     pub max_unbounded_reply: u32,
 }
@@ -121,6 +123,7 @@ impl Session {
             uses_shared_attach: false,
             reply_bytes_reserved: 0,
             reads: 0,
+            cost: 0,
             max_unbounded_reply: 0,
         }
     }
@@ -194,12 +197,19 @@ impl Session {
         self.reads
     }
 
+    /// Returns the sum of the costs of the requests in `tags`.
+    #[inline]
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
     /// Adds the client's tag of a request, with all that is counted for it.
     #[inline]
     pub fn add_tag(&mut self, request: &UpstreamRequest, upstream_tag: u16) {
         self.tags.insert(request.tag, upstream_tag);
         self.reply_bytes_reserved += request.max_reply_len as usize;
         self.reads += usize::from(request.kind == types::TREAD);
+        self.cost += request.cost as usize;
     }
 
     /// Removes the client's tag of a request, with all that is counted for it.
@@ -207,6 +217,7 @@ impl Session {
     pub fn remove_tag(&mut self, request: &UpstreamRequest) {
         self.tags.remove(&request.tag);
         self.reply_bytes_reserved -= request.max_reply_len as usize;
+        self.cost -= request.cost as usize;
         if request.kind == types::TREAD {
             self.reads -= 1;
         }

@@ -18,3 +18,4 @@ mod shares;
 mod simulation;
 mod turns;
 mod versions;
+mod window;
