@@ -69,6 +69,7 @@ impl Engine {
             self.lose_session(*client_index);
         }
         self.end_descriptors();
+        self.end_descriptors();
         self.upstream.lose_server(self.clients.sessions() > 0);
         self.lost_server = Some(reason);
         self.requests = Requests::new(self.config.max_inflight_all);
@@ -117,7 +118,7 @@ impl Engine {
     /// Processes the messages of a client that wait, while there is no server.
     fn process_without_server(&mut self, client_index: u32) {
         let client = self.clients.get(client_index);
-        if client.state == ClientState::Closing {
+        if client.state == ClientState::Closing || client.blocked == Blocked::OnTurn {
             return;
         }
         self.send_waiting_reads(client_index, true);

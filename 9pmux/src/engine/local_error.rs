@@ -31,11 +31,12 @@ pub enum LocalError {
     BadOpenfdMode,
     NoDescriptors,
     TooManyDescriptors,
+    TooManyRequests,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 28] = [
+    pub const ALL: [LocalError; 29] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -64,6 +65,7 @@ impl LocalError {
         LocalError::BadOpenfdMode,
         LocalError::NoDescriptors,
         LocalError::TooManyDescriptors,
+        LocalError::TooManyRequests,
     ];
 
     pub fn ename(self) -> &'static str {
@@ -92,6 +94,7 @@ impl LocalError {
             LocalError::FileGone => "file is gone: the server came back without it",
             LocalError::NoSuchFile => "file does not exist",
             LocalError::NothingExported => "nothing is exported here",
+            LocalError::TooManyRequests => "too many requests",
             LocalError::Unreachable => "the exported server cannot be reached",
             LocalError::BadOpenfdMode => "bad openfd mode",
             LocalError::NoDescriptors => "no descriptors over this connection",
@@ -115,8 +118,9 @@ impl LocalError {
             LocalError::NotAllowed | LocalError::AuthRequired => 13, // EACCES
             LocalError::ReplyTooLarge => 75,                     // EOVERFLOW
             LocalError::UnexpectedReply | LocalError::ServerGone | LocalError::ShuttingDown => 5, // EIO
-            LocalError::FileGone => 116, // ESTALE
-            LocalError::NoSuchFile => 2, // ENOENT
+            LocalError::FileGone => 116,       // ESTALE
+            LocalError::NoSuchFile => 2,       // ENOENT
+            LocalError::TooManyRequests => 11, // EAGAIN
             LocalError::NothingExported | LocalError::Unreachable => 6, // ENXIO
         }
     }

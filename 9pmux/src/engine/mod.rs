@@ -44,6 +44,7 @@
 //! | `reply.rs` | the server's bytes: framing, and the way of a reply to its client |
 //! | `flush.rs` | Tflush |
 //! | `version.rs`, `cleanup.rs`, `end.rs` | Tversion, ended sessions, the end of the server |
+//! | `far_end.rs` | the other end of a link, as a client and as a server |
 //! | `window.rs` | the bytes that may be outstanding at the server |
 //! | `away.rs` | a server that is not there, and dead fids |
 //! | `descriptors/` | Topenfd: descriptors in place of fids |
@@ -64,6 +65,7 @@ mod clients;
 mod config;
 mod descriptors;
 mod end;
+mod far_end;
 mod fids;
 mod flush;
 mod foreign_error;
@@ -100,6 +102,7 @@ mod tests;
 pub use config::{Config, ServerKind};
 pub use descriptors::DescriptorId;
 pub use end::EndReason;
+pub use far_end::{KEEPALIVE_TAG, Load};
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
 pub use users::{User, host_of};
 pub use version_events::VersionEvent;
@@ -244,7 +247,7 @@ pub struct Engine {
     /// The limits that clients have met, for the log.
     notices: VecDeque<Notice>,
     version_events: VersionEvents,
-    /// The client for whose request the window has no room, since the ready queue was last processed.
+    /// The client with a request that does not fit into the window, since the ready queue was last processed.
     window_blocked: Option<u32>,
     /// Why the server has gone, until the driver asks for it.
     lost_server: Option<EndReason>,

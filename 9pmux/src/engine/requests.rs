@@ -3,6 +3,7 @@
 use mux::tags::{NoTag, TagPool, TagRange};
 
 use super::descriptors::DescriptorUse;
+use super::far_end::KEEPALIVE_TAG;
 use super::fids::{NO_FID, Owner};
 use super::flush::FlushState;
 use super::users::NO_USER;
@@ -93,7 +94,8 @@ impl Requests {
     pub fn new(max: usize) -> Requests {
         let max = max.clamp(1, MAX_REQUESTS);
         let reserved = max.div_ceil(REQUESTS_PER_RESERVED_TAG);
-        let range = TagRange { min: 0, max: u32::from(NOTAG) };
+        // The tag below NOTAG is that of a keepalive (`far_end.rs`).
+        let range = TagRange { min: 0, max: u32::from(KEEPALIVE_TAG) };
         let tags = TagPool::new();
         Requests { tags, range, max, reserved, for_descriptors: 0, cost: 0, by_tag: Vec::new() }
     }

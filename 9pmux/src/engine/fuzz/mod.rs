@@ -33,7 +33,7 @@
 
 mod bytes;
 #[cfg_attr(not(test), allow(dead_code, reason = "the unit tests use the rest"))]
-pub(super) mod messages;
+pub(crate) mod messages;
 mod model_client;
 mod names;
 mod redial;

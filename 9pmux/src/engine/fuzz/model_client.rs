@@ -447,11 +447,12 @@ impl ModelClient {
         match why {
             LocalError::TooLarge | LocalError::ServerGone | LocalError::ShuttingDown => false,
             LocalError::NoVersion => false,
-            // Only a server that is not there causes it (`away.rs`).
+            // Only in a link.
             LocalError::FileGone
             | LocalError::NoSuchFile
             | LocalError::NothingExported
-            | LocalError::Unreachable => false,
+            | LocalError::Unreachable
+            | LocalError::TooManyRequests => false,
             // Only a server that sends anything causes it.
             LocalError::UnexpectedReply => false,
             LocalError::SmallMsize => request == types::TVERSION,

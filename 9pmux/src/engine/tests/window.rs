@@ -1,7 +1,7 @@
 //! The window: the bytes that may be outstanding at the server.
 
 use super::bench::Bench;
-use super::made::*;
+use super::messages::*;
 use crate::engine::{ClientId, Config, ServerKind};
 use crate::wire::{Dialect, kind, tag};
 

@@ -1,0 +1,395 @@
+//! A link: 9P in both directions over one stream.
+//!
+//! An end of a link has two engines. The *export* serves the other end's clients from the local server, and the
+//! *post* serves local clients from the other end's server. The stream is a client of the export and the server
+//! of the post, so every rule of the engine holds in both directions:
+//!
+//! ```text
+//! stream --> splitter --T--> export   (a client of it is the other end)  <--> local server
+//!                     --R--> post     (its server is the other end)      <--> local clients
+//! stream <-- whole messages in turns: the export's output to that client, the post's output to its server
+//! ```
+//!
+//! # Ownership
+//!
+//! | thing | owned by |
+//! |---|---|
+//! | the export, and its client, which is the other end | [`Link`] |
+//! | the post | the driver, for which it is the engine of its clients; it is passed to each method |
+//! | the splitter, the turns, the keepalives | [`Link`] |
+//! | a message between the two engines | there is none: they share no tag, fid or client |
+//!
+//! # Flow control
+//!
+//! The replies to an end's own requests stand behind the requests of the other end. If an end stopped reading
+//! because of a request, it would wait for its replies for ever. So:
+//!
+//! | rule | place |
+//! |---|---|
+//! | F1: the post sends no more than the window allows | `engine/window.rs` |
+//! | F2: the export accepts twice the window, in requests and in bytes, and refuses requests beyond | [`Link::stream_bytes`], `splitter.rs` |
+//! | F3: an end stops reading only while its post has nothing outstanding, and no keepalive of its own is unanswered | [`Link::wants_read`] |
+//! | F4: whole messages, in turns | `turns.rs` |
+//! | F5: a reply that was read is always accepted | the engine |
+//!
+//! # Ends
+//!
+//! | event | effect on the export | effect on the post | the link |
+//! |---|---|---|---|
+//! | the local server goes | its clients get errors (`engine/away.rs`) | none | goes on |
+//! | a local client goes | none | its fids are clunked over the stream | goes on |
+//! | the stream ends, [`Link::stream_gone`] | the other end's requests are flushed, its fids clunked | its clients get errors, and are closed | ends |
+//! | the stream is silent, or its bytes are no 9P | the same | the same | ends |
+//! | [`Link::hang_up`] | the other end gets errors | its clients get errors, and are closed | ends when its output is written |
+//!
+//! A message that is partly written when its engine ends is completed, so that the rest can be read.
+#![forbid(unsafe_code)]
+
+mod keepalive;
+mod splitter;
+mod turns;
+
+#[cfg(test)]
+mod tests;
+
+pub use splitter::{Rules, Sink, Splitter, TooSmall};
+
+use std::collections::VecDeque;
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
+use crate::engine::{ClientId, Config, EndReason, Engine, ServerKind};
+use keepalive::{Action, Keepalive, Situation};
+use turns::{Side, Turns};
+
+/// The maximum number of requests that a post has at the other end.
+pub const MAX_REQUESTS: usize = 1024;
+
+/// The maximum bytes of refusals and of replies to keepalives that wait to be written.
+const MAX_REFUSALS: usize = 64 * 1024;
+
+/// The configuration of a link.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// The window: the maximum bytes outstanding towards the other end, requests and the room for replies.
+    pub window: usize,
+    /// The silence after which a keepalive is sent, if any is.
+    pub keepalive: Option<Duration>,
+}
+
+impl LinkConfig {
+    /// Returns the configuration of the export, from that of its server. The limits of one client become those
+    /// of the other end, which stands for all its clients.
+    #[must_use]
+    pub fn export(&self, config: Config, has_server: bool) -> Config {
+        Config {
+            server: if has_server { ServerKind::OnDemand } else { ServerKind::Absent },
+            can_redial: has_server,
+            max_inflight: 2 * MAX_REQUESTS,
+            max_reply_bytes: 2 * self.window,
+            max_fids: config.max_fids_all,
+            max_memory: config.max_memory.max(16 * self.window),
+            // A descriptor cannot cross a stream.
+            max_descriptors: 0,
+            window: None,
+            ..config
+        }
+    }
+
+    /// Returns the configuration of the post.
+    #[must_use]
+    pub fn post(&self, config: Config) -> Config {
+        Config {
+            server: ServerKind::FarEnd,
+            can_redial: false,
+            max_inflight_all: config.max_inflight_all.min(MAX_REQUESTS),
+            max_descriptors: 0,
+            window: Some(self.window),
+            ..config
+        }
+    }
+}
+
+/// The reason for the end of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkEnd {
+    /// The stream has ended or failed.
+    Closed,
+    /// [`Link::hang_up`] was called.
+    HungUp,
+    /// Nothing has arrived for this time.
+    Silent(Duration),
+    /// The other end has sent this, which is not valid 9P.
+    Garbled(String),
+    /// The other end has sent more than a link allows.
+    TooMuch,
+}
+
+impl Display for LinkEnd {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkEnd::Closed => f.write_str("the other end has closed the connection"),
+            LinkEnd::HungUp => f.write_str("hung up"),
+            LinkEnd::Silent(time) => {
+                write!(f, "the other end is silent for {} seconds", time.as_secs_f64())
+            }
+            LinkEnd::Garbled(what) => write!(f, "the other end has sent {what}"),
+            LinkEnd::TooMuch => f.write_str("the other end sends more than a link allows"),
+        }
+    }
+}
+
+/// One end of a link. A driver reports events by these methods, with the post, and obtains actions:
+///
+/// | method | event or action |
+/// |---|---|
+/// | [`stream_bytes`](Link::stream_bytes), [`stream_wrote`](Link::stream_wrote), [`stream_gone`](Link::stream_gone) | an event of the stream |
+/// | [`tick`](Link::tick) | time has passed |
+/// | [`output`](Link::output) | the bytes to be written to the stream |
+/// | [`wants_read`](Link::wants_read) | whether to read from the stream |
+/// | [`next_deadline`](Link::next_deadline) | the latest time of the next `tick` |
+/// | [`end_reason`](Link::end_reason) | whether to stop, when the last output is written |
+///
+/// The driver connects the export's server and the post's clients as it does for an [`Engine`], but must not use
+/// the server's side of the post, nor the client's side of the export. The time of the link is the time of
+/// the two engines.
+pub struct Link {
+    export: Engine,
+    far: ClientId,
+    splitter: Splitter,
+    turns: Turns,
+    keepalive: Keepalive,
+    now: Duration,
+    window: usize,
+    /// The bytes of the export's output that were written to the stream.
+    written: u64,
+    /// The positions behind refusals in the export's output, and their lengths.
+    refusals: VecDeque<(u64, usize)>,
+    /// The sum of these lengths.
+    refused_bytes: usize,
+    end: Option<LinkEnd>,
+}
+
+impl Link {
+    /// Returns an end of a link. `export` is the engine of the export, which has no client yet; its time is
+    /// `now`.
+    #[must_use]
+    pub fn new(mut export: Engine, config: &LinkConfig, now: Duration) -> Link {
+        let far = export.client_connected();
+        Link {
+            export,
+            far,
+            splitter: Splitter::new(),
+            turns: Turns::new(),
+            keepalive: Keepalive::new(config.keepalive, now),
+            now,
+            window: config.window,
+            written: 0,
+            refusals: VecDeque::new(),
+            refused_bytes: 0,
+            end: None,
+        }
+    }
+
+    /// Returns the engine of the export, for its server's side.
+    pub fn export(&mut self) -> &mut Engine {
+        &mut self.export
+    }
+
+    /// Ends the link, and returns the engine of the export, for the next stream.
+    #[must_use]
+    pub fn into_export(mut self) -> Engine {
+        self.export.client_gone(self.far);
+        self.export
+    }
+
+    /// Reports bytes that were read from the stream, cut anywhere.
+    pub fn stream_bytes(&mut self, post: &mut Engine, bytes: &[u8]) {
+        if self.end.is_some() {
+            return;
+        }
+        self.keepalive.heard(self.now);
+        let mut splitter = std::mem::take(&mut self.splitter);
+        let split = splitter.feed(bytes, &mut Sides { link: self, post });
+        self.splitter = splitter;
+        if split.is_err() {
+            let what = "a message shorter than its header".to_owned();
+            self.end(post, LinkEnd::Garbled(what));
+        }
+        self.check(post);
+        self.act(post);
+    }
+
+    /// Reports that the first `n` bytes of the output were written.
+    pub fn stream_wrote(&mut self, post: &mut Engine, n: usize) {
+        let side = self.turns.wrote(n, self.export.output(self.far), post.server_output());
+        match side {
+            Some(Side::Export) => {
+                self.export.client_wrote(self.far, n);
+                self.written += n as u64;
+                while let Some((end, len)) = self.refusals.front().copied() {
+                    if end > self.written {
+                        break;
+                    }
+                    self.refusals.pop_front();
+                    self.refused_bytes -= len;
+                }
+            }
+            Some(Side::Post) => post.server_wrote(n),
+            None => {}
+        }
+    }
+
+    /// Returns the bytes to be written to the stream: whole messages, or the rest of one.
+    pub fn output<'a>(&'a mut self, post: &'a Engine) -> &'a [u8] {
+        self.turns.next(self.export.output(self.far), post.server_output())
+    }
+
+    /// Reports that the stream has ended or failed.
+    pub fn stream_gone(&mut self, post: &mut Engine) {
+        self.end.get_or_insert(LinkEnd::Closed);
+        self.export.client_gone(self.far);
+        post.server_gone();
+    }
+
+    /// Ends the link on behalf of the program: what is outstanding in both directions gets an error.
+    pub fn hang_up(&mut self, post: &mut Engine) {
+        self.end(post, LinkEnd::HungUp);
+        self.export.hang_up();
+    }
+
+    /// Returns true if the driver should read from the stream.
+    #[must_use]
+    pub fn wants_read(&self, post: &Engine) -> bool {
+        self.end.is_none() && (self.must_read(post) || self.export.wants_read(self.far))
+    }
+
+    /// Returns true while replies are expected that stand behind whatever the other end has sent (F3).
+    fn must_read(&self, post: &Engine) -> bool {
+        self.keepalive.is_unanswered() || post.outstanding() > 0 || post.awaits_version()
+    }
+
+    /// Reports the time, which must also have been reported to the post.
+    pub fn tick(&mut self, post: &mut Engine, now: Duration) {
+        self.now = self.now.max(now);
+        self.export.tick(now);
+        self.check(post);
+        self.act(post);
+    }
+
+    /// Returns the time at which [`tick`](Link::tick) must be called at the latest, if any.
+    #[must_use]
+    pub fn next_deadline(&self, post: &Engine) -> Option<Duration> {
+        let keepalive = match self.end {
+            None => self.keepalive.deadline(self.now, self.situation(post)),
+            Some(_) => None,
+        };
+        self.export.next_deadline().into_iter().chain(keepalive).min()
+    }
+
+    /// Returns the reason if the link has ended. The outputs may then contain last replies.
+    #[must_use]
+    pub fn end_reason(&self) -> Option<&LinkEnd> {
+        self.end.as_ref()
+    }
+
+    fn situation(&self, post: &Engine) -> Situation {
+        Situation {
+            settled: post.dialect().is_some(),
+            is_busy: post.outstanding() > 0,
+            reads: self.wants_read(post),
+        }
+    }
+
+    /// Sends a keepalive if one is due, or ends a link that is dead.
+    fn act(&mut self, post: &mut Engine) {
+        if self.end.is_some() {
+            return;
+        }
+        let situation = self.situation(post);
+        match self.keepalive.act(self.now, situation) {
+            Action::Nothing => {}
+            Action::Send => post.send_keepalive(),
+            Action::Dead => self.end(post, LinkEnd::Silent(self.keepalive.limit())),
+        }
+    }
+
+    /// Ends the link if one of its engines has ended, or holds too much.
+    fn check(&mut self, post: &mut Engine) {
+        if let Some(EndReason::Garbled(what)) = post.end_reason() {
+            let what = what.clone();
+            self.end(post, LinkEnd::Garbled(what));
+        } else if self.export.is_closing(self.far) {
+            self.end(post, LinkEnd::Garbled("bytes that are not 9P".to_owned()));
+        } else if self.refused_bytes > MAX_REFUSALS
+            || self.export.held_bytes(self.far) > 3 * self.window + MAX_REFUSALS
+        {
+            self.end(post, LinkEnd::TooMuch);
+        }
+    }
+
+    /// Ends the link. The rest of a request that is partly written is kept, and nothing else of the post.
+    fn end(&mut self, post: &mut Engine, why: LinkEnd) {
+        if self.end.is_some() {
+            return;
+        }
+        self.turns.end(Side::Post, post.server_output());
+        match why {
+            LinkEnd::HungUp => post.hang_up(),
+            _ => post.server_gone(),
+        }
+        self.end = Some(why);
+    }
+
+    /// Counts bytes that the other end makes this end write for nothing.
+    fn count_refusal(&mut self, len: usize) {
+        let end = self.written + self.export.output(self.far).len() as u64;
+        self.refusals.push_back((end, len));
+        self.refused_bytes += len;
+    }
+}
+
+/// The two engines, as the receivers of the splitter.
+struct Sides<'a> {
+    link: &'a mut Link,
+    post: &'a mut Engine,
+}
+
+impl Sink for Sides<'_> {
+    fn rules(&mut self) -> Rules {
+        let awaits_reply = self.link.keepalive.is_unanswered();
+        if !self.link.must_read(self.post) {
+            // The driver stops reading in time.
+            return Rules { awaits_reply, requests: usize::MAX, bytes: usize::MAX };
+        }
+        let load = self.link.export.load(self.link.far);
+        Rules {
+            awaits_reply,
+            requests: (2 * MAX_REQUESTS).saturating_sub(load.requests),
+            bytes: (2 * self.link.window).saturating_sub(load.bytes),
+        }
+    }
+
+    fn to_export(&mut self, bytes: &[u8]) {
+        self.link.export.client_bytes(self.link.far, bytes);
+    }
+
+    fn to_post(&mut self, bytes: &[u8]) {
+        self.post.server_bytes(bytes);
+    }
+
+    fn keepalive(&mut self) {
+        self.link.keepalive.asked();
+        let len = self.link.export.push_keepalive_reply(self.link.far);
+        self.link.count_refusal(len);
+    }
+
+    fn keepalive_reply(&mut self) {
+        self.link.keepalive.answered();
+    }
+
+    fn refuse(&mut self, tag: u16, releases: Option<u32>) {
+        let len = self.link.export.refuse(self.link.far, tag, releases);
+        self.link.count_refusal(len);
+    }
+}

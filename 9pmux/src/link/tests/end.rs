@@ -1,0 +1,399 @@
+//! One end of a link, against a script at the other end.
+
+use std::time::Duration;
+
+use crate::engine::fuzz::messages::*;
+use crate::engine::{ClientId, Config, Engine};
+use crate::link::{Link, LinkConfig, LinkEnd, MAX_REQUESTS};
+use crate::wire::{NOFID, kind, tag, u32_at};
+
+const MSIZE: u32 = 8192;
+const L: &str = "9P2000.L";
+const KEEPALIVE: [u8; 9] = [9, 0, 0, 0, 0x6c, 0xfe, 0xff, 0xff, 0xff];
+const REPLY: [u8; 7] = [7, 0, 0, 0, 0x6d, 0xfe, 0xff];
+const INTERVAL: Duration = Duration::from_secs(15);
+const WINDOW: usize = 262_144;
+
+struct Bench {
+    link: Link,
+    post: Engine,
+}
+
+impl Bench {
+    fn new(has_server: bool) -> Bench {
+        Bench::with(has_server, Some(INTERVAL))
+    }
+
+    fn with(has_server: bool, keepalive: Option<Duration>) -> Bench {
+        let config = LinkConfig { window: WINDOW, keepalive };
+        let base = Config { msize: MSIZE, ..Config::default() };
+        let export = Engine::new(config.export(base.clone(), has_server));
+        let link = Link::new(export, &config, Duration::ZERO);
+        Bench { link, post: Engine::new(config.post(base)) }
+    }
+
+    fn arrives(&mut self, bytes: &[u8]) {
+        self.link.stream_bytes(&mut self.post, bytes);
+        self.audit();
+    }
+
+    fn audit(&mut self) {
+        self.link.export().audit();
+        self.post.audit();
+    }
+
+    /// Returns the messages that are written to the stream.
+    fn written(&mut self) -> Vec<Vec<u8>> {
+        let mut all = self.bytes_written();
+        let messages = cut(&mut all);
+        assert!(all.is_empty());
+        messages
+    }
+
+    fn bytes_written(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let n = self.link.output(&self.post).len();
+            if n == 0 {
+                break;
+            }
+            all.extend_from_slice(self.link.output(&self.post));
+            self.link.stream_wrote(&mut self.post, n);
+            self.audit();
+        }
+        all
+    }
+
+    #[track_caller]
+    fn wrote(&mut self, expected: &[Vec<u8>]) {
+        assert_eq!(self.written(), expected);
+    }
+
+    fn tick(&mut self, seconds: u64) {
+        let now = Duration::from_secs(seconds);
+        self.post.tick(now);
+        self.link.tick(&mut self.post, now);
+        self.audit();
+    }
+
+    /// Connects a local client that offers 9P2000.L.
+    fn client(&mut self) -> ClientId {
+        let id = self.post.client_connected();
+        self.post.client_bytes(id, &version(MSIZE, L));
+        id
+    }
+
+    fn received(&mut self, id: ClientId) -> Vec<Vec<u8>> {
+        let mut bytes = self.post.output(id).to_vec();
+        self.post.client_wrote(id, bytes.len());
+        cut(&mut bytes)
+    }
+
+    /// Makes the other end a server of the post, and attaches a local client.
+    fn settled(&mut self) -> ClientId {
+        let id = self.client();
+        self.wrote(&[version(MSIZE, L)]);
+        self.arrives(&rversion(MSIZE, L));
+        assert_eq!(self.received(id), [rversion(MSIZE, L)]);
+        self.post.client_bytes(id, &attach(crate::wire::Dialect::L, 1, 0, NOFID, "u", "a"));
+        let mut sent = self.written();
+        sent.retain(|message| message != &KEEPALIVE);
+        self.arrives(&made(105, tag(&sent[0])).qid(0, 0).done());
+        assert_eq!(kind(&self.received(id)[0]), 105);
+        id
+    }
+
+    /// Makes the other end a client of the export, whose server has agreed to 9P2000.L, and attaches it.
+    fn exporting(&mut self) {
+        self.arrives(&version(MSIZE, L));
+        assert!(self.link.export().wants_redial());
+        self.link.export().server_connected();
+        self.at_server();
+        self.link.export().server_bytes(&rversion(MSIZE, L));
+        self.arrives(&attach(crate::wire::Dialect::L, 1, 0, NOFID, "u", "a"));
+        let request = self.at_server().remove(0);
+        self.link.export().server_bytes(&made(105, tag(&request)).qid(0, 0).done());
+        assert_eq!(self.written().len(), 2);
+    }
+
+    /// Returns the requests that reach the export's server.
+    fn at_server(&mut self) -> Vec<Vec<u8>> {
+        let mut bytes = self.link.export().server_output().to_vec();
+        self.link.export().server_wrote(bytes.len());
+        cut(&mut bytes)
+    }
+}
+
+#[test]
+fn request_that_arrives_byte_by_byte_reaches_the_export_alone() {
+    let mut bench = Bench::new(true);
+    bench.exporting();
+    for byte in read(5, 0, 0, 10) {
+        bench.arrives(&[byte]);
+    }
+    assert_eq!(kind(&bench.at_server()[0]), 116);
+    assert_eq!(bench.post.stats().dropped, 0);
+}
+
+#[test]
+fn reply_without_a_request_is_dropped_and_the_link_goes_on() {
+    let mut bench = Bench::new(true);
+    bench.exporting();
+    bench.arrives(&made(121, 17).done());
+    bench.arrives(&rversion(MSIZE, L));
+    assert_eq!(bench.post.stats().dropped, 2);
+    assert!(bench.link.end_reason().is_none() && bench.written().is_empty());
+}
+
+#[test]
+fn end_without_an_export_agrees_to_a_version_and_refuses_to_attach() {
+    let mut bench = Bench::new(false);
+    bench.arrives(&[
+        0x15, 0, 0, 0, 0x64, 0xff, 0xff, 0, 0x20, 0, 0, 8, 0, b'9', b'P', b'2', b'0', b'0', b'0',
+        b'.', b'L',
+    ]);
+    bench.wrote(&[rversion(MSIZE, L)]);
+    bench.arrives(&attach(crate::wire::Dialect::L, 3, 0, NOFID, "u", "a"));
+    bench.wrote(&[made(7, 3).u32(6).done()]);
+    bench.arrives(&version(MSIZE, "9P2000"));
+    bench.arrives(&attach(crate::wire::Dialect::Plain, 3, 0, NOFID, "u", "a"));
+    bench.wrote(&[rversion(MSIZE, "9P2000"), made(107, 3).str("nothing is exported here").done()]);
+}
+
+#[test]
+fn nothing_is_sent_before_a_local_client_asks() {
+    let mut bench = Bench::new(true);
+    bench.tick(0);
+    assert_eq!(bench.link.next_deadline(&bench.post), None);
+    bench.tick(60);
+    assert!(bench.written().is_empty());
+    bench.client();
+    bench.wrote(&[version(MSIZE, L)]);
+}
+
+#[test]
+fn versions_and_tags_of_the_two_directions_are_independent() {
+    let mut bench = Bench::new(true);
+    let id = bench.client();
+    bench.wrote(&[version(MSIZE, L)]);
+    // Both with NOTAG, in one read.
+    bench.arrives(&[rversion(MSIZE, L), version(MSIZE, "9P2000")].concat());
+    assert_eq!(bench.received(id), [rversion(MSIZE, L)]);
+    bench.link.export().server_connected();
+    assert_eq!(bench.at_server(), [version(MSIZE, "9P2000")]);
+    bench.link.export().server_bytes(&rversion(MSIZE, "9P2000"));
+    assert!(bench.written().contains(&rversion(MSIZE, "9P2000")));
+    // The same tag in both directions.
+    bench.post.client_bytes(id, &attach(crate::wire::Dialect::L, 1, 0, NOFID, "u", "a"));
+    let request = bench.written().remove(0);
+    bench.arrives(&attach(crate::wire::Dialect::Plain, tag(&request), 0, NOFID, "u", "a"));
+    let inner = bench.at_server().remove(0);
+    bench.arrives(&made(105, tag(&request)).qid(0, 1).done());
+    assert_eq!(bench.received(id), [made(105, 1).qid(0, 1).done()]);
+    bench.link.export().server_bytes(&made(105, tag(&inner)).qid(0, 2).done());
+    bench.wrote(&[made(105, tag(&request)).qid(0, 2).done()]);
+}
+
+#[test]
+fn keepalive_is_answered_in_every_state() {
+    let mut bench = Bench::new(true);
+    bench.arrives(&KEEPALIVE);
+    // The other end is known to be a link, so it is asked in turn.
+    bench.wrote(&[REPLY.to_vec(), KEEPALIVE.to_vec()]);
+    bench.exporting();
+    bench.arrives(&KEEPALIVE);
+    bench.wrote(&[REPLY.to_vec()]);
+    bench.arrives(&REPLY);
+    assert_eq!(bench.post.stats().dropped, 0);
+}
+
+#[test]
+fn silent_link_is_dead_after_three_intervals() {
+    let mut bench = Bench::new(true);
+    bench.settled();
+    bench.arrives(&REPLY);
+    bench.tick(14);
+    assert!(bench.written().is_empty());
+    bench.tick(15);
+    bench.wrote(&[KEEPALIVE.to_vec()]);
+    bench.tick(44);
+    assert!(bench.link.end_reason().is_none());
+    bench.tick(45);
+    let end = bench.link.end_reason().expect("it is dead");
+    assert_eq!(end.to_string(), "the other end is silent for 45 seconds");
+}
+
+#[test]
+fn message_shorter_than_its_header_ends_both_directions() {
+    let mut bench = Bench::new(true);
+    let id = bench.settled();
+    bench.post.client_bytes(id, &read(7, 0, 0, 10));
+    bench.arrives(&[6, 0, 0, 0, 100, 0]);
+    assert!(matches!(bench.link.end_reason(), Some(LinkEnd::Garbled(_))));
+    assert_eq!(bench.received(id), [made(7, 7).u32(5).done()]);
+    assert!(bench.post.is_closing(id));
+}
+
+#[test]
+fn bytes_that_are_no_reply_end_both_directions() {
+    let mut bench = Bench::new(true);
+    bench.settled();
+    bench.arrives(&made(117, 1).raw(&vec![0; MSIZE as usize]).done());
+    assert!(matches!(bench.link.end_reason(), Some(LinkEnd::Garbled(_))));
+}
+
+#[test]
+fn end_of_a_server_or_client_does_not_end_the_link() {
+    let mut bench = Bench::new(true);
+    let id = bench.settled();
+    bench.exporting();
+    bench.link.export().server_gone();
+    bench.arrives(&made(24, 4).u32(0).u64(0).done());
+    assert!(bench.written().contains(&made(7, 4).u32(2).done()));
+    bench.post.client_gone(id);
+    assert_eq!(kind(&bench.written()[0]), 120, "its fid is clunked over the link");
+    assert!(bench.link.end_reason().is_none());
+    bench.arrives(&attach(crate::wire::Dialect::L, 1, 9, NOFID, "u", "a"));
+    assert!(bench.link.export().wants_redial());
+}
+
+#[test]
+fn end_of_the_stream_cleans_up_at_both_sides() {
+    let mut bench = Bench::new(true);
+    let id = bench.settled();
+    bench.exporting();
+    bench.arrives(&read(5, 0, 0, 10));
+    bench.post.client_bytes(id, &read(7, 0, 0, 10));
+    assert_eq!(bench.at_server().len(), 1);
+    // Half a message has arrived.
+    bench.arrives(&read(6, 0, 0, 10)[..9]);
+    bench.link.stream_gone(&mut bench.post);
+    assert_eq!(bench.link.end_reason(), Some(&LinkEnd::Closed));
+    assert_eq!(bench.received(id), [made(7, 7).u32(5).done()]);
+    let requests = bench.at_server();
+    assert!(requests.iter().any(|request| kind(request) == 108), "the read is flushed");
+    bench.link.export().server_bytes(&made(109, tag(&requests[0])).done());
+    assert_eq!(kind(&bench.at_server()[0]), 120, "its fid is clunked");
+}
+
+#[test]
+fn hanging_up_completes_the_message_that_is_partly_written() {
+    let mut bench = Bench::new(true);
+    let id = bench.settled();
+    bench.exporting();
+    bench.written();
+    bench.arrives(&read(5, 0, 0, 10));
+    bench.post.client_bytes(id, &read(7, 0, 0, 10));
+    let mut all = bench.link.output(&bench.post)[..9].to_vec();
+    bench.link.stream_wrote(&mut bench.post, 9);
+    bench.link.hang_up(&mut bench.post);
+    bench.audit();
+    all.extend(bench.bytes_written());
+    let messages = cut(&mut all);
+    assert_eq!(kind(&messages[0]), 116);
+    assert_eq!(messages[1..], [made(7, 5).u32(5).done()]);
+    assert_eq!(bench.received(id), [made(7, 7).u32(5).done()]);
+}
+
+#[test]
+fn reading_is_held_back_only_while_no_reply_is_expected() {
+    let mut bench = Bench::with(true, None);
+    bench.exporting();
+    // The server does not read, so requests pile up until this end stops reading the stream.
+    let mut sent = 0;
+    while bench.link.wants_read(&bench.post) {
+        bench.arrives(&read(10 + sent, 0, 0, 10));
+        sent += 1;
+        assert!(sent < 60_000);
+    }
+    assert!(usize::from(sent) > MAX_REQUESTS);
+    // With a request of its own at the other end it must read.
+    let id = bench.client();
+    bench.written();
+    assert!(bench.link.wants_read(&bench.post));
+    bench.arrives(&rversion(MSIZE, L));
+    assert_eq!(bench.received(id), [rversion(MSIZE, L)]);
+    assert!(!bench.link.wants_read(&bench.post));
+}
+
+#[test]
+fn far_end_that_sends_too_much_is_refused_and_then_cut_off() {
+    let mut bench = Bench::with(true, None);
+    bench.exporting();
+    let id = bench.settled();
+    bench.post.client_bytes(id, &read(7, 0, 0, 10));
+    bench.written();
+    let (mut sent, mut refused) = (0, 0);
+    while bench.link.end_reason().is_none() {
+        bench.arrives(&read(10 + sent, 0, 0, 10));
+        sent += 1;
+        let held = bench.link.export.held_bytes(bench.link.far);
+        assert!(held < 2 * WINDOW + 70 * 1024, "{held}");
+        assert!(sent < 20_000);
+        if usize::from(sent) == 2 * MAX_REQUESTS + 1 {
+            refused = bench.link.refusals.len();
+        }
+    }
+    assert_eq!(refused, 1);
+    let end = bench.link.end_reason().expect("it has ended").to_string();
+    assert_eq!(end, "the other end sends more than a link allows");
+    assert!(usize::from(sent) > 2 * MAX_REQUESTS + 64 * 1024 / 11);
+}
+
+#[test]
+fn refused_clunk_releases_its_fid_and_a_flush_is_not_refused() {
+    let mut bench = Bench::with(true, None);
+    bench.exporting();
+    let id = bench.settled();
+    bench.post.client_bytes(id, &read(7, 0, 0, 10));
+    bench.written();
+    for tag in 0..2 * MAX_REQUESTS as u16 {
+        bench.arrives(&read(10 + tag, 0, 0, 10));
+    }
+    let before = bench.at_server().len();
+    assert!(before > 0);
+    bench.arrives(&of_fid(120, 7000, 0));
+    assert_eq!(bench.written()[0], made(7, 7000).u32(11).done());
+    bench.arrives(&flush(7001, 10));
+    // The reads that waited for the fid have got errors, which this client pays with its next turns.
+    let mut is_flushed = false;
+    for _ in 0..100 {
+        bench.tick(0);
+        is_flushed |= bench.at_server().iter().any(|message| kind(message) == 108);
+    }
+    assert!(is_flushed);
+    // The fid is unknown now, and is clunked when the reads of it have their replies.
+    assert_eq!(bench.link.export.client_info(bench.link.far).map(|info| info.fids), Some(0));
+    assert!(u32_at(&REPLY, 0) == 7 && bench.link.end_reason().is_none());
+}
+
+#[test]
+fn endless_keepalives_that_are_not_read_end_the_link() {
+    let mut bench = Bench::new(true);
+    for _ in 0..64 * 1024 / 7 {
+        bench.arrives(&KEEPALIVE);
+    }
+    assert!(bench.link.end_reason().is_none());
+    // Those that are written do not count.
+    bench.written();
+    for _ in 0..64 * 1024 / 7 {
+        bench.arrives(&KEEPALIVE);
+    }
+    assert!(bench.link.end_reason().is_none());
+    for _ in 0..10 {
+        bench.arrives(&KEEPALIVE);
+    }
+    assert_eq!(bench.link.end_reason(), Some(&LinkEnd::TooMuch));
+}
+
+#[test]
+fn no_request_has_the_tag_of_a_keepalive() {
+    let mut bench = Bench::with(false, None);
+    bench.settled();
+    let config = LinkConfig { window: 1 << 30, keepalive: None };
+    let base = Config { max_inflight: 60_000, ..Config::default() };
+    assert_eq!(config.post(base).max_inflight_all, MAX_REQUESTS);
+    // The tag pool of an engine has at most this many tags, from 0 on.
+    let tags = Config::default().max_inflight_all;
+    assert!(tags + tags.div_ceil(64) < 0xfffe);
+}
