@@ -148,6 +148,12 @@ impl Users {
         }
     }
 
+    /// Returns the account of a user, if it has one.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn account_of(&self, user: User) -> Option<Account> {
+        self.by_name.get(&user.account()).map(|index| *self.get(*index))
+    }
+
     /// Returns the number of users, and their accounts by index.
     #[cfg(any(test, mux_fuzz))]
     pub fn accounts(&self) -> (usize, Vec<Account>) {

@@ -14,6 +14,7 @@
 //! | `names.rs` | the client's knowledge of its fids |
 //! | `server.rs` | the server, and the requests that it may have |
 //! | `redial.rs` | changes of the dialect and of the connection |
+//! | `sharing.rs` | users, and the tags and the memory that they share |
 //! | `world.rs` | the events, and the driver |
 //! | `messages.rs` | builders for messages, also for the unit tests |
 //!
@@ -39,6 +40,7 @@ mod names;
 mod redial;
 mod request;
 mod server;
+mod sharing;
 mod world;
 
 use world::World;

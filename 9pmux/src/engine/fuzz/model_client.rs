@@ -12,9 +12,9 @@ use super::names::{Consequence, FidOutcome, Intent, Names, names, outcome};
 use crate::engine::local_error::LocalError;
 use crate::engine::{ClientId, Config};
 use crate::wire::{
-    BadContents, Dialect, Foreign, HEADER, IO_HEADER, Malformed, Offer, UNKNOWN, check_contents,
-    check_reply, check_request, foreign, kind, put_tag, put_u32, show, tag, types, u16_at, u32_at,
-    version,
+    BadContents, Dialect, Foreign, HEADER, IO_HEADER, Malformed, NOFID, Offer, UNKNOWN,
+    check_contents, check_reply, check_request, foreign, kind, put_tag, put_u32, show, tag, types,
+    u16_at, u32_at, version,
 };
 
 /// A message that has arrived at 9pmux, or the header of one that is too large.
@@ -62,6 +62,8 @@ pub struct ModelClient {
     /// The number of this client in the run.
     pub number: u32,
     pub sessions: u32,
+    /// The number of its user, unless it is one for itself.
+    pub user: Option<u8>,
     /// Bytes that have been sent but have not arrived at 9pmux.
     pub pipe: Vec<u8>,
     /// The client does not read, except when an event makes it.
@@ -112,11 +114,12 @@ const TOO_LARGE: u32 = 16 * 1024 * 1024;
 const ENDS: [LocalError; 2] = [LocalError::ServerGone, LocalError::ShuttingDown];
 
 impl ModelClient {
-    pub fn new(id: ClientId, number: u32) -> ModelClient {
+    pub fn new(id: ClientId, number: u32, user: Option<u8>) -> ModelClient {
         ModelClient {
             id,
             number,
             sessions: 0,
+            user,
             pipe: Vec::new(),
             slow: false,
             msize: 256,
@@ -146,6 +149,16 @@ impl ModelClient {
     /// Returns true if it has a session, as far as it knows.
     pub fn in_session(&self) -> bool {
         self.phase == Phase::Session && !self.garbled
+    }
+
+    /// Records that 9pmux disconnects it, and discards its replies.
+    pub fn give_up(&mut self) {
+        self.lost = true;
+    }
+
+    /// Returns true if nothing is known of its replies any more.
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Returns the messages that may be on their way to the server.
@@ -465,7 +478,10 @@ impl ModelClient {
             LocalError::BadString => contents == Err(BadContents::String),
             LocalError::BadName => contents == Err(BadContents::Name),
             LocalError::TooManyAuth => request == types::TAUTH,
-            LocalError::AuthRequired => request == types::TATTACH,
+            LocalError::AuthRequired => {
+                let without_afid = checked.is_ok() && u32_at(message, HEADER + 4) == NOFID;
+                view.config.require_auth && request == types::TATTACH && without_afid
+            }
             LocalError::NotAllowed => {
                 is(&[types::TAUTH, types::TATTACH])
                     && checked

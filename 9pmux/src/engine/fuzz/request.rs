@@ -10,7 +10,7 @@ use super::names::State;
 use crate::wire::{Dialect, FidUse, FieldKind, MESSAGES, NOFID, put_tag, types};
 
 /// The number of fids and of tags that a client uses.
-const FIDS: u32 = 14;
+pub const FIDS: u32 = 14;
 const TAGS: u16 = 16;
 
 impl ModelClient {

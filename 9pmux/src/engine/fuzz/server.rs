@@ -54,7 +54,9 @@ pub struct Server {
     /// The reply to that Tattach, which is an error, has not been sent.
     shared_fails: bool,
     msize: u32,
-    config: Config,
+    pub config: Config,
+    /// The user of each client, by its number.
+    pub users: Vec<Option<u8>>,
     /// It sends anything.
     pub wild: bool,
     /// One in so many requests fails; 0 means none.
@@ -63,6 +65,8 @@ pub struct Server {
     pub sloppy: bool,
     /// Some reads get no reply until they are flushed.
     pub holds: bool,
+    /// That is so for all reads, not for some.
+    pub holds_all: bool,
     /// A session may have begun before the cleanup of the last one, because the time limit has passed.
     pub late: bool,
     /// It has refused a version, or has replied with one that was not offered.
@@ -105,6 +109,26 @@ impl Server {
 
     pub fn nth(&self, n: usize) -> Option<&[u8]> {
         self.requests.get(n).map(|request| &request.message[..])
+    }
+
+    /// Returns true if each owner is right: walks of clients that share an attach may be for another client, and a server
+    /// that sends anything may have replied.
+    pub fn knows_owners(&self) -> bool {
+        !self.wild && !self.config.attach_once
+    }
+
+    /// Returns the owner of each request: the number of the client and of its session, if they are known. Requests as
+    /// 9pmux makes them itself are left out; a Tclunk of a client cannot be told from those.
+    pub fn owners_of_requests(&self) -> impl Iterator<Item = Option<(u32, u32)>> {
+        let is_own = |kind: u8| [types::TVERSION, types::TFLUSH, types::TCLUNK].contains(&kind);
+        let requests = self.requests.iter().map(|r| (r.owner, kind(&r.message)));
+        requests.filter(move |request| !is_own(request.1)).map(|request| request.0)
+    }
+
+    /// Returns the number of the client of each fid, if it is known.
+    pub fn owners_of_fids(&self) -> impl Iterator<Item = u32> {
+        let owners = self.fids.iter().filter_map(|fid| self.owners.get(fid));
+        owners.filter(|owners| owners.len() == 1).map(|owners| owners[0].0)
     }
 
     /// Records that it has read so many bytes.
@@ -163,6 +187,8 @@ impl Server {
             assert_eq!(offsets.end as usize, message.len(), "{}", shown());
             assert_eq!(check_contents(dialect, &offsets, &message), Ok(()), "{}", shown());
         }
+        let needs_afid = self.config.require_auth && is_attach(&message);
+        assert!(!needs_afid, "without authentication: {}", shown());
         let in_use = |tag_: u16| self.requests.iter().any(|request| tag(&request.message) == tag_);
         let tag_ = tag(&message);
         assert!(tag_ != 0xFFFF && (self.wild || !in_use(tag_)), "the tag of {}", shown());
@@ -186,6 +212,9 @@ impl Server {
                 if asked.iter().all(|(other, _)| other.number == peer.number) {
                     owner = Some((peer.number, peer.sessions));
                     self.check_session(peer, &shown);
+                    if self.knows_owners() && kind(&message) != types::TCLUNK {
+                        self.check_share(peer);
+                    }
                     let count = offsets.count.map_or(0, |at| u32_at(&message, at as usize));
                     assert!(count <= peer.msize - DATA_HEADER, "{}", shown());
                 }
@@ -323,7 +352,7 @@ impl Server {
     fn may_reply(&self, n: usize) -> bool {
         let request = &self.requests[n];
         let is_read = [116, 40].contains(&kind(&request.message));
-        let held = self.holds && is_read && request.stamp % 4 == 0;
+        let held = self.holds && is_read && (self.holds_all || request.stamp % 4 == 0);
         let shares = |other: &Request| other.fids.iter().any(|fid| request.fids.contains(fid));
         !held && !self.requests[..n].iter().any(shares)
     }

@@ -7,6 +7,8 @@ use super::messages::{MessageBuilder, made};
 use super::model_client::{ModelClient, View};
 use super::redial::Redials;
 use super::server::Server;
+use super::sharing::{CROWD, Sharing, user};
+use crate::engine::waiting_reads::READ_LEN;
 use crate::engine::{Config, EndReason, Engine, TraceEvent};
 use crate::wire::{Dialect, MESSAGES, foreign, show, tag, types};
 
@@ -26,12 +28,13 @@ pub struct World<'a> {
     /// The maximum number of clients at the same time.
     max_clients: usize,
     made: u32,
-    serial: u16,
+    pub(super) serial: u16,
+    pub(super) sharing: Sharing,
     pub(super) server: Server,
     pub(super) redials: Redials,
     /// The server does not read.
     blocked: bool,
-    now: u64,
+    pub(super) now: u64,
     /// The connection may end now.
     pub(super) may_end: bool,
     /// The driver begins turns only when an event says so.
@@ -68,7 +71,8 @@ impl<'a> World<'a> {
             ..Config::default()
         };
         let max_turn_cost = [32, 1, 2, 5][config.seed as usize % 4];
-        let config = Config { max_turn_cost, ..config };
+        let mut config = Config { max_turn_cost, ..config };
+        let sharing = Sharing::new(&mut bytes, &mut config);
         let mut engine = Engine::new(config.clone());
         let traced = bytes.rarely(16);
         if std::env::var_os("MUX_TRACE").is_some() {
@@ -80,11 +84,19 @@ impl<'a> World<'a> {
             engine.set_tracer(Some(Box::new(log)));
         }
         let ending = bytes.next();
+        let mut server = Server::new(&mut bytes, wild, &config);
+        server.holds_all = sharing.crowd && bytes.rarely(2);
+        server.holds |= server.holds_all && !wild;
         World {
-            server: Server::new(&mut bytes, wild, &config),
+            server,
+            sharing,
             ending,
             delays_turns: ending & 8 != 0,
-            max_clients: if alternates { 1 + bytes.below(3) } else { CLIENTS },
+            max_clients: match alternates {
+                true => 1 + bytes.below(3),
+                false if sharing.crowd => CROWD,
+                false => CLIENTS,
+            },
             redials: Redials::new(alternates),
             bytes,
             config,
@@ -137,6 +149,7 @@ impl<'a> World<'a> {
         if self.server.holds {
             self.quiet();
             self.peers.iter().for_each(|peer| peer.all_told(false, true));
+            self.check_first_requests();
             // Some runs end while the server holds requests back.
             self.server.holds = self.ending & 16 != 0;
         }
@@ -154,6 +167,7 @@ impl<'a> World<'a> {
             self.turn();
         }
         self.quiet();
+        self.check_empty();
         let stats = self.engine.stats();
         assert_eq!((stats.clients, stats.requests, stats.in_cleanup), (0, 0, 0));
         // The fid of the shared attach is kept.
@@ -180,6 +194,7 @@ impl<'a> World<'a> {
         }
         self.turn();
         assert!(self.peers.is_empty());
+        self.check_empty();
         let id = self.engine.client_connected();
         assert!(self.engine.is_closing(id) && self.engine.next_dirty() == Some(id));
         assert!(self.engine.server_output().is_empty());
@@ -236,9 +251,15 @@ impl<'a> World<'a> {
     /// Chooses a client, which may be a new one.
     pub(super) fn client(&mut self) -> usize {
         let n = self.bytes.next();
-        if self.peers.len() < self.max_clients && (self.peers.is_empty() || n >= 240) {
-            let id = self.engine.client_connected();
-            self.peers.push(ModelClient::new(id, self.made));
+        let is_new = n >= if self.sharing.crowd { 128 } else { 240 };
+        if self.peers.len() < self.max_clients && (self.peers.is_empty() || is_new) {
+            let number = self.sharing.user_of(&mut self.bytes);
+            let id = match number {
+                Some(number) => self.engine.client_connected_as(user(number, n)),
+                None => self.engine.client_connected(),
+            };
+            self.server.users.push(number);
+            self.peers.push(ModelClient::new(id, self.made, number));
             self.made += 1;
             return self.peers.len() - 1;
         }
@@ -289,6 +310,7 @@ impl<'a> World<'a> {
             }
             8 => self.rare(what >> 4),
             9 if self.redials.alternates && what & 0x10 == 0 => self.change_dialect(),
+            9 if self.sharing.crowd && what & 0x20 == 0 => self.read_much(),
             9 => self.tick(what),
             10 | 11 if wild => self.any_reply(what),
             12 if wild && what & 0x30 == 0 => {
@@ -349,7 +371,7 @@ impl<'a> World<'a> {
         self.now += time;
         // The server may not have replied in time.
         self.may_end |= self.engine.dialect().is_none() && !self.survives_offers();
-        self.engine.tick(Duration::from_millis(self.now));
+        self.tick_engine();
         self.server.late |= self.now >= 10_000;
         let next = self.engine.next_deadline();
         let has_work = !self.engine.turn_queue.is_empty();
@@ -431,7 +453,8 @@ impl<'a> World<'a> {
                 self.client_reads(i, usize::MAX);
             } else if let Some(i) = closes {
                 let (over, peer) = (self.engine.end_reason().is_some(), &self.peers[i]);
-                assert!(peer.garbled || peer.finished || over, "closed without a reason");
+                let has_reason = peer.garbled || peer.finished || peer.is_lost();
+                assert!(has_reason || over, "closed without a reason");
                 if !over {
                     peer.all_told(false, false);
                 }
@@ -439,7 +462,7 @@ impl<'a> World<'a> {
             } else if !self.blocked && !self.engine.server_output().is_empty() {
                 self.server_reads(usize::MAX);
             } else if !self.delays_turns && !self.engine.turn_queue.is_empty() {
-                self.engine.tick(Duration::from_millis(self.now));
+                self.tick_engine();
             } else if !self.redial() {
                 return;
             }
@@ -479,7 +502,10 @@ impl<'a> World<'a> {
             // The limit, an incomplete message, and one more piece.
             let message = if peer.is_new() { 8192 } else { config.msize as usize };
             let max = config.max_inbox_bytes + message + CHUNK;
-            assert!(info.queued <= max, "{} bytes of a client", info.queued);
+            let client = self.engine.clients.get_if_connected(peer.id);
+            let waiting = client.map_or(0, |client| client.waiting_reads.bytes());
+            assert!(info.queued - waiting <= max, "{} bytes of a client", info.queued);
+            assert!(waiting <= 1024 * READ_LEN, "{waiting} bytes of waiting reads");
         }
         if !over {
             let output = self.engine.server_output();
@@ -487,10 +513,13 @@ impl<'a> World<'a> {
             assert!(output.len() <= max, "{} bytes wait for the server", output.len());
             let shared = self.engine.upstream.shared_attach.fid();
             self.server.check_output(output, self.settled, &self.peers, shared);
+            if self.server.knows_owners() {
+                self.check_accounts();
+            }
         }
         // Clients that have disconnected do not stay in the queues.
         let queues = self.engine.ready_queue.len() + self.engine.version_waiters.len();
-        assert!(queues <= 2 * (2 * CLIENTS + 18), "{queues} clients wait");
+        assert!(queues <= 2 * (2 * self.max_clients + 18), "{queues} clients wait");
         self.peers.iter_mut().for_each(ModelClient::end_turn);
     }
 }
