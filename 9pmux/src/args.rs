@@ -140,6 +140,13 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = defaults().max_fids_all as u64,
         value_parser = clap::value_parser!(u64).range(1..=1 << 24), help_heading = LIMITS)]
     max_fids_all: u64,
+    /// Maximum descriptors per client that replace fids (Topenfd); 0 for none
+    ///
+    /// Programs of plan9port ask for a Unix descriptor in place of an open fid. Further ones are refused. All
+    /// clients share half of the descriptors that 9pmux may have open, and at most 8192.
+    #[arg(long, value_name = "N", default_value_t = defaults().max_descriptors as u64,
+        value_parser = clap::value_parser!(u64).range(0..=8192), help_heading = LIMITS)]
+    max_descriptors: u64,
     /// Maximum memory of the buffers of all clients
     ///
     /// The less is free, the fewer bytes of replies a client may have. Beyond the limit, the client that holds
@@ -226,6 +233,7 @@ impl Serve {
                 lax: self.lax,
                 max_inflight: self.max_inflight as usize,
                 max_fids: self.max_fids as usize,
+                max_descriptors: self.max_descriptors as usize,
                 max_memory: self.max_memory as usize,
                 max_inflight_all: self.max_inflight_all as usize,
                 max_fids_all: self.max_fids_all as usize,

@@ -107,6 +107,12 @@ pub fn raise_limit() -> Rlimit {
     limit
 }
 
+/// Returns the maximum number of open descriptors.
+pub fn limit() -> usize {
+    let max = getrlimit(Resource::Nofile).current;
+    max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX))
+}
+
 /// Advice for an error that says that too many descriptors are open, for the end of a message.
 pub fn limit_hint(error: Errno) -> String {
     match (error, getrlimit(Resource::Nofile).current) {

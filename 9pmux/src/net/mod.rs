@@ -8,6 +8,7 @@
 //! | `dial.rs`, `child.rs` | the connection to the server: connected, inherited, or to a program that is started |
 //! | `redial_pace.rs` | when the connection to the server is made again |
 //! | `announce.rs`, `post.rs` | listening sockets, and their names in the file system |
+//! | `ends.rs` | the pairs of sockets of descriptors in place of fids |
 //! | `fd.rs` | a descriptor that gets its mode back when it is closed |
 //! | `stream.rs`, `watch.rs` | reading and writing one peer, and readiness events |
 //! | `signals.rs` | signals as bytes to be read |
@@ -30,6 +31,7 @@ mod child;
 mod descriptors;
 mod dial;
 mod driver;
+mod ends;
 mod failure;
 mod fd;
 mod line_limit;

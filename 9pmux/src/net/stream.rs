@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{Shutdown, sockopt};
+use rustix::net::{AddressFamily, Shutdown, sockopt};
 
 use super::failure::error_text;
 use super::fd::Fd;
@@ -85,6 +85,12 @@ impl Stream {
         }
     }
 
+    /// Returns true if descriptors can be passed to the peer: it has a unix socket.
+    pub fn passes_descriptors(&self) -> bool {
+        rustix::net::getsockname(self.output_fd())
+            .is_ok_and(|address| address.address_family() == AddressFamily::UNIX)
+    }
+
     /// Returns true if this is a listening socket.
     pub fn is_listening(&self) -> bool {
         #[cfg(not(target_vendor = "apple"))]
@@ -138,7 +144,8 @@ impl Stream {
         self.input
     }
 
-    fn output_fd(&self) -> BorrowedFd<'_> {
+    /// The descriptor for writing.
+    pub fn output_fd(&self) -> BorrowedFd<'_> {
         self.output.as_ref().unwrap_or(&self.input).as_fd()
     }
 
@@ -221,7 +228,7 @@ fn peer_credentials(socket: BorrowedFd<'_>) -> Option<libc::ucred> {
 }
 
 #[inline]
-fn io_outcome(result: Result<usize, Errno>) -> IoOutcome {
+pub fn io_outcome(result: Result<usize, Errno>) -> IoOutcome {
     match result {
         Ok(0) => IoOutcome::End,
         Err(Errno::PIPE | Errno::CONNRESET) => IoOutcome::Closed(None),

@@ -27,6 +27,8 @@ pub enum Source {
     Listener(usize),
     /// The client with this index.
     Client(usize),
+    /// The descriptor with this index.
+    Descriptor(usize),
 }
 
 /// The low two bits of a token are the kind of source; this bit marks a descriptor that is only written.
@@ -35,6 +37,7 @@ const OUTPUT_ONLY: usize = 4;
 fn token(source: Source) -> usize {
     match source {
         Source::Server => 0,
+        Source::Descriptor(n) => (n + 1) << 3,
         Source::Signals => 1,
         Source::Child => 1 << 3 | 1,
         Source::Listener(n) => n << 3 | 2,
@@ -61,7 +64,8 @@ impl Readiness {
     fn from_event(event: &Event) -> Readiness {
         let Token(token) = event.token();
         let source = match token & 3 {
-            0 => Source::Server,
+            0 if token >> 3 == 0 => Source::Server,
+            0 => Source::Descriptor((token >> 3) - 1),
             1 if token >> 3 == 0 => Source::Signals,
             1 => Source::Child,
             2 => Source::Listener(token >> 3),

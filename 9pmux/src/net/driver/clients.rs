@@ -118,6 +118,9 @@ impl Driver {
             self.engine.client_gone(id);
             return Err(error);
         }
+        if stream.passes_descriptors() {
+            self.engine.allow_descriptors(id);
+        }
         self.with_line_limit(|limit, _| limit.client_connected(id.index(), origin));
         if self.should_log(LineKind::Connected, id) {
             info!("client {} connected: {}", id.index(), stream.describe_peer());

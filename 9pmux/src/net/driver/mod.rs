@@ -13,11 +13,13 @@
 //! |---|---|
 //! | `transfer.rs` | reading and writing |
 //! | `clients.rs` | accepting, refusing and disconnecting clients |
+//! | `openfd.rs` | descriptors in place of fids |
 //! | `reconnect.rs` | connecting to the server again |
 //! | `log_lines.rs` | log lines that clients or the server can cause |
 
 mod clients;
 mod log_lines;
+mod openfd;
 mod reconnect;
 mod transfer;
 
@@ -38,7 +40,9 @@ use super::address::Address;
 use super::admission::Admission;
 use super::announce::{Announcement, Listener};
 use super::child::ChildServer;
+use super::descriptors;
 use super::dial::{Redial, ServerConnection};
+use super::ends::Ends;
 use super::failure::{Failure, error_text};
 use super::line_limit::LineLimit;
 use super::peers::{Peer, Peers};
@@ -83,6 +87,11 @@ pub struct Driver {
     /// The number of lines about limits since a time.
     limit_lines: Option<(Instant, u32)>,
     peers: Peers,
+    /// 9pmux's ends of descriptors.
+    ends: Ends,
+    /// The clients to which a descriptor must be passed again, and when.
+    pass_again: Vec<ClientId>,
+    pass_again_at: Option<Instant>,
     signals: Signals,
     signal_count: u32,
     /// The loop ends at this time, even if clients have not read their replies.
@@ -108,6 +117,8 @@ impl Driver {
             // A random number that clients cannot know; it need not be cryptographic.
             seed: RandomState::new().build_hasher().finish(),
             can_redial: redial.is_some(),
+            // The other half is left for clients.
+            max_descriptors_all: options.config.max_descriptors_all.min(descriptors::limit() / 2),
             ..options.config.clone()
         };
         let now = Instant::now();
@@ -141,6 +152,9 @@ impl Driver {
             max_clients: options.max_clients,
             limit_lines: None,
             peers: Peers::default(),
+            ends: Ends::default(),
+            pass_again: Vec::new(),
+            pass_again_at: None,
             signals,
             signal_count: 0,
             end_by: None,
@@ -181,6 +195,7 @@ impl Driver {
             self.read();
             self.accept();
             self.reconnect();
+            self.pass_refused();
             self.write();
             self.log_notices();
             self.log_versions();
@@ -192,8 +207,9 @@ impl Driver {
 
     fn is_finished(&mut self) -> bool {
         if self.engine.end_reason().is_none() {
-            // No client is connected and none can connect.
-            return self.listeners.is_empty() && self.peers.len() == 0;
+            // No client is connected and none can connect, and no program has a descriptor.
+            let is_used = self.peers.len() > 0 || self.ends.len() > 0;
+            return self.listeners.is_empty() && !is_used;
         }
         if self.end_by.is_none() {
             self.end_by = Some(self.now + SHUTDOWN_GRACE);
@@ -207,7 +223,7 @@ impl Driver {
             }
         }
         self.signal_count > 1
-            || self.peers.len() == 0
+            || self.peers.len() == 0 && self.ends.len() == 0
             || self.end_by.is_some_and(|until| until <= self.now)
     }
 
@@ -261,7 +277,7 @@ impl Driver {
         let engine = self.engine.next_deadline().map(|deadline| self.started + deadline);
         let report = self.with_line_limit(|limit, _| limit.report_at()).flatten();
         let redial = self.redial_pace.due().filter(|_| self.engine.wants_redial());
-        let own = [self.accept_paused_until, self.end_by, report, redial];
+        let own = [self.accept_paused_until, self.end_by, report, redial, self.pass_again_at];
         let next = engine.into_iter().chain(own.into_iter().flatten()).min()?;
         if next <= self.now {
             return Some(Duration::ZERO);
@@ -282,6 +298,7 @@ impl Driver {
             }
             Source::Server => self.server.as_mut(),
             Source::Client(n) => self.peers.by_index(n).map(|(_, peer)| peer),
+            Source::Descriptor(n) => self.ends.queue_by_index(n).map(|end| &mut end.peer),
         };
         let Some(peer) = peer else {
             return;

@@ -108,8 +108,13 @@ impl Driver {
     pub(super) fn write(&mut self) {
         loop {
             self.write_server();
-            while let Some(id) = self.engine.next_dirty() {
-                self.service_client(id);
+            loop {
+                while let Some(id) = self.engine.next_dirty() {
+                    self.service_client(id);
+                }
+                if !self.serve_descriptors() {
+                    break;
+                }
             }
             let done = match &self.server {
                 Some(server) => server.write_blocked || self.engine.server_output().is_empty(),
@@ -143,17 +148,28 @@ impl Driver {
         let Some(peer) = self.peers.get(id) else {
             return;
         };
-        while !peer.write_blocked && !self.engine.output(id).is_empty() {
-            match peer.stream.write(self.engine.output(id)) {
+        while !peer.write_blocked {
+            let descriptor = self.engine.descriptor_to_pass(id);
+            let written = match descriptor {
+                Some(descriptor) => self.ends.pass(descriptor, &peer.stream),
+                None if self.engine.output(id).is_empty() => break,
+                None => peer.stream.write(self.engine.output(id)),
+            };
+            match written {
+                IoOutcome::Bytes(_) if descriptor.is_some() => self.engine.descriptor_passed(id),
                 IoOutcome::Bytes(n) => self.engine.client_wrote(id, n),
                 IoOutcome::WouldBlock => peer.write_blocked = true,
+                IoOutcome::Closed(Some(Errno::TOOMANYREFS)) if descriptor.is_some() => {
+                    return self.pass_later(id);
+                }
                 IoOutcome::End => return self.disconnect_client(id, &CloseReason::ByPeer(None)),
                 IoOutcome::Closed(why) => {
                     return self.disconnect_client(id, &CloseReason::ByPeer(why));
                 }
             }
         }
-        if self.engine.is_closing(id) && self.engine.output(id).is_empty() {
+        let is_written = !peer.write_blocked && self.engine.output(id).is_empty();
+        if self.engine.is_closing(id) && is_written {
             let why = match peer.input_ended {
                 true => CloseReason::ByPeer(None),
                 false => CloseReason::ByUs,
@@ -171,7 +187,11 @@ impl Driver {
 
 /// Makes the poller report when a blocked peer can be written again, or stops that. For a peer that sends
 /// nothing more it also reports that the peer does not read.
-fn update_write_interest(watch: &Watch, source: Source, peer: &mut Peer) -> io::Result<()> {
+pub(super) fn update_write_interest(
+    watch: &Watch,
+    source: Source,
+    peer: &mut Peer,
+) -> io::Result<()> {
     let wanted = peer.write_blocked || peer.input_ended;
     if wanted != peer.write_interest {
         watch.set_write_interest(source, &peer.stream, wanted)?;
