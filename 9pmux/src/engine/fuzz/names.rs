@@ -38,6 +38,8 @@ pub struct Intent {
     pub never: bool,
     /// All fids have the state that the request needs.
     pub sure: bool,
+    /// The fid may have been in another state.
+    doubted: bool,
     fids: [Option<u32>; 2],
     change: Option<Change>,
     number: u64,
@@ -82,6 +84,7 @@ impl Intent {
         if self.number <= number || !self.fids.contains(&Some(fid)) {
             return None;
         }
+        self.doubted = true;
         let never = self.never;
         (self.error, self.never, self.sure) = (None, false, false);
         let change = self.change.as_mut().filter(|change| never || change.fid == fid)?;
@@ -186,6 +189,8 @@ impl Names {
         let (fid, number) = (change.fid, intent.number);
         let state = match (outcome, change.after) {
             (FidOutcome::Unknown, _) => State::Unknown,
+            // An earlier release that was flushed may have been undone since this one was sent.
+            (FidOutcome::Success, State::Absent) if intent.doubted => State::Unknown,
             (FidOutcome::Success, after) => after,
             (FidOutcome::Failure | FidOutcome::NoFid, State::Absent) => State::Absent,
             _ => change.before,
