@@ -2,6 +2,7 @@
 //! flight; a stub replies at once. Also the cost of a fid among very many fids.
 //!
 //!     cargo run --release -p ninepmux --example share
+//!     valgrind --tool=callgrind target/release/examples/share 200     # 200 rounds of 64 clients with 16 requests
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -55,7 +56,9 @@ fn on_cpu() -> u64 {
     stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
 }
 
-fn run(clients: usize, inflight: u16, body: usize) -> (f64, usize) {
+/// Returns the requests per second, and the bytes of buffers that are kept. Without a number of rounds, of one request
+/// for each client and request in flight, it runs for 0.7 seconds.
+fn run(clients: usize, inflight: u16, body: usize, rounds: Option<u32>) -> (f64, usize) {
     let mut engine = Engine::new(Config { max_server_bytes: 1 << 24, ..Config::default() });
     let mut version = 65536u32.to_le_bytes().to_vec();
     version.extend(b"\x06\x009P2000");
@@ -82,7 +85,14 @@ fn run(clients: usize, inflight: u16, body: usize) -> (f64, usize) {
     drain(&mut engine);
     let batch: Vec<u8> = (0..inflight).flat_map(|tag| message(124, tag, &[0; 4])).collect();
     let (start, cpu, mut count) = (Instant::now(), on_cpu(), 0);
-    while start.elapsed() < Duration::from_millis(700) {
+    for round in 0.. {
+        let is_over = match rounds {
+            Some(rounds) => round == rounds,
+            None => start.elapsed() > Duration::from_millis(700),
+        };
+        if is_over {
+            break;
+        }
         for id in &ids {
             engine.client_bytes(*id, &batch);
         }
@@ -171,12 +181,16 @@ fn fids(live: u32) -> f64 {
 }
 
 fn main() {
+    if let Some(rounds) = std::env::args().nth(1) {
+        run(64, 16, 60, Some(rounds.parse().expect("a number of rounds")));
+        return;
+    }
     // First, while no other memory is allocated.
     println!("an idle client that had 256 requests upstream: {} bytes", idle(256));
     for (clients, inflight, body) in
         [(1, 1, 60), (8, 1, 60), (64, 16, 60), (1000, 16, 60), (10_000, 2, 60), (64, 16, 4096)]
     {
-        let (rate, spare) = run(clients, inflight, body);
+        let (rate, spare) = run(clients, inflight, body, None);
         println!(
             "{clients:6} clients x {inflight:2}, replies of {body:4}: {:10.0} requests a second, {:5.0} ns each; {spare} bytes of buffers kept",
             rate,
