@@ -270,6 +270,9 @@ impl Clients {
             tags: client.tags().min(TAGS.first),
             fids: client.session.fids.len().min(FIDS.first),
         };
+        if firsts == client.firsts {
+            return;
+        }
         let counted = std::mem::replace(&mut client.firsts, firsts);
         self.firsts.tags = self.firsts.tags - counted.tags + firsts.tags;
         self.firsts.fids = self.firsts.fids - counted.fids + firsts.fids;
@@ -304,7 +307,7 @@ impl Clients {
     }
 
     /// Returns the connected client with this index.
-    #[inline]
+    #[inline(always)]
     pub fn get(&mut self, index: u32) -> &mut Client {
         self.slots[index as usize].client.as_mut().expect("the index of a connected client")
     }

@@ -11,6 +11,7 @@ use super::policy::is_attach_allowed;
 use super::requests::UpstreamRequest;
 use super::session::{FidEntry, auth_memory};
 use super::shared_attach::AttachRoute;
+use super::shares::TAGS;
 use super::waiting_reads::{kept_slots, reduced_count};
 use super::{Engine, Limit};
 use crate::wire::{
@@ -43,6 +44,7 @@ pub(super) struct Plan {
 
 impl Engine {
     /// Forwards a client's request, replies to it with an error, or lets it wait.
+    #[inline]
     pub(super) fn forward(
         &mut self,
         client_index: u32,
@@ -62,6 +64,7 @@ impl Engine {
         self.forward_or_defer(client_index, message, has_turn, true)
     }
 
+    #[inline(always)]
     fn forward_or_defer(
         &mut self,
         client_index: u32,
@@ -70,7 +73,8 @@ impl Engine {
         has_waited: bool,
     ) -> Progress {
         let client_tag = tag(message);
-        let offsets = match check_request(self.upstream.dialect, message) {
+        let checked = check_request(self.upstream.dialect, message);
+        let offsets = match &checked {
             Ok(offsets) => offsets,
             Err(Malformed::Type) => {
                 return self.reject_message(client_index, message, LocalError::Unsupported);
@@ -81,43 +85,41 @@ impl Engine {
             return self.reject_message(client_index, message, LocalError::BadOpenfdMode);
         }
         let whole = message;
-        let message = match self.check_contents(message, &offsets) {
+        let message = match self.check_contents(message, offsets) {
             Ok(checked) => checked,
             Err(why) => return self.reject_message(client_index, whole, why),
         };
-        let others_wait = !has_turn && !self.ready_queue.is_empty();
-        let has_capacity = self.output_has_room() && self.has_tag() && !others_wait;
         let client = self.clients.get(client_index);
+        let has_waiting_reads = !client.waiting_reads.is_empty();
         if client.session.tags.contains_key(&client_tag)
             || client.session.flushes.iter().any(|f| f.tag == client_tag)
-            || client.waiting_reads.has_tag(client_tag)
+            || has_waiting_reads && client.waiting_reads.has_tag(client_tag)
         {
             return self.reject_message(client_index, whole, LocalError::DuplicateTag);
         }
-        let may_wait = kind(message) == types::TREAD && !has_waited;
-        let is_read = kind(message) == types::TREAD;
-        let has_share = !self.has_tag() || self.has_tag_share(client_index, is_read);
-        let client = self.clients.get(client_index);
-        let has_waiting_reads = !client.waiting_reads.is_empty();
         let is_full = client.session.tags.len() >= self.config.max_inflight;
+        let is_read = kind(message) == types::TREAD;
+        let has_tag = self.has_tag();
+        let has_share = !has_tag || self.has_tag_share(client_index, is_read);
+        let may_wait = is_read && !has_waited;
         let waits =
             may_wait && (has_waiting_reads || !has_share || self.has_max_reads(client_index));
         if !waits && is_full {
             return Progress::Blocked(Blocked::OnSelf);
         }
-        let Some(budget) = self.reply_budget(client_index, message, &offsets) else {
+        let Some(budget) = self.reply_budget(client_index, message, offsets) else {
             return Progress::Blocked(Blocked::OnSelf);
         };
-        if self.names_opening(client_index, message, &offsets) {
+        if self.names_opening(client_index, message, offsets) {
             return Progress::Blocked(Blocked::OnSelf);
         }
         let cost = self.cost(message, budget.max_len);
         let has_window_part = self.has_window_part(client_index, cost, is_read);
         let waits = waits || may_wait && !has_window_part;
-        let plan = match self.plan(client_index, message, &offsets) {
+        let plan = match self.plan(client_index, message, offsets) {
             Ok(plan) => plan,
             Err(LocalError::FileGone) => {
-                return self.answer_dead(client_index, (whole, message), &offsets);
+                return self.answer_dead(client_index, (whole, message), offsets);
             }
             Err(why) => return self.reject_message(client_index, whole, why),
         };
@@ -127,19 +129,26 @@ impl Engine {
         if waits {
             return self.defer_read(client_index, message, whole.len());
         }
-        if let Some(awaited) = self.await_attach(client_index, (whole, message), &offsets) {
-            return awaited;
+        if self.config.attach_once {
+            if let Some(awaited) = self.await_attach(client_index, (whole, message), offsets) {
+                return awaited;
+            }
         }
         if !has_window_part {
             return Progress::Blocked(Blocked::OnSelf);
         }
-        if !has_capacity || !self.window_admits(client_index, cost) {
+        let others_wait = !has_turn && !self.ready_queue.is_empty();
+        if !has_tag
+            || others_wait
+            || !self.output_has_room()
+            || !self.window_admits(client_index, cost)
+        {
             return Progress::Blocked(Blocked::OnUpstream);
         }
         if !has_share {
             return Progress::Blocked(Blocked::OnShare);
         }
-        if !self.clients.get(client_index).waiting_reads.is_empty() && changes_fid(message) {
+        if has_waiting_reads && changes_fid(message) {
             let name = u32_at(message, offsets.fids[0].0 as usize);
             let are_sent = self.send_waiting_reads_of(client_index, name);
             if !self.output_has_room() || !self.has_tag() {
@@ -151,12 +160,12 @@ impl Engine {
                 return Progress::Blocked(Blocked::OnSelf);
             }
         }
-        self.forward_routed(client_index, (whole, message), &offsets, plan, budget)
+        self.forward_routed(client_index, (whole, message), offsets, plan, budget)
     }
 
     /// Forwards a request that has passed all checks. An attach may take another route
     /// ([`AttachRoute`]).
-    #[inline]
+    #[inline(always)]
     fn forward_routed(
         &mut self,
         client_index: u32,
@@ -168,7 +177,11 @@ impl Engine {
         if kind(message) == types::TOPENFD {
             return self.forward_openfd(client_index, (whole, message), plan, budget);
         }
-        match self.route_attach(client_index, message, offsets) {
+        let route = match self.config.attach_once {
+            true => self.route_attach(client_index, message, offsets),
+            false => AttachRoute::Forward,
+        };
+        match route {
             AttachRoute::Forward => {
                 let consumed = self.consume_message(client_index, whole);
                 self.send(client_index, message, offsets, plan, budget);
@@ -206,19 +219,18 @@ impl Engine {
 
     /// Returns what a request may have as its reply, or `None` if it must wait until the client has read its
     /// output or has received other replies.
-    #[inline]
+    #[inline(always)]
     fn reply_budget(
         &mut self,
         client_index: u32,
         message: &[u8],
         offsets: &FieldOffsets,
     ) -> Option<ReplyBudget> {
-        let user = self.clients.get(client_index).user;
-        let max = self.max_reply_bytes(user);
         let client = self.clients.get(client_index);
-        let session = &client.session;
+        let (user, session) = (client.user, &client.session);
         let mut count = offsets.count.map_or(0, |offset| u32_at(message, offset as usize));
-        count = count.min(session.msize - DATA_HEADER);
+        let msize = session.msize;
+        count = count.min(msize - DATA_HEADER);
         let mut max_len = offsets.message.max_reply_len(count);
         let is_unbounded = offsets.count.is_none() && offsets.message.has_unbounded_reply();
         if is_unbounded {
@@ -228,15 +240,22 @@ impl Engine {
         if session.tags.is_empty() {
             // One request is always admitted as it is.
         } else if offsets.count.is_some() && client.out.is_empty() {
-            count = reduced_count(count, max.saturating_sub(due), self.config.min_read_count);
-            max_len = offsets.message.max_reply_len(count);
-        } else if due + max_len as usize > max {
+            let min = self.config.min_read_count;
+            if count > min {
+                let free = self.max_reply_bytes(user).saturating_sub(due);
+                count = reduced_count(count, free, min);
+                max_len = offsets.message.max_reply_len(count);
+            }
+        } else {
             let others = session.tags.len() - session.reads();
-            if others >= kept_slots(self.config.max_inflight) || !client.out.is_empty() {
+            let has_output = !client.out.is_empty();
+            if (has_output || others >= kept_slots(self.config.max_inflight))
+                && !self.may_have_replies(user, due + max_len as usize)
+            {
                 return None;
             }
         }
-        Some(ReplyBudget { count, max_len: max_len.min(session.msize), is_unbounded })
+        Some(ReplyBudget { count, max_len: max_len.min(msize), is_unbounded })
     }
 
     /// Forwards a client's Tattach with a valid fid as a Twalk from the shared attach to that fid.
@@ -398,7 +417,9 @@ impl Engine {
             self.allocate_tag(request).expect("there is a tag, since others are kept");
         let session = &mut self.clients.get(client_index).session;
         session.add_tag(&request, upstream_tag);
-        self.clients.count_firsts(client_index);
+        if plan.new.is_some() || self.clients.get(client_index).tags() <= TAGS.first {
+            self.clients.count_firsts(client_index);
+        }
         self.stats.forwarded += 1;
         let size = message.len() as u32;
         self.push_to_server(message, |message| {

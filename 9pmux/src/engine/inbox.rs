@@ -157,7 +157,7 @@ impl Engine {
             ClientState::Closing => return Progress::Closed,
         };
         let (out, user) = (client.out.len(), client.user);
-        if out >= self.max_reply_bytes(user) {
+        if out > 0 && !self.may_have_replies(user, out + 1) {
             return Progress::Blocked(Blocked::OnSelf);
         }
         match frame(bytes, max) {
@@ -202,7 +202,7 @@ impl Engine {
     }
 
     /// Counts and traces a message that is about to take effect.
-    #[inline]
+    #[inline(always)]
     pub(super) fn consume_message(&mut self, client_index: u32, message: &[u8]) -> Progress {
         self.clients.get(client_index).messages += 1;
         if self.tracer.is_some() {

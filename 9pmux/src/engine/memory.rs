@@ -42,6 +42,13 @@ impl Engine {
         self.config.max_reply_bytes.min(headroom.max(MIN_REPLY_BYTES))
     }
 
+    /// Returns true if a client of this user may have this number of bytes of replies.
+    #[inline]
+    pub(super) fn may_have_replies(&self, user: u32, bytes: usize) -> bool {
+        bytes <= self.config.max_reply_bytes.min(MIN_REPLY_BYTES)
+            || bytes <= self.max_reply_bytes(user)
+    }
+
     /// Counts the memory of a client's buffers, which may have changed.
     #[inline]
     pub(super) fn count_memory(&mut self, client_index: u32) {

@@ -24,20 +24,37 @@ impl Engine {
         message: &[u8],
         patch: impl FnOnce(&mut [u8]),
     ) {
-        let id = self.clients.id(client_index);
         let client = self.clients.get(client_index);
+        let capacity = client.out.capacity();
         self.pool.lend(&mut client.out, message.len());
         if !client.out.reserve(message.len()) {
             return self.mark_starved(client_index);
         }
         let dialect = client.session.dialect;
+        let has_grown = client.out.capacity() != capacity;
+        let was_dirty = std::mem::replace(&mut client.dirty, true);
         let message = client.out.append(message);
         patch(message);
-        if let Some(tracer) = &mut self.tracer {
-            tracer(dialect, TraceEvent::ToClient(id, message));
+        if self.tracer.is_some() {
+            let n = message.len();
+            self.trace_to_client(client_index, dialect, n);
         }
-        self.count_memory(client_index);
-        self.mark_dirty(client_index);
+        if has_grown {
+            self.count_memory(client_index);
+        }
+        if !was_dirty {
+            self.dirty.push_back(self.clients.id(client_index));
+        }
+    }
+
+    /// Traces the last `n` bytes of a client's output.
+    #[cold]
+    fn trace_to_client(&mut self, client_index: u32, dialect: Dialect, n: usize) {
+        let id = self.clients.id(client_index);
+        let output = self.clients.get(client_index).out.as_slice();
+        if let Some(tracer) = &mut self.tracer {
+            tracer(dialect, TraceEvent::ToClient(id, &output[output.len() - n..]));
+        }
     }
 
     /// Appends a message to the server's output, and patches it there.

@@ -6,6 +6,7 @@ use super::fids::{FidState, NO_FID, Owner};
 use super::flush::FlushState;
 use super::local_error::LocalError;
 use super::requests::UpstreamRequest;
+use super::shares::TAGS;
 use super::{EndReason, Engine, TraceEvent, foreign_error};
 use crate::wire::{
     Foreign, Frame, HEADER, IO_HEADER, NOTAG, ReplyFields, check_reply, foreign, frame, kind,
@@ -109,18 +110,42 @@ impl Engine {
             Some(request) if !request.replied => *request,
             _ => return self.drop_stray(message),
         };
-        let dialect = self.upstream.dialect;
+        let is_success = |reply: &ReplyFields| {
+            kind(message) == request.kind + 1
+                && reply.walked == request.name_count
+                && request.kind != types::TFLUSH
+        };
+        match check_reply(self.upstream.dialect, message) {
+            Ok(reply) if is_success(&reply) => {
+                let reply = Some((message, reply));
+                self.complete_request(upstream_tag, &request, ReplyOutcome::Success, reply);
+                Ok(())
+            }
+            checked => self.handle_other_reply(upstream_tag, &request, message, checked.ok()),
+        }
+    }
+
+    /// Handles a reply that is an error or a partial Rwalk, one to a Tflush, and one that does not fit its
+    /// request.
+    #[inline(never)]
+    fn handle_other_reply(
+        &mut self,
+        upstream_tag: u16,
+        request: &UpstreamRequest,
+        message: &[u8],
+        checked: Option<ReplyFields>,
+    ) -> Result<(), EndReason> {
         let answer = kind(message);
-        let failed = answer == dialect.error_type();
+        let failed = answer == self.upstream.dialect.error_type();
         let translated;
-        let (outcome, reply) = match check_reply(dialect, message) {
-            Ok(reply) if failed && has_error(message) => {
+        let (outcome, reply) = match checked {
+            Some(reply) if failed && has_error(message) => {
                 (ReplyOutcome::Error, Some((message, reply)))
             }
-            Ok(reply) if answer == request.kind + 1 && reply.walked == request.name_count => {
+            Some(reply) if answer == request.kind + 1 && reply.walked == request.name_count => {
                 (ReplyOutcome::Success, Some((message, reply)))
             }
-            Ok(reply) if answer == types::RWALK && reply.walked < request.name_count => {
+            Some(reply) if answer == types::RWALK && reply.walked < request.name_count => {
                 (ReplyOutcome::PartialWalk, Some((message, reply)))
             }
             _ => {
@@ -135,16 +160,29 @@ impl Engine {
         };
         if request.kind == types::TFLUSH {
             // Any reply to a Tflush is taken for an Rflush.
-            self.free_tag(upstream_tag);
+            self.free_tag(upstream_tag, request);
             self.handle_rflush(request.flush_target);
-            return Ok(());
+        } else {
+            self.complete_request(upstream_tag, request, outcome, reply);
         }
-        self.apply_to_fids(&request, outcome);
+        Ok(())
+    }
+
+    /// Applies a reply to the request's fids, delivers it to the client, and ends the request.
+    #[inline]
+    fn complete_request(
+        &mut self,
+        upstream_tag: u16,
+        request: &UpstreamRequest,
+        outcome: ReplyOutcome,
+        reply: Option<(&[u8], ReplyFields)>,
+    ) {
+        self.apply_to_fids(request, outcome);
         match request.owner {
-            Owner::Client(client_index) => self.deliver_reply(client_index, &request, reply),
+            Owner::Client(client_index) => self.deliver_reply(client_index, request, reply),
             Owner::Descriptor(descriptor) => {
                 let reply = reply.map(|reply| reply.0);
-                self.handle_descriptor_reply(descriptor, &request, reply, outcome);
+                self.handle_descriptor_reply(descriptor, request, reply, outcome);
             }
             Owner::Internal | Owner::Cleanup(_) => {}
         }
@@ -156,7 +194,6 @@ impl Engine {
         if request.kind == types::TATTACH && request.owner == Owner::Internal {
             self.handle_shared_attach_reply(reply.map(|reply| reply.0), outcome);
         }
-        Ok(())
     }
 
     /// The server has sent a message with a tag that no request has.
@@ -195,7 +232,9 @@ impl Engine {
             *largest = (*largest).max(reply.map_or(0, |(message, _)| message.len() as u32));
         }
         let msize = client.session.msize;
-        self.clients.count_firsts(client_index);
+        if client.tags() < TAGS.first {
+            self.clients.count_firsts(client_index);
+        }
         if request.descriptor_use == DescriptorUse::Opens {
             self.handle_openfd_reply(client_index, request, reply.map(|reply| reply.0));
             self.unblock(client_index);
@@ -254,7 +293,7 @@ impl Engine {
     #[inline]
     pub(super) fn finish_request(&mut self, upstream_tag: u16) {
         let request = *self.requests.get(upstream_tag);
-        self.free_tag(upstream_tag);
+        self.free_tag(upstream_tag, &request);
         if request.kind == types::TCLUNK && request.owner == Owner::Internal && request.tag == NOTAG
         {
             self.upstream.internal_clunks -= 1;

@@ -164,19 +164,16 @@ impl Engine {
     #[inline]
     pub(super) fn allocate_tag(&mut self, request: UpstreamRequest) -> Result<u16, NoTag> {
         let tag = self.requests.allocate(request)?;
-        self.users.change(request.user, |account| account.tags += 1);
+        self.users.add_tag(request.user);
         Ok(tag)
     }
 
-    /// Frees a tag.
+    /// Frees the tag of this request.
     #[inline]
-    pub(super) fn free_tag(&mut self, tag: u16) {
-        let UpstreamRequest { user, owner, .. } = *self.requests.get(tag);
+    pub(super) fn free_tag(&mut self, tag: u16, request: &UpstreamRequest) {
+        debug_assert_eq!(self.requests.get(tag).owner, request.owner);
         self.requests.free(tag);
-        self.users.change(user, |account| {
-            account.tags -= 1;
-            account.departed_tags -= usize::from(matches!(owner, Owner::Cleanup(_)));
-        });
+        self.users.remove_tag(request.user, matches!(request.owner, Owner::Cleanup(_)));
         self.shares_have_grown();
     }
 

@@ -65,17 +65,15 @@ pub enum AttachRoute {
 }
 
 impl Engine {
-    /// Returns the route of a request with valid fids, for which there is capacity.
+    /// Returns the route of a request with valid fids, for which there is capacity. Must be called only if
+    /// clients share one attach.
     pub(super) fn route_attach(
         &mut self,
         client_index: u32,
         message: &[u8],
         offsets: &FieldOffsets,
     ) -> AttachRoute {
-        if !self.config.attach_once
-            || kind(message) != types::TATTACH
-            || u32_at(message, HEADER + 4) != NOFID
-        {
+        if kind(message) != types::TATTACH || u32_at(message, HEADER + 4) != NOFID {
             return AttachRoute::Forward;
         }
         let wanted = names(message, offsets);
@@ -104,18 +102,14 @@ impl Engine {
 
     /// Makes a client wait for a Tattach of 9pmux's own with the same names, or replies to it with the error
     /// of that Tattach. This needs no capacity: clients that had to wait for some would ask again, one after
-    /// the other, for ever.
-    #[inline]
+    /// the other, for ever. Must be called only if clients share one attach.
     pub(super) fn await_attach(
         &mut self,
         client_index: u32,
         (whole, message): (&[u8], &[u8]),
         offsets: &FieldOffsets,
     ) -> Option<Progress> {
-        if !self.config.attach_once
-            || kind(message) != types::TATTACH
-            || u32_at(message, HEADER + 4) != NOFID
-        {
+        if kind(message) != types::TATTACH || u32_at(message, HEADER + 4) != NOFID {
             return None;
         }
         let wanted = names(message, offsets);

@@ -118,11 +118,21 @@ pub struct ShareQueue {
 impl Engine {
     /// Returns true if the client may have one more upstream request. Reads, which may stay in flight for
     /// ever, leave a part of the share to other requests.
-    #[inline]
+    #[inline(always)]
     pub(super) fn has_tag_share(&mut self, client_index: u32, is_read: bool) -> bool {
+        let supply = Supply {
+            total: self.requests.max(),
+            free: self.requests.free_tags(self.upstream.internal_clunks),
+            firsts: self.clients.firsts().tags,
+        };
         let client = self.clients.get(client_index);
         let held = client.tags();
         let user = self.users.get(client.user);
+        // The most frequent case, in which no rule refuses.
+        let unreserved = supply.free.saturating_sub(supply.total / TAGS.reserved_part);
+        if 2 * (held + user.tags) < unreserved {
+            return true;
+        }
         let is_first = held < TAGS.first;
         let margin = |n: usize| if is_read && !is_first { n + n / 8 + 1 } else { n };
         let holding = Holding {
@@ -130,11 +140,6 @@ impl Engine {
             user: margin(user.tags),
             departed: user.departed_tags,
             served: client.served,
-        };
-        let supply = Supply {
-            total: self.requests.max(),
-            free: self.requests.free_tags(self.upstream.internal_clunks),
-            firsts: self.clients.firsts().tags,
         };
         TAGS.admits(supply, holding)
     }

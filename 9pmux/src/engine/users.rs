@@ -127,6 +127,28 @@ impl Users {
         }
     }
 
+    /// Counts one more upstream request of a user, unless it is [`NO_USER`].
+    #[inline]
+    pub fn add_tag(&mut self, index: u32) {
+        if index != NO_USER {
+            self.slots[index as usize].account.tags += 1;
+        }
+    }
+
+    /// Counts one upstream request less, which a departed client may have left.
+    #[inline]
+    pub fn remove_tag(&mut self, index: u32, is_departed: bool) {
+        if index == NO_USER {
+            return;
+        }
+        let account = &mut self.slots[index as usize].account;
+        account.tags -= 1;
+        account.departed_tags -= usize::from(is_departed);
+        if account.tags == 0 && *account == Account::default() {
+            self.free(index);
+        }
+    }
+
     #[cold]
     fn free(&mut self, index: u32) {
         if let Some(user) = self.slots[index as usize].user.take() {

@@ -57,14 +57,20 @@ pub fn put_tag(message: &mut [u8], tag: u16) {
 #[inline]
 #[must_use]
 pub fn u16_at(message: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([message[at], message[at + 1]])
+    u16::from_le_bytes(chunk_at(message, at))
 }
 
 /// Returns the four-byte number at `at`, which must be within the message.
 #[inline]
 #[must_use]
 pub fn u32_at(message: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]])
+    u32::from_le_bytes(chunk_at(message, at))
+}
+
+/// Returns the `N` bytes at `at`, with one check of the bounds.
+#[inline(always)]
+fn chunk_at<const N: usize>(message: &[u8], at: usize) -> [u8; N] {
+    *message[at..].first_chunk().expect("a field within the message")
 }
 
 /// Changes the four-byte number at `at`, which must be within the message: a fid, a count.

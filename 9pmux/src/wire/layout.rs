@@ -179,39 +179,19 @@ impl Message {
     /// Returns the number of bytes that a reply may need if the request asked for `count` bytes of
     /// data: the maximum, except that names, stats and errors, which may have 64 KiB, are taken to have
     /// at most 1 KiB.
+    #[inline]
     #[must_use]
     pub fn max_reply_len(&self, count: u32) -> u32 {
-        let mut max = HEADER as u32;
-        for field in self.reply {
-            max = max.saturating_add(match field.kind {
-                FieldKind::U8 => 1,
-                FieldKind::U16 | FieldKind::Oldtag => 2,
-                FieldKind::U64 => 8,
-                FieldKind::Qid => 13,
-                FieldKind::Bytes(n) => n as u32,
-                FieldKind::String | FieldKind::Name | FieldKind::Stat | FieldKind::Names => 1024,
-                FieldKind::Qids => 2 + 13 * MAX_NAMES as u32,
-                FieldKind::Data => count.saturating_add(4),
-                FieldKind::U32
-                | FieldKind::OptionalU32
-                | FieldKind::Count
-                | FieldKind::Iounit
-                | FieldKind::Fid(_) => 4,
-            });
-        }
-        max.max(256)
+        let data = if self.reply_has_data { count } else { 0 };
+        self.reply_len.saturating_add(data).max(256)
     }
-}
 
-impl Message {
     /// Returns true if the reply has a string, a stat or a list of names, so that it may be longer than
     /// [`max_reply_len`](Message::max_reply_len).
     #[inline]
     #[must_use]
     pub fn has_unbounded_reply(&self) -> bool {
-        let is_unbounded =
-            |f: &Field| matches!(f.kind, FieldKind::String | FieldKind::Stat | FieldKind::Names);
-        self.reply.iter().any(is_unbounded)
+        self.reply_is_unbounded
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Bytes behind the last field are permitted, because some dialects append fields.
 
+use super::HEADER;
 use super::dialect::{Dialect, Dialects};
 
 /// The effect of a message on a fid that it names.
@@ -97,6 +98,13 @@ pub struct Message {
     pub reply: &'static [Field],
     /// Whether the T-message has strings or a stat, so that its contents must be checked as well.
     pub has_contents: bool,
+    /// The length of the R-message without its data, in which each string, stat and list of names counts for
+    /// 1 KiB.
+    pub(super) reply_len: u32,
+    /// Whether the R-message has data.
+    pub(super) reply_has_data: bool,
+    /// Whether the R-message has a string, a stat or a list of names.
+    pub(super) reply_is_unbounded: bool,
 }
 
 const fn field(name: &'static str, kind: FieldKind) -> Field {
@@ -118,12 +126,55 @@ const fn row(
     request: &'static [Field],
     reply: &'static [Field],
 ) -> Message {
-    let has_contents = has_contents(request);
-    Message { number, name, dialects, request: Some(request), reply, has_contents }
+    Message {
+        number,
+        name,
+        dialects,
+        request: Some(request),
+        reply,
+        has_contents: has_contents(request),
+        reply_len: reply_len(reply),
+        reply_has_data: has_data(reply),
+        reply_is_unbounded: has_contents(reply),
+    }
 }
 
-const fn error(number: u8, name: &'static str, d: Dialects, reply: &'static [Field]) -> Message {
-    Message { number, name, dialects: d, request: None, reply, has_contents: false }
+const fn error(
+    number: u8,
+    name: &'static str,
+    dialects: Dialects,
+    reply: &'static [Field],
+) -> Message {
+    Message { request: None, has_contents: false, ..row(number, name, dialects, &[], reply) }
+}
+
+const fn has_data(fields: &[Field]) -> bool {
+    let mut i = 0;
+    while i < fields.len() {
+        if let Data = fields[i].kind {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+const fn reply_len(fields: &[Field]) -> u32 {
+    let (mut length, mut i) = (HEADER as u32, 0);
+    while i < fields.len() {
+        length += match fields[i].kind {
+            U8 => 1,
+            U16 | Oldtag => 2,
+            U64 => 8,
+            Qid => 13,
+            Bytes(n) => n as u32,
+            String | Name | Stat | Names => 1024,
+            Qids => 2 + 13 * MAX_NAMES as u32,
+            Data | U32 | OptionalU32 | Count | Iounit | Fid(_) => 4,
+        };
+        i += 1;
+    }
+    length
 }
 
 const fn has_contents(fields: &[Field]) -> bool {
