@@ -201,7 +201,8 @@ impl World<'_> {
     pub fn look_for_hang_up(&mut self) {
         if self.server.temper.hung_up && self.engine.end_reason().is_none() {
             self.server.temper.hung_up = false;
-            self.may_end |= !self.survives_offers();
+            // 9pmux may have had an Rversion from a server that sends anything.
+            self.may_end |= !self.survives_offers() || self.server.wild;
             self.engine.server_gone();
         }
     }
