@@ -7,7 +7,7 @@
 //!    client's tag. A request with its reply is the target of one of the client's flushes.
 //! 2. A request keeps its tag after the reply only while it is being flushed.
 //! 3. A request is the target of at most one upstream Tflush, and has one exactly if its flush is marked
-//!    as sent. A flush that is marked as due is among the deferred flushes.
+//!    as sent. The deferred flushes are those that are marked as due, each once, in the queue of its user.
 //! 4. No upstream tag is NOTAG. A Tattach of 9pmux's own is that of the pending shared attach.
 //! 5. The number of 9pmux's own Tclunk in flight is the number of such requests.
 //!
@@ -16,7 +16,8 @@
 //! 6. A fid's count of references is the number of requests that mention it, and no request mentions a
 //!    free fid.
 //! 7. An allocated fid is bound, or a request mentions it, or it is among the deferred clunks, or lost.
-//! 8. A deferred clunk is listed once, is of a live or uncertain fid, and no request mentions that fid.
+//! 8. A deferred clunk is listed once, in the queue of its user, is of a live or uncertain fid, and no
+//!    request mentions that fid.
 //! 9. A bound fid is pending or live.
 //! 10. A client's table of fids holds exactly the bound fids that it owns. A closing client owns none.
 //!
@@ -56,7 +57,8 @@
 //!     the tags is in the share queue, and has no share or has not been examined yet.
 //! 23. A client is in the turn queue exactly if it is marked so, and is if it waits for its turn, or if its
 //!     messages in this turn have cost as much as they may.
-//! 24. While a client waits in the ready queue, there is no capacity upstream.
+//! 24. Exactly the users with deferred flushes, or deferred clunks, have a turn, and one each.
+//! 25. While a client waits in the ready queue, there is no capacity upstream.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -142,11 +144,16 @@ impl Engine {
             let is_flushed = request.flush != FlushState::None;
             assert!(!request.replied || is_flushed, "tag {tag} is kept for nothing");
         }
+        let deferred: BTreeSet<(u32, u16)> = self.upstream.deferred_flushes.items().collect();
+        assert_eq!(deferred.len(), self.upstream.deferred_flushes.items().count());
+        self.upstream.deferred_flushes.audit();
         for (tag, request) in &requests {
             assert_eq!(request.flush == FlushState::Sent, flushed.contains(tag), "flush of {tag}");
-            let is_deferred = self.upstream.deferred_flushes.contains(tag);
+            let is_deferred = deferred.contains(&(request.user, *tag));
             assert!(request.flush != FlushState::Due || is_deferred, "flush of {tag} is lost");
         }
+        let due = requests.iter().filter(|(_, request)| request.flush == FlushState::Due).count();
+        assert_eq!(due, deferred.len(), "a deferred flush is of no request, or not due");
         assert_eq!(internal_clunks, self.upstream.internal_clunks);
     }
 
@@ -171,9 +178,12 @@ impl Engine {
     }
 
     fn audit_fids(&mut self, totals: &mut Totals) {
-        let clunks: BTreeSet<u32> = self.upstream.deferred_clunks.iter().copied().collect();
-        let deferred = self.upstream.deferred_clunks.len();
-        assert_eq!(clunks.len(), deferred, "a deferred clunk is listed twice");
+        let deferred: Vec<(u32, u32)> = self.upstream.deferred_clunks.items().collect();
+        let is_of_user = |&(user, fid): &(u32, u32)| self.fids.get(fid).user == user;
+        assert!(deferred.iter().all(is_of_user), "a deferred clunk is of another user");
+        self.upstream.deferred_clunks.audit();
+        let clunks: BTreeSet<u32> = deferred.iter().map(|item| item.1).collect();
+        assert_eq!(clunks.len(), deferred.len(), "a deferred clunk is listed twice");
         let mut allocated = 0;
         for (number, record) in self.fids.records().to_vec().into_iter().enumerate() {
             let number = number as u32;

@@ -343,7 +343,7 @@ impl Engine {
                 if let Owner::Client(_) | Owner::Descriptor(_) = owner {
                     record.owner = Owner::Internal;
                 }
-                self.upstream.deferred_clunks.push_back(fid);
+                self.upstream.deferred_clunks.push(record.user, fid);
             }
             state => {
                 let user = record.user;

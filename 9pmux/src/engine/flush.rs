@@ -87,8 +87,9 @@ impl Engine {
         if self.requests.get(flush_target).flush == FlushState::None
             && !self.send_flush(flush_target)
         {
-            self.requests.get(flush_target).flush = FlushState::Due;
-            self.upstream.deferred_flushes.push_back(flush_target);
+            let request = self.requests.get(flush_target);
+            request.flush = FlushState::Due;
+            self.upstream.deferred_flushes.push(request.user, flush_target);
         }
     }
 
@@ -160,13 +161,13 @@ impl Engine {
 
     /// Sends the flushes that waited for a tag. Returns false if there are not enough tags.
     pub(super) fn send_deferred_flushes(&mut self) -> bool {
-        while let Some(&flush_target) = self.upstream.deferred_flushes.front() {
+        while let Some(flush_target) = self.upstream.deferred_flushes.first() {
             if self.requests.get(flush_target).replied {
                 // The reply has arrived before there was a tag: there is nothing left to flush.
-                self.upstream.deferred_flushes.pop_front();
+                self.upstream.deferred_flushes.remove_first();
                 self.handle_rflush(flush_target);
             } else if self.send_flush(flush_target) {
-                self.upstream.deferred_flushes.pop_front();
+                self.upstream.deferred_flushes.remove_first();
             } else {
                 return false;
             }

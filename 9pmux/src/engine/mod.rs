@@ -51,6 +51,7 @@
 //! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
 //! | `shares.rs`, `users.rs` | what one client may hold of what all clients use, and the accounts that are counted |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
+//! | `user_queues.rs` | a queue for each user, served round robin |
 //! | `output.rs` | messages appended to the outputs of the clients and of the server |
 //! | `number_pool.rs`, `hasher.rs`, `buffer.rs` | the lowest free number, seeded hashing, buffers |
 //! | `memory.rs` | the bound over all buffers |
@@ -86,6 +87,7 @@ mod shares;
 mod stats;
 mod turns;
 mod upstream;
+mod user_queues;
 mod users;
 mod version;
 mod version_events;

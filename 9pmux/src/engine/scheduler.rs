@@ -189,8 +189,7 @@ impl Engine {
             MAX_INTERNAL_CLUNKS.min(self.requests.reserved())
         };
         while self.upstream.internal_clunks < max {
-            let Some(&fid) = self.upstream.deferred_clunks.front() else {
-                self.upstream.deferred_clunks.shrink_to(64);
+            let Some(fid) = self.upstream.deferred_clunks.first() else {
                 return;
             };
             let request = UpstreamRequest {
@@ -201,7 +200,7 @@ impl Engine {
             let Ok(tag) = self.allocate_tag(request) else {
                 return;
             };
-            self.upstream.deferred_clunks.pop_front();
+            self.upstream.deferred_clunks.remove_first();
             self.upstream.internal_clunks += 1;
             debug_assert!(self.fids.get(fid).references == 0);
             debug_assert!(matches!(self.fids.get(fid).state, FidState::Live | FidState::Uncertain));

@@ -48,12 +48,12 @@
 //!
 //! [`Engine::run_ready`]: super::Engine::run_ready
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::buffer::Buffer;
 use super::end::EndReason;
 use super::shared_attach::SharedAttach;
+use super::user_queues::UserQueues;
 use crate::wire::Dialect;
 
 /// The state of the connection to the server.
@@ -98,10 +98,10 @@ pub struct Upstream {
     pub inbox: Buffer,
     /// The bytes to be written to the server.
     pub out: Buffer,
-    /// Upstream requests with a Tflush that waits for a tag, in order.
-    pub deferred_flushes: VecDeque<u16>,
-    /// Upstream fids with a Tclunk that waits for a tag, in order.
-    pub deferred_clunks: VecDeque<u32>,
+    /// Upstream requests with a Tflush that waits for a tag, by user.
+    pub deferred_flushes: UserQueues<u16>,
+    /// Upstream fids with a Tclunk that waits for a tag, by user.
+    pub deferred_clunks: UserQueues<u32>,
     /// The number of 9pmux's own Tclunk in flight.
     pub internal_clunks: usize,
     /// The attach that clients share.
@@ -127,8 +127,8 @@ impl Default for Upstream {
             msize: 0,
             inbox: Buffer::default(),
             out: Buffer::default(),
-            deferred_flushes: VecDeque::new(),
-            deferred_clunks: VecDeque::new(),
+            deferred_flushes: UserQueues::default(),
+            deferred_clunks: UserQueues::default(),
             internal_clunks: 0,
             shared_attach: SharedAttach::default(),
             asked_until: None,

@@ -5,6 +5,7 @@ mod away;
 mod bench;
 mod blocked_reads;
 mod contents;
+mod deferred;
 mod ends;
 mod fids;
 mod finishing;

@@ -1,0 +1,137 @@
+//! A queue for each user, served round robin: what one user has queued does not delay the other users.
+//!
+//! An item must be removed before its user is freed. Each operation takes constant time, whatever the number of users
+//! and items is. The empty queues keep memory for a few items only.
+
+use std::collections::VecDeque;
+
+use super::users::NO_USER;
+
+/// The items that an empty queue has memory for.
+const KEPT_CAPACITY: usize = 4;
+
+/// The queues of all users.
+pub struct UserQueues<T> {
+    /// By the index of the user, plus one: the first is that of [`NO_USER`].
+    queues: Vec<VecDeque<T>>,
+    /// The users with items, beginning with the next one.
+    turns: VecDeque<u32>,
+}
+
+impl<T> Default for UserQueues<T> {
+    fn default() -> UserQueues<T> {
+        UserQueues { queues: Vec::new(), turns: VecDeque::new() }
+    }
+}
+
+impl<T: Copy> UserQueues<T> {
+    /// Returns true if no user has an item.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// Appends an item to the queue of its user.
+    pub fn push(&mut self, user: u32, item: T) {
+        let place = place_of(user);
+        if place >= self.queues.len() {
+            self.queues.resize_with(place + 1, VecDeque::new);
+        }
+        let queue = &mut self.queues[place];
+        if queue.is_empty() {
+            self.turns.push_back(user);
+        }
+        queue.push_back(item);
+    }
+
+    /// Returns the next item, without removing it.
+    pub fn first(&self) -> Option<T> {
+        let user = *self.turns.front()?;
+        self.queues[place_of(user)].front().copied()
+    }
+
+    /// Removes the next item. The next turn is that of another user, if another one has an item.
+    pub fn remove_first(&mut self) {
+        let Some(user) = self.turns.pop_front() else {
+            return;
+        };
+        let queue = &mut self.queues[place_of(user)];
+        queue.pop_front();
+        if queue.is_empty() {
+            queue.shrink_to(KEPT_CAPACITY);
+        } else {
+            self.turns.push_back(user);
+        }
+        if self.turns.is_empty() {
+            self.turns.shrink_to(KEPT_CAPACITY);
+        }
+    }
+
+    /// Returns the number of items that there is memory for.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.queues.iter().map(VecDeque::capacity).sum()
+    }
+
+    /// Returns all items with their users.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn items(&self) -> impl Iterator<Item = (u32, T)> {
+        let user = |place: usize| u32::try_from(place).unwrap_or(0).wrapping_sub(1);
+        self.queues
+            .iter()
+            .enumerate()
+            .flat_map(move |(place, queue)| queue.iter().map(move |item| (user(place), *item)))
+    }
+
+    /// Checks that each user with items has one turn, and no other user has one.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn audit(&self) {
+        let turns: std::collections::BTreeSet<u32> = self.turns.iter().copied().collect();
+        assert_eq!(turns.len(), self.turns.len(), "a user has two turns");
+        let with_items = self.items().map(|(user, _)| user).collect();
+        assert_eq!(turns, with_items, "the users with turns");
+    }
+}
+
+/// Returns the place of a user's queue.
+fn place_of(user: u32) -> usize {
+    const { assert!(NO_USER == u32::MAX) };
+    user.wrapping_add(1) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(queues: &mut UserQueues<u16>) -> Option<u16> {
+        queues.audit();
+        let item = queues.first();
+        queues.remove_first();
+        item
+    }
+
+    #[test]
+    fn users_take_turns() {
+        let mut queues = UserQueues::default();
+        for (user, item) in [(7, 1), (7, 2), (7, 3), (NO_USER, 10), (0, 20), (NO_USER, 11)] {
+            queues.push(user, item);
+        }
+        assert_eq!((take(&mut queues), take(&mut queues)), (Some(1), Some(10)));
+        // A user that comes late waits for one turn of each of the others.
+        queues.push(3, 30);
+        let rest: Vec<u16> = std::iter::from_fn(|| take(&mut queues)).collect();
+        assert_eq!(rest, [20, 2, 11, 30, 3]);
+        assert!(queues.is_empty() && queues.items().next().is_none());
+    }
+
+    #[test]
+    fn memory_of_many_items_is_returned() {
+        let mut queues = UserQueues::default();
+        for item in 0..10_000 {
+            queues.push(u32::from(item % 5), item);
+        }
+        assert_eq!(std::iter::from_fn(|| take(&mut queues)).count(), 10_000);
+        assert!(queues.capacity() <= 5 * KEPT_CAPACITY, "{}", queues.capacity());
+        assert!(queues.turns.capacity() <= KEPT_CAPACITY);
+    }
+}
