@@ -10,9 +10,26 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use ninepmux::net;
+use ninepmux::net::{self, Failure};
 
 use args::{Args, Command};
+
+/// Runs a command with a log. Returns its exit status.
+fn run(verbose: u8, quiet: bool, command: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
+    if let Err(error) = log::init(verbose, quiet) {
+        log::print_error(&format_args!("starting a thread for the log: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let status = match command() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log::error(&failure);
+            ExitCode::from(failure.exit_status())
+        }
+    };
+    log::flush();
+    status
+}
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -20,21 +37,11 @@ fn main() -> ExitCode {
         Err(message) => return args::print_usage(&message),
     };
     match args.command {
-        Command::Serve(serve) => {
-            if let Err(error) = log::init(serve.verbose, serve.quiet) {
-                log::print_error(&format_args!("starting a thread for the log: {error}"));
-                return ExitCode::FAILURE;
-            }
-            let status = match net::serve(serve.options()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(failure) => {
-                    log::error(&failure);
-                    ExitCode::from(failure.exit_status())
-                }
-            };
-            log::flush();
-            status
-        }
+        Command::Serve(serve) => run(serve.verbose, serve.quiet, || net::serve(serve.options())),
+        Command::Link(link) => match link.check() {
+            Ok(()) => run(link.verbose, link.quiet, || net::link(link.options())),
+            Err(message) => args::print_usage(&message),
+        },
         Command::Completions { shell } => {
             let name = env!("CARGO_BIN_NAME");
             let mut text = Vec::new();

@@ -109,6 +109,26 @@ fn the_example_that_logs_messages_logs_them() {
 }
 
 #[test]
+fn the_example_of_a_link_serves_in_both_directions() {
+    let shell = Shell::new();
+    shell.install("ssh", "shift; exec \"$@\"");
+    let namespace = shell.place.path("namespace");
+    std::fs::create_dir(&namespace).unwrap();
+    std::fs::set_permissions(&namespace, PermissionsExt::from_mode(0o700)).unwrap();
+    let files = Program::serving(&shell.stub.address(), &shell.place.path("files"), &[]);
+    let mut command = shell.command(&example("link")[0]);
+    let link = Program::start({
+        command.env("NAMESPACE", &namespace);
+        command
+    });
+    for name in ["server", "laptop"] {
+        link.wait_socket(&namespace.join(name));
+        Client::attach(&namespace.join(name)).stat(0);
+    }
+    drop(files);
+}
+
+#[test]
 fn the_completions_example_writes_completions() {
     let shell = Shell::new();
     let directory = shell.place.path(".local/share/bash-completion/completions");

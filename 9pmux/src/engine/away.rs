@@ -229,6 +229,12 @@ impl Engine {
         self.lost_server.take()
     }
 
+    /// Returns true if there is no connection to the server.
+    #[must_use]
+    pub fn has_no_server(&self) -> bool {
+        self.upstream.is_disconnected()
+    }
+
     /// Returns true while something waits for a server that is not connected.
     pub(super) fn is_asked_for(&self) -> bool {
         matches!(self.upstream.state(), UpstreamState::Away) && self.upstream.asked_until.is_some()

@@ -196,11 +196,10 @@ impl Link {
         &mut self.export
     }
 
-    /// Ends the link, and returns the engine of the export, for the next stream.
+    /// Returns true if the other end asks for the export's server, and it is not connected.
     #[must_use]
-    pub fn into_export(mut self) -> Engine {
-        self.export.client_gone(self.far);
-        self.export
+    pub fn wants_server(&self) -> bool {
+        self.end.is_none() && self.export.wants_redial()
     }
 
     /// Reports bytes that were read from the stream, cut anywhere.

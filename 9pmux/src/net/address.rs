@@ -160,6 +160,27 @@ impl Address {
     }
 }
 
+/// The address of the other end of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamAddress {
+    /// The other end is called, started or inherited.
+    Dial(Address),
+    /// Other ends call here.
+    Listen(Address),
+}
+
+impl FromStr for StreamAddress {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<StreamAddress, BadAddress> {
+        match text.strip_prefix("listen!") {
+            Some("-") => bad("- is one connection: write - without listen!"),
+            Some(address) => Address::listen(address).map(StreamAddress::Listen),
+            None => Address::server(text).map(StreamAddress::Dial),
+        }
+    }
+}
+
 impl Display for Address {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,7 +9,6 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::ServeOptions;
 use super::address::Address;
 use super::failure::{Failure, error_text};
 use super::stream::Stream;
@@ -30,8 +29,11 @@ impl Claims {
     }
 }
 
-/// Claims all descriptors in the options.
-pub fn claim(options: &ServeOptions) -> Result<Claims, Failure> {
+/// Claims all descriptors among the addresses of servers and of listeners.
+pub fn claim<'a>(
+    servers: impl IntoIterator<Item = &'a Address>,
+    listen: &[Address],
+) -> Result<Claims, Failure> {
     let mut numbers = Vec::new();
     let mut streams = Vec::new();
     let mut claim_one = |address: &Address| -> Result<(), String> {
@@ -59,8 +61,10 @@ pub fn claim(options: &ServeOptions) -> Result<Claims, Failure> {
         streams.push((address.clone(), stream.map_err(|error| error_text(&error))?));
         Ok(())
     };
-    claim_one(&options.server).map_err(|why| Failure::Connect(options.server.clone(), why))?;
-    for address in &options.listen {
+    for address in servers {
+        claim_one(address).map_err(|why| Failure::Connect(address.clone(), why))?;
+    }
+    for address in listen {
         claim_one(address).map_err(|why| Failure::Announce(address.clone(), why))?;
     }
     Ok(Claims(streams))

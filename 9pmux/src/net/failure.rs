@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use super::address::Address;
 use crate::engine::EndReason;
+use crate::link::LinkEnd;
 
 /// Why 9pmux cannot serve clients, or has stopped.
 #[derive(Debug)]
@@ -20,6 +21,11 @@ pub enum Failure {
     End(Address, EndReason, Option<ExitStatus>),
     /// The connection to the server has failed.
     Lost(Address, io::Error),
+    /// The other end of a link cannot be reached.
+    FarEnd(Address, String),
+    /// A link has ended. With an error, its stream has failed; the status is that of a program that was started
+    /// here as the stream and has exited.
+    Link(Address, LinkEnd, Option<io::Error>, Option<ExitStatus>),
 }
 
 impl Failure {
@@ -28,7 +34,9 @@ impl Failure {
     pub fn exit_status(&self) -> u8 {
         match self {
             Failure::System(..) => 1,
-            Failure::Connect(..) => 3,
+            Failure::Connect(..) | Failure::FarEnd(..) => 3,
+            Failure::Link(_, LinkEnd::Garbled(_) | LinkEnd::TooMuch, ..) => 8,
+            Failure::Link(..) => 5,
             Failure::Announce(..) => 4,
             Failure::End(_, EndReason::ServerClosed | EndReason::HungUp, _) | Failure::Lost(..) => {
                 5
@@ -49,6 +57,30 @@ impl Display for Failure {
         match self {
             Failure::System(what, error) => write!(f, "{what}: {}", error_text(error)),
             Failure::Connect(server, why) => write!(f, "cannot reach the server {server}: {why}"),
+            Failure::FarEnd(stream, why) => {
+                write!(f, "cannot reach the other end {stream}: {why}")
+            }
+            Failure::Link(stream, end, error, status) => {
+                match error {
+                    Some(error) => {
+                        write!(f, "{stream}: the connection is broken: {}", error_text(error))?;
+                    }
+                    None => write!(f, "{stream}: {end}")?,
+                }
+                if let Some(status) = status {
+                    return write!(
+                        f,
+                        ", and the command has ended ({status}): see its error output"
+                    );
+                }
+                f.write_str(match end {
+                    LinkEnd::Garbled(_) => {
+                        ": check that the other end is a 9pmux link, or speaks 9P"
+                    }
+                    LinkEnd::TooMuch => ": give both ends the same --window",
+                    _ => ": start both ends again",
+                })
+            }
             Failure::Announce(address, why) => write!(f, "cannot listen on {address}: {why}"),
             Failure::Lost(server, error) => {
                 let why = error_text(error);

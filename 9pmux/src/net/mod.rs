@@ -13,6 +13,7 @@
 //! | `stream.rs`, `watch.rs` | reading and writing one peer, and readiness events |
 //! | `signals.rs` | signals as bytes to be read |
 //! | `driver`, `peers.rs`, `admission.rs` | the event loop, the connected clients, and their maximum number |
+//! | `link.rs` | the start of `9pmux link` |
 //! | `trace.rs`, `line_limit.rs` | messages for the log, in words, and limits for lines that clients cause |
 //! | `failure.rs` | the errors that end the program, with their exit statuses |
 //!
@@ -35,6 +36,7 @@ mod ends;
 mod failure;
 mod fd;
 mod line_limit;
+mod link;
 mod namespace;
 mod peers;
 mod post;
@@ -45,8 +47,9 @@ mod stream;
 mod trace;
 mod watch;
 
-pub use address::{Address, BadAddress};
+pub use address::{Address, BadAddress, StreamAddress};
 pub use failure::Failure;
+pub use link::{LinkOptions, link};
 
 use std::time::Duration;
 
@@ -74,8 +77,8 @@ pub struct ServeOptions {
 /// # Errors
 /// Returns the reason if anything else ends it.
 pub fn serve(options: ServeOptions) -> Result<(), Failure> {
-    let mut claims = descriptors::claim(&options)?;
-    check_distinct(&options)?;
+    let mut claims = descriptors::claim([&options.server], &options.listen)?;
+    check_distinct(&[&options.server], &options.listen)?;
     // Before the wait for the server. A server that is started must inherit the disposition of SIGHUP that
     // 9pmux was started with, so then SIGHUP is handled after the start.
     let starts = matches!(options.server, Address::Exec(_));
@@ -96,17 +99,17 @@ pub fn serve(options: ServeOptions) -> Result<(), Failure> {
         .map(|address| announce::announce(address, &mut claims))
         .collect::<Result<Vec<_>, _>>()?;
     let redial = dial::Redial::new(&options.server, options.timeout, limit);
-    driver::Driver::new(&options, server, redial, announced, signals)?.run()
+    driver::Driver::new(&options, Some(server), redial, announced, signals)?.run()
 }
 
 /// Checks that no address is given twice. Without this check the error would name another program.
-fn check_distinct(options: &ServeOptions) -> Result<(), Failure> {
-    for (n, address) in options.listen.iter().enumerate() {
+fn check_distinct(servers: &[&Address], listen: &[Address]) -> Result<(), Failure> {
+    for (n, address) in listen.iter().enumerate() {
         let why = match address {
             // the system chooses a different port for each
             Address::Tcp(_, 0) => continue,
-            _ if *address == options.server => "it is the address of the server: choose another",
-            _ if options.listen[..n].contains(address) => "it is given twice",
+            _ if servers.contains(&address) => "it is the address of the server: choose another",
+            _ if listen[..n].contains(address) => "it is given twice",
             _ => continue,
         };
         return Err(Failure::Announce(address.clone(), why.to_owned()));

@@ -17,12 +17,16 @@ use super::stream::Stream;
 /// The source of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The server.
+    /// The server, or the stream of a link.
     Server,
+    /// The server of a link's export.
+    Export,
     /// The stream of signals.
     Signals,
     /// The program that was started as the server may have ended.
     Child,
+    /// The program that was started as the server of a link's export may have ended.
+    ExportChild,
     /// The listener with this index.
     Listener(usize),
     /// The client with this index.
@@ -37,9 +41,11 @@ const OUTPUT_ONLY: usize = 4;
 fn token(source: Source) -> usize {
     match source {
         Source::Server => 0,
-        Source::Descriptor(n) => (n + 1) << 3,
+        Source::Export => 1 << 3,
+        Source::Descriptor(n) => (n + 2) << 3,
         Source::Signals => 1,
         Source::Child => 1 << 3 | 1,
+        Source::ExportChild => 2 << 3 | 1,
         Source::Listener(n) => n << 3 | 2,
         Source::Client(n) => n << 3 | 3,
     }
@@ -65,9 +71,11 @@ impl Readiness {
         let Token(token) = event.token();
         let source = match token & 3 {
             0 if token >> 3 == 0 => Source::Server,
-            0 => Source::Descriptor((token >> 3) - 1),
+            0 if token >> 3 == 1 => Source::Export,
+            0 => Source::Descriptor((token >> 3) - 2),
             1 if token >> 3 == 0 => Source::Signals,
-            1 => Source::Child,
+            1 if token >> 3 == 1 => Source::Child,
+            1 => Source::ExportChild,
             2 => Source::Listener(token >> 3),
             _ => Source::Client(token >> 3),
         };

@@ -25,9 +25,13 @@ impl Driver {
             let is_allowed = self.with_line_limit(allows).unwrap_or(false);
             match event {
                 VersionEvent::VersionAgreed { dialect, msize } if is_allowed => {
-                    info!("the server has agreed to {} with msize {msize}", dialect.name());
+                    let agreed = if self.link.is_some() { "other end" } else { "server" };
+                    info!("the {agreed} has agreed to {} with msize {msize}", dialect.name());
                 }
                 VersionEvent::VersionAgreed { .. } => {}
+                VersionEvent::VersionRefused { reply, .. } if self.link.is_some() => {
+                    self.log_quiet_far_end(&reply);
+                }
                 VersionEvent::VersionRefused { offer, reply } => self.warn_rate_limited(
                     format_args!("the server has not agreed to {}: {reply}", offer.name()),
                 ),

@@ -15,9 +15,11 @@
 //! | `clients.rs` | accepting, refusing and disconnecting clients |
 //! | `openfd.rs` | descriptors in place of fids |
 //! | `reconnect.rs` | connecting to the server again |
+//! | `export.rs` | the link, and the server of its export |
 //! | `log_lines.rs` | log lines that clients or the server can cause |
 
 mod clients;
+mod export;
 mod log_lines;
 mod openfd;
 mod reconnect;
@@ -33,6 +35,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tracing::info;
 
+pub use export::ExportServer;
+use export::ExportSide;
 use reconnect::watch_server;
 
 use super::ServeOptions;
@@ -96,6 +100,8 @@ pub struct Driver {
     signal_count: u32,
     /// The loop ends at this time, even if clients have not read their replies.
     end_by: Option<Instant>,
+    /// The link, if the server is the stream of one. The engine is then its post.
+    link: Option<Box<ExportSide>>,
     started: Instant,
     now: Instant,
     buffer: Vec<u8>,
@@ -108,7 +114,7 @@ impl Driver {
     /// Registers the server, the listeners and the signals with the poller.
     pub fn new(
         options: &ServeOptions,
-        server: ServerConnection,
+        server: Option<ServerConnection>,
         redial: Option<Redial>,
         announced: Vec<Announcement>,
         signals: Signals,
@@ -116,7 +122,7 @@ impl Driver {
         let config = Config {
             // A random number that clients cannot know; it need not be cryptographic.
             seed: RandomState::new().build_hasher().finish(),
-            can_redial: redial.is_some(),
+            can_redial: redial.is_some() || options.config.can_redial,
             // The other half is left for clients.
             max_descriptors_all: options.config.max_descriptors_all.min(descriptors::limit() / 2),
             ..options.config.clone()
@@ -131,18 +137,22 @@ impl Driver {
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
         watch.add(Source::Signals, signals.fd()).map_err(Failure::system("waiting for signals"))?;
-        watch_server(&watch, &server)
-            .map_err(|error| Failure::Connect(options.server.clone(), poll_error_text(&error)))?;
+        if let Some(server) = &server {
+            watch_server(&watch, server).map_err(|error| {
+                Failure::Connect(options.server.clone(), poll_error_text(&error))
+            })?;
+        }
+        let (stream, child) = server.map(|server| (server.stream, server.child)).unzip();
         let mut driver = Driver {
             engine,
             line_limit,
             watch,
             server_address: options.server.clone(),
-            server: Some(Peer::new(server.stream, Origin::Unknown)),
+            server: stream.map(|stream| Peer::new(stream, Origin::Unknown)),
             redial,
             redial_pace: RedialPace::new(now),
             server_error: None,
-            child: server.child,
+            child: child.flatten(),
             listeners: Vec::new(),
             next_listener: 0,
             accept_paused_until: None,
@@ -158,6 +168,7 @@ impl Driver {
             signals,
             signal_count: 0,
             end_by: None,
+            link: None,
             started: now,
             now,
             buffer: vec![0; SERVER_READ],
@@ -189,6 +200,7 @@ impl Driver {
         loop {
             self.poll_events(self.poll_timeout())?;
             self.engine.tick(self.now - self.started);
+            self.tick_link();
             self.with_line_limit(|limit, now| limit.report(now));
             self.read();
             self.poll_events(Some(Duration::ZERO))?;
@@ -196,6 +208,7 @@ impl Driver {
             self.accept();
             self.reconnect();
             self.pass_refused();
+            self.connect_export();
             self.write();
             self.log_notices();
             self.log_versions();
@@ -206,6 +219,9 @@ impl Driver {
     }
 
     fn is_finished(&mut self) -> bool {
+        if self.link.is_some() {
+            return self.is_link_finished();
+        }
         if self.engine.end_reason().is_none() {
             // No client is connected and none can connect, and no program has a descriptor.
             let is_used = self.peers.len() > 0 || self.ends.len() > 0;
@@ -216,15 +232,19 @@ impl Driver {
             if let Some(server) = self.server.take() {
                 self.watch.remove(&server.stream, server.write_interest);
             }
-            self.accept_paused_until = None;
-            // From now on connections are refused.
-            for listener in self.listeners.drain(..) {
-                self.watch.remove_fd(listener.fd());
-            }
+            self.stop_listening();
         }
         self.signal_count > 1
             || self.peers.len() == 0 && self.ends.len() == 0
             || self.end_by.is_some_and(|until| until <= self.now)
+    }
+
+    /// From now on connections are refused.
+    fn stop_listening(&mut self) {
+        self.accept_paused_until = None;
+        for listener in self.listeners.drain(..) {
+            self.watch.remove_fd(listener.fd());
+        }
     }
 
     fn result(mut self) -> Result<(), Failure> {
@@ -236,7 +256,11 @@ impl Driver {
         );
         // Closing the connection makes a server that was started here exit.
         self.server = None;
+        self.close_export();
         let status = self.child.take().and_then(|child| self.shut_down_child(child));
+        if let Some(link) = self.link.take() {
+            return link.result(self.server_address, self.server_error, status);
+        }
         match (self.engine.end_reason(), self.server_error) {
             (None | Some(EndReason::HungUp), _) => Ok(()),
             (Some(EndReason::ServerClosed), Some(error)) => {
@@ -254,7 +278,8 @@ impl Driver {
     fn poll_timeout(&self) -> Option<Duration> {
         let busy = self.engine.wants_redial() && self.redial_pace.due().is_none()
             || self.peers.has_queued_reads()
-            || self.server.as_ref().is_some_and(|server| server.readable)
+            || self.server.as_ref().is_some_and(|server| server.readable && self.reads_server())
+            || self.is_export_busy()
             || self.accept_paused_until.is_none()
                 && self.listeners.iter().any(|listener| listener.ready);
         if busy { Some(Duration::ZERO) } else { self.time_to_deadline() }
@@ -277,7 +302,14 @@ impl Driver {
         let engine = self.engine.next_deadline().map(|deadline| self.started + deadline);
         let report = self.with_line_limit(|limit, _| limit.report_at()).flatten();
         let redial = self.redial_pace.due().filter(|_| self.engine.wants_redial());
-        let own = [self.accept_paused_until, self.end_by, report, redial, self.pass_again_at];
+        let own = [
+            self.accept_paused_until,
+            self.end_by,
+            report,
+            redial,
+            self.pass_again_at,
+            self.link_deadline(),
+        ];
         let next = engine.into_iter().chain(own.into_iter().flatten()).min()?;
         if next <= self.now {
             return Some(Duration::ZERO);
@@ -289,6 +321,7 @@ impl Driver {
     fn dispatch(&mut self, readiness: Readiness) {
         let peer = match readiness.source {
             Source::Signals => return self.signal(),
+            Source::ExportChild => return self.reap_export(),
             Source::Child => return self.child.iter_mut().for_each(ChildServer::reap),
             Source::Listener(n) => {
                 if let Some(listener) = self.listeners.get_mut(n) {
@@ -297,6 +330,7 @@ impl Driver {
                 return;
             }
             Source::Server => self.server.as_mut(),
+            Source::Export => self.link.as_mut().and_then(|link| link.server.as_mut()),
             Source::Client(n) => self.peers.by_index(n).map(|(_, peer)| peer),
             Source::Descriptor(n) => self.ends.queue_by_index(n).map(|end| &mut end.peer),
         };
@@ -325,9 +359,9 @@ impl Driver {
 
     fn signal(&mut self) {
         self.signal_count += self.signals.take_count();
-        if self.signal_count > 0 && self.engine.end_reason().is_none() {
+        if self.signal_count > 0 && !self.is_ending() {
             info!("shutting down ({})", self.signals.name());
-            self.engine.hang_up();
+            self.hang_up();
         }
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Instant;
 
+use tracing::warn;
+
 use super::{Driver, poll_error_text};
 use crate::net::child::ChildServer;
 use crate::net::dial::ServerConnection;
@@ -14,8 +16,17 @@ use crate::net::watch::{Source, Watch};
 
 impl Driver {
     /// Connects to the server again if the engine asks for that, at the pace of `redial_pace`. This blocks, but
-    /// no client has a session at that time.
+    /// no client has anything at a server at that time.
     pub(super) fn reconnect(&mut self) {
+        if let Some(reason) = self.engine.take_lost_server() {
+            warn!(
+                "{}: {reason}: it is connected again when a client asks for it",
+                self.server_address
+            );
+            if let Some(server) = self.server.take() {
+                self.watch.remove(&server.stream, server.write_interest);
+            }
+        }
         if !self.engine.wants_redial() {
             return;
         }
@@ -74,9 +85,18 @@ impl Driver {
 
 /// Reports events of the server from now on.
 pub(super) fn watch_server(watch: &Watch, server: &ServerConnection) -> io::Result<()> {
-    watch.add(Source::Server, server.stream.input())?;
+    watch_as(watch, server, (Source::Server, Source::Child))
+}
+
+/// Reports events of a server and of its program from now on, as those of these sources.
+pub(super) fn watch_as(
+    watch: &Watch,
+    server: &ServerConnection,
+    (source, child_source): (Source, Source),
+) -> io::Result<()> {
+    watch.add(source, server.stream.input())?;
     match &server.child {
-        Some(child) => watch.add(Source::Child, child.notice_fd()),
+        Some(child) => watch.add(child_source, child.notice_fd()),
         None => Ok(()),
     }
 }

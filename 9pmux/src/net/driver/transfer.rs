@@ -6,7 +6,8 @@ use rustix::io::Errno;
 
 use super::Driver;
 use super::clients::CloseReason;
-use crate::engine::ClientId;
+use super::export::ExportSide;
+use crate::engine::{ClientId, Engine};
 use crate::net::peers::Peer;
 use crate::net::stream::IoOutcome;
 use crate::net::watch::{Source, Watch};
@@ -20,17 +21,26 @@ const CLIENT_READ: usize = 64 * 1024;
 impl Driver {
     pub(super) fn read(&mut self) {
         self.read_server();
+        self.read_export();
         self.read_clients();
     }
 
     fn read_server(&mut self) {
+        let reads = self.reads_server();
         let Some(server) = self.server.as_mut().filter(|server| server.readable) else {
             return;
         };
+        if !reads {
+            // Its end is handled at once, even if its data must not be read now.
+            if server.hung_up {
+                self.server_gone(None);
+            }
+            return;
+        }
         match server.stream.read(&mut self.buffer) {
             IoOutcome::Bytes(n) => {
                 server.readable = n == self.buffer.len() || server.input_ended;
-                self.engine.server_bytes(&self.buffer[..n]);
+                self.pass_server_bytes(n);
             }
             IoOutcome::WouldBlock => server.readable = false,
             IoOutcome::End => self.server_gone(None),
@@ -42,7 +52,10 @@ impl Driver {
         if let Some(server) = self.server.take() {
             self.server_error = why;
             self.watch.remove(&server.stream, server.write_interest);
-            self.engine.server_gone();
+            match &mut self.link {
+                Some(link) => link.link.stream_gone(&mut self.engine),
+                None => self.engine.server_gone(),
+            }
         }
     }
 
@@ -54,7 +67,7 @@ impl Driver {
                 return;
             };
             match server.stream.read(&mut self.buffer) {
-                IoOutcome::Bytes(n) => self.engine.server_bytes(&self.buffer[..n]),
+                IoOutcome::Bytes(n) => self.pass_server_bytes(n),
                 IoOutcome::WouldBlock | IoOutcome::End | IoOutcome::Closed(_) => break,
             }
         }
@@ -108,6 +121,7 @@ impl Driver {
     pub(super) fn write(&mut self) {
         loop {
             self.write_server();
+            self.write_export();
             loop {
                 while let Some(id) = self.engine.next_dirty() {
                     self.service_client(id);
@@ -117,10 +131,12 @@ impl Driver {
                 }
             }
             let done = match &self.server {
-                Some(server) => server.write_blocked || self.engine.server_output().is_empty(),
+                Some(server) => {
+                    server.write_blocked || server_output(&mut self.link, &self.engine).is_empty()
+                }
                 None => true,
             };
-            if done {
+            if done && !self.export_has_output() {
                 return;
             }
         }
@@ -130,9 +146,16 @@ impl Driver {
         let Some(server) = &mut self.server else {
             return;
         };
-        while !server.write_blocked && !self.engine.server_output().is_empty() {
-            match server.stream.write(self.engine.server_output()) {
-                IoOutcome::Bytes(n) => self.engine.server_wrote(n),
+        loop {
+            let output = server_output(&mut self.link, &self.engine);
+            if server.write_blocked || output.is_empty() {
+                break;
+            }
+            match server.stream.write(output) {
+                IoOutcome::Bytes(n) => match &mut self.link {
+                    Some(link) => link.link.stream_wrote(&mut self.engine, n),
+                    None => self.engine.server_wrote(n),
+                },
                 IoOutcome::WouldBlock => server.write_blocked = true,
                 IoOutcome::End => return self.drain_server(None),
                 IoOutcome::Closed(why) => return self.drain_server(why),
@@ -182,6 +205,14 @@ impl Driver {
         if peer.readable {
             self.peers.queue_read(id);
         }
+    }
+}
+
+/// Returns the bytes to be written to the server, or to the stream of a link.
+fn server_output<'a>(link: &'a mut Option<Box<ExportSide>>, engine: &'a Engine) -> &'a [u8] {
+    match link {
+        Some(link) => link.link.output(engine),
+        None => engine.server_output(),
     }
 }
 

@@ -1,0 +1,313 @@
+//! The link, and the server of its export.
+//!
+//! In a link the driver's engine is the post, its server is the stream, and its clients are the local ones. The
+//! link has the other engine, whose server is connected when the other end asks for it. This blocks the loop
+//! for at most the time of a connection.
+
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use tracing::{info, warn};
+
+use super::Driver;
+use super::reconnect::watch_as;
+use super::transfer::update_write_interest;
+use crate::link::{Link, LinkEnd};
+use crate::net::address::Address;
+use crate::net::child::ChildServer;
+use crate::net::dial::{Redial, ServerConnection};
+use crate::net::failure::Failure;
+use crate::net::peers::Peer;
+use crate::net::redial_pace::RedialPace;
+use crate::net::stream::{IoOutcome, Origin};
+use crate::net::watch::Source;
+
+/// The sources of events of the export's server.
+const SOURCES: (Source, Source) = (Source::Export, Source::ExportChild);
+
+/// The means to connect to the server of an export.
+pub struct ExportServer {
+    pub address: Address,
+    /// A connection that was inherited.
+    pub inherited: Option<ServerConnection>,
+    /// How to connect, if that is possible.
+    pub redial: Option<Redial>,
+}
+
+/// The side of a link that serves the other end.
+pub(super) struct ExportSide {
+    pub link: Link,
+    pub server: Option<Peer>,
+    child: Option<ChildServer>,
+    source: Option<ExportServer>,
+    pace: RedialPace,
+    /// Whether it was logged that the other end has not agreed to a version.
+    has_warned: bool,
+}
+
+impl ExportSide {
+    /// Returns the result of the program.
+    pub fn result(
+        &self,
+        stream: Address,
+        error: Option<Errno>,
+        status: Option<ExitStatus>,
+    ) -> Result<(), Failure> {
+        match self.link.end_reason() {
+            None | Some(LinkEnd::HungUp) => Ok(()),
+            Some(end) => {
+                let closed = *end == LinkEnd::Closed;
+                // With another reason, 9pmux has ended the command, and its status means nothing.
+                let status = status.filter(|_| closed);
+                let error = error.filter(|_| closed).map(Into::into);
+                Err(Failure::Link(stream, end.clone(), error, status))
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// Makes the server the stream of a link, with the engine as its post.
+    pub fn set_link(&mut self, link: Link, source: Option<ExportServer>) {
+        self.link = Some(Box::new(ExportSide {
+            link,
+            server: None,
+            child: None,
+            source,
+            pace: RedialPace::new(self.now),
+            has_warned: false,
+        }));
+    }
+
+    /// Returns true if the server should be read now.
+    pub(super) fn reads_server(&self) -> bool {
+        self.link.as_ref().is_none_or(|link| link.link.wants_read(&self.engine))
+    }
+
+    /// Passes on bytes that were read from the server, at the beginning of the buffer.
+    pub(super) fn pass_server_bytes(&mut self, n: usize) {
+        let bytes = &self.buffer[..n];
+        match &mut self.link {
+            Some(link) => link.link.stream_bytes(&mut self.engine, bytes),
+            None => self.engine.server_bytes(bytes),
+        }
+    }
+
+    pub(super) fn tick_link(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.link.tick(&mut self.engine, self.now - self.started);
+        }
+    }
+
+    /// Returns the time of the next event of the link, if one is due.
+    pub(super) fn link_deadline(&self) -> Option<Instant> {
+        let link = self.link.as_ref()?;
+        let deadline = link.link.next_deadline(&self.engine).map(|at| self.started + at);
+        let redial = link.pace.due().filter(|_| link.link.wants_server());
+        deadline.into_iter().chain(redial).min()
+    }
+
+    /// Returns true if there is work for the export's server.
+    pub(super) fn is_export_busy(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| {
+            link.server.as_ref().is_some_and(|server| server.readable)
+                || link.link.wants_server() && link.pace.due().is_none()
+        })
+    }
+
+    /// Returns true if the program is about to end.
+    pub(super) fn is_ending(&self) -> bool {
+        match &self.link {
+            Some(link) => link.link.end_reason().is_some(),
+            None => self.engine.end_reason().is_some(),
+        }
+    }
+
+    /// Ends everything on behalf of a signal.
+    pub(super) fn hang_up(&mut self) {
+        match &mut self.link {
+            Some(link) => link.link.hang_up(&mut self.engine),
+            None => self.engine.hang_up(),
+        }
+    }
+
+    /// As `is_finished`: the last output to the other end is written too.
+    pub(super) fn is_link_finished(&mut self) -> bool {
+        if !self.is_ending() {
+            return false;
+        }
+        if self.end_by.is_none() {
+            self.end_by = Some(self.now + super::SHUTDOWN_GRACE);
+            self.stop_listening();
+        }
+        let has_output = self.server.is_some()
+            && self.link.as_mut().is_some_and(|link| {
+                let drains = link.link.end_reason() == Some(&LinkEnd::HungUp);
+                drains && !link.link.output(&self.engine).is_empty()
+            });
+        self.signal_count > 1
+            || self.peers.len() == 0 && !has_output
+            || self.end_by.is_some_and(|until| until <= self.now)
+    }
+
+    /// Connects to the export's server if the other end asks for it, at the pace of `redial_pace`.
+    pub(super) fn connect_export(&mut self) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        if let Some(reason) = link.link.export().take_lost_server() {
+            if let Some(source) = &link.source {
+                warn!(
+                    "{}: {reason}: it is connected again when the other end asks for it",
+                    source.address
+                );
+            }
+        }
+        if !link.link.wants_server() {
+            return;
+        }
+        if link.pace.may_connect(self.now) {
+            self.close_export();
+            self.dial_export();
+        }
+        // A signal may have been consumed while the old server ended.
+        self.signal();
+    }
+
+    fn dial_export(&mut self) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let Some(source) = &mut link.source else {
+            return;
+        };
+        let connected = match (source.inherited.take(), &source.redial) {
+            (Some(server), _) => Ok(server),
+            (None, Some(redial)) => redial.connect(),
+            (None, None) => {
+                let why = "a descriptor cannot be connected to again".to_owned();
+                Err(Failure::Connect(source.address.clone(), why))
+            }
+        };
+        let watched = connected.and_then(|server| {
+            watch_as(&self.watch, &server, SOURCES).map_err(|error| {
+                Failure::Connect(source.address.clone(), super::poll_error_text(&error))
+            })?;
+            Ok(server)
+        });
+        link.pace.attempted(Instant::now());
+        match watched {
+            Ok(server) => {
+                info!("connected to {}", source.address);
+                link.server = Some(Peer::new(server.stream, Origin::Unknown));
+                link.child = server.child;
+                link.link.export().server_connected();
+            }
+            Err(failure) => {
+                link.link.export().redial_failed();
+                self.warn_rate_limited(format_args!("{failure}"));
+            }
+        }
+    }
+
+    /// Closes the connection to the export's server, and waits for its end if it was started here.
+    pub(super) fn close_export(&mut self) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        if let Some(server) = link.server.take() {
+            self.watch.remove(&server.stream, server.write_interest);
+        }
+        if let Some(child) = link.child.take() {
+            self.watch.remove_fd(child.notice_fd());
+            self.shut_down_child(child);
+        }
+    }
+
+    pub(super) fn reap_export(&mut self) {
+        if let Some(child) = self.link.as_mut().and_then(|link| link.child.as_mut()) {
+            child.reap();
+        }
+    }
+
+    pub(super) fn read_export(&mut self) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let Some(server) = link.server.as_mut().filter(|server| server.readable) else {
+            return;
+        };
+        match server.stream.read(&mut self.buffer) {
+            IoOutcome::Bytes(n) => {
+                server.readable = n == self.buffer.len() || server.input_ended;
+                link.link.export().server_bytes(&self.buffer[..n]);
+                // A server that has sent anything else than 9P is lost.
+                if link.link.export().has_no_server() {
+                    self.drop_export();
+                }
+            }
+            IoOutcome::WouldBlock => server.readable = false,
+            IoOutcome::End | IoOutcome::Closed(_) => self.export_gone(),
+        }
+    }
+
+    fn export_gone(&mut self) {
+        self.drop_export();
+        if let Some(link) = &mut self.link {
+            link.link.export().server_gone();
+        }
+    }
+
+    /// Closes the connection to the export's server. A server that was started here is waited for when it is
+    /// started again, or at the end.
+    fn drop_export(&mut self) {
+        if let Some(link) = &mut self.link {
+            if let Some(server) = link.server.take() {
+                self.watch.remove(&server.stream, server.write_interest);
+            }
+        }
+    }
+
+    /// Returns true if there is output for the export's server, and it can be written.
+    pub(super) fn export_has_output(&mut self) -> bool {
+        self.link.as_mut().is_some_and(|link| {
+            let can_write = link.server.as_ref().is_some_and(|server| !server.write_blocked);
+            can_write && !link.link.export().server_output().is_empty()
+        })
+    }
+
+    pub(super) fn write_export(&mut self) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let (export, Some(server)) = (link.link.export(), &mut link.server) else {
+            return;
+        };
+        while !server.write_blocked && !export.server_output().is_empty() {
+            match server.stream.write(export.server_output()) {
+                IoOutcome::Bytes(n) => export.server_wrote(n),
+                IoOutcome::WouldBlock => server.write_blocked = true,
+                IoOutcome::End | IoOutcome::Closed(_) => return self.export_gone(),
+            }
+        }
+        if update_write_interest(&self.watch, Source::Export, server).is_err() {
+            self.export_gone();
+        }
+    }
+
+    /// Logs once that the other end has not agreed to a version.
+    pub(super) fn log_quiet_far_end(&mut self, reply: &str) {
+        if let Some(link) = self.link.as_mut().filter(|link| !link.has_warned) {
+            link.has_warned = true;
+            warn!(
+                "the other end does not agree to a Tversion: {reply}: it exports nothing, or is no 9pmux link"
+            );
+        }
+    }
+
+    /// Returns the time of the engine.
+    pub fn engine_time(&self) -> Duration {
+        self.now - self.started
+    }
+}

@@ -1,0 +1,160 @@
+//! The start of `9pmux link`.
+//!
+//! Sockets are announced before the other end is called, so that a failure is known at once. The server of the
+//! export is connected when the other end asks for it, but inherited descriptors are claimed at the start.
+//! With `listen!` each caller is a client of the export, as with `serve`; a server that goes is connected
+//! again all the same.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::address::{Address, StreamAddress};
+use super::announce::{self, Announcement};
+use super::descriptors::Claims;
+use super::dial::{self, Redial};
+use super::driver::{Driver, ExportServer};
+use super::failure::Failure;
+use super::{ServeOptions, check_distinct, descriptors, signals};
+use crate::engine::{Config, Engine, ServerKind};
+use crate::link::{Link, LinkConfig};
+
+/// The options of `9pmux link`.
+#[derive(Debug)]
+pub struct LinkOptions {
+    /// The address of the other end.
+    pub stream: StreamAddress,
+    /// The address of the server that clients of the other end reach.
+    pub export: Option<Address>,
+    /// The addresses on which local clients connect.
+    pub post: Vec<Address>,
+    /// The maximum time for each connection.
+    pub timeout: Duration,
+    /// The maximum number of local clients.
+    pub max_clients: usize,
+    /// The window and the keepalives.
+    pub link: LinkConfig,
+    /// The limits and the access rules for the export.
+    pub export_config: Config,
+    /// The limits and the access rules for local clients.
+    pub post_config: Config,
+    /// True if each message of local clients is logged.
+    pub messages: bool,
+}
+
+/// Runs a link until a signal arrives, or the stream ends.
+///
+/// # Errors
+/// Returns the reason if anything but a signal ends it.
+pub fn link(options: LinkOptions) -> Result<(), Failure> {
+    warn_about_access(&options);
+    match options.stream.clone() {
+        StreamAddress::Dial(stream) => link_to(&options, &stream),
+        StreamAddress::Listen(address) => listen(&options, address),
+    }
+}
+
+/// Logs what users may not expect.
+fn warn_about_access(options: &LinkOptions) {
+    let config = &options.export_config;
+    let is_open = config.unames.is_empty() && !config.require_auth;
+    if is_open && options.export.as_ref().is_some_and(|export| !matches!(export, Address::Exec(_)))
+    {
+        warn!(
+            "anybody at the other end may attach as any user: --uname or --auth required limits that"
+        );
+    }
+    if let StreamAddress::Dial(Address::Tcp(..)) | StreamAddress::Listen(Address::Tcp(..)) =
+        options.stream
+    {
+        warn!("nothing protects a tcp! connection: ssh is the usual protection");
+    }
+}
+
+fn link_to(options: &LinkOptions, stream: &Address) -> Result<(), Failure> {
+    let servers = || std::iter::once(stream).chain(&options.export);
+    let mut claims = descriptors::claim(servers(), &options.post)?;
+    check_distinct(&servers().collect::<Vec<_>>(), &options.post)?;
+    let starts = matches!(stream, Address::Exec(_));
+    if !starts {
+        signals::ignore_hangup().map_err(Failure::system("signals"))?;
+    }
+    let announced = announce_all(&options.post, &mut claims)?;
+    let server =
+        dial::dial(stream, &mut claims, options.timeout).map_err(|failure| match failure {
+            Failure::Connect(address, why) => Failure::FarEnd(address, why),
+            other => other,
+        })?;
+    if starts {
+        signals::ignore_hangup().map_err(Failure::system("signals"))?;
+    }
+    let inherited = match &options.export {
+        Some(address @ (Address::Fd(_) | Address::Stdio)) => {
+            Some(dial::dial(address, &mut claims, options.timeout)?)
+        }
+        _ => None,
+    };
+    let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
+    // After the command was started: some programs do not work well with a high limit.
+    let limit = descriptors::raise_limit();
+    let source = options.export.clone().map(|address| ExportServer {
+        redial: Redial::new(&address, options.timeout, limit),
+        address,
+        inherited,
+    });
+    let serve = ServeOptions {
+        server: stream.clone(),
+        listen: options.post.clone(),
+        timeout: options.timeout,
+        max_clients: options.max_clients,
+        config: options.link.post(options.post_config.clone()),
+        messages: options.messages,
+    };
+    let mut driver = Driver::new(&serve, Some(server), None, announced, signals)?;
+    let export = options.link.export(options.export_config.clone(), source.is_some());
+    let export = Engine::new(Config { seed: RandomState::new().build_hasher().finish(), ..export });
+    let link = Link::new(export, &options.link, driver.engine_time());
+    driver.set_link(link, source);
+    driver.run()
+}
+
+/// Serves all callers from the export.
+fn listen(options: &LinkOptions, address: Address) -> Result<(), Failure> {
+    let server = options.export.clone().expect("the arguments require it");
+    let listen = vec![address];
+    let mut claims = descriptors::claim([&server], &listen)?;
+    check_distinct(&[&server], &listen)?;
+    signals::ignore_hangup().map_err(Failure::system("signals"))?;
+    let inherited = match &server {
+        Address::Fd(_) | Address::Stdio => Some(dial::dial(&server, &mut claims, options.timeout)?),
+        _ => None,
+    };
+    let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
+    let limit = descriptors::raise_limit();
+    let announced = announce_all(&listen, &mut claims)?;
+    let redial = Redial::new(&server, options.timeout, limit);
+    let serve = ServeOptions {
+        server,
+        listen,
+        timeout: options.timeout,
+        max_clients: options.max_clients,
+        config: match &inherited {
+            // It cannot be connected to again, so 9pmux ends with it.
+            Some(_) => options.export_config.clone(),
+            None => Config {
+                server: ServerKind::OnDemand,
+                can_redial: true,
+                max_descriptors: 0,
+                ..options.export_config.clone()
+            },
+        },
+        messages: options.messages,
+    };
+    Driver::new(&serve, inherited, redial, announced, signals)?.run()
+}
+
+fn announce_all(addresses: &[Address], claims: &mut Claims) -> Result<Vec<Announcement>, Failure> {
+    addresses.iter().map(|address| announce::announce(address, claims)).collect()
+}

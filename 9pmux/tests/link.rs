@@ -1,0 +1,347 @@
+//! 9pmux link as processes: two ends, a plain server or client beyond, and a stream that breaks.
+
+#![cfg(feature = "program")]
+
+mod support;
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+
+use support::client::{Client, NOFID, read};
+use support::program::{NINEPMUX, Program, Signal};
+use support::stub::{BIG, HELLO, Stub, big};
+use support::{PATIENCE, Place, body, string, unix, wait_for};
+
+/// `9pmux link` with these arguments.
+fn link(args: &[&str]) -> Command {
+    let mut command = Command::new(NINEPMUX);
+    command.arg("link").args(args).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// Two ends, of which the first has started the second. Each has a server and a socket for clients.
+struct Linked {
+    stubs: [Stub; 2],
+    place: Place,
+    program: Program,
+}
+
+impl Linked {
+    /// Starts the ends. `between` is put behind the command of the second one in the shell.
+    fn new(options: &[&str], between: &str) -> Linked {
+        let (stubs, place) = ([Stub::new(), Stub::new()], Place::new());
+        let [near, far] = ["near", "far"].map(|name| place.path(name));
+        let second = format!(
+            "exec!{NINEPMUX} link - --export {} --post {} {} 2>{} {between}",
+            stubs[1].address(),
+            unix(&far),
+            options.join(" "),
+            place.path("log").display()
+        );
+        let mut args = vec![second];
+        args.extend(["--export".to_owned(), stubs[0].address(), "--post".to_owned(), unix(&near)]);
+        args.extend(options.iter().map(|option| (*option).to_owned()));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let program = Program::start(link(&args));
+        program.wait_socket(&near);
+        program.wait_socket(&far);
+        Linked { stubs, place, program }
+    }
+
+    fn socket(&self, name: &str) -> std::path::PathBuf {
+        self.place.path(name)
+    }
+}
+
+/// Reads both files by this socket, and checks each byte.
+fn reads_all(socket: &Path) {
+    let mut client = Client::attach(socket);
+    client.open(1, "hello");
+    assert_eq!(client.read_all(1), HELLO);
+    client.open(2, "big");
+    let all = client.read_all(2);
+    assert!(all.len() == BIG && all.iter().enumerate().all(|(at, byte)| *byte == big(at)));
+    client.clunk(1);
+}
+
+#[test]
+fn each_end_reaches_the_server_of_the_other_in_both_directions_at_once() {
+    let linked = Linked::new(&[], "");
+    let (near, far) = (linked.socket("near"), linked.socket("far"));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| reads_all(&near));
+            scope.spawn(|| reads_all(&far));
+        }
+    });
+    for stub in &linked.stubs {
+        assert_eq!(stub.counts.connections.load(SeqCst), 1);
+        assert!(stub.counts.requests.load(SeqCst) > 4 * BIG / 65_536);
+        stub.assert_content();
+        wait_for("all fids are clunked", || stub.fids() == 0);
+    }
+}
+
+#[test]
+fn small_window_and_many_reads_in_both_directions_get_nothing_stuck() {
+    let linked = Linked::new(&["--window", "262144", "--msize", "8192"], "");
+    let (near, far) = (linked.socket("near"), linked.socket("far"));
+    let floods = |socket: &Path| {
+        let mut client = Client::attach(socket);
+        client.open(1, "big");
+        let mut sender = client.stream.try_clone().unwrap();
+        let requests: Vec<u8> = (0..2000u16)
+            .flat_map(|tag| support::message(116, tag, &read(1, usize::from(tag), 8000)))
+            .collect();
+        let writer = thread::spawn(move || {
+            std::io::Write::write_all(&mut sender, &requests).unwrap();
+        });
+        for _ in 0..2000 {
+            let got = client.receive().expect("a reply");
+            assert_eq!(got.kind, 117);
+            assert_eq!(got.body[4], big(usize::from(got.tag)));
+        }
+        writer.join().unwrap();
+    };
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| floods(&near));
+            scope.spawn(|| floods(&far));
+        }
+    });
+}
+
+#[test]
+fn server_that_goes_is_connected_again_and_the_other_direction_does_not_notice() {
+    let linked = Linked::new(&[], "");
+    let mut near = Client::attach(&linked.socket("near"));
+    let mut far = Client::attach(&linked.socket("far"));
+    near.open(1, "slow");
+    near.send(116, 7, &read(1, 0, 100));
+    wait_for("the read is at the server", || linked.stubs[1].held() == 1);
+    linked.stubs[1].die();
+    let got = near.receive().unwrap();
+    assert_eq!((got.kind, got.tag, got.body), (107, 7, string("connection to the server lost")));
+    // The fids are dead, and are clunked as usual.
+    let got = near.rpc(116, &read(1, 0, 10));
+    assert_eq!(got.body, string("file is gone: the server came back without it"));
+    near.clunk(1);
+    near.clunk(0);
+    near.begin();
+    near.open(1, "hello");
+    assert_eq!(near.read_all(1), HELLO);
+    assert_eq!(linked.stubs[1].counts.connections.load(SeqCst), 2);
+    far.stat(0);
+    assert_eq!(linked.stubs[0].counts.connections.load(SeqCst), 1);
+}
+
+#[test]
+fn plain_server_beyond_serves_the_post() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = Program::start(link(&[&stub.address(), "--post", &unix(&socket)]));
+    program.wait_socket(&socket);
+    reads_all(&socket);
+    stub.die();
+    let (status, said) = program.end();
+    assert_eq!(status.code(), Some(5));
+    assert!(said[0].contains("the other end has closed the connection"), "{said:?}");
+}
+
+/// Starts an end whose stream is a socket pair. Returns it and a plain client beyond.
+fn with_plain_client(args: &[&str]) -> (Program, Client) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    let theirs = OwnedFd::from(theirs);
+    let mut command = link(&[&["-"], args].concat());
+    command.stdin(Stdio::from(theirs.try_clone().unwrap())).stdout(Stdio::from(theirs));
+    (Program::start(command), Client { stream: ours })
+}
+
+#[test]
+fn plain_client_beyond_reaches_the_export() {
+    let stub = Stub::new();
+    let (program, mut client) =
+        with_plain_client(&["--export", &stub.address(), "--keepalive", "1"]);
+    client.version();
+    client.begin();
+    client.open(1, "big");
+    assert_eq!(client.read_all(1).len(), BIG);
+    // A descriptor cannot cross the stream.
+    assert_eq!(client.rpc(98, &body(&[&[0; 4], &[0]])).kind, 107);
+    drop(client);
+    let (status, _) = program.end();
+    assert_eq!(status.code(), Some(5));
+    wait_for("the server is disconnected", || stub.fids() == 0);
+}
+
+#[test]
+fn end_without_an_export_says_so() {
+    let place = Place::new();
+    let (_program, mut client) = with_plain_client(&["--post", &unix(&place.path("s"))]);
+    client.version();
+    let attach = body(&[&[0; 4], &NOFID, &string("glenda"), &string("")]);
+    let got = client.rpc(104, &attach);
+    assert_eq!((got.kind, got.body), (107, string("nothing is exported here")));
+}
+
+#[test]
+fn callers_of_a_listening_end_reach_the_export_which_may_come_back() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let listen = format!("listen!{}", unix(&socket));
+    let program = Program::start(link(&[&listen, "--export", &stub.address()]));
+    program.wait_socket(&socket);
+    assert_eq!(stub.counts.connections.load(SeqCst), 0);
+    let mut client = Client::attach(&socket);
+    reads_all(&socket);
+    stub.die();
+    wait_for("the end of the server is noticed", || {
+        client.rpc(124, &[0; 4]).body == string("file does not exist")
+    });
+    reads_all(&socket);
+    client.clunk(0);
+    client.begin();
+    // A link may call as well.
+    let (near, server) = (place.path("near"), unix(&socket));
+    let caller = Program::start(link(&[&server, "--post", &unix(&near)]));
+    caller.wait_socket(&near);
+    reads_all(&near);
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+    assert_eq!(caller.end().0.code(), Some(5));
+}
+
+#[test]
+fn users_of_the_other_end_are_limited_at_the_export() {
+    let linked = Linked::new(&["--uname", "ann"], "");
+    for name in ["near", "far"] {
+        let mut client = Client::connect(&linked.socket(name)).unwrap();
+        client.version();
+        let attach = |user: &str| body(&[&[0; 4], &NOFID, &string(user), &string("")]);
+        let got = client.rpc(104, &attach("bob"));
+        assert_eq!(got.body, string("this user or tree is not allowed here"));
+        assert_eq!(client.rpc(104, &attach("ann")).kind, 105);
+    }
+}
+
+#[test]
+fn signal_at_one_end_ends_the_other_and_no_client_hangs() {
+    let linked = Linked::new(&[], "");
+    let mut clients = ["near", "far"].map(|name| Client::attach(&linked.socket(name)));
+    for client in &mut clients {
+        client.open(1, "slow");
+        client.send(116, 7, &read(1, 0, 100));
+    }
+    wait_for("the reads are at the servers", || linked.stubs.iter().all(|stub| stub.held() == 1));
+    linked.program.signal(Signal::TERM);
+    for client in &mut clients {
+        assert_eq!(client.receive().map(|got| (got.kind, got.tag)), Some((107, 7)));
+        assert!(client.receive().is_none());
+    }
+    let Linked { program, place, stubs } = linked;
+    assert!(program.end().0.success());
+    wait_for("the second end has ended", || !place.path("far").exists());
+    let log = std::fs::read_to_string(place.path("log")).unwrap();
+    assert!(log.contains("-: the other end has closed the connection"), "{log}");
+    assert!(!place.path("near").exists());
+    wait_for("the servers are disconnected", || stubs.iter().all(|stub| stub.fids() == 0));
+}
+
+#[test]
+fn stream_that_is_cut_anywhere_ends_both_and_no_client_hangs() {
+    for bytes in [1, 6, 19, 23, 60, 200, 5000, 100_000] {
+        let linked =
+            Linked::new(&[], &format!("| {{ dd bs=1 count={bytes} 2>/dev/null; kill 0; }}"));
+        let mut client = Client::connect(&linked.socket("near")).unwrap();
+        client.send(100, 0xffff, &body(&[&65536u32.to_le_bytes(), &string("9P2000")]));
+        let script = thread::spawn(move || {
+            // It gets replies until the cut, then errors or the end.
+            while let Some(got) = client.receive() {
+                let next = match (got.kind, got.tag) {
+                    (101, _) => (104, 1, body(&[&[0; 4], &NOFID, &string("u"), &string("")])),
+                    (105, _) => (110, 2, body(&[&[0; 4], &[1, 0, 0, 0], &[1, 0], &string("big")])),
+                    (111, _) => (112, 3, body(&[&[1, 0, 0, 0], &[0]])),
+                    (113 | 117, _) => (116, 4, read(1, 0, 60_000)),
+                    (kind, _) => {
+                        assert_eq!(kind, 107);
+                        continue;
+                    }
+                };
+                let message = support::message(next.0, next.1, &next.2);
+                if std::io::Write::write_all(&mut client.stream, &message).is_err() {
+                    return;
+                }
+            }
+        });
+        script.join().unwrap();
+        let (status, said) = linked.program.end();
+        assert_eq!(status.code(), Some(5), "{bytes}: {said:?}");
+        assert!(said.iter().any(|line| line.contains("has closed the connection")), "{said:?}");
+    }
+}
+
+#[test]
+fn silent_other_end_is_given_up() {
+    let place = Place::new();
+    let socket = place.path("s");
+    // It agrees to a version, is a link, and says nothing more.
+    let stub =
+        Stub::saying(b"\x13\0\0\0\x65\xff\xff\0\x20\0\0\x06\09P2000\x09\0\0\0\x6c\xfe\xff\xff\xff");
+    let program =
+        Program::start(link(&[&stub.address(), "--post", &unix(&socket), "--keepalive", "1"]));
+    program.wait_socket(&socket);
+    let mut client = Client::connect(&socket).unwrap();
+    client.send(100, 0xffff, &body(&[&8192u32.to_le_bytes(), &string("9P2000")]));
+    assert_eq!(client.receive().map(|got| got.kind), Some(101));
+    let (status, said) = program.end();
+    assert_eq!(status.code(), Some(5));
+    assert!(said[0].contains("the other end is silent for 3 seconds"), "{said:?}");
+    assert!(client.receive().is_none());
+}
+
+#[test]
+fn each_failure_has_its_status_and_message() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let (socket, nothing) = (unix(&place.path("s")), unix(&place.path("nothing")));
+    let _held = std::os::unix::net::UnixListener::bind(place.path("held")).unwrap();
+    let held = unix(&place.path("held"));
+    let listen = format!("listen!{socket}");
+    let garbled = Stub::saying(b"\x06\0\0\0\x65\xff\xff");
+    for (args, code, words) in [
+        (vec![&nothing[..]], 2, "nothing to do: --export SERVER, --post LISTEN, or both"),
+        (vec![&listen, "--post", &held], 2, "--post needs one other end"),
+        (vec![&listen], 2, "listen! needs --export SERVER"),
+        (vec![&nothing, "--post", &socket], 3, "cannot reach the other end unix!"),
+        (vec![&stub.address(), "--post", &held], 4, "cannot listen on"),
+        (vec!["exec!exit 3", "--post", &socket], 5, "and the command has ended (exit status: 3)"),
+        (
+            vec!["exec!printf '\\006\\0\\0\\0d\\0\\0'; cat", "--post", &socket],
+            8,
+            "a message shorter than its header",
+        ),
+    ] {
+        let (status, said) = Program::start(link(&args)).end();
+        assert_eq!(status.code(), Some(code), "{args:?}: {said:?}");
+        assert!(said.iter().any(|line| line.contains(words)), "{args:?}: {said:?}");
+    }
+    drop(garbled);
+}
+
+#[test]
+fn unprotected_exports_are_warned_of() {
+    let stub = Stub::new();
+    for (options, warns) in [(&[][..], true), (&["--uname", "ann"][..], false)] {
+        let (program, mut client) =
+            with_plain_client(&[&["--export", &stub.address()], options].concat());
+        client.version();
+        drop(client);
+        let (_, said) = program.end();
+        let has = said.iter().any(|line| line.contains("anybody at the other end may attach"));
+        assert_eq!(has, warns, "{said:?}");
+    }
+}
