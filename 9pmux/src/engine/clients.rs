@@ -62,6 +62,8 @@ pub struct Client {
     pub blocked: Blocked,
     /// Whether it is in the ready queue. It may have ceased to be blocked since it was put there.
     pub in_ready_queue: bool,
+    /// Whether it has a place in the ready queue before clients that came earlier.
+    pub is_light: bool,
     /// Whether it is in the turn queue: its messages wait, and it must not be read.
     pub in_turn_queue: bool,
     /// The last turn in which messages of it were not forwarded, and their cost, with its debt.
@@ -125,6 +127,7 @@ impl Client {
             state: ClientState::New,
             blocked: Blocked::No,
             in_ready_queue: false,
+            is_light: false,
             in_turn_queue: false,
             turn: 0,
             turn_cost: 0,

@@ -227,6 +227,8 @@ pub struct Engine {
     descriptors: Descriptors,
     /// The clients that wait for capacity upstream, in order.
     ready_queue: VecDeque<ClientId>,
+    /// The number of clients in it that were moved forward, as far as it is known.
+    light_clients: usize,
     /// The clients that wait for their next turn, in order.
     turn_queue: VecDeque<ClientId>,
     /// The number of the driver's turn, and the cost that messages may still have in it.
@@ -295,6 +297,7 @@ impl Engine {
             cleanups: Cleanups::default(),
             descriptors: Descriptors::default(),
             ready_queue: VecDeque::new(),
+            light_clients: 0,
             turn_queue: VecDeque::new(),
             turn: 0,
             turn_budget: 0,

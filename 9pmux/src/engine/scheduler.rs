@@ -73,6 +73,11 @@ impl Engine {
                 continue;
             }
             let next = self.ready_queue.pop_front().and_then(|id| self.clients.index_of(id));
+            if next.is_none_or(|client_index| {
+                std::mem::take(&mut self.clients.get(client_index).is_light)
+            }) {
+                self.light_clients = self.light_clients.saturating_sub(1);
+            }
             if let Some(client_index) = next {
                 self.clients.get(client_index).in_ready_queue = false;
                 let has_waiting_reads = !self.clients.get(client_index).waiting_reads.is_empty();
@@ -156,6 +161,30 @@ impl Engine {
             if self.window_blocked == Some(client_index) {
                 // Smaller requests must not pass it again and again.
                 self.ready_queue.rotate_right(1);
+            } else {
+                self.advance_light(client_index);
+            }
+        }
+    }
+
+    /// Moves the last client of the ready queue forward if it is light: if it has nothing in flight. Light
+    /// clients and the others have every other place at the front of the queue, so that a client with one request
+    /// at a time does not wait for many that always have some, nor they for many such clients.
+    fn advance_light(&mut self, client_index: u32) {
+        if self.ready_queue.len() == 1 {
+            // Light clients that have disconnected may still be counted.
+            self.light_clients = 0;
+        }
+        let place = 2 * self.light_clients;
+        let client = self.clients.get(client_index);
+        if client.tags() > 0 {
+            return;
+        }
+        client.is_light = true;
+        self.light_clients += 1;
+        if place + 1 < self.ready_queue.len() {
+            if let Some(id) = self.ready_queue.pop_back() {
+                self.ready_queue.insert(place, id);
             }
         }
     }

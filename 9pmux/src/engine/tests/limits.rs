@@ -268,6 +268,44 @@ fn slow_reader_is_throttled_and_bounded() {
     assert_eq!((info.queued, info.output, info.requests), (0, 0, 0));
 }
 
+/// The server accepts one request at a time.
+#[test]
+fn client_with_nothing_in_flight_waits_for_few() {
+    let config = Config { max_server_bytes: 1, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let busy: Vec<ClientId> = (0..20).map(|_| bench.attached().0).collect();
+    let light: Vec<ClientId> = (0..2).map(|_| bench.attached().0).collect();
+    for id in &busy {
+        let batch: Vec<u8> = (0..200).flat_map(|n| read(n, 0, 7, 1)).collect();
+        bench.client_sends(*id, &batch);
+    }
+    // All of them have something in flight.
+    for _ in 0..20 * 20 {
+        bench.server_received();
+    }
+    for _ in 0..10 {
+        for id in &light {
+            bench.client_sends(*id, &of_fid(124, 1, 0));
+        }
+        let mut waited = Vec::new();
+        let mut others = 0;
+        while waited.len() < light.len() {
+            let request = bench.server_received();
+            match kind(&request) {
+                124 => waited.push(request),
+                _ => others += 1,
+            }
+        }
+        assert!((1..=2 * 16 + 1).contains(&others), "{others} requests of others before");
+        for request in waited {
+            bench.server(&made(125, tag(&request)).u16(0).done());
+        }
+        for id in &light {
+            assert_eq!(kind(&bench.client_received(*id)), 125);
+        }
+    }
+}
+
 #[test]
 fn clients_are_served_round_robin() {
     let config = Config { max_server_bytes: 1, ..Config::default() };
@@ -288,7 +326,8 @@ fn clients_are_served_round_robin() {
         };
         order.push(u64_at(request, HEADER + 4));
     }
-    assert_eq!(order[..10], [0, 0, 1, 2, 3, 0, 1, 2, 3, 0]);
+    // At first the others have nothing in flight.
+    assert_eq!(order[..10], [0, 1, 0, 2, 3, 1, 0, 2, 3, 0]);
     assert_eq!(order.len(), 26);
 }
 
@@ -323,8 +362,8 @@ fn turn_is_a_bounded_batch_of_messages() {
     }
     assert_eq!(
         runs,
-        // 40 requests, then 16 of the second client, 16 of the third, as many as fit of the next, and so on.
-        [(0, 30), (1, 10 + 16), (2, 16), (3, 8), (1, 4), (2, 14), (3, 16 + 6)],
+        // 40 requests, then 16 of each client, at first of those that have nothing in flight, as many as fit.
+        [(0, 30), (1, 10), (2, 16), (1, 16), (3, 8), (2, 14), (1, 4), (3, 16 + 6)],
         "clients, and how many requests of each"
     );
 }
