@@ -146,6 +146,13 @@ impl Engine {
         self.clients.get(client_index).descriptors.as_mut()?.spare.take()
     }
 
+    /// Takes the spare descriptor of a client, if it is connected.
+    pub(super) fn take_spare_of(&mut self, client: ClientId) {
+        if let Some(client_index) = self.clients.index_of(client) {
+            self.take_spare(client_index);
+        }
+    }
+
     /// Asks the driver for a pair of sockets, once for each client at a time.
     fn want_descriptor(&mut self, client_index: u32) {
         let id = self.clients.id(client_index);

@@ -113,6 +113,8 @@ impl Engine {
         for (_, descriptor) in marks {
             self.descriptors.get(descriptor).unpassed = false;
             self.end_descriptor(descriptor);
+            // It may have ended before, and is closed only now.
+            self.descriptors.mark_changed(descriptor);
         }
     }
 

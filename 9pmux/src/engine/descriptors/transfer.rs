@@ -321,7 +321,11 @@ impl Engine {
             descriptor.fid = NO_FID;
             descriptor.expected = 0;
             descriptor.piece.clear();
-            if descriptor.state != DescriptorState::Wanted {
+            let (state, client) = (descriptor.state, descriptor.client);
+            if state == DescriptorState::Spare {
+                self.take_spare_of(client);
+            }
+            if state != DescriptorState::Wanted {
                 self.descriptors.set_state(index, DescriptorState::Closing);
             }
             self.descriptors.count_memory(index);

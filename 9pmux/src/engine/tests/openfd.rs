@@ -849,3 +849,35 @@ fn server_that_may_come_again_ends_descriptors_and_keeps_clients() {
     }
     assert_eq!(bench.engine.stats().descriptors, 0);
 }
+
+#[test]
+fn spare_descriptor_ends_with_the_server() {
+    let (mut bench, id) = super::away::in_session(Dialect::Plain);
+    bench.engine.allow_descriptors(id);
+    bench.attach(id, 0);
+    bench.client_sends(id, &openfd(9, 0, 0));
+    bench.client_sends(id, &flush(5, 9));
+    let spare = bench.makes_pair();
+    bench.engine.server_gone();
+    bench.engine.audit();
+    assert!(bench.engine.descriptor_is_closing(spare));
+    bench.engine.descriptor_closed(spare);
+    bench.engine.audit();
+    bench.disconnect(id);
+    assert_eq!(bench.engine.stats().descriptors, 0);
+}
+
+#[test]
+fn driver_closes_a_descriptor_that_had_ended_when_its_client_left() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, fid) = bench.fd_client();
+    let (open, descriptor) = bench.opening(id, 0, 0);
+    bench.server(&ropen(tag(&open), 0));
+    let tread = bench.server_received();
+    bench.server(&rread(tag(&tread), b""));
+    bench.changed();
+    assert!(!bench.engine.descriptor_is_closing(descriptor));
+    bench.disconnect(id);
+    assert_eq!(bench.changed(), [descriptor]);
+    bench.closed(descriptor, fid);
+}
