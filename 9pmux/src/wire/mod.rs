@@ -62,6 +62,7 @@ pub mod types {
     pub const ROPEN: u8 = 113;
     pub const TCREATE: u8 = 114;
     pub const TREAD: u8 = 116;
+    pub const RREAD: u8 = 117;
     pub const TWRITE: u8 = 118;
     pub const TCLUNK: u8 = 120;
     pub const TREMOVE: u8 = 122;

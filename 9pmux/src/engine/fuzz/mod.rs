@@ -13,6 +13,7 @@
 //! | `model_client.rs` | a client, and the replies that each of its messages may have |
 //! | `names.rs` | the client's knowledge of its fids |
 //! | `server.rs` | the server, and the requests that it may have |
+//! | `descriptors.rs` | the files and programs of descriptors |
 //! | `redial.rs` | changes of the dialect and of the connection |
 //! | `sharing.rs` | users, and the tags and the memory that they share |
 //! | `world.rs` | the events, and the driver |
@@ -33,6 +34,7 @@
 //! A new choice changes what all strings mean, so the corpora should then be made again (`KEEP=1 make fuzz`).
 
 mod bytes;
+mod descriptors;
 #[cfg_attr(not(test), allow(dead_code, reason = "the unit tests use the rest"))]
 pub(crate) mod messages;
 mod model_client;

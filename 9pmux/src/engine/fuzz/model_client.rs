@@ -5,9 +5,9 @@
 //! then any of the possible outcomes is permitted.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::messages::{is_error, is_local_error};
+use super::messages::{is_error, is_local_error, u64_at};
 use super::names::{Consequence, FidOutcome, Intent, Names, names, outcome};
 use crate::engine::local_error::LocalError;
 use crate::engine::{ClientId, Config};
@@ -84,6 +84,10 @@ pub struct ModelClient {
     /// The messages of sessions that have ended in this turn.
     former: Vec<ClientMessage>,
     pub names: Names,
+    /// It may ask for descriptors.
+    pub asks_descriptors: bool,
+    /// The numbers of the files of its Ropenfds whose descriptors it has not received.
+    pub opened: VecDeque<u64>,
     /// The number of errors with a tag that several messages have.
     errors: BTreeMap<u16, usize>,
     /// The length of the part of its output that has been examined.
@@ -133,6 +137,8 @@ impl ModelClient {
             answered: Vec::new(),
             former: Vec::new(),
             names: Names::default(),
+            asks_descriptors: false,
+            opened: VecDeque::new(),
             errors: BTreeMap::new(),
             looked: 0,
             lost: false,
@@ -385,6 +391,7 @@ impl ModelClient {
             assert!(exists, "a fid of {} is not there", show(dialect, &asked.message));
         }
         match kind(message) {
+            types::ROPENFD => self.opened.push_back(u64_at(message, HEADER + 5)),
             13 | 15 | 113 | 115 => assert!(u32_at(message, 20) <= self.msize - IO_HEADER, "iounit"),
             117 | 41 if !view.wild => {
                 assert!(u32_at(message, HEADER) <= u32_at(&asked.message, 19), "too much data");
@@ -466,8 +473,8 @@ impl ModelClient {
             | LocalError::NothingExported
             | LocalError::Unreachable
             | LocalError::TooManyRequests => false,
-            // Only a server that sends anything causes it.
-            LocalError::UnexpectedReply => false,
+            // Only a server that sends anything causes it, or one that has created the fid all the same.
+            LocalError::UnexpectedReply => request == types::TOPENFD && view.sloppy,
             LocalError::SmallMsize => request == types::TVERSION,
             LocalError::Unsupported => checked.is_err_and(|e| e == Malformed::Type),
             LocalError::BadOpenfdMode => request == types::TOPENFD && message[11] & 0xEC != 0,
@@ -604,6 +611,12 @@ fn is_allowed(config: &Config, names: &[u8]) -> bool {
 /// Returns the part of a request that reaches the server unchanged: all but its tag, fids and count, and the bytes
 /// behind its last field unless `lax`. Those of a Tattach are not compared when clients share an attach.
 fn essence(dialect: Dialect, lax: bool, message: &[u8]) -> Option<Vec<u8>> {
+    if kind(message) == types::TOPENFD {
+        // It becomes a Topen, without the bytes behind the mode.
+        let mut open = message.get(..HEADER + 5)?.to_vec();
+        open[4] = types::TOPEN;
+        return check_request(dialect, message).ok().and(essence(dialect, lax, &open));
+    }
     let offsets = check_request(dialect, message).ok()?;
     let mut essence = message.to_vec();
     if !lax || kind(message) == types::TATTACH {
@@ -627,6 +640,7 @@ pub fn stamp(dialect: Dialect, lax: bool, message: &[u8]) -> Option<u32> {
 /// Returns the stamp in a reply: in the qid of an Rattach, which 9pmux keeps for other clients, or at the end.
 fn stamp_of_reply(message: &[u8]) -> Option<u32> {
     match kind(message) {
+        types::ROPENFD => Some(u32_at(message, HEADER + 1)),
         types::RATTACH => Some(u32_at(message, HEADER + 5)),
         _ => message.last_chunk().map(|last| u32::from_le_bytes(*last)),
     }

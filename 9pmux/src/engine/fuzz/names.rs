@@ -50,9 +50,18 @@ struct Change {
     fid: u32,
     /// The fid's state after success.
     after: State,
+    /// A failure leaves the fid as it is.
+    only_on_success: bool,
     before: State,
     /// The number of the last request before it that changes the fid.
     previous: u64,
+}
+
+impl Change {
+    /// Returns true if the fid is absent whatever the reply.
+    fn releases(self) -> bool {
+        self.after == State::Absent && !self.only_on_success
+    }
 }
 
 /// What the outcome of a request means for later requests that name its fid.
@@ -156,15 +165,16 @@ impl Names {
             let after = match fid_use {
                 FidUse::CreatesAuth => State::Auth,
                 _ if creates => State::Live,
-                FidUse::Releases => State::Absent,
+                FidUse::Releases | FidUse::ReleasesOnSuccess => State::Absent,
                 _ => continue,
             };
+            let only_on_success = fid_use != FidUse::Releases;
             let previous = self.states.get(&fid).map_or(0, |state| state.1);
-            intent.change = Some(Change { fid, after, before, previous });
+            intent.change = Some(Change { fid, after, only_on_success, before, previous });
         }
         intent.sure &= !intent.never;
         if let Some(change) = intent.change.filter(|_| !intent.never) {
-            let known = change.after == State::Absent && intent.sure && alone;
+            let known = change.releases() && intent.sure && alone;
             let state = if known { State::Absent } else { State::Unknown };
             self.states.insert(change.fid, (state, self.requests));
             if change.after == State::Auth {
@@ -192,10 +202,10 @@ impl Names {
             // An earlier release that was flushed may have been undone since this one was sent.
             (FidOutcome::Success, State::Absent) if intent.doubted => State::Unknown,
             (FidOutcome::Success, after) => after,
-            (FidOutcome::Failure | FidOutcome::NoFid, State::Absent) => State::Absent,
+            (FidOutcome::Failure | FidOutcome::NoFid, _) if change.releases() => State::Absent,
             _ => change.before,
         };
-        let released = change.after == State::Absent;
+        let released = change.releases();
         let doubt = released && matches!(outcome, FidOutcome::Nothing | FidOutcome::Unknown);
         let last = self.states.get_mut(&fid)?;
         if last.1 == number {

@@ -28,6 +28,9 @@ impl ModelClient {
         if kind == types::TVERSION || (self.is_new() && !bytes.rarely(8)) {
             return any_version(bytes, dialect);
         }
+        if self.asks_descriptors && what % 16 == 15 && dialect != Dialect::L {
+            kind = types::TOPENFD;
+        }
         let needs_fid = ![types::TFLUSH, types::TAUTH].contains(&kind);
         if needs_fid && self.names.find(FIDS, 0, &[State::Live]).is_none() && !bytes.rarely(4) {
             kind = types::TATTACH;
@@ -44,7 +47,11 @@ impl ModelClient {
                     first = first.or(Some(fid));
                     message.u32(fid)
                 }
-                FieldKind::U8 => message.u8(bytes.next()),
+                // Mostly a mode that a descriptor can have.
+                FieldKind::U8 => match bytes.next() {
+                    mode @ 0..240 if kind == types::TOPENFD => message.u8(mode & 0x13),
+                    any => message.u8(any),
+                },
                 FieldKind::U16 | FieldKind::Oldtag => message.u16(self.oldtag(bytes)),
                 FieldKind::U32 | FieldKind::OptionalU32 | FieldKind::Iounit => message.u32(7),
                 FieldKind::U64 => message.raw(&mark).raw(&[0; 5]),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bytes::Bytes;
+use super::descriptors::Files;
 use super::messages::{error, made, no_fid, rversion};
 use super::model_client::{ClientMessage, ModelClient, stamp};
 use super::names::{created, names};
@@ -26,6 +27,8 @@ struct Request {
     owner: Option<(u32, u32)>,
     /// The end of the message in all bytes for the server.
     end: usize,
+    /// Whether it is a Topen for a Topenfd; unknown if a client has sent both.
+    for_descriptor: Option<bool>,
 }
 
 /// The clients that a fid may have been created for: a client, its session, and its name for the fid. There are
@@ -72,6 +75,10 @@ pub struct Server {
     /// It has refused a version, or has replied with one that was not offered.
     pub refuses: bool,
     pub temper: Temper,
+    /// The files of descriptors.
+    pub files: Files,
+    /// Clients may ask for descriptors.
+    pub opens_descriptors: bool,
 }
 
 impl Server {
@@ -90,6 +97,7 @@ impl Server {
         self.recent.clear();
         self.output.clear();
         self.fids.clear();
+        self.files.clear();
         self.owners.clear();
         self.unseen.clear();
         self.auths.clear();
@@ -159,7 +167,14 @@ impl Server {
                     let left = !self.requests.is_empty() || !self.fids.is_empty();
                     assert!(self.wild || !left, "a Tversion ends requests or fids");
                     self.requests.clear();
-                    Request { message, fids: Vec::new(), stamp: 0, owner: None, end }
+                    Request {
+                        message,
+                        fids: Vec::new(),
+                        stamp: 0,
+                        owner: None,
+                        end,
+                        for_descriptor: Some(false),
+                    }
                 }
                 _ => {
                     let dialect = dialect.expect("a version comes first");
@@ -196,7 +211,8 @@ impl Server {
         let mut fids: Vec<u32> = fids.filter(|fid| *fid != NOFID).collect();
         fids.dedup();
         let mut stamp = stamp(dialect, self.config.lax, &message).unwrap_or_default();
-        let mut owner = None;
+        let (mut owner, mut for_descriptor) = (None, Some(false));
+        let moves = [types::TREAD, types::TWRITE].contains(&kind(&message));
         if kind(&message) == types::TFLUSH {
             let oldtag = u16_at(&message, HEADER);
             assert!(message.len() == HEADER + 2 && oldtag != tag_);
@@ -206,8 +222,15 @@ impl Server {
             let known = peers.iter().any(|peer| peer.has_asked(stamp));
             assert!(known, "no client has sent {}", shown());
             self.owners.insert(fids[0], Vec::new());
+        } else if moves && self.files.has(fids[0]) {
+            let is_same = |r: &Request| kind(&r.message) == kind(&message) && r.fids == fids;
+            assert!(!self.requests.iter().any(is_same), "two of one direction: {}", shown());
+            self.files.check_request(&message, self.msize);
         } else {
             let asked = self.find_asked(&message, &mut stamp, peers, &offsets);
+            let is_openfd = |asked: &ClientMessage| kind(&asked.message) == types::TOPENFD;
+            let all = asked.iter().filter(|(_, asked)| is_openfd(asked)).count();
+            for_descriptor = (all == 0 || all == asked.len()).then_some(all > 0);
             if let Some((peer, _)) = asked.first() {
                 if asked.iter().all(|(other, _)| other.number == peer.number) {
                     owner = Some((peer.number, peer.sessions));
@@ -221,6 +244,10 @@ impl Server {
                 self.bind(&message, &asked, &offsets);
             } else {
                 let own = kind(&message) == types::TCLUNK && message.len() == HEADER + 4;
+                let named = self.requests.iter().any(|request| request.fids.contains(&fids[0]));
+                assert!(!self.files.has(fids[0]) || !named, "too early: {}", shown());
+                // A descriptor of which the server knows nothing, since it sends anything.
+                let own = own || (self.wild && self.opens_descriptors && moves);
                 assert!(own, "no client has sent {}", shown());
                 let known = self.owners.contains_key(&fids[0]);
                 assert!(known, "no client has had the fid of {}", shown());
@@ -239,7 +266,7 @@ impl Server {
             assert!(self.wild || !there, "fid {fid} is in use: {}", shown());
             self.unseen.remove(&fid);
         }
-        Request { message, fids, stamp, owner, end }
+        Request { message, fids, stamp, owner, end, for_descriptor }
     }
 
     fn is_shared(&self, fid: u32) -> bool {
@@ -419,6 +446,7 @@ impl Server {
         self.refuses |= how > 2;
         // A version ends the session before it.
         self.fids.clear();
+        self.files.clear();
         self.shared = None;
         if msize >= 256 {
             self.msize = msize;
@@ -437,7 +465,9 @@ impl Server {
             let victim = self.requests.remove(at);
             self.recent.push(oldtag);
             let how = bytes.below(3);
-            if may && (how == 1 || (how == 2 && self.sloppy)) {
+            if may
+                && (how == 1 || (how == 2 && self.sloppy && victim.for_descriptor == Some(false)))
+            {
                 let reply = self.perform(&victim, bytes, dialect);
                 if how == 1 {
                     self.output.extend(reply);
@@ -463,7 +493,7 @@ impl Server {
                 _ => there &= fid_use.is_no_fid(fid) || self.fids.contains(&fid),
             }
         }
-        let failed = self.fails > 0 && bytes.rarely(self.fails);
+        let failed = self.fails > 0 && bytes.rarely(self.fails) || request.for_descriptor.is_none();
         if failed && self.is_shared(request.fids[0]) && kind(message) == types::TATTACH {
             self.shared_fails = true;
         }
@@ -484,7 +514,25 @@ impl Server {
             (types::RATTACH, _) => reply[HEADER + 5..HEADER + 9].copy_from_slice(&stamp),
             // In the data, so that they may be as many as there may be.
             (117 | 41, n) if n >= HEADER + 8 => reply[n - 4..].copy_from_slice(&stamp),
+            (types::ROPEN, _) => {
+                // A descriptor's Ropenfd has nothing behind it.
+                reply[HEADER + 1..HEADER + 5].copy_from_slice(&stamp);
+                // Of a server that sends anything, its replies say nothing.
+                if request.for_descriptor == Some(true) && !self.wild {
+                    let (fid, mode) = (request.fids[0], message[HEADER + 4]);
+                    let number = self.files.open(fid, mode);
+                    reply[HEADER + 5..HEADER + 13].copy_from_slice(&number.to_le_bytes());
+                    // No client has it any more.
+                    self.owners.insert(fid, Vec::new());
+                }
+                reply.extend(stamp);
+            }
             _ => reply.extend(stamp),
+        }
+        match kind(message) {
+            types::TCLUNK => self.files.close(request.fids[0]),
+            types::TREAD => self.files.record_reply(request.fids[0], &reply),
+            _ => {}
         }
         let size = reply.len() as u32;
         put_u32(&mut reply, 0, size);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bytes::Bytes;
+use super::descriptors::Programs;
 use super::messages::{MessageBuilder, made};
 use super::model_client::{ModelClient, View};
 use super::redial::Redials;
@@ -32,6 +33,7 @@ pub struct World<'a> {
     pub(super) sharing: Sharing,
     pub(super) server: Server,
     pub(super) redials: Redials,
+    pub(super) programs: Programs,
     /// The server does not read.
     blocked: bool,
     pub(super) now: u64,
@@ -85,6 +87,8 @@ impl<'a> World<'a> {
         }
         let ending = bytes.next();
         let mut server = Server::new(&mut bytes, wild, &config);
+        let opens_descriptors = ending & 4 != 0 && !sharing.crowd;
+        server.opens_descriptors = opens_descriptors;
         server.holds_all = sharing.crowd && bytes.rarely(2);
         server.holds |= server.holds_all && !wild;
         World {
@@ -98,6 +102,7 @@ impl<'a> World<'a> {
                 false => CLIENTS,
             },
             redials: Redials::new(alternates),
+            programs: Programs::new(opens_descriptors),
             bytes,
             config,
             engine,
@@ -156,6 +161,7 @@ impl<'a> World<'a> {
         if !self.server.holds {
             self.quiet();
             self.peers.iter().for_each(|peer| peer.all_told(false, false));
+            self.check_readers();
             assert!(self.peers.iter().all(|peer| !peer.finished), "a finished client is left");
         }
     }
@@ -166,9 +172,11 @@ impl<'a> World<'a> {
             self.forget(0);
             self.turn();
         }
+        self.end_programs();
         self.quiet();
         self.check_empty();
         let stats = self.engine.stats();
+        assert!(self.programs.is_empty() && stats.descriptors == 0, "descriptors are left");
         assert_eq!((stats.clients, stats.requests, stats.in_cleanup), (0, 0, 0));
         // The fid of the shared attach is kept.
         assert!(stats.fids <= usize::from(self.config.attach_once), "{} fids", stats.fids);
@@ -192,8 +200,9 @@ impl<'a> World<'a> {
             peer.all_told(true, false);
             peer.slow = false;
         }
+        self.hurry_programs();
         self.turn();
-        assert!(self.peers.is_empty());
+        assert!(self.peers.is_empty() && self.programs.is_empty());
         self.check_empty();
         let id = self.engine.client_connected();
         assert!(self.engine.is_closing(id) && self.engine.next_dirty() == Some(id));
@@ -229,6 +238,7 @@ impl<'a> World<'a> {
         self.blocked = false;
         self.delays_turns = false;
         self.peers.iter_mut().for_each(|peer| peer.slow = false);
+        self.hurry_programs();
         for round in 0.. {
             assert!(round < 5000, "no end");
             self.hurry();
@@ -259,7 +269,12 @@ impl<'a> World<'a> {
                 None => self.engine.client_connected(),
             };
             self.server.users.push(number);
-            self.peers.push(ModelClient::new(id, self.made, number));
+            let mut peer = ModelClient::new(id, self.made, number);
+            if self.programs.on {
+                self.engine.allow_descriptors(id);
+                peer.asks_descriptors = true;
+            }
+            self.peers.push(peer);
             self.made += 1;
             return self.peers.len() - 1;
         }
@@ -299,6 +314,7 @@ impl<'a> World<'a> {
                 let n = self.bytes.next() as usize;
                 self.delivers(i, n);
             }
+            7 if self.programs.on && what & 0x10 == 0 => self.descriptor_event(),
             7 => {
                 let i = self.client();
                 let n = self.bytes.next() as usize;
@@ -448,8 +464,12 @@ impl<'a> World<'a> {
         loop {
             self.check();
             let reads = self.peers.iter().position(|peer| !peer.slow && peer.known.0 > 0);
-            let closes = self.peers.iter().position(|peer| peer.known.2 && peer.known.0 == 0);
-            if let Some(i) = reads {
+            let has_all = |id| self.engine.descriptor_to_pass(id).is_none();
+            let may_close =
+                |peer: &ModelClient| peer.known.2 && peer.known.0 == 0 && has_all(peer.id);
+            let closes = self.peers.iter().position(may_close);
+            if self.serve_descriptors() {
+            } else if let Some(i) = reads {
                 self.client_reads(i, usize::MAX);
             } else if let Some(i) = closes {
                 let (over, peer) = (self.engine.end_reason().is_some(), &self.peers[i]);
@@ -493,9 +513,13 @@ impl<'a> World<'a> {
             let news = output.len() != length || (wants && !wanted) || closing != closed;
             assert!(!news || named.contains(&peer.id), "a driver is not told");
             peer.known = (output.len(), wants, closing);
-            peer.check_output(output, &view);
+            // The output ends where a descriptor must be passed. The client has more replies behind that.
+            let client = self.engine.clients.get_if_connected(peer.id).expect("it is connected");
+            let whole = client.out.as_slice();
+            assert!(whole.starts_with(output) && (self.programs.on || whole.len() == output.len()));
+            peer.check_output(whole, &view);
             let info = self.engine.client_info(peer.id).expect("it is connected");
-            assert_eq!(info.output, output.len());
+            assert_eq!(info.output, whole.len());
             let max = config.max_reply_bytes + 2 * config.msize as usize + 1000;
             // At the end every request gets a reply, read or not.
             assert!(over || output.len() <= max, "{} bytes wait for a client", output.len());
@@ -517,6 +541,7 @@ impl<'a> World<'a> {
                 self.check_accounts();
             }
         }
+        self.check_programs();
         // Clients that have disconnected do not stay in the queues.
         let queues = self.engine.ready_queue.len() + self.engine.version_waiters.len();
         assert!(queues <= 2 * (2 * self.max_clients + 18), "{queues} clients wait");
