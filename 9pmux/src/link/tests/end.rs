@@ -397,3 +397,63 @@ fn no_request_has_the_tag_of_a_keepalive() {
     let tags = Config::default().max_inflight_all;
     assert!(tags + tags.div_ceil(64) < 0xfffe);
 }
+
+/// The other end sends anything: requests and replies that may be valid, in any order, and cut anywhere.
+#[test]
+fn any_bytes_of_the_other_end_leave_the_tables_consistent_and_bounded() {
+    let mut ends = 0;
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let mut bench = Bench::new(random.one_in(2));
+        let id = bench.client();
+        for _ in 0..300 {
+            let tag = *random.pick(&[0, 1, 2, 0xfffe, 0xffff]);
+            let fid = random.below(4) as u32;
+            let message = match random.below(14) {
+                0 => version(MSIZE, [L, "9P2000", "x"][random.below(3)]),
+                1 => attach(crate::wire::Dialect::L, tag, fid, NOFID, "u", "a"),
+                2 => walk(tag, fid, random.below(4) as u32, &[]),
+                3 => read(tag, fid, 0, random.below(9000) as u32),
+                4 => of_fid(120, tag, fid),
+                5 => flush(tag, *random.pick(&[0, 1, 0xffff])),
+                6 => rversion(MSIZE, L),
+                7 => made(105, tag).qid(0, 0).done(),
+                8 => made(117, tag).u32(1).raw(&[7]).done(),
+                9 => made(7, tag).u32(5).done(),
+                10 => KEEPALIVE.to_vec(),
+                11 => REPLY.to_vec(),
+                12 => made(random.next() as u8, tag).raw(&vec![1; random.below(40)]).done(),
+                _ if random.one_in(20) => vec![random.next() as u8; 1 + random.below(20)],
+                _ => rwalk(tag, 0),
+            };
+            let cut = random.below(message.len() + 1);
+            bench.arrives(&message[..cut]);
+            bench.arrives(&message[cut..]);
+            match random.below(8) {
+                0 => drop(bench.bytes_written()),
+                1 => {
+                    bench.post.client_bytes(id, &read(random.below(50) as u16, 0, 0, 100));
+                    bench.received(id);
+                }
+                2 if bench.link.wants_server() => bench.link.export().server_connected(),
+                3 => {
+                    for request in bench.at_server() {
+                        let reply = match kind(&request) {
+                            100 => rversion(MSIZE, L),
+                            105 => made(105, tag).qid(0, 0).done(),
+                            kind => made(kind + 1, crate::wire::tag(&request)).done(),
+                        };
+                        bench.link.export().server_bytes(&reply);
+                    }
+                }
+                4 if random.one_in(10) => bench.link.export().server_gone(),
+                5 => bench.tick(0),
+                _ => {}
+            }
+            bench.audit();
+            assert!(bench.link.export.held_bytes(bench.link.far) < 4 * WINDOW);
+        }
+        ends += usize::from(bench.link.end_reason().is_some());
+    }
+    assert!(ends > 20 && ends < 180, "{ends} of 200 streams were not 9P");
+}

@@ -16,6 +16,13 @@ fn run(plan: Plan, seed: u64) -> bool {
             if random.one_in(world.kinds()) {
                 world.tick();
             }
+            if plan.deaths && random.one_in(400) {
+                match random.one_in(4) {
+                    true => world.drop_client(random.below(2), random.below(plan.clients)),
+                    false => world.kill_server(random.below(2)),
+                }
+                world.audit();
+            }
             if !lazy.contains(&step) || random.one_in(20) {
                 world.step(step, &mut random);
             }
@@ -39,6 +46,7 @@ fn every_request_has_its_reply_whatever_the_pipes_and_the_order_of_steps() {
             requests: 1 + random.below(40),
             count: *random.pick(&[10, 1000, 8000]),
             only_reads: false,
+            deaths: false,
         };
         // Single bytes take many steps.
         let plan = if plan.pipe < 100 { Plan { count: 100, requests: 10, ..plan } } else { plan };
@@ -56,6 +64,7 @@ fn busy(design: Design) -> Plan {
         requests: 60,
         count: 8000,
         only_reads: true,
+        deaths: false,
     }
 }
 
@@ -118,6 +127,24 @@ fn explore(plan: Plan, depth: usize) -> (usize, usize) {
 }
 
 #[test]
+fn servers_and_clients_that_go_leave_no_request_without_a_reply() {
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let plan = Plan {
+            design: Design::Link,
+            window: *random.pick(&[20_000, 262_144]),
+            pipe: *random.pick(&[20, 300, 65_536]),
+            clients: 1 + random.below(4),
+            requests: 1 + random.below(40),
+            count: *random.pick(&[10, 1000]),
+            only_reads: false,
+            deaths: true,
+        };
+        assert!(run(plan, seed), "seed {seed}: stuck: {plan:?}");
+    }
+}
+
+#[test]
 fn no_sequence_of_first_steps_gets_a_link_stuck() {
     let small = |design| Plan {
         design,
@@ -127,6 +154,7 @@ fn no_sequence_of_first_steps_gets_a_link_stuck() {
         requests: 24,
         count: 500,
         only_reads: true,
+        deaths: false,
     };
     let (runs, stuck) = explore(small(Design::Link), 6);
     assert!(runs > 1000, "{runs}");

@@ -33,6 +33,8 @@ pub struct Plan {
     pub count: usize,
     /// Whether requests are only reads of that count.
     pub only_reads: bool,
+    /// Whether servers and clients may go.
+    pub deaths: bool,
 }
 
 /// A source of choices.
@@ -57,6 +59,7 @@ struct Client {
     asked: BTreeMap<u16, Vec<u8>>,
     received: Vec<u8>,
     replies: usize,
+    may_fail: bool,
 }
 
 impl Client {
@@ -75,7 +78,13 @@ impl Client {
         self.received.extend(bytes);
         for reply in cut(&mut self.received) {
             let request = self.asked.remove(&tag(&reply)).expect("a reply to a request");
-            assert_eq!(kind(&reply), kind(&request) + 1, "{reply:?}");
+            let is_error = self.may_fail && kind(&reply) == 7;
+            assert!(is_error || kind(&reply) == kind(&request) + 1, "{reply:?}");
+            assert!(!is_error || kind(&request) != 108, "a Tflush never fails");
+            self.replies += 1;
+            if is_error {
+                continue;
+            }
             if kind(&request) == 108 {
                 // Without a reply before, the flushed request never happened.
                 self.asked.remove(&u16_at(&request, HEADER));
@@ -84,7 +93,6 @@ impl Client {
                 let count = u32_at(&reply, HEADER);
                 assert!(count > 0 && count <= u32_at(&request, HEADER + 12));
             }
-            self.replies += 1;
         }
     }
 }
@@ -119,6 +127,7 @@ impl End {
                 asked: BTreeMap::new(),
                 received: Vec::new(),
                 replies: 0,
+                may_fail: plan.deaths,
             })
             .collect();
         let link = Link::new(Engine::new(export), &config, std::time::Duration::ZERO);
@@ -327,6 +336,27 @@ impl World {
             end.check(&self.plan);
         }
         moved
+    }
+
+    /// The server of an end goes. It comes back when it is asked for.
+    pub fn kill_server(&mut self, e: usize) {
+        let end = &mut self.ends[e];
+        end.pending.clear();
+        end.at_server.clear();
+        end.link.export.server_gone();
+        end.link.export.take_lost_server();
+        end.check(&self.plan);
+    }
+
+    /// A client of an end goes.
+    pub fn drop_client(&mut self, e: usize, n: usize) {
+        let end = &mut self.ends[e];
+        let client = &mut end.clients[n];
+        client.script.clear();
+        client.sending.clear();
+        client.asked.clear();
+        end.post.client_gone(client.id);
+        end.check(&self.plan);
     }
 
     pub fn audit(&mut self) {
