@@ -296,7 +296,7 @@ fn client_with_nothing_in_flight_waits_for_few() {
                 _ => others += 1,
             }
         }
-        assert!((1..=2 * 16 + 1).contains(&others), "{others} requests of others before");
+        assert!((1..=3).contains(&others), "{others} requests of others before");
         for request in waited {
             bench.server(&made(125, tag(&request)).u16(0).done());
         }
