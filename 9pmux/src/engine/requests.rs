@@ -147,7 +147,7 @@ impl Requests {
     ///
     /// # Errors
     /// There is no free tag.
-    #[inline]
+    #[inline(always)]
     pub fn allocate(&mut self, request: UpstreamRequest) -> Result<u16, NoTag> {
         let is_for_descriptor = request.descriptor_use == DescriptorUse::Moves;
         if !is_for_descriptor
@@ -179,7 +179,7 @@ impl Requests {
         &mut self.by_tag[tag as usize]
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn free(&mut self, tag: u16) {
         let is_for_descriptor = self.get(tag).descriptor_use == DescriptorUse::Moves;
         self.for_descriptors -= usize::from(is_for_descriptor);

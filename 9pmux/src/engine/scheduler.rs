@@ -198,7 +198,7 @@ impl Engine {
     }
 
     /// Frees the tag of this request.
-    #[inline]
+    #[inline(always)]
     pub(super) fn free_tag(&mut self, tag: u16, request: &UpstreamRequest) {
         debug_assert_eq!(self.requests.get(tag).owner, request.owner);
         self.requests.free(tag);

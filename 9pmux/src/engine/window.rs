@@ -23,7 +23,7 @@ const PARTS: usize = 4;
 
 impl Engine {
     /// Returns the cost of a request, if there is a window.
-    #[inline]
+    #[inline(always)]
     pub(super) fn cost(&self, message: &[u8], max_reply_len: u32) -> u32 {
         match self.config.window {
             Some(_) => message.len() as u32 + max_reply_len,
@@ -32,7 +32,7 @@ impl Engine {
     }
 
     /// Returns true if the client may have a further request of this cost outstanding.
-    #[inline]
+    #[inline(always)]
     pub(super) fn has_window_part(&mut self, client_index: u32, cost: u32, is_read: bool) -> bool {
         let Some(window) = self.config.window else {
             return true;

@@ -99,7 +99,7 @@ impl Engine {
     }
 
     /// Returns true if a request names a fid for which a Topenfd of its client is upstream.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn names_opening(
         &mut self,
         client_index: u32,
