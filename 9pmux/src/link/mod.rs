@@ -62,8 +62,9 @@ use crate::engine::{ClientId, Config, EndReason, Engine, ServerKind};
 use keepalive::{Action, Keepalive, Situation};
 use turns::{Side, Turns};
 
-/// The maximum number of requests that a post has at the other end.
-pub const MAX_REQUESTS: usize = 1024;
+/// The maximum number of requests that a post has at the other end. A user of this machine alone may have half of
+/// them (`engine/shares.rs`), and they should suffice for 1024 requests of Tstat, which cost little of the window.
+pub const MAX_REQUESTS: usize = 4096;
 
 /// The maximum bytes of refusals and of replies to keepalives that wait to be written.
 const MAX_REFUSALS: usize = 64 * 1024;
