@@ -11,6 +11,9 @@
 # file must be the same, byte for byte. Then the clients write through 9pmux, and the tree on the disk is compared.
 # tshark captures both sides: it must find each message well-formed, and the same number of messages as 9pmux.
 #
+# At last, a link has diod behind each end: clients read in both directions at once, and go on when one diod was killed
+# and started again.
+#
 # `make check-9pmux-peers` calls it. From the environment:
 #   NINEPMUX  9pmux's path ($BUILD/9pmux)
 #   PEERS     "all": fail if a peer is missing (without it, missing peers are skipped)
@@ -398,6 +401,52 @@ try() {
 	rm -rf "$tmp"/out.* "$tmp"/straight.*
 }
 
+# start_end SIDE: starts diod with that directory, behind an end of the link
+start_end() {
+	diod -c /dev/null -f -n -l "$tmp/diod.$1" -e "$tmp/$1" -L "$tmp/diod.$1.log" >/dev/null 2>&1 &
+	server=$!
+	programs="$server $programs"
+	await "diod of the end $1" test -S "$tmp/diod.$1"
+}
+
+# reads_over SIDE: reads the file of that side with both clients
+reads_over() {
+	within 60 diodcat -s "$tmp/to-$1" -a "$tmp/$1" file 2>>"$tmp/link.log" | cmp - "$tmp/$1/file" || return
+	within 60 "$BUILD/9cat" -a "$tmp/$1" "unix!$tmp/to-$1" file 2>>"$tmp/link.log" | cmp - "$tmp/$1/file"
+}
+
+link() {
+	for side in near far; do
+		mkdir "$tmp/$side" || exit
+		{ echo $side; cat "$tmp/served/tree/big"; } >"$tmp/$side/file"
+		start_end $side
+	done
+	"$NINEPMUX" link "exec!exec '$NINEPMUX' link - --export 'unix!$tmp/diod.far' --post 'unix!$tmp/to-near' 2>'$tmp/second.log'" \
+		--export "unix!$tmp/diod.near" --post "unix!$tmp/to-far" 2>"$tmp/first.log" &
+	linked=$!
+	programs="$linked $programs"
+	await "the first end" test -S "$tmp/to-far"
+	await "the second end" test -S "$tmp/to-near"
+	readers=
+	for n in 1 2 3 4; do
+		for side in near far; do
+			{ reads_over $side || echo "$side $n" >>"$tmp/link.failed"; } &
+			readers="$! $readers"
+		done
+	done
+	for reader in $readers; do wait "$reader"; done
+	[ ! -e "$tmp/link.failed" ] || { cat "$tmp"/*.log >&2; fail "link: wrong bytes: $(cat "$tmp/link.failed")"; }
+	{ kill -9 "$server" && wait "$server"; } 2>/dev/null
+	rm "$tmp/diod.far"
+	reads_over near || fail "link: the other direction ends with a server"
+	start_end far
+	reads_over far || fail "link: a server that was started again is not reached"
+	{ kill "$linked" && wait "$linked"; } || fail "link: status $? after SIGTERM"
+	await "the end of the second end" test ! -e "$tmp/to-near"
+	stop
+	say "link: diod behind both ends, 16 readers in both directions, and a server that was killed"
+}
+
 for program in "$NINEPMUX" "$BUILD/9cat" "$BUILD/serve9p" "$BUILD/tree9p"; do
 	[ -x "$program" ] || fail "$program is missing: run make check-9pmux-peers"
 done
@@ -430,6 +479,7 @@ if have diod; then
 	chain=yes writers=
 	try diod 9P2000.L "$tmp/served" "diod tree" "p9fs tree" "9cat tree" "9cat tree"
 	chain=
+	link
 else
 	missing "9P2000.L: diod is not installed (make setup)"
 fi
