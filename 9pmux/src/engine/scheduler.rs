@@ -175,7 +175,8 @@ impl Engine {
             // Light clients that have disconnected may still be counted.
             self.light_clients = 0;
         }
-        let place = 2 * self.light_clients;
+        // A request that does not fit into the window is first, whatever else would fit.
+        let place = 2 * self.light_clients + usize::from(self.window_blocked.is_some());
         let client = self.clients.get(client_index);
         if client.tags() > 0 {
             return;
