@@ -372,6 +372,30 @@ fn limits_and_a_lack_of_descriptors_are_errors() {
     assert!(descriptors.len() < 10, "{}", descriptors.len());
 }
 
+#[test]
+fn descriptor_counts_until_the_programs_have_closed_it() {
+    let (mut world, mut client) = world(&["--max-descriptors", "1"]);
+    let before = world.program.descriptors();
+    let (mut descriptor, fid) = world.open(&mut client, 0);
+    let tread = world.tread(fid, 0);
+    world.data(&tread, b"");
+    world.clunked(fid);
+    assert_eq!(descriptor.read(&mut [0]).unwrap(), 0);
+    world.attach(&mut client, 0);
+    client.send(98, 9, &[0; 5]);
+    is_error(&client.receive().unwrap(), "too many open files");
+    drop(descriptor);
+    wait_for("the descriptor is closed", || world.program.descriptors() == before);
+    let (descriptor, fid) = world.open(&mut client, 0);
+    let tread = world.tread(fid, 0);
+    world.fails(&tread, "unreadable");
+    world.clunked(fid);
+    // It does not delay the end.
+    drop(world.server);
+    assert_eq!(world.program.end().0.code(), Some(5));
+    drop(descriptor);
+}
+
 /// The number of descriptors of the next test.
 const MANY: u32 = 300;
 

@@ -9,7 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::io::retry_on_intr;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, sendmsg, shutdown,
+};
 
 use super::peers::Peer;
 use super::stream::{IoOutcome, Origin, Stream, io_outcome};
@@ -24,6 +26,8 @@ pub struct End {
     pub reader_gone: bool,
     /// Writing has been shut down.
     pub output_ended: bool,
+    /// Nothing more is moved: the end remains until the programs have closed the other one.
+    pub is_finished: bool,
 }
 
 impl End {
@@ -32,7 +36,25 @@ impl End {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let peer = Peer::new(Stream::socket(ours.into()), Origin::Unknown);
-        Ok(End { peer, theirs: Some(theirs.into()), reader_gone: false, output_ended: false })
+        Ok(End {
+            peer,
+            theirs: Some(theirs.into()),
+            reader_gone: false,
+            output_ended: false,
+            is_finished: false,
+        })
+    }
+
+    /// Shuts down writing, so that the reader gets end of file.
+    pub fn end_output(&mut self) {
+        if !std::mem::replace(&mut self.output_ended, true) {
+            let _ = shutdown(self.peer.stream.output_fd(), Shutdown::Write);
+        }
+    }
+
+    /// Returns true if the other end may be in use: the client has received it, or will.
+    pub fn is_held(&self) -> bool {
+        self.theirs.is_none() && !self.peer.hung_up
     }
 }
 
@@ -48,6 +70,11 @@ pub struct Ends {
 impl Ends {
     pub fn len(&self) -> usize {
         self.count
+    }
+
+    /// Returns true if bytes may still be moved between a program and the server.
+    pub fn is_used(&self) -> bool {
+        self.slots.iter().flatten().any(|(_, end)| !end.is_finished)
     }
 
     pub fn add(&mut self, id: DescriptorId, end: End) {

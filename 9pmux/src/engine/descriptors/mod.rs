@@ -11,7 +11,7 @@
 //! | spare | The pair has been made, and no Topen has been sent for it. | opening |
 //! | opening | The Topen of the client is upstream. | open, or closing if it fails or is flushed |
 //! | open | The fid is the descriptor's, and at least one direction moves bytes. | closing |
-//! | closing | The driver writes the remaining bytes, and closes its socket. | freed |
+//! | closing | The driver writes the remaining bytes, and closes its socket when no program has the other one. | freed |
 //!
 //! Each direction has at most one request upstream, so that a file of which each read removes a message loses
 //! at most one, and it takes its turn with the clients:

@@ -117,8 +117,8 @@ impl Engine {
         open.is_some_and(|descriptor| descriptor.reading == Reading::Ended)
     }
 
-    /// Returns true if the driver must close its socket once the output is written, and report
-    /// `descriptor_closed`.
+    /// Returns true if the driver must close its socket once the output is written and no program has the other
+    /// socket, and report `descriptor_closed`. The descriptor counts until then.
     #[must_use]
     pub fn descriptor_is_closing(&self, id: DescriptorId) -> bool {
         let found = self.descriptors.find(id);

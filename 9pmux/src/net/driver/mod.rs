@@ -223,9 +223,9 @@ impl Driver {
             return self.is_link_finished();
         }
         if self.engine.end_reason().is_none() {
-            // No client is connected and none can connect, and no program has a descriptor.
-            let is_used = self.peers.len() > 0 || self.ends.len() > 0;
-            return self.listeners.is_empty() && !is_used;
+            // No client is connected and none can connect, and no program uses a descriptor.
+            let no_client = self.listeners.is_empty() && self.peers.len() == 0;
+            return no_client && !self.ends.is_used();
         }
         if self.end_by.is_none() {
             self.end_by = Some(self.now + SHUTDOWN_GRACE);

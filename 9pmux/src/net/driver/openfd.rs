@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{Shutdown, shutdown};
 
 use super::Driver;
 use super::transfer::update_write_interest;
@@ -42,7 +41,7 @@ impl Driver {
         self.read_descriptor(id);
         self.write_descriptor(id);
         if self.engine.descriptor_is_closing(id) && self.engine.descriptor_output(id).is_empty() {
-            self.close_descriptor(id);
+            self.finish_descriptor(id);
         }
     }
 
@@ -101,14 +100,28 @@ impl Driver {
         }
         let has_ended =
             self.engine.descriptor_output_ended(id) && self.engine.descriptor_output(id).is_empty();
-        if has_ended && !std::mem::replace(&mut end.output_ended, true) {
-            let _ = shutdown(end.peer.stream.output_fd(), Shutdown::Write);
+        if has_ended {
+            end.end_output();
         }
         let source = Source::Descriptor(id.index());
         if update_write_interest(&self.watch, source, &mut end.peer).is_err() {
             // Without events nothing more can be moved.
             self.engine.descriptor_reader_gone(id);
             self.engine.descriptor_writer_gone(id);
+        }
+    }
+
+    /// Closes a descriptor that moves nothing more, once no program has it. Until then it counts, because a
+    /// client that never receives its descriptors could otherwise use up the number that the system lets
+    /// 9pmux pass, and nothing more could be passed to the others.
+    fn finish_descriptor(&mut self, id: DescriptorId) {
+        let has_ended = self.engine.end_reason().is_some();
+        match self.ends.get(id).filter(|end| end.is_held() && !has_ended) {
+            Some(end) => {
+                end.is_finished = true;
+                end.end_output();
+            }
+            None => self.close_descriptor(id),
         }
     }
 
