@@ -165,6 +165,8 @@ fn client_of_another_protocol_is_named_and_disconnected() {
         client.send_bytes(bytes);
         while client.receive().is_some() {}
         program.wait_said(words);
+        let refused = program.said().into_iter().find(|line| line.contains("refused"));
+        assert_eq!(refused, None, "one line says it all");
     }
     Client::attach(&socket).stat(0);
 }

@@ -174,13 +174,13 @@ impl Engine {
             Frame::TooLarge(size) => {
                 let why = LocalError::TooLarge;
                 self.count_turn(client_index, REPLY_COST);
-                self.trace_refused(client_index, bytes, why.ename());
                 self.push_error(client_index, tag(bytes), why);
                 // The beginning of a TLS connection is a smaller size than that of other text.
                 let is_tls = || is_new && foreign(bytes) == Some(Foreign::Tls);
                 if size > MAX_SKIPPED_MESSAGE || is_tls() {
                     return self.close_garbled(client_index, bytes);
                 }
+                self.trace_refused(client_index, bytes, why.ename());
                 let n = bytes.len().min(size as usize);
                 self.clients.get(client_index).bytes_to_skip = size - n as u32;
                 Progress::Consumed(n)
