@@ -75,6 +75,8 @@ pub struct Client {
     pub finished: bool,
     /// Whether a notice of its limit of fids was made.
     pub fid_limit_noticed: bool,
+    /// Whether a notice of its limit of descriptors was made.
+    pub descriptor_limit_noticed: bool,
     /// Whether it is in the list of dirty clients.
     pub dirty: bool,
     /// The number of bytes still to come of a message that was too large.
@@ -134,6 +136,7 @@ impl Client {
             waits_for_attach: false,
             finished: false,
             fid_limit_noticed: false,
+            descriptor_limit_noticed: false,
             dirty: false,
             bytes_to_skip: 0,
             inbox: Buffer::default(),

@@ -21,8 +21,6 @@ pub struct ClientDescriptors {
     pub spare: Option<u32>,
     /// Whether the driver has just failed to make a pair.
     pub failed: bool,
-    /// Whether a notice of its limit was made.
-    pub noticed: bool,
     /// The number of bytes of output that were written.
     written: u64,
     /// The descriptors to be passed, in order, each with the number of bytes before it.
@@ -136,8 +134,7 @@ impl Engine {
     /// Records that a client has met a limit of descriptors.
     pub(super) fn notice_descriptor_limit(&mut self, client_index: u32, limit: Limit) {
         let client = self.clients.get(client_index);
-        let noticed = client.descriptors.as_mut().map(|own| &mut own.noticed);
-        if !noticed.is_some_and(|noticed| std::mem::replace(noticed, true)) {
+        if !std::mem::replace(&mut client.descriptor_limit_noticed, true) {
             self.notice_limit(client_index, limit);
         }
     }

@@ -601,6 +601,10 @@ fn limits_of_one_client_and_of_all() {
         } else {
             assert_eq!(clients, 98);
             assert!(is_local_error(Dialect::Plain, &bench.client_received(id), TooManyDescriptors));
+            bench.refused(id, &openfd(9, 0, 0), TooManyDescriptors);
+            let limit = bench.engine.next_notice().map(|notice| (notice.client, notice.limit));
+            assert_eq!(limit, Some((id, Limit::DescriptorShare)));
+            assert_eq!(bench.engine.next_notice(), None, "a client without descriptors as well");
             return;
         }
     }
