@@ -7,9 +7,9 @@
 //!    client's tag. A request with its reply is the target of one of the client's flushes.
 //! 2. A request keeps its tag after the reply only while it is being flushed.
 //! 3. A request is the target of at most one upstream Tflush, and has one exactly if its flush is marked
-//!    as sent. The deferred flushes are those that are marked as due, each once, in the queue of its user.
+//!    as sent. Exactly the flushes marked as due are deferred, each once, in the queue of its user.
 //! 4. No upstream tag is NOTAG. A Tattach of 9pmux's own is that of the pending shared attach.
-//! 5. The number of 9pmux's own Tclunk in flight is the number of such requests.
+//! 5. The numbers of 9pmux's own Tclunk and of its Tflush in flight are the numbers of such requests.
 //!
 //! Fids:
 //!
@@ -155,6 +155,8 @@ impl Engine {
         let due = requests.iter().filter(|(_, request)| request.flush == FlushState::Due).count();
         assert_eq!(due, deferred.len(), "a deferred flush is of no request, or not due");
         assert_eq!(internal_clunks, self.upstream.internal_clunks);
+        let flushes = requests.iter().filter(|(_, request)| request.is_counted_flush()).count();
+        assert_eq!(flushes, self.requests.flushes());
     }
 
     fn audit_client_request(
@@ -306,6 +308,7 @@ impl Engine {
         for (_, request) in self.requests.iter().filter(|(_, request)| request.user != NO_USER) {
             let account = &mut accounts[request.user as usize];
             account.tags -= 1;
+            account.flushes -= usize::from(request.is_counted_flush());
             account.departed_tags -= usize::from(matches!(request.owner, Owner::Cleanup(_)));
         }
         for number in 0..self.fids.records().len() as u32 {

@@ -105,7 +105,10 @@ impl Cleanups {
 impl Engine {
     /// Ends a client's session and begins its cleanup; see [`clean_up_session`](Engine::clean_up_session).
     pub(super) fn begin_cleanup(&mut self, client_index: u32) -> Option<u32> {
-        let session = self.clients.get(client_index).session.take();
+        let client = self.clients.get(client_index);
+        let session = client.session.take();
+        // A client that leaves requests upstream counts as new, or each of its sessions could leave one.
+        client.served &= session.tags.is_empty() && session.flushes.is_empty();
         self.clients.count_firsts(client_index);
         self.clean_up_session(session)
     }

@@ -24,6 +24,7 @@ use super::hasher::SeededState;
 use super::inbox::Progress;
 use super::local_error::LocalError;
 use super::requests::UpstreamRequest;
+use super::shares::MAX_EXAMINED;
 use crate::wire::{self, Dialect, Frame, HEADER, check_request, frame, kind, tag, types, u16_at};
 
 /// The maximum number of open flushes of one client, whatever its limit of requests: each message of
@@ -136,9 +137,13 @@ impl Engine {
         self.push_reply(client_index, types::RFLUSH, tag, &mut [0; HEADER]);
     }
 
-    /// Sends a Tflush for the upstream request. Returns false if there is no tag for it.
+    /// Sends a Tflush for the upstream request. Returns false if there is no tag for it, or if its user has as many
+    /// flushes upstream as it may.
     fn send_flush(&mut self, flush_target: u16) -> bool {
-        let target = self.requests.get(flush_target);
+        let target = *self.requests.get(flush_target);
+        if !self.may_send_flush(&target) {
+            return false;
+        }
         let descriptor_use = match target.descriptor_use {
             DescriptorUse::Moves => DescriptorUse::Moves,
             _ => DescriptorUse::None,
@@ -152,6 +157,9 @@ impl Engine {
         let Ok(tag) = self.allocate_tag(flush) else {
             return false;
         };
+        if flush.is_counted_flush() {
+            self.count_flush(flush.user, true);
+        }
         self.requests.get(flush_target).flush = FlushState::Sent;
         let mut message = [0; HEADER + 2];
         message[HEADER..].copy_from_slice(&flush_target.to_le_bytes());
@@ -159,20 +167,39 @@ impl Engine {
         true
     }
 
-    /// Sends the flushes that waited for a tag. Returns false if there are not enough tags.
-    pub(super) fn send_deferred_flushes(&mut self) -> bool {
-        while let Some(flush_target) = self.upstream.deferred_flushes.first() {
-            if self.requests.get(flush_target).replied {
+    /// Sends the flushes that waited, each user in its turn. A user that has as many upstream as it may is passed over
+    /// until a flush has ended. Examines at most [`MAX_EXAMINED`] such users; the rest is examined at the next event.
+    pub(super) fn send_deferred_flushes(&mut self) {
+        let mut budget = MAX_EXAMINED;
+        while budget > 0 && self.has_unexamined_flushes() {
+            let Some(flush_target) = self.upstream.deferred_flushes.first() else {
+                return;
+            };
+            let request = *self.requests.get(flush_target);
+            if request.replied {
                 // The reply has arrived before there was a tag: there is nothing left to flush.
                 self.upstream.deferred_flushes.remove_first();
                 self.handle_rflush(flush_target);
+            } else if !self.may_send_flush(&request) {
+                self.upstream.deferred_flushes.pass_turn();
+                self.upstream.passed_users += 1;
+                budget -= 1;
             } else if self.send_flush(flush_target) {
                 self.upstream.deferred_flushes.remove_first();
             } else {
-                return false;
+                return;
             }
         }
-        true
+    }
+
+    /// Returns true if a user with deferred flushes has not been passed over.
+    pub(super) fn has_unexamined_flushes(&self) -> bool {
+        self.upstream.passed_users < self.upstream.deferred_flushes.users()
+    }
+
+    /// Returns true if the user of this request may have one more flush upstream.
+    fn may_send_flush(&self, target: &UpstreamRequest) -> bool {
+        target.descriptor_use == DescriptorUse::Moves || self.has_flush_share(target.user)
     }
 }
 

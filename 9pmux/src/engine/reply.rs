@@ -160,6 +160,9 @@ impl Engine {
         };
         if request.kind == types::TFLUSH {
             // Any reply to a Tflush is taken for an Rflush.
+            if request.is_counted_flush() {
+                self.count_flush(request.user, false);
+            }
             self.free_tag(upstream_tag, request);
             self.handle_rflush(request.flush_target);
         } else {
@@ -190,6 +193,7 @@ impl Engine {
             self.finish_request(upstream_tag);
         } else {
             self.requests.get(upstream_tag).replied = true;
+            self.upstream.passed_users = 0;
         }
         if request.kind == types::TATTACH && request.owner == Owner::Internal {
             self.handle_shared_attach_reply(reply.map(|reply| reply.0), outcome);

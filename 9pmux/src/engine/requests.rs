@@ -7,11 +7,15 @@ use super::far_end::KEEPALIVE_TAG;
 use super::fids::{NO_FID, Owner};
 use super::flush::FlushState;
 use super::users::NO_USER;
-use crate::wire::NOTAG;
+use crate::wire::{NOTAG, types};
 
 /// For each group of so many requests, one more tag is reserved for Tflush and Tclunk, which free other
 /// tags.
 const REQUESTS_PER_RESERVED_TAG: usize = 64;
+
+/// One of so many tags of clients is kept for Tflush, which may use the reserved tags as well. Without a bound each
+/// request that a departed client leaves would take a second tag.
+pub const FLUSH_PART: usize = 16;
 
 /// The maximum number of clients' requests, so that the reserved tags fit as well.
 pub const MAX_REQUESTS: usize =
@@ -72,6 +76,12 @@ impl UpstreamRequest {
             cost: 0,
         }
     }
+
+    /// Returns true if it is a Tflush that counts among the flushes: that of a descriptor's request does not.
+    #[inline]
+    pub fn is_counted_flush(&self) -> bool {
+        self.kind == types::TFLUSH && self.descriptor_use != DescriptorUse::Moves
+    }
 }
 
 /// All upstream requests.
@@ -84,6 +94,8 @@ pub struct Requests {
     reserved: usize,
     /// The number of requests for descriptors, which do not count among the clients' requests.
     for_descriptors: usize,
+    /// The number of flushes.
+    flushes: usize,
     /// The sum of the costs of all requests.
     cost: usize,
     by_tag: Vec<UpstreamRequest>,
@@ -97,7 +109,16 @@ impl Requests {
         // The tag below NOTAG is that of a keepalive (`far_end.rs`).
         let range = TagRange { min: 0, max: u32::from(KEEPALIVE_TAG) };
         let tags = TagPool::new();
-        Requests { tags, range, max, reserved, for_descriptors: 0, cost: 0, by_tag: Vec::new() }
+        Requests {
+            tags,
+            range,
+            max,
+            reserved,
+            for_descriptors: 0,
+            flushes: 0,
+            cost: 0,
+            by_tag: Vec::new(),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -132,6 +153,28 @@ impl Requests {
         self.tags.allocated() < NOTAG as usize - self.reserved
     }
 
+    /// Returns true if there is a tag for a request of 9pmux's own.
+    pub fn has_flush_tag(&self) -> bool {
+        self.tags.allocated() < self.max + self.reserved + self.for_descriptors
+    }
+
+    /// A flush was sent, or has its reply.
+    pub fn count_flush(&mut self, was_sent: bool) {
+        self.flushes = if was_sent { self.flushes + 1 } else { self.flushes - 1 };
+    }
+
+    /// Returns the number of further flushes that may be upstream at the same time.
+    #[inline]
+    pub fn free_flushes(&self) -> usize {
+        (self.max / FLUSH_PART + self.reserved).saturating_sub(self.flushes)
+    }
+
+    /// Returns the number of clients' tags that are kept for further flushes.
+    #[inline]
+    pub fn kept_for_flushes(&self) -> usize {
+        self.free_flushes().min(self.max / FLUSH_PART)
+    }
+
     /// Returns the sum of the costs of all requests.
     #[inline]
     pub fn cost(&self) -> usize {
@@ -150,9 +193,7 @@ impl Requests {
     #[inline(always)]
     pub fn allocate(&mut self, request: UpstreamRequest) -> Result<u16, NoTag> {
         let is_for_descriptor = request.descriptor_use == DescriptorUse::Moves;
-        if !is_for_descriptor
-            && self.tags.allocated() >= self.max + self.reserved + self.for_descriptors
-        {
+        if !is_for_descriptor && !self.has_flush_tag() {
             return Err(NoTag::AllTaken);
         }
         let tag = self.tags.allocate(self.range, u32::from(request.kind))? as u16;
@@ -185,6 +226,12 @@ impl Requests {
         self.for_descriptors -= usize::from(is_for_descriptor);
         self.cost -= self.by_tag[tag as usize].cost as usize;
         self.tags.free(u32::from(tag));
+    }
+
+    /// Returns the number of flushes.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn flushes(&self) -> usize {
+        self.flushes
     }
 
     /// Returns the number of requests for descriptors.

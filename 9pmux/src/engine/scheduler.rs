@@ -209,9 +209,7 @@ impl Engine {
 
     /// Sends the deferred flushes and clunks for which there are tags.
     pub(super) fn send_deferred(&mut self) {
-        if !self.send_deferred_flushes() {
-            return;
-        }
+        self.send_deferred_flushes();
         // While clients wait for capacity, clunks use only the tags that clients must not use.
         let max = if self.ready_queue.is_empty() {
             MAX_INTERNAL_CLUNKS

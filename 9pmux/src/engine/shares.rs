@@ -16,7 +16,7 @@
 //! The first items that clients hold are no longer reserved:
 //!
 //! ```text
-//! reserved = (total / reserved_part) - (first items of all connected clients)
+//! reserved = (total / reserved_part) - (first items of all connected clients) + (tags kept for flushes)
 //! shared   = free - reserved
 //! ```
 //!
@@ -30,9 +30,15 @@
 //! So only first items come from the reserve, and while no more clients are connected than the reserve has
 //! tags, each of them can have a tag, whatever the others hold and however many users they are. The
 //! requests of departed clients are no first items any more: while the server does not release them, they use up
-//! the reserve, and the new clients of their user wait.
+//! the reserve, and the new clients of their user wait. A client that begins another session, and has left
+//! requests of the one before, is a new client again.
 //!
-//! With one client the limit is a quarter of the tags (`held < 3/4 - 2 held`), which is more than the limits
+//! A request that a client takes back or leaves needs a second tag, for its Tflush. A sixteenth of the tags is kept
+//! for flushes, which have no others but the reserved ones. A user may have one more flush upstream while it has
+//! fewer than may still be sent; the rest waits. So a server that replies to no Tflush costs each user a share, and
+//! not twice the tags that its clients have left.
+//!
+//! With one client the limit is more than a fifth of the tags (`held < 11/16 - 2 held`), which is more than the limits
 //! of one client by default. `n` busy clients of one user get `1 / (2n + 1)` of the shared part each and
 //! leave about half of it free; `k` users get `1 / (k + 1)` each.
 //!
@@ -42,10 +48,12 @@
 //! clients. The rest is examined at the next event, which [`next_deadline`](Engine::next_deadline) asks for.
 
 use super::clients::Blocked;
+use super::requests::FLUSH_PART;
+use super::users::NO_USER;
 use super::{ClientId, Engine};
 
 /// The number of waiting clients that are examined for each event.
-const MAX_EXAMINED: usize = 64;
+pub const MAX_EXAMINED: usize = 64;
 
 /// The share of one client in a pool.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +85,8 @@ pub struct Supply {
     pub free: usize,
     /// The first items of all connected clients.
     pub firsts: usize,
+    /// The number of free items that are kept for other uses than clients' requests.
+    pub kept: usize,
 }
 
 /// The numbers that a client and its user hold of a pool.
@@ -93,9 +103,9 @@ pub struct Holding {
 impl Share {
     /// Returns true if the client may take one more.
     pub fn admits(self, supply: Supply, holding: Holding) -> bool {
-        let Supply { total, free, firsts } = supply;
+        let Supply { total, free, firsts, kept } = supply;
         let Holding { client, user, departed, served } = holding;
-        let reserved = (total / self.reserved_part).saturating_sub(firsts);
+        let reserved = (total / self.reserved_part).saturating_sub(firsts) + kept;
         let shared = free.saturating_sub(reserved);
         if client < self.first {
             free > 0 && (served || departed < self.user_floor || user < shared)
@@ -124,12 +134,14 @@ impl Engine {
             total: self.requests.max(),
             free: self.requests.free_tags(self.upstream.internal_clunks),
             firsts: self.clients.firsts().tags,
+            kept: self.requests.kept_for_flushes(),
         };
         let client = self.clients.get(client_index);
         let held = client.tags();
         let user = self.users.get(client.user);
         // The most frequent case, in which no rule refuses.
-        let unreserved = supply.free.saturating_sub(supply.total / TAGS.reserved_part);
+        let most_reserved = supply.total / TAGS.reserved_part + supply.total / FLUSH_PART;
+        let unreserved = supply.free.saturating_sub(most_reserved);
         if 2 * (held + user.tags) < unreserved {
             return true;
         }
@@ -156,7 +168,23 @@ impl Engine {
         };
         let total = self.config.max_fids_all;
         let free = total.saturating_sub(self.fids.len());
-        FIDS.admits(Supply { total, free, firsts: self.clients.firsts().fids }, holding)
+        let firsts = self.clients.firsts().fids;
+        FIDS.admits(Supply { total, free, firsts, kept: 0 }, holding)
+    }
+
+    /// Returns true if this user may have one more flush upstream.
+    pub(super) fn has_flush_share(&self, user: u32) -> bool {
+        let held = if user == NO_USER { 0 } else { self.users.get(user).flushes };
+        held < self.requests.free_flushes()
+    }
+
+    /// Counts a flush of this user, which was sent, or has its reply.
+    pub(super) fn count_flush(&mut self, user: u32, was_sent: bool) {
+        self.requests.count_flush(was_sent);
+        self.upstream.passed_users = 0;
+        self.users.change(user, |account| {
+            account.flushes = if was_sent { account.flushes + 1 } else { account.flushes - 1 };
+        });
     }
 
     /// Appends the client to the share queue, unless it is in it.

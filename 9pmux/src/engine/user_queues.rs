@@ -44,6 +44,18 @@ impl<T: Copy> UserQueues<T> {
         queue.push_back(item);
     }
 
+    /// Returns the number of users with items.
+    pub fn users(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Gives the turn to another user, if another one has an item.
+    pub fn pass_turn(&mut self) {
+        if !self.turns.is_empty() {
+            self.turns.rotate_left(1);
+        }
+    }
+
     /// Returns the next item, without removing it.
     pub fn first(&self) -> Option<T> {
         let user = *self.turns.front()?;
@@ -117,6 +129,10 @@ mod tests {
             queues.push(user, item);
         }
         assert_eq!((take(&mut queues), take(&mut queues)), (Some(1), Some(10)));
+        queues.pass_turn();
+        assert_eq!((queues.first(), queues.users()), (Some(2), 3));
+        queues.pass_turn();
+        queues.pass_turn();
         // A user that comes late waits for one turn of each of the others.
         queues.push(3, 30);
         let rest: Vec<u16> = std::iter::from_fn(|| take(&mut queues)).collect();

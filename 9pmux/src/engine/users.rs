@@ -50,6 +50,8 @@ pub struct Account {
     pub clients: usize,
     /// Its upstream requests, and the flushes of them.
     pub tags: usize,
+    /// The flushes among them that use the tags for flushes.
+    pub flushes: usize,
     /// The requests among them that departed clients and ended sessions have left.
     pub departed_tags: usize,
     /// Its upstream fids.

@@ -340,7 +340,7 @@ impl Engine {
         let holding = Holding { client: held, user: user.descriptors, departed: 0, served: false };
         let total = self.config.max_descriptors_all;
         let free = total.saturating_sub(self.descriptors.len());
-        let supply = Supply { total, free, firsts: 0 };
+        let supply = Supply { total, free, firsts: 0, kept: 0 };
         let limit = match held < self.config.max_descriptors {
             false => Limit::Descriptors,
             true if DESCRIPTORS.admits(supply, holding) => return Ok(()),

@@ -10,6 +10,7 @@ mod ends;
 mod fids;
 mod finishing;
 mod flushing;
+mod leaks;
 mod limits;
 mod malformed;
 mod once;

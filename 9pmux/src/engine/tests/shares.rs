@@ -209,7 +209,7 @@ fn waiting_clients_get_their_shares_in_turn() {
 
 #[test]
 fn fids_of_many_clients_leave_fids_to_others() {
-    let config = Config { max_fids: 8000, max_fids_all: 320_000, ..Config::default() };
+    let config = Config { max_fids: 1000, max_fids_all: 40_000, ..Config::default() };
     let mut bench = Bench::with(Dialect::Plain, config);
     let walks = |bench: &mut Bench, id: ClientId, many: u32| {
         let mut count = 0;
@@ -225,14 +225,14 @@ fn fids_of_many_clients_leave_fids_to_others() {
     };
     let good = attached_as(&mut bench, VICTIM);
     let mut bad = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..20 {
         let id = attached_as(&mut bench, ATTACKER);
-        let got = walks(&mut bench, id, 8000);
+        let got = walks(&mut bench, id, 1000);
         bad.push((id, got));
     }
     let held = bench.engine.stats().fids;
-    assert!(held < 160_000, "{held} fids");
-    assert_eq!(walks(&mut bench, good, 7999), 7999);
+    assert!((15_000..20_000).contains(&held), "{held} fids");
+    assert_eq!(walks(&mut bench, good, 999), 999);
     let late = attached_as(&mut bench, ATTACKER);
     assert!(walks(&mut bench, late, 200) >= 63);
     // The log learns of it once for each client.
