@@ -1,4 +1,4 @@
-// The server of this example is in memory. It returns each text, except one that begins with "hush".
+// The server of this example is in memory. It returns each text that does not begin with "hush".
 use std::sync::{Mutex, mpsc};
 
 pub struct Echo {

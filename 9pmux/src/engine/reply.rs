@@ -125,8 +125,7 @@ impl Engine {
         }
     }
 
-    /// Handles a reply that is an error or a partial Rwalk, one to a Tflush, and one that does not fit its
-    /// request.
+    /// Handles an error, a partial Rwalk, a reply to a Tflush, and a reply that does not fit its request.
     #[inline(never)]
     fn handle_other_reply(
         &mut self,

@@ -15,7 +15,7 @@ use crate::wire::{DATA_HEADER, HEADER, put_tag, put_u32, types};
 const WRITE_HEADER: usize = HEADER + 16;
 
 impl Engine {
-    /// Returns a descriptor whose actions for the driver may have changed since it was last returned here.
+    /// Returns a descriptor if the driver's actions for it may have changed since the last call.
     pub fn next_descriptor(&mut self) -> Option<DescriptorId> {
         loop {
             let id = self.descriptors.changed.pop_front()?;

@@ -1,8 +1,8 @@
 //! The link, and the server of its export.
 //!
 //! In a link the driver's engine is the post, its server is the stream, and its clients are the local ones. The
-//! link has the other engine, whose server is connected when the other end asks for it. This blocks the loop
-//! for at most the time of a connection.
+//! link has the other engine. The exported server is connected when the other end asks for it, which blocks
+//! the loop for at most the time of a connection.
 
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
