@@ -5,7 +5,8 @@
 # compares checksums. Then it runs procs, which reads ahead, deadline, which abandons late reads, and select-loop, which
 # has one thread. Then several 9cat run at once: directly, each with a connection of its own, and through one 9pmux. All
 # of this is done with each of two servers, if it is installed: diod (C, 9P2000.L, replies in any order) and the server of
-# the crate ninep (Rust, 9P2000, replies in order). Last, the threads of msgpack-rpc and the tasks of async call a Neovim.
+# the crate ninep (Rust, 9P2000, replies in order). Then two 9pmux link over one socket pair let programs on each side
+# read from the server of the other side. Last, the threads of msgpack-rpc and the tasks of async call a Neovim.
 #
 # `make demo` calls it. From the environment:
 #   BUILD     where 9cat, select-loop, procs, deadline, 9pmux, msgpack-rpc, async and serve9p are (build)
@@ -74,7 +75,27 @@ generate() {
 		n=$((n+1))
 	done
 	: >"$tmp/files/small/empty"
+	# a file for each side of a link
+	mkdir "$tmp/near" "$tmp/far" || exit 1
+	{ echo near; cat "$tmp/files/big"; } >"$tmp/near/data"
+	{ echo far; cat "$tmp/files/big"; } >"$tmp/far/data"
 	chmod -R a+rX "$tmp"
+}
+
+# start SERVER SOCKET DIRECTORY: starts a server in the background; sets tree and option, which its clients use
+start() {
+	case $1 in
+	diod)
+		"$DIOD" -c /dev/null -f -n -l "$2" -e "$3" -L "$tmp/log" >>"$tmp/log" 2>&1 &
+		tree=$3 option=
+		;;
+	ninep)
+		"$SERVE9P" "$2" "$3" >>"$tmp/log" 2>&1 &
+		# it lets a connection attach once
+		tree='' option=--attach-once
+		;;
+	esac
+	server="$server $!"
 }
 
 # await COMMAND: repeats it until it succeeds
@@ -82,7 +103,8 @@ await() {
 	tries=0
 	until within 5 "$@" >/dev/null 2>"$tmp/why"; do
 		tries=$((tries+1))
-		if [ $tries -gt 50 ] || ! kill -0 "$server" 2>/dev/null; then
+		# shellcheck disable=SC2086 # process numbers
+		if [ $tries -gt 50 ] || ! kill -0 $server 2>/dev/null; then
 			cat "$tmp/why" "$tmp/log" >&2
 			fail "the server did not start"
 		fi
@@ -175,11 +197,8 @@ programs() {
 	while :; do
 		now=$(connections "$1")
 		[ "${now:-0}" -le $most ] || most=$now
-		left=
-		for one in $running; do
-			! kill -0 "$one" 2>/dev/null || left=yes
-		done
-		[ -n "$left" ] || break
+		# shellcheck disable=SC2086 # process numbers
+		is_running $running || break
 	done
 	# shellcheck disable=SC2086
 	wait $running
@@ -193,20 +212,83 @@ programs() {
 	[ "$1" = "$2" ] || [ $most -le 1 ] || fail "9pmux has more than one connection to the server"
 }
 
+# show_link SERVER SERVER: two sides, each with one of these servers, over one connection. Programs on each side read from
+# the server of the other side, all at once.
+show_link() {
+	say
+	say "Link: near has the server $1 and far has $2; each reads from the other, over one socket pair"
+	start "$1" "$tmp/near.server" "$tmp/near"
+	near_tree=$tree near_option=$option
+	await test -S "$tmp/near.server"
+	start "$2" "$tmp/far.server" "$tmp/far"
+	far_tree=$tree far_option=$option
+	await test -S "$tmp/far.server"
+
+	far="9pmux link ${far_option:+$far_option }--export unix!$tmp/far.server --post unix!$tmp/at-far -"
+	near="9pmux link ${near_option:+$near_option }--export unix!$tmp/near.server --post unix!$tmp/at-near"
+	say "   \$ $near 'exec!$far'"
+	# shellcheck disable=SC2086 # the paths are ours and have no spaces
+	"$BUILD/"$near "exec!exec '$BUILD'/$far 2>'$tmp/far.log'" 2>"$tmp/mux.log" &
+	mux=$!
+	await "$BUILD/9cat" -a "$far_tree" "unix!$tmp/at-near" data
+	await "$BUILD/9cat" -a "$near_tree" "unix!$tmp/at-far" data
+	say "   \$ 9cat -r 8 ${far_tree:+-a $far_tree }unix!$tmp/at-near data    # 2 of them at once"
+	say "   \$ 9cat -r 8 ${near_tree:+-a $near_tree }unix!$tmp/at-far data     # and 2 of these"
+	running=
+	for n in 1 2; do
+		within 120 "$BUILD/9cat" -r 8 -a "$far_tree" "unix!$tmp/at-near" data >"$tmp/link.far.$n" 2>>"$tmp/said" &
+		running="$running $!"
+		within 120 "$BUILD/9cat" -r 8 -a "$near_tree" "unix!$tmp/at-far" data >"$tmp/link.near.$n" 2>>"$tmp/said" &
+		running="$running $!"
+	done
+	most_at_near=0 most_at_far=0
+	# shellcheck disable=SC2086 # process numbers
+	while is_running $running; do
+		now=$(connections "unix!$tmp/near.server")
+		[ "$now" -le $most_at_near ] || most_at_near=$now
+		now=$(connections "unix!$tmp/far.server")
+		[ "$now" -le $most_at_far ] || most_at_far=$now
+	done
+	for one in $running; do
+		wait "$one" || { cat "$tmp/said" "$tmp/mux.log" "$tmp/far.log" >&2; fail "9cat failed"; }
+	done
+	for side in near far; do
+		for n in 1 2; do
+			cmp "$tmp/$side/data" "$tmp/link.$side.$n" || fail "what program $n has read from $side differs"
+		done
+	done
+	rm "$tmp"/link.*
+	[ $most_at_near -le 1 ] && [ $most_at_far -le 1 ] || fail "a link has more than one connection to its server"
+	say "   4 programs, each with every byte, in both directions at once"
+	[ $((most_at_near + most_at_far)) -eq 0 ] ||
+		say "   $most_at_near connection at the server of near, $most_at_far at the server of far, and one between the sides"
+	kill "$mux"
+	wait "$mux" || { cat "$tmp/mux.log" >&2; fail "9pmux link ended with status $?"; }
+	mux=
+	stop
+}
+
+# is_running PID...: one of them still runs
+is_running() {
+	for one; do
+		kill -0 "$one" 2>/dev/null && return
+	done
+	return 1
+}
+
 for program in 9cat select-loop procs deadline 9pmux; do
 	[ -x "$BUILD/$program" ] || fail "$BUILD/$program is not there: run make"
 done
 generate
 say "Files: big ($MB MB), 200 small ones, an empty one."
-shown=0
+servers=
 
 if [ -x "$DIOD" ]; then
 	say
 	say "Server: diod, as Debian has it (9P2000.L, 16 workers: replies in any order)"
-	"$DIOD" -c /dev/null -f -n -l "$tmp/diod" -e "$tmp/files" -L "$tmp/log" >"$tmp/log" 2>&1 &
-	server=$!
-	show "unix!$tmp/diod" "$tmp/files"
-	shown=$((shown+1))
+	start diod "$tmp/diod" "$tmp/files"
+	show "unix!$tmp/diod" "$tree"
+	servers=diod
 else
 	missing "diod (make setup)"
 fi
@@ -214,14 +296,15 @@ fi
 if [ -x "$SERVE9P" ]; then
 	say
 	say "Server: the crate ninep's (9P2000, replies in order)"
-	"$SERVE9P" "$tmp/ninep" "$tmp/files" >"$tmp/log" 2>&1 &
-	server=$!
-	# it lets a connection attach once
-	show "unix!$tmp/ninep" "" --attach-once
-	shown=$((shown+1))
+	start ninep "$tmp/ninep" "$tmp/files"
+	show "unix!$tmp/ninep" "$tree" "$option"
+	servers="${servers:+$servers }ninep"
 else
 	missing "serve9p (make build/serve9p)"
 fi
+
+[ -n "$servers" ] || fail "no 9P server here: install diod (make setup), or make build/serve9p"
+show_link "${servers%% *}" "${servers##* }"
 
 if [ -x "$NVIM" ] && [ -x "$BUILD/msgpack-rpc" ] && [ -x "$BUILD/async" ]; then
 	say
@@ -243,6 +326,5 @@ else
 	missing "Neovim (make setup)"
 fi
 
-[ $shown -gt 0 ] || fail "no 9P server here: install diod (make setup), or make build/serve9p"
 say
 say "All bytes came through. Every program had one connection, and all those through 9pmux one together."
