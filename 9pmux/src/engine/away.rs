@@ -72,7 +72,8 @@ impl Engine {
         self.end_descriptors();
         self.upstream.lose_server(self.clients.sessions() > 0);
         self.lost_server = Some(reason);
-        self.requests = Requests::new(self.config.max_inflight_all);
+        self.requests =
+            Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
         self.fids = Fids::default();
         self.users.clear_upstream();
         for client_index in self.cleanups.take_waiters() {

@@ -73,7 +73,8 @@ impl Engine {
         }
         self.end_descriptors();
         self.upstream.end(reason);
-        self.requests = Requests::new(self.config.max_inflight_all);
+        self.requests =
+            Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
         self.fids = Fids::default();
         self.cleanups.clear();
         self.users.clear_upstream();
@@ -100,7 +101,8 @@ impl Engine {
         }
         self.end_descriptors();
         self.upstream.lose(reason);
-        self.requests = Requests::new(self.config.max_inflight_all);
+        self.requests =
+            Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
         self.fids = Fids::default();
         self.users.clear_upstream();
         for client_index in self.cleanups.take_waiters() {

@@ -292,7 +292,7 @@ impl Engine {
             upstream: Upstream::default(),
             clients: Clients::new(SeededState::new(config.seed)),
             users: Users::new(SeededState::new(config.seed)),
-            requests: Requests::new(config.max_inflight_all),
+            requests: Requests::new(config.max_inflight_all, config.max_descriptors_all),
             fids: Fids::default(),
             cleanups: Cleanups::default(),
             descriptors: Descriptors::default(),

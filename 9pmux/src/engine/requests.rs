@@ -13,6 +13,9 @@ use crate::wire::{NOTAG, types};
 /// tags.
 const REQUESTS_PER_RESERVED_TAG: usize = 64;
 
+/// The requests of one descriptor that may be upstream, one for each direction. Each may have a Tflush as well.
+const REQUESTS_PER_DESCRIPTOR: usize = 2;
+
 /// One of so many tags of clients is kept for Tflush, which may use the reserved tags as well. Without a bound each
 /// request that a departed client leaves would take a second tag.
 pub const FLUSH_PART: usize = 16;
@@ -92,6 +95,8 @@ pub struct Requests {
     max: usize,
     /// The number of reserved tags.
     reserved: usize,
+    /// The number of requests for descriptors at which no further Tread or Twrite is sent for them.
+    max_for_descriptors: usize,
     /// The number of requests for descriptors, which do not count among the clients' requests.
     for_descriptors: usize,
     /// The number of flushes.
@@ -102,8 +107,8 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Returns an empty table for at most `max` requests of clients.
-    pub fn new(max: usize) -> Requests {
+    /// Returns an empty table for at most `max` requests of clients, and those of `descriptors` descriptors.
+    pub fn new(max: usize, descriptors: usize) -> Requests {
         let max = max.clamp(1, MAX_REQUESTS);
         let reserved = max.div_ceil(REQUESTS_PER_RESERVED_TAG);
         // The tag below NOTAG is that of a keepalive (`far_end.rs`).
@@ -114,6 +119,7 @@ impl Requests {
             range,
             max,
             reserved,
+            max_for_descriptors: REQUESTS_PER_DESCRIPTOR * descriptors,
             for_descriptors: 0,
             flushes: 0,
             cost: 0,
@@ -147,10 +153,12 @@ impl Requests {
     }
 
     /// Returns true if there is a tag for a request that moves the data of a descriptor. Such requests do not
-    /// count among the clients', but leave the reserved tags as well.
+    /// count among the clients', but leave the reserved tags as well. They have a bound of their own, because a
+    /// descriptor that is closed leaves them if the server does not reply to their flushes.
     #[inline]
     pub fn has_descriptor_tag(&self) -> bool {
-        self.tags.allocated() < NOTAG as usize - self.reserved
+        self.for_descriptors < self.max_for_descriptors
+            && self.tags.allocated() < NOTAG as usize - self.reserved
     }
 
     /// Returns true if there is a tag for a request of 9pmux's own.

@@ -4,7 +4,7 @@ use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
 use super::messages::*;
 use crate::engine::{ClientId, Config, DescriptorId, Limit};
-use crate::wire::{Dialect, HEADER, tag, u16_at, u32_at};
+use crate::wire::{Dialect, HEADER, kind, tag, types, u16_at, u32_at};
 
 /// The count of a Tread of a descriptor.
 const COUNT: u32 = MSIZE - 24;
@@ -570,6 +570,31 @@ fn end_of_the_server_leaves_what_has_arrived() {
         }
         assert_eq!(bench.engine.stats().descriptors, 0);
     });
+}
+
+#[test]
+fn server_that_replies_to_no_flush_leaves_tags_to_clients() {
+    let config = Config { max_descriptors_all: 100, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let other = bench.attached().0;
+    let (id, _) = bench.fd_client();
+    let mut left = 0;
+    for _ in 0..1000 {
+        let descriptor = bench.opened(id, 0, 0);
+        let was_sent = !bench.upstream().is_empty();
+        bench.reader_gone(descriptor);
+        let message = bench.server_received();
+        if was_sent {
+            assert_eq!(kind(&message), types::TFLUSH);
+            left += 1;
+        } else {
+            bench.done(&message);
+        }
+        bench.engine.descriptor_closed(descriptor);
+        bench.attach(id, 0);
+    }
+    assert_eq!(left, 100, "each has left a Tread and a Tflush");
+    assert_eq!(kind(&bench.forwarded(other, &read(1, 0, 0, 10))), types::TREAD);
 }
 
 #[test]
