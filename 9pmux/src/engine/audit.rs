@@ -170,7 +170,7 @@ impl Engine {
         if request.replied {
             assert!(session.flushes.iter().any(|f| f.flush_target == tag), "no flush of {tag}");
         } else {
-            assert_eq!(session.tags.get(&request.tag), Some(&tag));
+            assert_eq!(session.tags.get(request.tag), Some(tag));
             *totals.reply_bytes.entry(client_index).or_default() += request.max_reply_len as usize;
             if request.kind == types::TREAD {
                 let reads = totals.reads.entry(client_index).or_default();

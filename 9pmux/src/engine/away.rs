@@ -106,7 +106,7 @@ impl Engine {
             }
         }
         self.clients.count_firsts(client_index);
-        let mut tags: Vec<u16> = lost.tags.into_keys().collect();
+        let mut tags: Vec<u16> = lost.tags.tags().collect();
         tags.sort_unstable();
         for tag in tags {
             self.push_error(client_index, tag, LocalError::ServerGone);

@@ -55,7 +55,7 @@ impl Buffer {
     }
 
     /// Appends `bytes`, and returns the appended copy.
-    #[inline]
+    #[inline(always)]
     pub fn append(&mut self, bytes: &[u8]) -> &mut [u8] {
         if self.head > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {
             self.compact();

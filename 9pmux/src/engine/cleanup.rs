@@ -130,9 +130,8 @@ impl Engine {
             self.transfer_to_cleanup(cleanup_index, fid);
         }
         // A request that has its reply and awaits an Rflush is no longer among the client's tags.
-        for upstream_tag in
-            session.tags.into_values().chain(session.flushes.into_iter().map(|f| f.flush_target))
-        {
+        let flush_targets = session.flushes.iter().map(|f| f.flush_target);
+        for upstream_tag in session.tags.upstream_tags().chain(flush_targets) {
             let request = self.requests.get(upstream_tag);
             if request.owner == Owner::Cleanup(cleanup_index) {
                 continue;

@@ -127,7 +127,7 @@ impl Engine {
         self.clients.get(client_index).waits_for_attach = false;
         // The session has ended, but the client still expects errors in its form.
         let dialect = closed.session.dialect;
-        let mut tags: Vec<u16> = closed.session.tags.into_keys().collect();
+        let mut tags: Vec<u16> = closed.session.tags.tags().collect();
         tags.sort_unstable();
         for tag in tags {
             self.push_error_in(dialect, client_index, tag, why);

@@ -331,12 +331,17 @@ impl Engine {
 
     /// Frees or clunks the fid if it is unbound and no upstream request refers to it. Must be called after
     /// each event that unbinds a fid or ends a request that refers to it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn release_if_unused(&mut self, fid: u32) {
-        let record = self.fids.get_mut(fid);
-        if record.bound || record.references > 0 {
-            return;
+        let record = self.fids.get(fid);
+        if !record.bound && record.references == 0 {
+            self.release(fid);
         }
+    }
+
+    /// Frees or clunks a fid that is unbound and that no upstream request refers to.
+    fn release(&mut self, fid: u32) {
+        let record = self.fids.get_mut(fid);
         let owner = record.owner;
         match record.state {
             FidState::Live | FidState::Uncertain => {

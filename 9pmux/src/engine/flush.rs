@@ -67,7 +67,7 @@ impl Engine {
             client.session.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
         let flush_target = match client.waiting_reads.remove(oldtag) {
             true => None,
-            false => client.session.tags.get(&oldtag).copied().or(flushing.map(|f| f.flush_target)),
+            false => client.session.tags.get(oldtag).or(flushing.map(|f| f.flush_target)),
         };
         let Some(flush_target) = flush_target.filter(|_| oldtag != client_tag) else {
             let consumed = self.consume_message(client_index, message);
@@ -154,7 +154,7 @@ impl Engine {
             descriptor_use,
             ..UpstreamRequest::internal(types::TFLUSH)
         };
-        let Ok(tag) = self.allocate_tag(flush) else {
+        let Ok(tag) = self.allocate_tag(&flush) else {
             return false;
         };
         if flush.is_counted_flush() {

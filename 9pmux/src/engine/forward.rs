@@ -91,7 +91,7 @@ impl Engine {
         };
         let client = self.clients.get(client_index);
         let has_waiting_reads = !client.waiting_reads.is_empty();
-        if client.session.tags.contains_key(&client_tag)
+        if client.session.tags.contains(client_tag)
             || client.session.flushes.iter().any(|f| f.tag == client_tag)
             || has_waiting_reads && client.waiting_reads.has_tag(client_tag)
         {
@@ -249,8 +249,8 @@ impl Engine {
         } else {
             let others = session.tags.len() - session.reads();
             let has_output = !client.out.is_empty();
-            if (has_output || others >= kept_slots(self.config.max_inflight))
-                && !self.may_have_replies(user, due + max_len as usize)
+            if !self.may_have_replies(user, due + max_len as usize)
+                && (has_output || others >= kept_slots(self.config.max_inflight))
             {
                 return None;
             }
@@ -364,7 +364,7 @@ impl Engine {
         Ok(plan)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(
         &mut self,
         client_index: u32,
@@ -414,10 +414,10 @@ impl Engine {
             cost: self.cost(message, budget.max_len),
         };
         let upstream_tag =
-            self.allocate_tag(request).expect("there is a tag, since others are kept");
-        let session = &mut self.clients.get(client_index).session;
-        session.add_tag(&request, upstream_tag);
-        if plan.new.is_some() || self.clients.get(client_index).tags() <= TAGS.first {
+            self.allocate_tag(&request).expect("there is a tag, since others are kept");
+        let client = self.clients.get(client_index);
+        client.session.add_tag(&request, upstream_tag);
+        if plan.new.is_some() || client.tags() <= TAGS.first {
             self.clients.count_firsts(client_index);
         }
         self.stats.forwarded += 1;

@@ -43,7 +43,7 @@ impl Engine {
         let mut rest = bytes;
         while !rest.is_empty() {
             let client = self.clients.get(client_index);
-            if client.state == ClientState::Closing {
+            if matches!(client.state, ClientState::Closing) {
                 return;
             }
             if client.blocked != Blocked::No {
@@ -135,7 +135,7 @@ impl Engine {
 
     /// Processes the first message of `bytes`. `has_turn` says that the client was taken from the ready
     /// queue; without it, the message must not overtake the clients in that queue.
-    #[inline]
+    #[inline(always)]
     fn process_message(&mut self, client_index: u32, bytes: &[u8], has_turn: bool) -> Progress {
         if bytes.is_empty() {
             return Progress::Incomplete;
@@ -149,7 +149,7 @@ impl Engine {
         if client.in_turn_queue {
             return Progress::Blocked(Blocked::OnTurn);
         }
-        let is_new = client.state == ClientState::New;
+        let is_new = matches!(client.state, ClientState::New);
         let max = match client.state {
             ClientState::Session => client.session.msize,
             ClientState::New => MAX_MESSAGE_BEFORE_VERSION,
@@ -163,7 +163,7 @@ impl Engine {
         match frame(bytes, max) {
             Frame::Message(n) => {
                 let forwarded = self.stats.forwarded;
-                let progress = self.dispatch_message(client_index, &bytes[..n], has_turn);
+                let progress = self.dispatch_message(client_index, &bytes[..n], is_new, has_turn);
                 if self.stats.forwarded == forwarded && matches!(progress, Progress::Consumed(_)) {
                     self.count_turn(client_index, cost(bytes));
                 }
@@ -188,15 +188,18 @@ impl Engine {
         }
     }
 
-    #[inline]
-    fn dispatch_message(&mut self, client_index: u32, message: &[u8], has_turn: bool) -> Progress {
-        let state = self.clients.get(client_index).state;
+    #[inline(always)]
+    fn dispatch_message(
+        &mut self,
+        client_index: u32,
+        message: &[u8],
+        is_new: bool,
+        has_turn: bool,
+    ) -> Progress {
         match kind(message) {
             types::TVERSION => self.handle_tversion(client_index, message),
             types::TFLUSH => self.handle_tflush(client_index, message),
-            _ if state == ClientState::New => {
-                self.reject_message(client_index, message, LocalError::NoVersion)
-            }
+            _ if is_new => self.reject_message(client_index, message, LocalError::NoVersion),
             _ => self.forward(client_index, message, has_turn),
         }
     }
@@ -316,7 +319,7 @@ impl Engine {
                 types::TFLUSH if check_request(self.upstream.dialect, message).is_ok() => {
                     let oldtag = u16_at(message, HEADER);
                     let elsewhere = oldtag == tag(message)
-                        || client.session.tags.contains_key(&oldtag)
+                        || client.session.tags.contains(oldtag)
                         || client.waiting_reads.has_tag(oldtag);
                     let queued_target =
                         if elsewhere { None } else { queued.take(&bytes[..offset], oldtag) };

@@ -53,7 +53,7 @@
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
 //! | `user_queues.rs` | a queue for each user, served round robin |
 //! | `output.rs` | messages appended to the outputs of the clients and of the server |
-//! | `number_pool.rs`, `hasher.rs`, `buffer.rs` | the lowest free number, seeded hashing, buffers |
+//! | `number_pool.rs`, `client_tags.rs`, `hasher.rs`, `buffer.rs` | the lowest free number, a client's tags, seeded hashing, buffers |
 //! | `memory.rs` | the bound over all buffers |
 //! | `config.rs`, `stats.rs`, `version_events.rs` | configuration, counters and trace events, what to log about versions |
 //! | `local_error.rs`, `foreign_error.rs` | 9pmux's own errors, and error replies in the form of another dialect |
@@ -62,6 +62,7 @@
 mod away;
 mod buffer;
 mod cleanup;
+mod client_tags;
 mod clients;
 mod config;
 mod descriptors;

@@ -17,7 +17,7 @@ impl Engine {
     }
 
     /// Appends a message to a client's output, and patches it there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_to_client(
         &mut self,
         client_index: u32,
@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// Appends a message to the server's output, and patches it there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_to_server(&mut self, message: &[u8], patch: impl FnOnce(&mut [u8])) {
         self.pool.lend(&mut self.upstream.out, message.len());
         let message = self.upstream.out.append(message);

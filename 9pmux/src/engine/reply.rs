@@ -171,7 +171,7 @@ impl Engine {
     }
 
     /// Applies a reply to the request's fids, delivers it to the client, and ends the request.
-    #[inline]
+    #[inline(always)]
     fn complete_request(
         &mut self,
         upstream_tag: u16,
@@ -220,7 +220,7 @@ impl Engine {
         Ok(foreign_error::translate(self.upstream.dialect, message))
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver_reply(
         &mut self,
         client_index: u32,
@@ -271,7 +271,7 @@ impl Engine {
     }
 
     /// Forwards a reply to its client, or an error if the reply does not fit the client's msize.
-    #[inline]
+    #[inline(always)]
     pub(super) fn forward_reply(
         &mut self,
         client_index: u32,
@@ -293,7 +293,7 @@ impl Engine {
     }
 
     /// Ends a request: frees its tag, and releases its fids.
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish_request(&mut self, upstream_tag: u16) {
         let request = *self.requests.get(upstream_tag);
         self.free_tag(upstream_tag, &request);

@@ -199,7 +199,7 @@ impl Requests {
     /// # Errors
     /// There is no free tag.
     #[inline(always)]
-    pub fn allocate(&mut self, request: UpstreamRequest) -> Result<u16, NoTag> {
+    pub fn allocate(&mut self, request: &UpstreamRequest) -> Result<u16, NoTag> {
         let is_for_descriptor = request.descriptor_use == DescriptorUse::Moves;
         if !is_for_descriptor && !self.has_flush_tag() {
             return Err(NoTag::AllTaken);
@@ -208,9 +208,9 @@ impl Requests {
         self.for_descriptors += usize::from(is_for_descriptor);
         self.cost += request.cost as usize;
         match self.by_tag.get_mut(tag as usize) {
-            Some(slot) => *slot = request,
+            Some(slot) => *slot = *request,
             // The pool allocates fresh tags from the low end upward.
-            None => self.by_tag.push(request),
+            None => self.by_tag.push(*request),
         }
         Ok(tag)
     }

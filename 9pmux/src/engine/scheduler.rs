@@ -191,8 +191,8 @@ impl Engine {
     }
 
     /// Allocates a tag for `request`, which counts for its user.
-    #[inline]
-    pub(super) fn allocate_tag(&mut self, request: UpstreamRequest) -> Result<u16, NoTag> {
+    #[inline(always)]
+    pub(super) fn allocate_tag(&mut self, request: &UpstreamRequest) -> Result<u16, NoTag> {
         let tag = self.requests.allocate(request)?;
         self.users.add_tag(request.user);
         Ok(tag)
@@ -225,7 +225,7 @@ impl Engine {
                 releases: fid,
                 ..UpstreamRequest::internal(types::TCLUNK)
             };
-            let Ok(tag) = self.allocate_tag(request) else {
+            let Ok(tag) = self.allocate_tag(&request) else {
                 return;
             };
             self.upstream.deferred_clunks.remove_first();

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use super::client_tags::ClientTags;
 use super::descriptors::Opening;
 use super::flush::ClientFlush;
 use super::hasher::SeededState;
@@ -85,7 +86,7 @@ pub struct Session {
     /// The dialect, which error replies have the form of; 9P2000 until a version is agreed.
     pub dialect: Dialect,
     /// The upstream tag of each client tag in flight.
-    pub tags: HashMap<u16, u16, SeededState>,
+    pub tags: ClientTags,
     /// The object of each fid of the client.
     pub fids: HashMap<u32, FidEntry, SeededState>,
     /// The Tflush without a reply, in the order of arrival.
@@ -114,7 +115,7 @@ impl Session {
         Session {
             msize: 0,
             dialect: Dialect::Plain,
-            tags: HashMap::with_hasher(hasher),
+            tags: ClientTags::new(hasher),
             fids: HashMap::with_hasher(hasher),
             flushes: Vec::new(),
             auths: Vec::new(),
@@ -148,7 +149,7 @@ impl Session {
 
     /// Returns the hasher of the session's tables.
     pub fn hasher(&self) -> SeededState {
-        *self.tags.hasher()
+        *self.fids.hasher()
     }
 
     /// Adds an auth fid.
@@ -204,7 +205,7 @@ impl Session {
     }
 
     /// Adds the client's tag of a request, with all that is counted for it.
-    #[inline]
+    #[inline(always)]
     pub fn add_tag(&mut self, request: &UpstreamRequest, upstream_tag: u16) {
         self.tags.insert(request.tag, upstream_tag);
         self.reply_bytes_reserved += request.max_reply_len as usize;
@@ -213,9 +214,9 @@ impl Session {
     }
 
     /// Removes the client's tag of a request, with all that is counted for it.
-    #[inline]
+    #[inline(always)]
     pub fn remove_tag(&mut self, request: &UpstreamRequest) {
-        self.tags.remove(&request.tag);
+        self.tags.remove(request.tag);
         self.reply_bytes_reserved -= request.max_reply_len as usize;
         self.cost -= request.cost as usize;
         if request.kind == types::TREAD {

@@ -138,7 +138,8 @@ impl Engine {
             creates: fid,
             ..UpstreamRequest::internal(types::TATTACH)
         };
-        let upstream_tag = self.allocate_tag(request).expect("there is a tag, since there is room");
+        let upstream_tag =
+            self.allocate_tag(&request).expect("there is a tag, since there is room");
         self.fids.add_reference(fid);
         let size = message.len() as u32;
         self.push_to_server(message, |message| {

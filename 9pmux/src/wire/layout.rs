@@ -58,7 +58,7 @@ pub struct ReplyFields {
 ///
 /// # Errors
 /// Returns the reason why the message is malformed.
-#[inline]
+#[inline(always)]
 pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<FieldOffsets, Malformed> {
     let kind = bytes[4];
     let row = message(dialect, kind).filter(|row| row.number == kind).ok_or(Malformed::Type)?;
@@ -87,7 +87,7 @@ pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<FieldOffsets, Mal
 ///
 /// # Errors
 /// Returns the reason why the message is malformed.
-#[inline]
+#[inline(always)]
 pub fn check_reply(dialect: Dialect, bytes: &[u8]) -> Result<ReplyFields, Malformed> {
     let kind = bytes[4];
     let row = message(dialect, kind).filter(|row| row.number != kind).ok_or(Malformed::Type)?;
@@ -117,7 +117,7 @@ pub fn version(bytes: &[u8]) -> Result<(u32, &[u8]), Malformed> {
 
 /// Calls `visit` with each field, its offset and its length, in order. Returns the end of the last
 /// field.
-#[inline]
+#[inline(always)]
 pub(super) fn for_each_field(
     fields: &'static [Field],
     dialect: Dialect,

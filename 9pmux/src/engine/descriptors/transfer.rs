@@ -223,7 +223,7 @@ impl Engine {
             fids: [fid, NO_FID],
             ..UpstreamRequest::internal(kind)
         };
-        let tag = self.allocate_tag(request).expect("there is a tag, since there is capacity");
+        let tag = self.allocate_tag(&request).expect("there is a tag, since there is capacity");
         self.fids.add_reference(fid);
         tag
     }
