@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
-use support::client::{Client, NOFID, read};
+use rustix::net::sockopt;
+use support::client::{Client, NOFID, read, write};
 use support::program::{NINEPMUX, Program, Signal};
 use support::stub::{BIG, HELLO, Stub, big};
 use support::{PATIENCE, Place, body, string, unix, wait_for};
@@ -68,6 +69,38 @@ fn reads_all(socket: &Path) {
     client.clunk(1);
 }
 
+/// Sends so many requests by this socket before it waits for their replies, in turns a read and, with `writes`,
+/// a write of `size` bytes of the big file. Checks the replies.
+fn floods(socket: &Path, count: u16, size: usize, writes: bool) {
+    let mut client = Client::attach(socket);
+    client.open(1, "big");
+    let mut sender = client.stream.try_clone().unwrap();
+    let is_write = move |tag: u16| writes && tag % 2 == 1;
+    let offset = |tag: u16| usize::from(tag) % 4096;
+    let data: Vec<u8> = (0..4096 + size).map(big).collect();
+    let writer = thread::spawn(move || {
+        for tag in 0..count {
+            let at = offset(tag);
+            let message = if is_write(tag) {
+                support::message(118, tag, &write(1, at, &data[at..at + size]))
+            } else {
+                support::message(116, tag, &read(1, at, size as u32))
+            };
+            std::io::Write::write_all(&mut sender, &message).unwrap();
+        }
+    });
+    let mut replied = vec![false; usize::from(count)];
+    for _ in 0..count {
+        let got = client.receive().expect("a reply");
+        let at = offset(got.tag);
+        assert_eq!(got.kind, if is_write(got.tag) { 119 } else { 117 });
+        assert_eq!(got.u32_at(0) as usize, size);
+        assert!(got.body[4..].iter().enumerate().all(|(n, byte)| *byte == big(at + n)));
+        assert!(!std::mem::replace(&mut replied[usize::from(got.tag)], true));
+    }
+    writer.join().unwrap();
+}
+
 #[test]
 fn each_end_reaches_the_server_of_the_other_in_both_directions_at_once() {
     let linked = Linked::new(&[], "");
@@ -90,29 +123,114 @@ fn each_end_reaches_the_server_of_the_other_in_both_directions_at_once() {
 fn small_window_and_many_reads_in_both_directions_get_nothing_stuck() {
     let linked = Linked::new(&["--window", "262144", "--msize", "8192"], "");
     let (near, far) = (linked.socket("near"), linked.socket("far"));
-    let floods = |socket: &Path| {
-        let mut client = Client::attach(socket);
-        client.open(1, "big");
-        let mut sender = client.stream.try_clone().unwrap();
-        let requests: Vec<u8> = (0..2000u16)
-            .flat_map(|tag| support::message(116, tag, &read(1, usize::from(tag), 8000)))
-            .collect();
-        let writer = thread::spawn(move || {
-            std::io::Write::write_all(&mut sender, &requests).unwrap();
-        });
-        for _ in 0..2000 {
-            let got = client.receive().expect("a reply");
-            assert_eq!(got.kind, 117);
-            assert_eq!(got.body[4], big(usize::from(got.tag)));
-        }
-        writer.join().unwrap();
-    };
     thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| floods(&near));
-            scope.spawn(|| floods(&far));
+            scope.spawn(|| floods(&near, 2000, 8000, false));
+            scope.spawn(|| floods(&far, 2000, 8000, false));
         }
     });
+}
+
+/// Sets the buffers of a socket to the smallest size of the system, or to one that is as small.
+fn shrink_buffers(socket: &UnixStream) {
+    let size = if cfg!(target_os = "linux") { 1 } else { 2048 };
+    sockopt::set_socket_send_buffer_size(socket, size).unwrap();
+    sockopt::set_socket_recv_buffer_size(socket, size).unwrap();
+    assert!(sockopt::socket_send_buffer_size(socket).unwrap() < 8192);
+}
+
+#[test]
+fn large_reads_and_writes_in_both_directions_pass_the_smallest_buffers() {
+    let (stubs, place) = ([Stub::new(), Stub::new()], Place::new());
+    let sockets = ["near", "far"].map(|name| place.path(name));
+    let (near, far) = UnixStream::pair().unwrap();
+    let mut programs = Vec::new();
+    for (stream, (stub, socket)) in [near, far].into_iter().zip(stubs.iter().zip(&sockets)) {
+        shrink_buffers(&stream);
+        let mut command = link(&["fd!0", "--export", &stub.address(), "--post", &unix(socket)]);
+        command.stdin(Stdio::from(OwnedFd::from(stream)));
+        programs.push(Program::start(command));
+    }
+    thread::scope(|scope| {
+        for (program, socket) in programs.iter().zip(&sockets) {
+            program.wait_socket(socket);
+            for _ in 0..3 {
+                scope.spawn(|| floods(socket, 200, 60_000, true));
+            }
+        }
+    });
+    for stub in &stubs {
+        stub.assert_content();
+        assert_eq!(stub.counts.written.load(SeqCst), 3 * 100 * 60_000);
+        assert_eq!(stub.counts.connections.load(SeqCst), 1);
+    }
+}
+
+/// Two links in a row, A to B and B to C. A client at `a` reaches the server at C, and one at `c` that at A.
+/// At B each link exports what the other has posted, as `to-a` and `to-c`.
+struct Row {
+    stubs: [Stub; 2],
+    place: Place,
+    programs: [Program; 2],
+}
+
+impl Row {
+    fn new() -> Row {
+        let (stubs, place) = ([Stub::new(), Stub::new()], Place::new());
+        let address = |name: &str| unix(&place.path(name));
+        let start = |stub: &Stub, name: &str, posts: &str, exports: &str| {
+            let (posts, exports) = (address(posts), address(exports));
+            let at_b = format!("exec!exec {NINEPMUX} link - --export {exports} --post {posts}");
+            let post = address(name);
+            Program::start(link(&[&at_b, "--export", &stub.address(), "--post", &post]))
+        };
+        let programs =
+            [start(&stubs[0], "a", "to-a", "to-c"), start(&stubs[1], "c", "to-c", "to-a")];
+        for (program, names) in programs.iter().zip([["a", "to-a"], ["c", "to-c"]]) {
+            for name in names {
+                program.wait_socket(&place.path(name));
+            }
+        }
+        Row { stubs, place, programs }
+    }
+}
+
+#[test]
+fn two_links_in_a_row_reach_the_far_servers_in_both_directions_at_once() {
+    let row = Row::new();
+    let (a, c) = (row.place.path("a"), row.place.path("c"));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            for socket in [&a, &c] {
+                scope.spawn(|| reads_all(socket));
+                scope.spawn(|| floods(socket, 100, 60_000, true));
+            }
+        }
+    });
+    for stub in &row.stubs {
+        stub.assert_content();
+        assert_eq!(stub.counts.connections.load(SeqCst), 1);
+        assert_eq!(stub.counts.written.load(SeqCst), 2 * 50 * 60_000);
+        wait_for("all fids are clunked", || stub.fids() == 0);
+    }
+}
+
+#[test]
+fn end_of_one_of_two_links_in_a_row_is_an_error_at_the_other() {
+    let row = Row::new();
+    let mut client = Client::attach(&row.place.path("a"));
+    client.open(1, "slow");
+    client.send(116, 7, &read(1, 0, 100));
+    wait_for("the read is at the server", || row.stubs[1].held() == 1);
+    let Row { stubs, place, programs: [first, second] } = row;
+    second.signal(Signal::TERM);
+    assert!(second.end().0.success());
+    assert_eq!(client.receive().map(|got| (got.kind, got.tag)), Some((107, 7)));
+    wait_for("the server is left", || stubs[1].fids() == 0);
+    // The first link still serves A's server at B.
+    reads_all(&place.path("to-a"));
+    first.signal(Signal::TERM);
+    assert!(first.end().0.success());
 }
 
 #[test]

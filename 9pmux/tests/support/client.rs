@@ -97,3 +97,9 @@ impl Client {
 pub fn read(fid: u32, offset: usize, count: u32) -> Vec<u8> {
     body(&[&fid.to_le_bytes(), &(offset as u64).to_le_bytes(), &count.to_le_bytes()])
 }
+
+/// The body of a Twrite.
+pub fn write(fid: u32, offset: usize, data: &[u8]) -> Vec<u8> {
+    let (offset, count) = ((offset as u64).to_le_bytes(), (data.len() as u32).to_le_bytes());
+    body(&[&fid.to_le_bytes(), &offset, &count, data])
+}

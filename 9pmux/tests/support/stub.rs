@@ -3,7 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `hello` | a line |
-//! | `big` | a megabyte, in which each byte depends on its offset |
+//! | `big` | a megabyte, in which each byte depends on its offset; a write must be of the same bytes |
 //! | `slow` | a read has no reply; a flush removes it |
 
 use std::collections::HashMap;
@@ -36,7 +36,9 @@ pub struct Counts {
     pub held: AtomicUsize,
     pub flushes: AtomicUsize,
     pub requests: AtomicUsize,
-    /// Requests that use an unknown fid, or create one that exists.
+    /// Bytes written to `big`.
+    pub written: AtomicUsize,
+    /// Requests that use an unknown fid, create one that exists, or write other bytes than those of `big`.
     pub wrong: AtomicUsize,
 }
 
@@ -141,7 +143,7 @@ impl Stub {
 
     /// Checks that no request was invalid.
     pub fn assert_content(&self) {
-        assert_eq!(self.counts.wrong.load(SeqCst), 0, "wrong fids at the server");
+        assert_eq!(self.counts.wrong.load(SeqCst), 0, "wrong fids or bytes at the server");
     }
 }
 
@@ -252,6 +254,17 @@ impl Session<'_> {
                     _ => Vec::new(),
                 };
                 body(&[&(data.len() as u32).to_le_bytes(), &data])
+            }
+            118 => {
+                let (offset, data) = (got.u32_at(4) as usize, &got.body[16..]);
+                if self.file(got.u32_at(0))? != "big" {
+                    return Err("permission denied");
+                }
+                if !data.iter().enumerate().all(|(at, byte)| *byte == big(offset + at)) {
+                    self.counts.wrong.fetch_add(1, SeqCst);
+                }
+                self.counts.written.fetch_add(data.len(), SeqCst);
+                (data.len() as u32).to_le_bytes().to_vec()
             }
             120 => {
                 self.file(got.u32_at(0))?;
