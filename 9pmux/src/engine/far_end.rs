@@ -28,6 +28,12 @@ impl Engine {
         })
     }
 
+    /// Returns the maximum message size of a client, or 0 if it has no session.
+    #[must_use]
+    pub fn session_msize(&self, id: ClientId) -> u32 {
+        self.clients.get_if_connected(id).map_or(0, |client| client.session.msize)
+    }
+
     /// Returns the load of a client. The cost of this grows with the number of messages that wait.
     #[must_use]
     pub fn load(&self, id: ClientId) -> Load {

@@ -168,6 +168,8 @@ pub struct Link {
     refusals: VecDeque<(u64, usize)>,
     /// The sum of these lengths.
     refused_bytes: usize,
+    /// What the export held for the other end when this end last could stop reading, or has held since, if less.
+    held_before: usize,
     end: Option<LinkEnd>,
 }
 
@@ -188,6 +190,7 @@ impl Link {
             written: 0,
             refusals: VecDeque::new(),
             refused_bytes: 0,
+            held_before: 0,
             end: None,
         }
     }
@@ -321,11 +324,24 @@ impl Link {
             self.end(post, LinkEnd::Garbled(what));
         } else if self.export.is_closing(self.far) {
             self.end(post, LinkEnd::Garbled("bytes that are not 9P".to_owned()));
-        } else if self.refused_bytes > MAX_REFUSALS
-            || self.export.held_bytes(self.far) > 3 * self.window + MAX_REFUSALS
-        {
+        } else if self.refused_bytes > MAX_REFUSALS || self.holds_too_much(post) {
             self.end(post, LinkEnd::TooMuch);
         }
+    }
+
+    /// Returns true if the export holds more for the other end than the messages that are always accepted explain.
+    /// A plain client knows no window: the requests that it had before this end had to read are not counted.
+    fn holds_too_much(&mut self, post: &Engine) -> bool {
+        let held = self.export.held_bytes(self.far);
+        if !self.must_read(post) {
+            self.held_before = held;
+            return false;
+        }
+        self.held_before = self.held_before.min(held);
+        // A request and a reply of any length may come on top.
+        let msize = self.export.session_msize(self.far) as usize;
+        let limit = 2 * self.window + self.window.max(2 * msize);
+        held > limit.max(self.held_before.saturating_add(msize)) + MAX_REFUSALS
     }
 
     /// Ends the link. The rest of a request that is partly written is kept, and nothing else of the post.
@@ -363,11 +379,12 @@ impl Sink for Sides<'_> {
             return Rules { awaits_reply, requests: usize::MAX, bytes: usize::MAX };
         }
         let load = self.link.export.load(self.link.far);
-        Rules {
-            awaits_reply,
-            requests: (2 * MAX_REQUESTS).saturating_sub(load.requests),
-            bytes: (2 * self.link.window).saturating_sub(load.bytes),
-        }
+        let bytes = (2 * self.link.window).saturating_sub(load.bytes);
+        let requests = (2 * MAX_REQUESTS).saturating_sub(load.requests);
+        // The room for a reply is known when its request is handed on, so no more than surely fit are handed on
+        // at once.
+        let fitting = bytes / (self.link.export.session_msize(self.link.far) as usize).max(1);
+        Rules { awaits_reply, requests: requests.min(fitting.max(1)), bytes }
     }
 
     fn to_export(&mut self, bytes: &[u8]) {

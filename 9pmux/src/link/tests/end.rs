@@ -25,8 +25,12 @@ impl Bench {
     }
 
     fn with(has_server: bool, keepalive: Option<Duration>) -> Bench {
-        let config = LinkConfig { window: WINDOW, keepalive };
-        let base = Config { msize: MSIZE, ..Config::default() };
+        Bench::sized(WINDOW, MSIZE, has_server, keepalive)
+    }
+
+    fn sized(window: usize, msize: u32, has_server: bool, keepalive: Option<Duration>) -> Bench {
+        let config = LinkConfig { window, keepalive };
+        let base = Config { msize, ..Config::default() };
         let export = Engine::new(config.export(base.clone(), has_server));
         let link = Link::new(export, &config, Duration::ZERO);
         Bench { link, post: Engine::new(config.post(base)) }
@@ -110,11 +114,15 @@ impl Bench {
 
     /// Makes the other end a client of the export, whose server has agreed to 9P2000.L, and attaches it.
     fn exporting(&mut self) {
-        self.arrives(&version(MSIZE, L));
+        self.exporting_with(MSIZE);
+    }
+
+    fn exporting_with(&mut self, msize: u32) {
+        self.arrives(&version(msize, L));
         assert!(self.link.export().wants_redial());
         self.link.export().server_connected();
         self.at_server();
-        self.link.export().server_bytes(&rversion(MSIZE, L));
+        self.link.export().server_bytes(&rversion(msize, L));
         self.arrives(&attach(crate::wire::Dialect::L, 1, 0, NOFID, "u", "a"));
         let request = self.at_server().remove(0);
         self.link.export().server_bytes(&made(105, tag(&request)).qid(0, 0).done());
@@ -343,6 +351,52 @@ fn far_end_that_sends_too_much_is_refused_and_then_cut_off() {
     let end = bench.link.end_reason().expect("it has ended").to_string();
     assert_eq!(end, "the other end sends more than a link allows");
     assert!(usize::from(sent) > 2 * MAX_REQUESTS + 64 * 1024 / 11);
+}
+
+#[test]
+fn reads_that_do_not_fit_are_refused_and_the_link_goes_on() {
+    let mut bench = Bench::with(true, None);
+    bench.exporting();
+    let id = bench.settled();
+    bench.post.client_bytes(id, &read(7, 0, 0, 10));
+    bench.written();
+    // They arrive together, and each needs little room but for its reply.
+    let reads: Vec<u8> = (10..2010).flat_map(|tag| read(tag, 0, 0, 8000)).collect();
+    bench.arrives(&reads);
+    assert_eq!(bench.link.end_reason(), None);
+    let held = bench.link.export.held_bytes(bench.link.far);
+    assert!(held < 2 * WINDOW + 64 * 1024, "{held}");
+    let accepted = bench.at_server().len();
+    assert!(accepted >= 2 * WINDOW / 8011, "{accepted}");
+    let refused = bench.written();
+    assert_eq!(refused.len() + accepted, 2000);
+    assert!(refused.iter().all(|reply| kind(reply) == 7 && u32_at(reply, 7) == 11));
+}
+
+#[test]
+fn plain_client_may_have_more_reads_than_a_link() {
+    let mut bench = Bench::with(true, None);
+    bench.exporting();
+    let reads: Vec<u8> = (10..2010).flat_map(|tag| read(tag, 0, 0, 8000)).collect();
+    bench.arrives(&reads);
+    assert_eq!(bench.at_server().len(), 2000);
+    assert!(bench.link.export.held_bytes(bench.link.far) > 3 * WINDOW + 64 * 1024);
+    assert_eq!(bench.link.end_reason(), None);
+    // From now on this end expects a reply, and must read.
+    bench.client();
+    bench.arrives(&read(2010, 0, 0, 8000));
+    assert_eq!(bench.link.end_reason(), None);
+}
+
+#[test]
+fn read_that_exceeds_the_window_is_accepted_alone() {
+    let msize = 1 << 20;
+    let mut bench = Bench::sized(1 << 18, msize, true, None);
+    bench.exporting_with(msize);
+    bench.client();
+    bench.arrives(&read(1, 0, 0, msize - 24));
+    assert_eq!(bench.link.end_reason(), None);
+    assert_eq!(bench.at_server().len(), 1);
 }
 
 #[test]
