@@ -12,7 +12,8 @@
 # tshark captures both sides: it must find each message well-formed, and the same number of messages as 9pmux.
 #
 # At last, a link has diod behind each end: clients read in both directions at once, and go on when one diod was killed
-# and started again.
+# and started again. The same is done over ssh, where OpenSSH's server is installed: make setup does not install it,
+# since Debian starts it at once. This server needs no port, and has keys of its own.
 #
 # `make check-9pmux-peers` calls it. From the environment:
 #   NINEPMUX  9pmux's path ($BUILD/9pmux)
@@ -415,13 +416,16 @@ reads_over() {
 	within 60 "$BUILD/9cat" -a "$tmp/$1" "unix!$tmp/to-$1" file 2>>"$tmp/link.log" | cmp - "$tmp/$1/file"
 }
 
+# link NAME COMMAND: the first end starts this command with a script that becomes the second end
 link() {
 	for side in near far; do
+		rm -rf "$tmp/$side" "$tmp/diod.$side"
 		mkdir "$tmp/$side" || exit
 		{ echo $side; cat "$tmp/served/tree/big"; } >"$tmp/$side/file"
 		start_end $side
 	done
-	"$NINEPMUX" link "exec!exec '$NINEPMUX' link - --export 'unix!$tmp/diod.far' --post 'unix!$tmp/to-near' 2>'$tmp/second.log'" \
+	echo "exec '$NINEPMUX' link - --export 'unix!$tmp/diod.far' --post 'unix!$tmp/to-near' 2>'$tmp/second.log'" >"$tmp/second"
+	"$NINEPMUX" link "exec!exec $2 '$tmp/second'" \
 		--export "unix!$tmp/diod.near" --post "unix!$tmp/to-far" 2>"$tmp/first.log" &
 	linked=$!
 	programs="$linked $programs"
@@ -444,7 +448,49 @@ link() {
 	{ kill "$linked" && wait "$linked"; } || fail "link: status $? after SIGTERM"
 	await "the end of the second end" test ! -e "$tmp/to-near"
 	stop
-	say "link: diod behind both ends, 16 readers in both directions, and a server that was killed"
+	say "$1: diod behind both ends, 16 readers in both directions, and a server that was killed"
+}
+
+# prepare_ssh: makes the host "far" of $tmp/ssh/config, for which ssh itself starts a server. Fails with the reason in
+# $tmp/ssh/log.
+prepare_ssh() {
+	mkdir "$tmp/ssh" || exit
+	sshd=$(command -v sshd) && have ssh && have ssh-keygen || { echo "sshd is not installed" >"$tmp/ssh/log"; return 1; }
+	for key in host user; do
+		ssh-keygen -q -t ed25519 -N '' -f "$tmp/ssh/$key" </dev/null >"$tmp/ssh/log" 2>&1 || return
+	done
+	{ printf 'far '; cat "$tmp/ssh/host.pub"; } >"$tmp/ssh/known"
+	# without PAM the server refuses users whose shadow entry it cannot read
+	cat >"$tmp/ssh/sshd" <<-EOF
+		HostKey $tmp/ssh/host
+		AuthorizedKeysFile $tmp/ssh/user.pub
+		AuthenticationMethods publickey
+		PidFile none
+		StrictModes no
+		UsePAM yes
+	EOF
+	# root's server needs this directory, which the system makes when it starts its own
+	cat >"$tmp/ssh/start" <<-EOF
+		[ "\$(id -u)" -ne 0 ] || [ -d /run/sshd ] || exec unshare -m sh -c 'mount -t tmpfs none /run &&
+			mkdir -m 755 /run/sshd && exec "\$0" "\$@"' $sshd -i -e -f $tmp/ssh/sshd
+		exec $sshd -i -e -f $tmp/ssh/sshd
+	EOF
+	cat >"$tmp/ssh/config" <<-EOF
+		Host far
+		ProxyCommand sh $tmp/ssh/start
+		IdentityFile $tmp/ssh/user
+		IdentitiesOnly yes
+		UserKnownHostsFile $tmp/ssh/known
+		StrictHostKeyChecking yes
+		BatchMode yes
+	EOF
+	within 30 ssh -F "$tmp/ssh/config" far true </dev/null >"$tmp/ssh/log" 2>&1
+}
+
+link_by_ssh() {
+	prepare_ssh || { say "Left out: the link by ssh: $(tr -s '\r\n' '  ' <"$tmp/ssh/log")"; return; }
+	link "link by ssh" "ssh -F '$tmp/ssh/config' far sh"
+	grep -q 'Accepted publickey' "$tmp/first.log" || { cat "$tmp/first.log" >&2; fail "ssh has not logged in"; }
 }
 
 for program in "$NINEPMUX" "$BUILD/9cat" "$BUILD/serve9p" "$BUILD/tree9p"; do
@@ -479,7 +525,8 @@ if have diod; then
 	chain=yes writers=
 	try diod 9P2000.L "$tmp/served" "diod tree" "p9fs tree" "9cat tree" "9cat tree"
 	chain=
-	link
+	link link sh
+	link_by_ssh
 else
 	missing "9P2000.L: diod is not installed (make setup)"
 fi
