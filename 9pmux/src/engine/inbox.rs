@@ -21,7 +21,7 @@ const MAX_MESSAGE_BEFORE_VERSION: u32 = 8192;
 
 /// The maximum length of a message that is skipped. The sender of a larger one does not speak 9P, and
 /// is disconnected.
-const MAX_SKIPPED_MESSAGE: u32 = 16 * 1024 * 1024;
+pub const MAX_SKIPPED_MESSAGE: u32 = 16 * 1024 * 1024;
 
 /// The result of processing the first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

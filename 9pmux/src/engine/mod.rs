@@ -106,6 +106,7 @@ pub use config::{Config, ServerKind};
 pub use descriptors::DescriptorId;
 pub use end::EndReason;
 pub use far_end::{KEEPALIVE_TAG, Load};
+pub use inbox::MAX_SKIPPED_MESSAGE;
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
 pub use users::{User, host_of};
 pub use version_events::VersionEvent;

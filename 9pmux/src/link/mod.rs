@@ -168,7 +168,7 @@ pub struct Link {
     refusals: VecDeque<(u64, usize)>,
     /// The sum of these lengths.
     refused_bytes: usize,
-    /// What the export held for the other end when this end last could stop reading, or has held since, if less.
+    /// The least number of bytes that the export has held for the other end since reading could last be held back.
     held_before: usize,
     end: Option<LinkEnd>,
 }

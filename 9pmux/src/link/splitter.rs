@@ -13,12 +13,12 @@
 //! | size < 7 | an error: no further message can be found |
 //! | exactly `09000000 6c feff ffff` | a keepalive: [`Sink::keepalive`] |
 //! | odd type, tag 0xFFFE, while a keepalive has no reply | its reply: [`Sink::keepalive_reply`], and the rest is skipped |
-//! | even type, beyond the room of the export | [`Sink::refuse`], and the rest is skipped; a Tflush or Tversion is always accepted |
+//! | even type, beyond the room of the export | [`Sink::refuse`], and the rest is skipped; a Tflush or Tversion is always accepted, and so is what is too large to be a message |
 //!
 //! Bytes are held only while they may be the beginning of one of these. Consecutive messages for the same side
 //! are handed on together.
 
-use crate::engine::KEEPALIVE_TAG;
+use crate::engine::{KEEPALIVE_TAG, MAX_SKIPPED_MESSAGE};
 use crate::wire::{HEADER, NOTAG, types, u16_at, u32_at};
 
 /// The length of a keepalive.
@@ -241,6 +241,8 @@ fn begin(bytes: &[u8], rules: Rules) -> Result<Beginning, TooSmall> {
             true => Beginning::Message(To::Export),
         },
         types::TFLUSH | types::TVERSION => Beginning::Message(To::Export),
+        // The export decides that this is not 9P: it could not be passed over.
+        _ if size > MAX_SKIPPED_MESSAGE as usize => Beginning::Message(To::Export),
         _ if rules.requests == 0 || rules.bytes < size => match has(REFUSABLE.min(size)) {
             false => Beginning::Incomplete(REFUSABLE.min(size)),
             true => Beginning::Refused,

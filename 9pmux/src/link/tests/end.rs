@@ -248,6 +248,19 @@ fn message_shorter_than_its_header_ends_both_directions() {
 }
 
 #[test]
+fn text_that_looks_like_a_request_ends_both_directions() {
+    for text in ["SSH-2.0-OpenSSH_9.2\r\n", "bash: 9pmux: command not found\n"] {
+        for piece in [1, 4, 5, 100] {
+            let mut bench = Bench::new(true);
+            bench.client();
+            text.as_bytes().chunks(piece).for_each(|piece| bench.arrives(piece));
+            let garbled = LinkEnd::Garbled("bytes that are not 9P".to_owned());
+            assert_eq!(bench.link.end_reason(), Some(&garbled), "{text}");
+        }
+    }
+}
+
+#[test]
 fn bytes_that_are_no_reply_end_both_directions() {
     let mut bench = Bench::new(true);
     bench.settled();
