@@ -237,9 +237,16 @@ impl Engine {
             max_len = max_len.max(session.max_unbounded_reply);
         }
         let due = client.out.len() + session.reply_bytes_reserved();
-        if session.tags.is_empty() {
-            // One request is always admitted as it is.
-        } else if offsets.count.is_some() && client.out.is_empty() {
+        let (is_alone, out) = (session.tags.is_empty(), client.out.len());
+        if is_alone && (out == 0 || out < self.max_reply_bytes(user)) {
+            // One request is always admitted as it is, unless unread replies have filled the output.
+            return Some(ReplyBudget { count, max_len: max_len.min(msize), is_unbounded });
+        }
+        if is_alone {
+            return None;
+        }
+        let session = &self.clients.get(client_index).session;
+        if offsets.count.is_some() && out == 0 {
             let min = self.config.min_read_count;
             if count > min {
                 let free = self.max_reply_bytes(user).saturating_sub(due);
@@ -248,7 +255,7 @@ impl Engine {
             }
         } else {
             let others = session.tags.len() - session.reads();
-            let has_output = !client.out.is_empty();
+            let has_output = out > 0;
             if !self.may_have_replies(user, due + max_len as usize)
                 && (has_output || others >= kept_slots(self.config.max_inflight))
             {

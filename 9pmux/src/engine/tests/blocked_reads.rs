@@ -146,6 +146,38 @@ fn unread_output_makes_reads_wait() {
 }
 
 /// A server that replies to Tstat with more than 9pmux expects.
+/// A client that has no request in flight may always have one, but not because its replies have filled its output.
+#[test]
+fn waiting_reads_do_not_exceed_the_bytes_of_a_client_that_does_not_read() {
+    let dialect = Dialect::Plain;
+    let config = Config { dialect: Some(dialect), msize: 131_096, ..Config::default() };
+    let mut bench = Bench { engine: Engine::new(config), dialect };
+    bench.upstream();
+    bench.server(&rversion(131_096, dialect.name()));
+    let id = attached(&mut bench, 131_096);
+    let reads: Vec<u8> = (0..256).flat_map(|n| read(100 + n, 0, 0, 131_061)).collect();
+    bench.client_sends(id, &reads);
+    loop {
+        let requests = bench.upstream();
+        for request in &requests {
+            let count = u32_at(request, HEADER + 12);
+            let reply = made(117, tag(request)).u32(count).done();
+            let mut reply = [reply, vec![7; count as usize]].concat();
+            let len = reply.len() as u32;
+            reply[..4].copy_from_slice(&len.to_le_bytes());
+            bench.server(&reply);
+        }
+        if requests.is_empty() {
+            break;
+        }
+    }
+    let held = bench.engine.output(id).len();
+    assert!(held <= (1 << 20) + 224 * 8203 + 131_072, "{held} bytes of replies");
+    // They are sent when the client has read.
+    bench.engine.client_wrote(id, held);
+    assert_eq!(bench.upstream().len(), 32);
+}
+
 #[test]
 fn large_stats_are_counted_as_they_are() {
     let config = Config { dialect: Some(Dialect::Plain), msize: 131_096, ..Config::default() };
