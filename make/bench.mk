@@ -71,5 +71,6 @@ bench-9pmux: target/release/examples/load
 	-$(MAKE) setup FOR=bench
 	@mkdir -p $(dir $(NINE_RESULTS))
 	target/release/examples/load -r $(NINE_ROUNDS) -s $(NINE_SECONDS) -o $(NINE_RESULTS) $(NINE_LOADS)
+	target/release/examples/load link -r $(NINE_ROUNDS) -s $(NINE_SECONDS)
 
 .PHONY: bench sides bench-quick bench-rust bench-9pmux plots plots-9pmux instructions

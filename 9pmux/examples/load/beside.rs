@@ -169,7 +169,7 @@ fn measure(directory: &Path, neighbours: &str, place: Place, seconds: f64) -> La
     Latency { median: figures[0], p99: figures[1] }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

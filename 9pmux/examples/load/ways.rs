@@ -41,7 +41,7 @@ pub fn wait(path: &Path) {
 }
 
 /// Cargo builds it into the directory of this program.
-fn ninepmux() -> PathBuf {
+pub fn ninepmux() -> PathBuf {
     let path = env::current_exe().unwrap();
     let path = path.ancestors().nth(2).unwrap().join("9pmux");
     assert!(path.exists(), "{} is not there: cargo build --release -p ninepmux", path.display());

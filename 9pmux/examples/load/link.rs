@@ -1,0 +1,252 @@
+//! A link between two ends, each with a stub server behind it and clients in front of it, as ratios within one run.
+//!
+//! | figure | goal |
+//! |---|---|
+//! | one way: messages through a link / through two `serve` in a row | at least 0.9 |
+//! | both ways: the sum of both ways / one way | at least 1.0 |
+//! | latency: a lone Tstat beside reads of the other way / the same at a link of its own, beside the same reads | at most 3 |
+//! | hung: one way while the export of the other way hangs / one way | at least 0.9 |
+//! | stuck: the memory of an end while the servers or clients of both ways hang, without what clients may hold, in MiB | at most 13 |
+//! | idle: the memory that each of 64 idle streams takes at an end that waits for callers, in KiB | at most 16 |
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::beside::median;
+use super::ways::{Running, Way, ninepmux, start, wait};
+
+const LOADS: [&str; 2] = ["64x16", "4x4r128k"];
+const READS: &str = "4x4r128k";
+
+/// The load for the memory of an end, the number of its clients, and the limit of each (`--max-bytes`).
+const MANY_READS: &str = "4x256r128k";
+const MANY_CLIENTS: f64 = 4.0;
+const MAX_BYTES: f64 = 1_048_576.0;
+
+/// The time until everything that can move has moved.
+const SETTLE: Duration = Duration::from_millis(500);
+
+fn me(role: &str, path: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(role).arg(path);
+    command
+}
+
+fn stub(path: &Path) -> Running {
+    let running = start(&mut me("server", path));
+    wait(path);
+    running
+}
+
+/// Two ends, and their servers. Clients at `posts[0]` reach `servers[1]`.
+struct Linked {
+    ends: [Running; 2],
+    servers: [Running; 2],
+    posts: [PathBuf; 2],
+    directory: PathBuf,
+}
+
+impl Drop for Linked {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Linked {
+    fn new(parent: &Path, name: &str) -> Linked {
+        let directory = parent.join(name);
+        fs::create_dir(&directory).expect("a directory for sockets");
+        let path = |name: &str| directory.join(name);
+        let servers = [stub(&path("server0")), stub(&path("server1"))];
+        let posts = [path("post0"), path("post1")];
+        let (one, other) = UnixStream::pair().expect("a stream");
+        let end = |n: usize, stream: UnixStream| {
+            let stream = OwnedFd::from(stream);
+            let mut command = Command::new(ninepmux());
+            command.args(["link", "-", "--export", &address(&path(&format!("server{n}")))]);
+            command.args(["--post", &address(&posts[n])]).stderr(Stdio::null()).process_group(0);
+            command.stdin(stream.try_clone().unwrap()).stdout(stream);
+            let running = Running(command.spawn().expect("it can be started"));
+            wait(&posts[n]);
+            running
+        };
+        let ends = [end(0, one), end(1, other)];
+        thread::sleep(SETTLE);
+        Linked { ends, servers, posts, directory }
+    }
+}
+
+fn address(path: &Path) -> String {
+    format!("unix!{}", path.display())
+}
+
+/// The private memory of a process in bytes.
+fn memory(running: &Running) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
+}
+
+/// Starts clients that count their replies.
+fn clients(path: &Path, load: &str, seconds: f64) -> Child {
+    let mut command = me("load", path);
+    command.args([load, &seconds.to_string(), "0"]).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// Returns their replies per second.
+fn rate(clients: Child) -> f64 {
+    let output = String::from_utf8(clients.wait_with_output().unwrap().stdout).unwrap();
+    output.split_whitespace().next().expect("a rate").parse().unwrap()
+}
+
+/// Starts clients that do not end.
+fn neighbours(path: &Path, load: &str) -> Running {
+    let mut running = start(me("neighbours", path).arg(load).stdout(Stdio::piped()));
+    let mut ready = [0; 6];
+    running.0.stdout.as_mut().unwrap().read_exact(&mut ready).expect("they are connected");
+    running
+}
+
+/// The median latency of one client, in microseconds.
+fn latency(path: &Path, seconds: f64) -> f64 {
+    let output = me("client", path).arg(seconds.to_string()).output().unwrap().stdout;
+    String::from_utf8(output).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// A process that is stopped until this is dropped.
+struct Stopped<'a>(&'a Running);
+
+impl Stopped<'_> {
+    fn new(running: &Running) -> Stopped<'_> {
+        kill_process(Pid::from_child(&running.0), Signal::STOP).unwrap();
+        Stopped(running)
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.0.0), Signal::CONT);
+    }
+}
+
+/// Returns the rate through two `serve` in a row.
+fn two_serves(directory: &Path, load: &str, seconds: f64) -> f64 {
+    let [server, middle, here] = ["server", "middle", "here"].map(|name| directory.join(name));
+    let running = [
+        Some(stub(&server)),
+        Way::Ninepmux.start(&server, &middle),
+        Way::Ninepmux.start(&middle, &here),
+    ];
+    let rate = rate(clients(&here, load, seconds));
+    drop(running);
+    for path in [server, middle, here] {
+        let _ = fs::remove_file(path);
+    }
+    rate
+}
+
+/// Measures one round of the rates of a load, as ratios: one way, both ways, and beside a hung export.
+fn rates(directory: &Path, load: &str, seconds: f64) -> [f64; 3] {
+    let serves = two_serves(directory, load, seconds);
+    let linked = Linked::new(directory, "link");
+    let one = rate(clients(&linked.posts[0], load, seconds));
+    let both = [0, 1].map(|n| clients(&linked.posts[n], load, seconds));
+    let both: f64 = both.into_iter().map(rate).sum();
+    // in the same link, so that its state is the same
+    let again = rate(clients(&linked.posts[0], load, seconds));
+    let others = neighbours(&linked.posts[1], load);
+    thread::sleep(SETTLE);
+    let stopped = Stopped::new(&linked.servers[0]);
+    thread::sleep(SETTLE);
+    let beside = rate(clients(&linked.posts[0], load, seconds));
+    drop((stopped, others));
+    [one / serves, both / one, beside / again]
+}
+
+/// Measures one round of the latencies, as a ratio.
+fn latencies(directory: &Path, seconds: f64) -> f64 {
+    let links = ["link", "other"].map(|name| Linked::new(directory, name));
+    let others = neighbours(&links[0].posts[1], READS);
+    let beside = latency(&links[0].posts[0], seconds);
+    let own = latency(&links[1].posts[0], seconds);
+    drop(others);
+    beside / own
+}
+
+/// Returns the memory of the end that has more, without what the clients may hold: while the servers hang, and
+/// while the clients hang.
+fn stuck(directory: &Path) -> [f64; 2] {
+    let linked = Linked::new(directory, "link");
+    let others = [0, 1].map(|n| neighbours(&linked.posts[n], MANY_READS));
+    thread::sleep(SETTLE);
+    let most = || {
+        thread::sleep(SETTLE);
+        linked.ends.iter().map(memory).fold(0.0, f64::max) - MANY_CLIENTS * MAX_BYTES
+    };
+    let stopped = [0, 1].map(|n| Stopped::new(&linked.servers[n]));
+    let servers = most();
+    drop(stopped);
+    let stopped = [0, 1].map(|n| Stopped::new(&others[n]));
+    let clients = most();
+    drop(stopped);
+    drop(others);
+    [servers, clients]
+}
+
+/// Returns the memory of each of many streams at one end, which have been used for an attach.
+fn idle(directory: &Path) -> f64 {
+    let [server, stream] = ["server", "stream"].map(|name| directory.join(name));
+    let stub = stub(&server);
+    let mut command = Command::new(ninepmux());
+    command.args(["link", &format!("listen!{}", address(&stream)), "--export", &address(&server)]);
+    let end = start(command.stderr(Stdio::null()));
+    wait(&stream);
+    thread::sleep(SETTLE);
+    let before = memory(&end);
+    let others = neighbours(&stream, "64x0");
+    thread::sleep(SETTLE);
+    let growth = memory(&end) - before;
+    drop((others, end, stub));
+    for path in [server, stream] {
+        let _ = fs::remove_file(path);
+    }
+    growth / 64.0
+}
+
+/// Measures everything alternately, and prints medians over the rounds.
+pub fn main(directory: &Path, rounds: usize, seconds: f64) {
+    let mut figures: Vec<(String, &str, Vec<f64>)> = Vec::new();
+    let mut add = |name: String, goal, value| match figures.iter_mut().find(|row| row.0 == name) {
+        Some(row) => row.2.push(value),
+        None => figures.push((name, goal, vec![value])),
+    };
+    for _ in 0..rounds {
+        for load in LOADS {
+            let [one, both, hung] = rates(directory, load, seconds);
+            add(format!("{load} one way"), "0.9 or more", one);
+            add(format!("{load} both ways"), "1.0 or more", both);
+            add(format!("{load} hung"), "0.9 or more", hung);
+        }
+        add("latency".to_owned(), "3 or less", latencies(directory, seconds));
+        let [servers, clients] = stuck(directory).map(|bytes| bytes / 1_048_576.0);
+        add("stuck servers, MiB".to_owned(), "13 or less", servers);
+        add("stuck clients, MiB".to_owned(), "13 or less", clients);
+        add("idle, KiB".to_owned(), "16 or less", idle(directory) / 1024.0);
+    }
+    println!("| figure | goal | median | least | most |");
+    println!("|---|---|---|---|---|");
+    for (name, goal, values) in figures {
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        println!("| {name} | {goal} | {:.2} | {least:.2} | {most:.2} |", median(values));
+    }
+}
