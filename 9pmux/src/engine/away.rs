@@ -38,12 +38,10 @@
 
 use super::clients::{Blocked, ClientState};
 use super::config::ServerKind;
-use super::fids::{FidState, Fids};
+use super::fids::FidState;
 use super::inbox::Progress;
 use super::local_error::LocalError;
-use super::requests::Requests;
 use super::session::{ClientFid, FidEntry};
-use super::shared_attach::SharedAttach;
 use super::upstream::UpstreamState;
 use super::{EndReason, Engine};
 use crate::wire::{Dialect, FidUse, FieldOffsets, HEADER, kind, tag, types, u32_at};
@@ -57,25 +55,15 @@ impl Engine {
     /// only be called when no event is being handled.
     pub(super) fn lose_server(&mut self, reason: EndReason) {
         let reason = self.explain_end(reason);
-        if let SharedAttach::Pending { waiters, .. } = &self.upstream.shared_attach {
-            for id in waiters {
-                if let Some(client_index) = self.clients.index_of(*id) {
-                    self.clients.get(client_index).waits_for_attach = false;
-                }
-            }
-        }
+        self.forget_attach_waiters();
         let connected = self.clients.connected();
         for client_index in &connected {
             self.lose_session(*client_index);
         }
         self.end_descriptors();
-        self.end_descriptors();
         self.upstream.lose_server(self.clients.sessions() > 0);
         self.lost_server = Some(reason);
-        self.requests =
-            Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
-        self.fids = Fids::default();
-        self.users.clear_upstream();
+        self.clear_upstream();
         for client_index in self.cleanups.take_waiters() {
             self.resume_version_waiter(client_index);
         }

@@ -73,11 +73,8 @@ impl Engine {
         }
         self.end_descriptors();
         self.upstream.end(reason);
-        self.requests =
-            Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
-        self.fids = Fids::default();
+        self.clear_upstream();
         self.cleanups.clear();
-        self.users.clear_upstream();
         self.share_queue = ShareQueue::default();
         self.ready_queue.clear();
         self.version_waiters.clear();
@@ -92,21 +89,31 @@ impl Engine {
         };
         let reason = reason.clone();
         debug_assert!(self.clients.sessions() == 0);
+        self.forget_attach_waiters();
+        self.end_descriptors();
+        self.upstream.lose(reason);
+        self.clear_upstream();
+        for client_index in self.cleanups.take_waiters() {
+            self.resume_version_waiter(client_index);
+        }
+    }
+
+    /// The connection to the server is gone: no request, fid or count of a user is upstream any more.
+    pub(super) fn clear_upstream(&mut self) {
+        self.requests =
+            Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
+        self.fids = Fids::default();
+        self.users.clear_upstream();
+    }
+
+    /// No client waits for the pending shared attach any more.
+    pub(super) fn forget_attach_waiters(&mut self) {
         if let SharedAttach::Pending { waiters, .. } = &self.upstream.shared_attach {
             for id in waiters {
                 if let Some(client_index) = self.clients.index_of(*id) {
                     self.clients.get(client_index).waits_for_attach = false;
                 }
             }
-        }
-        self.end_descriptors();
-        self.upstream.lose(reason);
-        self.requests =
-            Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
-        self.fids = Fids::default();
-        self.users.clear_upstream();
-        for client_index in self.cleanups.take_waiters() {
-            self.resume_version_waiter(client_index);
         }
     }
 
