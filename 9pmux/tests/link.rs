@@ -5,16 +5,17 @@
 mod support;
 
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
+use std::time::Duration;
 
 use rustix::net::sockopt;
 use support::client::{Client, NOFID, read, write};
 use support::program::{NINEPMUX, Program, Signal};
-use support::stub::{BIG, HELLO, Stub, big};
+use support::stub::{self, BIG, HELLO, Stub, big};
 use support::{PATIENCE, Place, body, string, unix, wait_for};
 
 /// `9pmux link` with these arguments.
@@ -257,6 +258,109 @@ fn server_that_goes_is_connected_again_and_the_other_direction_does_not_notice()
     assert_eq!(linked.stubs[0].counts.connections.load(SeqCst), 1);
 }
 
+/// Starts two ends, of which the first has started the second, with these words behind its command. Each waits long
+/// for a version; the first gives up a silent end after 3 seconds.
+fn with_far_export(place: &Place, stub: &Stub, second: &str) -> Program {
+    let [near, far, log] = ["near", "far", "log"].map(|name| place.path(name));
+    let (to, log) = (unix(&far), log.display());
+    let second = format!("exec!{NINEPMUX} link - --post {to} {second} 2>{log}");
+    let options = ["--timeout", "1000", "--keepalive", "1"];
+    let ends = [&second, "--export", &stub.address(), "--post", &unix(&near)];
+    let program = Program::start(link(&[&ends[..], &options].concat()));
+    program.wait_socket(&near);
+    program.wait_socket(&far);
+    program
+}
+
+/// Sends requests by this socket until the thread has ended, and returns its result.
+fn used_meanwhile<T>(client: &mut Client, thread: thread::JoinHandle<T>) -> T {
+    while !thread.is_finished() {
+        client.stat(0);
+        thread::sleep(Duration::from_millis(2));
+    }
+    thread.join().unwrap()
+}
+
+/// Requests a version, and returns the one of the reply.
+fn version_of(client: &mut Client) -> Vec<u8> {
+    let got = client.rpc(100, &body(&[&65536u32.to_le_bytes(), &string("9P2000")]));
+    assert_eq!(got.kind, 101);
+    got.body[4..].to_vec()
+}
+
+/// Returns a listener that accepts no further connection, and the connection that fills its queue.
+#[cfg(target_os = "linux")]
+fn full_listener(path: &Path) -> (UnixListener, UnixStream) {
+    let listener = UnixListener::bind(path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let first = UnixStream::connect(path).unwrap();
+    (listener, first)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn connecting_to_the_export_does_not_delay_the_other_direction() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let (listener, first) = full_listener(&place.path("full"));
+    let export = format!("--export {} --timeout 1000", unix(&place.path("full")));
+    let program = with_far_export(&place, &stub, &export);
+    let mut far = Client::attach(&place.path("far"));
+    let mut near = Client::connect(&place.path("near")).unwrap();
+    let near = thread::spawn(move || {
+        near.version();
+        near
+    });
+    // Longer than the first end waits for one that is silent.
+    used_meanwhile(&mut far, thread::spawn(|| thread::sleep(Duration::from_secs(4))));
+    assert!(!near.is_finished());
+    drop(first);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stub::serve(stream.unwrap(), &stub::Counts::default());
+        }
+    });
+    let mut near = used_meanwhile(&mut far, near);
+    near.begin();
+    near.open(1, "hello");
+    assert_eq!(near.read_all(1), HELLO);
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+}
+
+#[test]
+fn program_that_does_not_end_does_not_delay_the_other_direction() {
+    let (stub, place) = (Stub::new(), Place::new());
+    // It sends what is not 9P, and ends by SIGKILL only.
+    let script = "trap \"\" TERM; printf 123456789; sleep 30";
+    let export = format!("--export 'exec!{script}' --timeout 6");
+    let program = with_far_export(&place, &stub, &export);
+    let mut far = Client::attach(&place.path("far"));
+    let mut near = Client::connect(&place.path("near")).unwrap();
+    let near = thread::spawn(move || version_of(&mut near));
+    assert_eq!(used_meanwhile(&mut far, near), string("unknown"));
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn signal_ends_an_end_that_connects_to_its_export() {
+    let place = Place::new();
+    let (_listener, _first) = full_listener(&place.path("full"));
+    let (socket, full) = (place.path("s"), unix(&place.path("full")));
+    let listen = format!("listen!{}", unix(&socket));
+    let program = Program::start(link(&[&listen, "--export", &full, "--timeout", "1000"]));
+    program.wait_socket(&socket);
+    let mut waiting = Client::connect(&socket).unwrap();
+    waiting.send(100, 0xffff, &body(&[&65536u32.to_le_bytes(), &string("9P2000")]));
+    // A second caller is served while the first one waits for the server.
+    let mut other = Client::connect(&socket).unwrap();
+    other.send_bytes(b"\x06\0\0\0\x64\0\0");
+    assert!(other.receive().is_none());
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+}
+
 #[test]
 fn plain_server_beyond_serves_the_post() {
     let (stub, place) = (Stub::new(), Place::new());
@@ -434,6 +538,10 @@ fn each_failure_has_its_status_and_message() {
         (vec![&nothing[..]], 2, "nothing to do: --export SERVER, --post LISTEN, or both"),
         (vec![&listen, "--post", &held], 2, "--post needs one other end"),
         (vec![&listen], 2, "listen! needs --export SERVER"),
+        (
+            3,
+            "cannot reach the server fd!9: descriptor 9",
+        ),
         (vec![&nothing, "--post", &socket], 3, "cannot reach the other end unix!"),
         (vec![&stub.address(), "--post", &held], 4, "cannot listen on"),
         (vec!["exec!exit 3", "--post", &socket], 5, "and the command has ended (exit status: 3)"),

@@ -20,6 +20,19 @@ pub struct ChildServer {
     child: Child,
     /// Receives a byte for each SIGCHLD.
     notices: UnixStream,
+    /// How far the end of the program has been pursued, and since when.
+    ending: Option<(Step, Instant)>,
+}
+
+/// A step towards the end of the program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It should end by itself.
+    Wait,
+    /// It has received SIGTERM.
+    Terminate,
+    /// It has received SIGKILL.
+    Kill,
 }
 
 /// Starts a command by the shell. Returns our end of the connection to it.
@@ -36,7 +49,7 @@ pub fn start(command: &str) -> io::Result<(OwnedFd, ChildServer)> {
         // its connection ends.
         .process_group(0)
         .spawn()?;
-    Ok((ours.into(), ChildServer { child, notices }))
+    Ok((ours.into(), ChildServer { child, notices, ending: None }))
 }
 
 impl ChildServer {
@@ -53,28 +66,43 @@ impl ChildServer {
         let _ = self.child.try_wait();
     }
 
-    /// Waits for the end of the program. Its connection must have been closed. Then sends SIGTERM, and
-    /// after that SIGKILL. While `hurry` returns true, SIGKILL is sent without a wait.
-    pub fn shut_down(&mut self, mut hurry: impl FnMut() -> bool) -> Option<ExitStatus> {
-        for signal in [None, Some(Signal::TERM), Some(Signal::KILL)] {
-            match signal {
-                Some(Signal::TERM) if hurry() => continue,
-                Some(signal) => drop(kill_process_group(Pid::from_child(&self.child), signal)),
-                None => {}
-            }
-            let since = Instant::now();
-            loop {
-                match self.child.try_wait() {
-                    Ok(None) => sleep(Duration::from_millis(5)),
-                    Ok(status) => return status,
-                    Err(_) => return None,
-                }
-                if since.elapsed() >= STEP_TIMEOUT || signal != Some(Signal::KILL) && hurry() {
-                    break;
-                }
-            }
+    /// Pursues the end of the program without blocking. Its connection must have been closed. Sends SIGTERM when
+    /// it has not ended by itself, and after that SIGKILL; with `hurry`, SIGKILL at once. Returns its status,
+    /// which may be unknown, or `None` if this must be called again: at `next_step`, or after a SIGCHLD.
+    pub fn try_shut_down(&mut self, now: Instant, hurry: bool) -> Option<Option<ExitStatus>> {
+        match self.child.try_wait() {
+            Ok(None) => {}
+            Ok(status) => return Some(status),
+            Err(_) => return Some(None),
         }
+        let (step, since) = *self.ending.get_or_insert((Step::Wait, now));
+        let is_over = now.saturating_duration_since(since) >= STEP_TIMEOUT;
+        let (next, signal) = match step {
+            Step::Wait | Step::Terminate if hurry => (Step::Kill, Signal::KILL),
+            Step::Kill if is_over => return Some(None),
+            _ if !is_over => return None,
+            Step::Wait => (Step::Terminate, Signal::TERM),
+            Step::Terminate | Step::Kill => (Step::Kill, Signal::KILL),
+        };
+        self.ending = Some((next, now));
+        // It fails if the program has just ended.
+        let _ = kill_process_group(Pid::from_child(&self.child), signal);
         None
+    }
+
+    /// Returns the time of the next call of `try_shut_down`, if that was called before.
+    pub fn next_step(&self) -> Option<Instant> {
+        self.ending.map(|(_, since)| since + STEP_TIMEOUT)
+    }
+
+    /// As `try_shut_down`, but waits for the end.
+    pub fn shut_down(&mut self, mut hurry: impl FnMut() -> bool) -> Option<ExitStatus> {
+        loop {
+            if let Some(status) = self.try_shut_down(Instant::now(), hurry()) {
+                return status;
+            }
+            sleep(Duration::from_millis(5));
+        }
     }
 }
 

@@ -24,6 +24,7 @@ pub struct ServerConnection {
 }
 
 /// The means to connect to the server again.
+#[derive(Clone)]
 pub struct Redial {
     address: Address,
     timeout: Duration,
@@ -41,9 +42,15 @@ impl Redial {
         }
     }
 
-    /// Connects to the server again. Blocks for at most the time of the first connection.
+    /// Returns true if the server is started here, which takes no time, instead of being connected to.
+    pub fn starts(&self) -> bool {
+        matches!(self.address, Address::Exec(_))
+    }
+
+    /// Connects to the server again. Blocks for at most the time of the first connection, and not at all
+    /// if it `starts` the server.
     pub fn connect(&self) -> Result<ServerConnection, Failure> {
-        let starts = matches!(self.address, Address::Exec(_));
+        let starts = self.starts();
         if starts {
             // If that fails, the program inherits the higher limit.
             let _ = setrlimit(Resource::Nofile, self.limit);

@@ -6,7 +6,7 @@
 //! | `namespace.rs` | the directory of services with bare names |
 //! | `descriptors.rs` | inherited descriptors, claimed before any other descriptor is opened |
 //! | `dial.rs`, `child.rs` | the connection to the server: connected, inherited, or to a program that is started |
-//! | `redial_pace.rs` | when the connection to the server is made again |
+//! | `redialler.rs`, `redial_pace.rs` | connecting to the server again, beside the event loop, and when |
 //! | `announce.rs`, `post.rs` | listening sockets, and their names in the file system |
 //! | `ends.rs` | the pairs of sockets of descriptors in place of fids |
 //! | `fd.rs` | a descriptor that gets its mode back when it is closed |
@@ -41,6 +41,7 @@ mod namespace;
 mod peers;
 mod post;
 mod redial_pace;
+mod redialler;
 mod services;
 mod signals;
 mod stream;

@@ -27,6 +27,10 @@ pub enum Source {
     Child,
     /// The program that was started as the server of a link's export may have ended.
     ExportChild,
+    /// The attempt to connect to the server has ended.
+    Attempt,
+    /// The attempt to connect to the server of a link's export has ended.
+    ExportAttempt,
     /// The listener with this index.
     Listener(usize),
     /// The client with this index.
@@ -46,6 +50,8 @@ fn token(source: Source) -> usize {
         Source::Signals => 1,
         Source::Child => 1 << 3 | 1,
         Source::ExportChild => 2 << 3 | 1,
+        Source::Attempt => 3 << 3 | 1,
+        Source::ExportAttempt => 4 << 3 | 1,
         Source::Listener(n) => n << 3 | 2,
         Source::Client(n) => n << 3 | 3,
     }
@@ -75,7 +81,9 @@ impl Readiness {
             0 => Source::Descriptor((token >> 3) - 2),
             1 if token >> 3 == 0 => Source::Signals,
             1 if token >> 3 == 1 => Source::Child,
-            1 => Source::ExportChild,
+            1 if token >> 3 == 2 => Source::ExportChild,
+            1 if token >> 3 == 3 => Source::Attempt,
+            1 => Source::ExportAttempt,
             2 => Source::Listener(token >> 3),
             _ => Source::Client(token >> 3),
         };

@@ -1,8 +1,7 @@
 //! The link, and the server of its export.
 //!
 //! In a link the driver's engine is the post, its server is the stream, and its clients are the local ones. The
-//! link has the other engine. The exported server is connected when the other end asks for it, which blocks
-//! the loop for at most the time of a connection.
+//! link has the other engine. The exported server is connected when the other end asks for it.
 
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -11,20 +10,19 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::Driver;
-use super::reconnect::watch_as;
 use super::transfer::update_write_interest;
 use crate::link::{Link, LinkEnd};
 use crate::net::address::Address;
-use crate::net::child::ChildServer;
 use crate::net::dial::{Redial, ServerConnection};
 use crate::net::failure::Failure;
 use crate::net::peers::Peer;
-use crate::net::redial_pace::RedialPace;
+use crate::net::redialler::{Redialler, Sources};
 use crate::net::stream::{IoOutcome, Origin};
 use crate::net::watch::Source;
 
 /// The sources of events of the export's server.
-const SOURCES: (Source, Source) = (Source::Export, Source::ExportChild);
+const SOURCES: Sources =
+    Sources { server: Source::Export, child: Source::ExportChild, attempt: Source::ExportAttempt };
 
 /// The means to connect to the server of an export.
 pub struct ExportServer {
@@ -39,9 +37,8 @@ pub struct ExportServer {
 pub(super) struct ExportSide {
     pub link: Link,
     pub server: Option<Peer>,
-    child: Option<ChildServer>,
-    source: Option<ExportServer>,
-    pace: RedialPace,
+    /// The means to connect to the server, if there is one.
+    redialler: Option<Redialler>,
     /// Whether it was logged that the other end has not agreed to a version.
     has_warned: bool,
 }
@@ -70,14 +67,12 @@ impl ExportSide {
 impl Driver {
     /// Makes the server the stream of a link, with the engine as its post.
     pub fn set_link(&mut self, link: Link, source: Option<ExportServer>) {
-        self.link = Some(Box::new(ExportSide {
-            link,
-            server: None,
-            child: None,
-            source,
-            pace: RedialPace::new(self.now),
-            has_warned: false,
-        }));
+        let redialler = source.map(|ExportServer { address, inherited, redial }| {
+            let mut redialler = Redialler::new(address, SOURCES, redial, self.now);
+            redialler.set_first(inherited);
+            redialler
+        });
+        self.link = Some(Box::new(ExportSide { link, server: None, redialler, has_warned: false }));
     }
 
     /// Returns true if the server should be read now.
@@ -104,7 +99,8 @@ impl Driver {
     pub(super) fn link_deadline(&self) -> Option<Instant> {
         let link = self.link.as_ref()?;
         let deadline = link.link.next_deadline(&self.engine).map(|at| self.started + at);
-        let redial = link.pace.due().filter(|_| link.link.wants_server());
+        let redialler = link.redialler.as_ref();
+        let redial = redialler.and_then(|redialler| redialler.deadline(link.link.wants_server()));
         deadline.into_iter().chain(redial).min()
     }
 
@@ -112,7 +108,8 @@ impl Driver {
     pub(super) fn is_export_busy(&self) -> bool {
         self.link.as_ref().is_some_and(|link| {
             link.server.as_ref().is_some_and(|server| server.readable)
-                || link.link.wants_server() && link.pace.due().is_none()
+                || link.link.wants_server()
+                    && link.redialler.as_ref().is_some_and(Redialler::is_busy)
         })
     }
 
@@ -151,83 +148,52 @@ impl Driver {
             || self.end_by.is_some_and(|until| until <= self.now)
     }
 
-    /// Connects to the export's server if the other end asks for it, at the pace of `redial_pace`.
+    /// Connects to the export's server if the other end asks for it.
     pub(super) fn connect_export(&mut self) {
         let Some(link) = &mut self.link else {
             return;
         };
+        let Some(redialler) = &mut link.redialler else {
+            return;
+        };
+        let address = redialler.address();
         if let Some(reason) = link.link.export().take_lost_server() {
-            if let Some(source) = &link.source {
-                warn!(
-                    "{}: {reason}: it is connected again when the other end asks for it",
-                    source.address
-                );
+            warn!("{address}: {reason}: it is connected again when the other end asks for it");
+        }
+        let is_wanted = link.link.wants_server();
+        if is_wanted {
+            if let Some(server) = link.server.take() {
+                self.watch.remove(&server.stream, server.write_interest);
             }
         }
-        if !link.link.wants_server() {
-            return;
-        }
-        if link.pace.may_connect(self.now) {
-            self.close_export();
-            self.dial_export();
-        }
-        // A signal may have been consumed while the old server ended.
-        self.signal();
-    }
-
-    fn dial_export(&mut self) {
-        let Some(link) = &mut self.link else {
-            return;
-        };
-        let Some(source) = &mut link.source else {
-            return;
-        };
-        let connected = match (source.inherited.take(), &source.redial) {
-            (Some(server), _) => Ok(server),
-            (None, Some(redial)) => redial.connect(),
-            (None, None) => {
-                let why = "a descriptor cannot be connected to again".to_owned();
-                Err(Failure::Connect(source.address.clone(), why))
-            }
-        };
-        let watched = connected.and_then(|server| {
-            watch_as(&self.watch, &server, SOURCES).map_err(|error| {
-                Failure::Connect(source.address.clone(), super::poll_error_text(&error))
-            })?;
-            Ok(server)
-        });
-        link.pace.attempted(Instant::now());
-        match watched {
-            Ok(server) => {
-                info!("connected to {}", source.address);
-                link.server = Some(Peer::new(server.stream, Origin::Unknown));
-                link.child = server.child;
+        match redialler.advance(&self.watch, self.now, is_wanted, self.signal_count > 1) {
+            Some(Ok(stream)) => {
+                info!("connected to {}", redialler.address());
+                link.server = Some(Peer::new(stream, Origin::Unknown));
                 link.link.export().server_connected();
             }
-            Err(failure) => {
+            Some(Err(failure)) => {
                 link.link.export().redial_failed();
                 self.warn_rate_limited(format_args!("{failure}"));
             }
+            None => {}
         }
     }
 
     /// Closes the connection to the export's server, and waits for its end if it was started here.
-    pub(super) fn close_export(&mut self) {
-        let Some(link) = &mut self.link else {
-            return;
-        };
-        if let Some(server) = link.server.take() {
-            self.watch.remove(&server.stream, server.write_interest);
-        }
-        if let Some(child) = link.child.take() {
-            self.watch.remove_fd(child.notice_fd());
-            self.shut_down_child(child);
+    pub(super) fn end_export(&mut self) {
+        self.drop_export();
+        if let Some(redialler) = self.link.as_mut().and_then(|link| link.redialler.as_mut()) {
+            redialler.shut_down(|| {
+                self.signal_count += self.signals.take_count();
+                self.signal_count > 1
+            });
         }
     }
 
     pub(super) fn reap_export(&mut self) {
-        if let Some(child) = self.link.as_mut().and_then(|link| link.child.as_mut()) {
-            child.reap();
+        if let Some(redialler) = self.link.as_mut().and_then(|link| link.redialler.as_mut()) {
+            redialler.reap();
         }
     }
 

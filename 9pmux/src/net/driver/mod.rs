@@ -37,20 +37,18 @@ use tracing::info;
 
 pub use export::ExportServer;
 use export::ExportSide;
-use reconnect::watch_server;
 
 use super::ServeOptions;
 use super::address::Address;
 use super::admission::Admission;
 use super::announce::{Announcement, Listener};
-use super::child::ChildServer;
 use super::descriptors;
 use super::dial::{Redial, ServerConnection};
 use super::ends::Ends;
-use super::failure::{Failure, error_text};
+use super::failure::Failure;
 use super::line_limit::LineLimit;
 use super::peers::{Peer, Peers};
-use super::redial_pace::RedialPace;
+use super::redialler::{Redialler, Sources, poll_error_text};
 use super::signals::Signals;
 use super::stream::Origin;
 use super::trace;
@@ -59,6 +57,10 @@ use crate::engine::{ClientId, Config, EndReason, Engine};
 
 /// Maximum bytes per read from the server: as much as a socket buffer holds.
 const SERVER_READ: usize = 256 * 1024;
+
+/// The sources of events of the server.
+const SOURCES: Sources =
+    Sources { server: Source::Server, child: Source::Child, attempt: Source::Attempt };
 
 /// Time for clients to read their last replies.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -71,12 +73,9 @@ pub struct Driver {
     watch: Watch,
     server_address: Address,
     server: Option<Peer>,
-    /// How to connect to the server again, if that is possible.
-    redial: Option<Redial>,
-    redial_pace: RedialPace,
+    redialler: Redialler,
     /// The error that has ended the connection to the server.
     server_error: Option<Errno>,
-    child: Option<ChildServer>,
     listeners: Vec<Listener>,
     /// The listener that accepts first in the next turn.
     next_listener: usize,
@@ -137,22 +136,16 @@ impl Driver {
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
         watch.add(Source::Signals, signals.fd()).map_err(Failure::system("waiting for signals"))?;
-        if let Some(server) = &server {
-            watch_server(&watch, server).map_err(|error| {
-                Failure::Connect(options.server.clone(), poll_error_text(&error))
-            })?;
-        }
-        let (stream, child) = server.map(|server| (server.stream, server.child)).unzip();
+        let mut redialler = Redialler::new(options.server.clone(), SOURCES, redial, now);
+        let server = server.map(|server| redialler.adopt(&watch, server)).transpose()?;
         let mut driver = Driver {
             engine,
             line_limit,
             watch,
             server_address: options.server.clone(),
-            server: stream.map(|stream| Peer::new(stream, Origin::Unknown)),
-            redial,
-            redial_pace: RedialPace::new(now),
+            server: server.map(|stream| Peer::new(stream, Origin::Unknown)),
+            redialler,
             server_error: None,
-            child: child.flatten(),
             listeners: Vec::new(),
             next_listener: 0,
             accept_paused_until: None,
@@ -256,8 +249,11 @@ impl Driver {
         );
         // Closing the connection makes a server that was started here exit.
         self.server = None;
-        self.close_export();
-        let status = self.child.take().and_then(|child| self.shut_down_child(child));
+        self.end_export();
+        let status = self.redialler.shut_down(|| {
+            self.signal_count += self.signals.take_count();
+            self.signal_count > 1
+        });
         if let Some(link) = self.link.take() {
             return link.result(self.server_address, self.server_error, status);
         }
@@ -276,7 +272,7 @@ impl Driver {
 
     /// The timeout for the next poll: zero if there is work left.
     fn poll_timeout(&self) -> Option<Duration> {
-        let busy = self.engine.wants_redial() && self.redial_pace.due().is_none()
+        let busy = self.engine.wants_redial() && self.redialler.is_busy()
             || self.peers.has_queued_reads()
             || self.server.as_ref().is_some_and(|server| server.readable && self.reads_server())
             || self.is_export_busy()
@@ -301,7 +297,7 @@ impl Driver {
     fn time_to_deadline(&self) -> Option<Duration> {
         let engine = self.engine.next_deadline().map(|deadline| self.started + deadline);
         let report = self.with_line_limit(|limit, _| limit.report_at()).flatten();
-        let redial = self.redial_pace.due().filter(|_| self.engine.wants_redial());
+        let redial = self.redialler.deadline(self.engine.wants_redial());
         let own = [
             self.accept_paused_until,
             self.end_by,
@@ -322,7 +318,9 @@ impl Driver {
         let peer = match readiness.source {
             Source::Signals => return self.signal(),
             Source::ExportChild => return self.reap_export(),
-            Source::Child => return self.child.iter_mut().for_each(ChildServer::reap),
+            Source::Child => return self.redialler.reap(),
+            // The next turn of the loop asks for the result.
+            Source::Attempt | Source::ExportAttempt => return,
             Source::Listener(n) => {
                 if let Some(listener) = self.listeners.get_mut(n) {
                     listener.ready = true;
@@ -363,13 +361,5 @@ impl Driver {
             info!("shutting down ({})", self.signals.name());
             self.hang_up();
         }
-    }
-}
-
-/// The text for a descriptor that the poller does not accept, such as a file.
-fn poll_error_text(error: &io::Error) -> String {
-    match Errno::from_io_error(error) {
-        Some(Errno::PERM) => "not a connection: pass a socket or pipes".to_owned(),
-        _ => format!("cannot wait for it: {}", error_text(error)),
     }
 }
