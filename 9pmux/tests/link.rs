@@ -343,6 +343,24 @@ fn program_that_does_not_end_does_not_delay_the_other_direction() {
 }
 
 #[test]
+fn export_that_cannot_be_reached_is_reported_long_before_the_timeout() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let address = unix(&place.path("later"));
+    let program = with_far_export(&place, &stub, &format!("--export {address} --timeout 1000"));
+    let mut client = Client::connect(&place.path("near")).unwrap();
+    assert_eq!(version_of(&mut client), string("unknown"));
+    let line = program.wait_said("does not agree to a Tversion");
+    assert!(line.contains("its server cannot be reached"), "{line}");
+    let listener = UnixListener::bind(place.path("later")).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stub::serve(stream.unwrap(), &stub::Counts::default());
+        }
+    });
+    reads_all(&place.path("near"));
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn signal_ends_an_end_that_connects_to_its_export() {
     let place = Place::new();

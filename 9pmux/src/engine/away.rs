@@ -23,8 +23,9 @@
 //! A session without a server can therefore only clunk, or attach. A Tversion, Tauth or Tattach *asks for*
 //! the server: the driver connects (`wants_redial`), and tries again while something asks. If there are
 //! sessions, the server must agree to their dialect, and to their msize or more; otherwise it counts as not
-//! reached. Such requests wait for `version_timeout` in all. Then a Tversion gets `unknown`, a Tauth or
-//! Tattach gets ENXIO, and nothing asks any more.
+//! reached. Such requests wait until the driver reports a failure [`FAILURE_PATIENCE`] after the first of them,
+//! and for `version_timeout` at most. Then a Tversion gets `unknown`, a Tauth or Tattach gets ENXIO, and nothing
+//! asks any more. The other end of a link thus receives a reply before its own time limit.
 //!
 //! | event | function |
 //! |---|---|
@@ -35,6 +36,8 @@
 //!
 //! With [`ServerKind::Absent`] each Tversion is agreed to, and each Tauth and Tattach gets ENXIO: a mount
 //! shows that better than the version `unknown`.
+
+use std::time::Duration;
 
 use super::clients::{Blocked, ClientState};
 use super::config::ServerKind;
@@ -49,6 +52,9 @@ use crate::wire::{Dialect, FidUse, FieldOffsets, HEADER, kind, tag, types, u32_a
 /// The types that get ENOENT for a dead fid that was not open.
 const TGETATTR: u8 = 24;
 const TSTAT: u8 = 124;
+
+/// The time for which a server that cannot be connected to is tried again: it may just be restarted.
+pub const FAILURE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// The server has gone. Everything that is upstream is lost; clients and their sessions are kept. Must
@@ -120,6 +126,15 @@ impl Engine {
     /// Records that something waits for the server.
     pub(super) fn ask_for_server(&mut self) {
         self.upstream.ask(self.now.saturating_add(self.config.version_timeout));
+    }
+
+    /// Returns true if a failure to connect should be reported to what asks for the server.
+    pub(super) fn has_asked_long_enough(&self) -> bool {
+        let asked_until = self.upstream.asked_until.filter(|_| self.is_asked_for());
+        asked_until.is_some_and(|until| {
+            let asked_at = until.saturating_sub(self.config.version_timeout);
+            self.now.saturating_sub(asked_at) >= FAILURE_PATIENCE
+        })
     }
 
     /// A valid Tauth or Tattach that cannot be forwarded, because the server is not there.

@@ -515,8 +515,10 @@ impl Engine {
     pub fn redial_failed(&mut self) {
         if let UpstreamState::Lost(reason) = self.upstream.state() {
             self.handle_end(reason.clone());
-            self.run_ready();
+        } else if self.has_asked_long_enough() {
+            self.refuse_askers();
         }
+        self.run_ready();
     }
 
     /// Ends the connection on behalf of the program: requests and clients are treated as if the server had

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
 use super::messages::*;
+use crate::engine::away::FAILURE_PATIENCE;
 use crate::engine::{ClientId, Config, EndReason, Engine, ServerKind, VersionEvent};
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u32_at};
 
@@ -173,6 +174,31 @@ fn what_asks_for_the_server_waits_for_a_time_and_is_then_refused() {
     bench.client_sends(other, &version(MSIZE, "9P2000.L"));
     assert!(bench.engine.wants_redial());
     assert_eq!(bench.engine.next_deadline(), Some(2 * TIMEOUT));
+}
+
+#[test]
+fn failure_to_connect_is_reported_to_what_has_asked_for_some_time() {
+    let (mut bench, id) = in_session(Dialect::L);
+    dies(&mut bench);
+    let start = Duration::from_secs(100);
+    bench.engine.tick(start);
+    bench.client_sends(id, &attach(Dialect::L, 1, 0, NOFID, "u", "a"));
+    bench.engine.tick(start + FAILURE_PATIENCE - Duration::from_millis(1));
+    let other = offers(&mut bench);
+    bench.engine.redial_failed();
+    assert!(bench.all_received(id).is_empty() && bench.engine.wants_redial());
+    bench.engine.tick(start + FAILURE_PATIENCE);
+    assert!(bench.all_received(id).is_empty() && bench.engine.wants_redial());
+    bench.engine.redial_failed();
+    bench.engine.audit();
+    assert!(is_local_error(Dialect::L, &bench.client_received(id), Unreachable));
+    assert_eq!(bench.client_received(other), rversion(MSIZE, "unknown"));
+    assert!(!bench.engine.wants_redial());
+    // A failure that nothing waits for changes nothing, and the next request has the whole time.
+    bench.engine.redial_failed();
+    bench.client_sends(id, &attach(Dialect::L, 1, 0, NOFID, "u", "a"));
+    bench.engine.redial_failed();
+    assert!(bench.all_received(id).is_empty() && bench.engine.wants_redial());
 }
 
 #[test]

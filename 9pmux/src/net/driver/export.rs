@@ -267,7 +267,7 @@ impl Driver {
         if let Some(link) = self.link.as_mut().filter(|link| !link.has_warned) {
             link.has_warned = true;
             warn!(
-                "the other end does not agree to a Tversion: {reply}: it exports nothing, or is no 9pmux link"
+                "the other end does not agree to a Tversion: {reply}: its server cannot be reached, it exports nothing, or it is no 9pmux link"
             );
         }
     }
