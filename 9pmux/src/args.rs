@@ -274,7 +274,11 @@ impl Link {
             }
             _ => return Ok(()),
         };
-        Err(Args::command().error(ErrorKind::ArgumentConflict, why))
+        let mut command = Args::command();
+        // Sets the name that the usage shows.
+        command.build();
+        let link = command.find_subcommand_mut("link").expect("it is a command");
+        Err(link.error(ErrorKind::ArgumentConflict, why))
     }
 
     /// The options of a link.

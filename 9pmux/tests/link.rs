@@ -554,9 +554,13 @@ fn each_failure_has_its_status_and_message() {
     let garbled = Stub::saying(b"\x06\0\0\0\x65\xff\xff");
     for (args, code, words) in [
         (vec![&nothing[..]], 2, "nothing to do: --export SERVER, --post LISTEN, or both"),
+        (vec![&nothing], 2, "Usage: 9pmux link [OPTIONS] <STREAM>"),
         (vec![&listen, "--post", &held], 2, "--post needs one other end"),
         (vec![&listen], 2, "listen! needs --export SERVER"),
+        (vec!["fd!9", "--post", &socket], 3, "cannot reach the other end fd!9: descriptor 9"),
+        (vec!["fd!0", "--post", &socket], 3, "cannot reach the other end fd!0: "),
         (
+            vec![&stub.address(), "--export", "fd!9"],
             3,
             "cannot reach the server fd!9: descriptor 9",
         ),

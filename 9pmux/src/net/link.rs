@@ -75,18 +75,19 @@ fn warn_about_access(options: &LinkOptions) {
 
 fn link_to(options: &LinkOptions, stream: &Address) -> Result<(), Failure> {
     let servers = || std::iter::once(stream).chain(&options.export);
-    let mut claims = descriptors::claim(servers(), &options.post)?;
+    // The stream is no server for the user.
+    let far_end = |failure| match failure {
+        Failure::Connect(address, why) if address == *stream => Failure::FarEnd(address, why),
+        other => other,
+    };
+    let mut claims = descriptors::claim(servers(), &options.post).map_err(far_end)?;
     check_distinct(&servers().collect::<Vec<_>>(), &options.post)?;
     let starts = matches!(stream, Address::Exec(_));
     if !starts {
         signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
     let announced = announce_all(&options.post, &mut claims)?;
-    let server =
-        dial::dial(stream, &mut claims, options.timeout).map_err(|failure| match failure {
-            Failure::Connect(address, why) => Failure::FarEnd(address, why),
-            other => other,
-        })?;
+    let server = dial::dial(stream, &mut claims, options.timeout).map_err(far_end)?;
     if starts {
         signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
@@ -112,7 +113,8 @@ fn link_to(options: &LinkOptions, stream: &Address) -> Result<(), Failure> {
         config: options.link.post(options.post_config.clone()),
         messages: options.messages,
     };
-    let mut driver = Driver::new(&serve, Some(server), None, announced, signals)?;
+    let mut driver =
+        Driver::new(&serve, Some(server), None, announced, signals).map_err(far_end)?;
     let export = options.link.export(options.export_config.clone(), source.is_some());
     let export = Engine::new(Config { seed: RandomState::new().build_hasher().finish(), ..export });
     let link = Link::new(export, &options.link, driver.engine_time());
