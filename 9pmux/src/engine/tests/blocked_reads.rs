@@ -145,7 +145,6 @@ fn unread_output_makes_reads_wait() {
     assert!((16_000..=24_033).contains(&most), "{most} bytes");
 }
 
-/// A server that replies to Tstat with more than 9pmux expects.
 /// A client that has no request in flight may always have one, but not because its replies have filled its output.
 #[test]
 fn waiting_reads_do_not_exceed_the_bytes_of_a_client_that_does_not_read() {
@@ -178,6 +177,7 @@ fn waiting_reads_do_not_exceed_the_bytes_of_a_client_that_does_not_read() {
     assert_eq!(bench.upstream().len(), 32);
 }
 
+/// A server that replies to Tstat with more than 9pmux expects.
 #[test]
 fn large_stats_are_counted_as_they_are() {
     let config = Config { dialect: Some(Dialect::Plain), msize: 131_096, ..Config::default() };

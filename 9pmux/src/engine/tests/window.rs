@@ -110,3 +110,18 @@ fn request_that_waits_for_the_window_leaves_no_trace_when_its_client_goes() {
     bench.client_sends(id, &flush(9, 1));
     assert_eq!(kind(&bench.client_received(id)), 109);
 }
+
+#[test]
+fn request_of_a_session_that_has_ended_counts_until_its_tag_is_free() {
+    let mut bench = bench();
+    let (id, _) = bench.attached();
+    let sent = reads(&mut bench, id, 1, 1000);
+    let cost = bench.engine.outstanding_cost();
+    assert!(cost > 1000);
+    bench.client_sends(id, &version(8192, "9P2000.L"));
+    let flush = bench.upstream().into_iter().find(|request| kind(request) == 108).unwrap();
+    assert_eq!(bench.engine.outstanding_cost(), cost);
+    bench.server(&data(&sent[0], 1000));
+    bench.done(&flush);
+    assert_eq!(bench.engine.outstanding_cost(), 0);
+}

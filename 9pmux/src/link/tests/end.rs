@@ -218,6 +218,11 @@ fn keepalive_is_answered_in_every_state() {
     bench.wrote(&[REPLY.to_vec()]);
     bench.arrives(&REPLY);
     assert_eq!(bench.post.stats().dropped, 0);
+    // A Tversion waits for the server of the export.
+    let mut bench = Bench::new(true);
+    bench.arrives(&version(MSIZE, L));
+    bench.arrives(&KEEPALIVE);
+    bench.wrote(&[REPLY.to_vec(), KEEPALIVE.to_vec()]);
 }
 
 #[test]
@@ -339,6 +344,28 @@ fn reading_is_held_back_only_while_no_reply_is_expected() {
     assert!(bench.link.wants_read(&bench.post));
     bench.arrives(&rversion(MSIZE, L));
     assert_eq!(bench.received(id), [rversion(MSIZE, L)]);
+    assert!(!bench.link.wants_read(&bench.post));
+    bench.post.client_bytes(id, &attach(crate::wire::Dialect::L, 1, 0, NOFID, "u", "a"));
+    assert!(bench.link.wants_read(&bench.post));
+    let request = bench.written().pop().expect("the Tattach is the last message");
+    bench.arrives(&made(105, tag(&request)).qid(0, 0).done());
+    assert!(!bench.link.wants_read(&bench.post));
+}
+
+#[test]
+fn reading_is_not_held_back_while_a_keepalive_has_no_reply() {
+    let mut bench = Bench::new(true);
+    bench.exporting();
+    let mut sent = 0;
+    while bench.link.wants_read(&bench.post) {
+        bench.arrives_unchecked(&read(10 + sent, 0, 0, 10));
+        sent += 1;
+    }
+    // The other end is known to be a link now, and is asked in turn.
+    bench.arrives(&KEEPALIVE);
+    assert!(bench.written().contains(&KEEPALIVE.to_vec()));
+    assert!(bench.link.wants_read(&bench.post));
+    bench.arrives(&REPLY);
     assert!(!bench.link.wants_read(&bench.post));
 }
 
