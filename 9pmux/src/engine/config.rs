@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::pserve::PserveRules;
 use super::requests::MAX_REQUESTS;
 use crate::wire::Dialect;
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub unames: Vec<String>,
     /// The trees that clients may attach to. An empty list permits all trees.
     pub anames: Vec<String>,
+    /// The rules of plan9port's 9pserve, if 9pmux is in its place.
+    pub pserve: Option<PserveRules>,
     /// Whether requests are forwarded with strings, names and stats that the protocol forbids, and with
     /// bytes behind their last field.
     pub lax: bool,
@@ -83,7 +86,7 @@ pub struct Config {
     pub max_memory: usize,
     /// Requests wait in the ready queue while this many bytes are queued for the server.
     pub max_server_bytes: usize,
-    /// The maximum time for the server's reply to the Tversion.
+    /// The maximum time for the server's reply to the Tversion; [`Duration::MAX`] for no limit.
     pub version_timeout: Duration,
     /// The maximum time for which a client's second Tversion waits for the cleanup of its first
     /// session.
@@ -102,6 +105,7 @@ impl Default for Config {
             require_auth: false,
             unames: Vec::new(),
             anames: Vec::new(),
+            pserve: None,
             lax: false,
             // The largest msize of Linux: a megabyte of data, and the space that it leaves for headers.
             msize: 1024 * 1024 + 24,

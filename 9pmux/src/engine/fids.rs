@@ -8,7 +8,7 @@
 //! | pending | The request that creates it has no reply yet. |
 //! | live | That request has succeeded: the fid exists at the server. |
 //! | uncertain | That request was flushed, or its reply did not fit: the fid may exist, and its client does not have it. |
-//! | lost | The reply to 9pmux's own Tclunk did not fit: the fid may exist, and its number is never used again. |
+//! | lost | The reply to 9pmux's own Tclunk did not fit, or the fid is of another program: the fid may exist, and its number is never used again. |
 //! | absent | That request has failed, or a Tclunk or Tremove of the fid has a reply: the fid does not exist. |
 //!
 //! Each transition is one function, and only [`Fids::set_state`] changes the state:
@@ -87,6 +87,8 @@ pub struct Fid {
 #[derive(Default)]
 pub struct Fids {
     pool: NumberPool,
+    /// The number of a fid that the server has from another program.
+    foreign: Option<u32>,
     records: Vec<Fid>,
     /// Memory is returned when there are no more fids than this.
     shrink_at: usize,
@@ -96,6 +98,11 @@ pub struct Fids {
 pub const NO_FID: u32 = NOFID;
 
 impl Fids {
+    /// Returns no fids. No fid ever gets the number `foreign`.
+    pub fn without(foreign: Option<u32>) -> Fids {
+        Fids { foreign, ..Fids::default() }
+    }
+
     /// Returns the number of allocated fids.
     pub fn len(&self) -> usize {
         self.pool.allocated()
@@ -109,7 +116,7 @@ impl Fids {
     /// Allocates a pending, bound fid for a client's `client_fid`. The caller must ensure that the
     /// limit of all fids is not reached.
     pub fn allocate(&mut self, client_index: u32, client_fid: u32, user: u32) -> u32 {
-        let number = self.pool.allocate();
+        let mut number = self.pool.allocate();
         debug_assert!(number != NO_FID);
         let fid = Fid {
             owner: Owner::Client(client_index),
@@ -120,6 +127,18 @@ impl Fids {
             bound: true,
             opened: false,
         };
+        if self.foreign == Some(number) {
+            let (owner, state) = (Owner::Internal, FidState::Lost);
+            self.record(number, Fid { owner, user: NO_USER, state, bound: false, ..fid });
+            number = self.pool.allocate();
+        }
+        self.record(number, fid);
+        number
+    }
+
+    /// Records a fid with a number that was just allocated.
+    #[inline]
+    fn record(&mut self, number: u32, fid: Fid) {
         match self.records.get_mut(number as usize) {
             Some(record) => *record = fid,
             // The lowest free number is at most one more than the highest number ever allocated.
@@ -128,7 +147,6 @@ impl Fids {
                 self.shrink_at = self.records.len() / 8;
             }
         }
-        number
     }
 
     /// Allocates a pending fid that 9pmux keeps for itself.

@@ -89,6 +89,18 @@ impl Engine {
             Ok(checked) => checked,
             Err(why) => return self.reject_message(client_index, whole, why),
         };
+        let rewritten;
+        let (message, offsets) = match &self.config.pserve {
+            None => (message, offsets),
+            Some(_) => match self.apply_pserve_rules(message, offsets) {
+                Ok(None) => (message, offsets),
+                Ok(Some(request)) => {
+                    rewritten = request;
+                    (&rewritten.0[..], &rewritten.1)
+                }
+                Err(why) => return self.reject_message(client_index, whole, why),
+            },
+        };
         let client = self.clients.get(client_index);
         let has_waiting_reads = !client.waiting_reads.is_empty();
         if client.session.tags.contains(client_tag)
@@ -429,6 +441,7 @@ impl Engine {
         }
         self.stats.forwarded += 1;
         let size = message.len() as u32;
+        let afid = self.attach_afid();
         self.push_to_server(message, |message| {
             put_u32(message, 0, size);
             put_tag(message, upstream_tag);
@@ -438,6 +451,8 @@ impl Engine {
                 } else if fid_use == FidUse::CreatesOnFullWalk {
                     // The new fid is the first fid, which moves.
                     put_u32(message, offset as usize, fids[0]);
+                } else if fid_use == FidUse::Authenticates {
+                    put_u32(message, offset as usize, afid);
                 }
             }
             if let Some(offset) = offsets.count {

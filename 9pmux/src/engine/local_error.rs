@@ -32,11 +32,15 @@ pub enum LocalError {
     NoDescriptors,
     TooManyDescriptors,
     TooManyRequests,
+    AuthRejected,
+    AuthNotRequired,
+    BadAname,
+    SpecialFile,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 29] = [
+    pub const ALL: [LocalError; 33] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -66,6 +70,10 @@ impl LocalError {
         LocalError::NoDescriptors,
         LocalError::TooManyDescriptors,
         LocalError::TooManyRequests,
+        LocalError::AuthRejected,
+        LocalError::AuthNotRequired,
+        LocalError::BadAname,
+        LocalError::SpecialFile,
     ];
 
     pub fn ename(self) -> &'static str {
@@ -99,6 +107,10 @@ impl LocalError {
             LocalError::BadOpenfdMode => "bad openfd mode",
             LocalError::NoDescriptors => "no descriptors over this connection",
             LocalError::TooManyDescriptors => "too many open files",
+            LocalError::AuthRejected => "authentication rejected",
+            LocalError::AuthNotRequired => "authentication not required",
+            LocalError::BadAname => "invalid attach name",
+            LocalError::SpecialFile => "unsupported file type",
         }
     }
 
@@ -116,6 +128,8 @@ impl LocalError {
             LocalError::TooManyDescriptors => 24,                // EMFILE
             LocalError::NotAuth | LocalError::OtherAuth => 13,   // EACCES
             LocalError::NotAllowed | LocalError::AuthRequired => 13, // EACCES
+            LocalError::AuthRejected | LocalError::AuthNotRequired => 13, // EACCES
+            LocalError::BadAname | LocalError::SpecialFile => 22, // EINVAL
             LocalError::ReplyTooLarge => 75,                     // EOVERFLOW
             LocalError::UnexpectedReply | LocalError::ServerGone | LocalError::ShuttingDown => 5, // EIO
             LocalError::FileGone => 116,       // ESTALE

@@ -49,6 +49,7 @@
 //! | `away.rs` | a server that is not there, and dead fids |
 //! | `descriptors/` | Topenfd: descriptors in place of fids |
 //! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
+//! | `pserve.rs` | the rules of plan9port's 9pserve, if 9pmux is in its place |
 //! | `shares.rs`, `users.rs` | what one client may hold of what all clients use, and the accounts that are counted |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
 //! | `user_queues.rs` | a queue for each user, served round robin |
@@ -79,6 +80,7 @@ mod memory;
 mod number_pool;
 mod output;
 mod policy;
+mod pserve;
 mod reply;
 mod requests;
 mod scheduler;
@@ -107,6 +109,7 @@ pub use descriptors::DescriptorId;
 pub use end::EndReason;
 pub use far_end::{KEEPALIVE_TAG, Load};
 pub use inbox::MAX_SKIPPED_MESSAGE;
+pub use pserve::{AttachAs, PserveRules};
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
 pub use users::{User, host_of};
 pub use version_events::VersionEvent;
@@ -278,12 +281,6 @@ impl Engine {
     /// server's output.
     #[must_use]
     pub fn new(config: Config) -> Engine {
-        Engine::new_at(config, Duration::ZERO)
-    }
-
-    /// As `new`, but the time of the driver is `now` already.
-    #[must_use]
-    pub fn new_at(config: Config, now: Duration) -> Engine {
         let config = Config {
             max_inflight: config.max_inflight.max(1),
             max_reply_bytes: config.max_reply_bytes.max(1),
@@ -296,12 +293,12 @@ impl Engine {
             ..config
         };
         let mut engine = Engine {
-            now,
+            now: Duration::ZERO,
             upstream: Upstream::default(),
             clients: Clients::new(SeededState::new(config.seed)),
             users: Users::new(SeededState::new(config.seed)),
             requests: Requests::new(config.max_inflight_all, config.max_descriptors_all),
-            fids: Fids::default(),
+            fids: Fids::without(config.pserve.as_ref().and_then(PserveRules::afid)),
             cleanups: Cleanups::default(),
             descriptors: Descriptors::default(),
             ready_queue: VecDeque::new(),
@@ -329,13 +326,16 @@ impl Engine {
         match (engine.config.server, engine.config.dialect) {
             (ServerKind::OnDemand, _) => engine.upstream.begin_without_server(UpstreamState::Away),
             (ServerKind::Absent, _) => engine.upstream.begin_without_server(UpstreamState::Absent),
+            (_, Some(dialect)) if engine.has_version() => {
+                engine.upstream.version_agreed(dialect, engine.upstream.msize);
+            }
             (_, Some(dialect)) => engine.send_version(dialect),
             (_, None) => {}
         }
         engine
     }
 
-    /// Reports the time, counted from the creation of the engine unless `new_at` was used, and handles deadlines that have passed.
+    /// Reports the time, counted from the creation of the engine, and handles deadlines that have passed.
     /// Later events happen at this time. Begins a turn, in which each client may again send some messages that
     /// 9pmux itself replies to.
     pub fn tick(&mut self, now: Duration) {

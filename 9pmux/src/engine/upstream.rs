@@ -191,8 +191,10 @@ impl Upstream {
     /// Returns the time at which the state must have changed.
     pub fn deadline(&self) -> Option<Duration> {
         match self.state {
-            UpstreamState::AwaitingVersion { deadline, .. }
-            | UpstreamState::Settling { deadline } => Some(deadline),
+            UpstreamState::AwaitingVersion { deadline, .. } => {
+                (deadline != Duration::MAX).then_some(deadline)
+            }
+            UpstreamState::Settling { deadline } => Some(deadline),
             UpstreamState::Away => self.asked_until,
             _ => None,
         }

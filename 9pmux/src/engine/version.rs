@@ -62,6 +62,11 @@ impl Engine {
         let agreed = Dialect::from_name(name).filter(|d| Offer::Dialect(offer).allows(*d));
         // A dialect that was chosen in advance must be agreed exactly.
         let agreed = agreed.filter(|d| self.config.dialect.is_none_or(|chosen| chosen == *d));
+        let msize = match self.config.pserve {
+            // Some servers that 9pserve accepts reply with an msize of their own.
+            Some(_) => msize.min(self.upstream.msize),
+            None => msize,
+        };
         match agreed {
             Some(dialect) if msize < MIN_MSIZE || msize > self.upstream.msize => {
                 let (name, ours) = (dialect.name(), self.upstream.msize);

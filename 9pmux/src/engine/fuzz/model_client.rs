@@ -473,6 +473,11 @@ impl ModelClient {
             | LocalError::NothingExported
             | LocalError::Unreachable
             | LocalError::TooManyRequests => false,
+            // Only in place of 9pserve.
+            LocalError::AuthRejected
+            | LocalError::AuthNotRequired
+            | LocalError::BadAname
+            | LocalError::SpecialFile => false,
             // Only a server that sends anything causes it, or one that has created the fid all the same.
             LocalError::UnexpectedReply => request == types::TOPENFD && view.sloppy,
             LocalError::SmallMsize => request == types::TVERSION,

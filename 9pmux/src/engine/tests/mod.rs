@@ -15,6 +15,7 @@ mod limits;
 mod malformed;
 mod once;
 mod openfd;
+mod pserve;
 mod redial;
 mod shares;
 mod simulation;
