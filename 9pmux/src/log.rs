@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Display};
 use std::io::{self, Write, stderr};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
@@ -17,6 +18,18 @@ use crate::log_queue::{self, LogQueue};
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static QUEUE: LogQueue = LogQueue::new();
+
+/// The name of the program, if it is another than 9pmux.
+static NAME: OnceLock<String> = OnceLock::new();
+
+/// Sets the name with which lines begin, once.
+pub fn set_name(name: String) {
+    let _ = NAME.set(name);
+}
+
+fn name() -> &'static str {
+    NAME.get().map_or("9pmux", String::as_str)
+}
 
 struct Line {
     began: Option<Instant>,
@@ -33,7 +46,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        write!(writer, "9pmux: ")?;
+        write!(writer, "{}: ", name())?;
         if let Some(began) = self.began {
             write!(writer, "{:.6} ", began.elapsed().as_secs_f64())?;
         }
@@ -84,10 +97,10 @@ impl Write for Queued {
 
 /// Logs the error that ends the program, at every log level. The log must have been started.
 pub fn error(error: &dyn Display) {
-    QUEUE.push_last(format!("9pmux: {error}\n").as_bytes());
+    QUEUE.push_last(format!("{}: {error}\n", name()).as_bytes());
 }
 
 /// Prints an error directly, without the log.
 pub fn print_error(error: &dyn Display) {
-    let _ = writeln!(stderr(), "9pmux: {error}");
+    let _ = writeln!(stderr(), "{}: {error}", name());
 }

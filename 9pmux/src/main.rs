@@ -1,10 +1,12 @@
 //! 9pmux: many 9P clients share one connection to a 9P server. See 9pmux(1).
 //!
-//! This program has the command line, the log and the exit status; the rest is in `ninepmux::net`.
+//! This program has the command line, the log and the exit status; the rest is in `ninepmux::net`. Under the name
+//! `9pserve` it has another command line, and other exit statuses (`pserve`).
 
 mod args;
 mod log;
 mod log_queue;
+mod pserve;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -32,6 +34,9 @@ fn run(verbose: u8, quiet: bool, command: impl FnOnce() -> Result<(), Failure>) 
 }
 
 fn main() -> ExitCode {
+    if let Some(arguments) = pserve::arguments() {
+        return pserve::main(arguments);
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(message) => return args::print_usage(&message),

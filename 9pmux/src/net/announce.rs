@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
@@ -12,7 +13,7 @@ use super::descriptors::Claims;
 use super::failure::{Failure, error_text};
 use super::fd::Fd;
 use super::namespace;
-use super::post::{self, PostedSocket};
+use super::post::{self, Access, PostedSocket};
 use super::stream::Stream;
 
 /// The number of connections that may wait to be accepted. The system may have a lower bound.
@@ -53,6 +54,13 @@ pub enum AcceptOutcome {
 }
 
 impl Listener {
+    /// Listens on a socket of the file system that has all permissions that the umask leaves.
+    pub fn post(path: &Path) -> Result<Listener, String> {
+        let (socket, posted) = post::post(path, Access::Umask)?;
+        let (address, posted) = (Address::Unix(path.to_owned()), Some(posted));
+        Ok(Listener { socket: socket.into(), address, posted, ready: true })
+    }
+
     /// The descriptor, for the poller.
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
@@ -125,10 +133,10 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announcement, 
             .map(|socket| (Fd::from(socket), None))
             .map_err(|error| format!("{}: choose another port or host", error_text(&error))),
         Address::Unix(path) => {
-            post::post(path).map(|(socket, posted)| (socket.into(), Some(posted)))
+            post::post(path, Access::Private).map(|(socket, posted)| (socket.into(), Some(posted)))
         }
         Address::Service(name) => namespace::directory()
-            .and_then(|directory| post::post(&directory.join(name)))
+            .and_then(|directory| post::post(&directory.join(name), Access::Private))
             .map(|(socket, posted)| (socket.into(), Some(posted))),
         Address::Exec(_) => Err("exec! starts a server: only SERVER can be started".to_owned()),
         Address::Fd(_) | Address::Stdio => {

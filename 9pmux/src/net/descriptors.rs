@@ -101,6 +101,13 @@ fn take_fd(n: RawFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Closes what standard input and output are. Their numbers stay in use.
+pub fn release_stdio() -> io::Result<()> {
+    let nothing = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    Ok(rustix::stdio::dup2_stdout(&nothing)?)
+}
+
 /// Raises the soft limit of descriptors to the hard one, since each client uses a descriptor. Returns the
 /// limit that 9pmux was started with.
 pub fn raise_limit() -> Rlimit {

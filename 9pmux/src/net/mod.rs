@@ -14,6 +14,7 @@
 //! | `signals.rs` | signals as bytes to be read |
 //! | `driver`, `peers.rs`, `admission.rs` | the event loop, the connected clients, and their maximum number |
 //! | `link.rs` | the start of `9pmux link` |
+//! | `pserve.rs`, `background.rs` | the start under the name `9pserve` |
 //! | `trace.rs`, `line_limit.rs` | messages for the log, in words, and limits for lines that clients cause |
 //! | `failure.rs` | the errors that end the program, with their exit statuses |
 //!
@@ -28,6 +29,7 @@
 mod address;
 mod admission;
 mod announce;
+mod background;
 mod child;
 mod descriptors;
 mod dial;
@@ -40,6 +42,7 @@ mod link;
 mod namespace;
 mod peers;
 mod post;
+mod pserve;
 mod redial_pace;
 mod redialler;
 mod services;
@@ -51,6 +54,7 @@ mod watch;
 pub use address::{Address, BadAddress, StreamAddress};
 pub use failure::Failure;
 pub use link::{LinkOptions, link};
+pub use pserve::{Pserve, PserveOptions};
 
 use std::time::Duration;
 

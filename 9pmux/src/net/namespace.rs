@@ -58,7 +58,7 @@ fn ensure_private(directory: &Path) -> io::Result<()> {
 }
 
 /// The name of the user in the user database, as in plan9port. `$USER` is not used.
-fn user_name() -> String {
+pub(super) fn user_name() -> String {
     // SAFETY: the entry is valid until the next call of this kind. It is copied before that, and the only
     // other thread, that of the log, makes no such call.
     let name = unsafe {

@@ -4,7 +4,7 @@
 //! with ECONNREFUSED; with any other result it is in use. Between that check and the creation of the new
 //! socket a second 9pmux might do the same, so both happen under a lock of the directory. The lock belongs
 //! to a descriptor: it ends with the process and leaves no file behind. The socket is made under a draft
-//! name with mode 0600 and gets its own name when it listens, so a program that sees it can connect.
+//! name with its mode and gets its own name when it listens, so a program that sees it can connect.
 //!
 //! The mode is never set by name: in a directory that other users can write to, a name may have become a
 //! link to another file.
@@ -64,15 +64,25 @@ impl Drop for PostedSocket {
     }
 }
 
+/// The permissions of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The user alone: the mode is 0600.
+    Private,
+    /// As the umask permits: the mode is 0777 without its bits.
+    Umask,
+}
+
 /// Makes a listening socket under the name `path`. The error text says what to do.
-pub fn post(path: &Path) -> Result<(OwnedFd, PostedSocket), String> {
+pub fn post(path: &Path, access: Access) -> Result<(OwnedFd, PostedSocket), String> {
     let random = || RandomState::new().build_hasher().finish();
-    post_with(path, (0..MAX_DRAFTS).map(|_| format!(".9pmux.{:08x}", random() as u32)))
+    post_with(path, access, (0..MAX_DRAFTS).map(|_| format!(".9pmux.{:08x}", random() as u32)))
 }
 
 /// As [`post`], with these draft names, which are tried in turn.
 fn post_with(
     path: &Path,
+    access: Access,
     drafts: impl Iterator<Item = String>,
 ) -> Result<(OwnedFd, PostedSocket), String> {
     let directory = match path.parent() {
@@ -84,7 +94,7 @@ fn post_with(
         return Err("the path is too long for a socket: choose a shorter one".to_owned());
     }
     remove_stale(path)?;
-    let (socket, draft) = bind_draft(directory, path, drafts)?;
+    let (socket, draft) = bind_draft(directory, path, access, drafts)?;
     publish(&socket, &draft, path).map(|posted| (socket, posted)).map_err(|error| match error {
         Errno::EXIST => JUST_MADE.to_owned(),
         _ => in_directory(error),
@@ -167,6 +177,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
 fn bind_draft(
     directory: &Path,
     path: &Path,
+    access: Access,
     drafts: impl Iterator<Item = String>,
 ) -> Result<(OwnedFd, PathBuf), String> {
     let mut taken = None;
@@ -175,7 +186,7 @@ fn bind_draft(
             draft if SocketAddrUnix::new(&draft).is_ok() => draft,
             _ => path.to_owned(),
         };
-        match bind_private(&draft) {
+        match bind_socket(&draft, access) {
             Ok(socket) => return Ok((socket, draft)),
             Err(Errno::ADDRINUSE) if draft == path => return Err(JUST_MADE.to_owned()),
             Err(Errno::ADDRINUSE) => taken = Some(draft),
@@ -189,12 +200,16 @@ fn bind_draft(
     ))
 }
 
-/// Makes a socket that is bound to this name with mode 0600 from the beginning.
-fn bind_private(path: &Path) -> Result<OwnedFd, Errno> {
+/// Makes a socket that is bound to this name, with its mode from the beginning.
+fn bind_socket(path: &Path, access: Access) -> Result<OwnedFd, Errno> {
     let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
     let address = SocketAddrUnix::new(path)?;
+    if access == Access::Umask {
+        bind(&socket, &address)?;
+        return Ok(socket);
+    }
     // Linux gives the file the mode of the socket. Other systems have the umask alone, which is the whole
     // process's.
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -240,7 +255,7 @@ mod tests {
     fn a_name_is_posted_and_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
-        let (_socket, posted) = post(&path).unwrap();
+        let (_socket, posted) = post(&path, Access::Private).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         UnixStream::connect(&path).unwrap();
         drop(posted);
@@ -252,12 +267,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
-        assert!(post(&path).unwrap_err().contains("in use"));
+        assert!(post(&path, Access::Private).unwrap_err().contains("in use"));
         drop(listener);
-        post(&path).unwrap();
+        post(&path, Access::Private).unwrap();
         assert!(!path.exists());
         fs::write(&path, "something").unwrap();
-        assert!(post(&path).unwrap_err().contains("not a socket"));
+        assert!(post(&path, Access::Private).unwrap_err().contains("not a socket"));
         assert_eq!(fs::read(&path).unwrap(), b"something");
     }
 
@@ -268,8 +283,9 @@ mod tests {
         // cannot be removed, as a file of another user in a sticky directory cannot
         fs::create_dir_all(directory.path().join("taken/kept")).unwrap();
         let drafts = ["taken", "free"].map(str::to_owned);
-        post_with(&path, drafts.into_iter()).unwrap();
-        let error = post_with(&path, ["taken".to_owned()].into_iter()).unwrap_err();
+        post_with(&path, Access::Private, drafts.into_iter()).unwrap();
+        let error =
+            post_with(&path, Access::Private, ["taken".to_owned()].into_iter()).unwrap_err();
         assert!(error.contains("the temporary name") && error.contains("/taken"), "{error}");
         assert!(directory.path().join("taken/kept").exists());
     }
@@ -293,7 +309,7 @@ mod tests {
             });
             for _ in 0..500 {
                 let _ = fs::remove_file(&draft);
-                drop(post_with(&path, ["draft".to_owned()].into_iter()));
+                drop(post_with(&path, Access::Private, ["draft".to_owned()].into_iter()));
             }
             done.store(true, std::sync::atomic::Ordering::SeqCst);
         });
@@ -312,10 +328,10 @@ mod tests {
         path.push("d".repeat(rest));
         fs::create_dir(&path).unwrap();
         path.push("s");
-        let (_socket, posted) = post(&path).unwrap();
+        let (_socket, posted) = post(&path, Access::Private).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         UnixStream::connect(&path).unwrap();
-        assert!(post(&path).unwrap_err().contains("in use"));
+        assert!(post(&path, Access::Private).unwrap_err().contains("in use"));
         drop(posted);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
     }
@@ -329,7 +345,7 @@ mod tests {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
         };
         may(0o300);
-        let posted = post(&path);
+        let posted = post(&path, Access::Private);
         let called = UnixStream::connect(&path);
         may(0o700);
         posted.unwrap();
@@ -340,7 +356,7 @@ mod tests {
     fn a_name_that_another_program_has_taken_over_is_not_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
-        let (_socket, posted) = post(&path).unwrap();
+        let (_socket, posted) = post(&path, Access::Private).unwrap();
         fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
         drop(posted);
@@ -349,9 +365,11 @@ mod tests {
 
     #[test]
     fn an_impossible_path_is_an_error_with_advice() {
-        assert!(post(Path::new("/nowhere/at/all")).unwrap_err().contains("choose"));
+        assert!(
+            post(Path::new("/nowhere/at/all"), Access::Private).unwrap_err().contains("choose")
+        );
         let directory = tempfile::tempdir().unwrap();
         let long = directory.path().join("x".repeat(120));
-        assert!(post(&long).is_err());
+        assert!(post(&long, Access::Private).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 /// The signals that end the program.
 pub struct Signals {
@@ -59,6 +59,12 @@ pub fn subscribe_child() -> io::Result<UnixStream> {
 pub fn ignore_hangup() -> io::Result<()> {
     // Handled, not ignored: programs that are started later would inherit an ignored signal.
     signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
+}
+
+/// Makes SIGTSTP do nothing from now on.
+pub fn ignore_stop() -> io::Result<()> {
+    signal_hook::flag::register(SIGTSTP, Arc::new(AtomicBool::new(false)))?;
     Ok(())
 }
 
