@@ -5,7 +5,7 @@
 #	make demo       show libmux and 9pmux at work with real 9P servers
 #	make test       the quick tests, at most a minute
 #	make check      all tests; make check-long more, before a release
-#	make install    see README.md; also PREFIX, DESTDIR, LIBDIR, or PLAN9=dir
+#	make install    see README.md; also PREFIX, DESTDIR, LIBDIR, or PLAN9=dir with 9PSERVE=1
 
 PREFIX = /usr/local
 LIBDIR = $(PREFIX)/lib

@@ -4,8 +4,10 @@
 # ignored, because every user of plan9port sets it there.
 INTO_PLAN9 := $(if $(filter command,$(origin PLAN9)),$(PLAN9))
 ifneq ($(INTO_PLAN9),)
-install: lib
-	sh tools/plan9port.sh install '$(PLAN9)' $(B)/libmux.a include/mux.h
+# With 9PSERVE=1, 9pmux also takes the place of the tree's 9pserve.
+INTO_9PSERVE := $(if $(filter 1,$(9PSERVE)),$(B)/9pmux)
+install: lib $(INTO_9PSERVE)
+	sh tools/plan9port.sh install '$(PLAN9)' $(B)/libmux.a include/mux.h $(INTO_9PSERVE)
 
 uninstall:
 	sh tools/plan9port.sh uninstall '$(PLAN9)'

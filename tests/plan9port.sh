@@ -1,7 +1,9 @@
 #!/bin/sh
 # plan9port.sh: `make install PLAN9=tree` survives the tree's own build, and `make uninstall` gives every byte back.
 #
-# The tree is a small imitation: two libraries and a program, built by rules of the kind that plan9port's
+# With 9PSERVE=1 the same holds for 9pserve.
+#
+# The tree is a small imitation: two libraries and two programs, built by rules of the kind that plan9port's
 # mkfiles have (an archive that is updated member by member, targets clean, nuke, all and install that descend into
 # directories), with the mk of Debian's package 9base or the one in MK. Without mk only the files are compared. What a
 # build of the real tree does is written down in docs/internals/results.md.
@@ -53,15 +55,50 @@ main(void)
 	return 0;
 }
 C
+# What 9pserve.c uses of lib9, and the tree's own 9pserve.
+cat >"$tree/include/u.h" <<'C'
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+C
+cat >"$tree/include/libc.h" <<'C'
+#define main static p9main
+#define USED(x) (void)(x)
+static char *unsharp(char *s) { static char path[4096]; snprintf(path, sizeof path, "%s%s", getenv("PLAN9"), s + 2); return path; }
+static void sysfatal(char *f, char *p) { (void)f; fprintf(stderr, "cannot run %s\n", p); exit(1); }
+#define exec execv
+static void p9main(int, char **);
+#undef main
+int main(int argc, char **argv) { p9main(argc, argv); return 0; }
+#define main static p9main
+C
+cat >"$tree/src/cmd/9pserve.c" <<'C'
+#include <stdio.h>
+int
+main(void)
+{
+	puts("the tree's own 9pserve");
+	return 0;
+}
+C
 cat >"$tree/src/cmd/mkfile" <<'MK'
 <$PLAN9/src/mkhdr
-all:V: prog
+all:V: prog o.9pserve
 prog: prog.c $PLAN9/lib/libmux.a $PLAN9/lib/libother.a
 	cc -I$PLAN9/include -o $target prog.c $PLAN9/lib/libmux.a $PLAN9/lib/libother.a -lpthread
-install:V: prog
+o.9pserve: 9pserve.o
+	cc -o $target 9pserve.o
+9pserve.o: 9pserve.c
+	cc -c -I$PLAN9/include 9pserve.c
+install:V: prog o.9pserve
 	cp prog $PLAN9/bin/prog
-clean nuke:V:
-	rm -f prog
+	rm -f $PLAN9/bin/9pserve
+	cp o.9pserve $PLAN9/bin/9pserve
+clean:V:
+	rm -f prog *.o o.9pserve
+nuke:V: clean
+	rm -f $PLAN9/bin/9pserve
 MK
 cat >"$tree/src/mkfile" <<'MK'
 <$PLAN9/src/mkhdr
@@ -86,22 +123,10 @@ ours() {
 	cmp -s include/mux.h "$tree/include/mux.h" || fail "$1: include/mux.h is another header"
 	[ "$(ar t "$tree/lib/libmux.a" | grep -c '^io')" -eq 0 ] || fail "$1: the archive has got the tree's own objects"
 }
-snapshot() { (cd "$tree" && find . -type f ! -name prog ! -name '*.o' -exec cksum {} + | sort -k 3); }
+snapshot() { (cd "$tree" && find . -type f ! -name prog ! -name '*.o' ! -name 'o.*' -exec cksum {} + | sort -k 3); }
 
-built=
-if [ -n "$mk" ]; then
-	run . all
-	run . install
-	run . clean
-	built=', before and after builds of the tree'
-fi
-snapshot >"$work/before"
-$MAKE -s install PLAN9="$tree"
-$MAKE -s install PLAN9="$tree"
-ours "make install"
-cmp -s "$tree/src/libmux/libmux.a.installed" "$tree/lib/libmux.a" || fail "the tree's mkfile has another archive"
-[ -z "$(nm -a "$tree/lib/libmux.a" 2>/dev/null | grep ' N .debug')" ] || fail "the archive has debug information"
-if [ -n "$mk" ]; then
+# the tree's own builds
+builds() {
 	# the steps of plan9port's INSTALL, and what a user may run by hand
 	run . clean
 	run . libs-nuke
@@ -120,10 +145,65 @@ if [ -n "$mk" ]; then
 	rm "$tree/lib/libmux.a"
 	run libmux install
 	ours "mk install without an archive"
+}
+# own_9pserve STEP: the tree has its own 9pserve
+own_9pserve() {
+	[ -z "$mk" ] || [ "$("$tree/bin/9pserve")" = "the tree's own 9pserve" ] || fail "$1: another 9pserve"
+}
+# our_9pserve STEP: the tree's 9pserve is 9pmux: it prints its usage, and posts a service
+our_9pserve() {
+	status=0
+	PLAN9=$tree "$tree/bin/9pserve" -u >"$work/usage" 2>&1 || status=$?
+	{ [ $status -eq 1 ] && grep -q '^usage: 9pserve' "$work/usage"; } || fail "$1: $(cat "$work/usage"), status $status"
+	status=0
+	PLAN9=$tree "$tree/bin/9pserve" -u "unix!$work/nowhere/s" >"$work/usage" 2>&1 || status=$?
+	{ [ $status -eq 1 ] && grep -q "9pserve: announce unix!$work/nowhere/s: " "$work/usage"; } || fail "$1: 9pserve: $(cat "$work/usage")"
+}
+
+built=
+if [ -n "$mk" ]; then
+	run . all
+	run . install
+	run . clean
+	built=', before and after builds of the tree'
 fi
+snapshot >"$work/before"
+$MAKE -s install PLAN9="$tree"
+$MAKE -s install PLAN9="$tree"
+ours "make install"
+cmp -s "$tree/src/libmux/libmux.a.installed" "$tree/lib/libmux.a" || fail "the tree's mkfile has another archive"
+[ -z "$(nm -a "$tree/lib/libmux.a" 2>/dev/null | grep ' N .debug')" ] || fail "the archive has debug information"
+[ -z "$mk" ] || builds
 $MAKE -s uninstall PLAN9="$tree"
 snapshot >"$work/after"
 diff "$work/before" "$work/after" >&2 || fail "uninstall does not give the tree back"
+own_9pserve "install and uninstall without 9PSERVE"
+
+# with 9pserve, which the tree's builds replace by a program that runs 9pmux
+$MAKE -s install PLAN9="$tree" 9PSERVE=1
+$MAKE -s install PLAN9="$tree" 9PSERVE=1
+our_9pserve "make install"
+if [ -n "$mk" ]; then
+	builds
+	our_9pserve "the tree's build"
+	run cmd nuke
+	run cmd install
+	our_9pserve "mk nuke and install"
+	! cmp -s "$tree/bin/9pserve" "$tree/bin/9pmux" || fail "mk has not built 9pserve"
+	run . clean
+fi
+$MAKE -s uninstall PLAN9="$tree"
+snapshot >"$work/after"
+diff "$work/before" "$work/after" >&2 || fail "uninstall does not give the tree and its 9pserve back"
+own_9pserve "uninstall"
+if [ -n "$mk" ]; then
+	# An uninstall between two builds.
+	$MAKE -s install PLAN9="$tree" 9PSERVE=1
+	run cmd install
+	$MAKE -s uninstall PLAN9="$tree"
+	run cmd install
+	own_9pserve "the build after uninstall"
+fi
 if [ -n "$mk" ]; then
 	run libmux nuke
 	run . all
@@ -132,10 +212,14 @@ fi
 
 # A tree without sources, and files that were replaced in the meantime.
 bare=$work/bare
-mkdir -p "$bare/lib" "$bare/include"
+mkdir -p "$bare/lib" "$bare/include" "$bare/bin"
 $MAKE -s install PLAN9="$bare"
 $MAKE -s uninstall PLAN9="$bare"
 [ -z "$(find "$bare" -type f)" ] || fail "uninstall leaves files in a tree without sources"
+$MAKE -s install PLAN9="$bare" 9PSERVE=1
+cmp -s "$bare/bin/9pserve" "$bare/bin/9pmux" || fail "a tree without sources has no 9pserve"
+$MAKE -s uninstall PLAN9="$bare"
+[ -z "$(find "$bare" -type f)" ] || fail "uninstall leaves 9pserve in a tree without sources"
 echo "new header" >"$bare/include/mux.h"
 $MAKE -s install PLAN9="$bare"
 echo "a newer header" >"$bare/include/mux.h"

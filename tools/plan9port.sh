@@ -1,39 +1,45 @@
 #!/bin/sh
-# plan9port.sh install|uninstall TREE [ARCHIVE HEADER]: puts the library into a plan9port tree, or takes it out again.
+# plan9port.sh install TREE ARCHIVE HEADER [9PMUX], or uninstall TREE: puts the library into a plan9port tree, or takes
+# it out again.
 #
-# install replaces three files of the tree and keeps the original of each beside it, as FILE.orig:
+# install replaces these files of the tree and keeps the original of each beside it, as FILE.orig; the last three only
+# with 9PMUX:
 #
 #	lib/libmux.a            the archive, without debug information
 #	include/mux.h           the header
 #	src/libmux/mkfile       a mkfile that copies those two instead of compiling plan9port's sources
+#	bin/9pmux, bin/9pserve  the program, which does the work of 9pserve under that name
+#	src/cmd/9pserve.c       a program that runs bin/9pmux under that name
 #
-# Without the third, the tree's own build would compile those sources against our header and fail, or add
+# Without the mkfile, the tree's own build would compile those sources against our header and fail, or add
 # plan9port's objects to our archive. The mkfile copies from src/libmux/libmux.a.installed and mux.h.installed, so it
-# also works after lib/libmux.a has been removed. A tree without src (a binary package) gets the first two files.
+# also works after lib/libmux.a has been removed. Without our 9pserve.c, that build would replace our 9pserve by
+# plan9port's. A tree without src (a binary package) gets only the files of the other directories.
 #
-# Every file that we install contains the mark below, so that a second install does not keep our own file as the
-# original, and uninstall leaves a file alone that the tree has replaced by another one in the meantime.
+# Every file that we install contains one of the marks below, so that a second install does not keep our own file as
+# the original, and uninstall leaves a file alone that the tree has replaced by another one in the meantime.
 set -eu
 
-mark=muxversion
-files="lib/libmux.a include/mux.h src/libmux/mkfile"
+marks='muxversion|9pmux'
+files="lib/libmux.a include/mux.h src/libmux/mkfile bin/9pmux bin/9pserve src/cmd/9pserve.c"
 
 fail() { echo "plan9port: $*" >&2; exit 1; }
-is_ours() { grep -q "$mark" "$1" 2>/dev/null; }
+is_ours() { grep -qE "$marks" "$1" 2>/dev/null; }
 
-# put FILE SOURCE: installs SOURCE as FILE of the tree.
+# put FILE SOURCE MODE: installs SOURCE as FILE of the tree.
 put() {
 	if [ -e "$tree/$1" ] && ! is_ours "$tree/$1"; then
 		cp -p "$tree/$1" "$tree/$1.orig"
 	fi
 	cp "$2" "$tree/$1.new"
-	chmod 644 "$tree/$1.new"
+	chmod "$3" "$tree/$1.new"
 	mv "$tree/$1.new" "$tree/$1"
 }
 
-[ $# -ge 2 ] || fail "usage: plan9port.sh install|uninstall TREE [ARCHIVE HEADER]"
+[ $# -ge 2 ] || fail "usage: plan9port.sh install|uninstall TREE [ARCHIVE HEADER [9PMUX]]"
 command=$1 tree=$2
 { [ -d "$tree/lib" ] && [ -d "$tree/include" ]; } || fail "$tree is not a plan9port tree"
+here=$(dirname "$0")
 
 case $command in
 install)
@@ -43,15 +49,30 @@ install)
 	strip --strip-debug "$work/libmux.a"
 	is_ours "$work/libmux.a" || fail "$3 is not our archive"
 	is_ours "$4" || fail "$4 is not our header"
+	if [ $# -ge 5 ]; then
+		cp "$5" "$work/9pmux"
+		strip "$work/9pmux"
+		is_ours "$work/9pmux" || fail "$5 is not our program"
+		[ -d "$tree/bin" ] || fail "$tree has no directory bin"
+	fi
 	if [ -d "$tree/src/libmux" ]; then
 		cp "$work/libmux.a" "$tree/src/libmux/libmux.a.installed"
 		cp "$4" "$tree/src/libmux/mux.h.installed"
-		put src/libmux/mkfile "$(dirname "$0")/plan9port.mkfile"
+		put src/libmux/mkfile "$here/plan9port.mkfile" 644
 	fi
-	put include/mux.h "$4"
-	put lib/libmux.a "$work/libmux.a"
+	put include/mux.h "$4" 644
+	put lib/libmux.a "$work/libmux.a" 644
+	if [ $# -ge 5 ]; then
+		[ ! -d "$tree/src/cmd" ] || put src/cmd/9pserve.c "$here/plan9port-9pserve.c" 644
+		put bin/9pmux "$work/9pmux" 755
+		put bin/9pserve "$work/9pmux" 755
+	fi
 	;;
 uninstall)
+	if is_ours "$tree/src/cmd/9pserve.c"; then
+		# What was compiled from ours is newer than the original.
+		rm -f "$tree/src/cmd/9pserve.o" "$tree/src/cmd/o.9pserve"
+	fi
 	for file in $files; do
 		if is_ours "$tree/$file"; then
 			if [ -e "$tree/$file.orig" ]; then
