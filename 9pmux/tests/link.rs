@@ -456,6 +456,97 @@ fn callers_of_a_listening_end_reach_the_export_which_may_come_back() {
     assert_eq!(caller.end().0.code(), Some(5));
 }
 
+/// Starts a listening end with a post, of which the socket for callers is `s`, and that for clients `near`.
+fn listening(place: &Place, options: &[&str]) -> Program {
+    let (near, listen) = (unix(&place.path("near")), format!("listen!{}", unix(&place.path("s"))));
+    let program = Program::start(link(&[&[&listen, "--post", &near], options].concat()));
+    wait_for("the sockets are there", || place.path("near").exists() && place.path("s").exists());
+    program
+}
+
+#[test]
+fn listening_end_with_a_post_takes_one_caller_after_the_other() {
+    let (stubs, place) = ([Stub::new(), Stub::new()], Place::new());
+    let [near, far, socket] = ["near", "far", "s"].map(|name| place.path(name));
+    let program = listening(&place, &["--export", &stubs[0].address()]);
+    for n in 0..3 {
+        // A local client waits for a caller.
+        let mut client = Client::connect(&near).unwrap();
+        client.send(100, 0xffff, &body(&[&65536u32.to_le_bytes(), &string("9P2000")]));
+        let (server, to) = (unix(&socket), unix(&far));
+        let caller =
+            Program::start(link(&[&server, "--export", &stubs[1].address(), "--post", &to]));
+        caller.wait_socket(&far);
+        assert_eq!(client.receive().map(|got| got.kind), Some(101));
+        client.begin();
+        thread::scope(|scope| {
+            scope.spawn(|| reads_all(&near));
+            scope.spawn(|| reads_all(&far));
+        });
+        // A second caller is refused, and changes nothing.
+        let mut second = Client::connect(&socket).unwrap();
+        assert!(second.receive().is_none());
+        program.wait_said("another end is connected already");
+        client.open(1, "slow");
+        client.send(116, 7, &read(1, 0, 100));
+        wait_for("the read is at the server", || stubs[1].held() == 1);
+        caller.signal(Signal::TERM);
+        assert!(caller.end().0.success());
+        assert_eq!(client.receive().map(|got| (got.kind, got.tag)), Some((107, 7)));
+        assert!(client.receive().is_none());
+        wait_for("the end of the stream is logged", || {
+            let waits =
+                |line: &String| line.contains("closed the connection: waiting for the next");
+            program.said().iter().filter(|line| waits(line)).count() == n + 1
+        });
+        wait_for("nothing is left", || stubs[0].fids() == 0 && stubs[1].held() == 0);
+    }
+    assert_eq!(stubs[0].counts.connections.load(SeqCst), 1);
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+    assert!(!near.exists() && !socket.exists());
+}
+
+#[test]
+fn caller_that_ends_anyhow_makes_room_for_the_next() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = listening(&place, &["--dialect", "9P2000"]);
+    for (bytes, why) in [
+        (&b"\x06\0\0\0\x65\xff\xff"[..], "a message shorter than its header"),
+        (b"\x13\0\0\0\x64\xff", "the other end has closed the connection"),
+        (b"\x13\0\0", "the other end has closed the connection"),
+    ] {
+        let mut caller = Client::connect(&socket).unwrap();
+        let got = caller.receive().expect("the dialect is offered to each caller");
+        assert_eq!((got.kind, got.tag), (100, 0xffff));
+        caller.send_bytes(bytes);
+        drop(caller);
+        wait_for("its end is logged", || {
+            let said = program.said();
+            said.iter().any(|line| line.contains(&format!("{why}: waiting for the next caller")))
+        });
+    }
+    let caller = || Program::start(link(&[&unix(&socket), "--export", &stub.address()]));
+    let first = caller();
+    // A local client that does not read its replies is disconnected.
+    let mut deaf = Client::attach(&place.path("near"));
+    deaf.open(1, "big");
+    for tag in 0..50 {
+        deaf.send(116, tag, &read(1, 0, 60_000));
+    }
+    // More than the socket of the client holds has arrived.
+    wait_for("reads have a reply", || stub.counts.requests.load(SeqCst) >= 20);
+    first.signal(Signal::TERM);
+    assert!(first.end().0.success());
+    let second = caller();
+    reads_all(&place.path("near"));
+    // A signal ends the link and the program.
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+    assert_eq!(second.end().0.code(), Some(5));
+}
+
 #[test]
 fn users_of_the_other_end_are_limited_at_the_export() {
     let linked = Linked::new(&["--uname", "ann"], "");
@@ -555,8 +646,9 @@ fn each_failure_has_its_status_and_message() {
     for (args, code, words) in [
         (vec![&nothing[..]], 2, "nothing to do: --export SERVER, --post LISTEN, or both"),
         (vec![&nothing], 2, "Usage: 9pmux link [OPTIONS] <STREAM>"),
-        (vec![&listen, "--post", &held], 2, "--post needs one other end"),
-        (vec![&listen], 2, "listen! needs --export SERVER"),
+        (vec![&listen], 2, "nothing to do: --export SERVER, --post LISTEN, or both"),
+        (vec![&listen, "--post", &held], 4, "cannot listen on"),
+        (vec![&listen, "--post", "fd!0"], 4, "cannot listen on fd!0: "),
         (vec!["fd!9", "--post", &socket], 3, "cannot reach the other end fd!9: descriptor 9"),
         (vec!["fd!0", "--post", &socket], 3, "cannot reach the other end fd!0: "),
         (

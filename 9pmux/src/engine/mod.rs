@@ -281,6 +281,12 @@ impl Engine {
     /// server's output.
     #[must_use]
     pub fn new(config: Config) -> Engine {
+        Engine::new_at(config, Duration::ZERO)
+    }
+
+    /// As `new`, but the time of the driver is `now` already.
+    #[must_use]
+    pub fn new_at(config: Config, now: Duration) -> Engine {
         let config = Config {
             max_inflight: config.max_inflight.max(1),
             max_reply_bytes: config.max_reply_bytes.max(1),
@@ -293,7 +299,7 @@ impl Engine {
             ..config
         };
         let mut engine = Engine {
-            now: Duration::ZERO,
+            now,
             upstream: Upstream::default(),
             clients: Clients::new(SeededState::new(config.seed)),
             users: Users::new(SeededState::new(config.seed)),
@@ -335,7 +341,7 @@ impl Engine {
         engine
     }
 
-    /// Reports the time, counted from the creation of the engine, and handles deadlines that have passed.
+    /// Reports the time, counted from the creation of the engine unless `new_at` was used, and handles deadlines that have passed.
     /// Later events happen at this time. Begins a turn, in which each client may again send some messages that
     /// 9pmux itself replies to.
     pub fn tick(&mut self, now: Duration) {

@@ -255,6 +255,23 @@ impl Link {
         post.server_gone();
     }
 
+    /// Begins with a new stream, after the last one has ended, and with a new post. The export goes on: what the
+    /// last other end has left at its server is cleaned up.
+    pub fn restart(&mut self, config: &LinkConfig, now: Duration) {
+        self.export.client_gone(self.far);
+        self.far = self.export.client_connected();
+        self.splitter = Splitter::new();
+        self.turns = Turns::new();
+        self.keepalive = Keepalive::new(config.keepalive, now);
+        self.now = now;
+        self.window = config.window;
+        self.written = 0;
+        self.refusals.clear();
+        self.refused_bytes = 0;
+        self.held_before = 0;
+        self.end = None;
+    }
+
     /// Ends the link on behalf of the program: what is outstanding in both directions gets an error.
     pub fn hang_up(&mut self, post: &mut Engine) {
         self.end(post, LinkEnd::HungUp);

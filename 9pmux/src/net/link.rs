@@ -2,8 +2,8 @@
 //!
 //! Sockets are announced before the other end is called, so that a failure is known at once. The server of the
 //! export is connected when the other end asks for it, but inherited descriptors are claimed at the start.
-//! With `listen!` each caller is a client of the export, as with `serve`; a server that goes is connected
-//! again all the same.
+//! With `listen!` and without a post, each caller is a client of the export, as with `serve`; a server that goes is
+//! connected again all the same. With a post, one caller at a time is the other end.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -15,7 +15,7 @@ use super::address::{Address, StreamAddress};
 use super::announce::{self, Announcement};
 use super::descriptors::Claims;
 use super::dial::{self, Redial};
-use super::driver::{Driver, ExportServer};
+use super::driver::{Callers, Driver, ExportServer};
 use super::failure::Failure;
 use super::{ServeOptions, check_distinct, descriptors, signals};
 use crate::engine::{Config, Engine, ServerKind};
@@ -52,7 +52,8 @@ pub fn link(options: LinkOptions) -> Result<(), Failure> {
     warn_about_access(&options);
     match options.stream.clone() {
         StreamAddress::Dial(stream) => link_to(&options, &stream),
-        StreamAddress::Listen(address) => listen(&options, address),
+        StreamAddress::Listen(address) if options.post.is_empty() => listen(&options, address),
+        StreamAddress::Listen(address) => await_callers(&options, &address),
     }
 }
 
@@ -91,34 +92,76 @@ fn link_to(options: &LinkOptions, stream: &Address) -> Result<(), Failure> {
     if starts {
         signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
+    let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
+    // After the command was started: some programs do not work well with a high limit.
+    let source = export_server(options, &mut claims)?;
+    let serve = post_options(options, stream, options.post.clone());
+    let mut driver =
+        Driver::new(&serve, Some(server), None, announced, signals).map_err(far_end)?;
+    set_link(&mut driver, options, source);
+    driver.run()
+}
+
+/// Returns the means to connect to the export's server, and raises the limit of descriptors.
+fn export_server(
+    options: &LinkOptions,
+    claims: &mut Claims,
+) -> Result<Option<ExportServer>, Failure> {
     let inherited = match &options.export {
         Some(address @ (Address::Fd(_) | Address::Stdio)) => {
-            Some(dial::dial(address, &mut claims, options.timeout)?)
+            Some(dial::dial(address, claims, options.timeout)?)
         }
         _ => None,
     };
-    let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
-    // After the command was started: some programs do not work well with a high limit.
     let limit = descriptors::raise_limit();
-    let source = options.export.clone().map(|address| ExportServer {
+    Ok(options.export.clone().map(|address| ExportServer {
         redial: Redial::new(&address, options.timeout, limit),
         address,
         inherited,
-    });
-    let serve = ServeOptions {
+    }))
+}
+
+/// Returns the options of the post, as those of `serve`.
+fn post_options(options: &LinkOptions, stream: &Address, listen: Vec<Address>) -> ServeOptions {
+    ServeOptions {
         server: stream.clone(),
-        listen: options.post.clone(),
+        listen,
         timeout: options.timeout,
         max_clients: options.max_clients,
         config: options.link.post(options.post_config.clone()),
         messages: options.messages,
-    };
-    let mut driver =
-        Driver::new(&serve, Some(server), None, announced, signals).map_err(far_end)?;
+    }
+}
+
+/// Makes the driver, with a post, one of a link.
+fn set_link(driver: &mut Driver, options: &LinkOptions, source: Option<ExportServer>) {
     let export = options.link.export(options.export_config.clone(), source.is_some());
     let export = Engine::new(Config { seed: RandomState::new().build_hasher().finish(), ..export });
     let link = Link::new(export, &options.link, driver.engine_time());
     driver.set_link(link, source);
+}
+
+/// Links to one caller after the other.
+fn await_callers(options: &LinkOptions, address: &Address) -> Result<(), Failure> {
+    let listen = [&options.post[..], std::slice::from_ref(address)].concat();
+    let mut claims = descriptors::claim(&options.export, &listen)?;
+    check_distinct(&options.export.iter().collect::<Vec<_>>(), &listen)?;
+    signals::ignore_hangup().map_err(Failure::system("signals"))?;
+    let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
+    let announced = announce_all(&listen, &mut claims)?;
+    for (announced, address) in announced.iter().zip(&listen) {
+        if let Announcement::Client(_) = announced {
+            let why = "with listen! and --post it must be a listening socket".to_owned();
+            return Err(Failure::Announce(address.clone(), why));
+        }
+    }
+    let source = export_server(options, &mut claims)?;
+    let callers = listen.len() - 1;
+    let serve = post_options(options, address, listen);
+    let mut driver = Driver::new(&serve, None, None, announced, signals)?;
+    set_link(&mut driver, options, source);
+    let link = options.link.clone();
+    driver.set_callers(Callers::new(callers, link, serve.config, options.messages));
     driver.run()
 }
 

@@ -74,6 +74,11 @@ impl Peers {
         self.slots.get_mut(index)?.as_mut().map(|(id, peer)| (*id, peer))
     }
 
+    /// Returns all clients.
+    pub fn ids(&self) -> Vec<ClientId> {
+        self.slots.iter().flatten().map(|(id, _)| *id).collect()
+    }
+
     pub fn remove(&mut self, id: ClientId) -> Option<Peer> {
         self.get(id)?;
         self.count -= 1;

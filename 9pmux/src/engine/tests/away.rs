@@ -340,3 +340,14 @@ fn far_end_may_be_offered_a_dialect_in_advance() {
     assert_eq!(bench.client_received(id), rversion(MSIZE, "9P2000"));
     assert_eq!(u32_at(&attach(Dialect::L, 1, 7, NOFID, "u", "a"), HEADER), 7);
 }
+
+#[test]
+fn engine_that_begins_later_gives_the_server_the_whole_time() {
+    let (start, dialect) = (Duration::from_secs(100), Some(Dialect::L));
+    let server = ServerKind::FarEnd;
+    let config = Config { server, dialect, version_timeout: TIMEOUT, ..Config::default() };
+    let mut engine = Engine::new_at(config, start);
+    engine.tick(start);
+    assert!(engine.awaits_version());
+    assert_eq!(engine.next_deadline(), Some(start + TIMEOUT));
+}

@@ -54,9 +54,12 @@ impl Driver {
         let first = self.next_listener;
         for n in (0..count).map(|n| (first + n) % count) {
             let mut budget = MAX_ACCEPTS;
-            while self.listeners[n].ready && budget > 0 {
+            while self.listeners[n].ready && budget > 0 && self.accepts(n) {
                 budget -= 1;
                 match self.listeners[n].accept() {
+                    AcceptOutcome::Client(stream) if self.is_for_callers(n) => {
+                        self.add_caller(stream);
+                    }
                     AcceptOutcome::Client(stream) => {
                         self.next_listener = n + 1;
                         if !self.admission.admits(stream.origin()) {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::Driver;
+use super::callers::Callers;
 use super::transfer::update_write_interest;
 use crate::link::{Link, LinkEnd};
 use crate::net::address::Address;
@@ -40,7 +41,9 @@ pub(super) struct ExportSide {
     /// The means to connect to the server, if there is one.
     redialler: Option<Redialler>,
     /// Whether it was logged that the other end has not agreed to a version.
-    has_warned: bool,
+    pub has_warned: bool,
+    /// With `listen!` and a post: the callers, of which one at a time is the other end.
+    pub callers: Option<Callers>,
 }
 
 impl ExportSide {
@@ -51,6 +54,10 @@ impl ExportSide {
         error: Option<Errno>,
         status: Option<ExitStatus>,
     ) -> Result<(), Failure> {
+        if self.callers.is_some() {
+            // Only a signal ends it.
+            return Ok(());
+        }
         match self.link.end_reason() {
             None | Some(LinkEnd::HungUp) => Ok(()),
             Some(end) => {
@@ -72,7 +79,8 @@ impl Driver {
             redialler.set_first(inherited);
             redialler
         });
-        self.link = Some(Box::new(ExportSide { link, server: None, redialler, has_warned: false }));
+        let (server, has_warned, callers) = (None, false, None);
+        self.link = Some(Box::new(ExportSide { link, server, redialler, has_warned, callers }));
     }
 
     /// Returns true if the server should be read now.
@@ -116,7 +124,7 @@ impl Driver {
     /// Returns true if the program is about to end.
     pub(super) fn is_ending(&self) -> bool {
         match &self.link {
-            Some(link) => link.link.end_reason().is_some(),
+            Some(link) => link.link.end_reason().is_some() && !self.is_waiting(),
             None => self.engine.end_reason().is_some(),
         }
     }
@@ -129,23 +137,35 @@ impl Driver {
         }
     }
 
-    /// As `is_finished`: the last output to the other end is written too.
+    /// As `is_finished`: the last output to the other end is written too. A listening end is finished after a
+    /// signal only.
     pub(super) fn is_link_finished(&mut self) -> bool {
+        if self.is_waiting() {
+            return self.signal_count > 0;
+        }
         if !self.is_ending() {
             return false;
         }
+        let is_last = !self.has_callers() || self.signal_count > 0;
         if self.end_by.is_none() {
             self.end_by = Some(self.now + super::SHUTDOWN_GRACE);
-            self.stop_listening();
+            if is_last {
+                self.stop_listening();
+            }
         }
         let has_output = self.server.is_some()
             && self.link.as_mut().is_some_and(|link| {
                 let drains = link.link.end_reason() == Some(&LinkEnd::HungUp);
                 drains && !link.link.output(&self.engine).is_empty()
             });
-        self.signal_count > 1
+        let is_over = self.signal_count > 1
             || self.peers.len() == 0 && !has_output
-            || self.end_by.is_some_and(|until| until <= self.now)
+            || self.end_by.is_some_and(|until| until <= self.now);
+        if is_over && !is_last {
+            self.await_caller();
+            return false;
+        }
+        is_over
     }
 
     /// Connects to the export's server if the other end asks for it.

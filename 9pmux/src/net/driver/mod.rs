@@ -16,8 +16,10 @@
 //! | `openfd.rs` | descriptors in place of fids |
 //! | `reconnect.rs` | connecting to the server again |
 //! | `export.rs` | the link, and the server of its export |
+//! | `callers.rs` | the callers of a listening end of a link |
 //! | `log_lines.rs` | log lines that clients or the server can cause |
 
+mod callers;
 mod clients;
 mod export;
 mod log_lines;
@@ -35,6 +37,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tracing::info;
 
+pub use callers::Callers;
 pub use export::ExportServer;
 use export::ExportSide;
 
@@ -277,7 +280,7 @@ impl Driver {
             || self.server.as_ref().is_some_and(|server| server.readable && self.reads_server())
             || self.is_export_busy()
             || self.accept_paused_until.is_none()
-                && self.listeners.iter().any(|listener| listener.ready);
+                && self.listeners.iter().enumerate().any(|(n, it)| it.ready && self.accepts(n));
         if busy { Some(Duration::ZERO) } else { self.time_to_deadline() }
     }
 

@@ -1,0 +1,149 @@
+//! The callers of a listening end with a post: one at a time is the other end.
+//!
+//! | state | a caller | local clients | a signal |
+//! |---|---|---|---|
+//! | waiting | becomes the other end | wait to be accepted | ends the program |
+//! | connected | is refused | are accepted | ends the link, and then the program |
+//! | draining: the link has ended, last replies are written | waits to be accepted | are not accepted | ends the program |
+//!
+//! Each caller gets a post of its own, since all local clients end with the stream. The export outlives the
+//! streams: what the last other end has left at the server is cleaned up, and the connection to the server stays.
+
+use std::cell::Cell;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Instant;
+
+use tracing::{info, warn};
+
+use super::Driver;
+use super::clients::CloseReason;
+use crate::engine::{Config, Engine};
+use crate::link::LinkConfig;
+use crate::net::failure::error_text;
+use crate::net::peers::Peer;
+use crate::net::stream::{Origin, Stream};
+use crate::net::trace;
+use crate::net::watch::Source;
+
+/// The state of a listening end.
+pub struct Callers {
+    /// The index of the listener for callers.
+    listener: usize,
+    link: LinkConfig,
+    /// The configuration of each post.
+    post: Config,
+    /// True if each message of local clients is logged.
+    messages: bool,
+    is_waiting: bool,
+    /// The time of the last warning about a refused caller.
+    last_refusal: Cell<Option<Instant>>,
+}
+
+impl Callers {
+    /// `listener` is the index of the listener for callers among those of the driver.
+    pub fn new(listener: usize, link: LinkConfig, post: Config, messages: bool) -> Callers {
+        let last_refusal = Cell::new(None);
+        Callers { listener, link, post, messages, is_waiting: true, last_refusal }
+    }
+}
+
+impl Driver {
+    /// Makes the link, which must have been set, wait for callers. It has no stream yet.
+    pub fn set_callers(&mut self, callers: Callers) {
+        if let Some(link) = &mut self.link {
+            link.link.stream_gone(&mut self.engine);
+            link.callers = Some(callers);
+        }
+    }
+
+    fn callers(&self) -> Option<&Callers> {
+        self.link.as_ref()?.callers.as_ref()
+    }
+
+    pub(super) fn has_callers(&self) -> bool {
+        self.callers().is_some()
+    }
+
+    /// Returns true if there is no other end, and the next caller becomes it.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.callers().is_some_and(|callers| callers.is_waiting)
+    }
+
+    /// Returns true if this listener is the one for callers.
+    pub(super) fn is_for_callers(&self, listener: usize) -> bool {
+        self.callers().is_some_and(|callers| callers.listener == listener)
+    }
+
+    /// Returns true if connections to this listener are accepted now.
+    pub(super) fn accepts(&self, listener: usize) -> bool {
+        match self.callers() {
+            None => true,
+            Some(callers) if callers.is_waiting => callers.listener == listener,
+            Some(_) => !self.is_ending(),
+        }
+    }
+
+    /// Makes a caller the other end, or refuses it.
+    pub(super) fn add_caller(&mut self, stream: Stream) {
+        let caller = stream.describe_peer();
+        if !self.is_waiting() {
+            if let Some(callers) = self.callers() {
+                self.warn_after_interval(
+                    &callers.last_refusal,
+                    format_args!("caller refused: {caller}: another end is connected already"),
+                );
+            }
+            return;
+        }
+        if let Err(error) = self.watch.add(Source::Server, stream.input()) {
+            return self.warn_rate_limited(format_args!(
+                "cannot watch a caller, disconnecting it: {}",
+                error_text(&error)
+            ));
+        }
+        info!("the other end has connected: {caller}");
+        let now = self.engine_time();
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let Some(callers) = &mut link.callers else {
+            return;
+        };
+        callers.is_waiting = false;
+        let seed = RandomState::new().build_hasher().finish();
+        self.engine = Engine::new_at(Config { seed, ..callers.post.clone() }, now);
+        if let Some(limit) = &self.line_limit {
+            self.engine.set_tracer(Some(trace::tracer(callers.messages, limit.clone())));
+        }
+        link.link.restart(&callers.link, now);
+        link.has_warned = false;
+        self.server_error = None;
+        self.server = Some(Peer::new(stream, Origin::Unknown));
+    }
+
+    /// Waits for the next caller, after the link has ended.
+    pub(super) fn await_caller(&mut self) {
+        if let Some(link) = &mut self.link {
+            let why = match (self.server_error.take(), link.link.end_reason()) {
+                (Some(error), _) => {
+                    format!("the connection is broken: {}", error_text(&error.into()))
+                }
+                (None, Some(end)) => end.to_string(),
+                (None, None) => String::new(),
+            };
+            warn!("{}: {why}: waiting for the next caller", self.server_address);
+            link.link.stream_gone(&mut self.engine);
+            if let Some(callers) = &mut link.callers {
+                callers.is_waiting = true;
+            }
+        }
+        if let Some(stream) = self.server.take() {
+            self.watch.remove(&stream.stream, stream.write_interest);
+        }
+        for id in self.peers.ids() {
+            self.disconnect_client(id, &CloseReason::ByUs);
+        }
+        self.end_by = None;
+    }
+}
