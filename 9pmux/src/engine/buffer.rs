@@ -117,21 +117,25 @@ impl Buffer {
 ///
 /// Memory for messages of up to a megabyte is kept as well, since new memory of that size costs more than
 /// the copying of the message. It is kept apart: a few bytes must not occupy it.
-#[derive(Default)]
 pub struct Pool {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
     bytes: usize,
+    /// The maximum number of bytes that are kept in all.
+    max: usize,
 }
 
 /// The maximum capacity of a buffer for small messages.
 const MAX_SMALL_BUFFER: usize = 256 * 1024;
 /// The maximum capacity of a buffer that is kept. A larger one was for many messages.
 const MAX_POOLED_BUFFER: usize = 1280 * 1024;
-/// The maximum number of bytes that are kept in all.
-const MAX_POOLED_BYTES: usize = 8 * 1024 * 1024;
 
 impl Pool {
+    /// Returns a pool that keeps at most `max` bytes.
+    pub fn new(max: usize) -> Pool {
+        Pool { small: Vec::new(), large: Vec::new(), bytes: 0, max }
+    }
+
     /// Lends memory to a buffer that has none, for a message of `len` bytes.
     #[inline]
     pub fn lend(&mut self, buffer: &mut Buffer, len: usize) {
@@ -150,7 +154,7 @@ impl Pool {
         if buffer.is_empty() && buffer.capacity() > 0 {
             let mut bytes = std::mem::take(buffer).bytes;
             let capacity = bytes.capacity();
-            if capacity <= MAX_POOLED_BUFFER && self.bytes + capacity <= MAX_POOLED_BYTES {
+            if capacity <= MAX_POOLED_BUFFER && self.bytes + capacity <= self.max {
                 bytes.clear();
                 self.bytes += capacity;
                 let spare =
@@ -162,7 +166,7 @@ impl Pool {
 
     /// Returns all memory to the system.
     pub fn clear(&mut self) {
-        *self = Pool::default();
+        *self = Pool::new(self.max);
     }
 
     /// Returns the number of bytes that are kept.
@@ -175,9 +179,11 @@ impl Pool {
 mod tests {
     use super::*;
 
+    const MAX: usize = 8 << 20;
+
     #[test]
     fn memory_for_large_messages_is_kept_apart_and_bounded() {
-        let mut pool = Pool::default();
+        let mut pool = Pool::new(MAX);
         let large = vec![7; 1 << 20];
         let mut buffers: Vec<_> = (0..20).map(|_| Buffer::default()).collect();
         for buffer in &mut buffers {
@@ -189,7 +195,7 @@ mod tests {
             pool.take_back(buffer);
             assert_eq!(buffer.capacity(), 0);
         }
-        assert!(pool.bytes() <= MAX_POOLED_BYTES && pool.bytes() > MAX_POOLED_BYTES / 2);
+        assert!(pool.bytes() <= MAX && pool.bytes() > MAX / 2);
         let mut small = Buffer::default();
         pool.lend(&mut small, 10);
         assert_eq!(small.capacity(), 0, "a few bytes do not occupy that memory");

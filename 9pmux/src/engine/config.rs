@@ -84,6 +84,8 @@ pub struct Config {
     pub max_inbox_bytes: usize,
     /// The maximum memory of all buffers, beyond which the client that holds most is disconnected.
     pub max_memory: usize,
+    /// The maximum memory of empty buffers that is kept for further messages.
+    pub max_spare_bytes: usize,
     /// Requests wait in the ready queue while this many bytes are queued for the server.
     pub max_server_bytes: usize,
     /// The maximum time for the server's reply to the Tversion; [`Duration::MAX`] for no limit.
@@ -121,6 +123,7 @@ impl Default for Config {
             min_read_count: 8192,
             max_inbox_bytes: 16 * 1024,
             max_memory: 256 << 20,
+            max_spare_bytes: 8 << 20,
             max_server_bytes: 1 << 20,
             version_timeout: Duration::from_secs(10),
             cleanup_timeout: Duration::from_secs(10),

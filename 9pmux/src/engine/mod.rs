@@ -316,7 +316,7 @@ impl Engine {
             version_waiters: VecDeque::new(),
             further_versions: None,
             dirty: VecDeque::new(),
-            pool: Pool::default(),
+            pool: Pool::new(config.max_spare_bytes),
             client_memory: 0,
             starved: Vec::new(),
             stats: Stats::default(),

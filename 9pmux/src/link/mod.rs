@@ -92,6 +92,7 @@ impl LinkConfig {
             max_memory: config.max_memory.max(16 * self.window),
             // A descriptor cannot cross a stream.
             max_descriptors: 0,
+            max_spare_bytes: self.max_spare_bytes(&config),
             window: None,
             ..config
         }
@@ -105,9 +106,16 @@ impl LinkConfig {
             can_redial: false,
             max_inflight_all: config.max_inflight_all.min(MAX_REQUESTS),
             max_descriptors: 0,
+            max_spare_bytes: self.max_spare_bytes(&config),
             window: Some(self.window),
             ..config
         }
+    }
+
+    /// Returns the maximum memory of empty buffers that each engine keeps: a small part of the memory that the
+    /// window permits it to use.
+    fn max_spare_bytes(&self, config: &Config) -> usize {
+        config.max_spare_bytes.min(self.window / 4)
     }
 }
 

@@ -369,6 +369,47 @@ fn reading_is_not_held_back_while_a_keepalive_has_no_reply() {
     assert!(!bench.link.wants_read(&bench.post));
 }
 
+/// Both engines of an end have had many large buffers, which are empty now.
+#[test]
+fn little_memory_of_empty_buffers_is_kept() {
+    const COUNT: u32 = 7000;
+    let mut bench = Bench::with(true, None);
+    bench.exporting();
+    let first = bench.settled();
+    let mut clients = vec![first];
+    for _ in 0..99 {
+        let id = bench.client();
+        bench.received(id);
+        bench.post.client_bytes(id, &attach(crate::wire::Dialect::L, 1, 0, NOFID, "u", "a"));
+        let request = bench.written().pop().expect("a Tattach");
+        bench.arrives_unchecked(&made(105, tag(&request)).qid(0, 0).done());
+        bench.received(id);
+        clients.push(id);
+    }
+    let data =
+        |request: &[u8]| made(117, tag(request)).u32(COUNT).raw(&vec![7; COUNT as usize]).done();
+    // The replies for all clients are there before a client reads, and those for the other end before it does.
+    for id in &clients {
+        bench.post.client_bytes(*id, &read(1, 0, 0, COUNT));
+        bench.arrives_unchecked(&read(id.index() as u16, 0, 0, COUNT));
+    }
+    for request in bench.written() {
+        bench.arrives_unchecked(&data(&request));
+    }
+    for request in bench.at_server() {
+        bench.link.export().server_bytes(&data(&request));
+    }
+    assert!(bench.link.export.held_bytes(bench.link.far) > 100 * COUNT as usize);
+    bench.written();
+    for id in &clients {
+        assert_eq!(bench.received(*id).len(), 1);
+    }
+    for engine in [&bench.link.export, &bench.post] {
+        let kept = engine.stats().spare_bytes;
+        assert!(kept > 0 && kept <= WINDOW / 4, "{kept} bytes");
+    }
+}
+
 #[test]
 fn far_end_that_sends_too_much_is_refused_and_then_cut_off() {
     let mut bench = Bench::with(true, None);
