@@ -1,6 +1,8 @@
-//! Going on in the background, as a process without a terminal's attention.
+//! The fork of a program that continues in the background.
 
 use std::io;
+
+use rustix::process::Pid;
 
 /// Forks. The process that was started ends with status 0, and the call returns in its child, which has a process
 /// group of its own.
@@ -20,7 +22,11 @@ pub fn continue_in_background() -> io::Result<()> {
             let _ = rustix::process::setpgid(None, None);
             Ok(())
         }
-        // SAFETY: the call has no conditions. It runs no destructors, which would remove the child's socket.
-        _ => unsafe { libc::_exit(0) },
+        child => {
+            // The child's group is certain when this process has ended. It fails if the child has ended before.
+            let _ = rustix::process::setpgid(Pid::from_raw(child), None);
+            // SAFETY: the call has no conditions. It runs no destructors, which would remove the child's socket.
+            unsafe { libc::_exit(0) }
+        }
     }
 }
