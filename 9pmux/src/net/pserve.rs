@@ -56,7 +56,7 @@ pub struct Pserve {
 }
 
 impl Pserve {
-    /// Connects to the server, announces the address, and continues in the background ([`background`]).
+    /// Connects to the server, announces the address, and continues in the background.
     ///
     /// # Errors
     /// Returns the reason why there is no service. Then nothing is left of it.
