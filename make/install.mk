@@ -30,8 +30,8 @@ install-lib: lib
 	$(INSTALL) -m 644 man/mux.3 '$(DESTDIR)$(MANDIR)/man3/mux.3'
 
 uninstall-lib:
-	rm -f '$(DESTDIR)$(LIBDIR)/libmux.a' '$(DESTDIR)$(LIBDIR)/$(REAL)' '$(DESTDIR)$(LIBDIR)/$(SONAME)' \
-		'$(DESTDIR)$(LIBDIR)/libmux.so' '$(DESTDIR)$(INCLUDEDIR)/mux.h' \
+	sh tools/uninstall.sh '$(DESTDIR)$(LIBDIR)/libmux.a' '$(DESTDIR)$(LIBDIR)/libmux.so' '$(DESTDIR)$(LIBDIR)/$(SONAME)' \
+		'$(DESTDIR)$(LIBDIR)/$(REAL)' '$(DESTDIR)$(INCLUDEDIR)/mux.h' \
 		'$(DESTDIR)$(LIBDIR)/pkgconfig/mux.pc' '$(DESTDIR)$(MANDIR)/man3/mux.3'
 
 install-9pmux: $(B)/9pmux $(COMPLETIONS)
@@ -41,9 +41,8 @@ install-9pmux: $(B)/9pmux $(COMPLETIONS)
 	$(foreach shell,$(SHELLS),$(INSTALL) -D -m 644 $(B)/completions/$(shell) '$(DESTDIR)$(DATADIR)/$(SHELL_$(shell))' &&) true
 
 uninstall-9pmux:
-	rm -f '$(DESTDIR)$(BINDIR)/9pmux' '$(DESTDIR)$(MANDIR)/man1/9pmux.1' \
+	sh tools/uninstall.sh '$(DESTDIR)$(BINDIR)/9pmux' '$(DESTDIR)$(MANDIR)/man1/9pmux.1' \
 		$(foreach shell,$(SHELLS),'$(DESTDIR)$(DATADIR)/$(SHELL_$(shell))')
 endif
-
 
 .PHONY: install install-lib install-9pmux uninstall uninstall-lib uninstall-9pmux

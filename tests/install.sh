@@ -104,4 +104,13 @@ $MAKE -s install-9pmux DESTDIR="$dest" PREFIX=/opt/mux
 $MAKE -s uninstall-9pmux DESTDIR="$dest" PREFIX=/opt/mux
 [ -z "$(left "$dest")" ] || fail "uninstall-9pmux leaves $(left "$dest")"
 
+# files of others with our names
+for file in lib/libmux.a lib/libmux.so include/mux.h bin/9pmux; do
+	mkdir -p "$(dirname "$dest/opt/mux/$file")"
+	echo "of another project" >"$dest/opt/mux/$file"
+done
+$MAKE -s uninstall DESTDIR="$dest" PREFIX=/opt/mux 2>"$work/said"
+[ "$(left "$dest" | wc -l)" -eq 4 ] || fail "uninstall removes files of others, and leaves $(left "$dest")"
+[ "$(grep -c 'stays, because it is not ours' "$work/said")" -eq 4 ] || fail "uninstall says $(cat "$work/said")"
+
 echo "install: installed, linked by pkg-config, shared and static; 9pmux runs$served; gone again"

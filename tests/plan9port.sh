@@ -6,7 +6,7 @@
 # The tree is a small imitation: two libraries and two programs, built by rules of the kind that plan9port's
 # mkfiles have (an archive that is updated member by member, targets clean, nuke, all and install that descend into
 # directories), with the mk of Debian's package 9base or the one in MK. Without mk only the files are compared. What a
-# build of the real tree does is written down in docs/internals/results.md.
+# build of the real tree does is written down in docs/results.md.
 set -eu
 
 : "${CC:=cc}" "${MAKE:=make}"
@@ -225,6 +225,33 @@ $MAKE -s install PLAN9="$bare"
 echo "a newer header" >"$bare/include/mux.h"
 $MAKE -s uninstall PLAN9="$bare"
 [ "$(cat "$bare/include/mux.h")" = "a newer header" ] || fail "uninstall overwrites a file that is not ours"
+
+# Programs of the tree's owner with our names, a 9pmux of another version and a link to it.
+program=$bare/bin/9pmux
+echo "a 9pmux of its owner" >"$program"
+ln -s 9pmux "$bare/bin/9pserve"
+$MAKE -s install PLAN9="$bare"
+$MAKE -s uninstall PLAN9="$bare"
+[ "$(cat "$bare/bin/9pserve")" = "a 9pmux of its owner" ] || fail "uninstall removes a program that was not installed"
+$MAKE -s install PLAN9="$bare" 9PSERVE=1
+! grep -q owner "$program" || fail "the owner's program is not replaced"
+$MAKE -s install PLAN9="$bare" 9PSERVE=1
+$MAKE -s uninstall PLAN9="$bare"
+[ "$(cat "$program")" = "a 9pmux of its owner" ] || fail "uninstall does not restore the owner's program"
+[ "$(readlink "$bare/bin/9pserve")" = 9pmux ] || fail "uninstall does not restore the owner's link"
+# An installation of another version is replaced, and not kept.
+rm "$program" "$bare/bin/9pserve"
+$MAKE -s install PLAN9="$bare" 9PSERVE=1
+for name in 9pmux 9pserve; do
+	echo "an older 9pmux" >"$bare/bin/$name"
+	(cd "$bare" && cksum "bin/$name")
+done >"$bare/bin/9pmux.installed"
+$MAKE -s install PLAN9="$bare" 9PSERVE=1
+[ ! -e "$program.orig" ] || fail "an older version of ours is kept as the original"
+# A program that has replaced ours stays.
+echo "a newer 9pmux of its owner" >"$program"
+$MAKE -s uninstall PLAN9="$bare"
+[ "$(find "$bare/bin" -type f)" = "$program" ] || fail "uninstall leaves $(find "$bare/bin" -type f)"
 
 [ -n "$mk" ] || echo "plan9port: SKIPPED: the builds of the tree, because there is no mk (Debian's package 9base)"
 echo "plan9port: installed into a tree and taken out again$built${built:+ with $mk}"

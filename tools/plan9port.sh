@@ -17,19 +17,35 @@
 # plan9port's. A tree without src (a binary package) gets only the files of the other directories.
 #
 # Every file that we install contains one of the marks below, so that a second install does not keep our own file as
-# the original, and uninstall leaves a file alone that the tree has replaced by another one in the meantime.
+# the original, and uninstall leaves a file alone that the tree has replaced by another one in the meantime. A program
+# with a mark may have come from elsewhere, for example by `make install PREFIX=TREE`. So the checksums of the programs
+# that we install are kept in bin/9pmux.installed.
 set -eu
 
 marks='muxversion|9pmux'
 files="lib/libmux.a include/mux.h src/libmux/mkfile bin/9pmux bin/9pserve src/cmd/9pserve.c"
+record=bin/9pmux.installed
 
 fail() { echo "plan9port: $*" >&2; exit 1; }
-is_ours() { grep -qE "$marks" "$1" 2>/dev/null; }
+has_mark() { grep -qE "$marks" "$1" 2>/dev/null; }
+checksum() { (cd "$tree" && cksum "$1"); }
+is_recorded() { grep -qsxF -e "$(checksum "$1")" "$tree/$record"; }
+# has_our_source: what the tree's build makes of src/cmd/9pserve.c is ours.
+has_our_source() { has_mark "$tree/src/cmd/9pserve.c"; }
+
+# is_ours FILE: FILE of the tree is one that we have installed, which is no link.
+is_ours() {
+	{ [ ! -L "$tree/$1" ] && has_mark "$tree/$1"; } || return 1
+	case $1 in
+	bin/9pserve) is_recorded "$1" || { [ -e "$tree/$record" ] && has_our_source; } ;;
+	bin/*) is_recorded "$1" ;;
+	esac
+}
 
 # put FILE SOURCE MODE: installs SOURCE as FILE of the tree.
 put() {
-	if [ -e "$tree/$1" ] && ! is_ours "$tree/$1"; then
-		cp -p "$tree/$1" "$tree/$1.orig"
+	if [ -e "$tree/$1" ] && ! is_ours "$1"; then
+		cp -pP "$tree/$1" "$tree/$1.orig"
 	fi
 	cp "$2" "$tree/$1.new"
 	chmod "$3" "$tree/$1.new"
@@ -47,12 +63,12 @@ install)
 	trap 'rm -rf "$work"' EXIT
 	cp "$3" "$work/libmux.a"
 	strip --strip-debug "$work/libmux.a"
-	is_ours "$work/libmux.a" || fail "$3 is not our archive"
-	is_ours "$4" || fail "$4 is not our header"
+	has_mark "$work/libmux.a" || fail "$3 is not our archive"
+	has_mark "$4" || fail "$4 is not our header"
 	if [ $# -ge 5 ]; then
 		cp "$5" "$work/9pmux"
 		strip "$work/9pmux"
-		is_ours "$work/9pmux" || fail "$5 is not our program"
+		has_mark "$work/9pmux" || fail "$5 is not our program"
 		[ -d "$tree/bin" ] || fail "$tree has no directory bin"
 	fi
 	if [ -d "$tree/src/libmux" ]; then
@@ -64,17 +80,22 @@ install)
 	put lib/libmux.a "$work/libmux.a" 644
 	if [ $# -ge 5 ]; then
 		[ ! -d "$tree/src/cmd" ] || put src/cmd/9pserve.c "$here/plan9port-9pserve.c" 644
+		# Until both are there, the record has the former programs too.
+		cp "$work/9pmux" "$work/9pserve"
+		(cd "$work" && cksum 9pmux 9pserve) | sed 's|9p[a-z]*$|bin/&|' >"$work/record"
+		cat "$work/record" >>"$tree/$record"
 		put bin/9pmux "$work/9pmux" 755
-		put bin/9pserve "$work/9pmux" 755
+		put bin/9pserve "$work/9pserve" 755
+		cp "$work/record" "$tree/$record"
 	fi
 	;;
 uninstall)
-	if is_ours "$tree/src/cmd/9pserve.c"; then
+	if has_our_source; then
 		# What was compiled from ours is newer than the original.
 		rm -f "$tree/src/cmd/9pserve.o" "$tree/src/cmd/o.9pserve"
 	fi
 	for file in $files; do
-		if is_ours "$tree/$file"; then
+		if is_ours "$file"; then
 			if [ -e "$tree/$file.orig" ]; then
 				mv "$tree/$file.orig" "$tree/$file"
 			else
@@ -83,7 +104,7 @@ uninstall)
 		fi
 		rm -f "$tree/$file.orig"
 	done
-	rm -f "$tree/src/libmux/libmux.a.installed" "$tree/src/libmux/mux.h.installed"
+	rm -f "$tree/src/libmux/libmux.a.installed" "$tree/src/libmux/mux.h.installed" "$tree/$record"
 	;;
 *) fail "neither install nor uninstall: $command" ;;
 esac
