@@ -1,8 +1,12 @@
 //! A client, for one request at a time or for many.
 
-use std::io::{self, Write};
+use std::io::{self, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::{Got, PATIENCE, body, message, read_message, string};
 
@@ -50,6 +54,26 @@ impl Client {
 
     pub fn receive(&mut self) -> Option<Got> {
         read_message(&mut self.stream).expect("a reply, or the end")
+    }
+
+    /// Receives the byte that carries a descriptor, behind an Ropenfd.
+    pub fn take_descriptor(&self) -> UnixStream {
+        let mut byte = [1];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let bytes = &mut [IoSliceMut::new(&mut byte)];
+        let received = recvmsg(&self.stream, bytes, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
+        let fds: Vec<OwnedFd> = control
+            .drain()
+            .flat_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
+                _ => panic!("another control message"),
+            })
+            .collect();
+        assert_eq!((received.bytes, byte[0], fds.len()), (1, 0, 1));
+        let stream = UnixStream::from(fds.into_iter().next().expect("a descriptor"));
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
     }
 
     pub fn rpc(&mut self, kind: u8, body: &[u8]) -> Got {
