@@ -170,7 +170,7 @@ fault() { echo "docs: $*" >>"$work/faults"; }
 
 : >"$work/faults"
 npage=0 nlink=0 npath=0 ntest=0 nconst=0 nfigure=0 nname=0 nword=0
-for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8]; do
+for page in *.md 9pmux/*.md docs/*.md docs/*/*.md tests/README.md man/*.[1-8] 9pmux/man/*.[1-8]; do
 	[ -f "$page" ] || continue
 	npage=$((npage + 1))
 	constants "$page" >"$work/constants"
@@ -186,7 +186,7 @@ for page in *.md 9pmux/*.md docs/*.md docs/*/*.md man/*.[1-8] 9pmux/man/*.[1-8];
 		fault "$page:$line: a table column without a header"
 	done
 	case $page in
-	README.md | CONTRIBUTING.md | docs/results.md | docs/platforms.md | docs/internals/decisions.md | docs/internals/promela-results.md) ;;
+	README.md | CONTRIBUTING.md | docs/results.md | docs/platforms.md | docs/internals/decisions.md | tests/README.md) ;;
 	*)
 		units "$page" >"$work/units"
 		while read -r figure; do

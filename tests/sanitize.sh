@@ -2,7 +2,7 @@
 # sanitize.sh KIND BUILD [quick]: the C tests, with the library and the tests built for a sanitizer.
 #
 # KIND is address (with leaks, and with stacks that are used after their function has returned) or thread;
-# quick leaves the shared library out, and for thread the coroutines. docs/internals/testing.md says what each detects.
+# quick leaves the shared library out, and for thread the coroutines. tests/README.md says what each detects.
 #
 # It uses the clang of rustc's version of LLVM, or a later one in SANITIZE_CC, because C and Rust share the runtime;
 # gcc's lacks functions that Rust's code calls. RUSTC_BOOTSTRAP permits an unstable option of the stable rustc.
