@@ -483,7 +483,7 @@ fn listening_end_with_a_post_takes_one_caller_after_the_other() {
             scope.spawn(|| reads_all(&near));
             scope.spawn(|| reads_all(&far));
         });
-        // A second caller is refused, and changes nothing.
+        // A second caller is refused when the first has replied, and changes nothing.
         let mut second = Client::connect(&socket).unwrap();
         assert!(second.receive().is_none());
         program.wait_said("another end is connected already");
@@ -505,6 +505,91 @@ fn listening_end_with_a_post_takes_one_caller_after_the_other() {
     program.signal(Signal::TERM);
     assert!(program.end().0.success());
     assert!(!near.exists() && !socket.exists());
+}
+
+/// The bytes of a keepalive.
+const KEEPALIVE: &[u8] = b"\x09\0\0\0\x6c\xfe\xff\xff\xff";
+
+/// Calls by this socket, as a link that has sent a keepalive and then nothing.
+fn calls_silently(socket: &Path) -> Client {
+    let mut caller = Client::connect(socket).unwrap();
+    caller.send_bytes(KEEPALIVE);
+    assert_eq!(caller.receive().map(|got| (got.kind, got.tag)), Some((109, 0xfffe)));
+    // Now that it is a known link, it is asked.
+    assert_eq!(caller.receive().map(|got| (got.kind, got.tag)), Some((108, 0xfffe)));
+    caller
+}
+
+#[test]
+fn caller_takes_the_place_of_one_that_does_not_reply() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = listening(&place, &[]);
+    let mut silent = calls_silently(&socket);
+    let second = Program::start(link(&[&unix(&socket), "--export", &stub.address()]));
+    program.wait_said("the other end is silent for 5 seconds: waiting for the next caller");
+    assert!(silent.receive().is_none());
+    reads_all(&place.path("near"));
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+    assert_eq!(second.end().0.code(), Some(5));
+}
+
+#[test]
+fn caller_waits_until_the_other_end_has_replied_and_is_then_refused() {
+    let place = Place::new();
+    let socket = place.path("s");
+    let program = listening(&place, &["-v"]);
+    let mut first = calls_silently(&socket);
+    let mut second = Client::connect(&socket).unwrap();
+    program.wait_said("asking the other end");
+    // A third one waits behind it.
+    let mut third = Client::connect(&socket).unwrap();
+    first.send_bytes(b"\x07\0\0\0\x6d\xfe\xff");
+    assert!(second.receive().is_none());
+    program.wait_said("another end is connected already");
+    // The first one is asked for each.
+    assert_eq!(first.receive().map(|got| (got.kind, got.tag)), Some((108, 0xfffe)));
+    drop(first);
+    program.wait_said("the other end has closed the connection: waiting for the next caller");
+    third.send_bytes(KEEPALIVE);
+    assert_eq!(third.receive().map(|got| (got.kind, got.tag)), Some((109, 0xfffe)));
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+}
+
+#[test]
+fn other_end_that_must_not_be_asked_keeps_its_place() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let program = listening(&place, &["--export", &stub.address()]);
+    // A plain client, which has no use for requests.
+    let mut first = Client::attach(&socket);
+    assert!(Client::connect(&socket).unwrap().receive().is_none());
+    program.wait_said("another end is connected already");
+    first.open(1, "hello");
+    assert_eq!(first.read_all(1), HELLO);
+}
+
+#[test]
+fn link_that_was_stopped_itself_does_not_take_the_other_end_for_dead() {
+    let place = Place::new();
+    let (socket, near) = (place.path("s"), place.path("near"));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let options = ["--keepalive", "1"];
+    let program =
+        Program::start(link(&[&[&unix(&socket), "--post", &unix(&near)], &options[..]].concat()));
+    let mut far = Client { stream: listener.accept().unwrap().0 };
+    far.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    far.send_bytes(KEEPALIVE);
+    assert_eq!(far.receive().map(|got| got.kind), Some(109));
+    assert_eq!(far.receive().map(|got| got.kind), Some(108));
+    program.signal(Signal::STOP);
+    far.send_bytes(KEEPALIVE);
+    thread::sleep(Duration::from_secs(4));
+    program.signal(Signal::CONT);
+    assert_eq!(far.receive().map(|got| got.kind), Some(109));
+    assert!(program.end().1[0].contains("the other end is silent for 3 seconds"));
 }
 
 #[test]

@@ -10,6 +10,8 @@
 //! | any | settled, or a known link, for the first time | a keepalive, so that two links know each other |
 //! | no keepalive is unanswered | nothing has arrived for an interval | a keepalive |
 //! | a keepalive is unanswered | nothing has arrived for three intervals | the stream is dead |
+//! | any | another caller wants the place of the other end: [`Keepalive::ask`] | a keepalive at once |
+//! | asked for another caller | nothing has arrived for its time | the stream is dead |
 //!
 //! A plain server that handles one request at a time is rightly silent during a long one. So while the other
 //! end is not a known link, the stream is not dead as long as the post has requests outstanding. Time during
@@ -37,8 +39,8 @@ pub enum Action {
     Nothing,
     /// Send a keepalive.
     Send,
-    /// The stream is dead.
-    Dead,
+    /// The stream is dead: nothing has arrived for this time.
+    Dead(Duration),
 }
 
 /// The keepalives of one stream.
@@ -51,16 +53,36 @@ pub struct Keepalive {
     unanswered: bool,
     is_known_link: bool,
     has_sent: bool,
+    /// The other end is asked for another caller: since this time, and for this time.
+    question: Option<(Duration, Duration)>,
 }
 
 impl Keepalive {
     pub fn new(interval: Option<Duration>, now: Duration) -> Keepalive {
-        Keepalive { interval, heard: now, unanswered: false, is_known_link: false, has_sent: false }
+        let (unanswered, is_known_link, has_sent) = (false, false, false);
+        Keepalive { interval, heard: now, unanswered, is_known_link, has_sent, question: None }
     }
 
     /// Bytes have arrived.
     pub fn heard(&mut self, now: Duration) {
         self.heard = now;
+        self.question = None;
+    }
+
+    /// Asks the other end at once, for another caller: the stream is dead if nothing arrives for `patience`.
+    /// Returns false if the other end must not be asked, or may rightly be silent.
+    pub fn ask(&mut self, now: Duration, patience: Duration, situation: Situation) -> bool {
+        let may_ask = self.interval.is_some() && self.may_send(situation);
+        if !may_ask || !self.counts_silence(situation) {
+            return false;
+        }
+        self.question.get_or_insert((now, patience));
+        true
+    }
+
+    /// Returns true from [`ask`](Keepalive::ask) until something arrives.
+    pub fn is_asked(&self) -> bool {
+        self.question.is_some()
     }
 
     /// A keepalive of the other end has arrived.
@@ -83,20 +105,28 @@ impl Keepalive {
         let Some(interval) = self.interval else {
             return Action::Nothing;
         };
+        if let Some((_, patience)) = self.question.filter(|(at, patience)| *at + *patience <= now) {
+            return Action::Dead(patience);
+        }
         if !situation.reads {
             self.heard = now;
         }
         let silence = now.saturating_sub(self.heard);
         if self.unanswered {
-            let is_dead = silence >= interval * INTERVALS && self.counts_silence(situation);
-            return if is_dead { Action::Dead } else { Action::Nothing };
+            let limit = interval * INTERVALS;
+            let is_dead = silence >= limit && self.counts_silence(situation);
+            return if is_dead { Action::Dead(limit) } else { Action::Nothing };
         }
-        let may_send = situation.settled || self.is_known_link;
-        if may_send && (!self.has_sent || silence >= interval) {
+        let is_due = !self.has_sent || silence >= interval || self.is_asked();
+        if is_due && self.may_send(situation) {
             (self.unanswered, self.has_sent) = (true, true);
             return Action::Send;
         }
         Action::Nothing
+    }
+
+    fn may_send(&self, situation: Situation) -> bool {
+        situation.settled || self.is_known_link
     }
 
     fn counts_silence(&self, situation: Situation) -> bool {
@@ -106,20 +136,16 @@ impl Keepalive {
     /// Returns the time at which [`act`](Keepalive::act) must be called, if nothing happens before.
     pub fn deadline(&self, now: Duration, situation: Situation) -> Option<Duration> {
         let interval = self.interval?;
-        let may_send = situation.settled || self.is_known_link;
+        let question = self.question.map(|(at, patience)| at + patience);
         let due = match self.unanswered {
-            true if !self.counts_silence(situation) => return None,
+            true if !self.counts_silence(situation) => return question,
             true => self.heard + interval * INTERVALS,
-            false if !may_send => return None,
+            false if !self.may_send(situation) => return question,
             false => self.heard + interval,
         };
         // While this end does not read, the clock does not run.
-        Some(if situation.reads { due } else { now + interval })
-    }
-
-    /// Returns the silence after which a stream is dead.
-    pub fn limit(&self) -> Duration {
-        self.interval.unwrap_or_default() * INTERVALS
+        let due = if situation.reads { due } else { now + interval };
+        Some(question.map_or(due, |question| due.min(question)))
     }
 }
 
@@ -174,8 +200,7 @@ mod tests {
         assert_eq!(keepalive.act(at(44), IDLE), Action::Nothing);
         keepalive.heard(at(44));
         assert_eq!(keepalive.act(at(88), IDLE), Action::Nothing);
-        assert_eq!(keepalive.act(at(89), IDLE), Action::Dead);
-        assert_eq!(keepalive.limit(), at(45));
+        assert_eq!(keepalive.act(at(89), IDLE), Action::Dead(at(45)));
     }
 
     #[test]
@@ -185,7 +210,7 @@ mod tests {
         assert_eq!(keepalive.act(at(1000), BUSY), Action::Nothing);
         assert_eq!(keepalive.deadline(at(1000), BUSY), None);
         keepalive.asked();
-        assert_eq!(keepalive.act(at(1000), BUSY), Action::Dead);
+        assert_eq!(keepalive.act(at(1000), BUSY), Action::Dead(at(45)));
     }
 
     #[test]
@@ -196,6 +221,43 @@ mod tests {
         assert_eq!(keepalive.act(at(100), away), Action::Nothing);
         assert_eq!(keepalive.deadline(at(100), away), Some(at(115)));
         assert_eq!(keepalive.act(at(144), IDLE), Action::Nothing);
-        assert_eq!(keepalive.act(at(145), IDLE), Action::Dead);
+        assert_eq!(keepalive.act(at(145), IDLE), Action::Dead(at(45)));
+    }
+
+    #[test]
+    fn other_end_is_asked_at_once_for_another_caller() {
+        let mut keepalive = keepalive();
+        assert_eq!(keepalive.act(at(0), IDLE), Action::Send);
+        keepalive.answered();
+        assert!(keepalive.ask(at(10), at(5), IDLE) && keepalive.is_asked());
+        assert_eq!(keepalive.act(at(10), IDLE), Action::Send);
+        assert_eq!(keepalive.deadline(at(10), IDLE), Some(at(15)));
+        // Any byte is a sign of life.
+        keepalive.heard(at(14));
+        assert!(!keepalive.is_asked());
+        assert_eq!(keepalive.act(at(15), IDLE), Action::Nothing);
+        // A keepalive that is under way already asks too.
+        assert!(keepalive.ask(at(20), at(5), IDLE));
+        assert_eq!(keepalive.act(at(20), IDLE), Action::Nothing);
+        // A further caller gives no more time.
+        assert!(keepalive.ask(at(24), at(5), IDLE));
+        assert_eq!(keepalive.act(at(24), IDLE), Action::Nothing);
+        assert_eq!(keepalive.act(at(25), IDLE), Action::Dead(at(5)));
+    }
+
+    #[test]
+    fn other_end_that_must_not_be_asked_is_not_asked_for_another_caller() {
+        let mut off = Keepalive::new(None, Duration::ZERO);
+        assert!(!off.ask(at(1), at(5), IDLE) && !off.is_asked());
+        let mut keepalive = keepalive();
+        assert!(!keepalive.ask(at(1), at(5), QUIET));
+        // A plain server may be silent during a request.
+        assert!(!keepalive.ask(at(1), at(5), BUSY));
+        assert_eq!(keepalive.act(at(1), QUIET), Action::Nothing);
+        keepalive.asked();
+        assert!(keepalive.ask(at(1), at(5), BUSY));
+        // A link has to reply, whatever it is asked meanwhile.
+        assert_eq!(keepalive.act(at(1), BUSY), Action::Send);
+        assert_eq!(keepalive.act(at(6), BUSY), Action::Dead(at(5)));
     }
 }

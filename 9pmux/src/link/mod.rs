@@ -153,7 +153,9 @@ impl Display for LinkEnd {
 /// | method | event or action |
 /// |---|---|
 /// | [`stream_bytes`](Link::stream_bytes), [`stream_wrote`](Link::stream_wrote), [`stream_gone`](Link::stream_gone) | an event of the stream |
+/// | [`stream_readable`](Link::stream_readable) | the stream has an event, before `tick` |
 /// | [`tick`](Link::tick) | time has passed |
+/// | [`ask`](Link::ask) | another caller wants the place of the other end |
 /// | [`output`](Link::output) | the bytes to be written to the stream |
 /// | [`wants_read`](Link::wants_read) | whether to read from the stream |
 /// | [`next_deadline`](Link::next_deadline) | the latest time of the next `tick` |
@@ -297,6 +299,27 @@ impl Link {
         self.keepalive.is_unanswered() || post.outstanding() > 0 || post.awaits_version()
     }
 
+    /// Reports that there are bytes to be read. Without this, time in which the program itself was stopped would be
+    /// the silence of the other end.
+    pub fn stream_readable(&mut self, now: Duration) {
+        self.keepalive.heard(now);
+    }
+
+    /// Asks the other end whether it is there, for another caller. The link ends if nothing arrives for `patience`.
+    /// Returns false if the other end must not be asked.
+    pub fn ask(&mut self, post: &mut Engine, patience: Duration) -> bool {
+        let situation = self.situation(post);
+        let is_asked = self.keepalive.ask(self.now, patience, situation);
+        self.act(post);
+        is_asked
+    }
+
+    /// Returns true from [`ask`](Link::ask) until the other end has sent something, or the link has ended.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.end.is_none() && self.keepalive.is_asked()
+    }
+
     /// Reports the time, which must also have been reported to the post.
     pub fn tick(&mut self, post: &mut Engine, now: Duration) {
         self.now = self.now.max(now);
@@ -338,7 +361,7 @@ impl Link {
         match self.keepalive.act(self.now, situation) {
             Action::Nothing => {}
             Action::Send => post.send_keepalive(),
-            Action::Dead => self.end(post, LinkEnd::Silent(self.keepalive.limit())),
+            Action::Dead(silence) => self.end(post, LinkEnd::Silent(silence)),
         }
     }
 

@@ -208,6 +208,42 @@ fn versions_and_tags_of_the_two_directions_are_independent() {
 }
 
 #[test]
+fn other_end_that_does_not_reply_to_a_question_is_given_up() {
+    let patience = Duration::from_secs(5);
+    let mut bench = Bench::new(true);
+    assert!(!bench.link.ask(&mut bench.post, patience), "it has not agreed to anything");
+    let id = bench.settled();
+    bench.arrives(&REPLY);
+    bench.tick(2);
+    assert!(bench.link.ask(&mut bench.post, patience) && bench.link.is_asked());
+    bench.wrote(&[KEEPALIVE.to_vec()]);
+    assert_eq!(bench.link.next_deadline(&bench.post), Some(Duration::from_secs(7)));
+    bench.tick(6);
+    bench.arrives(&REPLY[..1]);
+    assert!(!bench.link.is_asked());
+    bench.tick(8);
+    bench.arrives(&REPLY[1..]);
+    assert!(bench.link.ask(&mut bench.post, patience));
+    bench.tick(13);
+    assert_eq!(bench.link.end_reason(), Some(&LinkEnd::Silent(patience)));
+    assert!(!bench.link.is_asked() && bench.post.is_closing(id));
+}
+
+#[test]
+fn bytes_that_wait_to_be_read_are_a_sign_of_life() {
+    let mut bench = Bench::new(true);
+    bench.settled();
+    bench.arrives(&KEEPALIVE);
+    bench.written();
+    // The program was stopped.
+    bench.link.stream_readable(Duration::from_secs(1000));
+    bench.tick(1000);
+    assert_eq!(bench.link.end_reason(), None);
+    bench.tick(1045);
+    assert_eq!(bench.link.end_reason(), Some(&LinkEnd::Silent(3 * INTERVAL)));
+}
+
+#[test]
 fn keepalive_is_answered_in_every_state() {
     let mut bench = Bench::new(true);
     bench.arrives(&KEEPALIVE);

@@ -3,8 +3,13 @@
 //! | state | a caller | local clients | a signal |
 //! |---|---|---|---|
 //! | waiting | becomes the other end | wait to be accepted | ends the program |
-//! | connected | is refused | are accepted | ends the link, and then the program |
+//! | connected | makes 9pmux ask the other end whether it is there, or is refused | are accepted | ends the link, and then the program |
+//! | asking | waits to be accepted | are accepted | the same |
 //! | draining: the link has ended, last replies are written | waits to be accepted | are not accepted | ends the program |
+//!
+//! A machine that has lost its power or its network does not close its connection, and would keep its place. So the
+//! next caller, the *candidate*, waits while the other end is asked. If anything arrives in time the candidate is
+//! refused, else the link ends, and the candidate becomes the other end.
 //!
 //! Each caller gets a post of its own, since all local clients end with the stream. The export outlives the
 //! streams: what the last other end has left at the server is cleaned up, and the connection to the server stays.
@@ -12,7 +17,7 @@
 use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -26,6 +31,9 @@ use crate::net::stream::{Origin, Stream};
 use crate::net::trace;
 use crate::net::watch::Source;
 
+/// The time in which the other end must send something, if there is another caller.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The state of a listening end.
 pub struct Callers {
     /// The index of the listener for callers.
@@ -36,6 +44,8 @@ pub struct Callers {
     /// True if each message of local clients is logged.
     messages: bool,
     is_waiting: bool,
+    /// The caller for which the other end is asked whether it is there.
+    candidate: Option<Stream>,
     /// The time of the last warning about a refused caller.
     last_refusal: Cell<Option<Instant>>,
 }
@@ -43,8 +53,8 @@ pub struct Callers {
 impl Callers {
     /// `listener` is the index of the listener for callers among those of the driver.
     pub fn new(listener: usize, link: LinkConfig, post: Config, messages: bool) -> Callers {
-        let last_refusal = Cell::new(None);
-        Callers { listener, link, post, messages, is_waiting: true, last_refusal }
+        let (is_waiting, candidate, last_refusal) = (true, None, Cell::new(None));
+        Callers { listener, link, post, messages, is_waiting, candidate, last_refusal }
     }
 }
 
@@ -80,22 +90,61 @@ impl Driver {
         match self.callers() {
             None => true,
             Some(callers) if callers.is_waiting => callers.listener == listener,
+            Some(callers) if callers.listener == listener => {
+                callers.candidate.is_none() && !self.is_ending()
+            }
             Some(_) => !self.is_ending(),
         }
     }
 
-    /// Makes a caller the other end, or refuses it.
+    /// Handles a caller: there may be another end already.
     pub(super) fn add_caller(&mut self, stream: Stream) {
-        let caller = stream.describe_peer();
-        if !self.is_waiting() {
-            if let Some(callers) = self.callers() {
-                self.warn_after_interval(
-                    &callers.last_refusal,
-                    format_args!("caller refused: {caller}: another end is connected already"),
-                );
-            }
+        if self.is_waiting() {
+            return self.connect_caller(stream);
+        }
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        if !link.link.ask(&mut self.engine, PATIENCE) {
+            return self.refuse_caller(&stream);
+        }
+        if let Some(callers) = &mut link.callers {
+            info!("another caller waits: {}: asking the other end", stream.describe_peer());
+            callers.candidate = Some(stream);
+        }
+    }
+
+    /// Refuses the candidate if the other end has sent something meanwhile.
+    pub(super) fn judge_candidate(&mut self) {
+        let Some(link) = self.link.as_mut().filter(|link| link.link.end_reason().is_none()) else {
+            return;
+        };
+        if link.link.is_asked() {
             return;
         }
+        let candidate = link.callers.as_mut().and_then(|callers| callers.candidate.take());
+        if let Some(stream) = candidate {
+            self.refuse_caller(&stream);
+        }
+    }
+
+    /// Logs that a caller is refused, which is then disconnected.
+    fn refuse_caller(&self, stream: &Stream) {
+        let Some(callers) = self.callers() else {
+            return;
+        };
+        self.warn_after_interval(
+            &callers.last_refusal,
+            format_args!(
+                "caller refused: {}: another end is connected already",
+                stream.describe_peer()
+            ),
+        );
+    }
+
+    /// Makes a caller the other end.
+    fn connect_caller(&mut self, stream: Stream) {
+        let caller = stream.describe_peer();
         if let Err(error) = self.watch.add(Source::Server, stream.input()) {
             return self.warn_rate_limited(format_args!(
                 "cannot watch a caller, disconnecting it: {}",
@@ -122,8 +171,9 @@ impl Driver {
         self.server = Some(Peer::new(stream, Origin::Unknown));
     }
 
-    /// Waits for the next caller, after the link has ended.
+    /// Waits for the next caller, after the link has ended. It may be there already.
     pub(super) fn await_caller(&mut self) {
+        let mut candidate = None;
         if let Some(link) = &mut self.link {
             let why = match (self.server_error.take(), link.link.end_reason()) {
                 (Some(error), _) => {
@@ -136,6 +186,7 @@ impl Driver {
             link.link.stream_gone(&mut self.engine);
             if let Some(callers) = &mut link.callers {
                 callers.is_waiting = true;
+                candidate = callers.candidate.take();
             }
         }
         if let Some(stream) = self.server.take() {
@@ -145,5 +196,8 @@ impl Driver {
             self.disconnect_client(id, &CloseReason::ByUs);
         }
         self.end_by = None;
+        if let Some(stream) = candidate {
+            self.connect_caller(stream);
+        }
     }
 }

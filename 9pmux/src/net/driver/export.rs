@@ -99,7 +99,11 @@ impl Driver {
 
     pub(super) fn tick_link(&mut self) {
         if let Some(link) = &mut self.link {
-            link.link.tick(&mut self.engine, self.now - self.started);
+            let now = self.now - self.started;
+            if self.server.as_ref().is_some_and(|server| server.readable) {
+                link.link.stream_readable(now);
+            }
+            link.link.tick(&mut self.engine, now);
         }
     }
 

@@ -201,6 +201,7 @@ impl Driver {
             self.read();
             self.poll_events(Some(Duration::ZERO))?;
             self.read();
+            self.judge_candidate();
             self.accept();
             self.reconnect();
             self.pass_refused();
