@@ -250,7 +250,7 @@ pub struct Link {
     #[arg(long, value_name = "BYTES", default_value_t = defaults().max_reply_bytes as u64,
         value_parser = clap::value_parser!(u64).range(256..=1 << 30), help_heading = LIMITS)]
     max_bytes: u64,
-    /// Log clients; twice: log each message of local clients too
+    /// Log clients; twice: log each message too
     #[arg(short, long, action = ArgAction::Count, help_heading = LOGGING)]
     pub verbose: u8,
     /// Log only the error that ends 9pmux
@@ -264,15 +264,24 @@ impl Link {
     /// # Errors
     /// Returns an error if the options contradict each other, or leave nothing to do.
     pub fn check(&self) -> Result<(), clap::Error> {
-        if self.export.is_some() || !self.post.is_empty() {
+        let why = if self.export.is_none() && self.post.is_empty() {
+            "nothing to do: --export SERVER, --post LISTEN, or both"
+        } else if self.exports_its_stream() {
+            "STREAM is the other end, and --export a server at this end: they must not be the same"
+        } else {
             return Ok(());
-        }
-        let why = "nothing to do: --export SERVER, --post LISTEN, or both";
+        };
         let mut command = Args::command();
         // Sets the name that the usage shows.
         command.build();
         let link = command.find_subcommand_mut("link").expect("it is a command");
         Err(link.error(ErrorKind::ArgumentConflict, why))
+    }
+
+    /// Returns true if the server of the export would be the other end itself. A command is another program each time.
+    fn exports_its_stream(&self) -> bool {
+        let (StreamAddress::Dial(stream) | StreamAddress::Listen(stream)) = &self.stream;
+        !matches!(stream, Address::Exec(_)) && self.export.as_ref() == Some(stream)
     }
 
     /// The options of a link.
@@ -488,6 +497,7 @@ mod tests {
         assert_eq!((&export.unames[0], &export.anames[0]), (&"ann".to_owned(), &"/".to_owned()));
         assert_eq!((&post.unames[0], &post.anames[0]), (&"bob".to_owned(), &"/x".to_owned()));
         assert!(export.require_auth && !post.require_auth && post.max_fids == 7);
+        assert!(parse_link("link exec!a --export exec!a").is_ok());
         let options = parse_link("link listen!tcp!*!5641 --export b").unwrap();
         assert_eq!(options.stream, StreamAddress::Listen(Address::Tcp("*".into(), 5641)));
         assert_eq!(options.link.keepalive, Some(Duration::from_secs(15)));
@@ -502,6 +512,10 @@ mod tests {
             "link a --export tcp!*!1",
             "link a --post exec!b",
             "link a --post b --window 1000",
+            "link a --export a",
+            "link a --export a --post b",
+            "link listen!a --export a",
+            "link - --export -",
             "link tcp!*!1 --post b",
             "link listen!- --export b",
             "link listen!exec!a --export b",

@@ -633,6 +633,21 @@ fn caller_that_ends_anyhow_makes_room_for_the_next() {
 }
 
 #[test]
+fn messages_of_both_directions_are_logged() {
+    let linked = Linked::new(&["-vv"], "");
+    Client::attach(&linked.socket("near"));
+    Client::attach(&linked.socket("far"));
+    for words in ["client 0 -> T", "other end <- T", "other end -> R", "client 0 <- R"] {
+        linked.program.wait_said(&format!("{words}attach"));
+    }
+    let export =
+        ["other end -> T", "exported server <- T", "exported server -> R", "other end <- R"];
+    for words in export {
+        linked.program.wait_said(&format!("{words}attach"));
+    }
+}
+
+#[test]
 fn users_of_the_other_end_are_limited_at_the_export() {
     let linked = Linked::new(&["--uname", "ann"], "");
     for name in ["near", "far"] {
@@ -732,6 +747,7 @@ fn each_failure_has_its_status_and_message() {
         (vec![&nothing[..]], 2, "nothing to do: --export SERVER, --post LISTEN, or both"),
         (vec![&nothing], 2, "Usage: 9pmux link [OPTIONS] <STREAM>"),
         (vec![&listen], 2, "nothing to do: --export SERVER, --post LISTEN, or both"),
+        (vec![&nothing, "--export", &nothing], 2, "--export a server at this end: they must not"),
         (vec![&listen, "--post", &held], 4, "cannot listen on"),
         (vec![&listen, "--post", "fd!0"], 4, "cannot listen on fd!0: "),
         (vec!["fd!9", "--post", &socket], 3, "cannot reach the other end fd!9: descriptor 9"),
@@ -748,6 +764,17 @@ fn each_failure_has_its_status_and_message() {
             vec!["exec!printf '\\006\\0\\0\\0d\\0\\0'; cat", "--post", &socket],
             8,
             "a message shorter than its header",
+        ),
+        // The fifth bytes of these are the type of a request and of a reply.
+        (
+            vec!["exec!echo Permission denied; cat", "--post", &socket],
+            8,
+            "the other end has sent text: 'Permission denied': check that the other end is",
+        ),
+        (
+            vec!["exec!echo Last login: never; cat", "--post", &socket],
+            8,
+            "the other end has sent text: 'Last login: never': check that the other end is",
         ),
     ] {
         let (status, said) = Program::start(link(&args)).end();

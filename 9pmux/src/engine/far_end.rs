@@ -18,7 +18,28 @@ pub struct Load {
     pub bytes: usize,
 }
 
+/// The reason for which the engine has closed a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    /// There is no memory for its buffers.
+    NoMemory,
+    /// It has sent this, which is not valid 9P.
+    Garbled(String),
+}
+
 impl Engine {
+    /// Returns the reason for which the engine has closed this client, if no other was closed since.
+    #[must_use]
+    pub fn close_cause(&self, id: ClientId) -> Option<&CloseCause> {
+        self.last_close.as_ref().filter(|(closed, _)| *closed == id).map(|(_, reason)| reason)
+    }
+
+    /// Records why a client is closed.
+    #[cold]
+    pub(super) fn record_close(&mut self, client_index: u32, reason: CloseCause) {
+        self.last_close = Some((self.clients.id(client_index), reason));
+    }
+
     /// Returns the bytes that are held for a client, as in its [`Load`].
     #[must_use]
     pub fn held_bytes(&self, id: ClientId) -> usize {

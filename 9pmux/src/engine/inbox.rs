@@ -7,6 +7,7 @@
 
 use super::buffer::Buffer;
 use super::clients::{Blocked, ClientState};
+use super::far_end::CloseCause;
 use super::flush::QueuedMessages;
 use super::local_error::LocalError;
 use super::turns::{REPLY_COST, cost};
@@ -237,6 +238,8 @@ impl Engine {
     /// Closes a client after bytes that cannot be framed.
     fn close_garbled(&mut self, client_index: u32, bytes: &[u8]) -> Progress {
         self.trace(TraceEvent::Garbled(self.clients.id(client_index), bytes));
+        let what = foreign(bytes).map_or("bytes that are not 9P".to_owned(), |it| it.to_string());
+        self.record_close(client_index, CloseCause::Garbled(what));
         self.close_client(client_index);
         Progress::Closed
     }

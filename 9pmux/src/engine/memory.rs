@@ -28,6 +28,7 @@
 //! is what they do not read.
 
 use super::clients::ClientState;
+use super::far_end::CloseCause;
 use super::{Engine, Limit};
 
 /// The bytes of replies that a client may always have, however little memory is free.
@@ -113,6 +114,7 @@ impl Engine {
         if self.clients.get(client_index).state != ClientState::Closing {
             self.close_client(client_index);
         }
+        self.record_close(client_index, CloseCause::NoMemory);
         self.clients.get(client_index).out.clear();
         self.drop_unpassed(client_index);
         self.mark_dirty(client_index);

@@ -107,7 +107,7 @@ mod tests;
 pub use config::{Config, ServerKind};
 pub use descriptors::DescriptorId;
 pub use end::EndReason;
-pub use far_end::{KEEPALIVE_TAG, Load};
+pub use far_end::{CloseCause, KEEPALIVE_TAG, Load};
 pub use inbox::MAX_SKIPPED_MESSAGE;
 pub use pserve::{AttachAs, PserveRules};
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
@@ -260,6 +260,8 @@ pub struct Engine {
     window_blocked: Option<u32>,
     /// Why the server has gone, until the driver asks for it.
     lost_server: Option<EndReason>,
+    /// The client that the engine has closed last for a reason of the client's own.
+    last_close: Option<(ClientId, CloseCause)>,
     tracer: Option<Tracer>,
 }
 
@@ -324,6 +326,7 @@ impl Engine {
             version_events: VersionEvents::default(),
             window_blocked: None,
             lost_server: None,
+            last_close: None,
             tracer: None,
             config,
         };

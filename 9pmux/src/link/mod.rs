@@ -58,7 +58,7 @@ use std::collections::VecDeque;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use crate::engine::{ClientId, Config, EndReason, Engine, ServerKind};
+use crate::engine::{ClientId, CloseCause, Config, EndReason, Engine, ServerKind};
 use keepalive::{Action, Keepalive, Situation};
 use turns::{Side, Turns};
 
@@ -132,6 +132,8 @@ pub enum LinkEnd {
     Garbled(String),
     /// The other end has sent more than a link allows.
     TooMuch,
+    /// There is no memory for what the other end has sent, or does not read.
+    NoMemory,
 }
 
 impl Display for LinkEnd {
@@ -144,6 +146,7 @@ impl Display for LinkEnd {
             }
             LinkEnd::Garbled(what) => write!(f, "the other end has sent {what}"),
             LinkEnd::TooMuch => f.write_str("the other end sends more than a link allows"),
+            LinkEnd::NoMemory => f.write_str("there is no more memory for the other end"),
         }
     }
 }
@@ -371,7 +374,12 @@ impl Link {
             let what = what.clone();
             self.end(post, LinkEnd::Garbled(what));
         } else if self.export.is_closing(self.far) {
-            self.end(post, LinkEnd::Garbled("bytes that are not 9P".to_owned()));
+            let end = match self.export.close_cause(self.far) {
+                Some(CloseCause::NoMemory) => LinkEnd::NoMemory,
+                Some(CloseCause::Garbled(what)) => LinkEnd::Garbled(what.clone()),
+                None => LinkEnd::Garbled("bytes that are not 9P".to_owned()),
+            };
+            self.end(post, end);
         } else if self.refused_bytes > MAX_REFUSALS || self.holds_too_much(post) {
             self.end(post, LinkEnd::TooMuch);
         }

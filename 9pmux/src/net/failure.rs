@@ -35,7 +35,7 @@ impl Failure {
         match self {
             Failure::System(..) => 1,
             Failure::Connect(..) | Failure::FarEnd(..) => 3,
-            Failure::Link(_, LinkEnd::Garbled(_) | LinkEnd::TooMuch, ..) => 8,
+            Failure::Link(_, LinkEnd::Garbled(_) | LinkEnd::TooMuch | LinkEnd::NoMemory, ..) => 8,
             Failure::Link(..) => 5,
             Failure::Announce(..) => 4,
             Failure::End(_, EndReason::ServerClosed | EndReason::HungUp, _) | Failure::Lost(..) => {
@@ -78,6 +78,7 @@ impl Display for Failure {
                         ": check that the other end is a 9pmux link, or speaks 9P"
                     }
                     LinkEnd::TooMuch => ": give both ends the same --window",
+                    LinkEnd::NoMemory => ": give both ends a smaller --window",
                     _ => ": start both ends again",
                 })
             }

@@ -40,7 +40,7 @@ pub struct LinkOptions {
     pub export_config: Config,
     /// The limits and the access rules for local clients.
     pub post_config: Config,
-    /// True if each message of local clients is logged.
+    /// True if each message is logged.
     pub messages: bool,
 }
 
@@ -138,7 +138,7 @@ fn set_link(driver: &mut Driver, options: &LinkOptions, source: Option<ExportSer
     let export = options.link.export(options.export_config.clone(), source.is_some());
     let export = Engine::new(Config { seed: RandomState::new().build_hasher().finish(), ..export });
     let link = Link::new(export, &options.link, driver.engine_time());
-    driver.set_link(link, source);
+    driver.set_link(link, source, options.messages);
 }
 
 /// Links to one caller after the other.

@@ -230,6 +230,20 @@ fn other_end_that_does_not_reply_to_a_question_is_given_up() {
 }
 
 #[test]
+fn end_for_lack_of_memory_says_so() {
+    let mut bench = Bench::new(true);
+    let config = LinkConfig { window: WINDOW, keepalive: None };
+    let export = config.export(Config { msize: MSIZE, ..Config::default() }, true);
+    let export = Engine::new(Config { max_memory: 4096, ..export });
+    bench.link = Link::new(export, &config, Duration::ZERO);
+    bench.exporting();
+    // The rest of this request does not come.
+    bench.arrives(&made(118, 2).raw(&[0; 8000]).done()[..7000]);
+    bench.tick(1);
+    assert_eq!(bench.link.end_reason(), Some(&LinkEnd::NoMemory));
+}
+
+#[test]
 fn bytes_that_wait_to_be_read_are_a_sign_of_life() {
     let mut bench = Bench::new(true);
     bench.settled();
@@ -295,8 +309,9 @@ fn text_that_looks_like_a_request_ends_both_directions() {
             let mut bench = Bench::new(true);
             bench.client();
             text.as_bytes().chunks(piece).for_each(|piece| bench.arrives(piece));
-            let garbled = LinkEnd::Garbled("bytes that are not 9P".to_owned());
-            assert_eq!(bench.link.end_reason(), Some(&garbled), "{text}");
+            let Some(LinkEnd::Garbled(what)) = bench.link.end_reason() else { panic!("{text}") };
+            // A part of the text may not have arrived.
+            assert!(what.starts_with(&format!("text: '{}", &text[..7])), "{what}");
         }
     }
 }

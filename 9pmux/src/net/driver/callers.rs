@@ -28,7 +28,7 @@ use crate::link::LinkConfig;
 use crate::net::failure::error_text;
 use crate::net::peers::Peer;
 use crate::net::stream::{Origin, Stream};
-use crate::net::trace;
+use crate::net::trace::{self, Names};
 use crate::net::watch::Source;
 
 /// The time in which the other end must send something, if there is another caller.
@@ -41,7 +41,7 @@ pub struct Callers {
     link: LinkConfig,
     /// The configuration of each post.
     post: Config,
-    /// True if each message of local clients is logged.
+    /// True if each message is logged.
     messages: bool,
     is_waiting: bool,
     /// The caller for which the other end is asked whether it is there.
@@ -163,7 +163,11 @@ impl Driver {
         let seed = RandomState::new().build_hasher().finish();
         self.engine = Engine::new_at(Config { seed, ..callers.post.clone() }, now);
         if let Some(limit) = &self.line_limit {
-            self.engine.set_tracer(Some(trace::tracer(callers.messages, limit.clone())));
+            self.engine.set_tracer(Some(trace::tracer(
+                Names::Post,
+                callers.messages,
+                limit.clone(),
+            )));
         }
         link.link.restart(&callers.link, now);
         link.has_warned = false;

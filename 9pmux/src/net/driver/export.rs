@@ -19,6 +19,7 @@ use crate::net::failure::Failure;
 use crate::net::peers::Peer;
 use crate::net::redialler::{Redialler, Sources};
 use crate::net::stream::{IoOutcome, Origin};
+use crate::net::trace::{self, Names};
 use crate::net::watch::Source;
 
 /// The sources of events of the export's server.
@@ -72,8 +73,14 @@ impl ExportSide {
 }
 
 impl Driver {
-    /// Makes the server the stream of a link, with the engine as its post.
-    pub fn set_link(&mut self, link: Link, source: Option<ExportServer>) {
+    /// Makes the server the stream of a link, with the engine as its post. Each message is logged if `messages` is
+    /// true.
+    pub fn set_link(&mut self, mut link: Link, source: Option<ExportServer>, messages: bool) {
+        if let Some(limit) = &self.line_limit {
+            let tracer = |names| Some(trace::tracer(names, messages, limit.clone()));
+            self.engine.set_tracer(tracer(Names::Post));
+            link.export().set_tracer(tracer(Names::Export));
+        }
         let redialler = source.map(|ExportServer { address, inherited, redial }| {
             let mut redialler = Redialler::new(address, SOURCES, redial, self.now);
             redialler.set_first(inherited);

@@ -54,7 +54,7 @@ use super::peers::{Peer, Peers};
 use super::redialler::{Redialler, Sources, poll_error_text};
 use super::signals::Signals;
 use super::stream::Origin;
-use super::trace;
+use super::trace::{self, Names};
 use super::watch::{Readiness, Source, Watch};
 use crate::engine::{ClientId, Config, EndReason, Engine};
 
@@ -135,7 +135,7 @@ impl Driver {
         let line_limit = tracing::enabled!(tracing::Level::INFO)
             .then(|| Arc::new(Mutex::new(LineLimit::new(now))));
         if let Some(limit) = &line_limit {
-            engine.set_tracer(Some(trace::tracer(options.messages, limit.clone())));
+            engine.set_tracer(Some(trace::tracer(Names::Serve, options.messages, limit.clone())));
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
         watch.add(Source::Signals, signals.fd()).map_err(Failure::system("waiting for signals"))?;
