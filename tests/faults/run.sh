@@ -7,7 +7,7 @@
 #	# fault: DESCRIPTION
 #	# found by: FINDER [ARGUMENT...][: WORDS]
 #
-# FINDER is unit TEST (of the core), engine TEST (of 9pmux), loom SCENARIO, shuttle RUNS, simulation core, simulation engine, fuzz TARGET, memcheck PROGRAM,
+# FINDER is unit TEST (of the core), engine TEST (of 9pmux), process FILE::TEST (of 9pmux/tests), loom SCENARIO, shuttle RUNS, simulation core, simulation engine, fuzz TARGET, memcheck PROGRAM,
 # address PROGRAM or thread PROGRAM (a C test, under valgrind or a sanitizer). The finder must fail, and if there are
 # WORDS (a pattern of grep's) its output must contain them.
 #
@@ -54,7 +54,7 @@ check_fit() {
 	patch -s -f -F 0 -p 1 --dry-run <"$1" >/dev/null || fail "$1 does not fit"
 	grep -q '^# fault: .' "$1" || fail "$1 does not describe its fault"
 	grep -q '^# found by: .' "$1" || fail "$1 names no finder"
-	known='(unit|engine) [a-z_0-9]*|loom [a-z_0-9]*|shuttle [0-9]*|simulation (core|engine)|fuzz [a-z-]*|(memcheck|address|thread) [a-z_0-9.]*'
+	known='(unit|engine) [a-z_0-9]*|process [a-z]*::[a-z_0-9]*|loom [a-z_0-9]*|shuttle [0-9]*|simulation (core|engine)|fuzz [a-z-]*|(memcheck|address|thread) [a-z_0-9.]*'
 	! grep '^# found by: ' "$1" | grep -vE "^# found by: ($known)(: .*)?\$" || fail "$1 names an unknown finder"
 }
 
@@ -101,6 +101,16 @@ unit_test() {
 		set -- "$2" test -q --locked -p "$1" --lib --target-dir "$target"
 		test=$1
 		shift
+		$CARGO "$@" --no-run || exit 126
+		timeout 300 $CARGO "$@" "$test"
+	)
+}
+
+find_process() {
+	(
+		cd "$tree"
+		file=${1%%::*} test=${1#*::}
+		set -- test -q --locked -p ninepmux-faulty --test "$file" --target-dir "$target"
 		$CARGO "$@" --no-run || exit 126
 		timeout 300 $CARGO "$@" "$test"
 	)
@@ -181,7 +191,7 @@ sanitize() {
 # default_words KIND: what the output of such a finder contains when it has found something
 default_words() {
 	case $1 in
-	unit | engine) echo 'test result: FAILED' ;;
+	unit | engine | process) echo 'test result: FAILED' ;;
 	simulation) echo 'run [0-9]* fails\|seed [0-9]' ;;
 	fuzz) echo 'panicked at\|^face:\|SUMMARY\|libFuzzer: timeout' ;;
 	*) echo . ;;
