@@ -9,7 +9,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use ninepmux::engine::Config;
 use ninepmux::link::LinkConfig;
-use ninepmux::net::{Address, LinkOptions, ServeOptions, StreamAddress};
+use ninepmux::net::{Address, LinkOptions, ServeOptions, StreamAddress, max_silence};
 use ninepmux::wire::Dialect;
 
 /// The exit status for invalid arguments. The other statuses are in `net/failure.rs`.
@@ -76,6 +76,13 @@ pub struct Serve {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds,
         help_heading = PROTOCOL)]
     timeout: Duration,
+    /// Silence after which the server is asked whether it is there; 0: never
+    ///
+    /// After three times that 9pmux gives the server up. This is for servers that reply to other requests while one
+    /// takes long. A TCP connection without a sign of life is given up by the system after the same time.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(0..=86_400), help_heading = PROTOCOL)]
+    keepalive: u32,
     /// Allow clients to attach as this user only; may be repeated
     ///
     /// In 9P2000.u and 9P2000.L a client may send a numeric user id as well. Then the number must be allowed
@@ -286,7 +293,6 @@ impl Link {
 
     /// The options of a link.
     pub fn options(self) -> LinkOptions {
-        let keepalive = Duration::from_secs(self.keepalive.into());
         let config = Config {
             dialect: self.dialect,
             msize: self.msize,
@@ -301,10 +307,7 @@ impl Link {
             timeout: self.timeout,
             max_clients: MAX_CLIENTS as usize,
             messages: self.verbose > 1,
-            link: LinkConfig {
-                window: self.window as usize,
-                keepalive: (!keepalive.is_zero()).then_some(keepalive),
-            },
+            link: LinkConfig { window: self.window as usize, keepalive: interval(self.keepalive) },
             export_config: Config {
                 unames: self.uname,
                 anames: self.aname,
@@ -355,6 +358,11 @@ fn dialect(name: &str) -> Result<Dialect, String> {
     })
 }
 
+/// Returns the interval of keepalives, if there is one.
+fn interval(seconds: u32) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
     // A day is longer than any useful timeout, and does not overflow.
@@ -373,6 +381,8 @@ impl Serve {
             timeout: self.timeout,
             messages: self.verbose > 1,
             max_clients: self.max_clients as usize,
+            keepalive: interval(self.keepalive),
+            max_silence: max_silence(interval(self.keepalive), false),
             config: Config {
                 dialect: self.dialect,
                 msize: self.msize,
@@ -450,7 +460,12 @@ mod tests {
         assert_eq!(options.config.max_reply_bytes, 300);
         assert_eq!(options.config.version_timeout, Duration::from_millis(500));
         assert!(options.messages && options.config.lax);
-        assert!(!parse("serve a b").unwrap().config.lax);
+        let options = parse("serve a b").unwrap();
+        assert!(!options.config.lax && options.keepalive.is_none());
+        assert_eq!(options.max_silence, Duration::from_secs(900));
+        let options = parse("serve a b --keepalive 5").unwrap();
+        assert_eq!(options.keepalive, Some(Duration::from_secs(5)));
+        assert_eq!(options.max_silence, Duration::from_secs(15));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
+use std::time::Duration;
 
 use support::client::{Client, NOFID, read};
 use support::program::{NINEPMUX, Program, Signal, serve};
@@ -379,4 +380,40 @@ fn required_authentication_is_asked_of_each_client() {
     }
     program.wait_said("refused: authentication is required here: Tattach");
     assert_eq!(stub.counts.most_fids.load(SeqCst), 0, "the server has seen no attach");
+}
+
+#[test]
+fn silent_server_is_given_up_if_it_is_asked() {
+    let place = Place::new();
+    // It agrees to a version and says nothing more.
+    let stub = Stub::saying(b"\x13\0\0\0\x65\xff\xff\0\x20\0\0\x06\09P2000");
+    let program = Program::serving(&stub.address(), &place.path("s"), &["--keepalive", "1"]);
+    let mut client = Client::connect(&place.path("s")).unwrap();
+    client.send(100, 0xffff, &body(&[&8192u32.to_le_bytes(), &string("9P2000")]));
+    assert_eq!(client.receive().map(|got| got.kind), Some(101));
+    // A request is no excuse.
+    client.send(104, 7, &body(&[&[0; 4], &NOFID, &string("glenda"), &string("")]));
+    assert_eq!(client.receive().map(|got| (got.kind, got.tag)), Some((107, 7)));
+    assert!(client.receive().is_none());
+    let (status, said) = program.end();
+    assert_eq!(status.code(), Some(5));
+    assert!(said[0].contains("the server is silent for 3 seconds: restart the server"), "{said:?}");
+}
+
+#[test]
+fn server_that_replies_to_keepalives_may_take_long_over_a_request() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let options = ["--keepalive", "1", "-v"];
+    let program = Program::serving(&stub.address(), &place.path("s"), &options);
+    let mut client = Client::attach(&place.path("s"));
+    client.open(1, "slow");
+    client.send(116, 7, &read(1, 0, 100));
+    wait_for("the read is at the server", || stub.held() == 1);
+    thread::sleep(Duration::from_secs(5));
+    client.stat(0);
+    program.signal(Signal::TERM);
+    let (status, said) = program.end();
+    assert!(status.success());
+    // The replies are expected.
+    assert!(!said.iter().any(|line| line.contains("unexpected")), "{said:?}");
 }

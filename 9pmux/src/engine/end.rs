@@ -4,6 +4,7 @@
 //! connection that is only made again, while no client has a session, keeps its clients.
 
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
 use super::Engine;
 use super::clients::ClientState;
@@ -29,6 +30,8 @@ pub enum EndReason {
     NoCommonVersion(String),
     /// The server has sent this, which is not valid 9P.
     Garbled(String),
+    /// The server has sent nothing for this time, although it was asked by a keepalive.
+    Silent(Duration),
 }
 
 impl EndReason {
@@ -47,6 +50,9 @@ impl Display for EndReason {
                 write!(f, "no version in common with the server: it replies with {what}")
             }
             EndReason::Garbled(what) => write!(f, "the server has sent {what}"),
+            EndReason::Silent(time) => {
+                write!(f, "the server is silent for {} seconds", time.as_secs_f64())
+            }
         }
     }
 }

@@ -111,10 +111,11 @@ impl Engine {
         self.upstream.is_awaiting_version()
     }
 
-    /// Sends a keepalive to the server: a Tflush of a tag that no request has.
+    /// Sends a keepalive to the server: a Tflush of a tag that no request has. Its reply is dropped, whatever it is.
     pub fn send_keepalive(&mut self) {
         let mut message = [0; HEADER + 2];
         message[HEADER..].copy_from_slice(&NOTAG.to_le_bytes());
+        self.upstream.awaits_keepalive = true;
         self.send_internal(types::TFLUSH, KEEPALIVE_TAG, &mut message);
     }
 }

@@ -510,6 +510,12 @@ impl Engine {
         self.run_ready();
     }
 
+    /// Reports that the driver gives the server up, which has sent nothing for this time.
+    pub fn server_silent(&mut self, time: Duration) {
+        self.handle_server_gone(EndReason::Silent(time));
+        self.run_ready();
+    }
+
     /// Returns true if the driver must close the connection to the server, connect again, and report
     /// `server_connected` or `redial_failed`. Only with [`Config::can_redial`], while no client has a session;
     /// or with [`ServerKind::OnDemand`], while a client asks for the server.

@@ -2,6 +2,7 @@
 
 use super::config::ServerKind;
 use super::descriptors::DescriptorUse;
+use super::far_end::KEEPALIVE_TAG;
 use super::fids::{FidState, NO_FID, Owner};
 use super::flush::FlushState;
 use super::local_error::LocalError;
@@ -108,6 +109,10 @@ impl Engine {
         }
         let request = match self.requests.find(upstream_tag) {
             Some(request) if !request.replied => *request,
+            _ if upstream_tag == KEEPALIVE_TAG && self.upstream.awaits_keepalive => {
+                self.upstream.awaits_keepalive = false;
+                return Ok(());
+            }
             _ => return self.drop_stray(message),
         };
         let is_success = |reply: &ReplyFields| {

@@ -116,6 +116,8 @@ pub struct Upstream {
     pub promised: Option<(Dialect, u32)>,
     /// The number of Tversion that the other end of a link has not replied to in time.
     pub late_versions: usize,
+    /// Whether a keepalive has no reply yet.
+    pub awaits_keepalive: bool,
 }
 
 impl Default for Upstream {
@@ -138,6 +140,7 @@ impl Default for Upstream {
             refuses_askers: false,
             promised: None,
             late_versions: 0,
+            awaits_keepalive: false,
         }
     }
 }

@@ -63,6 +63,11 @@ impl Keepalive {
         Keepalive { interval, heard: now, unanswered, is_known_link, has_sent, question: None }
     }
 
+    /// Begins with a new connection.
+    pub fn restart(&mut self, now: Duration) {
+        *self = Keepalive::new(self.interval, now);
+    }
+
     /// Bytes have arrived.
     pub fn heard(&mut self, now: Duration) {
         self.heard = now;

@@ -52,6 +52,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use keepalive::{Action, INTERVALS, Keepalive, Situation};
 pub use splitter::{Rules, Sink, Splitter, TooSmall};
 
 use std::collections::VecDeque;
@@ -59,7 +60,6 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use crate::engine::{ClientId, CloseCause, Config, EndReason, Engine, ServerKind};
-use keepalive::{Action, Keepalive, Situation};
 use turns::{Side, Turns};
 
 /// The maximum number of requests that a post has at the other end. A user of this machine alone may have half of

@@ -38,9 +38,12 @@ impl Failure {
             Failure::Link(_, LinkEnd::Garbled(_) | LinkEnd::TooMuch | LinkEnd::NoMemory, ..) => 8,
             Failure::Link(..) => 5,
             Failure::Announce(..) => 4,
-            Failure::End(_, EndReason::ServerClosed | EndReason::HungUp, _) | Failure::Lost(..) => {
-                5
-            }
+            Failure::End(
+                _,
+                EndReason::ServerClosed | EndReason::HungUp | EndReason::Silent(_),
+                _,
+            )
+            | Failure::Lost(..) => 5,
             Failure::End(_, EndReason::VersionTimeout, _) => 6,
             Failure::End(_, EndReason::NoCommonVersion(_), _) => 7,
             Failure::End(_, EndReason::Garbled(_), _) => 8,
@@ -96,7 +99,7 @@ impl Display for Failure {
                     return write!(f, ", and exited ({status}): see its error output");
                 }
                 f.write_str(match end {
-                    EndReason::ServerClosed | EndReason::HungUp => {
+                    EndReason::ServerClosed | EndReason::HungUp | EndReason::Silent(_) => {
                         ": restart the server, then 9pmux"
                     }
                     EndReason::VersionTimeout

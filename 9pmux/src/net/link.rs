@@ -17,7 +17,7 @@ use super::descriptors::Claims;
 use super::dial::{self, Redial};
 use super::driver::{Callers, Driver, ExportServer};
 use super::failure::Failure;
-use super::{ServeOptions, check_distinct, descriptors, signals};
+use super::{ServeOptions, check_distinct, descriptors, max_silence, signals};
 use crate::engine::{Config, Engine, ServerKind};
 use crate::link::{Link, LinkConfig};
 
@@ -128,6 +128,8 @@ fn post_options(options: &LinkOptions, stream: &Address, listen: Vec<Address>) -
         listen,
         timeout: options.timeout,
         max_clients: options.max_clients,
+        keepalive: None,
+        max_silence: max_silence(options.link.keepalive, true),
         config: options.link.post(options.post_config.clone()),
         messages: options.messages,
     }
@@ -185,6 +187,8 @@ fn listen(options: &LinkOptions, address: Address) -> Result<(), Failure> {
         listen,
         timeout: options.timeout,
         max_clients: options.max_clients,
+        keepalive: None,
+        max_silence: max_silence(None, false),
         config: match &inherited {
             // It cannot be connected to again, so 9pmux ends with it.
             Some(_) => options.export_config.clone(),

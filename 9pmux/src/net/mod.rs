@@ -59,6 +59,20 @@ pub use pserve::{Pserve, PserveOptions};
 use std::time::Duration;
 
 use crate::engine::Config;
+use crate::link::INTERVALS;
+
+/// The time after which a network connection to the server of `serve` is given up. The end of 9pmux would break all
+/// mounts, so it survives what TCP survives.
+const MAX_SILENCE: Duration = Duration::from_secs(900);
+
+/// The time after which a network connection to the other end of a link is given up, without keepalives.
+const MAX_LINK_SILENCE: Duration = Duration::from_secs(45);
+
+/// Returns the time after which a network connection without a sign of life is given up.
+pub fn max_silence(keepalive: Option<Duration>, is_link: bool) -> Duration {
+    let without = if is_link { MAX_LINK_SILENCE } else { MAX_SILENCE };
+    keepalive.map_or(without, |interval| interval * INTERVALS)
+}
 
 /// The options of `9pmux serve`.
 #[derive(Debug)]
@@ -71,6 +85,10 @@ pub struct ServeOptions {
     pub timeout: Duration,
     /// The maximum number of clients.
     pub max_clients: usize,
+    /// The silence after which the server is asked whether it is there, if it is asked.
+    pub keepalive: Option<Duration>,
+    /// The time after which the system gives up a network connection to the server without a sign of life.
+    pub max_silence: Duration,
     /// The limits of the engine.
     pub config: Config,
     /// True if each message is logged.

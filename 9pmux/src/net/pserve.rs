@@ -77,6 +77,8 @@ impl Pserve {
             listen: vec![listener.address().clone()],
             timeout: DIAL_TIMEOUT,
             max_clients: options.max_clients,
+            keepalive: None,
+            max_silence: super::max_silence(None, false),
             config: config(options.msize, options.rejects_auth, options.attach),
             messages: options.messages,
         };

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, Shutdown, sockopt};
@@ -13,7 +14,11 @@ use crate::engine::host_of;
 
 /// Time between two checks of a network peer that sends nothing more.
 #[cfg(not(target_os = "openbsd"))]
-const CHECK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(15);
+const CHECK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// The number of such checks without a reply after which a connection to a server is given up.
+#[cfg(not(target_os = "openbsd"))]
+const CHECKS: u32 = 3;
 
 /// The descriptors of a peer. After `set_nonblocking`, reads and writes never block.
 #[derive(Debug)]
@@ -71,6 +76,24 @@ impl Stream {
         for fd in [self.input.as_fd(), self.output_fd()] {
             let _ = sockopt::set_tcp_nodelay(fd, true);
             let _ = sockopt::set_socket_keepalive(fd, true);
+        }
+    }
+
+    /// Makes the system give up a network connection to a server after this time without a sign of life, whether or
+    /// not data is under way. Systems without one of these options do without it.
+    pub fn limit_silence(&self, limit: Duration) {
+        for fd in [self.input.as_fd(), self.output_fd()] {
+            #[cfg(not(target_os = "openbsd"))]
+            {
+                let part = (limit / CHECKS).max(Duration::from_secs(1));
+                let _ = sockopt::set_tcp_keepidle(fd, part);
+                let _ = sockopt::set_tcp_keepintvl(fd, part);
+                let _ = sockopt::set_tcp_keepcnt(fd, CHECKS);
+            }
+            #[cfg(target_os = "linux")]
+            {
+                let _ = sockopt::set_tcp_user_timeout(fd, limit.as_millis() as u32);
+            }
         }
     }
 
@@ -266,6 +289,25 @@ mod tests {
             let user = rustix::process::geteuid().as_raw();
             assert_eq!(Stream::socket(other.into()).origin(), Origin::User(user));
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn silence_of_a_network_connection_is_limited() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream =
+            Stream::socket(TcpStream::connect(listener.local_addr().unwrap()).unwrap().into());
+        stream.set_remote_options();
+        stream.limit_silence(Duration::from_secs(45));
+        let fd = &stream.input;
+        assert!(sockopt::socket_keepalive(fd).unwrap());
+        assert_eq!(sockopt::tcp_user_timeout(fd).unwrap(), 45_000);
+        assert_eq!(sockopt::tcp_keepidle(fd).unwrap(), Duration::from_secs(15));
+        assert_eq!(sockopt::tcp_keepintvl(fd).unwrap(), Duration::from_secs(15));
+        assert_eq!(sockopt::tcp_keepcnt(fd).unwrap(), 3);
+        // Others have no such options.
+        let (one, _other) = UnixStream::pair().unwrap();
+        Stream::socket(one.into()).limit_silence(Duration::from_secs(45));
     }
 
     #[test]

@@ -172,6 +172,7 @@ impl Driver {
         link.link.restart(&callers.link, now);
         link.has_warned = false;
         self.server_error = None;
+        stream.limit_silence(self.max_silence);
         self.server = Some(Peer::new(stream, Origin::Unknown));
     }
 

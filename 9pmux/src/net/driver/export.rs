@@ -100,7 +100,11 @@ impl Driver {
         let bytes = &self.buffer[..n];
         match &mut self.link {
             Some(link) => link.link.stream_bytes(&mut self.engine, bytes),
-            None => self.engine.server_bytes(bytes),
+            None => {
+                self.keepalive.heard(self.now - self.started);
+                self.keepalive.answered();
+                self.engine.server_bytes(bytes);
+            }
         }
     }
 

@@ -15,6 +15,7 @@
 //! | `clients.rs` | accepting, refusing and disconnecting clients |
 //! | `openfd.rs` | descriptors in place of fids |
 //! | `reconnect.rs` | connecting to the server again |
+//! | `keepalive.rs` | keepalives to the server |
 //! | `export.rs` | the link, and the server of its export |
 //! | `callers.rs` | the callers of a listening end of a link |
 //! | `log_lines.rs` | log lines that clients or the server can cause |
@@ -22,6 +23,7 @@
 mod callers;
 mod clients;
 mod export;
+mod keepalive;
 mod log_lines;
 mod openfd;
 mod reconnect;
@@ -57,6 +59,7 @@ use super::stream::Origin;
 use super::trace::{self, Names};
 use super::watch::{Readiness, Source, Watch};
 use crate::engine::{ClientId, Config, EndReason, Engine};
+use crate::link::Keepalive;
 
 /// Maximum bytes per read from the server: as much as a socket buffer holds.
 const SERVER_READ: usize = 256 * 1024;
@@ -77,6 +80,9 @@ pub struct Driver {
     server_address: Address,
     server: Option<Peer>,
     redialler: Redialler,
+    keepalive: Keepalive,
+    /// The time after which the system gives up a network connection to the server without a sign of life.
+    max_silence: Duration,
     /// The error that has ended the connection to the server.
     server_error: Option<Errno>,
     listeners: Vec<Listener>,
@@ -141,6 +147,9 @@ impl Driver {
         watch.add(Source::Signals, signals.fd()).map_err(Failure::system("waiting for signals"))?;
         let mut redialler = Redialler::new(options.server.clone(), SOURCES, redial, now);
         let server = server.map(|server| redialler.adopt(&watch, server)).transpose()?;
+        if let Some(server) = &server {
+            server.limit_silence(options.max_silence);
+        }
         let mut driver = Driver {
             engine,
             line_limit,
@@ -148,6 +157,8 @@ impl Driver {
             server_address: options.server.clone(),
             server: server.map(|stream| Peer::new(stream, Origin::Unknown)),
             redialler,
+            keepalive: Keepalive::new(options.keepalive, Duration::ZERO),
+            max_silence: options.max_silence,
             server_error: None,
             listeners: Vec::new(),
             next_listener: 0,
@@ -197,6 +208,7 @@ impl Driver {
             self.poll_events(self.poll_timeout())?;
             self.engine.tick(self.now - self.started);
             self.tick_link();
+            self.tick_keepalive();
             self.with_line_limit(|limit, now| limit.report(now));
             self.read();
             self.poll_events(Some(Duration::ZERO))?;
@@ -309,6 +321,7 @@ impl Driver {
             redial,
             self.pass_again_at,
             self.link_deadline(),
+            self.keepalive_deadline(),
         ];
         let next = engine.into_iter().chain(own.into_iter().flatten()).min()?;
         if next <= self.now {

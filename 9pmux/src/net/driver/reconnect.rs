@@ -23,6 +23,8 @@ impl Driver {
         let hurry = self.signal_count > 1;
         match self.redialler.advance(&self.watch, self.now, is_wanted, hurry) {
             Some(Ok(stream)) => {
+                stream.limit_silence(self.max_silence);
+                self.keepalive.restart(self.engine_time());
                 self.server = Some(Peer::new(stream, Origin::Unknown));
                 self.server_error = None;
                 self.engine.server_connected();
@@ -35,7 +37,7 @@ impl Driver {
         }
     }
 
-    fn close_server(&mut self) {
+    pub(super) fn close_server(&mut self) {
         if let Some(server) = self.server.take() {
             self.watch.remove(&server.stream, server.write_interest);
         }
