@@ -164,7 +164,7 @@ whole(const char *name, int (*fn)(void))
 	end(begin(fn, 1), name);
 }
 
-/* waits until the thread sleeps in the kernel; a thread that only yields does not */
+/* waits until the thread sleeps in the kernel, or its call is over; a thread that only yields does not sleep */
 static void
 asleep(void)
 {
@@ -175,7 +175,7 @@ asleep(void)
 	while (see(&tid) == 0)
 		sched_yield();
 	snprintf(name, sizeof name, "/proc/self/task/%d/stat", see(&tid));
-	for (times = 0; times < 3;) {
+	for (times = 0; times < 3 && !see(&over);) {
 		f = fopen(name, "r");
 		if (f == NULL)
 			return;
