@@ -167,6 +167,12 @@ impl ModelClient {
         self.lost
     }
 
+    /// Returns true if it has sent messages that are unknown here: 9pmux has disconnected it, and the Rversion that
+    /// determines where they end was discarded.
+    pub fn hides_messages(&self) -> bool {
+        self.lost && self.phase == Phase::Asking && !self.unread.is_empty()
+    }
+
     /// Returns the messages that may be on their way to the server.
     pub fn asked(&self) -> impl Iterator<Item = &ClientMessage> {
         let may = |asked: &&ClientMessage| !asked.intent.never && !asked.early && !asked.too_large;

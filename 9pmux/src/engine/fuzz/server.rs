@@ -219,7 +219,7 @@ impl Server {
             let known = self.wild || in_use(oldtag) || self.recent.contains(&oldtag);
             assert!(known, "no request has the tag that {} names", shown());
         } else if is_attach(&message) && self.is_shared(fids[0]) {
-            let known = peers.iter().any(|peer| peer.has_asked(stamp));
+            let known = peers.iter().any(|peer| peer.has_asked(stamp) || peer.hides_messages());
             assert!(known, "no client has sent {}", shown());
             self.owners.insert(fids[0], Vec::new());
         } else if moves && self.files.has(fids[0]) {
@@ -248,8 +248,13 @@ impl Server {
                 assert!(!self.files.has(fids[0]) || !named, "too early: {}", shown());
                 // A descriptor of which the server knows nothing, since it sends anything.
                 let own = own || (self.wild && self.opens_descriptors && moves);
-                assert!(own, "no client has sent {}", shown());
-                let known = self.owners.contains_key(&fids[0]);
+                let hidden = peers.iter().any(ModelClient::hides_messages);
+                assert!(own || hidden, "no client has sent {}", shown());
+                if let Some(i) = created(&message, &offsets).filter(|_| !own) {
+                    let fid = u32_at(&message, offsets.fids[i].0 as usize);
+                    self.owners.insert(fid, Vec::new());
+                }
+                let known = hidden || self.owners.contains_key(&fids[0]);
                 assert!(known, "no client has had the fid of {}", shown());
                 if self.is_lost_to_client(fids[0], peers) {
                     self.unseen.insert(fids[0]);
