@@ -58,7 +58,8 @@
 //! 23. A client is in the turn queue exactly if it is marked so, and is if it waits for its turn, or if its
 //!     messages in this turn have cost as much as they may.
 //! 24. Exactly the users with deferred flushes, or deferred clunks, have a turn, and one each.
-//! 25. While a client waits in the ready queue, there is no capacity upstream.
+//! 25. While a client waits in the ready queue, there is no capacity upstream. While a clunk is deferred, there is no
+//!     tag for it, its user has its share of the clunks, or it has not been examined yet.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -108,6 +109,9 @@ impl Engine {
             self.ready_queue.is_empty() || !self.has_capacity(),
             "clients are in the ready queue, and there is capacity"
         );
+        let may_send = self.requests.has_flush_tag()
+            && self.upstream.deferred_clunks.items().any(|(user, _)| self.has_clunk_share(user));
+        assert!(!may_send || self.may_send_clunks(), "a deferred clunk waits for ever");
     }
 
     fn audit_requests(&mut self, totals: &mut Totals) {
@@ -139,7 +143,10 @@ impl Engine {
                 Owner::Descriptor(_) => {}
                 // It remains of a descriptor that has ended.
                 Owner::Internal if request.descriptor_use == DescriptorUse::Moves => {}
-                Owner::Internal => internal_clunks += 1,
+                Owner::Internal => {
+                    assert!(request.is_internal_clunk());
+                    internal_clunks += 1;
+                }
             }
             let is_flushed = request.flush != FlushState::None;
             assert!(!request.replied || is_flushed, "tag {tag} is kept for nothing");
@@ -309,6 +316,7 @@ impl Engine {
             let account = &mut accounts[request.user as usize];
             account.tags -= 1;
             account.flushes -= usize::from(request.is_counted_flush());
+            account.clunks -= usize::from(request.is_internal_clunk());
             account.departed_tags -= usize::from(matches!(request.owner, Owner::Cleanup(_)));
         }
         for number in 0..self.fids.records().len() as u32 {

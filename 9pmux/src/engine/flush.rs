@@ -171,7 +171,7 @@ impl Engine {
     /// until a flush has ended. Examines at most [`MAX_EXAMINED`] such users; the rest is examined at the next event.
     pub(super) fn send_deferred_flushes(&mut self) {
         let mut budget = MAX_EXAMINED;
-        while budget > 0 && self.has_unexamined_flushes() {
+        while budget > 0 && self.upstream.deferred_flushes.has_turn() {
             let Some(flush_target) = self.upstream.deferred_flushes.first() else {
                 return;
             };
@@ -182,7 +182,6 @@ impl Engine {
                 self.handle_rflush(flush_target);
             } else if !self.may_send_flush(&request) {
                 self.upstream.deferred_flushes.pass_turn();
-                self.upstream.passed_users += 1;
                 budget -= 1;
             } else if self.send_flush(flush_target) {
                 self.upstream.deferred_flushes.remove_first();
@@ -190,11 +189,6 @@ impl Engine {
                 return;
             }
         }
-    }
-
-    /// Returns true if a user with deferred flushes has not been passed over.
-    pub(super) fn has_unexamined_flushes(&self) -> bool {
-        self.upstream.passed_users < self.upstream.deferred_flushes.users()
     }
 
     /// Returns true if the user of this request may have one more flush upstream.

@@ -361,8 +361,9 @@ impl Engine {
     pub fn next_deadline(&self) -> Option<Duration> {
         let version = self.upstream.deadline();
         let cleanup = self.cleanups.deadline();
-        let has_flushes = self.has_unexamined_flushes() && self.requests.has_flush_tag();
-        let has_work = self.has_unexamined_shares() || !self.turn_queue.is_empty() || has_flushes;
+        let has_own = self.upstream.deferred_flushes.has_turn() && self.requests.has_flush_tag()
+            || self.may_send_clunks();
+        let has_work = self.has_unexamined_shares() || !self.turn_queue.is_empty() || has_own;
         let work = has_work.then_some(self.now);
         version.into_iter().chain(cleanup).chain(work).min()
     }

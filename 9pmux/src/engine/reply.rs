@@ -197,7 +197,7 @@ impl Engine {
             self.finish_request(upstream_tag);
         } else {
             self.requests.get(upstream_tag).replied = true;
-            self.upstream.passed_users = 0;
+            self.upstream.deferred_flushes.retry_passed();
         }
         if request.kind == types::TATTACH && request.owner == Owner::Internal {
             self.handle_shared_attach_reply(reply.map(|reply| reply.0), outcome);
@@ -302,9 +302,8 @@ impl Engine {
     pub(super) fn finish_request(&mut self, upstream_tag: u16) {
         let request = *self.requests.get(upstream_tag);
         self.free_tag(upstream_tag, &request);
-        if request.kind == types::TCLUNK && request.owner == Owner::Internal && request.tag == NOTAG
-        {
-            self.upstream.internal_clunks -= 1;
+        if request.is_internal_clunk() {
+            self.count_clunk(request.user, false);
         }
         for fid in request.fids {
             if fid != NO_FID {

@@ -80,6 +80,12 @@ impl UpstreamRequest {
         }
     }
 
+    /// Returns true if it is a Tclunk of 9pmux's own.
+    #[inline]
+    pub fn is_internal_clunk(&self) -> bool {
+        self.kind == types::TCLUNK && self.owner == Owner::Internal && self.tag == NOTAG
+    }
+
     /// Returns true if it is a Tflush that counts among the flushes: that of a descriptor's request does not.
     #[inline]
     pub fn is_counted_flush(&self) -> bool {

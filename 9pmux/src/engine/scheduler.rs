@@ -9,11 +9,8 @@ use super::clients::Blocked;
 use super::fids::{FidState, Owner};
 use super::inbox::Progress;
 use super::requests::UpstreamRequest;
+use super::shares::MAX_EXAMINED;
 use crate::wire::{self, HEADER, types};
-
-/// Maximum number of 9pmux's own Tclunk in flight, so that cleaning up one large client does not delay
-/// the others.
-const MAX_INTERNAL_CLUNKS: usize = 1024;
 
 /// The maximum messages and bytes of one turn. The replies to them arrive together and are written to
 /// the client by one call; with one message a turn, ten thousand waiting clients would cost one call
@@ -57,8 +54,8 @@ impl Engine {
         if !self.starved.is_empty() {
             self.drop_starved();
         }
-        if !self.upstream.deferred_flushes.is_empty() || !self.upstream.deferred_clunks.is_empty() {
-            self.send_deferred();
+        if !self.upstream.deferred_flushes.is_empty() {
+            self.send_deferred_flushes();
         }
         if self.share_queue.unexamined > 0 {
             self.examine_shares();
@@ -90,6 +87,10 @@ impl Engine {
                     _ => {}
                 }
             }
+        }
+        // Clunks may use what clients leave.
+        if !self.upstream.deferred_clunks.is_empty() {
+            self.send_deferred_clunks();
         }
     }
 
@@ -207,36 +208,51 @@ impl Engine {
         self.shares_have_grown();
     }
 
-    /// Sends the deferred flushes and clunks for which there are tags.
-    pub(super) fn send_deferred(&mut self) {
-        self.send_deferred_flushes();
-        // While clients wait for capacity, clunks use only the tags that clients must not use.
-        let max = if self.ready_queue.is_empty() {
-            MAX_INTERNAL_CLUNKS
-        } else {
-            MAX_INTERNAL_CLUNKS.min(self.requests.reserved())
-        };
-        while self.upstream.internal_clunks < max {
+    /// Sends the deferred clunks for which there are tags, each user in its turn. A user that has as many upstream as
+    /// it may is passed over. Examines at most [`MAX_EXAMINED`] such users; the rest is examined at the next event.
+    pub(super) fn send_deferred_clunks(&mut self) {
+        let mut budget = MAX_EXAMINED;
+        while budget > 0 && self.may_send_clunks() {
             let Some(fid) = self.upstream.deferred_clunks.first() else {
                 return;
             };
-            let request = UpstreamRequest {
-                fids: [fid, u32::MAX],
-                releases: fid,
-                ..UpstreamRequest::internal(types::TCLUNK)
-            };
-            let Ok(tag) = self.allocate_tag(&request) else {
+            if !self.has_clunk_share(self.fids.get(fid).user) {
+                self.upstream.deferred_clunks.pass_turn();
+                budget -= 1;
+            } else if !self.send_clunk(fid) {
                 return;
-            };
-            self.upstream.deferred_clunks.remove_first();
-            self.upstream.internal_clunks += 1;
-            debug_assert!(self.fids.get(fid).references == 0);
-            debug_assert!(matches!(self.fids.get(fid).state, FidState::Live | FidState::Uncertain));
-            self.fids.add_reference(fid);
-            let mut message = [0; HEADER + 4];
-            wire::put_u32(&mut message, HEADER, fid);
-            self.send_internal(types::TCLUNK, tag, &mut message);
+            }
         }
+    }
+
+    /// Returns true if deferred clunks can be sent, or have not been examined since one has ended.
+    pub(super) fn may_send_clunks(&self) -> bool {
+        self.upstream.deferred_clunks.has_turn()
+            && self.upstream.internal_clunks < self.max_clunks()
+            && self.requests.has_flush_tag()
+    }
+
+    /// Sends the next of the deferred clunks, which is that of this fid. Returns false if there is no tag for it.
+    fn send_clunk(&mut self, fid: u32) -> bool {
+        let user = self.fids.get(fid).user;
+        let request = UpstreamRequest {
+            fids: [fid, u32::MAX],
+            releases: fid,
+            user,
+            ..UpstreamRequest::internal(types::TCLUNK)
+        };
+        let Ok(tag) = self.allocate_tag(&request) else {
+            return false;
+        };
+        self.upstream.deferred_clunks.remove_first();
+        self.count_clunk(user, true);
+        debug_assert!(self.fids.get(fid).references == 0);
+        debug_assert!(matches!(self.fids.get(fid).state, FidState::Live | FidState::Uncertain));
+        self.fids.add_reference(fid);
+        let mut message = [0; HEADER + 4];
+        wire::put_u32(&mut message, HEADER, fid);
+        self.send_internal(types::TCLUNK, tag, &mut message);
+        true
     }
 
     /// Sends a request of 9pmux's own. `message` must begin with space for the header.

@@ -38,6 +38,11 @@
 //! fewer than may still be sent; the rest waits. So a server that replies to no Tflush costs each user a share, and
 //! not twice the tags that its clients have left.
 //!
+//! 9pmux's own Tclunk, for what clients have left, use the reserved tags and at most half of the others. A user may
+//! have one more while it has fewer than may still be sent, and they count among the requests that departed clients
+//! have left. So a server that replies to no Tclunk costs each user a share of the clunks, and its clients their
+//! share of the tags.
+//!
 //! With one client the limit is more than a fifth of the tags (`held < 11/16 - 2 held`), which is more than the limits
 //! of one client by default. `n` busy clients of one user get `1 / (2n + 1)` of the shared part each and
 //! leave about half of it free; `k` users get `1 / (k + 1)` each.
@@ -54,6 +59,12 @@ use super::{ClientId, Engine};
 
 /// The number of waiting clients that are examined for each event.
 pub const MAX_EXAMINED: usize = 64;
+
+/// Maximum number of 9pmux's own Tclunk in flight, so that cleaning up one large client does not delay the others.
+const MAX_CLUNKS: usize = 2048;
+
+/// One of so many tags of clients may be in use for such Tclunk, which may use the reserved tags as well.
+const CLUNK_PART: usize = 2;
 
 /// The share of one client in a pool.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +161,7 @@ impl Engine {
         let holding = Holding {
             client: margin(held),
             user: margin(user.tags),
-            departed: user.departed_tags,
+            departed: user.departed_tags + user.clunks,
             served: client.served,
         };
         TAGS.admits(supply, holding)
@@ -181,10 +192,29 @@ impl Engine {
     /// Counts a flush of this user, which was sent, or has its reply.
     pub(super) fn count_flush(&mut self, user: u32, was_sent: bool) {
         self.requests.count_flush(was_sent);
-        self.upstream.passed_users = 0;
+        self.upstream.deferred_flushes.retry_passed();
         self.users.change(user, |account| {
             account.flushes = if was_sent { account.flushes + 1 } else { account.flushes - 1 };
         });
+    }
+
+    /// Returns the maximum number of 9pmux's own Tclunk in flight.
+    pub(super) fn max_clunks(&self) -> usize {
+        MAX_CLUNKS.min(self.requests.reserved() + self.requests.max() / CLUNK_PART)
+    }
+
+    /// Returns true if one more Tclunk may be upstream for the fids of this user.
+    pub(super) fn has_clunk_share(&self, user: u32) -> bool {
+        let held = if user == NO_USER { 0 } else { self.users.get(user).clunks };
+        held < self.max_clunks().saturating_sub(self.upstream.internal_clunks)
+    }
+
+    /// Counts a Tclunk of 9pmux's own for this user, which was sent, or has its reply.
+    pub(super) fn count_clunk(&mut self, user: u32, was_sent: bool) {
+        let change = |n: usize| if was_sent { n + 1 } else { n - 1 };
+        self.upstream.internal_clunks = change(self.upstream.internal_clunks);
+        self.upstream.deferred_clunks.retry_passed();
+        self.users.change(user, |account| account.clunks = change(account.clunks));
     }
 
     /// Appends the client to the share queue, unless it is in it.

@@ -100,8 +100,6 @@ pub struct Upstream {
     pub out: Buffer,
     /// Upstream requests with a Tflush that waits for a tag, by user.
     pub deferred_flushes: UserQueues<u16>,
-    /// The number of users with deferred flushes that were passed over since a flush has ended.
-    pub passed_users: usize,
     /// Upstream fids with a Tclunk that waits for a tag, by user.
     pub deferred_clunks: UserQueues<u32>,
     /// The number of 9pmux's own Tclunk in flight.
@@ -132,7 +130,6 @@ impl Default for Upstream {
             inbox: Buffer::default(),
             out: Buffer::default(),
             deferred_flushes: UserQueues::default(),
-            passed_users: 0,
             deferred_clunks: UserQueues::default(),
             internal_clunks: 0,
             shared_attach: SharedAttach::default(),

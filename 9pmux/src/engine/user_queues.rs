@@ -14,13 +14,15 @@ const KEPT_CAPACITY: usize = 4;
 pub struct UserQueues<T> {
     /// By the index of the user, plus one: the first is that of [`NO_USER`].
     queues: Vec<VecDeque<T>>,
-    /// The users with items, beginning with the next one.
+    /// The users with items, beginning with the next one, but not those that were passed over.
     turns: VecDeque<u32>,
+    /// The users with items that were passed over since the last [`retry_passed`](UserQueues::retry_passed), in order.
+    passed: VecDeque<u32>,
 }
 
 impl<T> Default for UserQueues<T> {
     fn default() -> UserQueues<T> {
-        UserQueues { queues: Vec::new(), turns: VecDeque::new() }
+        UserQueues { queues: Vec::new(), turns: VecDeque::new(), passed: VecDeque::new() }
     }
 }
 
@@ -28,7 +30,7 @@ impl<T: Copy> UserQueues<T> {
     /// Returns true if no user has an item.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.turns.is_empty()
+        self.turns.is_empty() && self.passed.is_empty()
     }
 
     /// Appends an item to the queue of its user.
@@ -44,25 +46,34 @@ impl<T: Copy> UserQueues<T> {
         queue.push_back(item);
     }
 
-    /// Returns the number of users with items.
-    pub fn users(&self) -> usize {
-        self.turns.len()
+    /// Returns true if a user with items has not been passed over.
+    #[inline]
+    pub fn has_turn(&self) -> bool {
+        !self.turns.is_empty()
     }
 
-    /// Gives the turn to another user, if another one has an item.
+    /// Passes over the user with the next item: the next turn is that of another user.
     pub fn pass_turn(&mut self) {
-        if !self.turns.is_empty() {
-            self.turns.rotate_left(1);
-        }
+        self.passed.extend(self.turns.pop_front());
     }
 
-    /// Returns the next item, without removing it.
+    /// Gives turns to the users that were passed over. Must be called when one of them may be served.
+    #[inline]
+    pub fn retry_passed(&mut self) {
+        if self.passed.is_empty() {
+            return;
+        }
+        self.turns.append(&mut self.passed);
+        self.passed.shrink_to(KEPT_CAPACITY);
+    }
+
+    /// Returns the next item of a user that was not passed over, without removing it.
     pub fn first(&self) -> Option<T> {
         let user = *self.turns.front()?;
         self.queues[place_of(user)].front().copied()
     }
 
-    /// Removes the next item. The next turn is that of another user, if another one has an item.
+    /// Removes that item. The next turn is that of another user, if another one has an item and was not passed over.
     pub fn remove_first(&mut self) {
         let Some(user) = self.turns.pop_front() else {
             return;
@@ -98,8 +109,9 @@ impl<T: Copy> UserQueues<T> {
     /// Checks that each user with items has one turn, and no other user has one.
     #[cfg(any(test, mux_fuzz))]
     pub fn audit(&self) {
-        let turns: std::collections::BTreeSet<u32> = self.turns.iter().copied().collect();
-        assert_eq!(turns.len(), self.turns.len(), "a user has two turns");
+        let turns: std::collections::BTreeSet<u32> =
+            self.turns.iter().chain(&self.passed).copied().collect();
+        assert_eq!(turns.len(), self.turns.len() + self.passed.len(), "a user has two turns");
         let with_items = self.items().map(|(user, _)| user).collect();
         assert_eq!(turns, with_items, "the users with turns");
     }
@@ -130,14 +142,36 @@ mod tests {
         }
         assert_eq!((take(&mut queues), take(&mut queues)), (Some(1), Some(10)));
         queues.pass_turn();
-        assert_eq!((queues.first(), queues.users()), (Some(2), 3));
+        assert_eq!((queues.first(), queues.has_turn()), (Some(2), true));
         queues.pass_turn();
         queues.pass_turn();
+        assert!(!queues.has_turn() && !queues.is_empty());
+        queues.audit();
+        queues.retry_passed();
+        assert!(queues.has_turn());
         // A user that comes late waits for one turn of each of the others.
         queues.push(3, 30);
         let rest: Vec<u16> = std::iter::from_fn(|| take(&mut queues)).collect();
         assert_eq!(rest, [20, 2, 11, 30, 3]);
         assert!(queues.is_empty() && queues.items().next().is_none());
+    }
+
+    #[test]
+    fn users_that_were_passed_over_do_not_delay_another_user() {
+        let mut queues = UserQueues::default();
+        for user in [5, 6] {
+            queues.push(user, user as u16);
+            queues.pass_turn();
+        }
+        queues.push(7, 70);
+        queues.push(7, 71);
+        queues.push(5, 50);
+        assert_eq!((take(&mut queues), take(&mut queues)), (Some(70), Some(71)));
+        assert!(!queues.has_turn() && queues.first().is_none());
+        queues.retry_passed();
+        let rest: Vec<u16> = std::iter::from_fn(|| take(&mut queues)).collect();
+        assert_eq!(rest, [5, 6, 50]);
+        assert!(queues.is_empty());
     }
 
     #[test]

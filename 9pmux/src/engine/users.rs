@@ -52,6 +52,8 @@ pub struct Account {
     pub tags: usize,
     /// The flushes among them that use the tags for flushes.
     pub flushes: usize,
+    /// The Tclunks of 9pmux's own among them.
+    pub clunks: usize,
     /// The requests among them that departed clients and ended sessions have left.
     pub departed_tags: usize,
     /// Its upstream fids.

@@ -381,10 +381,7 @@ fn cleanup_of_a_large_client_does_not_delay_the_others() {
         }
         bench.disconnect(large);
         let mut asked: std::collections::VecDeque<Vec<u8>> = bench.upstream().into();
-        assert!(
-            asked.len() > most.min(100),
-            "all are sent at once if no other client has requests"
-        );
+        assert!(asked.len() > most / 4, "no other client has requests");
         // Two clients that always have a request get their turns among the clunks, and the clunks progress too.
         for id in [one, two] {
             bench.client_sends(id, &read(1, 0, 0, 1));

@@ -303,7 +303,7 @@ fn clunks_of_one_user_leave_tags_to_others() {
     bench.client_sends(stays, &clunks);
     let clunks = sent(&mut bench);
     assert!(clunks.iter().all(|request| kind(request) == 120));
-    assert!((1000..1024 + 256 + 1).contains(&clunks.len()), "{} clunks", clunks.len());
+    assert_eq!(clunks.len(), 1024 + 256);
     bench.engine.audit();
     // The fids count for their user until they are clunked.
     let accounts = bench.engine.users.accounts().1;
@@ -317,6 +317,86 @@ fn clunks_of_one_user_leave_tags_to_others() {
     let clunk = bench.forwarded(new, &of_fid(120, 1, 1));
     bench.server(&made(121, tag(&clunk)).done());
     assert_eq!(kind(&bench.client_received(new)), 121);
+}
+
+/// Gives a client this number of further fids, and disconnects it. Returns the requests that the server then receives.
+fn leave_fids(bench: &mut Bench, id: ClientId, many: u32) -> Vec<Vec<u8>> {
+    for fid in 1..=many {
+        bench.engine.client_bytes(id, &walk(1, 0, fid, &[]));
+        for request in sent(bench) {
+            bench.engine.server_bytes(&rwalk(tag(&request), 0));
+        }
+        receives(bench, id);
+    }
+    bench.disconnect(id);
+    sent(bench)
+}
+
+/// Fids whose Tclunk the server never replies to, and fewer tags than fids.
+#[test]
+fn unanswered_clunks_of_departed_clients_leave_tags_to_others() {
+    for most in [2, 4, 64, 256, 1024] {
+        for user in [ATTACKER, VICTIM] {
+            let config = Config { max_inflight_all: most, ..Config::default() };
+            let mut bench = Bench::with(Dialect::Plain, config);
+            let old = attached_as(&mut bench, user);
+            let leaves = attached_as(&mut bench, VICTIM);
+            let bad = [0; 2].map(|_| attached_as(&mut bench, ATTACKER));
+            let unanswered = bad.map(|id| leave_fids(&mut bench, id, 1500)).concat();
+            assert!(unanswered.iter().all(|request| kind(request) == 120));
+            let share = most.div_ceil(4);
+            assert!(
+                (share..=share + 9).contains(&unanswered.len()),
+                "{} clunks, {most} tags",
+                unanswered.len()
+            );
+            let new = attached_as(&mut bench, VICTIM);
+            for id in [old, new] {
+                check_stat(&mut bench, id);
+            }
+            // What other users leave is clunked.
+            if most > 2 {
+                bench.disconnect(leaves);
+                let clunk = bench.server_received();
+                assert_eq!(kind(&clunk), 120);
+                bench.done(&clunk);
+            }
+            // When the server replies after all, each fid is clunked.
+            let mut asked: std::collections::VecDeque<Vec<u8>> = unanswered.into();
+            let mut clunks = 0;
+            while let Some(clunk) = asked.pop_front() {
+                clunks += 1;
+                bench.engine.server_bytes(&made(121, tag(&clunk)).done());
+                asked.extend(sent(&mut bench));
+            }
+            bench.engine.audit();
+            assert_eq!(clunks, 2 * 1501, "{most} tags");
+        }
+    }
+}
+
+/// Another client of the same user.
+#[test]
+fn unanswered_clunks_leave_a_share_to_their_user() {
+    let config = Config { max_inflight_all: 256, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let busy = attached_as(&mut bench, ATTACKER);
+    let leaves = attached_as(&mut bench, VICTIM);
+    let bad = attached_as(&mut bench, ATTACKER);
+    let unanswered = leave_fids(&mut bench, bad, 500);
+    assert_eq!(unanswered.len(), 66);
+    let writes: Vec<u8> = (0..250).flat_map(|n| empty_write(n, 0)).collect();
+    bench.client_sends(busy, &writes);
+    let asked = bench.upstream();
+    assert!((16..100).contains(&asked.len()), "{} requests", asked.len());
+    for (clunk, request) in unanswered.iter().zip(&asked).take(9) {
+        bench.server(&made(119, tag(request)).u32(0).done());
+        assert!(bench.upstream().iter().any(|request| kind(request) == 118));
+        bench.done(clunk);
+    }
+    bench.upstream();
+    bench.disconnect(leaves);
+    assert_eq!(kind(&bench.server_received()), 120);
 }
 
 /// A Linux mount with a cache keeps a fid for each name that it has seen.
