@@ -45,7 +45,7 @@ impl Engine {
     pub fn held_bytes(&self, id: ClientId) -> usize {
         self.clients.get_if_connected(id).map_or(0, |client| {
             let queued = client.inbox.len() + client.waiting_reads.bytes() + client.out.len();
-            queued + client.session.reply_bytes_reserved()
+            queued + client.session.expected_reply_bytes()
         })
     }
 

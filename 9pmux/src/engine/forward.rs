@@ -22,6 +22,10 @@ use crate::wire::{
 /// The maximum memory of the auth fids of a client.
 const MAX_AUTH_MEMORY: usize = 64 * 1024;
 
+/// The maximum number of requests other than Tread in flight before it is known how long replies without a maximum length
+/// are.
+const MAX_UNKNOWN_REPLIES: usize = 32;
+
 /// The reply that a request may have.
 #[derive(Clone, Copy)]
 pub(super) struct ReplyBudget {
@@ -31,6 +35,8 @@ pub(super) struct ReplyBudget {
     max_len: u32,
     /// Whether the reply may be longer.
     is_unbounded: bool,
+    /// By how much such replies have been longer so far.
+    excess: u32,
 }
 
 /// The effect of a request on its fids.
@@ -125,7 +131,7 @@ impl Engine {
         if self.names_opening(client_index, message, offsets) {
             return Progress::Blocked(Blocked::OnSelf);
         }
-        let cost = self.cost(message, budget.max_len);
+        let cost = self.cost(message, budget.max_len + budget.excess);
         let has_window_part = self.has_window_part(client_index, cost, is_read);
         let waits = waits || may_wait && !has_window_part;
         let plan = match self.plan(client_index, message, offsets) {
@@ -245,14 +251,13 @@ impl Engine {
         count = count.min(msize - DATA_HEADER);
         let mut max_len = offsets.message.max_reply_len(count);
         let is_unbounded = offsets.count.is_none() && offsets.message.has_unbounded_reply();
-        if is_unbounded {
-            max_len = max_len.max(session.max_unbounded_reply);
-        }
-        let due = client.out.len() + session.reply_bytes_reserved();
+        let known_excess = if is_unbounded { session.max_excess } else { Some(0) };
+        let excess = known_excess.unwrap_or(0);
+        let due = client.out.len() + session.expected_reply_bytes();
         let (is_alone, out) = (session.tags.is_empty(), client.out.len());
         if is_alone && (out == 0 || out < self.max_reply_bytes(user)) {
             // One request is always admitted as it is, unless unread replies have filled the output.
-            return Some(ReplyBudget { count, max_len: max_len.min(msize), is_unbounded });
+            return Some(ReplyBudget { count, max_len: max_len.min(msize), is_unbounded, excess });
         }
         if is_alone {
             return None;
@@ -267,14 +272,15 @@ impl Engine {
             }
         } else {
             let others = session.tags.len() - session.reads();
-            let has_output = out > 0;
-            if !self.may_have_replies(user, due + max_len as usize)
-                && (has_output || others >= kept_slots(self.config.max_inflight))
-            {
+            if known_excess.is_none() && others >= MAX_UNKNOWN_REPLIES {
+                return None;
+            }
+            let has_slot = out == 0 && others < kept_slots(self.config.max_inflight);
+            if !has_slot && !self.may_have_replies(user, due + (max_len + excess) as usize) {
                 return None;
             }
         }
-        Some(ReplyBudget { count, max_len: max_len.min(msize), is_unbounded })
+        Some(ReplyBudget { count, max_len: max_len.min(msize), is_unbounded, excess })
     }
 
     /// Forwards a client's Tattach with a valid fid as a Twalk from the shared attach to that fid.
@@ -430,7 +436,7 @@ impl Engine {
             releases: plan.releases,
             max_reply_len: budget.max_len,
             has_unbounded_reply: budget.is_unbounded,
-            cost: self.cost(message, budget.max_len),
+            cost: self.cost(message, budget.max_len + budget.excess),
         };
         let upstream_tag =
             self.allocate_tag(&request).expect("there is a tag, since others are kept");

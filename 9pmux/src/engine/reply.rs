@@ -236,8 +236,7 @@ impl Engine {
         client.session.remove_tag(request);
         client.served = true;
         if request.has_unbounded_reply {
-            let largest = &mut client.session.max_unbounded_reply;
-            *largest = (*largest).max(reply.map_or(0, |(message, _)| message.len() as u32));
+            client.session.count_excess(request, reply.map_or(0, |(message, _)| message.len()));
         }
         let msize = client.session.msize;
         if client.tags() < TAGS.first {

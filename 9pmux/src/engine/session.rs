@@ -105,8 +105,10 @@ pub struct Session {
     reads: usize,
     /// The sum of the costs of the requests in `tags`.
     cost: usize,
-    /// The length of the largest reply so far of a type that only the msize limits.
-    pub max_unbounded_reply: u32,
+    /// The number of requests in `tags` whose reply may exceed its maximum length.
+    unbounded: usize,
+    /// The largest number of bytes by which such a reply has exceeded it, once there has been one.
+    pub max_excess: Option<u32>,
 }
 
 impl Session {
@@ -125,7 +127,8 @@ impl Session {
             reply_bytes_reserved: 0,
             reads: 0,
             cost: 0,
-            max_unbounded_reply: 0,
+            unbounded: 0,
+            max_excess: None,
         }
     }
 
@@ -187,9 +190,22 @@ impl Session {
     }
 
     /// Returns the sum of the maximum reply lengths of the requests in `tags`.
-    #[inline]
+    #[cfg(any(test, mux_fuzz))]
     pub fn reply_bytes_reserved(&self) -> usize {
         self.reply_bytes_reserved
+    }
+
+    /// Returns the number of bytes of replies that are expected for the requests in `tags`.
+    #[inline]
+    pub fn expected_reply_bytes(&self) -> usize {
+        self.reply_bytes_reserved + self.unbounded * self.max_excess.unwrap_or(0) as usize
+    }
+
+    /// A request that may exceed its maximum reply length has this reply.
+    #[inline]
+    pub fn count_excess(&mut self, request: &UpstreamRequest, len: usize) {
+        let excess = (len as u32).saturating_sub(request.max_reply_len);
+        self.max_excess = self.max_excess.max(Some(excess));
     }
 
     /// Returns the number of Tread in `tags`.
@@ -209,6 +225,7 @@ impl Session {
     pub fn add_tag(&mut self, request: &UpstreamRequest, upstream_tag: u16) {
         self.tags.insert(request.tag, upstream_tag);
         self.reply_bytes_reserved += request.max_reply_len as usize;
+        self.unbounded += usize::from(request.has_unbounded_reply);
         self.reads += usize::from(request.kind == types::TREAD);
         self.cost += request.cost as usize;
     }
@@ -218,6 +235,7 @@ impl Session {
     pub fn remove_tag(&mut self, request: &UpstreamRequest) {
         self.tags.remove(request.tag);
         self.reply_bytes_reserved -= request.max_reply_len as usize;
+        self.unbounded -= usize::from(request.has_unbounded_reply);
         self.cost -= request.cost as usize;
         if request.kind == types::TREAD {
             self.reads -= 1;

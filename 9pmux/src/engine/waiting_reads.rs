@@ -8,7 +8,7 @@
 //! | slots | Some of its `max_inflight` requests are kept for requests other than Tread ([`kept_slots`]). |
 //! | order | A Tread without a slot waits here, and the requests behind it are forwarded. Requests are independent (intro(5)), except that a request that changes or releases a fid does not overtake a waiting Tread of it. |
 //! | bytes | A read that would exceed `max_reply_bytes` does not wait for other replies: its count is reduced ([`reduced_count`]), which read(5) permits. It waits only if the client has output to read. |
-//! | other requests | [`kept_slots`] of them are forwarded whatever the bytes. Their replies are small, or estimated by the largest one so far. |
+//! | other requests | [`kept_slots`] of them are forwarded whatever the bytes. Their replies are small, or estimated by the largest one so far. Before there is one, at most 32 are forwarded. |
 //!
 //! Waiting reads are sent in their order, before reads that arrive later. A Tflush removes a waiting
 //! read, and so does the failure of the request that creates its fid. A client with [`MAX_WAITING_READS`] of them has to wait with everything behind the next one.

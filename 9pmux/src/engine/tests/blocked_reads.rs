@@ -177,6 +177,21 @@ fn waiting_reads_do_not_exceed_the_bytes_of_a_client_that_does_not_read() {
     assert_eq!(bench.upstream().len(), 32);
 }
 
+/// Makes a server reply to 256 Tstat of a client that reads nothing with 60,000 bytes each. Returns how many requests
+/// are upstream before the first of these replies, and the bytes of the client's output in the end.
+fn flood_with_stats(bench: &mut Bench, id: ClientId) -> (usize, usize) {
+    let large = |tag| made(125, tag).str(vec![b'x'; 60_000]).done();
+    let stats: Vec<u8> = (0..256).flat_map(|n| of_fid(124, n, 0)).collect();
+    bench.client_sends(id, &stats);
+    let mut asked = bench.upstream();
+    let first = asked.len();
+    while let Some(request) = asked.pop() {
+        bench.server(&large(tag(&request)));
+        asked.extend(bench.upstream());
+    }
+    (first, bench.engine.client_info(id).unwrap().output)
+}
+
 /// A server that replies to Tstat with more than 9pmux expects.
 #[test]
 fn large_stats_are_counted_as_they_are() {
@@ -184,23 +199,29 @@ fn large_stats_are_counted_as_they_are() {
     let mut bench = Bench { engine: Engine::new(config), dialect: Dialect::Plain };
     bench.upstream();
     bench.server(&rversion(131_096, "9P2000"));
+    // Before the first reply, and after a large one.
+    for replied in [None, Some(60_000)] {
+        let id = attached(&mut bench, 131_096);
+        if let Some(len) = replied {
+            let request = bench.forwarded(id, &of_fid(124, 1, 0));
+            bench.server(&made(125, tag(&request)).str(vec![b'x'; len]).done());
+            bench.client_received(id);
+        }
+        let (asked, output) = flood_with_stats(&mut bench, id);
+        assert_eq!(asked, 32, "after {replied:?}");
+        assert!(output < 33 * 61_000, "{output} bytes after {replied:?}, the limit is 1 MiB");
+    }
+    // After a small one, once.
     let id = attached(&mut bench, 131_096);
-    let large = |tag| made(125, tag).str(vec![b'x'; 60_000]).done();
     let request = bench.forwarded(id, &of_fid(124, 1, 0));
-    bench.server(&large(tag(&request)));
+    bench.server(&made(125, tag(&request)).str(vec![b'x'; 100]).done());
     bench.client_received(id);
-    let mut asked = Vec::new();
-    for n in 0..256 {
-        bench.client_sends(id, &of_fid(124, n, 0));
-        asked.extend(bench.upstream());
-    }
-    assert!((17..=32).contains(&asked.len()), "{} requests", asked.len());
-    while let Some(request) = asked.pop() {
-        bench.server(&large(tag(&request)));
-        asked.extend(bench.upstream());
-    }
-    let output = bench.engine.client_info(id).unwrap().output;
-    assert!(output < 33 * 61_000, "{output} bytes, the limit is 1 MiB");
+    let (asked, output) = flood_with_stats(&mut bench, id);
+    assert_eq!(asked, 256);
+    assert!(output < 256 * 61_000, "{output} bytes");
+    bench.all_received(id);
+    let (asked, output) = flood_with_stats(&mut bench, id);
+    assert!(asked <= 32 && output < 33 * 61_000, "{asked} requests, {output} bytes");
 }
 
 #[test]
