@@ -13,8 +13,9 @@
 //! the fid is kept for the next client with the same names, because the server may refuse a second
 //! Tattach even after the Tclunk of the first fid. The first client with other names replaces it: the
 //! fid is clunked, and this client determines the names. Otherwise a client that has left could lock
-//! out all others for ever. For the same reason another dialect is agreed on a new connection, or not at
-//! all where 9pmux cannot connect again (`version.rs`).
+//! out all others for ever. If the server refuses that Tattach, it may refuse all others: the next Tversion while no
+//! client has a session makes 9pmux connect again, where it can. For the same reason another dialect is agreed on a
+//! new connection, or not at all where 9pmux cannot connect again (`version.rs`).
 
 use std::collections::VecDeque;
 
@@ -165,6 +166,8 @@ impl Engine {
             return;
         };
         debug_assert!(failed || self.fids.get(fid).state == FidState::Live);
+        self.upstream.has_refused_attach = failed && self.upstream.has_permitted_attach;
+        self.upstream.has_permitted_attach |= !failed;
         self.upstream.shared_attach =
             match reply.map(|reply| (reply, reply[HEADER..].first_chunk())) {
                 Some((_, Some(qid))) if !failed => {

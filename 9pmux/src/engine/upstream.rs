@@ -10,6 +10,7 @@
 //! | awaiting version | an error in reply to a second Tversion, for the dialect that a client chose | leaving |
 //! | awaiting version | any other reply; or the same for a dialect chosen in advance | ended |
 //! | ready | a Tversion with another dialect, while no client has a session | settling; leaving after a shared attach |
+//! | ready | a Tversion while no client has a session, after a second shared attach was refused | leaving |
 //! | settling | all that departed clients have left at the server is gone | ready, and then awaiting version |
 //! | settling | that takes too long | leaving |
 //! | leaving | the event has been handled | lost |
@@ -106,6 +107,10 @@ pub struct Upstream {
     pub internal_clunks: usize,
     /// The attach that clients share.
     pub shared_attach: SharedAttach,
+    /// Whether the server has permitted a shared attach on this connection.
+    pub has_permitted_attach: bool,
+    /// Whether it has refused the next one: it may never permit another on this connection.
+    pub has_refused_attach: bool,
     /// The time until which something waits for a server that is away.
     pub asked_until: Option<Duration>,
     /// Whether what asks for the server is being refused.
@@ -133,6 +138,8 @@ impl Default for Upstream {
             deferred_clunks: UserQueues::default(),
             internal_clunks: 0,
             shared_attach: SharedAttach::default(),
+            has_permitted_attach: false,
+            has_refused_attach: false,
             asked_until: None,
             refuses_askers: false,
             promised: None,

@@ -10,6 +10,7 @@
 //! | the server's dialect, or one that implies it, while another client has a session | at once |
 //! | another dialect, while another client has a session | `unknown` |
 //! | another dialect, while no client has a session | waits for a Tversion of 9pmux with that offer |
+//! | a dialect, while no client has a session, after the server has refused a second shared attach | waits for a new connection |
 //! | a dialect that the server refused, was silent to, or hung up at a short time ago | `unknown`, or the server's dialect if the offer implies it |
 //!
 //! The clients that wait are the version waiters. Each change of the server's version is offered to all of
@@ -233,11 +234,20 @@ impl Engine {
         }
     }
 
-    /// Returns true if a client may have another dialect agreed: no client has a session, no descriptor has a
-    /// fid, and none was chosen in advance.
+    /// Returns true if a client may have another dialect agreed: the connection is not in use, and none was chosen in
+    /// advance.
     fn is_dialect_free(&self) -> bool {
-        let is_used = self.clients.sessions() > 0 || self.descriptors.has_fids();
-        self.config.dialect.is_none() && !is_used
+        self.config.dialect.is_none() && self.is_unused()
+    }
+
+    /// Returns true if no client has a session, and no descriptor has a fid.
+    fn is_unused(&self) -> bool {
+        self.clients.sessions() == 0 && !self.descriptors.has_fids()
+    }
+
+    /// Returns true if the connection is not in use, and the server may permit a shared attach on another one only.
+    fn is_spent(&self) -> bool {
+        self.upstream.has_refused_attach && self.config.can_redial && self.is_unused()
     }
 
     /// Makes the next dialect known to the server, if nothing of the last one is upstream. Must be called
@@ -301,6 +311,9 @@ impl Engine {
                 return self.push_unknown(client_index);
             }
             UpstreamState::Away => self.ask_for_server(),
+            UpstreamState::Ready if self.is_spent() => {
+                self.upstream.leave(EndReason::ServerClosed);
+            }
             UpstreamState::Ready => {
                 let is_other = ![self.upstream.dialect, self.upstream.offered].contains(&dialect);
                 if !is_other || refused || !self.is_dialect_free() {

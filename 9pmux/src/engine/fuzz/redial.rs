@@ -148,7 +148,11 @@ impl World<'_> {
         if self.redials.lost || !self.engine.wants_redial() {
             return;
         }
-        assert!(self.survives_offers(), "it cannot be made again");
+        assert!(self.config.can_redial, "it cannot be made again");
+        assert!(
+            self.config.dialect.is_none() || self.config.attach_once,
+            "it was not to be made again"
+        );
         let in_session = |peer: &ModelClient| peer.in_session() && !self.engine.is_closing(peer.id);
         let left = self.peers.iter().any(in_session);
         assert!(self.server.wild || !left, "a client with a session has lost the connection");

@@ -1,10 +1,10 @@
 //! One attach that all clients share.
 
 use super::LocalError::*;
-use super::bench::Bench;
+use super::bench::{Bench, MSIZE};
 use super::messages::*;
 use crate::engine::shared_attach::SharedAttach;
-use crate::engine::{ClientId, Config};
+use crate::engine::{ClientId, Config, Engine};
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
 
 fn once(dialect: Dialect) -> Bench {
@@ -132,6 +132,89 @@ fn other_names_replace_an_unused_shared_attach() {
             assert_eq!((bench.engine.stats().fids, bench.engine.stats().requests), (1, 0));
             last = Some(root);
         }
+    }
+}
+
+/// Such a server may refuse every Tattach but the first of a connection, also after its fid was clunked. Then only a
+/// new connection helps, which is made when no client has a session.
+#[test]
+fn server_that_never_permits_a_second_attach_is_connected_to_again() {
+    for (dialect, chosen) in [(Dialect::Plain, false), (Dialect::L, true)] {
+        let config = Config { attach_once: true, can_redial: true, ..Config::default() };
+        let mut bench = match chosen {
+            true => Bench::with(dialect, config),
+            false => Bench { engine: Engine::new(Config { msize: MSIZE, ..config }), dialect },
+        };
+        // Checks that the attach of a client with these names is refused or succeeds.
+        let attaches_as = |bench: &mut Bench, uname: &str, permits: bool| {
+            let id = bench.engine.client_connected();
+            bench.client_sends(id, &version(MSIZE, dialect.name()));
+            if bench.engine.wants_redial() {
+                assert!(bench.engine.server_output().is_empty());
+                bench.engine.server_connected();
+            }
+            for asked in bench.upstream() {
+                assert_eq!(kind(&asked), 100);
+                bench.server(&rversion(MSIZE, dialect.name()));
+            }
+            assert_eq!(bench.client_received(id), rversion(MSIZE, dialect.name()));
+            bench.client_sends(id, &attach(dialect, 1, 0, NOFID, uname, "tree"));
+            let mut asked = bench.upstream();
+            while let Some(request) = asked.pop() {
+                match kind(&request) {
+                    104 if permits => bench.server(&made(105, tag(&request)).qid(3, 77).done()),
+                    104 => bench.failed(&request),
+                    110 => bench.server(&rwalk(tag(&request), 0)),
+                    _ => bench.done(&request),
+                }
+                asked.extend(bench.upstream());
+            }
+            let reply = kind(&bench.client_received(id));
+            assert_eq!(reply == 105, permits, "{uname}");
+            id
+        };
+        let first = attaches_as(&mut bench, "glenda", true);
+        bench.disconnect(first);
+        clunks(&mut bench);
+        let other = attaches_as(&mut bench, "x", false);
+        assert!(bench.engine.upstream.has_refused_attach);
+        // While a client has a session, the connection stays.
+        let locked_out = attaches_as(&mut bench, "glenda", false);
+        assert!(!bench.engine.wants_redial());
+        bench.disconnect(other);
+        bench.disconnect(locked_out);
+        clunks(&mut bench);
+        assert!(!bench.engine.wants_redial(), "no client asks for it");
+        let again = attaches_as(&mut bench, "glenda", true);
+        assert!(!bench.engine.upstream.has_refused_attach);
+        bench.disconnect(again);
+        clunks(&mut bench);
+        // A refusal of the first Tattach is no reason for another connection.
+        let next = attaches_as(&mut bench, "glenda", true);
+        assert_eq!(bench.upstream().len(), 0);
+        bench.disconnect(next);
+    }
+}
+
+/// Where 9pmux cannot connect again, such a server refuses all attaches until it is started again.
+#[test]
+fn refused_second_attach_changes_nothing_where_9pmux_cannot_connect_again() {
+    let mut bench = once(Dialect::Plain);
+    let (id, _, _) = attaches(&mut bench, 0);
+    bench.disconnect(id);
+    clunks(&mut bench);
+    for uname in ["x", "glenda"] {
+        let id = bench.client();
+        bench.client_sends(id, &attach(Dialect::Plain, 1, 0, NOFID, uname, "tree"));
+        for asked in bench.upstream() {
+            match kind(&asked) {
+                104 => bench.failed(&asked),
+                _ => bench.done(&asked),
+            }
+        }
+        assert_eq!(kind(&bench.client_received(id)), 107);
+        bench.disconnect(id);
+        assert!(!bench.engine.wants_redial() && bench.engine.end_reason().is_none());
     }
 }
 
