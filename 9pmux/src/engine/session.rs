@@ -105,7 +105,7 @@ pub struct Session {
     reads: usize,
     /// The sum of the costs of the requests in `tags`.
     cost: usize,
-    /// The number of requests in `tags` whose reply may exceed its maximum length.
+    /// The number of requests in `tags` with a reply that may exceed its maximum length.
     unbounded: usize,
     /// The largest number of bytes by which such a reply has exceeded it, once there has been one.
     pub max_excess: Option<u32>,

@@ -14,7 +14,7 @@ const KEPT_CAPACITY: usize = 4;
 pub struct UserQueues<T> {
     /// By the index of the user, plus one: the first is that of [`NO_USER`].
     queues: Vec<VecDeque<T>>,
-    /// The users with items, beginning with the next one, but not those that were passed over.
+    /// The users with items that were not passed over, beginning with the next one.
     turns: VecDeque<u32>,
     /// The users with items that were passed over since the last [`retry_passed`](UserQueues::retry_passed), in order.
     passed: VecDeque<u32>,
