@@ -2,19 +2,19 @@
 # plan9port.sh install TREE ARCHIVE HEADER [9PMUX], or uninstall TREE: puts the library into a plan9port tree, or takes
 # it out again.
 #
-# install replaces these files of the tree and keeps the original of each beside it, as FILE.orig; the last three only
+# install replaces these files of the tree and keeps the original of each beside it, as FILE.orig; the last two only
 # with 9PMUX:
 #
 #	lib/libmux.a            the archive, without debug information
 #	include/mux.h           the header
 #	src/libmux/mkfile       a mkfile that copies those two instead of compiling plan9port's sources
 #	bin/9pmux, bin/9pserve  the program, which does the work of 9pserve under that name
-#	src/cmd/9pserve.c       a program that runs bin/9pmux under that name
 #
 # Without the mkfile, the tree's own build would compile those sources against our header and fail, or add
 # plan9port's objects to our archive. The mkfile copies from src/libmux/libmux.a.installed and mux.h.installed, so it
-# also works after lib/libmux.a has been removed. Without our 9pserve.c, that build would replace our 9pserve by
-# plan9port's. A tree without src (a binary package) gets only the files of the other directories.
+# also works after lib/libmux.a has been removed. For the same reason 9PMUX moves src/cmd/9pserve.c to 9pserve.c.orig, and
+# adds the directory src/cmd/9pserve, whose mkfile copies the program. A tree without src (a binary package) gets only
+# the files of the other directories.
 #
 # Every file that we install contains one of the marks below, so that a second install does not keep our own file as
 # the original, and uninstall leaves a file alone that the tree has replaced by another one in the meantime. A program
@@ -23,21 +23,18 @@
 set -eu
 
 marks='muxversion|9pmux'
-files="lib/libmux.a include/mux.h src/libmux/mkfile bin/9pmux bin/9pserve src/cmd/9pserve.c"
-record=bin/9pmux.installed
+files="lib/libmux.a include/mux.h src/libmux/mkfile bin/9pmux bin/9pserve"
+record=bin/9pmux.installed program=src/cmd/9pserve
 
 fail() { echo "plan9port: $*" >&2; exit 1; }
 has_mark() { grep -qE "$marks" "$1" 2>/dev/null; }
 checksum() { (cd "$tree" && cksum "$1"); }
 is_recorded() { grep -qsxF -e "$(checksum "$1")" "$tree/$record"; }
-# has_our_source: what the tree's build makes of src/cmd/9pserve.c is ours.
-has_our_source() { has_mark "$tree/src/cmd/9pserve.c"; }
 
 # is_ours FILE: FILE of the tree is one that we have installed, which is no link.
 is_ours() {
 	{ [ ! -L "$tree/$1" ] && has_mark "$tree/$1"; } || return 1
 	case $1 in
-	bin/9pserve) is_recorded "$1" || { [ -e "$tree/$record" ] && has_our_source; } ;;
 	bin/*) is_recorded "$1" ;;
 	esac
 }
@@ -79,7 +76,12 @@ install)
 	put include/mux.h "$4" 644
 	put lib/libmux.a "$work/libmux.a" 644
 	if [ $# -ge 5 ]; then
-		[ ! -d "$tree/src/cmd" ] || put src/cmd/9pserve.c "$here/plan9port-9pserve.c" 644
+		if [ -d "$tree/src/cmd" ]; then
+			mkdir -p "$tree/$program"
+			cp "$work/9pmux" "$tree/$program/9pmux.installed"
+			cp "$here/plan9port-9pserve.mkfile" "$tree/$program/mkfile"
+			[ ! -e "$tree/$program.c" ] || mv "$tree/$program.c" "$tree/$program.c.orig"
+		fi
 		# Until both are there, the record has the former programs too.
 		cp "$work/9pmux" "$work/9pserve"
 		(cd "$work" && cksum 9pmux 9pserve) | sed 's|9p[a-z]*$|bin/&|' >"$work/record"
@@ -90,9 +92,11 @@ install)
 	fi
 	;;
 uninstall)
-	if has_our_source; then
-		# What was compiled from ours is newer than the original.
-		rm -f "$tree/src/cmd/9pserve.o" "$tree/src/cmd/o.9pserve"
+	if has_mark "$tree/$program/mkfile"; then
+		rm -f "$tree/$program/mkfile" "$tree/$program/9pmux.installed"
+		rmdir "$tree/$program"
+		[ -e "$tree/$program.c" ] || mv "$tree/$program.c.orig" "$tree/$program.c"
+		rm -f "$tree/$program.c.orig"
 	fi
 	for file in $files; do
 		if is_ours "$file"; then
