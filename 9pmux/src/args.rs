@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::io::{self, Write, stdout};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -11,6 +10,8 @@ use ninepmux::engine::Config;
 use ninepmux::link::LinkConfig;
 use ninepmux::net::{Address, LinkOptions, ServeOptions, StreamAddress, max_silence};
 use ninepmux::wire::Dialect;
+
+use crate::{FAILURE, SUCCESS, Status};
 
 /// The exit status for invalid arguments. The other statuses are in `net/failure.rs`.
 const USAGE: u8 = 2;
@@ -327,23 +328,23 @@ impl Link {
 }
 
 /// Prints clap's message: an error to standard error, help and version to standard output.
-pub fn print_usage(message: &clap::Error) -> ExitCode {
+pub fn print_usage(message: &clap::Error) -> Status {
     let printed = message.print();
     match message.use_stderr() {
         // A closed standard error changes nothing about the status.
-        true => ExitCode::from(USAGE),
+        true => USAGE,
         false => printed_status(printed),
     }
 }
 
 /// The exit status after output to standard output. A reader that has closed it is not an error.
-pub fn printed_status(result: io::Result<()>) -> ExitCode {
+pub fn printed_status(result: io::Result<()>) -> Status {
     match result.and_then(|()| stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             crate::log::print_error(&format_args!("standard output: {error}"));
-            ExitCode::FAILURE
+            FAILURE
         }
-        _ => ExitCode::SUCCESS,
+        _ => SUCCESS,
     }
 }
 

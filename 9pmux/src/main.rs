@@ -3,48 +3,62 @@
 //! This program has the command line, the log and the exit status; the rest is in `ninepmux::net`. Under the name
 //! `9pserve` it has another command line, and other exit statuses (`pserve`).
 
+#![cfg_attr(not(test), no_main)]
+#![cfg_attr(test, allow(dead_code, reason = "the tests have an entry of their own"))]
+
 mod args;
+#[cfg(not(test))]
+mod entry;
 mod log;
 mod log_queue;
 mod pserve;
 
+use std::ffi::OsString;
 use std::io::{Write, stdout};
-use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use ninepmux::net::{self, Failure};
 
 use args::{Args, Command};
 
+/// An exit status.
+type Status = u8;
+
+const SUCCESS: Status = 0;
+const FAILURE: Status = 1;
+
 /// Runs a command with a log. Returns its exit status.
-fn run(verbose: u8, quiet: bool, command: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
+fn run_command(verbose: u8, quiet: bool, command: impl FnOnce() -> Result<(), Failure>) -> Status {
     if let Err(error) = log::init(verbose, quiet) {
         log::print_error(&format_args!("starting a thread for the log: {error}"));
-        return ExitCode::FAILURE;
+        return FAILURE;
     }
     let status = match command() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => SUCCESS,
         Err(failure) => {
             log::error(&failure);
-            ExitCode::from(failure.exit_status())
+            failure.exit_status()
         }
     };
     log::flush();
     status
 }
 
-fn main() -> ExitCode {
-    if let Some(arguments) = pserve::arguments() {
-        return pserve::main(arguments);
+/// The program with these arguments, of which the first is its name. Returns its exit status.
+fn run(arguments: Vec<OsString>) -> Status {
+    if pserve::is_named(&arguments) {
+        return pserve::run(arguments);
     }
-    let args = match Args::try_parse() {
+    let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(message) => return args::print_usage(&message),
     };
     match args.command {
-        Command::Serve(serve) => run(serve.verbose, serve.quiet, || net::serve(serve.options())),
+        Command::Serve(serve) => {
+            run_command(serve.verbose, serve.quiet, || net::serve(serve.options()))
+        }
         Command::Link(link) => match link.check() {
-            Ok(()) => run(link.verbose, link.quiet, || net::link(link.options())),
+            Ok(()) => run_command(link.verbose, link.quiet, || net::link(link.options())),
             Err(message) => args::print_usage(&message),
         },
         Command::Completions { shell } => {

@@ -417,3 +417,23 @@ fn server_that_replies_to_keepalives_may_take_long_over_a_request() {
     // The replies are expected.
     assert!(!said.iter().any(|line| line.contains("unexpected")), "{said:?}");
 }
+
+/// A file that 9pmux opens must not get the number of a standard descriptor: what is printed would go there.
+#[test]
+#[cfg(target_os = "linux")]
+fn closed_standard_descriptors_are_opened_before_any_other() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let socket = place.path("s");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec \"$@\" <&- >&- 2>&-", "sh", NINEPMUX, "serve", "-vv"]);
+    let mut child = command.args([&stub.address(), &unix(&socket)]).spawn().unwrap();
+    wait_for("the socket accepts clients", || Client::connect(&socket).is_ok());
+    Client::attach(&socket).stat(0);
+    for fd in 0..3 {
+        let target = std::fs::read_link(format!("/proc/{}/fd/{fd}", child.id())).unwrap();
+        assert_eq!(target.to_str(), Some("/dev/null"), "descriptor {fd}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    stub.assert_content();
+}

@@ -10,13 +10,12 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Write, stderr};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
-use std::process::ExitCode;
 
 use ninepmux::engine::EndReason;
 use ninepmux::net::{Failure, Pserve, PserveOptions};
 
 use crate::args::MAX_CLIENTS;
-use crate::log;
+use crate::{FAILURE, SUCCESS, Status, log};
 use args::{Args, BadArgs};
 
 /// The name of the program that is replaced.
@@ -28,15 +27,14 @@ const USAGE: &str = "usage: 9pserve [-lnv] [-A aname afid] [-c addr] [-M msize] 
 /// The environment variable with the level of the log, from which `-v` counts.
 const LEVEL: &str = "verbose9pserve";
 
-/// Returns the arguments, with the name of the program first, if the program was started under the name 9pserve.
-pub fn arguments() -> Option<Vec<OsString>> {
-    let name = env::args_os().next()?;
-    let is_named = Path::new(&name).file_name() == Some(OsStr::new(NAME));
-    is_named.then(|| env::args_os().collect())
+/// Returns true if the program was started under the name 9pserve, which is the first of its arguments.
+pub fn is_named(arguments: &[OsString]) -> bool {
+    let name = arguments.first().and_then(|name| Path::new(name).file_name());
+    name == Some(OsStr::new(NAME))
 }
 
-/// The program under this name.
-pub fn main(arguments: Vec<OsString>) -> ExitCode {
+/// The program under this name. Returns its exit status.
+pub fn run(arguments: Vec<OsString>) -> Status {
     let mut arguments = arguments.into_iter();
     log::set_name(arguments.next().unwrap_or_default().to_string_lossy().into_owned());
     let args = match args::parse(arguments.map(OsStringExt::into_vec)) {
@@ -49,7 +47,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(service) => serve(service, verbose),
         Err(why) => {
             log::print_error(&why);
-            ExitCode::FAILURE
+            FAILURE
         }
     }
 }
@@ -68,16 +66,16 @@ fn options(args: Args, verbose: u8) -> PserveOptions {
 }
 
 /// Serves clients, in the background.
-fn serve(service: Pserve, verbose: u8) -> ExitCode {
+fn serve(service: Pserve, verbose: u8) -> Status {
     if let Err(error) = log::init(verbose, verbose == 0) {
         log::print_error(&format_args!("starting a thread for the log: {error}"));
-        return ExitCode::FAILURE;
+        return FAILURE;
     }
     let status = match service.serve() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => SUCCESS,
         Err(failure) => {
             log::error(&text(&failure));
-            ExitCode::FAILURE
+            FAILURE
         }
     };
     log::flush();
@@ -94,11 +92,11 @@ fn text(failure: &Failure) -> String {
     }
 }
 
-fn print_usage(bad: &BadArgs) -> ExitCode {
+fn print_usage(bad: &BadArgs) -> Status {
     let before = match bad {
         BadArgs::NoMsize => "-A must be used with -M\n",
         BadArgs::Usage => "",
     };
     let _ = write!(stderr(), "{before}{USAGE}");
-    ExitCode::FAILURE
+    FAILURE
 }
