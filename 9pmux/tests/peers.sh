@@ -12,7 +12,8 @@
 # tshark captures both sides: it must find each message well-formed, and the same number of messages as 9pmux.
 #
 # At last, a link has diod behind each end: clients read in both directions at once, and go on when one diod was killed
-# and started again. The same is done over ssh, where OpenSSH's server is installed: make setup does not install it,
+# and started again. Over TCP, p9fs reads too, and tshark must find each request and reply of both directions on the one
+# connection. The same is done over ssh, where OpenSSH's server is installed: make setup does not install it,
 # since Debian starts it at once. This server needs no port, and has keys of its own.
 #
 # `make check-9pmux-peers` calls it. From the environment:
@@ -416,14 +417,33 @@ reads_over() {
 	within 60 "$BUILD/9cat" -a "$tmp/$1" "unix!$tmp/to-$1" file 2>>"$tmp/link.log" | cmp - "$tmp/$1/file"
 }
 
-# link NAME COMMAND: the first end starts this command with a script that becomes the second end
-link() {
+# start_sides: a directory with a file and a tree for each side, and its diod
+start_sides() {
 	for side in near far; do
 		rm -rf "$tmp/$side" "$tmp/diod.$side"
 		mkdir "$tmp/$side" || exit
 		{ echo $side; cat "$tmp/served/tree/big"; } >"$tmp/$side/file"
+		cp -r "$tmp/served/plain.1" "$tmp/$side/tree"
 		start_end $side
 	done
+}
+
+# all_read READ: calls READ SIDE N four times for each side, at once
+all_read() {
+	readers=
+	for n in 1 2 3 4; do
+		for side in near far; do
+			{ "$1" $side $n || echo "$side $n" >>"$tmp/link.failed"; } &
+			readers="$! $readers"
+		done
+	done
+	for reader in $readers; do wait "$reader"; done
+	[ ! -e "$tmp/link.failed" ] || { cat "$tmp"/*.log >&2; fail "link: wrong bytes: $(cat "$tmp/link.failed")"; }
+}
+
+# link NAME COMMAND: the first end starts this command with a script that becomes the second end
+link() {
+	start_sides
 	echo "exec '$NINEPMUX' link - --export 'unix!$tmp/diod.far' --post 'unix!$tmp/to-near' 2>'$tmp/second.log'" >"$tmp/second"
 	"$NINEPMUX" link "exec!exec $2 '$tmp/second'" \
 		--export "unix!$tmp/diod.near" --post "unix!$tmp/to-far" 2>"$tmp/first.log" &
@@ -431,15 +451,7 @@ link() {
 	programs="$linked $programs"
 	await "the first end" test -S "$tmp/to-far"
 	await "the second end" test -S "$tmp/to-near"
-	readers=
-	for n in 1 2 3 4; do
-		for side in near far; do
-			{ reads_over $side || echo "$side $n" >>"$tmp/link.failed"; } &
-			readers="$! $readers"
-		done
-	done
-	for reader in $readers; do wait "$reader"; done
-	[ ! -e "$tmp/link.failed" ] || { cat "$tmp"/*.log >&2; fail "link: wrong bytes: $(cat "$tmp/link.failed")"; }
+	all_read reads_over
 	{ kill -9 "$server" && wait "$server"; } 2>/dev/null
 	rm "$tmp/diod.far"
 	reads_over near || fail "link: the other direction ends with a server"
@@ -449,6 +461,71 @@ link() {
 	await "the end of the second end" test ! -e "$tmp/to-near"
 	stop
 	say "$1: diod behind both ends, 16 readers in both directions, and a server that was killed"
+}
+
+# port_in LOG N: the port of the Nth address by TCP in that log of 9pmux
+port_in() { sed -n 's/.*listening on tcp!127\.0\.0\.1!//p' "$1" | sed -n "$2p" | grep .; }
+
+# start_link_end LOG OPTIONS...: sets linked
+start_link_end() {
+	log=$1
+	shift
+	"$NINEPMUX" link -v "$@" 2>"$log" &
+	linked=$!
+	programs="$linked $programs"
+}
+
+# copies_over SIDE N: as reads_over, and with p9fs, which connects by TCP
+copies_over() {
+	reads_over "$1" || return
+	[ -n "$p9fs" ] || return 0
+	case $1 in near) to=$to_near ;; far) to=$to_far ;; esac
+	within 60 "$python" "$here/peers/p9fs_tree.py" "$to" 9P2000.L "$tmp/$1" copy tree "$tmp/copied.$1.$2" >>"$tmp/link.log" 2>&1 &&
+		diff -r "$tmp/$1/tree" "$tmp/copied.$1.$2"
+}
+
+# link_by_tcp: as link, over a connection that tshark captures, and with p9fs
+link_by_tcp() {
+	start_sides
+	start_link_end "$tmp/first.log" 'listen!tcp!127.0.0.1!0' --export "unix!$tmp/diod.near" --post 'tcp!127.0.0.1!0' --post "unix!$tmp/to-far"
+	await "the first end" port_in "$tmp/first.log" 2
+	to_far=$(port_in "$tmp/first.log" 1) straight_port=$(port_in "$tmp/first.log" 2)
+	port=$straight_port
+	capture
+	start_link_end "$tmp/second.log" "tcp!127.0.0.1!$port" --export "unix!$tmp/diod.far" --post 'tcp!127.0.0.1!0' --post "unix!$tmp/to-near"
+	await "the second end" port_in "$tmp/second.log" 1
+	to_near=$(port_in "$tmp/second.log" 1)
+	await "the second end" test -S "$tmp/to-near"
+	all_read copies_over
+	{ kill "$linked" && wait "$linked"; } || fail "link: status $? after SIGTERM"
+	say "link by TCP: diod behind both ends, diodcat, 9cat${p9fs:+ and p9fs} in both directions at once"
+	link_captured
+	stop
+	rm -rf "$tmp"/copied.*
+}
+
+# link_captured: each request of both directions has its reply, and no message is malformed
+link_captured() {
+	[ -n "$capturing" ] || return
+	await "tshark's last packet" mark "captured to here"
+	kill -INT "$capturing"
+	wait "$capturing" || { cat "$tmp/tshark.log" >&2; fail "tshark has failed"; }
+	grep 'dropped' "$tmp/tshark.log" >"$tmp/gaps"
+	within 120 tshark -n -r "$tmp/capture" -o tcp.reassemble_out_of_order:TRUE -d "tcp.port==$port,9p" \
+		-Y '9p or _ws.malformed or tcp.analysis.lost_segment or tcp.analysis.ack_lost_segment' \
+		-T fields -E aggregator=' ' -e frame.number -e tcp.srcport -e 9p.msgtype -e _ws.malformed -e 9p.first_250 \
+		-e 9p.msgtype.unknown -e tcp.analysis.lost_segment -e tcp.analysis.ack_lost_segment >"$tmp/dissected" 2>"$tmp/tshark.log" ||
+		{ cat "$tmp/tshark.log" >&2; fail "tshark cannot read its capture"; }
+	awk -F'\t' -v port="$port" -v gaps="$tmp/gaps" '
+		$7 $8 != "" { print "frame " $1 ": an earlier packet was not captured, or was captured later" >>gaps }
+		$4 $5 $6 != "" { print "frame " $1 ": " $4 $5 $6 " among " $3; bad = 1 }
+		{ n = split($3, types, " "); for(i = 1; i <= n; i++) seen[$2 == port, types[i] % 2]++ }
+		END { print seen[1, 0] + 0, seen[0, 1] + 0, seen[0, 0] + 0, seen[1, 1] + 0; exit bad }' "$tmp/dissected" >"$tmp/summary" ||
+		{ head -n 20 "$tmp/summary" >&2; wrong "the messages are inconsistent"; return; }
+	read -r there back asked answered <"$tmp/summary"
+	[ "$there" -gt 0 ] && [ "$there" -eq "$back" ] && [ "$asked" -gt 0 ] && [ "$asked" -eq "$answered" ] ||
+		{ wrong "$there requests and $back replies one way, $asked and $answered the other way"; return; }
+	say "   tshark: $there requests one way and $asked the other way on one connection, each with its reply, none malformed"
 }
 
 # prepare_ssh: makes the host "far" of $tmp/ssh/config, for which ssh itself starts a server. Fails with the reason in
@@ -526,6 +603,7 @@ if have diod; then
 	try diod 9P2000.L "$tmp/served" "diod tree" "p9fs tree" "9cat tree" "9cat tree"
 	chain=
 	link link sh
+	link_by_tcp
 	link_by_ssh
 else
 	missing "9P2000.L: diod is not installed (make setup)"
