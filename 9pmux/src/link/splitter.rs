@@ -44,7 +44,8 @@ pub struct Rules {
 
 /// The receiver of the two conversations.
 pub trait Sink {
-    /// Returns the rules at this time. They hold until anything is handed on.
+    /// Returns the rules at this time. The cost of this may grow with the requests that wait, so the splitter asks
+    /// again only when it would refuse a request, and the export has received others since.
     fn rules(&mut self) -> Rules;
     /// Receives bytes of T-messages.
     fn to_export(&mut self, bytes: &[u8]);
@@ -133,6 +134,8 @@ impl Splitter {
     pub fn feed(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<(), TooSmall> {
         let mut run = Run { to: To::Nothing, start: 0, end: 0 };
         let mut rules = sink.rules();
+        // Whether the export has received a request under these rules.
+        let mut is_old = false;
         let mut offset = 0;
         loop {
             let is_at_end = offset == input.len();
@@ -166,9 +169,12 @@ impl Splitter {
                 }
                 Ok(Beginning::Message(to)) => {
                     let left = size(beginning);
-                    if to == To::Export {
+                    // What is always accepted does not count.
+                    if to == To::Export && ![types::TFLUSH, types::TVERSION].contains(&beginning[4])
+                    {
                         rules.requests = rules.requests.saturating_sub(1);
                         rules.bytes = rules.bytes.saturating_sub(left);
+                        is_old = true;
                     }
                     self.body = (to, left - self.held_len);
                     if self.held_len > 0 {
@@ -178,21 +184,24 @@ impl Splitter {
                         held.flush(&self.held, sink);
                     }
                 }
-                Ok(Beginning::Refused) if run.start < run.end => {
+                Ok(Beginning::Refused) if is_old => {
                     // The rules may allow more when everything before has been handed on.
                     run.flush(input, sink);
                     rules = sink.rules();
+                    is_old = false;
                 }
                 Ok(special) => {
                     run.flush(input, sink);
                     self.body = (To::Nothing, size(beginning) - self.held_len);
                     match special {
                         Beginning::Keepalive => sink.keepalive(),
-                        Beginning::KeepaliveReply => sink.keepalive_reply(),
+                        Beginning::KeepaliveReply => {
+                            sink.keepalive_reply();
+                            rules.awaits_reply = false;
+                        }
                         _ => sink.refuse(u16_at(beginning, 5), released(beginning)),
                     }
                     self.held_len = 0;
-                    rules = sink.rules();
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! The splitter, with its input cut everywhere.
 
-use crate::engine::fuzz::messages::{Random, flush, made, of_fid, read, rversion, version};
+use crate::engine::fuzz::messages::{Random, cut, flush, made, of_fid, read, rversion, version};
 use crate::link::splitter::{Rules, Sink, Splitter, TooSmall};
+use crate::wire::kind;
 
 const KEEPALIVE: [u8; 9] = [9, 0, 0, 0, 0x6c, 0xfe, 0xff, 0xff, 0xff];
 const REPLY: [u8; 7] = [7, 0, 0, 0, 0x6d, 0xfe, 0xff];
@@ -143,32 +144,68 @@ fn refused_requests_are_passed_over() {
 
 #[test]
 fn requests_are_refused_only_when_all_before_were_handed_on() {
-    struct Frees(Parts);
-    impl Sink for Frees {
-        fn rules(&mut self) -> Rules {
-            self.0.rules()
-        }
-        fn to_export(&mut self, bytes: &[u8]) {
-            // The export replies at once, so that there is room for one request again.
-            self.0.to_export(bytes);
-        }
-        fn to_post(&mut self, bytes: &[u8]) {
-            self.0.to_post(bytes);
-        }
-        fn keepalive(&mut self) {
-            self.0.keepalive();
-        }
-        fn keepalive_reply(&mut self) {
-            self.0.keepalive_reply();
-        }
-        fn refuse(&mut self, tag: u16, releases: Option<u32>) {
-            self.0.refuse(tag, releases);
-        }
-    }
-    let mut sink = Frees(Parts { parts: Vec::new(), awaits_reply: false, requests: 1 });
+    // The export replies at once, so that there is room for one request again.
+    let mut sink = Counts {
+        parts: Parts { parts: Vec::new(), awaits_reply: false, requests: 1 },
+        questions: 0,
+        replies: true,
+    };
     let stream = [read(1, 2, 3, 4), read(2, 2, 3, 4), read(3, 2, 3, 4)].concat();
     Splitter::new().feed(&stream, &mut sink).unwrap();
-    assert_eq!(sink.0.parts, [Part::Export(stream)]);
+    assert_eq!(sink.parts.parts, [Part::Export(stream)]);
+}
+
+#[test]
+fn refused_requests_and_keepalives_do_not_ask_for_the_rules_again() {
+    let mut sink = Counts {
+        parts: Parts { parts: Vec::new(), awaits_reply: false, requests: 2 },
+        questions: 0,
+        replies: false,
+    };
+    let reply = made(121, 1).done();
+    let stream: Vec<u8> = (0..1000u16)
+        .flat_map(|tag| [&read(tag, 2, 3, 4)[..], &reply, &KEEPALIVE, &flush(tag, 7)].concat())
+        .collect();
+    Splitter::new().feed(&stream, &mut sink).unwrap();
+    let refused = sink.parts.parts.iter().filter(|part| matches!(part, Part::Refused(..)));
+    assert_eq!((refused.count(), sink.questions), (998, 2));
+}
+
+/// Counts how often the rules are asked for.
+struct Counts {
+    parts: Parts,
+    questions: usize,
+    /// Whether there is room again for each request that the export has received.
+    replies: bool,
+}
+
+impl Sink for Counts {
+    fn rules(&mut self) -> Rules {
+        self.questions += 1;
+        self.parts.rules()
+    }
+
+    fn to_export(&mut self, bytes: &[u8]) {
+        self.parts.to_export(bytes);
+        let reads = cut(&mut bytes.to_vec()).iter().filter(|message| kind(message) == 116).count();
+        self.parts.requests -= if self.replies { 0 } else { reads };
+    }
+
+    fn to_post(&mut self, bytes: &[u8]) {
+        self.parts.to_post(bytes);
+    }
+
+    fn keepalive(&mut self) {
+        self.parts.keepalive();
+    }
+
+    fn keepalive_reply(&mut self) {
+        self.parts.keepalive_reply();
+    }
+
+    fn refuse(&mut self, tag: u16, releases: Option<u32>) {
+        self.parts.refuse(tag, releases);
+    }
 }
 
 #[test]
