@@ -60,7 +60,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use crate::engine::{ClientId, CloseCause, Config, EndReason, Engine, ServerKind};
-use turns::{Side, Turns};
+use turns::{Kind, Side, Turns};
 
 /// The maximum number of requests that a post has at the other end. A user of this machine alone may have half of
 /// them (`engine/shares.rs`), and they should suffice for 1024 requests of Tstat, which cost little of the window.
@@ -68,6 +68,9 @@ pub const MAX_REQUESTS: usize = 4096;
 
 /// The maximum bytes of refusals and of replies to keepalives that wait to be written.
 const MAX_REFUSALS: usize = 64 * 1024;
+
+/// The time for which large replies and requests for metadata count as simultaneous.
+const SIMULTANEOUS: Duration = Duration::from_millis(100);
 
 /// The configuration of a link.
 #[derive(Clone, Debug)]
@@ -161,6 +164,7 @@ impl Display for LinkEnd {
 /// | [`ask`](Link::ask) | another caller wants the place of the other end |
 /// | [`output`](Link::output) | the bytes to be written to the stream |
 /// | [`wants_read`](Link::wants_read) | whether to read from the stream |
+/// | [`is_mixed`](Link::is_mixed) | whether the system should hold few bytes of the output |
 /// | [`next_deadline`](Link::next_deadline) | the latest time of the next `tick` |
 /// | [`end_reason`](Link::end_reason) | whether to stop, when the last output is written |
 ///
@@ -183,6 +187,9 @@ pub struct Link {
     refused_bytes: usize,
     /// The least number of bytes that the export has held for the other end since reading could last be held back.
     held_before: usize,
+    /// The times of the last turn of each kind.
+    bulk_at: Option<Duration>,
+    metadata_at: Option<Duration>,
     end: Option<LinkEnd>,
 }
 
@@ -204,6 +211,8 @@ impl Link {
             refusals: VecDeque::new(),
             refused_bytes: 0,
             held_before: 0,
+            bulk_at: None,
+            metadata_at: None,
             end: None,
         }
     }
@@ -238,6 +247,11 @@ impl Link {
 
     /// Reports that the first `n` bytes of the output were written.
     pub fn stream_wrote(&mut self, post: &mut Engine, n: usize) {
+        match self.turns.take_kind() {
+            Some(Kind::Bulk) => self.bulk_at = Some(self.now),
+            Some(Kind::Metadata) => self.metadata_at = Some(self.now),
+            None => {}
+        }
         let side = self.turns.wrote(n, self.export.output(self.far), post.server_output());
         match side {
             Some(Side::Export) => {
@@ -261,6 +275,15 @@ impl Link {
         self.turns.next(self.export.output(self.far), post.server_output())
     }
 
+    /// Returns true while requests for metadata and large replies are written by turns. The system should then hold few
+    /// bytes that the other end has not read, because each such request waits for all of them. Otherwise many bytes
+    /// should be held, which needs fewer system calls.
+    #[must_use]
+    pub fn is_mixed(&self) -> bool {
+        let is_recent = |at: Option<Duration>| at.is_some_and(|at| self.now - at < SIMULTANEOUS);
+        is_recent(self.bulk_at) && is_recent(self.metadata_at)
+    }
+
     /// Reports that the stream has ended or failed.
     pub fn stream_gone(&mut self, post: &mut Engine) {
         self.end.get_or_insert(LinkEnd::Closed);
@@ -282,6 +305,7 @@ impl Link {
         self.refusals.clear();
         self.refused_bytes = 0;
         self.held_before = 0;
+        (self.bulk_at, self.metadata_at) = (None, None);
         self.end = None;
     }
 

@@ -4,10 +4,13 @@
 //! crosses the limit is the last of its turn. A turn that has begun is written to its end, so two messages
 //! never mix.
 
-use crate::wire::{Frame, frame};
+use crate::wire::{Frame, frame, kind, types, u32_at};
 
 /// The bytes of a turn.
 pub const TURN: usize = 64 * 1024;
+
+/// The least length of a large reply. Turns of small replies, such as those to Tstat, are read fast.
+const LARGE: u32 = 4096;
 
 /// The two conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,15 @@ impl Side {
     }
 }
 
+/// What a turn that has begun consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Large replies, as many as a turn may have.
+    Bulk,
+    /// A request for anything but data.
+    Metadata,
+}
+
 /// The side that writes, and how far it is.
 pub struct Turns {
     side: Side,
@@ -37,12 +49,14 @@ pub struct Turns {
     /// The rest of a message of a side that has ended.
     orphan: Vec<u8>,
     orphan_written: usize,
+    /// The kind of the last turn that has one, until it is asked for.
+    kind: Option<Kind>,
 }
 
 impl Turns {
     pub fn new() -> Turns {
-        let orphan = Vec::new();
-        Turns { side: Side::Export, left: 0, message_left: 0, orphan, orphan_written: 0 }
+        let (orphan, orphan_written) = (Vec::new(), 0);
+        Turns { side: Side::Export, left: 0, message_left: 0, orphan, orphan_written, kind: None }
     }
 
     /// Returns the next bytes to be written, given the outputs of the two sides.
@@ -54,11 +68,22 @@ impl Turns {
             if self.bytes(export, post).is_empty() {
                 self.side = self.side.other();
             }
-            self.left = turn_len(self.bytes(export, post));
+            let bytes = self.bytes(export, post);
+            self.left = turn_len(bytes);
+            let kind = match self.side {
+                Side::Export => is_bulk(&bytes[..self.left]).then_some(Kind::Bulk),
+                Side::Post => has_metadata(&bytes[..self.left]).then_some(Kind::Metadata),
+            };
+            self.kind = kind.or(self.kind);
         }
         // Less is there only if a side has dropped its output in the middle of a message: then nothing more can
         // be written.
         self.bytes(export, post).get(..self.left).unwrap_or_default()
+    }
+
+    /// Returns the kind of the last turn that has begun since the last call, if it has one.
+    pub fn take_kind(&mut self) -> Option<Kind> {
+        self.kind.take()
     }
 
     fn bytes<'a>(&self, export: &'a [u8], post: &'a [u8]) -> &'a [u8] {
@@ -78,7 +103,7 @@ impl Turns {
         let (side, bytes) = (self.side, self.bytes(export, post));
         let mut offset = self.message_left;
         while offset < n {
-            offset += crate::wire::u32_at(bytes, offset) as usize;
+            offset += u32_at(bytes, offset) as usize;
         }
         self.message_left = offset - n;
         self.left -= n;
@@ -110,6 +135,22 @@ fn turn_len(bytes: &[u8]) -> usize {
         }
     }
     len
+}
+
+/// Returns true if these replies are a whole turn, and the first is large.
+fn is_bulk(replies: &[u8]) -> bool {
+    replies.len() >= TURN && u32_at(replies, 0) >= LARGE
+}
+
+/// Returns true if one of these requests is for anything but data.
+fn has_metadata(mut requests: &[u8]) -> bool {
+    while let Frame::Message(n) = frame(requests, u32::MAX) {
+        if ![types::TREAD, types::TWRITE].contains(&kind(requests)) {
+            return true;
+        }
+        requests = &requests[n..];
+    }
+    false
 }
 
 #[cfg(test)]
@@ -145,6 +186,24 @@ mod tests {
             seen,
             [(1, 90_000), (2, 100_000), (1, 90_000), (2, 50_000), (1, 90_000), (1, 30_000)]
         );
+    }
+
+    #[test]
+    fn kinds_of_turns_are_reported() {
+        let request = |kind: u8| [&[7, 0, 0, 0, kind][..], &[0, 0]].concat();
+        let one = |export: &[u8], post: &[u8]| {
+            let mut turns = Turns::new();
+            let _ = turns.next(export, post);
+            (turns.take_kind(), turns.take_kind())
+        };
+        assert_eq!(one(&messages(1, TURN, 1), &[]), (Some(Kind::Bulk), None));
+        assert_eq!(one(&messages(9, 8192, 1), &[]), (Some(Kind::Bulk), None));
+        assert_eq!(one(&messages(2, 8192, 1), &[]), (None, None));
+        assert_eq!(one(&messages(1000, 100, 1), &[]), (None, None));
+        let reads = [request(116), request(118)].concat();
+        assert_eq!(one(&[], &reads), (None, None));
+        let stat = [reads, request(124)].concat();
+        assert_eq!(one(&[], &stat), (Some(Kind::Metadata), None));
     }
 
     #[test]

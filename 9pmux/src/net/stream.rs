@@ -20,12 +20,17 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(15);
 #[cfg(not(target_os = "openbsd"))]
 const CHECKS: u32 = 3;
 
+/// The size of a reduced send buffer.
+const REDUCED_BUFFER: usize = 16 * 1024;
+
 /// The descriptors of a peer. After `set_nonblocking`, reads and writes never block.
 #[derive(Debug)]
 pub struct Stream {
     input: Fd,
     /// The descriptor for writing, if it is not the same.
     output: Option<Fd>,
+    /// The size of the send buffer while it is reduced.
+    full_buffer: Option<usize>,
 }
 
 /// The user or host that a peer belongs to, for limits that many connections of one peer share.
@@ -53,12 +58,12 @@ pub enum IoOutcome {
 impl Stream {
     /// One descriptor for both directions.
     pub fn socket(fd: OwnedFd) -> Stream {
-        Stream { input: fd.into(), output: None }
+        Stream { input: fd.into(), output: None, full_buffer: None }
     }
 
     /// One descriptor for each direction.
     pub fn pair(input: OwnedFd, output: OwnedFd) -> Stream {
-        Stream { input: input.into(), output: Some(output.into()) }
+        Stream { input: input.into(), output: Some(output.into()), full_buffer: None }
     }
 
     /// Makes reads and writes return `WouldBlock` instead of blocking. The mode holds for every process that
@@ -95,6 +100,24 @@ impl Stream {
                 let _ = sockopt::set_tcp_user_timeout(fd, limit.as_millis() as u32);
             }
         }
+    }
+
+    /// Makes the system hold at most a few ten thousand bytes that a peer on this machine has not read, or as many as
+    /// before. The buffer of a network connection also covers its delay, so it stays as it is.
+    pub fn reduce_buffer(&mut self, reduce: bool) {
+        if reduce == self.full_buffer.is_some() || !self.passes_descriptors() {
+            return;
+        }
+        let full = match self.full_buffer.take() {
+            // The system doubles a size that is set, and returns it so.
+            Some(full) => full / if cfg!(target_os = "linux") { 2 } else { 1 },
+            None => {
+                let full = sockopt::socket_send_buffer_size(self.output_fd()).unwrap_or(0);
+                self.full_buffer = Some(full);
+                full.min(REDUCED_BUFFER)
+            }
+        };
+        let _ = sockopt::set_socket_send_buffer_size(self.output_fd(), full);
     }
 
     /// Makes the system check every few seconds whether a network peer that sends nothing more is still there:
@@ -289,6 +312,22 @@ mod tests {
             let user = rustix::process::geteuid().as_raw();
             assert_eq!(Stream::socket(other.into()).origin(), Origin::User(user));
         }
+    }
+
+    #[test]
+    fn send_buffer_is_reduced_and_restored() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let mut stream = Stream::socket(one.into());
+        let size = |stream: &Stream| sockopt::socket_send_buffer_size(&stream.input).unwrap();
+        let full = size(&stream);
+        for _ in 0..2 {
+            stream.reduce_buffer(true);
+            assert!(size(&stream) <= 2 * REDUCED_BUFFER);
+        }
+        stream.reduce_buffer(false);
+        assert_eq!(size(&stream), full);
+        stream.reduce_buffer(false);
+        assert_eq!(size(&stream), full);
     }
 
     #[test]

@@ -230,6 +230,33 @@ fn other_end_that_does_not_reply_to_a_question_is_given_up() {
 }
 
 #[test]
+fn metadata_beside_large_replies_is_reported_for_a_short_time() {
+    let mut bench = Bench::with(true, None);
+    let id = bench.settled();
+    bench.exporting();
+    let reads = |bench: &mut Bench| {
+        for tag in 10..20 {
+            bench.arrives(&read(tag, 0, 0, 8000));
+        }
+        for request in bench.at_server() {
+            let reply = made(117, tag(&request)).u32(8000).raw(&[7; 8000]).done();
+            bench.link.export().server_bytes(&reply);
+        }
+        bench.bytes_written();
+    };
+    bench.tick(1);
+    reads(&mut bench);
+    assert!(!bench.link.is_mixed());
+    bench.post.client_bytes(id, &of_fid(120, 3, 0));
+    bench.bytes_written();
+    assert!(bench.link.is_mixed());
+    bench.tick(2);
+    assert!(!bench.link.is_mixed());
+    reads(&mut bench);
+    assert!(!bench.link.is_mixed());
+}
+
+#[test]
 fn end_for_lack_of_memory_says_so() {
     let mut bench = Bench::new(true);
     let config = LinkConfig { window: WINDOW, keepalive: None };

@@ -153,7 +153,10 @@ impl Driver {
             }
             match server.stream.write(output) {
                 IoOutcome::Bytes(n) => match &mut self.link {
-                    Some(link) => link.link.stream_wrote(&mut self.engine, n),
+                    Some(link) => {
+                        link.link.stream_wrote(&mut self.engine, n);
+                        server.stream.reduce_buffer(link.link.is_mixed());
+                    }
                     None => self.engine.server_wrote(n),
                 },
                 IoOutcome::WouldBlock => server.write_blocked = true,
