@@ -347,7 +347,7 @@ impl Engine {
                 !is_blocked
                     || self.has_unexamined_shares()
                     || !self.has_tag()
-                    || !self.has_tag_share(client_index, false),
+                    || !self.has_tag_share(client_index, self.free_tags(), false),
                 "client {client_index} has a share and waits for it"
             );
         }

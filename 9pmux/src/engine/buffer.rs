@@ -36,6 +36,12 @@ impl Buffer {
         self.bytes.capacity()
     }
 
+    /// Returns true if there is memory for `n` more bytes behind the last one.
+    #[inline]
+    pub fn has_room(&self, n: usize) -> bool {
+        self.bytes.capacity() - self.bytes.len() >= n
+    }
+
     /// Makes memory for `n` more bytes. Returns false if the system has none.
     #[inline]
     pub fn reserve(&mut self, n: usize) -> bool {
@@ -137,14 +143,18 @@ impl Pool {
     }
 
     /// Lends memory to a buffer that has none, for a message of `len` bytes.
-    #[inline]
+    #[inline(always)]
     pub fn lend(&mut self, buffer: &mut Buffer, len: usize) {
         if buffer.capacity() == 0 {
-            let spare = if len > MAX_SMALL_BUFFER { &mut self.large } else { &mut self.small };
-            if let Some(bytes) = spare.pop() {
-                self.bytes -= bytes.capacity();
-                buffer.bytes = bytes;
-            }
+            self.lend_spare(buffer, len);
+        }
+    }
+
+    fn lend_spare(&mut self, buffer: &mut Buffer, len: usize) {
+        let spare = if len > MAX_SMALL_BUFFER { &mut self.large } else { &mut self.small };
+        if let Some(bytes) = spare.pop() {
+            self.bytes -= bytes.capacity();
+            buffer.bytes = bytes;
         }
     }
 

@@ -179,10 +179,12 @@ impl Fids {
         self.get_mut(number).references += 1;
     }
 
-    /// Counts one upstream request less. The caller must call `release_if_unused` afterwards.
+    /// Counts one upstream request less. Returns true if the fid is unbound and no request refers to it any more.
     #[inline]
-    pub fn drop_reference(&mut self, number: u32) {
-        self.get_mut(number).references -= 1;
+    fn drop_reference(&mut self, number: u32) -> bool {
+        let record = self.get_mut(number);
+        record.references -= 1;
+        record.references == 0 && !record.bound
     }
 
     /// The request that creates the fid has succeeded.
@@ -348,11 +350,19 @@ impl Engine {
     }
 
     /// Frees or clunks the fid if it is unbound and no upstream request refers to it. Must be called after
-    /// each event that unbinds a fid or ends a request that refers to it.
+    /// each event that unbinds a fid.
     #[inline(always)]
     pub(super) fn release_if_unused(&mut self, fid: u32) {
         let record = self.fids.get(fid);
         if !record.bound && record.references == 0 {
+            self.release(fid);
+        }
+    }
+
+    /// A request that refers to the fid has ended. Releases the fid as `release_if_unused` does.
+    #[inline(always)]
+    pub(super) fn drop_reference(&mut self, fid: u32) {
+        if self.fids.drop_reference(fid) {
             self.release(fid);
         }
     }

@@ -129,7 +129,7 @@ impl Engine {
             self.clients.count_firsts(client_index);
             self.unblock(client_index);
         }
-        self.finish_request(flush_target);
+        self.finish_request(flush_target, &request);
     }
 
     /// Replies to a Tflush.

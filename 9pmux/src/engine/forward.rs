@@ -109,6 +109,7 @@ impl Engine {
         };
         let client = self.clients.get(client_index);
         let has_waiting_reads = !client.waiting_reads.is_empty();
+        let has_openings = !client.session.openings.is_empty();
         if client.session.tags.contains(client_tag)
             || client.session.flushes.iter().any(|f| f.tag == client_tag)
             || has_waiting_reads && client.waiting_reads.has_tag(client_tag)
@@ -117,8 +118,9 @@ impl Engine {
         }
         let is_full = client.session.tags.len() >= self.config.max_inflight;
         let is_read = kind(message) == types::TREAD;
-        let has_tag = self.has_tag();
-        let has_share = !has_tag || self.has_tag_share(client_index, is_read);
+        let free_tags = self.free_tags();
+        let has_tag = free_tags > 0;
+        let has_share = !has_tag || self.has_tag_share(client_index, free_tags, is_read);
         let may_wait = is_read && !has_waited;
         let waits =
             may_wait && (has_waiting_reads || !has_share || self.has_max_reads(client_index));
@@ -128,7 +130,7 @@ impl Engine {
         let Some(budget) = self.reply_budget(client_index, message, offsets) else {
             return Progress::Blocked(Blocked::OnSelf);
         };
-        if self.names_opening(client_index, message, offsets) {
+        if has_openings && self.names_opening(client_index, message, offsets) {
             return Progress::Blocked(Blocked::OnSelf);
         }
         let cost = self.cost(message, budget.max_len + budget.excess);
@@ -255,14 +257,17 @@ impl Engine {
         let excess = known_excess.unwrap_or(0);
         let due = client.out.len() + session.expected_reply_bytes();
         let (is_alone, out) = (session.tags.is_empty(), client.out.len());
-        if is_alone && (out == 0 || out < self.max_reply_bytes(user)) {
-            // One request is always admitted as it is, unless unread replies have filled the output.
-            return Some(ReplyBudget { count, max_len: max_len.min(msize), is_unbounded, excess });
-        }
+        let others = session.tags.len() - session.reads();
         if is_alone {
-            return None;
+            // One request is always admitted as it is, unless unread replies have filled the output.
+            let max_len = max_len.min(msize);
+            return (out == 0 || out < self.max_reply_bytes(user)).then_some(ReplyBudget {
+                count,
+                max_len,
+                is_unbounded,
+                excess,
+            });
         }
-        let session = &self.clients.get(client_index).session;
         if offsets.count.is_some() && out == 0 {
             let min = self.config.min_read_count;
             if count > min {
@@ -271,12 +276,11 @@ impl Engine {
                 max_len = offsets.message.max_reply_len(count);
             }
         } else {
-            let others = session.tags.len() - session.reads();
             if known_excess.is_none() && others >= MAX_UNKNOWN_REPLIES {
                 return None;
             }
-            let has_slot = out == 0 && others < kept_slots(self.config.max_inflight);
-            if !has_slot && !self.may_have_replies(user, due + (max_len + excess) as usize) {
+            let has_slot = || out == 0 && others < kept_slots(self.config.max_inflight);
+            if !self.may_have_replies(user, due + (max_len + excess) as usize) && !has_slot() {
                 return None;
             }
         }

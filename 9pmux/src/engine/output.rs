@@ -25,13 +25,14 @@ impl Engine {
         patch: impl FnOnce(&mut [u8]),
     ) {
         let client = self.clients.get(client_index);
-        let capacity = client.out.capacity();
-        self.pool.lend(&mut client.out, message.len());
-        if !client.out.reserve(message.len()) {
-            return self.mark_starved(client_index);
+        let has_grown = !client.out.has_room(message.len());
+        if has_grown {
+            self.pool.lend(&mut client.out, message.len());
+            if !client.out.reserve(message.len()) {
+                return self.mark_starved(client_index);
+            }
         }
         let dialect = client.session.dialect;
-        let has_grown = client.out.capacity() != capacity;
         let was_dirty = std::mem::replace(&mut client.dirty, true);
         let message = client.out.append(message);
         patch(message);

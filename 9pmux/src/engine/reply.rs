@@ -194,7 +194,7 @@ impl Engine {
             Owner::Internal | Owner::Cleanup(_) => {}
         }
         if request.flush == FlushState::None {
-            self.finish_request(upstream_tag);
+            self.finish_request(upstream_tag, request);
         } else {
             self.requests.get(upstream_tag).replied = true;
             self.upstream.deferred_flushes.retry_passed();
@@ -255,8 +255,7 @@ impl Engine {
         if request.attach_by_walk && kind(message) == types::RWALK {
             self.push_rattach(client_index, request.tag);
         } else {
-            let fits = message.len() <= msize as usize;
-            if !fits
+            if message.len() > msize as usize
                 && request.creates != NO_FID
                 && self.fids.get(request.creates).state == FidState::Live
             {
@@ -298,16 +297,14 @@ impl Engine {
 
     /// Ends a request: frees its tag, and releases its fids.
     #[inline(always)]
-    pub(super) fn finish_request(&mut self, upstream_tag: u16) {
-        let request = *self.requests.get(upstream_tag);
-        self.free_tag(upstream_tag, &request);
+    pub(super) fn finish_request(&mut self, upstream_tag: u16, request: &UpstreamRequest) {
+        self.free_tag(upstream_tag, request);
         if request.is_internal_clunk() {
             self.count_clunk(request.user, false);
         }
         for fid in request.fids {
             if fid != NO_FID {
-                self.fids.drop_reference(fid);
-                self.release_if_unused(fid);
+                self.drop_reference(fid);
             }
         }
         if let Owner::Cleanup(cleanup_index) = request.owner {

@@ -142,16 +142,8 @@ impl Requests {
         self.reserved
     }
 
-    /// Returns true if there is a tag for a client's request while `clunks` of 9pmux's own are in
-    /// flight. These do not count as long as they fit into the reserve, so that a departed client
-    /// cannot starve the others.
-    #[inline]
-    pub fn has_tag(&self, clunks: usize) -> bool {
-        self.free_tags(clunks) > 0
-    }
-
-    /// Returns the number of tags for clients' requests that are free, as for
-    /// [`has_tag`](Requests::has_tag).
+    /// Returns the number of free tags for clients' requests while `clunks` of 9pmux's own are in flight. These do not
+    /// count as long as they fit into the reserve, so that a departed client cannot starve the others.
     #[inline]
     pub fn free_tags(&self, clunks: usize) -> usize {
         let max = (self.max + self.for_descriptors).min(NOTAG as usize - self.reserved);
@@ -234,11 +226,12 @@ impl Requests {
         &mut self.by_tag[tag as usize]
     }
 
+    /// Frees the tag of this request.
     #[inline(always)]
-    pub fn free(&mut self, tag: u16) {
-        let is_for_descriptor = self.get(tag).descriptor_use == DescriptorUse::Moves;
+    pub fn free(&mut self, tag: u16, request: &UpstreamRequest) {
+        let is_for_descriptor = request.descriptor_use == DescriptorUse::Moves;
         self.for_descriptors -= usize::from(is_for_descriptor);
-        self.cost -= self.by_tag[tag as usize].cost as usize;
+        self.cost -= request.cost as usize;
         self.tags.free(u32::from(tag));
     }
 

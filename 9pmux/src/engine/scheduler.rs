@@ -25,10 +25,16 @@ impl Engine {
         self.upstream.is_ready() && self.upstream.out.len() < self.config.max_server_bytes
     }
 
+    /// Returns the number of free tags for clients' requests.
+    #[inline]
+    pub(super) fn free_tags(&self) -> usize {
+        self.requests.free_tags(self.upstream.internal_clunks)
+    }
+
     /// Returns true if there is a tag for a client's request.
     #[inline]
     pub(super) fn has_tag(&self) -> bool {
-        self.requests.has_tag(self.upstream.internal_clunks)
+        self.free_tags() > 0
     }
 
     /// Returns true if there is capacity upstream, as far as it does not depend on the request.
@@ -127,7 +133,7 @@ impl Engine {
     }
 
     /// Must be called when the reason for which a client is blocked may have ceased.
-    #[inline]
+    #[inline(always)]
     pub(super) fn unblock(&mut self, client_index: u32) {
         let client = self.clients.get(client_index);
         if client.blocked != Blocked::No || !client.waiting_reads.is_empty() {
@@ -202,8 +208,12 @@ impl Engine {
     /// Frees the tag of this request.
     #[inline(always)]
     pub(super) fn free_tag(&mut self, tag: u16, request: &UpstreamRequest) {
-        debug_assert_eq!(self.requests.get(tag).owner, request.owner);
-        self.requests.free(tag);
+        // The descriptor of a request may have ended by the reply.
+        debug_assert!(
+            matches!(request.owner, Owner::Descriptor(_))
+                || self.requests.get(tag).owner == request.owner
+        );
+        self.requests.free(tag, request);
         self.users.remove_tag(request.user, matches!(request.owner, Owner::Cleanup(_)));
         self.shares_have_grown();
     }

@@ -137,25 +137,29 @@ pub struct ShareQueue {
 }
 
 impl Engine {
-    /// Returns true if the client may have one more upstream request. Reads, which may stay in flight for
-    /// ever, leave a part of the share to other requests.
+    /// Returns true if the client may have one more upstream request, while this number of tags is free. Reads, which
+    /// may stay in flight for ever, leave a part of the share to other requests.
     #[inline(always)]
-    pub(super) fn has_tag_share(&mut self, client_index: u32, is_read: bool) -> bool {
+    pub(super) fn has_tag_share(&mut self, client_index: u32, free: usize, is_read: bool) -> bool {
+        let client = self.clients.get(client_index);
+        let held = client.tags() + self.users.get(client.user).tags;
+        // The most frequent case, in which no rule refuses.
+        let total = self.requests.max();
+        let most_reserved = total / TAGS.reserved_part + total / FLUSH_PART;
+        2 * held < free.saturating_sub(most_reserved)
+            || self.is_tag_admitted(client_index, free, is_read)
+    }
+
+    fn is_tag_admitted(&mut self, client_index: u32, free: usize, is_read: bool) -> bool {
         let supply = Supply {
             total: self.requests.max(),
-            free: self.requests.free_tags(self.upstream.internal_clunks),
+            free,
             firsts: self.clients.firsts().tags,
             kept: self.requests.kept_for_flushes(),
         };
         let client = self.clients.get(client_index);
-        let held = client.tags();
         let user = self.users.get(client.user);
-        // The most frequent case, in which no rule refuses.
-        let most_reserved = supply.total / TAGS.reserved_part + supply.total / FLUSH_PART;
-        let unreserved = supply.free.saturating_sub(most_reserved);
-        if 2 * (held + user.tags) < unreserved {
-            return true;
-        }
+        let held = client.tags();
         let is_first = held < TAGS.first;
         let margin = |n: usize| if is_read && !is_first { n + n / 8 + 1 } else { n };
         let holding = Holding {
@@ -254,10 +258,11 @@ impl Engine {
             client.in_share_queue = false;
             let is_blocked = client.blocked == Blocked::OnShare;
             let has_reads = !client.waiting_reads.is_empty();
-            if is_blocked && self.has_tag_share(client_index, false) {
+            let free = self.free_tags();
+            if is_blocked && self.has_tag_share(client_index, free, false) {
                 self.block(client_index, Blocked::OnUpstream);
             } else if is_blocked || has_reads {
-                if has_reads && self.has_tag_share(client_index, true) {
+                if has_reads && self.has_tag_share(client_index, free, true) {
                     self.enqueue_ready(client_index);
                 } else {
                     self.enqueue_for_share(client_index);

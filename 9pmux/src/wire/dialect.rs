@@ -90,6 +90,11 @@ impl Dialects {
     pub(super) const L: Dialects = Dialects(4);
     pub(super) const U_L: Dialects = Dialects(6);
 
+    /// Returns true if all dialects are in the set.
+    pub(super) const fn are_all(self) -> bool {
+        self.0 == Dialects::ALL.0
+    }
+
     /// Returns true if `dialect` is in the set.
     #[must_use]
     pub const fn contains(self, dialect: Dialect) -> bool {

@@ -4,7 +4,7 @@
 //! be patched are returned. The contents of strings are checked in `contents.rs`.
 
 use super::dialect::Dialect;
-use super::table::{FidUse, Field, FieldKind, MAX_NAMES, Message, message};
+use super::table::{FidUse, Field, FieldKind, FixedLayout, MAX_NAMES, Message, message};
 use super::{HEADER, NOFID, u16_at, u32_at};
 
 /// The reason why a message is malformed.
@@ -62,6 +62,23 @@ pub struct ReplyFields {
 pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<FieldOffsets, Malformed> {
     let kind = bytes[4];
     let row = message(dialect, kind).filter(|row| row.number == kind).ok_or(Malformed::Type)?;
+    if let Some(layout) = &row.fixed_request {
+        let FixedLayout { fids, fid_count, count, end } = *layout;
+        return match bytes.len() < end as usize {
+            true => Err(Malformed::Size),
+            false => Ok(FieldOffsets { message: row, fids, fid_count, name_count: 0, count, end }),
+        };
+    }
+    check_variable_request(dialect, bytes, row)
+}
+
+/// Validates a complete T-message whose layout depends on the message.
+#[inline]
+fn check_variable_request(
+    dialect: Dialect,
+    bytes: &[u8],
+    row: &'static Message,
+) -> Result<FieldOffsets, Malformed> {
     let fields = row.request.ok_or(Malformed::Type)?;
     let mut offsets = FieldOffsets {
         message: row,
@@ -131,19 +148,14 @@ pub(super) fn for_each_field(
         }
         let rest = &bytes[at..];
         let length = match field.kind {
-            FieldKind::U8 => 1,
-            FieldKind::U16 | FieldKind::Oldtag => 2,
-            FieldKind::U32 | FieldKind::Count | FieldKind::Iounit | FieldKind::Fid(_) => 4,
-            FieldKind::U64 => 8,
             FieldKind::OptionalU32 if rest.is_empty() => continue,
             FieldKind::OptionalU32 => 4,
-            FieldKind::Qid => 13,
-            FieldKind::Bytes(n) => n as usize,
             FieldKind::String | FieldKind::Name | FieldKind::Stat => counted_len(rest, 1)?,
             FieldKind::Qids => counted_len(rest, 13)?,
             // The sum may not fit a 32-bit usize.
             FieldKind::Data => (data_len(rest)? as usize).saturating_add(4),
             FieldKind::Names => names_len(rest)?,
+            kind => kind.fixed_len(),
         };
         if rest.len() < length {
             return Err(Malformed::Size);

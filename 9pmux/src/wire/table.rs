@@ -69,6 +69,21 @@ pub enum FieldKind {
     Fid(FidUse),
 }
 
+impl FieldKind {
+    /// Returns its length, or 0 if the length depends on the message.
+    pub(super) const fn fixed_len(self) -> usize {
+        match self {
+            U8 => 1,
+            U16 | Oldtag => 2,
+            U32 | Count | Iounit | Fid(_) => 4,
+            U64 => 8,
+            Qid => 13,
+            Bytes(n) => n as usize,
+            OptionalU32 | String | Name | Names | Qids | Data | Stat => 0,
+        }
+    }
+}
+
 /// The maximum number of names of a Twalk.
 pub const MAX_NAMES: u16 = 16;
 
@@ -96,6 +111,8 @@ pub struct Message {
     pub request: Option<&'static [Field]>,
     /// The fields of the R-message after the header.
     pub reply: &'static [Field],
+    /// The layout of the T-message if it is the same in all messages.
+    pub(super) fixed_request: Option<FixedLayout>,
     /// Whether the T-message has strings or a stat, so that its contents must be checked as well.
     pub has_contents: bool,
     /// The length of the R-message without its data, in which each string, stat and list of names counts for
@@ -132,6 +149,7 @@ const fn row(
         dialects,
         request: Some(request),
         reply,
+        fixed_request: fixed_layout(request),
         has_contents: has_contents(request),
         reply_len: reply_len(reply),
         reply_has_data: has_data(reply),
@@ -145,7 +163,40 @@ const fn error(
     dialects: Dialects,
     reply: &'static [Field],
 ) -> Message {
-    Message { request: None, has_contents: false, ..row(number, name, dialects, &[], reply) }
+    let row = row(number, name, dialects, &[], reply);
+    Message { request: None, fixed_request: None, ..row }
+}
+
+/// The layout of a T-message whose fields have fixed lengths and are those of all dialects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FixedLayout {
+    pub fids: [(u32, FidUse); 2],
+    pub fid_count: u8,
+    pub count: Option<u32>,
+    pub end: u32,
+}
+
+const fn fixed_layout(fields: &[Field]) -> Option<FixedLayout> {
+    let mut layout =
+        FixedLayout { fids: [(0, Uses); 2], fid_count: 0, count: None, end: HEADER as u32 };
+    let mut i = 0;
+    while i < fields.len() {
+        let length = fields[i].kind.fixed_len() as u32;
+        if length == 0 || !fields[i].dialects.are_all() {
+            return None;
+        }
+        match fields[i].kind {
+            Fid(fid_use) => {
+                layout.fids[layout.fid_count as usize] = (layout.end, fid_use);
+                layout.fid_count += 1;
+            }
+            Count => layout.count = Some(layout.end),
+            _ => {}
+        }
+        layout.end += length;
+        i += 1;
+    }
+    Some(layout)
 }
 
 const fn has_data(fields: &[Field]) -> bool {
@@ -163,14 +214,10 @@ const fn reply_len(fields: &[Field]) -> u32 {
     let (mut length, mut i) = (HEADER as u32, 0);
     while i < fields.len() {
         length += match fields[i].kind {
-            U8 => 1,
-            U16 | Oldtag => 2,
-            U64 => 8,
-            Qid => 13,
-            Bytes(n) => n as u32,
             String | Name | Stat | Names => 1024,
             Qids => 2 + 13 * MAX_NAMES as u32,
-            Data | U32 | OptionalU32 | Count | Iounit | Fid(_) => 4,
+            Data | OptionalU32 => 4,
+            kind => kind.fixed_len() as u32,
         };
         i += 1;
     }

@@ -99,7 +99,6 @@ impl Engine {
     }
 
     /// Returns true if a request names a fid for which a Topenfd of its client is upstream.
-    #[inline(always)]
     pub(in crate::engine) fn names_opening(
         &mut self,
         client_index: u32,
@@ -107,11 +106,10 @@ impl Engine {
         offsets: &FieldOffsets,
     ) -> bool {
         let openings = &self.clients.get(client_index).session.openings;
-        !openings.is_empty()
-            && offsets.fids().iter().any(|(offset, _)| {
-                let name = u32_at(message, *offset as usize);
-                openings.iter().any(|opening| opening.fid == name)
-            })
+        offsets.fids().iter().any(|(offset, _)| {
+            let name = u32_at(message, *offset as usize);
+            openings.iter().any(|opening| opening.fid == name)
+        })
     }
 
     /// Sends the Topen for a Topenfd that has passed all checks, or lets it wait for a pair of sockets.
