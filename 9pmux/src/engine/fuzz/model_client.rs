@@ -94,6 +94,8 @@ pub struct ModelClient {
     looked: usize,
     /// Nothing is known of it any more.
     lost: bool,
+    /// Whether a reply to it was too large: the fid that the request created may be lost.
+    had_large_reply: bool,
     /// What a driver knows: the length of its output, whether to read from it, whether to close it.
     pub known: (usize, bool, bool),
     /// The number of replies.
@@ -142,6 +144,7 @@ impl ModelClient {
             errors: BTreeMap::new(),
             looked: 0,
             lost: false,
+            had_large_reply: false,
             known: (0, true, false),
             replies: 0,
         }
@@ -426,6 +429,7 @@ impl ModelClient {
 
     /// Handles an error of 9pmux, which has one of the meanings `why`.
     fn refused(&mut self, tag: u16, why: &[LocalError], view: &View<'_>) {
+        self.had_large_reply |= why.contains(&LocalError::ReplyTooLarge);
         let same = self.tagged(tag);
         let mut may = same.iter().filter(|i| !self.asked[**i].must_succeed());
         let (first, second) = (may.next(), may.next());
@@ -484,8 +488,12 @@ impl ModelClient {
             | LocalError::AuthNotRequired
             | LocalError::BadAname
             | LocalError::SpecialFile => false,
-            // Only a server that sends anything causes it, or one that has created the fid all the same.
-            LocalError::UnexpectedReply => request == types::TOPENFD && view.sloppy,
+            // Only a server that sends anything causes it, or one that has created the fid all the same, or a
+            // fid whose Twalk has had a reply that was too large.
+            LocalError::UnexpectedReply => {
+                let is_lost = !intent.sure && self.had_large_reply;
+                request == types::TOPENFD && (view.sloppy || is_lost)
+            }
             LocalError::SmallMsize => request == types::TVERSION,
             LocalError::Unsupported => checked.is_err_and(|e| e == Malformed::Type),
             LocalError::BadOpenfdMode => request == types::TOPENFD && message[11] & 0xEC != 0,

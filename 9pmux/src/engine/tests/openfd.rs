@@ -846,6 +846,26 @@ fn topen_of_a_fid_that_was_not_created_opens_no_descriptor() {
     assert!(bench.engine.descriptor_is_closing(descriptor));
 }
 
+/// The client has no name for the fid when it is opened.
+#[test]
+fn topen_of_a_fid_whose_walk_had_too_large_a_reply_opens_no_descriptor() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let id = bench.client_of(256);
+    bench.engine.allow_descriptors(id);
+    bench.attach(id, 0);
+    bench.client_sends(id, &[walk(1, 0, 5, &["a"]), openfd(9, 5, 0)].concat());
+    let walking = bench.server_received();
+    let descriptor = bench.makes_pair();
+    let open = bench.server_received();
+    let rwalk = made(111, tag(&walking)).u16(1).qid(0, 0).raw(&[0; 300]).done();
+    bench.server(&rwalk);
+    assert!(is_local_error(Dialect::Plain, &bench.client_received(id), ReplyTooLarge));
+    bench.server(&ropen(tag(&open), 0));
+    assert!(is_local_error(Dialect::Plain, &bench.client_received(id), UnexpectedReply));
+    assert!(bench.engine.descriptor_is_closing(descriptor));
+    assert_eq!(kind(&bench.server_received()), 120);
+}
+
 #[test]
 fn lax_cuts_off_what_follows_the_mode() {
     let config = Config { lax: true, ..Config::default() };
