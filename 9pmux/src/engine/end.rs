@@ -25,6 +25,8 @@ pub enum EndReason {
     HungUp,
     /// The server has not replied to the Tversion in time.
     VersionTimeout,
+    /// The server has not replied in time while sessions are being restored.
+    ReplayTimeout,
     /// The server has replied to the Tversion with this instead of a version that was offered.
     NoCommonVersion(String),
     /// The server has sent this, which is not valid 9P.
@@ -43,6 +45,9 @@ impl Display for EndReason {
             EndReason::ServerClosed => f.write_str("the server has closed the connection"),
             EndReason::HungUp => f.write_str("hung up"),
             EndReason::VersionTimeout => f.write_str("the server does not reply to Tversion"),
+            EndReason::ReplayTimeout => {
+                f.write_str("the server does not reply while sessions are restored")
+            }
             EndReason::NoCommonVersion(what) => {
                 write!(f, "no version in common with the server: it replies with {what}")
             }

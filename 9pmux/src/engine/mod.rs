@@ -83,6 +83,7 @@ mod policy;
 mod pserve;
 mod reply;
 mod requests;
+mod restore;
 mod scheduler;
 mod session;
 mod shared_attach;
@@ -110,6 +111,7 @@ pub use end::EndReason;
 pub use far_end::{KEEPALIVE_TAG, Load};
 pub use inbox::MAX_SKIPPED_MESSAGE;
 pub use pserve::{AttachAs, PserveRules};
+pub use restore::{LostLocks, Outage, Reconnect, Repeat, RestoreEvent};
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
 pub use users::{User, host_of};
 pub use version_events::VersionEvent;
@@ -175,6 +177,7 @@ impl ClientId {
 /// | [`next_version_event`](Engine::next_version_event) | what to log about versions |
 /// | [`end_reason`](Engine::end_reason) | whether to stop |
 /// | [`next_notice`](Engine::next_notice) | what to log about a client |
+/// | [`take_lost_server`](Engine::take_lost_server), [`next_restore_event`](Engine::next_restore_event), [`outage`](Engine::outage) | what to log about a server that goes and comes back |
 ///
 /// A driver that can pass descriptors to a client calls [`allow_descriptors`](Engine::allow_descriptors) when the
 /// client has connected. It then has a table of descriptors (Topenfd) as well, with one socket of a pair for each:

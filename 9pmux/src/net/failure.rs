@@ -41,7 +41,7 @@ impl Failure {
             Failure::End(_, EndReason::ServerClosed | EndReason::HungUp, _) | Failure::Lost(..) => {
                 5
             }
-            Failure::End(_, EndReason::VersionTimeout, _) => 6,
+            Failure::End(_, EndReason::VersionTimeout | EndReason::ReplayTimeout, _) => 6,
             Failure::End(_, EndReason::NoCommonVersion(_), _) => 7,
             Failure::End(_, EndReason::Garbled(_), _) => 8,
         }
@@ -103,7 +103,9 @@ impl Display for Failure {
                     {
                         ": check that it speaks 9P, or raise --timeout; a descriptor cannot be connected to again"
                     }
-                    EndReason::VersionTimeout => ": check that it speaks 9P, or raise --timeout",
+                    EndReason::VersionTimeout | EndReason::ReplayTimeout => {
+                        ": check that it speaks 9P, or raise --timeout"
+                    }
                     EndReason::NoCommonVersion(_) => {
                         ": choose a version that it speaks with --dialect, or another --msize"
                     }

@@ -191,7 +191,10 @@ impl<'a> World<'a> {
             EndReason::Garbled(_) => {
                 assert!(self.server.wild || self.may_end, "a valid reply ends it: {end}");
             }
-            EndReason::ServerClosed | EndReason::HungUp | EndReason::VersionTimeout => {
+            EndReason::ServerClosed
+            | EndReason::HungUp
+            | EndReason::VersionTimeout
+            | EndReason::ReplayTimeout => {
                 assert!(self.may_end);
             }
         }
