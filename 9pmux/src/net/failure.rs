@@ -47,6 +47,15 @@ impl Failure {
         }
     }
 
+    /// The failure to connect to the other end of a link instead of to a server.
+    #[must_use]
+    pub(super) fn of_far_end(self) -> Failure {
+        match self {
+            Failure::Connect(address, why) => Failure::FarEnd(address, why),
+            other => other,
+        }
+    }
+
     pub(super) fn system(what: &'static str) -> impl Fn(io::Error) -> Failure {
         move |error| Failure::System(what, error)
     }

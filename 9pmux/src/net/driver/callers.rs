@@ -10,8 +10,6 @@
 //! streams: what the last other end has left at the server is cleaned up, and the connection to the server stays.
 
 use std::cell::Cell;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Instant;
 
 use tracing::{info, warn};
@@ -22,6 +20,7 @@ use crate::engine::{Config, Engine};
 use crate::link::LinkConfig;
 use crate::net::failure::error_text;
 use crate::net::peers::Peer;
+use crate::net::redialler::random_number;
 use crate::net::stream::{Origin, Stream};
 use crate::net::trace;
 use crate::net::watch::Source;
@@ -45,6 +44,11 @@ impl Callers {
     pub fn new(listener: usize, link: LinkConfig, post: Config, messages: bool) -> Callers {
         let last_refusal = Cell::new(None);
         Callers { listener, link, post, messages, is_waiting: true, last_refusal }
+    }
+
+    /// The other end has gone: the next caller becomes it.
+    pub(super) fn await_next(&mut self) {
+        self.is_waiting = true;
     }
 }
 
@@ -79,7 +83,9 @@ impl Driver {
     pub(super) fn accepts(&self, listener: usize) -> bool {
         match self.callers() {
             None => true,
-            Some(callers) if callers.is_waiting => callers.listener == listener,
+            Some(callers) if callers.is_waiting && !self.stream_comes_back() => {
+                callers.listener == listener
+            }
             Some(_) => !self.is_ending(),
         }
     }
@@ -111,7 +117,10 @@ impl Driver {
             return;
         };
         callers.is_waiting = false;
-        let seed = RandomState::new().build_hasher().finish();
+        if link.comes_back.is_some() {
+            return self.begin_stream(stream);
+        }
+        let seed = random_number();
         self.engine = Engine::new_at(Config { seed, ..callers.post.clone() }, now);
         if let Some(limit) = &self.line_limit {
             self.engine.set_tracer(Some(trace::tracer(callers.messages, limit.clone())));
