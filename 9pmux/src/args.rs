@@ -12,6 +12,8 @@ use ninepmux::link::LinkConfig;
 use ninepmux::net::{Address, LinkOptions, ServeOptions, StreamAddress};
 use ninepmux::wire::Dialect;
 
+use crate::reconnect_args::{NEEDS_ADDRESS, ReconnectArgs};
+
 /// The exit status for invalid arguments. The other statuses are in `net/failure.rs`.
 const USAGE: u8 = 2;
 
@@ -107,6 +109,8 @@ pub struct Serve {
     /// a message are cut off.
     #[arg(long, help_heading = PROTOCOL)]
     lax: bool,
+    #[command(flatten)]
+    reconnect: ReconnectArgs,
     /// Maximum number of clients
     ///
     /// Further clients are refused and a warning is logged. An eighth of the number is kept for users and hosts
@@ -238,6 +242,8 @@ pub struct Link {
     /// Attach only once for each user and tree, in both directions
     #[arg(long, help_heading = ACCESS)]
     attach_once: bool,
+    #[command(flatten)]
+    reconnect: ReconnectArgs,
     /// Maximum requests in flight per local client
     #[arg(long, value_name = "N", default_value_t = defaults().max_inflight as u64,
         value_parser = clap::value_parser!(u64).range(1..=60_000), help_heading = LIMITS)]
@@ -264,15 +270,21 @@ impl Link {
     /// # Errors
     /// Returns an error if the options contradict each other, or leave nothing to do.
     pub fn check(&self) -> Result<(), clap::Error> {
-        if self.export.is_some() || !self.post.is_empty() {
-            return Ok(());
+        if self.export.is_none() && self.post.is_empty() {
+            return Err(conflict("link", "nothing to do: --export SERVER, --post LISTEN, or both"));
         }
-        let why = "nothing to do: --export SERVER, --post LISTEN, or both";
-        let mut command = Args::command();
-        // Sets the name that the usage shows.
-        command.build();
-        let link = command.find_subcommand_mut("link").expect("it is a command");
-        Err(link.error(ErrorKind::ArgumentConflict, why))
+        let stream_comes_back = match &self.stream {
+            StreamAddress::Dial(stream) => stream.can_be_dialled_again(),
+            StreamAddress::Listen(_) => true,
+        };
+        let is_possible = match &self.export {
+            Some(export) => export.can_be_dialled_again(),
+            None => stream_comes_back,
+        };
+        match self.reconnect.is_given() && !is_possible {
+            true => Err(conflict("link", NEEDS_ADDRESS)),
+            false => Ok(()),
+        }
     }
 
     /// The options of a link.
@@ -283,6 +295,7 @@ impl Link {
             msize: self.msize,
             attach_once: self.attach_once,
             version_timeout: self.timeout,
+            reconnect: self.reconnect.config(),
             ..defaults()
         };
         LinkOptions {
@@ -312,6 +325,15 @@ impl Link {
             },
         }
     }
+}
+
+/// Returns an error for options of a command that contradict each other.
+fn conflict(name: &str, why: &str) -> clap::Error {
+    let mut command = Args::command();
+    // Sets the name that the usage shows.
+    command.build();
+    let command = command.find_subcommand_mut(name).expect("it is a command");
+    command.error(ErrorKind::ArgumentConflict, why)
 }
 
 /// Prints clap's message: an error to standard error, help and version to standard output.
@@ -356,6 +378,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Serve {
+    /// Checks what clap cannot check.
+    ///
+    /// # Errors
+    /// Returns an error if the options contradict each other.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        match self.reconnect.is_given() && !self.server.can_be_dialled_again() {
+            true => Err(conflict("serve", NEEDS_ADDRESS)),
+            false => Ok(()),
+        }
+    }
+
     /// The options of the event loop.
     pub fn options(self) -> ServeOptions {
         ServeOptions {
@@ -372,6 +405,7 @@ impl Serve {
                 attach_once: self.attach_once,
                 require_auth: self.auth.is_some(),
                 lax: self.lax,
+                reconnect: self.reconnect.config(),
                 max_inflight: self.max_inflight as usize,
                 max_fids: self.max_fids as usize,
                 max_descriptors: self.max_descriptors as usize,

@@ -7,6 +7,7 @@ mod args;
 mod log;
 mod log_queue;
 mod pserve;
+mod reconnect_args;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -42,7 +43,10 @@ fn main() -> ExitCode {
         Err(message) => return args::print_usage(&message),
     };
     match args.command {
-        Command::Serve(serve) => run(serve.verbose, serve.quiet, || net::serve(serve.options())),
+        Command::Serve(serve) => match serve.check() {
+            Ok(()) => run(serve.verbose, serve.quiet, || net::serve(serve.options())),
+            Err(message) => args::print_usage(&message),
+        },
         Command::Link(link) => match link.check() {
             Ok(()) => run(link.verbose, link.quiet, || net::link(link.options())),
             Err(message) => args::print_usage(&message),
