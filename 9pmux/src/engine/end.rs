@@ -9,6 +9,7 @@ use super::Engine;
 use super::clients::ClientState;
 use super::config::ServerKind;
 use super::fids::Fids;
+use super::hasher::SeededState;
 use super::local_error::LocalError;
 use super::requests::Requests;
 use super::shared_attach::SharedAttach;
@@ -66,6 +67,9 @@ impl Engine {
         if self.config.server == ServerKind::OnDemand && reason != EndReason::HungUp {
             return self.lose_server(reason);
         }
+        if self.restore.is_some() && !self.is_final(&reason) {
+            return self.begin_outage(reason);
+        }
         let reason = self.explain_end(reason);
         let why = match reason {
             EndReason::HungUp => LocalError::ShuttingDown,
@@ -108,6 +112,9 @@ impl Engine {
         self.requests =
             Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
         self.fids = Fids::default();
+        if let Some(restore) = &mut self.restore {
+            restore.clear_upstream(SeededState::new(self.config.seed));
+        }
         self.users.clear_upstream();
     }
 

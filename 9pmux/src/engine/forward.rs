@@ -42,6 +42,18 @@ pub(super) struct Plan {
     releases: u32,
 }
 
+impl Plan {
+    /// Returns the upstream fids that the request mentions, without a new one.
+    pub fn mentioned(&self) -> [u32; 2] {
+        self.fids
+    }
+
+    /// Returns the upstream fid that the request releases, or [`NO_FID`].
+    pub fn released(&self) -> u32 {
+        self.releases
+    }
+}
+
 impl Engine {
     /// Forwards a client's request, replies to it with an error, or lets it wait.
     #[inline]
@@ -136,7 +148,17 @@ impl Engine {
             Err(why) => return self.reject_message(client_index, whole, why),
         };
         if !self.upstream.is_ready() {
-            return self.wait_for_server(client_index, whole);
+            if self.restore.is_none() {
+                return self.wait_for_server(client_index, whole);
+            }
+            if let Some(progress) = self.hold_back(client_index, (whole, message), &plan) {
+                return progress;
+            }
+        }
+        if self.restore.is_some() {
+            if let Some(why) = self.check_after_loss(message, &plan) {
+                return self.reject_message(client_index, whole, why);
+            }
         }
         if waits {
             return self.defer_read(client_index, message, whole.len());
@@ -248,7 +270,7 @@ impl Engine {
         if is_unbounded {
             max_len = max_len.max(session.max_unbounded_reply);
         }
-        let due = client.out.len() + session.reply_bytes_reserved();
+        let due = client.out.len() + session.reply_bytes_reserved() + session.copied;
         let (is_alone, out) = (session.tags.is_empty(), client.out.len());
         if is_alone && (out == 0 || out < self.max_reply_bytes(user)) {
             // One request is always admitted as it is, unless unread replies have filled the output.
@@ -425,6 +447,7 @@ impl Engine {
             flush_target: NOTAG,
             flush: FlushState::None,
             replied: false,
+            is_held: false,
             fids,
             creates,
             releases: plan.releases,
@@ -459,6 +482,9 @@ impl Engine {
                 put_u32(message, offset as usize, budget.count);
             }
         });
+        if self.restore.is_some() {
+            self.copy_request(client_index, upstream_tag, message.len());
+        }
         upstream_tag
     }
 }

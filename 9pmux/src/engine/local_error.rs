@@ -2,7 +2,6 @@
 
 /// The reason for which a request is not forwarded to the server, or its reply not to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "some are for sessions that are restored")]
 pub enum LocalError {
     NoVersion,
     SmallMsize,

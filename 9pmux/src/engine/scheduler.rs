@@ -25,7 +25,7 @@ impl Engine {
     /// Returns true if the server's output has space for a client's request.
     #[inline]
     pub(super) fn output_has_room(&self) -> bool {
-        self.upstream.is_ready() && self.upstream.out.len() < self.config.max_server_bytes
+        self.upstream.can_send() && self.upstream.out.len() < self.config.max_server_bytes
     }
 
     /// Returns true if there is a tag for a client's request.
@@ -67,6 +67,18 @@ impl Engine {
             self.settle();
         }
         self.window_blocked = None;
+        self.serve_ready();
+        while self.upstream.is_replaying() {
+            self.advance_replay();
+            if !self.has_ready_client() && !self.has_ready_descriptor() {
+                return;
+            }
+            self.serve_ready();
+        }
+    }
+
+    #[inline]
+    fn serve_ready(&mut self) {
         while self.has_ready_client() || self.has_ready_descriptor() {
             if self.descriptor_has_turn() {
                 self.serve_descriptor();

@@ -76,6 +76,12 @@ impl Engine {
                     _ => Err(EndReason::NoCommonVersion(reply)),
                 }
             }
+            Some(dialect)
+                if self.config.server == ServerKind::FarEnd
+                    && !self.keeps_promise(dialect, msize) =>
+            {
+                self.handle_version_refused(offer, format!("an msize of {msize}"))
+            }
             Some(dialect) if !self.keeps_promise(dialect, msize) => {
                 Err(EndReason::NoCommonVersion(format!(
                     "{} with an msize of {msize}, less than its clients have",
@@ -83,9 +89,7 @@ impl Engine {
                 )))
             }
             Some(dialect) => {
-                self.upstream.version_agreed(dialect, msize);
-                self.version_events.push(VersionEvent::VersionAgreed { dialect, msize });
-                self.complete_versions(None);
+                self.version_is_agreed(dialect, msize);
                 Ok(())
             }
             None => {
@@ -93,6 +97,22 @@ impl Engine {
                 self.handle_version_refused(offer, format!("version '{name}'"))
             }
         }
+    }
+
+    /// The server has agreed to this version.
+    fn version_is_agreed(&mut self, dialect: Dialect, msize: u32) {
+        let promised = self.upstream.promised.filter(|_| self.clients.sessions() > 0);
+        let granted = promised.filter(|_| self.restore.is_some()).map(|promised| promised.1);
+        self.upstream.version_agreed(dialect, granted.unwrap_or(msize));
+        self.version_events.push(VersionEvent::VersionAgreed { dialect, msize });
+        if self.restore.is_some() {
+            self.upstream.larger_msize = msize;
+            match granted {
+                Some(_) => self.begin_replay(),
+                None => self.settle_outage(),
+            }
+        }
+        self.complete_versions(None);
     }
 
     /// The server has replied to the Tversion with an error.
@@ -122,6 +142,7 @@ impl Engine {
     /// `unknown`, and another client may offer another dialect.
     fn handle_version_refused(&mut self, offer: Dialect, reply: String) -> Result<(), EndReason> {
         if self.config.server == ServerKind::FarEnd {
+            self.close_sessions();
             self.be_quiet(offer, reply);
             return Ok(());
         }
@@ -192,6 +213,8 @@ impl Engine {
         }
         if self.is_asked_for() {
             self.refuse_askers();
+        } else if self.has_sessions_to_restore() {
+            self.handle_server_gone(EndReason::VersionTimeout);
         } else if let (ServerKind::FarEnd, &UpstreamState::AwaitingVersion { offer, .. }) =
             (self.config.server, self.upstream.state())
         {
@@ -214,7 +237,7 @@ impl Engine {
         let reason = self.explain_end(reason);
         let offer = match *self.upstream.state() {
             UpstreamState::Lost(_) | UpstreamState::Away | UpstreamState::Absent => return,
-            _ if self.config.server == ServerKind::OnDemand => None,
+            _ if self.config.server == ServerKind::OnDemand || self.restore.is_some() => None,
             UpstreamState::AwaitingVersion { offer, .. } => Some(offer),
             _ => None,
         };
@@ -293,6 +316,9 @@ impl Engine {
             }
             return;
         };
+        if self.restore.is_some() && self.complete_version_meanwhile(client_index, dialect) {
+            return;
+        }
         let refused = self.upstream.is_refused(dialect, self.now);
         match self.upstream.state() {
             UpstreamState::Ended(_) => return,
@@ -300,7 +326,9 @@ impl Engine {
             UpstreamState::Away if self.upstream.refuses_askers => {
                 return self.push_unknown(client_index);
             }
+            UpstreamState::Away if self.restore.is_some() => {}
             UpstreamState::Away => self.ask_for_server(),
+            UpstreamState::Replaying => return self.accept_version(client_index),
             UpstreamState::Ready => {
                 let is_other = ![self.upstream.dialect, self.upstream.offered].contains(&dialect);
                 if !is_other || refused || !self.is_dialect_free() {
@@ -346,8 +374,8 @@ impl Engine {
 
     fn push_rversion(&mut self, client_index: u32, dialect: Option<Dialect>) {
         let max = match self.upstream.state() {
-            UpstreamState::Ready => self.upstream.msize,
-            _ => self.config.msize,
+            UpstreamState::Ready | UpstreamState::Replaying => self.upstream.msize,
+            _ => self.upstream.promised.map_or(self.config.msize, |promised| promised.1),
         };
         let client = self.clients.get(client_index);
         let ClientState::AwaitingVersion { tag, msize, offer } = client.state else {

@@ -1,0 +1,6 @@
+//! Sessions that are restored: the server goes and comes back.
+
+mod bench;
+mod meanwhile;
+mod replay;
+mod server;
