@@ -198,7 +198,8 @@ impl Engine {
             self.upstream.passed_users = 0;
         }
         if request.kind == types::TATTACH && request.owner == Owner::Internal {
-            self.handle_shared_attach_reply(reply.map(|reply| reply.0), outcome);
+            let fid = request.fids[0];
+            self.handle_shared_attach_reply(fid, reply.map(|reply| reply.0), outcome);
         }
     }
 

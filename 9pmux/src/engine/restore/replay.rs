@@ -218,6 +218,9 @@ impl Engine {
             self.settle_outage();
         }
         self.end_replay();
+        if !self.upstream.deferred_clunks.is_empty() {
+            self.send_deferred();
+        }
     }
 
     /// Ends the replay if no fid is away.

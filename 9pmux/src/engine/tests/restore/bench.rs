@@ -33,7 +33,11 @@ impl Net {
             ..config
         };
         let bench = Bench { engine: Engine::new(config), dialect };
-        let server = Server::new(dialect, MSIZE);
+        Net::of(bench, Server::new(dialect, MSIZE))
+    }
+
+    /// Returns this engine, connected to this server.
+    pub fn of(bench: Bench, server: Server) -> Net {
         let mut net = Net { bench, server, is_blocked: false, next_tag: 100 };
         net.connect();
         net

@@ -2,5 +2,6 @@
 
 mod bench;
 mod meanwhile;
+mod repeat;
 mod replay;
 mod server;
