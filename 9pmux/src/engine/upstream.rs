@@ -273,6 +273,11 @@ impl Upstream {
         self.dialect = Dialect::Plain;
     }
 
+    /// The server cannot say now whether it knows the version of sessions, which is offered again.
+    pub fn postpone_version(&mut self) {
+        self.state = UpstreamState::NoVersion;
+    }
+
     /// A client waits for another dialect, and departed clients have left requests or fids.
     pub fn begin_settling(&mut self, deadline: Duration) {
         self.state = UpstreamState::Settling { deadline };

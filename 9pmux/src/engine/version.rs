@@ -48,6 +48,11 @@ impl Engine {
             return Ok(());
         };
         if [types::RERROR, types::RLERROR].contains(&kind(message)) {
+            if self.config.server == ServerKind::FarEnd && self.has_sessions_to_restore() {
+                // Its server is away as well.
+                self.offer_later();
+                return Ok(());
+            }
             // The manual requires an Rversion with `unknown`, but some servers reply with an error to a
             // dialect that they do not know, or to a second Tversion.
             let reply = wire::show(offer, message).to_string();
@@ -109,7 +114,10 @@ impl Engine {
             self.upstream.larger_msize = msize;
             match granted {
                 Some(_) => self.begin_replay(),
-                None => self.settle_outage(),
+                None => {
+                    self.discard_shared_attach();
+                    self.settle_outage();
+                }
             }
         }
         self.complete_versions(None);

@@ -28,6 +28,7 @@ impl Engine {
             assert_eq!(self.fids.away(), 0);
             return;
         };
+        let offers_later = restore.offer_at.is_some();
         let mut users = restore.places.users();
         for root in restore.replay.roots.keys() {
             *users.entry(*root).or_default() += 1;
@@ -39,7 +40,7 @@ impl Engine {
         let may_wait = matches!(
             self.upstream.state(),
             UpstreamState::Away | UpstreamState::Replaying | UpstreamState::AwaitingVersion { .. }
-        );
+        ) || offers_later;
         let held = self.restore.as_ref().map_or(0, |restore| restore.held.len());
         assert!(may_wait || self.fids.away() + held == 0, "what was lost waits for ever");
     }

@@ -11,7 +11,6 @@ pub struct Copy {
     pub ends_at: u64,
     /// The number of writes that had replies when it was sent.
     pub serial: u32,
-    tag: u16,
 }
 
 /// The copies of all requests.
@@ -29,7 +28,7 @@ impl Copies {
         let copy = &mut self.by_tag[tag as usize];
         copy.bytes.clear();
         copy.bytes.extend_from_slice(message);
-        (copy.ends_at, copy.serial, copy.tag) = (ends_at, serial, tag);
+        (copy.ends_at, copy.serial) = (ends_at, serial);
     }
 
     /// Returns the copy of a request. It has no bytes if there is none.
@@ -49,17 +48,17 @@ impl Copies {
         }
     }
 
-    /// Takes the copy of a request. It should be given back by `recycle`.
+    /// Takes the copy of a request, which has no bytes if there is none. It should be given back by `recycle`.
     pub fn take(&mut self, tag: u16) -> Copy {
         self.by_tag.get_mut(tag as usize).map(std::mem::take).unwrap_or_default()
     }
 
     /// Keeps the memory of a copy that is not needed any more, if it is little.
-    pub fn recycle(&mut self, copy: Copy) {
+    pub fn recycle(&mut self, tag: u16, copy: Copy) {
         let mut copy = copy;
         if copy.bytes.capacity() <= KEPT_CAPACITY {
             copy.bytes.clear();
-            if let Some(place) = self.by_tag.get_mut(copy.tag as usize) {
+            if let Some(place) = self.by_tag.get_mut(tag as usize) {
                 *place = copy;
             }
         }
@@ -69,7 +68,7 @@ impl Copies {
     pub fn drop(&mut self, tag: u16) -> usize {
         let copy = self.take(tag);
         let n = copy.bytes.len();
-        self.recycle(copy);
+        self.recycle(tag, copy);
         n
     }
 

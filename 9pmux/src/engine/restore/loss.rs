@@ -48,6 +48,7 @@ impl Engine {
             if std::mem::replace(&mut restore.is_settled, false) {
                 restore.since = now;
             }
+            restore.offer_at = None;
             restore.replay.stop(&mut restore.names);
         }
         self.lose_requests(written);
@@ -55,6 +56,7 @@ impl Engine {
         if let Some(restore) = &mut self.restore {
             restore.names.forget_writes();
         }
+        self.fail_held_if_late();
         for client in cleaned {
             self.resume_version_waiter(client);
         }
@@ -62,6 +64,16 @@ impl Engine {
         self.expire_patience();
         for client_index in self.clients.connected() {
             self.process_without_server(client_index);
+        }
+    }
+
+    /// If requests do not wait any more, neither do held ones.
+    fn fail_held_if_late(&mut self) {
+        let Some(restore) = self.restore.as_ref().filter(|restore| restore.is_failing) else {
+            return;
+        };
+        for client_index in restore.held.clients() {
+            self.end_all_held(client_index, Some(LocalError::NotAnswering));
         }
     }
 
@@ -262,6 +274,16 @@ impl Engine {
         self.fail_held_of(client_index, fid, dead);
         self.fids.drop_reference(fid);
         self.release_if_unused(fid);
+    }
+
+    /// The attach that clients share is not made again: there is no session for which fids are restored.
+    pub(in crate::engine) fn discard_shared_attach(&mut self) {
+        let Some(fid) = self.shared_attach_fid().filter(|fid| self.fids.get(*fid).state.is_away())
+        else {
+            return;
+        };
+        self.upstream.shared_attach = SharedAttach::Unattached;
+        self.discard_fid(fid);
     }
 
     /// Frees a fid that was at the lost server, with what is counted for it.

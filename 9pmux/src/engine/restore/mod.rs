@@ -177,6 +177,8 @@ pub struct Restore {
     is_settled: bool,
     /// Whether requests fail instead of waiting.
     is_failing: bool,
+    /// The time at which the version of the sessions is offered again.
+    offer_at: Option<Duration>,
     events: VecDeque<RestoreEvent>,
     has_noticed_names: bool,
 }
@@ -196,6 +198,7 @@ impl Restore {
             since: now,
             is_settled: false,
             is_failing: false,
+            offer_at: None,
             events: VecDeque::new(),
             has_noticed_names: false,
         }
@@ -238,7 +241,7 @@ impl Restore {
     /// Returns the time at which `expire_restore` must be called at the latest, if any.
     pub fn deadline(&self) -> Option<Duration> {
         let replay = self.replay.deadline().into_iter();
-        replay.chain(self.patience_deadline()).min()
+        replay.chain(self.patience_deadline()).chain(self.offer_at).min()
     }
 }
 

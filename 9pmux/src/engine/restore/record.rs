@@ -329,7 +329,7 @@ impl Engine {
         if let Owner::Client(client_index) = request.owner {
             self.clients.get(client_index).session.copied -= copy.bytes.len();
         }
-        restore.copies.recycle(copy);
+        restore.copies.recycle(upstream_tag, copy);
         self.restore = Some(restore);
     }
 

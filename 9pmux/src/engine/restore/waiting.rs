@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::replay::RETRY_DELAY;
 use crate::engine::clients::{Blocked, ClientState};
 use crate::engine::fids::{FidState, NO_FID};
 use crate::engine::forward::Plan;
@@ -248,7 +249,33 @@ impl Engine {
             }
         }
         self.upstream.promised = None;
+        self.discard_shared_attach();
         self.settle_outage();
+    }
+
+    /// The other end of a link cannot say now whether it has the version of the sessions.
+    pub(in crate::engine) fn offer_later(&mut self) {
+        self.upstream.postpone_version();
+        let due = self.now.saturating_add(RETRY_DELAY);
+        if let Some(restore) = &mut self.restore {
+            restore.offer_at = Some(due);
+        }
+    }
+
+    /// Offers the version of the sessions again if it is time to.
+    fn expire_offer(&mut self) {
+        let now = self.now;
+        let Some(restore) =
+            self.restore.as_mut().filter(|r| r.offer_at.is_some_and(|at| at <= now))
+        else {
+            return;
+        };
+        restore.offer_at = None;
+        if let (UpstreamState::NoVersion, Some((dialect, _))) =
+            (self.upstream.state(), self.upstream.promised)
+        {
+            self.send_version(dialect);
+        }
     }
 
     /// Handles the deadlines of an outage and of a replay.
@@ -260,6 +287,7 @@ impl Engine {
             }
         }
         self.expire_replay();
+        self.expire_offer();
     }
 
     /// The outage has ended: clients go on.

@@ -204,6 +204,39 @@ fn session_that_ends_meanwhile_is_forgotten() {
 }
 
 #[test]
+fn request_that_is_lost_when_requests_do_not_wait_any_more_fails_at_once() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    net.walks(id, 1, &["d"]);
+    net.lose();
+    net.tick(60 * SECOND);
+    for fid in 0..2 {
+        net.send(id, &getattr(6, fid));
+        net.got(id, &[(7, 6)]);
+    }
+    // The attach fid is back, and the other one is not.
+    net.is_blocked = true;
+    net.connect();
+    let mut walks = 0;
+    for _ in 0..4 {
+        for request in net.bench.upstream() {
+            walks += usize::from(kind(&request) == types::TWALK);
+            if kind(&request) != types::TWALK || walks == 1 {
+                let reply = net.server.reply(&request).unwrap();
+                net.bench.server(&reply);
+            }
+        }
+    }
+    net.send(id, &getattr(7, 0));
+    assert_eq!(net.bench.upstream().len(), 1);
+    net.is_blocked = false;
+    net.lose();
+    assert!(is_local_error(Dialect::L, &net.bench.client_received(id), NotAnswering));
+    net.connect();
+    assert_eq!(kind(&net.ask(id, &getattr(8, 1))), 25);
+}
+
+#[test]
 fn what_is_not_valid_is_refused_as_always() {
     let mut net = Net::new(Dialect::L);
     let id = net.attached();

@@ -337,6 +337,59 @@ fn clients_that_share_an_attach_have_one_tattach_a_connection() {
 }
 
 #[test]
+fn shared_attach_without_a_session_is_made_anew() {
+    for leaves_first in [false, true] {
+        let config = Config { attach_once: true, ..Config::default() };
+        let mut net = Net::with(Dialect::L, Reconnect::default(), config);
+        let id = net.attached();
+        if leaves_first {
+            net.bench.disconnect(id);
+            net.run();
+            net.lose();
+        } else {
+            net.lose();
+            net.bench.disconnect(id);
+        }
+        net.server.seen.clear();
+        net.connect();
+        let id = net.attached();
+        assert_eq!(net.server.requests(104).len(), 1);
+        net.walks(id, 1, &["g"]);
+    }
+}
+
+#[test]
+fn copies_of_requests_survive_requests_of_the_replay() {
+    let (mut net, id) = open_and_idle(Dialect::L);
+    net.lose();
+    net.is_blocked = true;
+    net.connect();
+    let mut is_sent = false;
+    for _ in 0..8 {
+        for request in net.bench.upstream() {
+            if kind(&request) == types::TREAD {
+                is_sent = true;
+                continue;
+            }
+            let reply = net.server.reply(&request).unwrap();
+            net.bench.server(&reply);
+        }
+        if !is_sent {
+            net.send(id, &read(5, 1, 0, 10));
+            net.send(id, &flush(6, 5));
+        }
+    }
+    net.send(id, &read(5, 1, 0, 10));
+    net.send(id, &walk(7, 0, 9, &["g"]));
+    net.bench.upstream();
+    net.bench.all_received(id);
+    net.is_blocked = false;
+    net.lose();
+    net.connect();
+    net.got(id, &[(117, 5), (111, 7)]);
+}
+
+#[test]
 fn fid_that_is_clunked_while_it_is_restored_is_clunked_at_the_server() {
     let (mut net, id) = open_and_idle(Dialect::L);
     net.lose();
