@@ -356,6 +356,7 @@ impl Engine {
 
     fn audit_waiting_reads(&mut self, client_index: u32) {
         let has_max_reads = self.has_max_reads(client_index);
+        let is_replaying = self.upstream.is_replaying();
         let client = self.clients.get(client_index);
         assert!(client.state == ClientState::Session || client.waiting_reads.is_empty());
         assert!(
@@ -364,7 +365,8 @@ impl Engine {
                 || client.session.cost() > 0
                 || !client.out.is_empty()
                 || client.in_ready_queue
-                || client.in_share_queue,
+                || client.in_share_queue
+                || is_replaying,
             "reads of client {client_index} wait for nothing"
         );
     }

@@ -215,6 +215,10 @@ impl Engine {
             }
             let record = *self.fids.get(fid);
             let is_needed = record.bound || record.references > 0;
+            if let Some(restore) = &mut self.restore {
+                // The replay has ended.
+                restore.places.get_mut(fid).is_wanted = false;
+            }
             match (record.owner, record.state) {
                 (Owner::Client(_), FidState::Pending) if record.references > 0 => {}
                 (
