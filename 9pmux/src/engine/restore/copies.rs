@@ -13,10 +13,16 @@ pub struct Copy {
     pub serial: u32,
 }
 
+/// The maximum memory that is kept for further copies of large requests. New memory costs more than the copying.
+const MAX_SPARE: usize = 4 << 20;
+
 /// The copies of all requests.
 #[derive(Default)]
 pub struct Copies {
     by_tag: Vec<Copy>,
+    /// Memory of large copies that are not needed any more.
+    spare: Vec<Vec<u8>>,
+    spare_bytes: usize,
 }
 
 impl Copies {
@@ -26,6 +32,12 @@ impl Copies {
             self.by_tag.resize_with(tag as usize + 1, Copy::default);
         }
         let copy = &mut self.by_tag[tag as usize];
+        if message.len() > KEPT_CAPACITY && copy.bytes.capacity() < message.len() {
+            if let Some(spare) = self.spare.pop() {
+                self.spare_bytes -= spare.capacity();
+                copy.bytes = spare;
+            }
+        }
         copy.bytes.clear();
         copy.bytes.extend_from_slice(message);
         (copy.ends_at, copy.serial) = (ends_at, serial);
@@ -53,14 +65,18 @@ impl Copies {
         self.by_tag.get_mut(tag as usize).map(std::mem::take).unwrap_or_default()
     }
 
-    /// Keeps the memory of a copy that is not needed any more, if it is little.
+    /// Keeps the memory of a copy that is not needed any more, if it is little or there is little in all.
     pub fn recycle(&mut self, tag: u16, copy: Copy) {
         let mut copy = copy;
+        let capacity = copy.bytes.capacity();
         if copy.bytes.capacity() <= KEPT_CAPACITY {
             copy.bytes.clear();
             if let Some(place) = self.by_tag.get_mut(tag as usize) {
                 *place = copy;
             }
+        } else if self.spare_bytes + capacity <= MAX_SPARE {
+            self.spare_bytes += capacity;
+            self.spare.push(copy.bytes);
         }
     }
 

@@ -50,6 +50,7 @@ impl Engine {
             }
             restore.offer_at = None;
             restore.replay.stop(&mut restore.names);
+            restore.places.clear_marks();
         }
         self.lose_requests(written);
         self.lose_fids();
@@ -245,7 +246,6 @@ impl Engine {
             true => restore.place_after_loss(dialect, fid),
             false => restore.places.get(fid),
         };
-        let place = super::places::Place { is_busy: false, is_wanted: false, ..place };
         *restore.places.get_mut(fid) = place;
         let fails = restore.options.lost_locks == LostLocks::Fail;
         let loses_locks = restore.locks.of(fid).is_some_and(|l| fails || l.are_too_many);

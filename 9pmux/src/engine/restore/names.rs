@@ -146,6 +146,19 @@ impl Names {
         self.climb(node).0
     }
 
+    /// Returns the root above a node, if none of the nodes between them is gone.
+    pub fn living_root(&self, node: u32) -> Option<u32> {
+        let (mut at, mut depth) = (node, 0);
+        while !self.nodes[at as usize].is_gone && depth <= MAX_DEPTH {
+            if self.is_root(at) {
+                return Some(at);
+            }
+            at = self.parent(at);
+            depth += 1;
+        }
+        None
+    }
+
     /// Returns the nodes from the root to a node, without the root, if none of them is gone and they are not too
     /// many.
     pub fn path(&self, node: u32) -> Option<Vec<u32>> {

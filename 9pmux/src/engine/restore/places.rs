@@ -86,6 +86,13 @@ impl Places {
         }
     }
 
+    /// The connection of a replay is lost: no fid is busy, and none is wanted.
+    pub fn clear_marks(&mut self) {
+        for place in &mut self.places {
+            (place.is_busy, place.is_wanted) = (false, false);
+        }
+    }
+
     /// A fid has been freed.
     pub fn forget(&mut self, names: &mut Names, fid: u32) {
         if let Some(place) = self.places.get_mut(fid as usize) {

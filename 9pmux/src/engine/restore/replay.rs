@@ -168,8 +168,7 @@ impl Engine {
                 continue;
             }
             let place = restore.places.get(fid);
-            if let Some(path) = place.node().filter(|node| restore.names.path(*node).is_some()) {
-                let root = restore.names.root_of(path);
+            if let Some(root) = place.node().and_then(|node| restore.names.living_root(node)) {
                 restore.add_root(root);
             }
             if !place.is_wanted && record.owner != Owner::Internal {
@@ -317,11 +316,10 @@ impl Engine {
         if !self.fids.is_allocated(fid) || !self.fids.get(fid).state.is_away() || place.is_busy {
             return true;
         }
-        let Some(node) = place.node().filter(|node| restore.names.path(*node).is_some()) else {
+        let Some(root) = place.node().and_then(|node| restore.names.living_root(node)) else {
             self.kill_if_away(fid, DeadReason::Gone);
             return true;
         };
-        let root = restore.names.root_of(node);
         if !restore.replay.roots.contains_key(&root) {
             restore.add_root(root);
         }

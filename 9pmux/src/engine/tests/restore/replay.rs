@@ -337,6 +337,34 @@ fn clients_that_share_an_attach_have_one_tattach_a_connection() {
 }
 
 #[test]
+fn client_may_leave_while_its_fid_is_restored() {
+    for is_lost in [false, true] {
+        let (mut net, id) = open_and_idle(Dialect::L);
+        let other = net.attached();
+        net.lose();
+        net.send(id, &read(5, 1, 0, 10));
+        net.server.silent = vec![types::TWALK];
+        net.connect();
+        net.bench.disconnect(id);
+        net.server.silent.clear();
+        if is_lost {
+            net.lose();
+            net.connect();
+        } else {
+            for request in net.server.seen.split_off(net.server.seen.len() - 4) {
+                if let Some(reply) = net.server.reply(&request) {
+                    net.bench.server(&reply);
+                }
+            }
+            net.run();
+        }
+        net.walks(other, 1, &["g"]);
+        assert_eq!((net.server.fids(), net.bench.engine.stats().fids), (2, 2));
+        assert!(net.bench.engine.outage().is_none());
+    }
+}
+
+#[test]
 fn shared_attach_without_a_session_is_made_anew() {
     for leaves_first in [false, true] {
         let config = Config { attach_once: true, ..Config::default() };
