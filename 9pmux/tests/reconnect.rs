@@ -413,6 +413,36 @@ fn client_that_has_gone_is_not_restored() {
     assert!(!world.store.types(2).contains(&TOPEN));
 }
 
+#[test]
+fn shared_attach_is_made_once_on_each_connection() {
+    let store = Store::new(PLAIN);
+    store.put("file", b"contents");
+    store.set_attaches_once();
+    let world = World::of(store, &["--attach-once"]);
+    let mut clients = [world.attach(), world.attach()];
+    for client in &mut clients {
+        open(client, 1, "file", 0);
+    }
+    world.restart_server();
+    for client in &mut clients {
+        assert_eq!(client.read(1, 0, 100), b"contents");
+    }
+    let mut new = world.attach();
+    open(&mut new, 1, "file", 0);
+    for connection in 1..=2 {
+        let types = world.store.types(connection);
+        assert_eq!(types.iter().filter(|kind| **kind == TATTACH).count(), 1, "{types:?}");
+    }
+    // No session is left at the next loss.
+    drop((clients, new));
+    wait_for("the clients' fids are clunked", || world.store.requests(TCLUNK).len() >= 6);
+    world.lose_server();
+    world.store.start();
+    let mut new = world.attach();
+    open(&mut new, 1, "file", 0);
+    assert_eq!(new.read(1, 0, 100), b"contents");
+}
+
 /// The body of a Tlock of the whole file, without waiting.
 fn lock(fid: u32) -> Vec<u8> {
     body(&[&fid.to_le_bytes(), &[1], &[0; 4], &[0; 8], &[0; 8], &[1, 0, 0, 0], &string("here")])

@@ -54,6 +54,8 @@ struct Disk {
     stops: usize,
     /// True if it reads and never replies.
     is_silent: bool,
+    /// True if a connection may attach only once.
+    attaches_once: bool,
 }
 
 /// The server.
@@ -78,6 +80,7 @@ impl Store {
             count: 0,
             stops: 0,
             is_silent: false,
+            attaches_once: false,
         };
         Store { place: Place::new(), disk: Arc::new(Mutex::new(disk)) }
     }
@@ -119,7 +122,9 @@ impl Store {
                 };
                 let disk = disk.clone();
                 thread::spawn(move || {
-                    let _ = Session { disk: &disk, number, fids: HashMap::new() }.run(stream);
+                    let fids = HashMap::new();
+                    let session = Session { disk: &disk, number, fids, has_attached: false };
+                    let _ = session.run(stream);
                 });
             }
         });
@@ -144,6 +149,11 @@ impl Store {
     /// Makes the server read and never reply, or ends that for new requests.
     pub fn set_silent(&self, silent: bool) {
         self.disk().is_silent = silent;
+    }
+
+    /// Makes the server refuse a second Tattach on a connection.
+    pub fn set_attaches_once(&self) {
+        self.disk().attaches_once = true;
     }
 
     pub fn set_msize(&self, msize: u32) {
@@ -244,6 +254,7 @@ struct Session<'a> {
     number: usize,
     /// The number of the file of each fid.
     fids: HashMap<u32, u64>,
+    has_attached: bool,
 }
 
 impl Session<'_> {
@@ -288,6 +299,9 @@ impl Session<'_> {
                 body(&[&disk.msize.min(fid()).to_le_bytes(), &string(&disk.dialect)])
             }
             // Tattach
+            104 if disk.attaches_once && std::mem::replace(&mut self.has_attached, true) => {
+                return Err(1);
+            }
             104 => {
                 self.fids.insert(fid(), disk.root);
                 disk.qid(disk.root)
