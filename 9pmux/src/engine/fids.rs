@@ -311,7 +311,7 @@ impl Fids {
 
 impl Engine {
     /// Applies the reply of a request to the fids that the request creates and releases.
-    #[inline]
+    #[inline(always)]
     pub(super) fn apply_to_fids(&mut self, request: &UpstreamRequest, outcome: ReplyOutcome) {
         if request.creates != NO_FID {
             match outcome {

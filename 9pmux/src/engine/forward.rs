@@ -276,7 +276,7 @@ impl Engine {
             // One request is always admitted as it is, unless unread replies have filled the output.
             return Some(ReplyBudget { count, max_len: max_len.min(msize), is_unbounded });
         }
-        if is_alone {
+        if is_alone || self.has_max_copies(client_index, message.len()) {
             return None;
         }
         let session = &self.clients.get(client_index).session;

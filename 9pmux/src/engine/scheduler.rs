@@ -68,16 +68,30 @@ impl Engine {
         }
         self.window_blocked = None;
         self.serve_ready();
+        if self.upstream.is_replaying() {
+            self.serve_and_replay();
+        }
+    }
+
+    /// As for `send_ready`, with the fids that are being restored.
+    #[cold]
+    fn serve_and_replay(&mut self) {
         while self.upstream.is_replaying() {
             self.advance_replay();
             if !self.has_ready_client() && !self.has_ready_descriptor() {
                 return;
             }
-            self.serve_ready();
+            self.serve_all();
         }
     }
 
-    #[inline]
+    #[inline(never)]
+    fn serve_all(&mut self) {
+        self.serve_ready();
+    }
+
+    /// Serves clients and descriptors while there is capacity.
+    #[inline(always)]
     fn serve_ready(&mut self) {
         while self.has_ready_client() || self.has_ready_descriptor() {
             if self.descriptor_has_turn() {

@@ -265,6 +265,13 @@ impl Engine {
         }
     }
 
+    /// Returns true if a client with other requests at the server must not have a copy of one more of this length.
+    #[inline]
+    pub(in crate::engine) fn has_max_copies(&mut self, client_index: u32, len: usize) -> bool {
+        let copied = self.clients.get(client_index).session.copied;
+        copied > 0 && copied + len > self.config.max_reply_bytes
+    }
+
     /// Drops the copy of a request that will have no reply.
     pub(in crate::engine) fn drop_copy(&mut self, tag: u16, request: &UpstreamRequest) {
         if let Some(restore) = &mut self.restore {

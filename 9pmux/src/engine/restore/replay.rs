@@ -77,6 +77,8 @@ impl Step {
 pub struct Replay {
     pub roots: Roots,
     pub due_roots: VecDeque<u32>,
+    /// The number of identities whose Tattach is at the server.
+    pub asked_roots: usize,
     /// The fids that requests wait for, in order.
     wanted: VecDeque<u32>,
     /// The number of fids that are wanted and not restored.
@@ -211,8 +213,7 @@ impl Engine {
             return;
         };
         let replay = &restore.replay;
-        let has_asked = replay.roots.values().any(|root| root.state == RootState::Asked);
-        let has_root = !replay.due_roots.is_empty() || has_asked;
+        let has_root = !replay.due_roots.is_empty() || replay.asked_roots > 0;
         if replay.wanted_left == 0 && restore.held.len() == 0 && !has_root {
             self.settle_outage();
         }
@@ -425,8 +426,11 @@ impl Engine {
         self.send_internal(request.kind, tag, message);
         let until = self.now.saturating_add(self.config.version_timeout);
         if let Some(restore) = &mut self.restore {
-            if let Task::Walk(fid) | Task::Open(fid) | Task::Lock(fid, _) = step.task {
-                restore.places.get_mut(fid).is_busy = true;
+            match step.task {
+                Task::Root(_) => restore.replay.asked_roots += 1,
+                Task::Walk(fid) | Task::Open(fid) | Task::Lock(fid, _) => {
+                    restore.places.get_mut(fid).is_busy = true;
+                }
             }
             let changes = restore.names.changes();
             restore.replay.steps.insert(tag, Step { changes, ..step });
@@ -455,6 +459,7 @@ impl Engine {
         restore.replay.silent_until = is_asking.then_some(until).filter(|t| *t != Duration::MAX);
         let fid = match step.task {
             Task::Root(node) => {
+                restore.replay.asked_roots -= 1;
                 return self.handle_root_reply(node, request.fids[0], reply, outcome);
             }
             Task::Walk(fid) | Task::Open(fid) | Task::Lock(fid, _) => fid,
