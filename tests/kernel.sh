@@ -10,6 +10,8 @@
 #             it closes a file at the first clunk
 # 9P2000      the crate ninep's: reads only, because it names errors in words that the kernel does not know
 #
+# At last, a tree is mounted through 9pmux --reconnect, and its diod is killed and started three times (tests/kernel/restart).
+#
 # QEMU, the kernel and busybox are unpacked below BUILD, with apt; nothing is installed, and no privilege is needed. QEMU
 # emulates the processor (KVM may exist and still not work). Where they cannot be had, one line says so, and the status
 # is 77.
@@ -42,6 +44,7 @@ stop() {
 		{ kill "$program" && wait "$program"; } 2>/dev/null
 	done
 	programs=
+	[ ! -s "$tmp/restart.pid" ] || kill "$(cat "$tmp/restart.pid")" 2>/dev/null
 }
 trap 'stop; rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -106,7 +109,7 @@ initramfs() {
 	mkdir -p "$g/bin" "$g/lib/modules/$version"
 	$CC -O2 -static -o "$g/bin/guest" "$here/kernel/guest.c" || fail "tests/kernel/guest.c cannot be linked statically"
 	cp "$busybox" "$g/bin/busybox" && cp "$here/kernel/init" "$g/init" && cp "$here/kernel/work" "$g/work" &&
-		cp "$tmp/mounts" "$g/mounts" || exit
+		cp "$here/kernel/restart" "$g/restart" && cp "$tmp/mounts" "$g/mounts" && cp "$tmp/control.port" "$g/control" || exit
 	chmod 755 "$g/init"
 	for d in drivers/net/ethernet/intel/e1000 net/9p fs/9p fs/netfs fs/fscache; do
 		[ ! -d "$modules/kernel/$d" ] || (cd "$modules" && find "kernel/$d" -type f) || exit
@@ -159,7 +162,7 @@ mux() {
 # mount NAME WORK OPTIONS: a line for the guest. The tree of the name is made here if the work is to read only.
 mount() {
 	mkdir -p "$tmp/served/$1"
-	[ "$2" = all ] || sh "$here/kernel/work" create "$tmp/served/$1" . >"$tmp/work.log" || fail "kernel/work create"
+	[ "$2" != read ] && [ "$2" != alone ] || sh "$here/kernel/work" create "$tmp/served/$1" . >"$tmp/work.log" || fail "kernel/work create"
 	echo "$1 $2 $port $3" >>"$tmp/mounts"
 }
 
@@ -205,6 +208,38 @@ serve_py9p() {
 	done
 }
 
+# A server that the guest can have killed and started again, by a program that reads a line of it.
+serve_restart() {
+	diod -c /dev/null -f -n -l 127.0.0.1:0 -e "$tmp/served" -L "$tmp/restart.log" >"$tmp/restart.log" 2>&1 &
+	echo $! >"$tmp/restart.pid"
+	await diod port_of $!
+	server=$(port_of $!)
+	mux restart --reconnect=inf --dialect 9P2000.L "tcp!127.0.0.1!$server"
+	mount restart restart "version=9p2000.L,msize=131096,access=any,uname=$USER,cache=none,aname=$tmp/served/restart"
+	cat >"$tmp/control" <<-END
+		#!/bin/sh
+		losses() { grep -c 'the server has closed the connection: trying again' "$tmp/restart.mux.log"; }
+		read -r command
+		case \$command in
+		stop)
+			before=\$(losses)
+			kill -9 "\$(cat "$tmp/restart.pid")"
+			until [ "\$(losses)" -gt "\$before" ]; do sleep 0.1; done
+			;;
+		start)
+			diod -c /dev/null -f -n -l 127.0.0.1:$server -e "$tmp/served" -L "$tmp/restart.log" >>"$tmp/restart.log" 2>&1 </dev/null &
+			echo \$! >"$tmp/restart.pid"
+			;;
+		replace)
+			echo "another file" >"$tmp/served/restart/new" && mv "$tmp/served/restart/new" "$tmp/served/restart/tree/2/7"
+			;;
+		esac && echo done
+	END
+	socat TCP-LISTEN:0,bind=127.0.0.1,fork EXEC:"sh $tmp/control" 2>"$tmp/control.log" &
+	started socat
+	echo "$port" >"$tmp/control.port"
+}
+
 serve_diod
 serve_ninep
 if [ -x "$BUILD/peers/bin/python" ]; then
@@ -212,6 +247,7 @@ if [ -x "$BUILD/peers/bin/python" ]; then
 else
 	echo "kernel: left out: 9P2000.u, because make check-9pmux-peers has not installed py9p"
 fi
+serve_restart
 initramfs
 
 # --- the virtual machine
@@ -247,4 +283,14 @@ while read -r name; do
 	esac
 	echo "   $name: $(wc -l <"$tmp/directly") lines and $(wc -l <"$tmp/directly.disk") files are the same${errors:+; errors both times: $errors}"
 done <"$tmp/names"
+# Each part of the restarts has succeeded.
+sed -n 's/^restart: //p' "$tmp/results" | sed 's/^\(u*mount\) /\1: /' >"$tmp/restart"
+parts=$(grep -c ': 0$' "$tmp/restart")
+if grep -v ': 0$' "$tmp/restart" >&2 || [ "$parts" -ne 24 ]; then
+	cat "$tmp/restart.mux.log" >&2
+	fail "restart: $parts of 24 parts have succeeded"
+fi
+backs=$(grep -c 'back after' "$tmp/restart.mux.log")
+[ "$backs" -eq 3 ] || { cat "$tmp/restart.mux.log" >&2; fail "restart: 9pmux was back $backs times"; }
+echo "   restart: $parts parts have succeeded while diod was killed three times"
 cp "$tmp/results" "$BUILD/kernel/results"

@@ -11,6 +11,7 @@ use ninepmux::link::LinkConfig;
 use ninepmux::net::{Address, LinkOptions, ServeOptions, StreamAddress, max_silence};
 use ninepmux::wire::Dialect;
 
+use crate::reconnect_args::{NEEDS_ADDRESS, ReconnectArgs};
 use crate::{FAILURE, SUCCESS, Status};
 
 /// The exit status for invalid arguments. The other statuses are in `net/failure.rs`.
@@ -115,6 +116,8 @@ pub struct Serve {
     /// a message are cut off.
     #[arg(long, help_heading = PROTOCOL)]
     lax: bool,
+    #[command(flatten)]
+    reconnect: ReconnectArgs,
     /// Maximum number of clients
     ///
     /// Further clients are refused and a warning is logged. An eighth of the number is kept for users and hosts
@@ -246,6 +249,8 @@ pub struct Link {
     /// Attach only once for each user and tree, in both directions
     #[arg(long, help_heading = ACCESS)]
     attach_once: bool,
+    #[command(flatten)]
+    reconnect: ReconnectArgs,
     /// Maximum requests in flight per local client
     #[arg(long, value_name = "N", default_value_t = defaults().max_inflight as u64,
         value_parser = clap::value_parser!(u64).range(1..=60_000), help_heading = LIMITS)]
@@ -272,18 +277,25 @@ impl Link {
     /// # Errors
     /// Returns an error if the options contradict each other, or leave nothing to do.
     pub fn check(&self) -> Result<(), clap::Error> {
-        let why = if self.export.is_none() && self.post.is_empty() {
-            "nothing to do: --export SERVER, --post LISTEN, or both"
-        } else if self.exports_its_stream() {
-            "STREAM is the other end, and --export a server at this end: they must not be the same"
-        } else {
-            return Ok(());
+        if self.export.is_none() && self.post.is_empty() {
+            return Err(conflict("link", "nothing to do: --export SERVER, --post LISTEN, or both"));
+        }
+        if self.exports_its_stream() {
+            let why = "STREAM is the other end, and --export a server at this end: they must not be the same";
+            return Err(conflict("link", why));
+        }
+        let stream_comes_back = match &self.stream {
+            StreamAddress::Dial(stream) => stream.can_be_dialled_again(),
+            StreamAddress::Listen(_) => true,
         };
-        let mut command = Args::command();
-        // Sets the name that the usage shows.
-        command.build();
-        let link = command.find_subcommand_mut("link").expect("it is a command");
-        Err(link.error(ErrorKind::ArgumentConflict, why))
+        let is_possible = match &self.export {
+            Some(export) => export.can_be_dialled_again(),
+            None => stream_comes_back,
+        };
+        match self.reconnect.is_given() && !is_possible {
+            true => Err(conflict("link", NEEDS_ADDRESS)),
+            false => Ok(()),
+        }
     }
 
     /// Returns true if the server of the export would be the other end itself. A command is another program each time.
@@ -299,6 +311,7 @@ impl Link {
             msize: self.msize,
             attach_once: self.attach_once,
             version_timeout: self.timeout,
+            reconnect: self.reconnect.config(),
             ..defaults()
         };
         LinkOptions {
@@ -325,6 +338,15 @@ impl Link {
             },
         }
     }
+}
+
+/// Returns an error for options of a command that contradict each other.
+fn conflict(name: &str, why: &str) -> clap::Error {
+    let mut command = Args::command();
+    // Sets the name that the usage shows.
+    command.build();
+    let command = command.find_subcommand_mut(name).expect("it is a command");
+    command.error(ErrorKind::ArgumentConflict, why)
 }
 
 /// Prints clap's message: an error to standard error, help and version to standard output.
@@ -374,6 +396,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Serve {
+    /// Checks what clap cannot check.
+    ///
+    /// # Errors
+    /// Returns an error if the options contradict each other.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        match self.reconnect.is_given() && !self.server.can_be_dialled_again() {
+            true => Err(conflict("serve", NEEDS_ADDRESS)),
+            false => Ok(()),
+        }
+    }
+
     /// The options of the event loop.
     pub fn options(self) -> ServeOptions {
         ServeOptions {
@@ -392,6 +425,7 @@ impl Serve {
                 attach_once: self.attach_once,
                 require_auth: self.auth.is_some(),
                 lax: self.lax,
+                reconnect: self.reconnect.config(),
                 max_inflight: self.max_inflight as usize,
                 max_fids: self.max_fids as usize,
                 max_descriptors: self.max_descriptors as usize,

@@ -12,6 +12,7 @@ mod entry;
 mod log;
 mod log_queue;
 mod pserve;
+mod reconnect_args;
 
 use std::ffi::OsString;
 use std::io::{Write, stdout};
@@ -54,9 +55,10 @@ fn run(arguments: Vec<OsString>) -> Status {
         Err(message) => return args::print_usage(&message),
     };
     match args.command {
-        Command::Serve(serve) => {
-            run_command(serve.verbose, serve.quiet, || net::serve(serve.options()))
-        }
+        Command::Serve(serve) => match serve.check() {
+            Ok(()) => run_command(serve.verbose, serve.quiet, || net::serve(serve.options())),
+            Err(message) => args::print_usage(&message),
+        },
         Command::Link(link) => match link.check() {
             Ok(()) => run_command(link.verbose, link.quiet, || net::link(link.options())),
             Err(message) => args::print_usage(&message),

@@ -103,6 +103,18 @@ fn the_example_that_starts_a_server_serves_it() {
 }
 
 #[test]
+fn the_example_that_survives_a_restart_survives_one() {
+    let shell = Shell::new();
+    let socket = shell.place.path("files");
+    let program = shell.serves(&example("reconnect")[0], "files");
+    let mut client = Client::attach(&socket);
+    shell.stub.die();
+    program.wait_said("trying again");
+    client.stat(0);
+    program.wait_said("back after");
+}
+
+#[test]
 fn the_example_that_logs_messages_logs_them() {
     let shell = Shell::new();
     shell.serves(&example("watch")[0], "watched").wait_said("-> Tattach");

@@ -12,7 +12,8 @@
 # tshark captures both sides: it must find each message well-formed, and the same number of messages as 9pmux.
 #
 # At last, a link has diod behind each end: clients read in both directions at once, and go on when one diod was killed
-# and started again. Over TCP, p9fs reads too, and tshark must find each request and reply of both directions on the one
+# and started again. With --reconnect, diod and ninep are killed and started five times while clients read and write, and no
+# client notices it. Over TCP, p9fs reads too, and tshark must find each request and reply of both directions on the one
 # connection. The same is done over ssh, where OpenSSH's server is installed: make setup does not install it,
 # since Debian starts it at once. This server needs no port, and has keys of its own.
 #
@@ -403,6 +404,73 @@ try() {
 	rm -rf "$tmp"/out.* "$tmp"/straight.*
 }
 
+# rereads CLIENT TREE N: reads the tree again and again, until the restarts are over
+rereads() {
+	out=$tmp/again.$3
+	while [ ! -e "$tmp/enough" ]; do
+		rm -rf "$out"
+		{ reads $1 $2 && has_read $1 $2 "$tmp/straight.$1.$2"; } || { say "client $3 ($1)" >>"$tmp/restart.failed"; return; }
+		say "$1" >>"$tmp/restart.done"
+	done
+}
+
+# backs COUNT: 9pmux has been back so often
+backs() { [ "$(grep -c 'back after' "$tmp/mux.log")" -ge "$1" ]; }
+
+# restarts SERVER DIALECT ANAME "CLIENT TREE"...: these clients read again and again, and one writes, while the server is
+# killed and started five times. 9pmux has $options.
+restarts() {
+	name=$1 dialect=$2 aname=$3
+	shift 3
+	"start_$name"
+	rm -f "$tmp/enough" "$tmp"/restart.*
+	port=$straight_port
+	for one; do
+		out=$tmp/straight.${one% *}.${one#* }
+		[ ! -d "$out" ] || continue
+		reads ${one% *} ${one#* } || fail "${one% *} cannot read ${one#* } directly"
+		has_read ${one% *} ${one#* } "$out"
+	done
+	# shellcheck disable=SC2086 # options are words
+	mux "$tmp/mux.log" --reconnect=inf $options "unix!$tmp/$name" "tcp!127.0.0.1!0"
+	running= n=0
+	for one; do
+		n=$((n+1))
+		rereads ${one% *} ${one#* } $n &
+		running="$running $!"
+	done
+	cp "$tmp/served/tree/big" "$tmp/rewritten.big"
+	if [ -n "$p9fs" ]; then
+		cp "$tmp/rewritten.big" "$tmp/served/rewritten"
+		"$python" "$here/peers/p9fs_tree.py" "$port" "$dialect" "$aname" rewrite "$tmp/rewritten.big" rewritten "$tmp/enough" \
+			>"$tmp/restart.writes" &
+		running="$running $!"
+	fi
+	keep=$programs
+	n=0
+	while [ $n -lt 5 ]; do
+		n=$((n+1))
+		await "a read" test -s "$tmp/restart.done"
+		{ kill -9 "$server" && wait "$server"; } 2>/dev/null
+		rm -f "$tmp/$name" "$tmp/restart.done"
+		"start_$name"
+		programs="$programs $keep"
+		await "9pmux after restart $n" backs $n
+	done
+	await "the last read" test -s "$tmp/restart.done"
+	: >"$tmp/enough"
+	for one in $running; do wait "$one" || say "a client has failed" >>"$tmp/restart.failed"; done
+	[ ! -e "$tmp/restart.failed" ] || { cat "$tmp/mux.log" >&2; fail "restarts of $name: $(cat "$tmp/restart.failed")"; }
+	[ -z "$p9fs" ] || cmp "$tmp/rewritten.big" "$tmp/served/rewritten" || fail "restarts of $name: a file has other bytes"
+	! grep -q 'fids are gone' "$tmp/mux.log" || { cat "$tmp/mux.log" >&2; fail "restarts of $name: fids are gone"; }
+	await "the end of 9pmux's clients" all_gone "$tmp/mux.log"
+	await "the server to close its files" none_open
+	{ kill "$mux" && wait "$mux"; } || { cat "$tmp/mux.log" >&2; fail "9pmux has ended with status $?"; }
+	stop
+	rm -rf "$tmp"/again.* "$tmp"/straight.* "$tmp/served/rewritten"
+	say "restarts: $name was killed and started five times below $# clients with 64 readers each and a writer, and none noticed it"
+}
+
 # start_end SIDE: starts diod with that directory, behind an end of the link
 start_end() {
 	diod -c /dev/null -f -n -l "$tmp/diod.$1" -e "$tmp/$1" -L "$tmp/diod.$1.log" >/dev/null 2>&1 &
@@ -605,6 +673,8 @@ if have diod; then
 	link link sh
 	link_by_tcp
 	link_by_ssh
+	# diodcat begins with a Tauth, which may not be repeated
+	restarts diod 9P2000.L "$tmp/served" "9cat tree" "9cat tree" "9cat tree"
 else
 	missing "9P2000.L: diod is not installed (make setup)"
 fi
@@ -614,6 +684,8 @@ try ninep 9P2000 "" "tree9p tree" "p9fs tree" "9cat tree" "tree9p tree" "9cat tr
 chain=yes writers=tree9p
 try ninep 9P2000 "" "tree9p tree" "tree9p tree" "9cat tree"
 chain=
+options=--attach-once
+restarts ninep 9P2000 "" "9cat tree" "9cat tree"
 # py9p closes a file at the first clunk, even if two clients have it open, so each client reads its own tree
 options= writers=p9fs
 [ -z "$p9fs" ] || try py9p 9P2000.u "" "p9fs plain.1" "p9fs plain.2" "p9fs plain.3"

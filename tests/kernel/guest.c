@@ -4,6 +4,7 @@
  * guest locks FILE OTHER	locks of fcntl and flock on a file that is mounted twice. Prints what a second process may
  *				lock while the first holds a lock, and after it has released it.
  * guest read FILE		reads the file again and again, until it is killed
+ * guest write FILE FROM STOP	writes the bytes of FROM to the file again and again, until there is a file STOP
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -78,11 +79,31 @@ static int readforever(const char *file)
 	return 1;
 }
 
+static int writeuntil(const char *file, const char *from, const char *stop)
+{
+	char buf[4096];
+	off_t offset;
+	ssize_t n;
+	int in, out;
+
+	if((in = open(from, O_RDONLY)) < 0 || (out = open(file, O_WRONLY)) < 0)
+		return 1;
+	while(access(stop, F_OK) < 0)
+		for(offset = 0; (n = pread(in, buf, sizeof buf, offset)) > 0; offset += n)
+			if(pwrite(out, buf, n, offset) != n){
+				perror("pwrite");
+				return 1;
+			}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if(argc == 4 && strcmp(argv[1], "locks") == 0)
 		return locks(argv[2], argv[3]);
 	if(argc == 3 && strcmp(argv[1], "read") == 0)
 		return readforever(argv[2]);
+	if(argc == 5 && strcmp(argv[1], "write") == 0)
+		return writeuntil(argv[2], argv[3], argv[4]);
 	return 2;
 }

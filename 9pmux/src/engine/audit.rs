@@ -105,6 +105,7 @@ impl Engine {
         self.audit_users();
         self.audit_versions();
         self.audit_descriptors();
+        self.audit_restore();
         assert!(
             self.ready_queue.is_empty() || !self.has_capacity(),
             "clients are in the ready queue, and there is capacity"
@@ -134,6 +135,7 @@ impl Engine {
                     let target = request.flush_target;
                     assert!(flushed.insert(target), "{target} is flushed twice");
                 }
+                Owner::Internal if self.is_replay_request(*tag) => {}
                 Owner::Internal if request.kind == types::TATTACH => {
                     let SharedAttach::Pending { fid, .. } = self.upstream.shared_attach else {
                         panic!("a Tattach of nothing is upstream");
@@ -208,7 +210,8 @@ impl Engine {
             assert!(is_held, "fid {number} is lost: {record:?}");
             let exists = matches!(record.state, FidState::Live | FidState::Uncertain);
             assert!(!clunks.contains(&number) || (references == 0 && exists));
-            assert!(!record.bound || matches!(record.state, FidState::Pending | FidState::Live));
+            let is_usable = matches!(record.state, FidState::Pending | FidState::Live);
+            assert!(!record.bound || is_usable || record.state.is_away());
             match record.owner {
                 Owner::Client(client_index) if record.bound => {
                     totals.bound_fids += 1;
@@ -244,15 +247,18 @@ impl Engine {
             }
             UpstreamState::Away => {
                 let waiting = self.version_waiters.iter().any(|id| waits(&id));
-                assert!(
-                    !waiting || self.upstream.asked_until.is_some(),
-                    "the server is not asked for"
-                );
+                assert!(!waiting || self.wants_redial(), "the server is not asked for");
                 assert!(self.upstream.inbox.is_empty() && self.upstream.out.is_empty());
+                if self.restore.is_some() {
+                    return;
+                }
                 assert_eq!((self.requests.len(), self.fids.len()), (0, 0));
             }
             UpstreamState::Absent => assert_eq!((self.requests.len(), self.fids.len()), (0, 0)),
-            UpstreamState::Ready | UpstreamState::NoVersion | UpstreamState::Ended(_) => {
+            UpstreamState::Ready
+            | UpstreamState::Replaying
+            | UpstreamState::NoVersion
+            | UpstreamState::Ended(_) => {
                 assert_eq!(self.version_waiters.iter().filter(waits).count(), 0);
             }
             _ => assert!(self.clients.sessions() == 0 || self.upstream.promised.is_some()),
@@ -358,6 +364,7 @@ impl Engine {
 
     fn audit_waiting_reads(&mut self, client_index: u32) {
         let has_max_reads = self.has_max_reads(client_index);
+        let is_replaying = self.upstream.is_replaying();
         let client = self.clients.get(client_index);
         assert!(client.state == ClientState::Session || client.waiting_reads.is_empty());
         assert!(
@@ -366,13 +373,15 @@ impl Engine {
                 || client.session.cost() > 0
                 || !client.out.is_empty()
                 || client.in_ready_queue
-                || client.in_share_queue,
+                || client.in_share_queue
+                || is_replaying,
             "reads of client {client_index} wait for nothing"
         );
     }
 
     fn audit_client(&mut self, client_index: u32, reply_bytes: usize) {
         let id = self.clients.id(client_index);
+        let is_replaying = self.upstream.is_replaying();
         let listed = self.ready_queue.iter().filter(|other| **other == id).count();
         let client = self.clients.get(client_index);
         let session = &client.session;
@@ -406,6 +415,7 @@ impl Engine {
                     || !session.flushes.is_empty()
                     || !client.waiting_reads.is_empty()
                     || client.waits_for_attach
+                    || is_replaying
                     || client.descriptors.as_ref().is_some_and(|own| own.wanted.is_some())
                     || !client.out.is_empty(),
                 "client {client_index} is blocked for ever"

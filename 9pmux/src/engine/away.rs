@@ -44,14 +44,10 @@ use super::config::ServerKind;
 use super::fids::FidState;
 use super::inbox::Progress;
 use super::local_error::LocalError;
-use super::session::{ClientFid, FidEntry};
+use super::session::{ClientFid, DeadFid, DeadReason, FidEntry};
 use super::upstream::UpstreamState;
 use super::{EndReason, Engine};
 use crate::wire::{Dialect, FidUse, FieldOffsets, HEADER, kind, tag, types, u32_at};
-
-/// The types that get ENOENT for a dead fid that was not open.
-const TGETATTR: u8 = 24;
-const TSTAT: u8 = 124;
 
 /// The time for which a server that cannot be connected to is tried again: it may just be restarted.
 pub const FAILURE_PATIENCE: Duration = Duration::from_secs(2);
@@ -89,10 +85,11 @@ impl Engine {
         (session.msize, session.dialect) = (lost.msize, lost.dialect);
         for (name, entry) in lost.fids {
             let is_dead = match entry.get() {
-                ClientFid::Dead { .. } => Some(entry),
+                ClientFid::Dead(_) => Some(entry),
                 ClientFid::Upstream(fid) => {
                     let record = self.fids.get(fid);
-                    (record.state == FidState::Live).then(|| FidEntry::dead(record.opened))
+                    let dead = DeadFid { was_open: record.opened, reason: DeadReason::Gone };
+                    (record.state == FidState::Live).then(|| FidEntry::dead(dead))
                 }
             };
             if let Some(dead) = is_dead {
@@ -111,7 +108,7 @@ impl Engine {
     }
 
     /// Processes the messages of a client that wait, while there is no server.
-    fn process_without_server(&mut self, client_index: u32) {
+    pub(super) fn process_without_server(&mut self, client_index: u32) {
         let client = self.clients.get(client_index);
         if client.state == ClientState::Closing || client.blocked == Blocked::OnTurn {
             return;
@@ -152,9 +149,11 @@ impl Engine {
     /// The driver has connected to the server. If there are sessions, their dialect is offered.
     pub(super) fn begin_connection(&mut self) {
         let promised = self.upstream.promised.filter(|_| self.clients.sessions() > 0);
+        self.upstream.promised = promised;
         self.upstream.connected(self.config.msize);
-        match promised {
-            Some((dialect, _)) => self.send_version(dialect),
+        let chosen = self.config.dialect.filter(|_| self.restore.is_some());
+        match promised.map(|promised| promised.0).or(chosen) {
+            Some(dialect) => self.send_version(dialect),
             None => self.complete_versions(None),
         }
     }
@@ -198,10 +197,10 @@ impl Engine {
             .iter()
             .map(|&(offset, fid_use)| (u32_at(message, offset as usize), fid_use));
         let mut dead = names.filter_map(|(name, fid_use)| match session.fids.get(&name)?.get() {
-            ClientFid::Dead { was_open } => Some((name, fid_use, was_open)),
+            ClientFid::Dead(dead) => Some((name, fid_use, dead)),
             ClientFid::Upstream(_) => None,
         });
-        let Some((name, fid_use, was_open)) = dead.next() else {
+        let Some((name, fid_use, dead)) = dead.next() else {
             return self.reject_message(client_index, whole, LocalError::UnknownFid);
         };
         if fid_use == FidUse::Releases {
@@ -210,15 +209,12 @@ impl Engine {
             self.clients.count_firsts(client_index);
         }
         match kind(message) {
-            types::TCLUNK => {
+            types::TCLUNK if dead.reason != DeadReason::Unfinished => {
                 let consumed = self.consume_message(client_index, whole);
                 self.push_reply(client_index, types::TCLUNK + 1, tag(message), &mut [0; HEADER]);
                 consumed
             }
-            TGETATTR | TSTAT if !was_open => {
-                self.reject_message(client_index, whole, LocalError::NoSuchFile)
-            }
-            _ => self.reject_message(client_index, whole, LocalError::FileGone),
+            kind => self.reject_message(client_index, whole, dead.error(kind)),
         }
     }
 

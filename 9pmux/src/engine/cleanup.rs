@@ -105,6 +105,7 @@ impl Cleanups {
 impl Engine {
     /// Ends a client's session and begins its cleanup; see [`clean_up_session`](Engine::clean_up_session).
     pub(super) fn begin_cleanup(&mut self, client_index: u32) -> Option<u32> {
+        self.drop_held(client_index);
         let client = self.clients.get(client_index);
         let session = client.session.take();
         // A client that leaves requests upstream counts as new, or each of its sessions could leave one.
@@ -140,6 +141,7 @@ impl Engine {
             let mentioned = request.fids;
             self.users.change(request.user, |account| account.departed_tags += 1);
             self.cleanups.add_one(cleanup_index);
+            self.drop_departed_copy(upstream_tag);
             for fid in mentioned.into_iter().filter(|fid| *fid != NO_FID) {
                 self.transfer_to_cleanup(cleanup_index, fid);
             }
@@ -148,7 +150,8 @@ impl Engine {
         for fid in session.fids.into_values().filter_map(FidEntry::live) {
             self.release_if_unused(fid);
         }
-        Some(cleanup_index)
+        // Fids that a lost server had are freed at once.
+        (self.cleanups.slots[cleanup_index as usize].remaining > 0).then_some(cleanup_index)
     }
 
     fn transfer_to_cleanup(&mut self, cleanup_index: u32, fid: u32) {

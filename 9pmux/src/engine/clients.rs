@@ -167,10 +167,15 @@ impl Client {
         }
     }
 
-    /// Returns the memory that its messages occupy: its buffers, and the names of its auth fids.
+    /// Returns true if a message of it waits.
+    pub fn is_waiting(&self) -> bool {
+        self.blocked != Blocked::No || !self.waiting_reads.is_empty()
+    }
+
+    /// Returns the memory that its messages occupy: its buffers, copies of its requests, and the names of its auth fids.
     pub fn memory(&self) -> usize {
         let buffers = self.inbox.capacity() + self.waiting_reads.memory() + self.out.capacity();
-        buffers + self.session.auth_memory()
+        buffers + self.session.copied + self.session.auth_memory()
     }
 
     /// Returns the number of its requests and flushes.
@@ -316,6 +321,11 @@ impl Clients {
     #[inline(always)]
     pub fn get(&mut self, index: u32) -> &mut Client {
         self.slots[index as usize].client.as_mut().expect("the index of a connected client")
+    }
+
+    /// Returns true if there is a connected client with this index.
+    pub fn is_connected(&self, index: u32) -> bool {
+        self.slots.get(index as usize).is_some_and(|slot| slot.client.is_some())
     }
 
     /// Returns a client, if it is connected.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::pserve::PserveRules;
 use super::requests::MAX_REQUESTS;
+use super::restore::Reconnect;
 use crate::wire::Dialect;
 
 /// The kind of the server, for the engine.
@@ -33,6 +34,10 @@ pub struct Config {
     pub server: ServerKind,
     /// Whether the driver can connect to the server again (`wants_redial`).
     pub can_redial: bool,
+    /// Whether the server may go and come back while clients keep their sessions, fids and requests
+    /// (`restore/`). The engine then begins without a connection and always wants one: the driver reports
+    /// `server_connected`. Only with [`ServerKind::Connected`] and [`ServerKind::FarEnd`].
+    pub reconnect: Option<Reconnect>,
     /// Whether clients that attach without an afid and with the same names share one Tattach, and
     /// each of them gets a Twalk of its fid: for servers that permit one attach per connection.
     pub attach_once: bool,
@@ -103,6 +108,7 @@ impl Default for Config {
             dialect: None,
             server: ServerKind::Connected,
             can_redial: false,
+            reconnect: None,
             attach_once: false,
             require_auth: false,
             unames: Vec::new(),

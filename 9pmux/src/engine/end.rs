@@ -10,6 +10,7 @@ use super::Engine;
 use super::clients::ClientState;
 use super::config::ServerKind;
 use super::fids::Fids;
+use super::hasher::SeededState;
 use super::local_error::LocalError;
 use super::requests::Requests;
 use super::shared_attach::SharedAttach;
@@ -26,6 +27,8 @@ pub enum EndReason {
     HungUp,
     /// The server has not replied to the Tversion in time.
     VersionTimeout,
+    /// The server has not replied in time while sessions are being restored.
+    ReplayTimeout,
     /// The server has replied to the Tversion with this instead of a version that was offered.
     NoCommonVersion(String),
     /// The server has sent this, which is not valid 9P.
@@ -46,6 +49,9 @@ impl Display for EndReason {
             EndReason::ServerClosed => f.write_str("the server has closed the connection"),
             EndReason::HungUp => f.write_str("hung up"),
             EndReason::VersionTimeout => f.write_str("the server does not reply to Tversion"),
+            EndReason::ReplayTimeout => {
+                f.write_str("the server does not reply while sessions are restored")
+            }
             EndReason::NoCommonVersion(what) => {
                 write!(f, "no version in common with the server: it replies with {what}")
             }
@@ -66,6 +72,9 @@ impl Engine {
         }
         if self.config.server == ServerKind::OnDemand && reason != EndReason::HungUp {
             return self.lose_server(reason);
+        }
+        if self.restore.is_some() && !self.is_final(&reason) {
+            return self.begin_outage(reason);
         }
         let reason = self.explain_end(reason);
         let why = match reason {
@@ -109,6 +118,9 @@ impl Engine {
         self.requests =
             Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
         self.fids = Fids::default();
+        if let Some(restore) = &mut self.restore {
+            restore.clear_upstream(SeededState::new(self.config.seed));
+        }
         self.users.clear_upstream();
     }
 

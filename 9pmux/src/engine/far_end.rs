@@ -87,7 +87,7 @@ impl Engine {
                     self.unbind(fid);
                     self.release_if_unused(fid);
                 }
-                Some(ClientFid::Dead { .. }) => {
+                Some(ClientFid::Dead(_)) => {
                     client.session.fids.remove(&name);
                 }
                 None => {}

@@ -9,6 +9,8 @@
 //! | live | That request has succeeded: the fid exists at the server. |
 //! | uncertain | That request was flushed, or its reply did not fit: the fid may exist, and its client does not have it. |
 //! | lost | The reply to 9pmux's own Tclunk did not fit, or the fid is of another program: the fid may exist, and its number is never used again. |
+//! | away | The server has gone. The fid existed there, and is restored when the server is back (`restore/`). |
+//! | restoring | As for away, and the fid exists at the new server, but cannot be used yet. |
 //! | absent | That request has failed, or a Tclunk or Tremove of the fid has a reply: the fid does not exist. |
 //!
 //! Each transition is one function, and only [`Fids::set_state`] changes the state:
@@ -25,7 +27,11 @@
 //! | that request is flushed without a reply | `restore` | unchanged | yes, unless the name is in use |
 //! | the client's session ends | [`Fids::transfer`] | unchanged | no |
 //! | its client has got a descriptor for it | `give_to_descriptor` | unchanged | yes |
-//! | unbound, and the last request that refers to it ends | `release_if_unused` | freed if absent or pending, kept if lost, else clunked | no |
+//! | the server has gone | [`Fids::mark_away`], [`Fids::discard`] | away; absent if it is not to be restored | unchanged; no |
+//! | a walk of the replay succeeds | [`Fids::mark_restoring`] | restoring | unchanged |
+//! | the replay of the fid has succeeded | [`Fids::mark_live`] | live | unchanged |
+//! | it cannot be restored | [`Fids::mark_dead`] | absent; uncertain after a walk | no |
+//! | unbound, and the last request that refers to it ends | `release_if_unused` | freed if absent, pending or away, kept if lost, else clunked | no |
 
 use std::collections::hash_map::Entry;
 
@@ -62,8 +68,20 @@ pub enum FidState {
     Uncertain,
     /// It may exist, and the server did not say whether it has clunked it. Its number is never used again.
     Lost,
+    /// It existed at a server that has gone, and is restored when the server is back (`restore/`).
+    Away,
+    /// As for `Away`, and it exists at the new server. It may not be at its file yet, or not open.
+    Restoring,
     /// It does not exist.
     Absent,
+}
+
+impl FidState {
+    /// Returns true if the fid cannot be used before it is restored.
+    #[inline]
+    pub fn is_away(self) -> bool {
+        matches!(self, FidState::Away | FidState::Restoring)
+    }
 }
 
 /// The record of an upstream fid.
@@ -90,6 +108,8 @@ pub struct Fids {
     /// The number of a fid that the server has from another program.
     foreign: Option<u32>,
     records: Vec<Fid>,
+    /// The number of fids that are away or restoring.
+    away: usize,
     /// Memory is returned when there are no more fids than this.
     shrink_at: usize,
 }
@@ -170,7 +190,47 @@ impl Fids {
     /// Changes the state of a fid: the only place that does.
     #[inline]
     fn set_state(&mut self, number: u32, state: FidState) {
-        self.get_mut(number).state = state;
+        let before = std::mem::replace(&mut self.get_mut(number).state, state);
+        self.away += usize::from(state.is_away());
+        self.away -= usize::from(before.is_away());
+    }
+
+    /// Returns the number of fids that are away or restoring.
+    pub fn away(&self) -> usize {
+        self.away
+    }
+
+    /// Returns a number that is above those of all fids.
+    pub fn highest(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The server that had the fid has gone.
+    pub fn mark_away(&mut self, number: u32) {
+        self.set_state(number, FidState::Away);
+    }
+
+    /// The new server has the fid, which cannot be used yet.
+    pub fn mark_restoring(&mut self, number: u32) {
+        self.set_state(number, FidState::Restoring);
+    }
+
+    /// The fid cannot be restored, and its client has no name for it any more.
+    pub fn mark_dead(&mut self, number: u32) {
+        let state = match self.get(number).state {
+            FidState::Restoring => FidState::Uncertain,
+            _ => FidState::Absent,
+        };
+        self.set_state(number, state);
+        self.get_mut(number).bound = false;
+    }
+
+    /// The server that had the fid has gone, and no client needs it.
+    pub fn discard(&mut self, number: u32) {
+        self.set_state(number, FidState::Absent);
+        let record = self.get_mut(number);
+        record.bound = false;
+        record.owner = Owner::Internal;
     }
 
     /// Counts one more upstream request that refers to the fid.
@@ -181,7 +241,7 @@ impl Fids {
 
     /// Counts one upstream request less. Returns true if the fid is unbound and no request refers to it any more.
     #[inline]
-    fn drop_reference(&mut self, number: u32) -> bool {
+    pub fn drop_reference(&mut self, number: u32) -> bool {
         let record = self.get_mut(number);
         record.references -= 1;
         record.references == 0 && !record.bound
@@ -241,7 +301,6 @@ impl Fids {
         self.records.capacity()
     }
 
-    #[cfg(any(test, mux_fuzz))]
     pub fn is_allocated(&self, number: u32) -> bool {
         self.pool.is_allocated(number)
     }
@@ -254,7 +313,7 @@ impl Fids {
 
 impl Engine {
     /// Applies the reply of a request to the fids that the request creates and releases.
-    #[inline]
+    #[inline(always)]
     pub(super) fn apply_to_fids(&mut self, request: &UpstreamRequest, outcome: ReplyOutcome) {
         if request.creates != NO_FID {
             match outcome {
@@ -335,11 +394,12 @@ impl Engine {
     /// client uses the name for another fid, or the fid was never created.
     pub(super) fn restore(&mut self, fid: u32) {
         let record = self.fids.get_mut(fid);
-        let (Owner::Client(client_index), FidState::Live | FidState::Pending) =
-            (record.owner, record.state)
-        else {
+        let Owner::Client(client_index) = record.owner else {
             return;
         };
+        if !matches!(record.state, FidState::Live | FidState::Pending) && !record.state.is_away() {
+            return;
+        }
         if let Entry::Vacant(place) =
             self.clients.get(client_index).session.fids.entry(record.client_fid)
         {
@@ -372,11 +432,15 @@ impl Engine {
         let record = self.fids.get_mut(fid);
         let owner = record.owner;
         match record.state {
-            FidState::Live | FidState::Uncertain => {
+            FidState::Live | FidState::Uncertain | FidState::Restoring => {
                 if let Owner::Client(_) | Owner::Descriptor(_) = owner {
                     record.owner = Owner::Internal;
                 }
                 self.upstream.deferred_clunks.push(record.user, fid);
+                if record.state == FidState::Restoring {
+                    self.fids.set_state(fid, FidState::Uncertain);
+                    self.forget_place(fid);
+                }
             }
             state => {
                 let user = record.user;
@@ -387,6 +451,7 @@ impl Engine {
                     record.owner = Owner::Internal;
                 } else {
                     self.fids.free(fid);
+                    self.forget_place(fid);
                     self.users.change(user, |account| account.fids -= 1);
                 }
                 if let Owner::Cleanup(cleanup_index) = owner {

@@ -74,6 +74,13 @@ impl Engine {
             self.push_rflush(client_index, client_tag);
             return consumed;
         };
+        if self.take_back_held(client_index, flush_target) {
+            let consumed = self.consume_message(client_index, message);
+            self.push_rflush(client_index, client_tag);
+            self.wake_or_unblock(client_index);
+            return consumed;
+        }
+        let client = self.clients.get(client_index);
         if client.session.flushes.len() >= self.config.max_inflight.min(MAX_CLIENT_FLUSHES) {
             return Progress::Blocked(Blocked::OnSelf);
         }
@@ -99,6 +106,7 @@ impl Engine {
     pub(super) fn handle_rflush(&mut self, flush_target: u16) {
         let request = *self.requests.get(flush_target);
         if !request.replied {
+            self.drop_copy(flush_target, &request);
             if request.creates != NO_FID {
                 self.mark_uncertain(request.creates);
             }

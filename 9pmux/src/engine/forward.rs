@@ -48,6 +48,18 @@ pub(super) struct Plan {
     releases: u32,
 }
 
+impl Plan {
+    /// Returns the upstream fids that the request mentions, without a new one.
+    pub fn mentioned(&self) -> [u32; 2] {
+        self.fids
+    }
+
+    /// Returns the upstream fid that the request releases, or [`NO_FID`].
+    pub fn released(&self) -> u32 {
+        self.releases
+    }
+}
+
 impl Engine {
     /// Forwards a client's request, replies to it with an error, or lets it wait.
     #[inline]
@@ -144,7 +156,17 @@ impl Engine {
             Err(why) => return self.reject_message(client_index, whole, why),
         };
         if !self.upstream.is_ready() {
-            return self.wait_for_server(client_index, whole);
+            if self.restore.is_none() {
+                return self.wait_for_server(client_index, whole);
+            }
+            if let Some(progress) = self.hold_back(client_index, (whole, message), &plan) {
+                return progress;
+            }
+        }
+        if self.restore.is_some() {
+            if let Some(why) = self.check_after_loss(message, &plan) {
+                return self.reject_message(client_index, whole, why);
+            }
         }
         if waits {
             return self.defer_read(client_index, message, whole.len());
@@ -255,7 +277,7 @@ impl Engine {
         let is_unbounded = offsets.count.is_none() && offsets.message.has_unbounded_reply();
         let known_excess = if is_unbounded { session.max_excess } else { Some(0) };
         let excess = known_excess.unwrap_or(0);
-        let due = client.out.len() + session.expected_reply_bytes();
+        let due = client.out.len() + session.expected_reply_bytes() + session.copied;
         let (is_alone, out) = (session.tags.is_empty(), client.out.len());
         let others = session.tags.len() - session.reads();
         if is_alone {
@@ -267,6 +289,9 @@ impl Engine {
                 is_unbounded,
                 excess,
             });
+        }
+        if self.has_max_copies(client_index, message.len()) {
+            return None;
         }
         if offsets.count.is_some() && out == 0 {
             let min = self.config.min_read_count;
@@ -435,6 +460,7 @@ impl Engine {
             flush_target: NOTAG,
             flush: FlushState::None,
             replied: false,
+            is_held: false,
             fids,
             creates,
             releases: plan.releases,
@@ -469,6 +495,9 @@ impl Engine {
                 put_u32(message, offset as usize, budget.count);
             }
         });
+        if self.restore.is_some() {
+            self.copy_request(client_index, upstream_tag, message.len());
+        }
         upstream_tag
     }
 }

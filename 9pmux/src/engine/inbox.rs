@@ -246,6 +246,7 @@ impl Engine {
 
     /// Closes a client: its session is cleaned up, and its connection ends when its output is written.
     pub(super) fn close_client(&mut self, client_index: u32) {
+        self.drop_held(client_index);
         let closed = self.clients.close(client_index);
         self.clean_up_session(closed.session);
         self.mark_dirty(client_index);
@@ -296,6 +297,10 @@ impl Engine {
         let bytes = inbox.as_slice();
         let user = self.clients.get(client_index).user;
         let max_out = self.max_reply_bytes(user);
+        let is_restoring = self.is_restoring();
+        if is_restoring {
+            self.begin_clunk_search(client_index, offset == 0);
+        }
         loop {
             let client = self.clients.get(client_index);
             if client.state != ClientState::Session
@@ -337,7 +342,17 @@ impl Engine {
                     removed.push((offset, n));
                     offset += n;
                 }
-                _ => offset += n,
+                types::TCLUNK if is_restoring && self.clunk_early(client_index, message) => {
+                    self.count_turn(client_index, REPLY_COST);
+                    removed.push((offset, n));
+                    offset += n;
+                }
+                _ => {
+                    if is_restoring {
+                        self.name_fids(client_index, message);
+                    }
+                    offset += n;
+                }
             }
         }
         let any = tversion_offset.is_some() || !removed.is_empty();

@@ -36,11 +36,17 @@ pub enum LocalError {
     AuthNotRequired,
     BadAname,
     SpecialFile,
+    NotAnswering,
+    MaybeDone,
+    LockLost,
+    AuthenticateAgain,
+    WritesLost,
+    ReadAnew,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 33] = [
+    pub const ALL: [LocalError; 39] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -74,6 +80,12 @@ impl LocalError {
         LocalError::AuthNotRequired,
         LocalError::BadAname,
         LocalError::SpecialFile,
+        LocalError::NotAnswering,
+        LocalError::MaybeDone,
+        LocalError::LockLost,
+        LocalError::AuthenticateAgain,
+        LocalError::WritesLost,
+        LocalError::ReadAnew,
     ];
 
     pub fn ename(self) -> &'static str {
@@ -111,6 +123,12 @@ impl LocalError {
             LocalError::AuthNotRequired => "authentication not required",
             LocalError::BadAname => "invalid attach name",
             LocalError::SpecialFile => "unsupported file type",
+            LocalError::NotAnswering => "the server does not answer; still trying",
+            LocalError::MaybeDone => "server lost; this may or may not have been done",
+            LocalError::LockLost => "lock lost: the server was away",
+            LocalError::AuthenticateAgain => "authenticate again",
+            LocalError::WritesLost => "earlier writes may be lost: the server was away",
+            LocalError::ReadAnew => "directory must be read anew",
         }
     }
 
@@ -132,9 +150,13 @@ impl LocalError {
             LocalError::BadAname | LocalError::SpecialFile => 22, // EINVAL
             LocalError::ReplyTooLarge => 75,                     // EOVERFLOW
             LocalError::UnexpectedReply | LocalError::ServerGone | LocalError::ShuttingDown => 5, // EIO
-            LocalError::FileGone => 116,       // ESTALE
-            LocalError::NoSuchFile => 2,       // ENOENT
-            LocalError::TooManyRequests => 11, // EAGAIN
+            LocalError::MaybeDone | LocalError::LockLost => 5, // EIO
+            LocalError::WritesLost | LocalError::ReadAnew => 5, // EIO
+            LocalError::AuthenticateAgain => 13,               // EACCES
+            LocalError::NotAnswering => 110,                   // ETIMEDOUT
+            LocalError::FileGone => 116,                       // ESTALE
+            LocalError::NoSuchFile => 2,                       // ENOENT
+            LocalError::TooManyRequests => 11,                 // EAGAIN
             LocalError::NothingExported | LocalError::Unreachable => 6, // ENXIO
         }
     }

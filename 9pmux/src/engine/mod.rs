@@ -47,6 +47,7 @@
 //! | `far_end.rs` | the other end of a link, as a client and as a server |
 //! | `window.rs` | the bytes that may be outstanding at the server |
 //! | `away.rs` | a server that is not there, and dead fids |
+//! | `restore/` | a server that goes and comes back, and sessions that are restored |
 //! | `descriptors/` | Topenfd: descriptors in place of fids |
 //! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
 //! | `pserve.rs` | the rules of plan9port's 9pserve, if 9pmux is in its place |
@@ -83,6 +84,7 @@ mod policy;
 mod pserve;
 mod reply;
 mod requests;
+mod restore;
 mod scheduler;
 mod session;
 mod shared_attach;
@@ -110,6 +112,7 @@ pub use end::EndReason;
 pub use far_end::{CloseCause, KEEPALIVE_TAG, Load};
 pub use inbox::MAX_SKIPPED_MESSAGE;
 pub use pserve::{AttachAs, PserveRules};
+pub use restore::{LostLocks, Outage, Reconnect, Repeat, RestoreEvent};
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
 pub use users::{User, host_of};
 pub use version_events::VersionEvent;
@@ -124,6 +127,7 @@ use descriptors::Descriptors;
 use fids::Fids;
 use hasher::SeededState;
 use requests::Requests;
+use restore::Restore;
 use shares::ShareQueue;
 use upstream::{Upstream, UpstreamState};
 use users::Users;
@@ -175,6 +179,7 @@ impl ClientId {
 /// | [`next_version_event`](Engine::next_version_event) | what to log about versions |
 /// | [`end_reason`](Engine::end_reason) | whether to stop |
 /// | [`next_notice`](Engine::next_notice) | what to log about a client |
+/// | [`take_lost_server`](Engine::take_lost_server), [`next_restore_event`](Engine::next_restore_event), [`outage`](Engine::outage) | what to log about a server that goes and comes back |
 ///
 /// A driver that can pass descriptors to a client calls [`allow_descriptors`](Engine::allow_descriptors) when the
 /// client has connected. It then has a table of descriptors (Topenfd) as well, with one socket of a pair for each:
@@ -228,6 +233,8 @@ pub struct Engine {
     users: Users,
     requests: Requests,
     fids: Fids,
+    /// What is needed to restore sessions, with that option.
+    restore: Option<Box<Restore>>,
     cleanups: Cleanups,
     descriptors: Descriptors,
     /// The clients that wait for capacity upstream, in order.
@@ -300,7 +307,10 @@ impl Engine {
             max_descriptors_all: descriptors::max_descriptors(&config),
             ..config
         };
+        let hasher = SeededState::new(config.seed);
+        let restore = config.reconnect.map(|options| Box::new(Restore::new(options, hasher, now)));
         let mut engine = Engine {
+            restore,
             now,
             upstream: Upstream::default(),
             clients: Clients::new(SeededState::new(config.seed)),
@@ -334,6 +344,9 @@ impl Engine {
         engine.upstream.msize = engine.config.msize;
         match (engine.config.server, engine.config.dialect) {
             (ServerKind::OnDemand, _) => engine.upstream.begin_without_server(UpstreamState::Away),
+            _ if engine.restore.is_some() => {
+                engine.upstream.begin_without_server(UpstreamState::Away);
+            }
             (ServerKind::Absent, _) => engine.upstream.begin_without_server(UpstreamState::Absent),
             (_, Some(dialect)) if engine.has_version() => {
                 engine.upstream.version_agreed(dialect, engine.upstream.msize);
@@ -352,6 +365,9 @@ impl Engine {
         self.begin_turn();
         self.expire_version();
         self.expire_cleanups();
+        if self.restore.is_some() {
+            self.expire_restore();
+        }
         self.enforce_memory();
         self.run_ready();
     }
@@ -365,7 +381,8 @@ impl Engine {
             || self.may_send_clunks();
         let has_work = self.has_unexamined_shares() || !self.turn_queue.is_empty() || has_own;
         let work = has_work.then_some(self.now);
-        version.into_iter().chain(cleanup).chain(work).min()
+        let restore = self.restore.as_ref().and_then(|restore| restore.deadline());
+        version.into_iter().chain(cleanup).chain(restore).chain(work).min()
     }
 
     /// Reports that a client has connected.
@@ -434,7 +451,9 @@ impl Engine {
             // A large blocked request may be followed by a flush of the request that it waits for.
             let full = client.session.tags.len() >= self.config.max_inflight;
             let least = if full { client.session.msize as usize } else { 0 };
-            let max = self.config.max_inbox_bytes.max(least);
+            // A flush of a request that waits for the server must still be read.
+            let waiting = if self.is_restoring() { self.config.max_reply_bytes } else { 0 };
+            let max = self.config.max_inbox_bytes.max(least).max(waiting);
             match client.state {
                 ClientState::Closing => false,
                 _ if client.finished || client.in_turn_queue => false,
@@ -500,6 +519,7 @@ impl Engine {
 
     /// Reports that the first `n` bytes of the server's output were written.
     pub fn server_wrote(&mut self, n: usize) {
+        self.upstream.written += n.min(self.upstream.out.len()) as u64;
         self.upstream.out.consume(n);
         self.pool.take_back(&mut self.upstream.out);
         self.run_ready();
@@ -519,10 +539,10 @@ impl Engine {
 
     /// Returns true if the driver must close the connection to the server, connect again, and report
     /// `server_connected` or `redial_failed`. Only with [`Config::can_redial`], while no client has a session;
-    /// or with [`ServerKind::OnDemand`], while a client asks for the server.
+    /// with [`ServerKind::OnDemand`], while a client asks for the server; or with [`Config::reconnect`], always.
     #[must_use]
     pub fn wants_redial(&self) -> bool {
-        self.upstream.is_lost() || self.is_asked_for()
+        self.upstream.is_lost() || self.is_asked_for() || self.is_server_missed()
     }
 
     /// Reports that the driver has connected to the server again.

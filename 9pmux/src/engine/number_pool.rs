@@ -81,7 +81,6 @@ impl NumberPool {
     }
 
     /// Returns true if the number is allocated.
-    #[cfg(any(test, mux_fuzz))]
     pub fn is_allocated(&self, number: u32) -> bool {
         let bit = number as usize;
         let word = self.levels.first().and_then(|level| level.get(bit / 64));

@@ -62,7 +62,8 @@ impl Engine {
         let mut offset = 0;
         loop {
             // Until the Rversion arrives, this is the msize that was offered.
-            match frame(&bytes[offset..], self.upstream.msize) {
+            let max = self.upstream.msize.max(self.upstream.larger_msize);
+            match frame(&bytes[offset..], max) {
                 Frame::Incomplete => {
                     // A record of TLS may look like the beginning of a large message.
                     if self.upstream.is_awaiting_version()
@@ -86,7 +87,6 @@ impl Engine {
                     if let Some(other) = foreign(&bytes[offset..]) {
                         return Err(EndReason::garbled(other.to_string()));
                     }
-                    let max = self.upstream.msize;
                     return Err(EndReason::garbled(format!(
                         "a message of {size} bytes, msize is {max}"
                     )));
@@ -108,7 +108,7 @@ impl Engine {
             return self.handle_rversion(message);
         }
         let request = match self.requests.find(upstream_tag) {
-            Some(request) if !request.replied => *request,
+            Some(request) if !request.replied && !request.is_held => *request,
             _ if upstream_tag == KEEPALIVE_TAG && self.upstream.awaits_keepalive => {
                 self.upstream.awaits_keepalive = false;
                 return Ok(());
@@ -185,6 +185,9 @@ impl Engine {
         reply: Option<(&[u8], ReplyFields)>,
     ) {
         self.apply_to_fids(request, outcome);
+        if self.restore.is_some() {
+            self.handle_restorable_reply(upstream_tag, request, outcome, reply.map(|r| r.0));
+        }
         match request.owner {
             Owner::Client(client_index) => self.deliver_reply(client_index, request, reply),
             Owner::Descriptor(descriptor) => {
@@ -200,7 +203,8 @@ impl Engine {
             self.upstream.deferred_flushes.retry_passed();
         }
         if request.kind == types::TATTACH && request.owner == Owner::Internal {
-            self.handle_shared_attach_reply(reply.map(|reply| reply.0), outcome);
+            let fid = request.fids[0];
+            self.handle_shared_attach_reply(fid, reply.map(|reply| reply.0), outcome);
         }
     }
 

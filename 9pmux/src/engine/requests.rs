@@ -43,6 +43,8 @@ pub struct UpstreamRequest {
     pub flush: FlushState,
     /// Whether its reply has arrived, while the Rflush has not.
     pub replied: bool,
+    /// Whether it waits to be sent again, after the server was lost (`restore/held.rs`).
+    pub is_held: bool,
     /// The upstream fids that it mentions.
     pub fids: [u32; 2],
     /// The fid among them that it creates, or [`NO_FID`].
@@ -71,6 +73,7 @@ impl UpstreamRequest {
             flush_target: NOTAG,
             flush: FlushState::None,
             replied: false,
+            is_held: false,
             fids: [NO_FID; 2],
             creates: NO_FID,
             releases: NO_FID,
@@ -84,6 +87,11 @@ impl UpstreamRequest {
     #[inline]
     pub fn is_internal_clunk(&self) -> bool {
         self.kind == types::TCLUNK && self.owner == Owner::Internal && self.tag == NOTAG
+    }
+
+    /// Returns true if it is the Topen that a client's Topenfd has become.
+    pub fn opens_descriptor(&self) -> bool {
+        self.descriptor_use == DescriptorUse::Opens
     }
 
     /// Returns true if it is a Tflush that counts among the flushes: that of a descriptor's request does not.
@@ -233,6 +241,28 @@ impl Requests {
         self.for_descriptors -= usize::from(is_for_descriptor);
         self.cost -= request.cost as usize;
         self.tags.free(u32::from(tag));
+    }
+
+    /// The server was lost, and the request waits to be sent again. Returns what it has cost until now.
+    pub fn suspend(&mut self, tag: u16) -> u32 {
+        let request = self.get(tag);
+        request.is_held = true;
+        let cost = std::mem::take(&mut request.cost);
+        self.cost -= cost as usize;
+        cost
+    }
+
+    /// A suspended request is sent again, at this cost.
+    pub fn resume(&mut self, tag: u16, cost: u32) {
+        let request = self.get(tag);
+        request.is_held = false;
+        request.cost = cost;
+        self.cost += cost as usize;
+    }
+
+    /// Returns the tags of all requests.
+    pub fn tags(&self) -> Vec<u16> {
+        (0..self.by_tag.len() as u16).filter(|tag| self.find(*tag).is_some()).collect()
     }
 
     /// Returns the number of flushes.

@@ -22,7 +22,7 @@ impl Engine {
     /// Returns true if the server's output has space for a client's request.
     #[inline]
     pub(super) fn output_has_room(&self) -> bool {
-        self.upstream.is_ready() && self.upstream.out.len() < self.config.max_server_bytes
+        self.upstream.can_send() && self.upstream.out.len() < self.config.max_server_bytes
     }
 
     /// Returns the number of free tags for clients' requests.
@@ -70,6 +70,32 @@ impl Engine {
             self.settle();
         }
         self.window_blocked = None;
+        self.serve_ready();
+        if self.upstream.is_replaying() {
+            self.serve_and_replay();
+        }
+    }
+
+    /// As for `send_ready`, with the fids that are being restored.
+    #[cold]
+    fn serve_and_replay(&mut self) {
+        while self.upstream.is_replaying() {
+            self.advance_replay();
+            if !self.has_ready_client() && !self.has_ready_descriptor() {
+                return;
+            }
+            self.serve_all();
+        }
+    }
+
+    #[inline(never)]
+    fn serve_all(&mut self) {
+        self.serve_ready();
+    }
+
+    /// Serves clients and descriptors while there is capacity.
+    #[inline(always)]
+    fn serve_ready(&mut self) {
         while self.has_ready_client() || self.has_ready_descriptor() {
             if self.descriptor_has_turn() {
                 self.serve_descriptor();

@@ -11,6 +11,7 @@ use super::client_tags::ClientTags;
 use super::descriptors::Opening;
 use super::flush::ClientFlush;
 use super::hasher::SeededState;
+use super::local_error::LocalError;
 use super::requests::UpstreamRequest;
 use crate::wire::{Dialect, types};
 
@@ -36,10 +37,43 @@ pub enum ClientFid {
     /// This upstream fid.
     Upstream(u32),
     /// Nothing any more: the server that had it has gone (`away.rs`).
-    Dead {
-        /// Whether a file was open on it.
-        was_open: bool,
-    },
+    Dead(DeadFid),
+}
+
+/// What is known of a dead fid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadFid {
+    /// Whether a file was open on it.
+    pub was_open: bool,
+    pub reason: DeadReason,
+}
+
+/// The reason for which a fid is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadReason {
+    /// The server has come back without its file.
+    Gone,
+    /// It may have held a lock.
+    LockLost,
+    /// It was reached by authentication.
+    Authenticated,
+    /// An extended attribute was being written, which the Tclunk should have made effective.
+    Unfinished,
+}
+
+impl DeadFid {
+    /// Returns the error that a request of this type gets.
+    pub fn error(self, kind: u8) -> LocalError {
+        match (kind, self.reason) {
+            // Linux looks the name up again.
+            (types::TGETATTR | types::TSTAT, _) if !self.was_open => LocalError::NoSuchFile,
+            (types::TWALK, _) => LocalError::FileGone,
+            (types::TCLUNK, DeadReason::Unfinished) => LocalError::MaybeDone,
+            (_, DeadReason::Gone | DeadReason::Unfinished) => LocalError::FileGone,
+            (_, DeadReason::LockLost) => LocalError::LockLost,
+            (_, DeadReason::Authenticated) => LocalError::AuthenticateAgain,
+        }
+    }
 }
 
 /// A [`ClientFid`] in the space of an upstream fid: a client may have millions.
@@ -47,26 +81,34 @@ pub enum ClientFid {
 pub struct FidEntry(u32);
 
 impl FidEntry {
-    const DEAD: FidEntry = FidEntry(u32::MAX - 1);
-    const DEAD_OPEN: FidEntry = FidEntry(u32::MAX - 2);
+    /// The lowest number of a dead fid: two for each reason.
+    const DEAD: u32 = u32::MAX - 8;
 
     #[inline]
     pub fn upstream(fid: u32) -> FidEntry {
-        debug_assert!(fid < FidEntry::DEAD_OPEN.0);
+        debug_assert!(fid < FidEntry::DEAD);
         FidEntry(fid)
     }
 
-    pub fn dead(was_open: bool) -> FidEntry {
-        if was_open { FidEntry::DEAD_OPEN } else { FidEntry::DEAD }
+    pub fn dead(dead: DeadFid) -> FidEntry {
+        FidEntry(FidEntry::DEAD + 2 * dead.reason as u32 + u32::from(dead.was_open))
     }
 
     #[inline]
     pub fn get(self) -> ClientFid {
-        match self {
-            FidEntry::DEAD => ClientFid::Dead { was_open: false },
-            FidEntry::DEAD_OPEN => ClientFid::Dead { was_open: true },
-            FidEntry(fid) => ClientFid::Upstream(fid),
-        }
+        if self.0 < FidEntry::DEAD { ClientFid::Upstream(self.0) } else { self.get_dead() }
+    }
+
+    #[cold]
+    fn get_dead(self) -> ClientFid {
+        let code = self.0 - FidEntry::DEAD;
+        let reason = match code / 2 {
+            0 => DeadReason::Gone,
+            1 => DeadReason::LockLost,
+            2 => DeadReason::Authenticated,
+            _ => DeadReason::Unfinished,
+        };
+        ClientFid::Dead(DeadFid { was_open: code % 2 == 1, reason })
     }
 
     /// Returns the upstream fid, if there is one.
@@ -74,7 +116,7 @@ impl FidEntry {
     pub fn live(self) -> Option<u32> {
         match self.get() {
             ClientFid::Upstream(fid) => Some(fid),
-            ClientFid::Dead { .. } => None,
+            ClientFid::Dead(_) => None,
         }
     }
 }
@@ -109,6 +151,8 @@ pub struct Session {
     unbounded: usize,
     /// The largest number of bytes by which such a reply has exceeded it, once there has been one.
     pub max_excess: Option<u32>,
+    /// The bytes of the copies of the requests in `tags`, which are kept for a loss of the server (`restore/`).
+    pub copied: usize,
 }
 
 impl Session {
@@ -129,6 +173,7 @@ impl Session {
             cost: 0,
             unbounded: 0,
             max_excess: None,
+            copied: 0,
         }
     }
 
@@ -228,6 +273,16 @@ impl Session {
         self.unbounded += usize::from(request.has_unbounded_reply);
         self.reads += usize::from(request.kind == types::TREAD);
         self.cost += request.cost as usize;
+    }
+
+    /// A request in `tags` counts for this cost again.
+    pub fn add_cost(&mut self, cost: u32) {
+        self.cost += cost as usize;
+    }
+
+    /// A request in `tags` does not count for its cost any more.
+    pub fn remove_cost(&mut self, cost: u32) {
+        self.cost -= cost as usize;
     }
 
     /// Removes the client's tag of a request, with all that is counted for it.

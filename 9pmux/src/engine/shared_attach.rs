@@ -153,12 +153,17 @@ impl Engine {
         self.upstream.shared_attach = SharedAttach::Pending { fid, names: names.into(), waiters };
     }
 
-    /// The server has replied to that Tattach. There is no message if it does not fit the request.
+    /// The server has replied to the Tattach of this fid, which may be another one of 9pmux's own. There is no message if it does not fit the request.
     pub(super) fn handle_shared_attach_reply(
         &mut self,
+        fid: u32,
         reply: Option<&[u8]>,
         outcome: ReplyOutcome,
     ) {
+        if !matches!(self.upstream.shared_attach, SharedAttach::Pending { fid: own, .. } if own == fid)
+        {
+            return;
+        }
         let failed = outcome != ReplyOutcome::Success;
         let SharedAttach::Pending { fid, names, waiters } =
             std::mem::take(&mut self.upstream.shared_attach)

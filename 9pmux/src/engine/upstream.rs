@@ -17,6 +17,8 @@
 //! | lost | the driver has connected again | no version |
 //! | any | the connection ends, or sends bytes that are not 9P | ended; away if the clients outlive the server |
 //! | away | the driver has connected | no version, or awaiting version if there are sessions |
+//! | awaiting version | the version of sessions that are to be restored | replaying |
+//! | replaying | their fids are restored (`restore/`) | ready |
 //! | absent | | |
 //!
 //! # The dialect
@@ -65,6 +67,8 @@ pub enum UpstreamState {
     AwaitingVersion { offer: Dialect, deadline: Duration },
     /// A version is agreed; requests can be forwarded.
     Ready,
+    /// A version is agreed; requests can be forwarded as far as their fids are restored (`restore/`).
+    Replaying,
     /// A version is agreed, but no client has a session, and one waits for another dialect.
     Settling { deadline: Duration },
     /// The connection is given up at the end of this event, for this reason.
@@ -95,6 +99,10 @@ pub struct Upstream {
     pub dialect: Dialect,
     /// The maximum length of a message; until a version is agreed, the offered one.
     pub msize: u32,
+    /// The msize that the server has agreed to, if clients must not use all of it.
+    pub larger_msize: u32,
+    /// The number of bytes that were written on this connection.
+    pub written: u64,
     /// The beginning of an incomplete message.
     pub inbox: Buffer,
     /// The bytes to be written to the server.
@@ -132,6 +140,8 @@ impl Default for Upstream {
             refused_until: [Duration::ZERO; Dialect::ALL.len()],
             dialect: Dialect::Plain,
             msize: 0,
+            larger_msize: 0,
+            written: 0,
             inbox: Buffer::default(),
             out: Buffer::default(),
             deferred_flushes: UserQueues::default(),
@@ -159,6 +169,18 @@ impl Upstream {
     #[inline]
     pub fn is_ready(&self) -> bool {
         matches!(self.state, UpstreamState::Ready)
+    }
+
+    /// Returns true while fids are being restored.
+    #[inline]
+    pub fn is_replaying(&self) -> bool {
+        matches!(self.state, UpstreamState::Replaying)
+    }
+
+    /// Returns true if there is a connection on which something can be sent for clients.
+    #[inline]
+    pub fn can_send(&self) -> bool {
+        matches!(self.state, UpstreamState::Ready | UpstreamState::Replaying)
     }
 
     /// Returns true while the server has to reply to a Tversion.
@@ -227,8 +249,11 @@ impl Upstream {
 
     /// Returns the agreed dialect, if there is one.
     pub fn ready_dialect(&self) -> Option<Dialect> {
-        let agreed = matches!(self.state, UpstreamState::Ready | UpstreamState::Settling { .. });
-        agreed.then_some(self.dialect)
+        self.has_agreed().then_some(self.dialect)
+    }
+
+    fn has_agreed(&self) -> bool {
+        self.can_send() || self.is_settling()
     }
 
     /// A Tversion is sent.
@@ -253,6 +278,11 @@ impl Upstream {
     pub fn version_refused(&mut self) {
         self.state = UpstreamState::NoVersion;
         self.dialect = Dialect::Plain;
+    }
+
+    /// The server cannot say now whether it knows the version of sessions, which is offered again.
+    pub fn postpone_version(&mut self) {
+        self.state = UpstreamState::NoVersion;
     }
 
     /// A client waits for another dialect, and departed clients have left requests or fids.
@@ -292,8 +322,8 @@ impl Upstream {
 
     /// The server has gone, and clients are kept. If there are sessions, what they were promised is kept too.
     pub fn lose_server(&mut self, has_sessions: bool) {
-        let agreed = matches!(self.state, UpstreamState::Ready | UpstreamState::Settling { .. });
-        let promised = self.promised.or(agreed.then_some((self.dialect, self.msize)));
+        let agreed = self.has_agreed().then_some((self.dialect, self.msize));
+        let promised = self.promised.or(agreed);
         let promised = promised.filter(|_| has_sessions);
         *self = Upstream {
             state: UpstreamState::Away,
@@ -304,6 +334,37 @@ impl Upstream {
             promised,
             ..Upstream::default()
         };
+    }
+
+    /// The server has gone, and sessions are to be restored. The version that they have is kept, and the attach that
+    /// they share.
+    pub fn lose_for_now(&mut self) {
+        let agreed = self.has_agreed().then_some((self.dialect, self.msize));
+        let promised = self.promised.or(agreed);
+        let shared_attach = match std::mem::take(&mut self.shared_attach) {
+            live @ SharedAttach::Live { .. } => live,
+            _ => SharedAttach::Unattached,
+        };
+        *self = Upstream {
+            state: UpstreamState::Away,
+            refused_until: self.refused_until,
+            dialect: promised.map_or(Dialect::Plain, |promised| promised.0),
+            msize: promised.map_or(self.msize, |promised| promised.1),
+            promised,
+            shared_attach,
+            late_versions: 0,
+            ..Upstream::default()
+        };
+    }
+
+    /// The version of the sessions is agreed, and their fids are restored.
+    pub fn begin_replay(&mut self) {
+        self.state = UpstreamState::Replaying;
+    }
+
+    /// All fids are restored, or dead.
+    pub fn end_replay(&mut self) {
+        self.state = UpstreamState::Ready;
     }
 
     /// Something waits for the server, at most until `deadline`.

@@ -49,6 +49,11 @@ impl Engine {
             return Ok(());
         };
         if [types::RERROR, types::RLERROR].contains(&kind(message)) {
+            if self.config.server == ServerKind::FarEnd && self.has_sessions_to_restore() {
+                // Its server is away as well.
+                self.offer_later();
+                return Ok(());
+            }
             // The manual requires an Rversion with `unknown`, but some servers reply with an error to a
             // dialect that they do not know, or to a second Tversion.
             let reply = wire::show(offer, message).to_string();
@@ -77,6 +82,12 @@ impl Engine {
                     _ => Err(EndReason::NoCommonVersion(reply)),
                 }
             }
+            Some(dialect)
+                if self.config.server == ServerKind::FarEnd
+                    && !self.keeps_promise(dialect, msize) =>
+            {
+                self.handle_version_refused(offer, format!("an msize of {msize}"))
+            }
             Some(dialect) if !self.keeps_promise(dialect, msize) => {
                 Err(EndReason::NoCommonVersion(format!(
                     "{} with an msize of {msize}, less than its clients have",
@@ -84,9 +95,7 @@ impl Engine {
                 )))
             }
             Some(dialect) => {
-                self.upstream.version_agreed(dialect, msize);
-                self.version_events.push(VersionEvent::VersionAgreed { dialect, msize });
-                self.complete_versions(None);
+                self.version_is_agreed(dialect, msize);
                 Ok(())
             }
             None => {
@@ -94,6 +103,25 @@ impl Engine {
                 self.handle_version_refused(offer, format!("version '{name}'"))
             }
         }
+    }
+
+    /// The server has agreed to this version.
+    fn version_is_agreed(&mut self, dialect: Dialect, msize: u32) {
+        let promised = self.upstream.promised.filter(|_| self.clients.sessions() > 0);
+        let granted = promised.filter(|_| self.restore.is_some()).map(|promised| promised.1);
+        self.upstream.version_agreed(dialect, granted.unwrap_or(msize));
+        self.version_events.push(VersionEvent::VersionAgreed { dialect, msize });
+        if self.restore.is_some() {
+            self.upstream.larger_msize = msize;
+            match granted {
+                Some(_) => self.begin_replay(),
+                None => {
+                    self.discard_shared_attach();
+                    self.settle_outage();
+                }
+            }
+        }
+        self.complete_versions(None);
     }
 
     /// The server has replied to the Tversion with an error.
@@ -123,6 +151,7 @@ impl Engine {
     /// `unknown`, and another client may offer another dialect.
     fn handle_version_refused(&mut self, offer: Dialect, reply: String) -> Result<(), EndReason> {
         if self.config.server == ServerKind::FarEnd {
+            self.close_sessions();
             self.be_quiet(offer, reply);
             return Ok(());
         }
@@ -193,6 +222,8 @@ impl Engine {
         }
         if self.is_asked_for() {
             self.refuse_askers();
+        } else if self.has_sessions_to_restore() {
+            self.handle_server_gone(EndReason::VersionTimeout);
         } else if let (ServerKind::FarEnd, &UpstreamState::AwaitingVersion { offer, .. }) =
             (self.config.server, self.upstream.state())
         {
@@ -215,7 +246,7 @@ impl Engine {
         let reason = self.explain_end(reason);
         let offer = match *self.upstream.state() {
             UpstreamState::Lost(_) | UpstreamState::Away | UpstreamState::Absent => return,
-            _ if self.config.server == ServerKind::OnDemand => None,
+            _ if self.config.server == ServerKind::OnDemand || self.restore.is_some() => None,
             UpstreamState::AwaitingVersion { offer, .. } => Some(offer),
             _ => None,
         };
@@ -303,6 +334,9 @@ impl Engine {
             }
             return;
         };
+        if self.restore.is_some() && self.complete_version_meanwhile(client_index, dialect) {
+            return;
+        }
         let refused = self.upstream.is_refused(dialect, self.now);
         match self.upstream.state() {
             UpstreamState::Ended(_) => return,
@@ -310,10 +344,12 @@ impl Engine {
             UpstreamState::Away if self.upstream.refuses_askers => {
                 return self.push_unknown(client_index);
             }
+            UpstreamState::Away if self.restore.is_some() => {}
             UpstreamState::Away => self.ask_for_server(),
             UpstreamState::Ready if self.is_spent() => {
                 self.upstream.leave(EndReason::ServerClosed);
             }
+            UpstreamState::Replaying => return self.accept_version(client_index),
             UpstreamState::Ready => {
                 let is_other = ![self.upstream.dialect, self.upstream.offered].contains(&dialect);
                 if !is_other || refused || !self.is_dialect_free() {
@@ -359,8 +395,8 @@ impl Engine {
 
     fn push_rversion(&mut self, client_index: u32, dialect: Option<Dialect>) {
         let max = match self.upstream.state() {
-            UpstreamState::Ready => self.upstream.msize,
-            _ => self.config.msize,
+            UpstreamState::Ready | UpstreamState::Replaying => self.upstream.msize,
+            _ => self.upstream.promised.map_or(self.config.msize, |promised| promised.1),
         };
         let client = self.clients.get(client_index);
         let ClientState::AwaitingVersion { tag, msize, offer } = client.state else {

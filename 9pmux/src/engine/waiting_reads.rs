@@ -79,6 +79,11 @@ impl WaitingReads {
         self.messages.iter().any(|message| wire::tag(message) == tag)
     }
 
+    /// Returns true if a waiting read is of this fid.
+    pub fn names(&self, fid: u32) -> bool {
+        self.first(Some(fid)).is_some()
+    }
+
     /// Removes the read with this tag. Returns false if there is none.
     pub fn remove(&mut self, tag: u16) -> bool {
         let found = self.messages.iter().position(|message| wire::tag(message) == tag);

@@ -87,7 +87,12 @@ impl LinkConfig {
     #[must_use]
     pub fn export(&self, config: Config, has_server: bool) -> Config {
         Config {
-            server: if has_server { ServerKind::OnDemand } else { ServerKind::Absent },
+            server: match config.reconnect {
+                _ if !has_server => ServerKind::Absent,
+                Some(_) => ServerKind::Connected,
+                None => ServerKind::OnDemand,
+            },
+            reconnect: config.reconnect.filter(|_| has_server),
             can_redial: has_server,
             max_inflight: 2 * MAX_REQUESTS,
             max_reply_bytes: 2 * self.window,
@@ -137,6 +142,23 @@ pub enum LinkEnd {
     TooMuch,
     /// There is no memory for what the other end has sent, or does not read.
     NoMemory,
+    /// The other end has not replied in time while sessions were restored.
+    Unresponsive,
+}
+
+impl LinkEnd {
+    /// Returns the reason for which the post has given up its server, the other end.
+    fn of_post(reason: EndReason) -> LinkEnd {
+        match reason {
+            EndReason::Garbled(what) => LinkEnd::Garbled(what),
+            EndReason::VersionTimeout | EndReason::ReplayTimeout | EndReason::Silent(_) => {
+                LinkEnd::Unresponsive
+            }
+            EndReason::NoCommonVersion(_) | EndReason::ServerClosed | EndReason::HungUp => {
+                LinkEnd::Closed
+            }
+        }
+    }
 }
 
 impl Display for LinkEnd {
@@ -150,6 +172,7 @@ impl Display for LinkEnd {
             LinkEnd::Garbled(what) => write!(f, "the other end has sent {what}"),
             LinkEnd::TooMuch => f.write_str("the other end sends more than a link allows"),
             LinkEnd::NoMemory => f.write_str("there is no more memory for the other end"),
+            LinkEnd::Unresponsive => f.write_str("the other end does not reply"),
         }
     }
 }
@@ -190,6 +213,8 @@ pub struct Link {
     /// The times of the last turn of each kind.
     bulk_at: Option<Duration>,
     metadata_at: Option<Duration>,
+    /// True if there is no stream, and another one should come.
+    awaits_stream: bool,
     end: Option<LinkEnd>,
 }
 
@@ -213,6 +238,7 @@ impl Link {
             held_before: 0,
             bulk_at: None,
             metadata_at: None,
+            awaits_stream: false,
             end: None,
         }
     }
@@ -291,8 +317,8 @@ impl Link {
         post.server_gone();
     }
 
-    /// Begins with a new stream, after the last one has ended, and with a new post. The export goes on: what the
-    /// last other end has left at its server is cleaned up.
+    /// Begins with a new stream, after the last one has ended. The post is new, or has lost its server. The export
+    /// goes on: what the last other end has left at its server is cleaned up.
     pub fn restart(&mut self, config: &LinkConfig, now: Duration) {
         self.export.client_gone(self.far);
         self.far = self.export.client_connected();
@@ -306,7 +332,22 @@ impl Link {
         self.refused_bytes = 0;
         self.held_before = 0;
         (self.bulk_at, self.metadata_at) = (None, None);
+        self.awaits_stream = false;
         self.end = None;
+    }
+
+    /// The stream has ended, or there was none, and [`restart`](Link::restart) will be called with another one. The
+    /// post, which must have [`Config::reconnect`], goes on then.
+    pub fn await_stream(&mut self) {
+        self.export.client_gone(self.far);
+        self.awaits_stream = true;
+        self.end = None;
+    }
+
+    /// Returns true if there is no stream, and another one should come.
+    #[must_use]
+    pub fn awaits_stream(&self) -> bool {
+        self.awaits_stream && self.end.is_none()
     }
 
     /// Ends the link on behalf of the program: what is outstanding in both directions gets an error.
@@ -358,9 +399,9 @@ impl Link {
     /// Returns the time at which [`tick`](Link::tick) must be called at the latest, if any.
     #[must_use]
     pub fn next_deadline(&self, post: &Engine) -> Option<Duration> {
-        let keepalive = match self.end {
-            None => self.keepalive.deadline(self.now, self.situation(post)),
-            Some(_) => None,
+        let keepalive = match self.has_stream() {
+            true => self.keepalive.deadline(self.now, self.situation(post)),
+            false => None,
         };
         self.export.next_deadline().into_iter().chain(keepalive).min()
     }
@@ -379,9 +420,13 @@ impl Link {
         }
     }
 
+    fn has_stream(&self) -> bool {
+        self.end.is_none() && !self.awaits_stream
+    }
+
     /// Sends a keepalive if one is due, or ends a link that is dead.
     fn act(&mut self, post: &mut Engine) {
-        if self.end.is_some() {
+        if !self.has_stream() {
             return;
         }
         let situation = self.situation(post);
@@ -394,7 +439,12 @@ impl Link {
 
     /// Ends the link if one of its engines has ended, or holds too much.
     fn check(&mut self, post: &mut Engine) {
-        if let Some(EndReason::Garbled(what)) = post.end_reason() {
+        if !self.has_stream() {
+            return;
+        }
+        if let Some(reason) = post.take_lost_server() {
+            self.end(post, LinkEnd::of_post(reason));
+        } else if let Some(EndReason::Garbled(what)) = post.end_reason() {
             let what = what.clone();
             self.end(post, LinkEnd::Garbled(what));
         } else if self.export.is_closing(self.far) {

@@ -148,6 +148,12 @@ impl Address {
         }
     }
 
+    /// Returns true if a server with this address can be connected to more than once.
+    #[must_use]
+    pub fn can_be_dialled_again(&self) -> bool {
+        !matches!(self, Address::Fd(_) | Address::Stdio)
+    }
+
     /// Parses an address on which clients connect.
     ///
     /// # Errors

@@ -36,10 +36,8 @@ impl Redial {
     /// Returns `None` for an address that can be connected to only once. `limit` is the limit of descriptors
     /// that 9pmux was started with.
     pub fn new(address: &Address, timeout: Duration, limit: Rlimit) -> Option<Redial> {
-        match address {
-            Address::Fd(_) | Address::Stdio => None,
-            _ => Some(Redial { address: address.clone(), timeout, limit }),
-        }
+        let redial = || Redial { address: address.clone(), timeout, limit };
+        address.can_be_dialled_again().then(redial)
     }
 
     /// Returns true if the server is started here, which takes no time, instead of being connected to.

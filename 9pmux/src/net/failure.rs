@@ -44,9 +44,18 @@ impl Failure {
                 _,
             )
             | Failure::Lost(..) => 5,
-            Failure::End(_, EndReason::VersionTimeout, _) => 6,
+            Failure::End(_, EndReason::VersionTimeout | EndReason::ReplayTimeout, _) => 6,
             Failure::End(_, EndReason::NoCommonVersion(_), _) => 7,
             Failure::End(_, EndReason::Garbled(_), _) => 8,
+        }
+    }
+
+    /// The failure to connect to the other end of a link instead of to a server.
+    #[must_use]
+    pub(super) fn of_far_end(self) -> Failure {
+        match self {
+            Failure::Connect(address, why) => Failure::FarEnd(address, why),
+            other => other,
         }
     }
 
@@ -107,7 +116,9 @@ impl Display for Failure {
                     {
                         ": check that it speaks 9P, or raise --timeout; a descriptor cannot be connected to again"
                     }
-                    EndReason::VersionTimeout => ": check that it speaks 9P, or raise --timeout",
+                    EndReason::VersionTimeout | EndReason::ReplayTimeout => {
+                        ": check that it speaks 9P, or raise --timeout"
+                    }
                     EndReason::NoCommonVersion(_) => {
                         ": choose a version that it speaks with --dialect, or another --msize"
                     }

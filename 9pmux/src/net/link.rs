@@ -5,10 +5,9 @@
 //! With `listen!` and without a post, each caller is a client of the export, as with `serve`; a server that goes is
 //! connected again all the same. With a post, one caller at a time is the other end.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
+use rustix::process::Rlimit;
 use tracing::warn;
 
 use super::address::{Address, StreamAddress};
@@ -17,6 +16,7 @@ use super::descriptors::Claims;
 use super::dial::{self, Redial};
 use super::driver::{Callers, Driver, ExportServer};
 use super::failure::Failure;
+use super::redialler::random_number;
 use super::{ServeOptions, check_distinct, descriptors, max_silence, signals};
 use crate::engine::{Config, Engine, ServerKind};
 use crate::link::{Link, LinkConfig};
@@ -77,9 +77,9 @@ fn warn_about_access(options: &LinkOptions) {
 fn link_to(options: &LinkOptions, stream: &Address) -> Result<(), Failure> {
     let servers = || std::iter::once(stream).chain(&options.export);
     // The stream is no server for the user.
-    let far_end = |failure| match failure {
-        Failure::Connect(address, why) if address == *stream => Failure::FarEnd(address, why),
-        other => other,
+    let far_end = |failure| match &failure {
+        Failure::Connect(address, _) if address == stream => failure.of_far_end(),
+        _ => failure,
     };
     let mut claims = descriptors::claim(servers(), &options.post).map_err(far_end)?;
     check_distinct(&servers().collect::<Vec<_>>(), &options.post)?;
@@ -88,25 +88,38 @@ fn link_to(options: &LinkOptions, stream: &Address) -> Result<(), Failure> {
         signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
     let announced = announce_all(&options.post, &mut claims)?;
-    let server = dial::dial(stream, &mut claims, options.timeout).map_err(far_end)?;
+    let comes_back = options.post_config.reconnect.is_some() && stream.can_be_dialled_again();
+    let server = match comes_back {
+        true => None,
+        false => Some(dial::dial(stream, &mut claims, options.timeout).map_err(far_end)?),
+    };
     if starts {
         signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
     let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
     // After the command was started: some programs do not work well with a high limit.
-    let source = export_server(options, &mut claims)?;
-    let serve = post_options(options, stream, options.post.clone());
-    let mut driver =
-        Driver::new(&serve, Some(server), None, announced, signals).map_err(far_end)?;
+    let (source, limit) = export_server(options, &mut claims)?;
+    let mut serve = post_options(options, stream, options.post.clone());
+    let mut redial = None;
+    if comes_back {
+        redial = Redial::new(stream, options.timeout, limit);
+    } else {
+        serve.config.reconnect = None;
+    }
+    let mut driver = Driver::new(&serve, server, redial, announced, signals).map_err(far_end)?;
     set_link(&mut driver, options, source);
+    if comes_back {
+        driver.set_stream_comes_back(options.link.clone());
+    }
     driver.run()
 }
 
-/// Returns the means to connect to the export's server, and raises the limit of descriptors.
+/// Returns the means to connect to the export's server, and raises the limit of descriptors. Returns also the limit
+/// before that.
 fn export_server(
     options: &LinkOptions,
     claims: &mut Claims,
-) -> Result<Option<ExportServer>, Failure> {
+) -> Result<(Option<ExportServer>, Rlimit), Failure> {
     let inherited = match &options.export {
         Some(address @ (Address::Fd(_) | Address::Stdio)) => {
             Some(dial::dial(address, claims, options.timeout)?)
@@ -114,11 +127,13 @@ fn export_server(
         _ => None,
     };
     let limit = descriptors::raise_limit();
-    Ok(options.export.clone().map(|address| ExportServer {
+    let server = options.export.clone().map(|address| ExportServer {
         redial: Redial::new(&address, options.timeout, limit),
+        persists: options.export_config.reconnect.is_some(),
         address,
         inherited,
-    }))
+    });
+    Ok((server, limit))
 }
 
 /// Returns the options of the post, as those of `serve`.
@@ -138,7 +153,7 @@ fn post_options(options: &LinkOptions, stream: &Address, listen: Vec<Address>) -
 /// Makes the driver, with a post, one of a link.
 fn set_link(driver: &mut Driver, options: &LinkOptions, source: Option<ExportServer>) {
     let export = options.link.export(options.export_config.clone(), source.is_some());
-    let export = Engine::new(Config { seed: RandomState::new().build_hasher().finish(), ..export });
+    let export = Engine::new(Config { seed: random_number(), ..export });
     let link = Link::new(export, &options.link, driver.engine_time());
     driver.set_link(link, source, options.messages);
 }
@@ -157,13 +172,16 @@ fn await_callers(options: &LinkOptions, address: &Address) -> Result<(), Failure
             return Err(Failure::Announce(address.clone(), why));
         }
     }
-    let source = export_server(options, &mut claims)?;
+    let (source, _) = export_server(options, &mut claims)?;
     let callers = listen.len() - 1;
     let serve = post_options(options, address, listen);
     let mut driver = Driver::new(&serve, None, None, announced, signals)?;
     set_link(&mut driver, options, source);
     let link = options.link.clone();
     driver.set_callers(Callers::new(callers, link, serve.config, options.messages));
+    if options.post_config.reconnect.is_some() {
+        driver.set_stream_comes_back(options.link.clone());
+    }
     driver.run()
 }
 
@@ -193,7 +211,10 @@ fn listen(options: &LinkOptions, address: Address) -> Result<(), Failure> {
             // It cannot be connected to again, so 9pmux ends with it.
             Some(_) => options.export_config.clone(),
             None => Config {
-                server: ServerKind::OnDemand,
+                server: match options.export_config.reconnect {
+                    Some(_) => ServerKind::Connected,
+                    None => ServerKind::OnDemand,
+                },
                 can_redial: true,
                 max_descriptors: 0,
                 ..options.export_config.clone()

@@ -7,6 +7,7 @@
 //! | `descriptors.rs` | inherited descriptors, claimed before any other descriptor is opened |
 //! | `dial.rs`, `child.rs` | the connection to the server: connected, inherited, or to a program that is started |
 //! | `redialler.rs`, `redial_pace.rs` | connecting to the server again, beside the event loop, and when |
+//! | `outage_log.rs` | what is logged about a server that is away |
 //! | `announce.rs`, `post.rs` | listening sockets, and their names in the file system |
 //! | `ends.rs` | the pairs of sockets of descriptors in place of fids |
 //! | `fd.rs` | a descriptor that gets its mode back when it is closed |
@@ -40,6 +41,7 @@ mod fd;
 mod line_limit;
 mod link;
 mod namespace;
+mod outage_log;
 mod peers;
 mod post;
 mod pserve;
@@ -108,7 +110,11 @@ pub fn serve(options: ServeOptions) -> Result<(), Failure> {
     if !starts {
         signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
-    let server = dial::dial(&options.server, &mut claims, options.timeout)?;
+    // A server that may be away is connected to when clients can connect.
+    let server = match options.config.reconnect {
+        None => Some(dial::dial(&options.server, &mut claims, options.timeout)?),
+        Some(_) => None,
+    };
     if starts {
         signals::ignore_hangup().map_err(Failure::system("signals"))?;
     }
@@ -122,7 +128,7 @@ pub fn serve(options: ServeOptions) -> Result<(), Failure> {
         .map(|address| announce::announce(address, &mut claims))
         .collect::<Result<Vec<_>, _>>()?;
     let redial = dial::Redial::new(&options.server, options.timeout, limit);
-    driver::Driver::new(&options, Some(server), redial, announced, signals)?.run()
+    driver::Driver::new(&options, server, redial, announced, signals)?.run()
 }
 
 /// Checks that no address is given twice. Without this check the error would name another program.

@@ -10,6 +10,8 @@
 //! | the program may have ended | [`Redialler::reap`] |
 //! | the end of 9pmux | [`Redialler::shut_down`] |
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -50,14 +52,20 @@ pub struct Redialler {
 }
 
 impl Redialler {
-    /// Without `redial` each attempt fails.
+    /// Without `redial` each attempt fails. If it `persists`, there is no connection at first, and attempts are made
+    /// without end while the server is wanted.
     pub fn new(
         address: Address,
         sources: Sources,
         redial: Option<Redial>,
+        persists: bool,
         now: Instant,
     ) -> Redialler {
-        let pace = RedialPace::new(now);
+        let starts = redial.as_ref().is_some_and(Redial::starts);
+        let pace = match persists {
+            true => RedialPace::persistent(now, starts, random_number()),
+            false => RedialPace::new(now),
+        };
         Redialler { address, sources, first: None, redial, pace, child: None, attempt: None }
     }
 
@@ -68,6 +76,11 @@ impl Redialler {
 
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Returns true if the server is started here.
+    pub fn starts(&self) -> bool {
+        self.redial.as_ref().is_some_and(Redial::starts)
     }
 
     /// Returns true if `advance` must be called at once for a server that is wanted.
@@ -192,6 +205,11 @@ pub fn poll_error_text(error: &io::Error) -> String {
         Some(rustix::io::Errno::PERM) => "not a connection: pass a socket or pipes".to_owned(),
         _ => format!("cannot wait for it: {}", error_text(error)),
     }
+}
+
+/// Returns a number that others cannot know; it need not be cryptographic.
+pub fn random_number() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// An attempt to connect, by a thread.

@@ -68,6 +68,20 @@ pub mod types {
     pub const TREMOVE: u8 = 122;
     pub const TLOPEN: u8 = 12;
     pub const TLCREATE: u8 = 14;
+    pub const TSTATFS: u8 = 8;
+    pub const TRENAME: u8 = 20;
+    pub const TREADLINK: u8 = 22;
+    pub const TGETATTR: u8 = 24;
+    pub const TXATTRWALK: u8 = 30;
+    pub const TXATTRCREATE: u8 = 32;
+    pub const TREADDIR: u8 = 40;
+    pub const TFSYNC: u8 = 50;
+    pub const TLOCK: u8 = 52;
+    pub const TGETLOCK: u8 = 54;
+    pub const TRENAMEAT: u8 = 74;
+    pub const TUNLINKAT: u8 = 76;
+    pub const TSTAT: u8 = 124;
+    pub const TWSTAT: u8 = 126;
     pub const TOPENFD: u8 = 98;
     pub const ROPENFD: u8 = 99;
 }

@@ -1,4 +1,4 @@
-"""p9fs_tree.py port dialect aname copy|put|remove ...: what tree9p does, by the client of PyPI's p9fs.
+"""p9fs_tree.py port dialect aname copy|put|rewrite|remove ...: what tree9p does, by the client of PyPI's p9fs.
 
 It speaks all three dialects, and is the only client of 9P2000.u here that nobody of this project wrote. The
 messages are p9fs's. Its own file object is gone round: it writes no last byte of a file, and sends more than fits
@@ -50,6 +50,20 @@ def put(files, directory, name):
         files._release_fid(opened)
 
 
+def rewrite(files, source, name, stop):
+    """Writes the bytes of the file `source` to the server's `name` again and again, until there is a file `stop`."""
+    opened = files._open_fid(name, os.O_WRONLY)
+    with open(source, "rb") as content:
+        pieces = list(iter(lambda: content.read(PIECE), b""))
+    count = 0
+    while not os.path.exists(stop):
+        for n, piece in enumerate(pieces):
+            assert files.client._write(opened.fid, n * PIECE, piece).count == len(piece)
+            count += 1
+    files._release_fid(opened)
+    print(count, "writes")
+
+
 def remove(files, name):
     """Removes the server's `name`, and all that is in it."""
     if files.isdir(name):
@@ -61,7 +75,7 @@ def remove(files, name):
 def main():
     port, dialect, aname, command, *names = sys.argv[1:]
     files = P9FileSystem("127.0.0.1", int(port), "root", version=dialect, aname=aname)
-    {"copy": copy, "put": put, "remove": remove}[command](files, *names)
+    {"copy": copy, "put": put, "rewrite": rewrite, "remove": remove}[command](files, *names)
 
 
 main()

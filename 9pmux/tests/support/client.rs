@@ -33,14 +33,30 @@ impl Client {
         client
     }
 
+    /// As `attach`, in this dialect.
+    pub fn attach_in(path: &Path, dialect: &str) -> Client {
+        let mut client = Client::connect(path).unwrap();
+        client.version_in(dialect);
+        client.begin_in(dialect);
+        client
+    }
+
     pub fn version(&mut self) {
-        let got = self.rpc(100, &body(&[&65536u32.to_le_bytes(), &string("9P2000")]));
-        assert_eq!((got.kind, &got.body[4..]), (101, &string("9P2000")[..]));
+        self.version_in("9P2000");
+    }
+
+    pub fn version_in(&mut self, dialect: &str) {
+        let got = self.rpc(100, &body(&[&65536u32.to_le_bytes(), &string(dialect)]));
+        assert_eq!((got.kind, &got.body[4..]), (101, &string(dialect)[..]));
     }
 
     /// Attaches fid 0.
     pub fn begin(&mut self) {
-        let got = self.rpc(104, &body(&[&[0; 4], &NOFID, &string("glenda"), &string("")]));
+        self.begin_in("9P2000");
+    }
+
+    pub fn begin_in(&mut self, dialect: &str) {
+        let got = self.rpc(104, &attach(0, dialect));
         assert_eq!(got.kind, 105, "{got:?}");
     }
 
@@ -115,6 +131,12 @@ impl Client {
     pub fn stat(&mut self, fid: u32) {
         assert_eq!(self.rpc(124, &fid.to_le_bytes()).kind, 125);
     }
+}
+
+/// The body of a Tattach of the user glenda.
+pub fn attach(fid: u32, dialect: &str) -> Vec<u8> {
+    let number: &[u8] = if dialect == "9P2000" { &[] } else { &NOFID };
+    body(&[&fid.to_le_bytes(), &NOFID, &string("glenda"), &string(""), number])
 }
 
 /// The body of a Tread.

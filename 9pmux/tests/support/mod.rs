@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod program;
+pub mod store;
 pub mod stub;
 
 use std::fs::File;

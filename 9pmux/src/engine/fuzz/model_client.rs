@@ -483,6 +483,13 @@ impl ModelClient {
             | LocalError::NothingExported
             | LocalError::Unreachable
             | LocalError::TooManyRequests => false,
+            // Only with sessions that are restored.
+            LocalError::NotAnswering
+            | LocalError::MaybeDone
+            | LocalError::LockLost
+            | LocalError::AuthenticateAgain
+            | LocalError::WritesLost
+            | LocalError::ReadAnew => false,
             // Only in place of 9pserve.
             LocalError::AuthRejected
             | LocalError::AuthNotRequired

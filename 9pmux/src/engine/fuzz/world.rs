@@ -194,7 +194,8 @@ impl<'a> World<'a> {
             EndReason::ServerClosed
             | EndReason::HungUp
             | EndReason::VersionTimeout
-            | EndReason::Silent(_) => {
+            | EndReason::Silent(_)
+            | EndReason::ReplayTimeout => {
                 assert!(self.may_end);
             }
         }

@@ -153,7 +153,7 @@ impl Bench {
         self.server(&error(self.dialect, tag(request), "srv"));
     }
 
-    fn list(&self, messages: &[Vec<u8>]) -> String {
+    pub fn list(&self, messages: &[Vec<u8>]) -> String {
         messages.iter().map(|m| format!("{}\n", show(self.dialect, m))).collect()
     }
 }

@@ -16,6 +16,10 @@ fn run(plan: Plan, seed: u64) -> bool {
             if random.one_in(world.kinds()) {
                 world.tick();
             }
+            if plan.reconnects && random.one_in(400) {
+                world.cut_stream();
+                world.audit();
+            }
             if plan.deaths && random.one_in(400) {
                 match random.one_in(4) {
                     true => world.drop_client(random.below(2), random.below(plan.clients)),
@@ -47,6 +51,7 @@ fn every_request_has_its_reply_whatever_the_pipes_and_the_order_of_steps() {
             count: *random.pick(&[10, 1000, 8000]),
             only_reads: false,
             deaths: false,
+            reconnects: false,
         };
         // Single bytes take many steps.
         let plan = if plan.pipe < 100 { Plan { count: 100, requests: 10, ..plan } } else { plan };
@@ -65,6 +70,7 @@ fn busy(design: Design) -> Plan {
         count: 8000,
         only_reads: true,
         deaths: false,
+        reconnects: false,
     }
 }
 
@@ -139,6 +145,26 @@ fn servers_and_clients_that_go_leave_no_request_without_a_reply() {
             count: *random.pick(&[10, 1000]),
             only_reads: false,
             deaths: true,
+            reconnects: false,
+        };
+        assert!(run(plan, seed), "seed {seed}: stuck: {plan:?}");
+    }
+}
+
+#[test]
+fn cut_streams_and_servers_that_go_leave_no_request_without_a_reply() {
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let plan = Plan {
+            design: Design::Link,
+            window: *random.pick(&[20_000, 262_144]),
+            pipe: *random.pick(&[1, 20, 300, 65_536]),
+            clients: 1 + random.below(4),
+            requests: 1 + random.below(40),
+            count: *random.pick(&[10, 1000]),
+            only_reads: random.one_in(2),
+            deaths: random.one_in(2),
+            reconnects: true,
         };
         assert!(run(plan, seed), "seed {seed}: stuck: {plan:?}");
     }
@@ -155,6 +181,7 @@ fn no_sequence_of_first_steps_gets_a_link_stuck() {
         count: 500,
         only_reads: true,
         deaths: false,
+        reconnects: false,
     };
     let (runs, stuck) = explore(small(Design::Link), 6);
     assert!(runs > 1000, "{runs}");

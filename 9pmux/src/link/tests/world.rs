@@ -1,9 +1,9 @@
 //! Two ends of a link, with clients and a server at each, joined by two pipes. Steps are chosen from outside.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::engine::fuzz::messages::*;
-use crate::engine::{ClientId, Config, Engine};
+use crate::engine::{ClientId, Config, Engine, Reconnect};
 use crate::link::{Link, LinkConfig, MAX_REQUESTS};
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
 
@@ -35,6 +35,8 @@ pub struct Plan {
     pub only_reads: bool,
     /// Whether servers and clients may go.
     pub deaths: bool,
+    /// Whether sessions survive that, and the end of the stream.
+    pub reconnects: bool,
 }
 
 /// A source of choices.
@@ -105,12 +107,17 @@ pub struct End {
     at_server: Vec<u8>,
     /// The requests at the server.
     pending: Vec<Vec<u8>>,
+    /// The fids at the server.
+    fids: BTreeSet<u32>,
+    config: LinkConfig,
 }
 
 impl End {
     fn new(plan: &Plan, choose: &mut impl Choose) -> End {
         let mut config = LinkConfig { window: plan.window, keepalive: None };
-        let base = Config { msize: MSIZE, ..Config::default() };
+        let reconnect =
+            plan.reconnects.then(|| Reconnect { patience: None, ..Reconnect::default() });
+        let base = Config { msize: MSIZE, reconnect, ..Config::default() };
         let mut export = config.export(base.clone(), true);
         let mut post = config.post(base);
         if plan.design == Design::StopWhenFull {
@@ -119,6 +126,9 @@ impl End {
             config.window = 1 << 30;
         }
         let mut post = Engine::new(post);
+        if plan.reconnects {
+            post.server_connected();
+        }
         let clients = (0..plan.clients)
             .map(|_| Client {
                 id: post.client_connected(),
@@ -127,11 +137,12 @@ impl End {
                 asked: BTreeMap::new(),
                 received: Vec::new(),
                 replies: 0,
-                may_fail: plan.deaths,
+                may_fail: plan.deaths || plan.reconnects,
             })
             .collect();
         let link = Link::new(Engine::new(export), &config, std::time::Duration::ZERO);
-        End { link, post, clients, at_server: Vec::new(), pending: Vec::new() }
+        let (at_server, pending, fids) = (Vec::new(), Vec::new(), BTreeSet::new());
+        End { link, post, clients, at_server, pending, fids, config }
     }
 
     fn reads(&mut self, plan: &Plan) -> bool {
@@ -201,19 +212,31 @@ impl End {
         }
         let request = self.pending.remove(choose.choose(self.pending.len()));
         let reply = made(kind(&request) + 1, tag(&request));
+        let fid = u32_at(&request, HEADER.min(request.len() - 4));
+        if [110, 116, 118].contains(&kind(&request)) {
+            assert!(self.fids.contains(&fid), "an unknown fid at the server: {request:?}");
+        }
         let reply = match kind(&request) {
             100 => rversion(MSIZE, "9P2000.L"),
-            104 => reply.qid(0, 0).done(),
+            104 => {
+                assert!(self.fids.insert(fid), "a fid in use at the server");
+                reply.qid(0, 0).done()
+            }
             108 => {
                 self.pending.retain(|other| tag(other) != u16_at(&request, HEADER));
                 reply.done()
             }
-            110 => rwalk(tag(&request), 0),
+            110 => {
+                assert!(self.fids.insert(u32_at(&request, HEADER + 4)), "a fid in use");
+                rwalk(tag(&request), 0)
+            }
             116 => {
                 let count = u32_at(&request, HEADER + 12);
                 reply.u32(count).raw(&vec![7; count as usize]).done()
             }
             118 => reply.u32(u32_at(&request, HEADER + 12)).done(),
+            // The walk that should have made it was flushed.
+            120 if !self.fids.remove(&fid) => made(7, tag(&request)).u32(9).done(),
             120 => reply.done(),
             other => panic!("type {other} at the server"),
         };
@@ -343,9 +366,23 @@ impl World {
         let end = &mut self.ends[e];
         end.pending.clear();
         end.at_server.clear();
+        end.fids.clear();
         end.link.export.server_gone();
         end.link.export.take_lost_server();
         end.check(&self.plan);
+    }
+
+    /// The stream is cut, and there is another one.
+    pub fn cut_stream(&mut self) {
+        self.pipes.iter_mut().for_each(VecDeque::clear);
+        for end in &mut self.ends {
+            end.link.stream_gone(&mut end.post);
+            end.link.await_stream();
+            end.post.take_lost_server();
+            end.link.restart(&end.config, std::time::Duration::ZERO);
+            end.post.server_connected();
+            end.check(&self.plan);
+        }
     }
 
     /// A client of an end goes.

@@ -15,8 +15,6 @@
 //! streams: what the last other end has left at the server is cleaned up, and the connection to the server stays.
 
 use std::cell::Cell;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -27,6 +25,7 @@ use crate::engine::{Config, Engine};
 use crate::link::LinkConfig;
 use crate::net::failure::error_text;
 use crate::net::peers::Peer;
+use crate::net::redialler::random_number;
 use crate::net::stream::{Origin, Stream};
 use crate::net::trace::{self, Names};
 use crate::net::watch::Source;
@@ -55,6 +54,12 @@ impl Callers {
     pub fn new(listener: usize, link: LinkConfig, post: Config, messages: bool) -> Callers {
         let (is_waiting, candidate, last_refusal) = (true, None, Cell::new(None));
         Callers { listener, link, post, messages, is_waiting, candidate, last_refusal }
+    }
+
+    /// The other end has gone: the next caller becomes it. Returns that caller if it is there already.
+    pub(super) fn await_next(&mut self) -> Option<Stream> {
+        self.is_waiting = true;
+        self.candidate.take()
     }
 }
 
@@ -89,8 +94,10 @@ impl Driver {
     pub(super) fn accepts(&self, listener: usize) -> bool {
         match self.callers() {
             None => true,
-            Some(callers) if callers.is_waiting => callers.listener == listener,
-            Some(callers) if callers.listener == listener => {
+            Some(callers) if callers.is_waiting && !self.stream_comes_back() => {
+                callers.listener == listener
+            }
+            Some(callers) if callers.listener == listener && !callers.is_waiting => {
                 callers.candidate.is_none() && !self.is_ending()
             }
             Some(_) => !self.is_ending(),
@@ -143,7 +150,7 @@ impl Driver {
     }
 
     /// Makes a caller the other end.
-    fn connect_caller(&mut self, stream: Stream) {
+    pub(super) fn connect_caller(&mut self, stream: Stream) {
         let caller = stream.describe_peer();
         if let Err(error) = self.watch.add(Source::Server, stream.input()) {
             return self.warn_rate_limited(format_args!(
@@ -160,7 +167,10 @@ impl Driver {
             return;
         };
         callers.is_waiting = false;
-        let seed = RandomState::new().build_hasher().finish();
+        if link.comes_back.is_some() {
+            return self.begin_stream(stream);
+        }
+        let seed = random_number();
         self.engine = Engine::new_at(Config { seed, ..callers.post.clone() }, now);
         if let Some(limit) = &self.line_limit {
             self.engine.set_tracer(Some(trace::tracer(
@@ -189,10 +199,7 @@ impl Driver {
             };
             warn!("{}: {why}: waiting for the next caller", self.server_address);
             link.link.stream_gone(&mut self.engine);
-            if let Some(callers) = &mut link.callers {
-                callers.is_waiting = true;
-                candidate = callers.candidate.take();
-            }
+            candidate = link.callers.as_mut().and_then(Callers::await_next);
         }
         if let Some(stream) = self.server.take() {
             self.watch.remove(&stream.stream, stream.write_interest);

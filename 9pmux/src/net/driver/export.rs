@@ -11,11 +11,13 @@ use tracing::{info, warn};
 
 use super::Driver;
 use super::callers::Callers;
+use super::reconnect::{log_line, log_outage, log_return};
 use super::transfer::update_write_interest;
-use crate::link::{Link, LinkEnd};
+use crate::link::{Link, LinkConfig, LinkEnd};
 use crate::net::address::Address;
 use crate::net::dial::{Redial, ServerConnection};
 use crate::net::failure::Failure;
+use crate::net::outage_log::OutageLog;
 use crate::net::peers::Peer;
 use crate::net::redialler::{Redialler, Sources};
 use crate::net::stream::{IoOutcome, Origin};
@@ -33,6 +35,8 @@ pub struct ExportServer {
     pub inherited: Option<ServerConnection>,
     /// How to connect, if that is possible.
     pub redial: Option<Redial>,
+    /// True if the server is called again and again, and sessions are restored (`--reconnect`).
+    pub persists: bool,
 }
 
 /// The side of a link that serves the other end.
@@ -41,8 +45,12 @@ pub(super) struct ExportSide {
     pub server: Option<Peer>,
     /// The means to connect to the server, if there is one.
     redialler: Option<Redialler>,
+    /// With `--reconnect`: what is logged about the server.
+    outage: Option<OutageLog>,
     /// Whether it was logged that the other end has not agreed to a version.
     pub has_warned: bool,
+    /// The configuration of a link that survives the end of its stream (`stream.rs`).
+    pub comes_back: Option<LinkConfig>,
     /// With `listen!` and a post: the callers, of which one at a time is the other end.
     pub callers: Option<Callers>,
 }
@@ -81,13 +89,22 @@ impl Driver {
             self.engine.set_tracer(tracer(Names::Post));
             link.export().set_tracer(tracer(Names::Export));
         }
-        let redialler = source.map(|ExportServer { address, inherited, redial }| {
-            let mut redialler = Redialler::new(address, SOURCES, redial, self.now);
+        let persists = source.as_ref().is_some_and(|source| source.persists);
+        let outage = persists.then(|| OutageLog::new(self.now));
+        let redialler = source.map(|ExportServer { address, inherited, redial, .. }| {
+            let mut redialler = Redialler::new(address, SOURCES, redial, persists, self.now);
             redialler.set_first(inherited);
             redialler
         });
-        let (server, has_warned, callers) = (None, false, None);
-        self.link = Some(Box::new(ExportSide { link, server, redialler, has_warned, callers }));
+        self.link = Some(Box::new(ExportSide {
+            link,
+            server: None,
+            redialler,
+            outage,
+            has_warned: false,
+            comes_back: None,
+            callers: None,
+        }));
     }
 
     /// Returns true if the server should be read now.
@@ -139,6 +156,9 @@ impl Driver {
     /// Returns true if the program is about to end.
     pub(super) fn is_ending(&self) -> bool {
         match &self.link {
+            Some(link) if link.comes_back.is_some() => {
+                link.link.end_reason() == Some(&LinkEnd::HungUp)
+            }
             Some(link) => link.link.end_reason().is_some() && !self.is_waiting(),
             None => self.engine.end_reason().is_some(),
         }
@@ -155,7 +175,7 @@ impl Driver {
     /// As `is_finished`: the last output to the other end is written too. A listening end is finished after a
     /// signal only.
     pub(super) fn is_link_finished(&mut self) -> bool {
-        if self.is_waiting() {
+        if self.is_waiting() && !self.stream_comes_back() {
             return self.signal_count > 0;
         }
         if !self.is_ending() {
@@ -191,9 +211,16 @@ impl Driver {
         let Some(redialler) = &mut link.redialler else {
             return;
         };
-        let address = redialler.address();
         if let Some(reason) = link.link.export().take_lost_server() {
-            warn!("{address}: {reason}: it is connected again when the other end asks for it");
+            let address = redialler.address();
+            match &mut link.outage {
+                Some(outage) => {
+                    log_outage(address, outage.lost_to(&reason, self.now));
+                }
+                None => warn!(
+                    "{address}: {reason}: it is connected again when the other end asks for it"
+                ),
+            }
         }
         let is_wanted = link.link.wants_server();
         if is_wanted {
@@ -209,9 +236,35 @@ impl Driver {
             }
             Some(Err(failure)) => {
                 link.link.export().redial_failed();
-                self.warn_rate_limited(format_args!("{failure}"));
+                self.log_failed_export(failure);
             }
             None => {}
+        }
+        self.log_export_return();
+    }
+
+    /// Logs that an attempt to connect to the export's server has failed. Without a shell the first start of a
+    /// program ends the loop, if the server should come back.
+    fn log_failed_export(&mut self, failure: Failure) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let starts = link.redialler.as_ref().is_some_and(Redialler::starts);
+        match &mut link.outage {
+            Some(outage) if starts && !outage.has_been_reached() => self.failure = Some(failure),
+            Some(outage) => log_line(outage.failed(&failure)),
+            None => self.warn_rate_limited(format_args!("{failure}")),
+        }
+    }
+
+    /// Logs that the export's server is back, and what has become of the fids.
+    fn log_export_return(&mut self) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let is_connected = link.server.is_some();
+        if let (Some(outage), Some(redialler)) = (&mut link.outage, &link.redialler) {
+            log_return(link.link.export(), outage, redialler.address(), is_connected, self.now);
         }
     }
 

@@ -17,6 +17,7 @@
 //! | `reconnect.rs` | connecting to the server again |
 //! | `keepalive.rs` | keepalives to the server |
 //! | `export.rs` | the link, and the server of its export |
+//! | `stream.rs` | the stream of a link that comes back |
 //! | `callers.rs` | the callers of a listening end of a link |
 //! | `log_lines.rs` | log lines that clients or the server can cause |
 
@@ -27,11 +28,10 @@ mod keepalive;
 mod log_lines;
 mod openfd;
 mod reconnect;
+mod stream;
 mod transfer;
 
 use std::cell::Cell;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -52,13 +52,14 @@ use super::dial::{Redial, ServerConnection};
 use super::ends::Ends;
 use super::failure::Failure;
 use super::line_limit::LineLimit;
+use super::outage_log::OutageLog;
 use super::peers::{Peer, Peers};
-use super::redialler::{Redialler, Sources, poll_error_text};
+use super::redialler::{Redialler, Sources, poll_error_text, random_number};
 use super::signals::Signals;
 use super::stream::Origin;
 use super::trace::{self, Names};
 use super::watch::{Readiness, Source, Watch};
-use crate::engine::{ClientId, Config, EndReason, Engine};
+use crate::engine::{ClientId, Config, EndReason, Engine, ServerKind};
 use crate::link::Keepalive;
 
 /// Maximum bytes per read from the server: as much as a socket buffer holds.
@@ -83,6 +84,10 @@ pub struct Driver {
     keepalive: Keepalive,
     /// The time after which the system gives up a network connection to the server without a sign of life.
     max_silence: Duration,
+    /// With `--reconnect`: what is logged about the server.
+    outage: Option<OutageLog>,
+    /// The failure that ends the loop at once.
+    failure: Option<Failure>,
     /// The error that has ended the connection to the server.
     server_error: Option<Errno>,
     listeners: Vec<Listener>,
@@ -129,8 +134,10 @@ impl Driver {
     ) -> Result<Driver, Failure> {
         let config = Config {
             // A random number that clients cannot know; it need not be cryptographic.
-            seed: RandomState::new().build_hasher().finish(),
-            can_redial: redial.is_some() || options.config.can_redial,
+            seed: random_number(),
+            // In a link the other end, not the stream, decides about versions.
+            can_redial: redial.is_some() && options.config.server != ServerKind::FarEnd
+                || options.config.can_redial,
             // The other half is left for clients.
             max_descriptors_all: options.config.max_descriptors_all.min(descriptors::limit() / 2),
             ..options.config.clone()
@@ -145,7 +152,9 @@ impl Driver {
         }
         let watch = Watch::new().map_err(Failure::system("waiting for input"))?;
         watch.add(Source::Signals, signals.fd()).map_err(Failure::system("waiting for signals"))?;
-        let mut redialler = Redialler::new(options.server.clone(), SOURCES, redial, now);
+        let outage = options.config.reconnect.as_ref().map(|_| OutageLog::new(now));
+        let address = options.server.clone();
+        let mut redialler = Redialler::new(address, SOURCES, redial, outage.is_some(), now);
         let server = server.map(|server| redialler.adopt(&watch, server)).transpose()?;
         if let Some(server) = &server {
             server.limit_silence(options.max_silence);
@@ -159,6 +168,8 @@ impl Driver {
             redialler,
             keepalive: Keepalive::new(options.keepalive, Duration::ZERO),
             max_silence: options.max_silence,
+            outage,
+            failure: None,
             server_error: None,
             listeners: Vec::new(),
             next_listener: 0,
@@ -215,12 +226,18 @@ impl Driver {
             self.read();
             self.judge_candidate();
             self.accept();
-            self.reconnect();
+            match self.stream_comes_back() {
+                true => self.reconnect_stream(),
+                false => self.reconnect(),
+            }
             self.pass_refused();
             self.connect_export();
             self.write();
             self.log_notices();
             self.log_versions();
+            if let Some(failure) = self.failure.take() {
+                return Err(failure);
+            }
             if self.is_finished() {
                 return self.result();
             }
@@ -288,7 +305,7 @@ impl Driver {
 
     /// The timeout for the next poll: zero if there is work left.
     fn poll_timeout(&self) -> Option<Duration> {
-        let busy = self.engine.wants_redial() && self.redialler.is_busy()
+        let busy = self.wants_server() && self.redialler.is_busy()
             || self.peers.has_queued_reads()
             || self.server.as_ref().is_some_and(|server| server.readable && self.reads_server())
             || self.is_export_busy()
@@ -313,9 +330,10 @@ impl Driver {
     fn time_to_deadline(&self) -> Option<Duration> {
         let engine = self.engine.next_deadline().map(|deadline| self.started + deadline);
         let report = self.with_line_limit(|limit, _| limit.report_at()).flatten();
-        let redial = self.redialler.deadline(self.engine.wants_redial());
+        let redial = self.redialler.deadline(self.wants_server());
         let own = [
             self.accept_paused_until,
+            self.outage.as_ref().and_then(OutageLog::deadline),
             self.end_by,
             report,
             redial,

@@ -1,0 +1,353 @@
+//! What replies say about the fids and the names: recorded while all is well, for the day when it is not.
+
+use super::Restore;
+use super::names::FileId;
+use super::places::{AUTH, AUTHENTICATED, Place, UNKNOWN, XATTR, XATTR_WRITE};
+use crate::engine::Engine;
+use crate::engine::fids::{NO_FID, Owner};
+use crate::engine::forward::Plan;
+use crate::engine::local_error::LocalError;
+use crate::engine::reply::ReplyOutcome;
+use crate::engine::requests::UpstreamRequest;
+use crate::engine::shared_attach::SharedAttach;
+use crate::wire::{HEADER, kind, types, u16_at, u32_at};
+
+/// The length of a qid.
+const QID: usize = 13;
+
+/// The offset of the name in the stat of a Twstat, counted from its fid.
+const STAT_NAME: usize = 4 + 2 + 41;
+
+/// The maker of nodes that no client has asked for.
+const NO_MAKER: u32 = u32::MAX;
+
+/// Returns the string at an offset, and the offset behind it.
+fn string_at(message: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let start = at + 2;
+    let end = start + message.get(at..start).map(|n| u16_at(n, 0) as usize)?;
+    Some((message.get(start..end)?, end))
+}
+
+/// Returns the qid at the beginning of a reply's body.
+fn qid_of(reply: &[u8]) -> Option<FileId> {
+    reply.get(HEADER..HEADER + QID).map(FileId::of_qid)
+}
+
+/// Returns the new name in a Twstat, if it has one.
+fn wstat_name(message: &[u8]) -> Option<&[u8]> {
+    string_at(message, HEADER + STAT_NAME).map(|found| found.0).filter(|name| !name.is_empty())
+}
+
+/// Returns true if a Twstat changes nothing, which makes a server of 9P2000 write its data to the disk.
+pub fn is_sync(message: &[u8]) -> bool {
+    let numbers = HEADER + 8..HEADER + STAT_NAME;
+    let Some(numbers) = message.get(numbers) else {
+        return false;
+    };
+    let mut at = HEADER + STAT_NAME;
+    for _ in 0..4 {
+        match string_at(message, at) {
+            Some(([], end)) => at = end,
+            _ => return false,
+        }
+    }
+    numbers.iter().all(|byte| *byte == 0xFF)
+}
+
+impl Restore {
+    /// Sets the place of a fid.
+    pub fn set_place(&mut self, fid: u32, place: Place) {
+        self.places.set(&mut self.names, fid, place);
+    }
+
+    fn node_of(&self, fid: u32) -> Option<u32> {
+        (fid != NO_FID).then(|| self.places.get(fid).node()).flatten()
+    }
+
+    /// Returns the place of the file with this name in the directory at `parent`.
+    fn place_of(&mut self, parent: u32, name: &[u8], file: FileId, maker: u32) -> Place {
+        match self.names.enter(parent, name, file, maker) {
+            Some(node) => Place::at(node),
+            None => {
+                self.notice_too_many_names();
+                Place::NONE
+            }
+        }
+    }
+
+    fn record_attach(&mut self, fid: u32, identity: &[u8], reply: &[u8], maker: u32) {
+        let Some(file) = qid_of(reply) else { return };
+        let place = self.place_of(UNKNOWN, identity, file, maker);
+        self.set_place(fid, place);
+    }
+
+    /// A Twalk has succeeded in full.
+    fn record_walk(&mut self, fids: [u32; 2], message: &[u8], reply: &[u8], maker: u32) {
+        let source = self.places.get(fids[0]);
+        let count = u16_at(message, HEADER + 8);
+        let target = if fids[1] == NO_FID { fids[0] } else { fids[1] };
+        if count == 0 && target == fids[0] {
+            return;
+        }
+        let Some(mut at) = source.node() else {
+            let node = if source.node == AUTHENTICATED { AUTHENTICATED } else { UNKNOWN };
+            return self.set_place(target, Place::at(node));
+        };
+        self.names.hold(at);
+        let mut names = HEADER + 10;
+        let qids = reply[HEADER + 2..].chunks_exact(QID);
+        for qid in qids.take(count as usize) {
+            let Some((name, end)) = string_at(message, names) else { break };
+            names = end;
+            let file = FileId::of_qid(qid);
+            let next = match name {
+                // The file that is above it by now may be another one.
+                b".." => Some(self.names.parent(at)).filter(|up| self.names.file(*up) == file),
+                _ => self.place_of(at, name, file, maker).node(),
+            };
+            if let Some(next) = next {
+                self.names.hold(next);
+            }
+            self.names.release(at);
+            match next {
+                Some(next) => at = next,
+                None => return self.set_place(target, Place::NONE),
+            }
+        }
+        self.set_place(target, Place::at(at));
+        self.names.release(at);
+    }
+
+    /// A Topen or Tlopen has succeeded. A file that differs from the one that was walked to, such as a new
+    /// conversation of a server for networks, is not found again.
+    fn record_open(&mut self, fid: u32, mode: u32, reply: &[u8]) {
+        let place = self.places.get(fid);
+        let is_known = self.places.file(&self.names, fid) == qid_of(reply);
+        let node = if is_known || place.node().is_none() { place.node } else { UNKNOWN };
+        self.set_place(fid, Place { mode, is_open: true, ..Place::at(node) });
+    }
+
+    /// A Tcreate or Tlcreate has succeeded: the fid is at the new file.
+    fn record_create(&mut self, fid: u32, message: &[u8], reply: &[u8], maker: u32) {
+        let Some((name, end)) = string_at(message, HEADER + 4) else { return };
+        let mode = match message[4] {
+            types::TLCREATE => u32_at(message, end),
+            _ => u32::from(message[end + 4]),
+        };
+        let place = match (self.node_of(fid), qid_of(reply)) {
+            (Some(parent), Some(file)) => self.place_of(parent, name, file, maker),
+            _ => Place { node: self.places.get(fid).node, ..Place::NONE },
+        };
+        self.set_place(fid, Place { mode, is_open: true, ..place });
+    }
+
+    /// A file has another place: `directory` is the fid of the directory with its new name.
+    fn record_rename(&mut self, node: Option<u32>, directory: Option<u32>, name: &[u8]) {
+        match (node, directory) {
+            (Some(node), Some(directory)) => self.names.rename(node, directory, name),
+            (None, Some(directory)) => self.record_unlink(Some(directory), name),
+            (Some(node), None) => self.names.mark_gone(node),
+            (None, None) => {}
+        }
+    }
+
+    fn record_unlink(&mut self, directory: Option<u32>, name: &[u8]) {
+        if let Some(node) = directory.and_then(|directory| self.names.find(directory, name)) {
+            self.names.mark_gone(node);
+        }
+    }
+
+    fn record_renameat(&mut self, fids: [u32; 2], message: &[u8]) {
+        let Some((old, end)) = string_at(message, HEADER + 4) else { return };
+        let Some((new, _)) = string_at(message, end + 4) else { return };
+        let node = self.node_of(fids[0]).and_then(|directory| self.names.find(directory, old));
+        self.record_rename(node, self.node_of(fids[1]), new);
+    }
+
+    fn record_wstat(&mut self, fid: u32, message: &[u8], serial: u32) {
+        let Some(node) = self.node_of(fid) else { return };
+        if let Some(name) = wstat_name(message) {
+            if !self.names.is_root(node) {
+                self.names.rename(node, self.names.parent(node), name);
+            }
+        } else if is_sync(message) {
+            self.names.mark_synced(node, serial);
+        }
+    }
+
+    /// A request has succeeded. `message` is the request, with upstream fids.
+    fn record_success(
+        &mut self,
+        request: &UpstreamRequest,
+        message: &[u8],
+        serial: u32,
+        reply: &[u8],
+        maker: u32,
+    ) {
+        let [fid, other] = request.fids;
+        match request.kind {
+            types::TREAD | types::TCLUNK | types::TSTAT | types::TGETATTR | types::TREADDIR => {}
+            types::TATTACH if other != NO_FID => self.set_place(fid, Place::at(AUTHENTICATED)),
+            types::TATTACH => self.record_attach(fid, &message[HEADER + 8..], reply, maker),
+            types::TAUTH => self.set_place(fid, Place::at(AUTH)),
+            types::TWALK => self.record_walk(request.fids, message, reply, maker),
+            types::TOPEN => self.record_open(fid, u32::from(message[HEADER + 4]), reply),
+            types::TLOPEN => self.record_open(fid, u32_at(message, HEADER + 4), reply),
+            types::TCREATE | types::TLCREATE => self.record_create(fid, message, reply, maker),
+            types::TXATTRWALK => self.set_place(other, Place::at(XATTR)),
+            types::TXATTRCREATE => self.set_place(fid, Place::at(XATTR_WRITE)),
+            types::TWRITE => {
+                if let Some(node) = self.node_of(fid) {
+                    self.names.mark_written(node);
+                }
+            }
+            types::TLOCK => self.locks.record(fid, &message[HEADER + 4..], reply),
+            _ => self.record_change(request, message, serial),
+        }
+    }
+
+    /// A request that may change names has succeeded, or a Tfsync.
+    fn record_change(&mut self, request: &UpstreamRequest, message: &[u8], serial: u32) {
+        let [fid, other] = request.fids;
+        match request.kind {
+            types::TFSYNC => {
+                if let Some(node) = self.node_of(fid) {
+                    self.names.mark_synced(node, serial);
+                }
+            }
+            types::TRENAME => {
+                if let Some((name, _)) = string_at(message, HEADER + 8) {
+                    self.record_rename(self.node_of(fid), self.node_of(other), name);
+                }
+            }
+            types::TRENAMEAT => self.record_renameat(request.fids, message),
+            types::TUNLINKAT => {
+                if let Some((name, _)) = string_at(message, HEADER + 4) {
+                    self.record_unlink(self.node_of(fid), name);
+                }
+            }
+            types::TREMOVE => {
+                if let Some(node) = self.node_of(fid) {
+                    self.names.mark_gone(node);
+                }
+            }
+            types::TWSTAT => self.record_wstat(fid, message, serial),
+            _ => {}
+        }
+    }
+}
+
+impl Engine {
+    /// Handles the part of a reply that concerns the restoring of sessions.
+    #[inline(never)]
+    pub(in crate::engine) fn handle_restorable_reply(
+        &mut self,
+        upstream_tag: u16,
+        request: &UpstreamRequest,
+        outcome: ReplyOutcome,
+        reply: Option<&[u8]>,
+    ) {
+        self.record_reply(upstream_tag, request, outcome, reply);
+        if request.owner == Owner::Internal {
+            self.handle_replay_reply(upstream_tag, request, reply, outcome);
+        }
+    }
+
+    /// Keeps a copy of a request of a client, which is at the end of the server's output.
+    #[inline(never)]
+    pub(in crate::engine) fn copy_request(&mut self, client_index: u32, tag: u16, len: usize) {
+        let out = self.upstream.out.as_slice();
+        let ends_at = self.upstream.written + out.len() as u64;
+        if let Some(restore) = &mut self.restore {
+            let message = &out[out.len() - len..];
+            restore.copies.keep(tag, message, ends_at, restore.names.writes());
+            self.clients.get(client_index).session.copied += len;
+        }
+    }
+
+    /// Returns true if a client with other requests at the server must not have a copy of one more of this length.
+    #[inline]
+    pub(in crate::engine) fn has_max_copies(&mut self, client_index: u32, len: usize) -> bool {
+        let copied = self.clients.get(client_index).session.copied;
+        copied > 0 && copied + len > self.config.max_reply_bytes
+    }
+
+    /// Drops the copy of a request that will have no reply.
+    pub(in crate::engine) fn drop_copy(&mut self, tag: u16, request: &UpstreamRequest) {
+        if let Some(restore) = &mut self.restore {
+            let copied = restore.copies.drop(tag);
+            if let Owner::Client(client_index) = request.owner {
+                self.clients.get(client_index).session.copied -= copied;
+            }
+        }
+    }
+
+    /// The client of a request has left. Its copy is kept only if its reply may change names.
+    pub(in crate::engine) fn drop_departed_copy(&mut self, tag: u16) {
+        const CHANGES: [u8; 5] =
+            [types::TRENAME, types::TRENAMEAT, types::TUNLINKAT, types::TREMOVE, types::TWSTAT];
+        if let Some(restore) = &mut self.restore {
+            if !CHANGES.contains(&self.requests.get(tag).kind) {
+                restore.copies.drop(tag);
+            }
+        }
+    }
+
+    /// Returns the error that a request gets because the server was lost before.
+    pub(in crate::engine) fn check_after_loss(
+        &mut self,
+        message: &[u8],
+        plan: &Plan,
+    ) -> Option<LocalError> {
+        let [fid, _] = plan.mentioned();
+        let restore = self.restore.as_mut().filter(|_| fid != NO_FID)?;
+        restore.check_after_loss(kind(message), fid, message)
+    }
+
+    /// Records what the reply to a request says, and drops the copy of the request.
+    fn record_reply(
+        &mut self,
+        upstream_tag: u16,
+        request: &UpstreamRequest,
+        outcome: ReplyOutcome,
+        reply: Option<&[u8]>,
+    ) {
+        let Some(mut restore) = self.restore.take() else {
+            return;
+        };
+        let copy = restore.copies.take(upstream_tag);
+        let reply = reply.filter(|_| outcome == ReplyOutcome::Success);
+        match (request.owner, reply) {
+            (Owner::Client(client_index), Some(reply)) => {
+                restore.record_success(request, &copy.bytes, copy.serial, reply, client_index);
+            }
+            (Owner::Cleanup(_), Some(_)) if !copy.bytes.is_empty() => {
+                restore.record_change(request, &copy.bytes, copy.serial);
+            }
+            (Owner::Internal, Some(reply)) if request.kind == types::TATTACH => {
+                if let SharedAttach::Pending { fid, names, .. } = &self.upstream.shared_attach {
+                    if *fid == request.fids[0] {
+                        restore.record_attach(*fid, names, reply, NO_MAKER);
+                    }
+                }
+            }
+            _ => {}
+        }
+        if let Owner::Client(client_index) = request.owner {
+            self.clients.get(client_index).session.copied -= copy.bytes.len();
+        }
+        restore.copies.recycle(upstream_tag, copy);
+        self.restore = Some(restore);
+    }
+
+    /// A fid has been freed.
+    #[inline]
+    pub(in crate::engine) fn forget_place(&mut self, fid: u32) {
+        if let Some(restore) = &mut self.restore {
+            restore.unwant(fid);
+            restore.places.forget(&mut restore.names, fid);
+            restore.locks.forget(fid);
+            restore.places.truncate(self.fids.highest());
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Requests in flight when the server goes: which of them are sent again.
+//!
+//! A request whose last byte the system has not taken cannot have been executed. It is sent again, whatever it
+//! is. The others may have been executed:
+//!
+//! | request | fate |
+//! |---|---|
+//! | reads nothing but the state of files; Twalk; Tattach without an afid; Topen that destroys nothing; Tfsync | again |
+//! | Twrite to a plain file that is not open for appending | again |
+//! | Tclunk | done: Rclunk |
+//! | any other | failed |
+
+use super::places::{AUTH, Place, XATTR, XATTR_WRITE};
+use super::record::is_sync;
+use super::{Repeat, Restore};
+use crate::engine::descriptors::DescriptorUse;
+use crate::engine::fids::NO_FID;
+use crate::engine::local_error::LocalError;
+use crate::engine::requests::UpstreamRequest;
+use crate::wire::{Dialect, HEADER, types, u32_at};
+
+/// What becomes of a request that may have been executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is sent again.
+    Again,
+    /// Its fid does not exist any more, which is all that it asked for.
+    Done,
+    Fail(LocalError),
+}
+
+/// The modes of Topen: to truncate, to remove the file with the fid, and in 9P2000.u to append.
+const OTRUNC: u32 = 0x10;
+const ORCLOSE: u32 = 0x40;
+const OAPPEND: u32 = 0x80;
+
+/// The flags of Tlopen: to create, to create only, to truncate, and to append.
+const L_CREATE: u32 = 0o100;
+const L_EXCLUSIVE: u32 = 0o200;
+const L_TRUNCATE: u32 = 0o1000;
+const L_APPEND: u32 = 0o2000;
+
+/// The types of a file that can be written again at the same offset: a plain one, which may be exclusive or not
+/// backed up.
+const PLAIN_TYPES: u8 = 0x20 | 0x04;
+
+/// Returns the flags or the mode by which a file is opened again. Nothing is created or truncated a second time.
+pub fn reopening_mode(dialect: Dialect, mode: u32) -> u32 {
+    match dialect {
+        Dialect::L => mode & !(L_CREATE | L_EXCLUSIVE | L_TRUNCATE),
+        Dialect::Plain | Dialect::U => mode & !OTRUNC,
+    }
+}
+
+fn offset_of(message: &[u8]) -> u64 {
+    let offset = message.get(HEADER + 4..HEADER + 12).and_then(|bytes| bytes.try_into().ok());
+    offset.map_or(0, u64::from_le_bytes)
+}
+
+impl Restore {
+    /// Returns the fate of a request that may have been executed.
+    pub fn fate(&self, dialect: Dialect, request: &UpstreamRequest, message: &[u8]) -> Fate {
+        let failed = Fate::Fail(LocalError::MaybeDone);
+        let place = self.places.get(request.fids[0]);
+        match request.kind {
+            types::TCLUNK if place.node == XATTR_WRITE => failed,
+            types::TCLUNK => Fate::Done,
+            _ if self.options.repeat == Repeat::None => failed,
+            _ if request.descriptor_use != DescriptorUse::None => failed,
+            types::TREAD if [AUTH, XATTR, XATTR_WRITE].contains(&place.node) => failed,
+            types::TREAD if self.is_plain9_dir(dialect, request) && offset_of(message) != 0 => {
+                failed
+            }
+            types::TREAD | types::TREADDIR | types::TSTAT | types::TGETATTR | types::TSTATFS => {
+                Fate::Again
+            }
+            types::TREADLINK | types::TGETLOCK | types::TWALK | types::TFSYNC => Fate::Again,
+            types::TATTACH if request.fids[1] == NO_FID => Fate::Again,
+            types::TOPEN => match u32::from(message[HEADER + 4]) & (OTRUNC | ORCLOSE) {
+                0 => Fate::Again,
+                _ => failed,
+            },
+            types::TLOPEN => {
+                match u32_at(message, HEADER + 4) & (L_CREATE | L_EXCLUSIVE | L_TRUNCATE) {
+                    0 => Fate::Again,
+                    _ => failed,
+                }
+            }
+            types::TWRITE if self.can_write_again(dialect, request, place) => Fate::Again,
+            _ => failed,
+        }
+    }
+
+    /// Returns true if a request is for an open directory whose offsets are the server's memory of one reading.
+    fn is_plain9_dir(&self, dialect: Dialect, request: &UpstreamRequest) -> bool {
+        dialect != Dialect::L && self.is_dir(request.fids[0])
+    }
+
+    fn is_dir(&self, fid: u32) -> bool {
+        self.places.file(&self.names, fid).is_some_and(|file| file.is_dir())
+    }
+
+    fn can_write_again(&self, dialect: Dialect, request: &UpstreamRequest, place: Place) -> bool {
+        let appending = if dialect == Dialect::L { L_APPEND } else { OAPPEND };
+        let file = self.places.file(&self.names, request.fids[0]);
+        self.options.repeat == Repeat::Writes
+            && place.is_open
+            && place.mode & appending == 0
+            && file.is_some_and(|file| file.kind & !PLAIN_TYPES == 0)
+    }
+
+    /// The server has gone, and an open fid was there: returns its place with what this means for the next
+    /// requests.
+    pub fn place_after_loss(&self, dialect: Dialect, fid: u32) -> Place {
+        let place = self.places.get(fid);
+        let Some(node) = place.node().filter(|_| place.is_open) else {
+            return place;
+        };
+        Place {
+            has_lost_writes: place.has_lost_writes || self.names.is_unsynced(node),
+            must_read_anew: place.must_read_anew || dialect != Dialect::L && self.is_dir(fid),
+            ..place
+        }
+    }
+
+    /// Returns the error that a request gets because of an earlier loss. The next one is executed: a Tfsync gets
+    /// an error once, and a directory may be read from its beginning.
+    pub fn check_after_loss(&mut self, kind: u8, fid: u32, message: &[u8]) -> Option<LocalError> {
+        match kind {
+            types::TFSYNC | types::TWSTAT => {
+                let has_lost_writes = self.places.get(fid).has_lost_writes;
+                if !has_lost_writes || kind == types::TWSTAT && !is_sync(message) {
+                    return None;
+                }
+                self.places.get_mut(fid).has_lost_writes = false;
+                Some(LocalError::WritesLost)
+            }
+            types::TREAD if self.places.get(fid).must_read_anew => {
+                if offset_of(message) != 0 {
+                    return Some(LocalError::ReadAnew);
+                }
+                self.places.get_mut(fid).must_read_anew = false;
+                None
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,577 @@
+//! The replay: fids are walked to on a new connection, and opened (`reopening.rs`).
+//!
+//! Each fid keeps its number, and has at most one request of the replay at the server. Walks of different fids do
+//! not wait for each other; a path of more names than a Twalk may have takes further ones, each after the reply to
+//! the one before, because some servers look a fid up when a request arrives.
+//!
+//! | order | what | as many as |
+//! |---|---|---|
+//! | 1 | identities | there is room for |
+//! | 2 | fids that waiting requests name, in the order of waiting | there is room for |
+//! | 3 | open fids, then the others | half of the room, and [`MAX_BACKGROUND`] |
+//!
+//! | reply to a walk | effect |
+//! |---|---|
+//! | all names, and the last file is the remembered one | the fid is opened if it was open; otherwise it is restored |
+//! | another file | Tclunk; the fid is dead |
+//! | an error that may pass, while requests wait | the same again after [`RETRY_DELAY`] |
+//! | an error or a part of the names, and names have changed meanwhile | the same again, with the new path |
+//! | otherwise | the fid is dead |
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::names::{FileId, Names};
+use super::roots::{RootState, Roots};
+use super::{Restore, RestoreEvent};
+use crate::engine::fids::{NO_FID, Owner};
+use crate::engine::reply::ReplyOutcome;
+use crate::engine::requests::UpstreamRequest;
+use crate::engine::session::DeadReason;
+use crate::engine::{EndReason, Engine};
+use crate::wire::{Dialect, HEADER, MAX_NAMES, put_u32, types, u32_at};
+
+/// The time after which a request that has failed for the moment is repeated.
+pub const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The maximum number of requests for idle fids at the server. A request for a fid that a client waits for stands
+/// behind them.
+const MAX_BACKGROUND: usize = 1024;
+
+/// The length of a reply to a request of the replay, for the window.
+const REPLY_COST: u32 = 256;
+
+/// One piece of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Attach this identity.
+    Root(u32),
+    /// Walk to this fid.
+    Walk(u32),
+    /// Open this fid.
+    Open(u32),
+    /// Take the lock of this fid with this number.
+    Lock(u32, usize),
+}
+
+/// A task, and how far it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub task: Task,
+    /// The node that the fid is at, before a walk; the identity for the first one.
+    pub from: u32,
+    /// The node that the fid is at if the walk succeeds.
+    pub to: u32,
+    /// The number of changes of names when the request was sent.
+    pub changes: u64,
+}
+
+impl Step {
+    pub fn new(task: Task, from: u32) -> Step {
+        Step { task, from, to: from, changes: 0 }
+    }
+}
+
+/// The state of a replay.
+#[derive(Default)]
+pub struct Replay {
+    pub roots: Roots,
+    pub due_roots: VecDeque<u32>,
+    /// The number of identities whose Tattach is at the server.
+    pub asked_roots: usize,
+    /// The fids that requests wait for, in order.
+    wanted: VecDeque<u32>,
+    /// The number of fids that are wanted and not restored.
+    wanted_left: usize,
+    open: VecDeque<u32>,
+    idle: VecDeque<u32>,
+    /// Steps for which there was no tag.
+    pending: VecDeque<Step>,
+    /// Steps that are tried again, by time.
+    pub later: VecDeque<(Duration, Step)>,
+    /// The steps at the server, by upstream tag.
+    steps: BTreeMap<u16, Step>,
+    /// The time at which the server must have replied to one of them.
+    silent_until: Option<Duration>,
+    /// The numbers of fids that were restored on this connection, and that are dead since the loss.
+    back: usize,
+    gone: usize,
+}
+
+impl Replay {
+    /// The connection is lost: nothing of the attempt is kept.
+    pub fn stop(&mut self, names: &mut Names) {
+        for node in std::mem::take(&mut self.roots).into_keys() {
+            names.release(node);
+        }
+        *self = Replay { gone: self.gone, ..Replay::default() };
+    }
+
+    pub fn count_gone(&mut self) {
+        self.gone += 1;
+    }
+
+    /// Returns the time at which something must be done, if any.
+    pub fn deadline(&self) -> Option<Duration> {
+        let later = self.later.front().map(|(due, _)| *due);
+        later.into_iter().chain(self.silent_until).min()
+    }
+
+    /// Returns the number of its requests at the server.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn steps(&self) -> &BTreeMap<u16, Step> {
+        &self.steps
+    }
+
+    #[cfg(any(test, mux_fuzz))]
+    pub fn wanted_left(&self) -> usize {
+        self.wanted_left
+    }
+}
+
+impl Restore {
+    /// Appends a fid to the queue that it belongs to.
+    pub fn enqueue(&mut self, fid: u32) {
+        let place = self.places.get(fid);
+        let queue = match (place.is_wanted, place.is_open) {
+            (true, _) => &mut self.replay.wanted,
+            (false, true) => &mut self.replay.open,
+            (false, false) => &mut self.replay.idle,
+        };
+        queue.push_back(fid);
+    }
+
+    /// No request waits for the fid any more.
+    pub fn unwant(&mut self, fid: u32) {
+        if std::mem::take(&mut self.places.get_mut(fid).is_wanted) {
+            self.replay.wanted_left -= 1;
+        }
+    }
+}
+
+/// Returns true if a request that gets this reply may succeed a little later.
+pub fn is_temporary(dialect: Dialect, reply: Option<&[u8]>) -> bool {
+    // EINTR, EAGAIN, ENOMEM, EBUSY, ENFILE and EMFILE.
+    const TEMPORARY: [u32; 6] = [4, 11, 12, 16, 23, 24];
+    let number = reply.filter(|_| dialect == Dialect::L).filter(|m| m[4] == types::RLERROR);
+    number.is_some_and(|message| TEMPORARY.contains(&u32_at(message, HEADER)))
+}
+
+impl Engine {
+    /// Sessions go on with the version of the new connection: their fids are restored.
+    pub(in crate::engine) fn begin_replay(&mut self) {
+        self.upstream.begin_replay();
+        let Some(restore) = &mut self.restore else {
+            return;
+        };
+        for fid in 0..self.fids.highest() as u32 {
+            let record = self.fids.get(fid);
+            if !record.state.is_away() {
+                continue;
+            }
+            let place = restore.places.get(fid);
+            if let Some(root) = place.node().and_then(|node| restore.names.living_root(node)) {
+                restore.add_root(root);
+            }
+            if !place.is_wanted && record.owner != Owner::Internal {
+                restore.enqueue(fid);
+            }
+        }
+        for client_index in restore.held.clients() {
+            restore.held.wake(client_index);
+        }
+    }
+
+    /// Records that a request waits for the fid, which is not restored.
+    pub(super) fn want(&mut self, fid: u32) {
+        if let (Owner::Internal, Some(_)) | (_, None) = (self.fids.get(fid).owner, &self.restore) {
+            return;
+        }
+        if let Some(restore) = &mut self.restore {
+            if !std::mem::replace(&mut restore.places.get_mut(fid).is_wanted, true) {
+                restore.replay.wanted_left += 1;
+                restore.replay.wanted.push_back(fid);
+            }
+        }
+    }
+
+    /// Lets a client go on, at the end of this event.
+    pub(super) fn wake_client(&mut self, client_index: u32) {
+        if let Some(restore) = &mut self.restore {
+            restore.held.wake(client_index);
+        }
+    }
+
+    /// Sends what there is room for, and ends the replay if everything has been done. Must be called after each
+    /// event while the replay lasts.
+    #[cold]
+    pub(in crate::engine) fn advance_replay(&mut self) {
+        self.resume_woken();
+        self.send_tasks();
+        self.resume_woken();
+        let Some(restore) = &self.restore else {
+            return;
+        };
+        let replay = &restore.replay;
+        let has_root = !replay.due_roots.is_empty() || replay.asked_roots > 0;
+        if replay.wanted_left == 0 && restore.held.len() == 0 && !has_root {
+            self.settle_outage();
+        }
+        self.end_replay();
+        if !self.upstream.deferred_clunks.is_empty() {
+            self.send_deferred_clunks();
+        }
+    }
+
+    /// Ends the replay if no fid is away.
+    fn end_replay(&mut self) {
+        let Some(restore) = &mut self.restore else {
+            return;
+        };
+        let is_busy = !restore.replay.steps.is_empty() || restore.held.len() > 0;
+        if self.fids.away() > 0 || is_busy {
+            return;
+        }
+        let Replay { back, gone, .. } = restore.replay;
+        if back + gone > 0 {
+            restore.push_event(RestoreEvent::Restored { fids: back + gone, gone });
+        }
+        self.release_roots();
+        self.upstream.end_replay();
+        self.settle_outage();
+        if let Some(restore) = &mut self.restore {
+            restore.replay = Replay::default();
+        }
+        // What waited for the end of the replay goes on.
+        for client_index in self.clients.connected() {
+            self.unblock(client_index);
+        }
+    }
+
+    /// Lets the clients go on whose fids were restored.
+    fn resume_woken(&mut self) {
+        while self.output_has_room() && self.window_blocked.is_none() {
+            let Some(client_index) = self.restore.as_mut().and_then(|r| r.held.next_woken()) else {
+                return;
+            };
+            if self.clients.is_connected(client_index) && self.send_held(client_index) {
+                self.unblock(client_index);
+            }
+        }
+    }
+
+    fn send_tasks(&mut self) {
+        let max = (self.requests.max() / 2).clamp(1, MAX_BACKGROUND);
+        while self.output_has_room() {
+            let may_be_idle = self.has_tag();
+            let Some(restore) = &mut self.restore else {
+                return;
+            };
+            let replay = &mut restore.replay;
+            let has_background_room = may_be_idle && replay.steps.len() < max;
+            let is_sent = if let Some(step) = replay.pending.pop_front() {
+                let is_sent = self.run_step(step);
+                self.put_back(is_sent, |replay| replay.pending.push_front(step));
+                is_sent
+            } else if let Some(node) = replay.due_roots.pop_front() {
+                let is_sent = self.send_root(node);
+                self.put_back(is_sent, |replay| replay.due_roots.push_front(node));
+                is_sent
+            } else if let Some(fid) = replay.wanted.pop_front() {
+                let is_sent = self.start(fid);
+                self.put_back(is_sent, |replay| replay.wanted.push_front(fid));
+                is_sent
+            } else if !has_background_room {
+                false
+            } else if let Some(fid) = replay.open.pop_front() {
+                let is_sent = self.start(fid);
+                self.put_back(is_sent, |replay| replay.open.push_front(fid));
+                is_sent
+            } else if let Some(fid) = replay.idle.pop_front() {
+                let is_sent = self.start(fid);
+                self.put_back(is_sent, |replay| replay.idle.push_front(fid));
+                is_sent
+            } else {
+                false
+            };
+            if !is_sent {
+                return;
+            }
+        }
+    }
+
+    /// Puts work back for which there was no tag.
+    fn put_back(&mut self, is_sent: bool, put: impl FnOnce(&mut Replay)) {
+        if let Some(restore) = self.restore.as_mut().filter(|_| !is_sent) {
+            put(&mut restore.replay);
+        }
+    }
+
+    /// Begins to restore a fid, unless that was begun before or it does not exist any more. Returns false if there
+    /// is no tag.
+    fn start(&mut self, fid: u32) -> bool {
+        let Some(restore) = &mut self.restore else {
+            return true;
+        };
+        let place = restore.places.get(fid);
+        if !self.fids.is_allocated(fid) || !self.fids.get(fid).state.is_away() || place.is_busy {
+            return true;
+        }
+        let Some(root) = place.node().and_then(|node| restore.names.living_root(node)) else {
+            self.kill_if_away(fid, DeadReason::Gone);
+            return true;
+        };
+        if !restore.replay.roots.contains_key(&root) {
+            restore.add_root(root);
+        }
+        match restore.replay.roots.get_mut(&root) {
+            Some(found) if found.state == RootState::Attached => {
+                self.run_step(Step::new(Task::Walk(fid), root))
+            }
+            Some(found) if found.state != RootState::Refused => {
+                found.waiting.push(fid);
+                true
+            }
+            _ => {
+                self.kill_if_away(fid, DeadReason::Gone);
+                true
+            }
+        }
+    }
+
+    /// A fid cannot be restored, if it has not been yet.
+    pub(super) fn kill_if_away(&mut self, fid: u32, reason: DeadReason) {
+        if self.fids.is_allocated(fid) && self.fids.get(fid).state.is_away() {
+            if let Owner::Client(client_index) = self.fids.get(fid).owner {
+                self.kill_fid(client_index, fid, reason);
+            }
+        }
+    }
+
+    /// Sends the request of a step. Returns false if there is no tag for it.
+    pub(super) fn run_step(&mut self, step: Step) -> bool {
+        match step.task {
+            Task::Root(node) => self.send_root(node),
+            Task::Walk(fid) => self.send_walk(fid, step),
+            Task::Open(fid) => self.send_open(fid, step),
+            Task::Lock(fid, i) => self.send_lock(fid, i, step),
+        }
+    }
+
+    /// Runs a step, now or when there is a tag.
+    pub(super) fn run_or_queue(&mut self, step: Step) {
+        let is_sent = self.run_step(step);
+        self.put_back(is_sent, |replay| replay.pending.push_back(step));
+    }
+
+    fn send_walk(&mut self, fid: u32, step: Step) -> bool {
+        let Some(restore) = &self.restore else {
+            return true;
+        };
+        let place = restore.places.get(fid);
+        let names = &restore.names;
+        let path = place.node().and_then(|node| names.path(node));
+        let root = place.node().map(|node| names.root_of(node));
+        let is_first = root == Some(step.from);
+        let from = match (&path, is_first) {
+            (Some(_), true) => Some(0),
+            (Some(path), false) => path.iter().position(|n| *n == step.from).map(|i| i + 1),
+            (None, _) => None,
+        };
+        let (Some(path), Some(from), Some(root)) = (path, from, root) else {
+            self.kill_if_away(fid, DeadReason::Gone);
+            return true;
+        };
+        let root_fid = restore.replay.roots.get(&root).map_or(NO_FID, |root| root.fid);
+        let source = if is_first { root_fid } else { fid };
+        let mut message = vec![0; HEADER + 10];
+        put_u32(&mut message, HEADER, source);
+        put_u32(&mut message, HEADER + 4, fid);
+        let (mut to, mut count) = (step.from, 0_u16);
+        for node in &path[from..] {
+            let name = names.name(*node);
+            if count == MAX_NAMES || message.len() + 2 + name.len() > self.upstream.msize as usize {
+                break;
+            }
+            message.extend_from_slice(&(name.len() as u16).to_le_bytes());
+            message.extend_from_slice(name);
+            (to, count) = (*node, count + 1);
+        }
+        message[HEADER + 8..HEADER + 10].copy_from_slice(&count.to_le_bytes());
+        let fids = if is_first { [source, fid] } else { [fid, NO_FID] };
+        let request =
+            UpstreamRequest { fids, name_count: count, ..UpstreamRequest::internal(types::TWALK) };
+        self.send_replay(request, &mut message, Step { to, ..step })
+    }
+
+    /// Sends a request of the replay. Returns false if there is no tag for it, or no room in the window.
+    pub(super) fn send_replay(
+        &mut self,
+        request: UpstreamRequest,
+        message: &mut [u8],
+        step: Step,
+    ) -> bool {
+        let cost = self.cost(message, REPLY_COST);
+        let sum = self.requests.cost();
+        if self.config.window.is_some_and(|window| sum > 0 && sum + cost as usize > window) {
+            return false;
+        }
+        let request = UpstreamRequest { cost, ..request };
+        let Ok(tag) = self.allocate_tag(&request) else {
+            return false;
+        };
+        for fid in request.fids.into_iter().filter(|fid| *fid != NO_FID) {
+            self.fids.add_reference(fid);
+        }
+        self.send_internal(request.kind, tag, message);
+        let until = self.now.saturating_add(self.config.version_timeout);
+        if let Some(restore) = &mut self.restore {
+            match step.task {
+                Task::Root(_) => restore.replay.asked_roots += 1,
+                Task::Walk(fid) | Task::Open(fid) | Task::Lock(fid, _) => {
+                    restore.places.get_mut(fid).is_busy = true;
+                }
+            }
+            let changes = restore.names.changes();
+            restore.replay.steps.insert(tag, Step { changes, ..step });
+            restore.replay.silent_until.get_or_insert(until);
+        }
+        true
+    }
+
+    /// Handles the reply to a request of 9pmux's own, if it is one of the replay.
+    #[cold]
+    pub(in crate::engine) fn handle_replay_reply(
+        &mut self,
+        tag: u16,
+        request: &UpstreamRequest,
+        reply: Option<&[u8]>,
+        outcome: ReplyOutcome,
+    ) {
+        let until = self.now.saturating_add(self.config.version_timeout);
+        let Some(restore) = &mut self.restore else {
+            return;
+        };
+        let Some(step) = restore.replay.steps.remove(&tag) else {
+            return;
+        };
+        let is_asking = !restore.replay.steps.is_empty();
+        restore.replay.silent_until = is_asking.then_some(until).filter(|t| *t != Duration::MAX);
+        let fid = match step.task {
+            Task::Root(node) => {
+                restore.replay.asked_roots -= 1;
+                return self.handle_root_reply(node, request.fids[0], reply, outcome);
+            }
+            Task::Walk(fid) | Task::Open(fid) | Task::Lock(fid, _) => fid,
+        };
+        restore.places.get_mut(fid).is_busy = false;
+        if let (Task::Walk(_), ReplyOutcome::Success | ReplyOutcome::Unknown) = (step.task, outcome)
+        {
+            self.fids.mark_restoring(fid);
+        }
+        let record = self.fids.get(fid);
+        if !record.bound && record.references == 1 {
+            // The client has clunked it meanwhile.
+            return;
+        }
+        match step.task {
+            Task::Walk(_) => self.handle_walk_reply(fid, step, reply, outcome),
+            _ => self.handle_reopening_reply(fid, step, reply, outcome),
+        }
+    }
+
+    fn handle_walk_reply(
+        &mut self,
+        fid: u32,
+        step: Step,
+        reply: Option<&[u8]>,
+        outcome: ReplyOutcome,
+    ) {
+        let Some(restore) = &self.restore else {
+            return;
+        };
+        match (outcome, reply) {
+            (ReplyOutcome::Success, Some(reply)) => {
+                let last = reply.len().checked_sub(13).filter(|at| *at >= HEADER + 2);
+                let file = last.map(|at| FileId::of_qid(&reply[at..]));
+                let node = restore.places.get(fid).node;
+                if step.to != node {
+                    return self.run_or_queue(Step::new(Task::Walk(fid), step.to));
+                }
+                match file {
+                    Some(file) if file != restore.names.file(node) => {
+                        self.kill_if_away(fid, DeadReason::Gone);
+                    }
+                    _ => self.reopen(fid),
+                }
+            }
+            (ReplyOutcome::Unknown, _) | (_, None) => self.kill_if_away(fid, DeadReason::Gone),
+            _ => self.handle_failure(fid, step, reply, DeadReason::Gone),
+        }
+    }
+
+    /// A request of the replay has failed.
+    pub(super) fn handle_failure(
+        &mut self,
+        fid: u32,
+        step: Step,
+        reply: Option<&[u8]>,
+        reason: DeadReason,
+    ) {
+        let (now, dialect) = (self.now, self.upstream.dialect);
+        let Some(restore) = &mut self.restore else {
+            return;
+        };
+        let has_changed = step.changes != restore.names.changes();
+        if has_changed && matches!(step.task, Task::Walk(_)) {
+            self.run_or_queue(Step::new(step.task, step.from));
+        } else if restore.may_try_later(now)
+            && (is_temporary(dialect, reply) || self.is_exclusive(fid, step.task))
+        {
+            self.try_later(step);
+        } else {
+            self.kill_if_away(fid, reason);
+        }
+    }
+
+    /// Repeats a step after some time.
+    pub(super) fn try_later(&mut self, step: Step) {
+        let due = self.now.saturating_add(RETRY_DELAY);
+        if let Some(restore) = &mut self.restore {
+            restore.replay.later.push_back((due, Step::new(step.task, step.from)));
+        }
+    }
+
+    /// A fid has been restored.
+    pub(super) fn fid_is_back(&mut self, fid: u32) {
+        self.fids.mark_live(fid);
+        let Some(restore) = &mut self.restore else {
+            return;
+        };
+        restore.unwant(fid);
+        restore.replay.back += 1;
+        if let Owner::Client(client_index) = self.fids.get(fid).owner {
+            let has_held = restore.held.has(client_index);
+            if has_held || self.clients.get(client_index).is_waiting() {
+                self.wake_client(client_index);
+            }
+        }
+    }
+
+    /// Handles the deadlines of the replay.
+    pub(super) fn expire_replay(&mut self) {
+        let now = self.now;
+        let Some(restore) = &mut self.restore else {
+            return;
+        };
+        let replay = &mut restore.replay;
+        while replay.later.front().is_some_and(|(due, _)| *due <= now) {
+            if let Some((_, step)) = replay.later.pop_front() {
+                replay.pending.push_back(step);
+            }
+        }
+        if replay.silent_until.is_some_and(|until| until <= now) {
+            self.handle_end(EndReason::ReplayTimeout);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Identities: the users and trees that clients have attached as, without authentication.
+//!
+//! Each identity with fids is attached once, by 9pmux itself, to a fid of its own or to that of the attach that
+//! clients share. The fids of its clients are walked from there. An identity that the server refuses, or for which
+//! it has another tree, has no fid that can be restored.
+
+use std::collections::BTreeMap;
+
+use super::replay::{RETRY_DELAY, Step, Task, is_temporary};
+use super::{Restore, RestoreEvent};
+use crate::engine::Engine;
+use crate::engine::fids::NO_FID;
+use crate::engine::policy::is_attach_allowed;
+use crate::engine::reply::ReplyOutcome;
+use crate::engine::requests::UpstreamRequest;
+use crate::engine::session::DeadReason;
+use crate::engine::shared_attach::SharedAttach;
+use crate::wire::{HEADER, NOFID, put_u32, types, u16_at};
+
+/// The state of an identity in a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootState {
+    /// Its Tattach waits for its turn, or for another time.
+    Due,
+    /// Its Tattach has been sent.
+    Asked,
+    Attached,
+    /// Its fids cannot be restored.
+    Refused,
+}
+
+/// An identity in a replay. Its node is held.
+pub struct Root {
+    pub fid: u32,
+    pub state: RootState,
+    /// Whether the fid is that of the attach that clients share.
+    is_shared: bool,
+    /// The fids whose turn has come before the reply to its Tattach.
+    pub waiting: Vec<u32>,
+}
+
+/// The identities of a replay, by node.
+pub type Roots = BTreeMap<u32, Root>;
+
+impl Restore {
+    /// Adds an identity with fids to the replay.
+    pub(super) fn add_root(&mut self, node: u32) {
+        if !self.replay.roots.contains_key(&node) {
+            self.names.hold(node);
+            let root =
+                Root { fid: NO_FID, state: RootState::Due, is_shared: false, waiting: Vec::new() };
+            self.replay.roots.insert(node, root);
+            self.replay.due_roots.push_back(node);
+        }
+    }
+}
+
+/// Returns the string at the beginning of `bytes`, and what follows it.
+fn split_string(bytes: &[u8]) -> (String, &[u8]) {
+    let n = bytes.get(..2).map_or(0, |n| u16_at(n, 0) as usize);
+    let text = bytes.get(2..2 + n).unwrap_or_default();
+    let text = String::from_utf8_lossy(text).into_owned();
+    (text, bytes.get(2 + n..).unwrap_or_default())
+}
+
+impl Engine {
+    /// Returns the fid of the attach that clients share, if it has been made.
+    pub(super) fn shared_attach_fid(&self) -> Option<u32> {
+        match &self.upstream.shared_attach {
+            SharedAttach::Live { fid, .. } => Some(*fid),
+            _ => None,
+        }
+    }
+
+    /// Sends the Tattach of an identity. Returns false if there is no tag for it.
+    pub(super) fn send_root(&mut self, node: u32) -> bool {
+        let Some(restore) = &self.restore else {
+            return true;
+        };
+        let identity = restore.names.name(node).to_vec();
+        if !is_attach_allowed(&self.config, self.upstream.dialect, &identity) {
+            self.refuse_root(node);
+            return true;
+        }
+        let is_shared = match &self.upstream.shared_attach {
+            SharedAttach::Live { names, .. } => **names == *identity,
+            _ => false,
+        };
+        if !self.requests.has_flush_tag() {
+            return false;
+        }
+        let fid = match self.shared_attach_fid().filter(|_| is_shared) {
+            Some(fid) => fid,
+            None => self.fids.allocate_internal(),
+        };
+        let request =
+            UpstreamRequest { fids: [fid, NO_FID], ..UpstreamRequest::internal(types::TATTACH) };
+        let mut message = vec![0; HEADER + 8];
+        put_u32(&mut message, HEADER, fid);
+        put_u32(&mut message, HEADER + 4, NOFID);
+        message.extend_from_slice(&identity);
+        let is_sent = self.send_replay(request, &mut message, Step::new(Task::Root(node), node));
+        if !is_sent {
+            if !is_shared {
+                self.mark_not_created(fid);
+                self.release_if_unused(fid);
+            }
+            return false;
+        }
+        if let Some(root) = self.restore.as_mut().and_then(|r| r.replay.roots.get_mut(&node)) {
+            (root.fid, root.state, root.is_shared) = (fid, RootState::Asked, is_shared);
+        }
+        true
+    }
+
+    /// The server has replied to the Tattach of an identity.
+    pub(super) fn handle_root_reply(
+        &mut self,
+        node: u32,
+        fid: u32,
+        reply: Option<&[u8]>,
+        outcome: ReplyOutcome,
+    ) {
+        let (now, dialect) = (self.now, self.upstream.dialect);
+        let Some(restore) = &mut self.restore else {
+            return;
+        };
+        let success = outcome == ReplyOutcome::Success;
+        let is_same = reply.filter(|_| success).and_then(|reply| reply.get(HEADER..HEADER + 13));
+        let is_same =
+            is_same.is_some_and(|q| super::names::FileId::of_qid(q) == restore.names.file(node));
+        if is_same {
+            self.fids.mark_live(fid);
+            return self.root_is_attached(node);
+        }
+        if restore.may_try_later(now) && is_temporary(dialect, reply) {
+            return self.attach_later(node, fid);
+        }
+        if outcome == ReplyOutcome::Error {
+            let (uname, rest) = split_string(restore.names.name(node));
+            let (aname, _) = split_string(rest);
+            restore.push_event(RestoreEvent::AttachRefused { uname, aname });
+            self.mark_not_created(fid);
+        } else {
+            // The server may have it: it is clunked.
+            self.mark_uncertain(fid);
+        }
+        if self.shared_attach_fid() == Some(fid) {
+            self.drop_shared_attach();
+        }
+        self.refuse_root(node);
+    }
+
+    /// The server cannot attach an identity now.
+    fn attach_later(&mut self, node: u32, fid: u32) {
+        if self.shared_attach_fid() != Some(fid) {
+            self.mark_not_created(fid);
+        }
+        let due = self.now.saturating_add(RETRY_DELAY);
+        if let Some(restore) = &mut self.restore {
+            restore.replay.later.push_back((due, Step::new(Task::Root(node), node)));
+            if let Some(root) = restore.replay.roots.get_mut(&node) {
+                (root.fid, root.state) = (NO_FID, RootState::Due);
+            }
+        }
+    }
+
+    /// The fids of an identity that were waiting for its Tattach have their turn.
+    fn root_is_attached(&mut self, node: u32) {
+        let Some(restore) = &mut self.restore else {
+            return;
+        };
+        let Some(root) = restore.replay.roots.get_mut(&node) else {
+            return;
+        };
+        root.state = RootState::Attached;
+        let waiting = std::mem::take(&mut root.waiting);
+        let is_shared = root.is_shared;
+        for fid in waiting {
+            restore.enqueue(fid);
+        }
+        if is_shared {
+            // A Tattach of any client may wait for it.
+            for client_index in self.clients.connected() {
+                self.wake_client(client_index);
+            }
+        }
+    }
+
+    /// None of the fids of an identity can be restored. Those whose turn comes later are found to be dead then.
+    fn refuse_root(&mut self, node: u32) {
+        let Some(root) = self.restore.as_mut().and_then(|r| r.replay.roots.get_mut(&node)) else {
+            return;
+        };
+        root.state = RootState::Refused;
+        for fid in std::mem::take(&mut root.waiting) {
+            self.kill_if_away(fid, DeadReason::Gone);
+        }
+    }
+
+    /// The attach that clients share does not exist any more.
+    fn drop_shared_attach(&mut self) {
+        self.upstream.shared_attach = SharedAttach::Unattached;
+        for client_index in self.clients.connected() {
+            self.clients.get(client_index).session.uses_shared_attach = false;
+            self.wake_client(client_index);
+        }
+    }
+
+    /// Clunks the fids of the identities: the replay has ended.
+    pub(super) fn release_roots(&mut self) {
+        let Some(restore) = &mut self.restore else {
+            return;
+        };
+        let mut fids = Vec::new();
+        let roots = std::mem::take(&mut restore.replay.roots);
+        for (node, root) in roots {
+            restore.names.release(node);
+            if root.state == RootState::Attached && !root.is_shared {
+                fids.push(root.fid);
+            }
+        }
+        for fid in fids {
+            self.unbind(fid);
+            self.release_if_unused(fid);
+        }
+    }
+}

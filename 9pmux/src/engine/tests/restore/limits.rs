@@ -1,0 +1,249 @@
+//! Limits, the other end of a link, descriptors, and the end of the program.
+
+use super::super::LocalError::*;
+use super::super::bench::{Bench, MSIZE};
+use super::super::messages::*;
+use super::bench::*;
+use super::server::Server;
+use crate::engine::{Config, EndReason, Engine, Reconnect, RestoreEvent, ServerKind};
+use crate::wire::{Dialect, kind, tag, types};
+
+fn getattr(tag: u16, fid: u32) -> Vec<u8> {
+    made(24, tag).u32(fid).u64(0).done()
+}
+
+#[test]
+fn fid_with_too_many_names_is_served_and_not_restored() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    let name = "n".repeat(4000);
+    let mut path = String::new();
+    for i in 0..17 {
+        path = format!("{path}/{name}");
+        net.server.add(&path, 0x80, 100 + i);
+    }
+    net.events();
+    net.walks(id, 1, &[&name]);
+    for i in 1..17 {
+        assert_eq!(kind(&net.ask(id, &walk(5, 1, 1, &[&name]))), 111);
+        let expected = if i == 16 { vec![RestoreEvent::TooManyNames] } else { vec![] };
+        assert_eq!(net.events(), expected, "{i} names");
+    }
+    assert_eq!(kind(&net.ask(id, &getattr(6, 1))), 25);
+    // It is said once.
+    assert_eq!(kind(&net.ask(id, &walk(5, 1, 2, &[".."]))), 111);
+    assert_eq!(net.events(), []);
+    net.lose();
+    net.connect();
+    assert!(is_local_error(Dialect::L, &net.ask(id, &getattr(6, 1)), NoSuchFile));
+    assert_eq!(net.bench.engine.stats().fids, 1);
+}
+
+#[test]
+fn long_names_are_walked_within_the_msize() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    let name = "n".repeat(3000);
+    let mut path = String::new();
+    for i in 0..5 {
+        path = format!("{path}/{name}");
+        net.server.add(&path, 0x80, 100 + i);
+    }
+    net.walks(id, 1, &[&name]);
+    for _ in 1..5 {
+        assert_eq!(kind(&net.ask(id, &walk(5, 1, 1, &[&name]))), 111);
+    }
+    net.lose();
+    net.server.seen.clear();
+    net.connect();
+    let walks = net.server.requests(types::TWALK);
+    assert!(walks.iter().all(|walk| walk.len() <= MSIZE as usize));
+    assert_eq!(walks.len(), 4);
+    assert_eq!(kind(&net.ask(id, &getattr(6, 1))), 25);
+}
+
+#[test]
+fn flush_behind_many_waiting_requests_is_read() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    net.lose();
+    let mut n = 0_u16;
+    while net.bench.engine.wants_read(id) {
+        net.send(id, &getattr(n, 0));
+        n += 1;
+    }
+    let bytes = usize::from(n) * getattr(0, 0).len();
+    assert!(bytes >= Config::default().max_reply_bytes && bytes < (1 << 20) + 100, "{bytes}");
+    net.send(id, &flush(n, 7));
+    net.got(id, &[(109, n)]);
+    assert!(net.bench.engine.wants_read(id));
+}
+
+#[test]
+fn copies_count_among_the_bytes_of_a_client() {
+    let config = Config { max_reply_bytes: 20_000, ..Config::default() };
+    let mut net = Net::with(Dialect::L, Reconnect::default(), config);
+    let id = net.attached();
+    net.walks(id, 1, &["g"]);
+    net.opens(id, 1, 2);
+    net.server.silent = vec![types::TWRITE];
+    let data = [7; 4000];
+    for tag in 0..50 {
+        let message = made(118, tag).u32(1).u64(0).u32(4000).raw(&data).done();
+        net.send(id, &message);
+    }
+    let sent = net.server.requests(types::TWRITE).len();
+    assert!((3..=5).contains(&sent), "{sent} writes are in flight");
+}
+
+#[test]
+fn program_may_end_while_the_server_is_away() {
+    for is_replaying in [false, true] {
+        let mut net = Net::new(Dialect::L);
+        let id = net.attached();
+        net.server.silent = vec![24];
+        net.send(id, &getattr(7, 0));
+        net.lose();
+        net.send(id, &getattr(8, 0));
+        if is_replaying {
+            net.server.silent = vec![types::TWALK];
+            net.connect();
+        }
+        net.bench.engine.hang_up();
+        net.bench.engine.audit();
+        assert_eq!(net.bench.engine.end_reason(), Some(&EndReason::HungUp));
+        let replies = net.bench.all_received(id);
+        assert_eq!(replies.len(), 2);
+        assert!(replies.iter().all(|reply| is_local_error(Dialect::L, reply, ShuttingDown)));
+        assert!(net.bench.engine.is_closing(id) && !net.bench.engine.wants_redial());
+        net.bench.disconnect(id);
+    }
+}
+
+#[test]
+fn descriptors_end_and_their_opens_fail() {
+    let config = Config { max_descriptors: 4, ..Config::default() };
+    let mut net = Net::with(Dialect::Plain, Reconnect::default(), config);
+    let id = net.attached();
+    net.bench.engine.allow_descriptors(id);
+    for fid in 1..3 {
+        net.walks(id, fid, &["g"]);
+        net.send(id, &made(98, 9).u32(fid).u8(0).done());
+        let engine = &mut net.bench.engine;
+        let mut changed = std::iter::from_fn(|| engine.next_descriptor()).collect::<Vec<_>>();
+        changed.retain(|descriptor| engine.wants_pair(*descriptor));
+        let descriptor = changed.remove(0);
+        net.server.silent = if fid == 2 { vec![types::TOPEN] } else { vec![types::TREAD] };
+        net.bench.engine.pair_made(descriptor);
+        net.run();
+        if fid == 1 {
+            assert_eq!(kind(&net.bench.client_received(id)), 99);
+            net.bench.engine.descriptor_passed(id);
+        }
+    }
+    net.server.silent.clear();
+    net.lose();
+    net.connect();
+    assert!(is_local_error(Dialect::Plain, &net.bench.client_received(id), MaybeDone));
+    while let Some(descriptor) = net.bench.engine.next_descriptor() {
+        if net.bench.engine.descriptor_is_closing(descriptor) {
+            net.bench.engine.descriptor_closed(descriptor);
+        }
+        net.bench.engine.audit();
+    }
+    // The fid of the open that has failed is the client's, and that of the descriptor is gone.
+    net.opens(id, 2, 0);
+    assert_eq!(net.reads(id, 2), "file 4");
+    assert_eq!((net.server.fids(), net.bench.engine.stats().fids), (2, 2));
+}
+
+/// Returns a post of a link whose stream exists, and a client that has attached.
+fn post() -> (Net, crate::engine::ClientId) {
+    let config = Config {
+        server: ServerKind::FarEnd,
+        reconnect: Some(Reconnect::default()),
+        msize: MSIZE,
+        version_timeout: TIMEOUT,
+        window: Some(100_000),
+        ..Config::default()
+    };
+    let bench = Bench { engine: Engine::new(config), dialect: Dialect::L };
+    let mut net = Net::of(bench, Server::new(Dialect::L, MSIZE));
+    let id = net.attached();
+    net.walks(id, 1, &["g"]);
+    (net, id)
+}
+
+#[test]
+fn other_end_of_a_link_whose_server_is_away_is_asked_again() {
+    let (mut net, id) = post();
+    net.lose();
+    net.send(id, &getattr(7, 1));
+    net.server.failing = vec![(100, 110, 2)];
+    net.connect();
+    for second in 1..3 {
+        net.got(id, &[]);
+        assert_eq!(net.bench.engine.next_deadline(), Some(second * SECOND));
+        net.tick(second * SECOND);
+    }
+    net.got(id, &[(25, 7)]);
+    // Silence is a loss.
+    net.lose();
+    net.server.silent = vec![100];
+    net.connect();
+    net.bench.engine.tick(net.bench.engine.now + TIMEOUT);
+    net.bench.engine.audit();
+    assert_eq!(net.bench.engine.take_lost_server(), Some(EndReason::VersionTimeout));
+    net.server.silent.clear();
+    net.connect();
+    assert_eq!(kind(&net.ask(id, &getattr(8, 1))), 25);
+}
+
+#[test]
+fn other_end_of_a_link_with_another_version_closes_clients_and_not_the_link() {
+    for (msize, name) in [(MSIZE / 2, "9P2000.L"), (MSIZE, "9P2000"), (MSIZE, "unknown")] {
+        let (mut net, id) = post();
+        net.server.silent = vec![24];
+        net.send(id, &getattr(7, 1));
+        net.lose();
+        (net.server.msize, net.server.name) = (msize, name);
+        net.connect();
+        assert!(net.bench.engine.end_reason().is_none(), "{name} {msize}");
+        assert!(net.bench.engine.is_closing(id));
+        assert!(is_local_error(Dialect::L, &net.bench.client_received(id), ServerGone));
+        net.bench.disconnect(id);
+        (net.server.msize, net.server.name) = (MSIZE, "9P2000.L");
+        net.server.silent.clear();
+        let id = net.attached();
+        assert_eq!(kind(&net.ask(id, &getattr(8, 0))), 25);
+    }
+}
+
+#[test]
+fn server_that_permits_what_it_should_not_does_no_harm_to_the_names() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    for (fid, names) in [(1, &["d"][..]), (2, &["d", "f"])] {
+        net.walks(id, fid, names);
+    }
+    // A directory is moved below itself, and a file to where it is.
+    net.is_blocked = true;
+    for (message, reply) in [
+        (made(74, 5).u32(0).str("d").u32(2).str("x").done(), 75),
+        (made(74, 5).u32(1).str("f").u32(1).str("f").done(), 75),
+        (made(20, 5).u32(0).u32(1).str("root").done(), 21),
+        (made(20, 5).u32(2).u32(2).str("self").done(), 21),
+    ] {
+        net.send(id, &message);
+        let request = net.bench.server_received();
+        net.bench.server(&made(reply, tag(&request)).done());
+        net.got(id, &[(reply, 5)]);
+    }
+    net.is_blocked = false;
+    net.lose();
+    net.connect();
+    for fid in 1..3 {
+        assert!(is_local_error(Dialect::L, &net.ask(id, &getattr(6, fid)), NoSuchFile));
+    }
+    assert_eq!(kind(&net.ask(id, &getattr(6, 0))), 25);
+}

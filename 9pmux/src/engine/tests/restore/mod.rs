@@ -1,0 +1,8 @@
+//! Sessions that are restored: the server goes and comes back.
+
+mod bench;
+mod limits;
+mod meanwhile;
+mod repeat;
+mod replay;
+mod server;
