@@ -1,6 +1,6 @@
 #!/bin/sh
 # plots.sh RESULTS DIR: draws the plots of a results file with gnuplot: threads.svg, latency.svg and outstanding.svg for
-# compare.sh, 9pmux-clients.svg and 9pmux-cost.svg for the load generator of 9pmux. Their background is white, so that they
+# compare.sh, 9pmux-clients.svg and 9pmux-cost.svg for the load generator of 9pmux, link.svg for its part of that name. Their background is white, so that they
 # can be read on a dark page too. Each plot contains the checksum of the results file.
 set -eu
 
@@ -14,12 +14,13 @@ of=$(sed -n '1s/^# \(.*\) benchmark: 1$/\1/p' "$results")
 case $of in
 libmux) ours=ours others='peer floor' ;;
 9pmux) ours=9pmux others='straight socat 9pserve' ;;
+link) ours=link others=goal ;;
 *) echo "plots: $results is no results file" >&2; exit 1 ;;
 esac
 awk -f "$here/summary.awk" -v ours="$ours" -v others="$others" "$results" >"$work/summary"
 mkdir -p "$out"
 
-# add PLOT TITLE COLOUR: a curve of standard input, with its spread, when there is any
+# add PLOT TITLE COLOUR [STYLE]: a curve of standard input, with its spread, when there is any
 add() {
 	n=$(($(find "$work" -name "$1.*.data" | wc -l) + 1))
 	cat >"$work/$1.$n.data"
@@ -28,7 +29,7 @@ add() {
 		return
 	fi
 	cat >>"$work/$1.curves" <<!
-, "$work/$1.$n.data" using 1:2:3:4 with yerrorlines lw 2 pt 7 ps 0.5 lc rgb "$3" title "$2"
+, "$work/$1.$n.data" using 1:2:3:4 with ${4:-yerrorlines} lw 2 pt 7 ps 0.5 lc rgb "$3" title "$2"
 !
 }
 
@@ -160,7 +161,30 @@ set xtics (1, 4, 16, 64, 256, "1,000" 1000, "2,500" 2500, "10,000" 10000)
 !
 }
 
+# --- a link's
+
+# ratios SIDE: by the position of the figure, from left to right
+ratios() {
+	awk -F '\t' -v side="$1" '
+		$3 == "ratio" && $4 == side { print ++n, $6, $7, $8 }' "$work/summary"
+}
+
+linked() {
+	ratios goal | add link 'goal' '#c8501e' yerrorbars
+	ratios link | add link 'median, with the least and the most' '#0060a8' yerrorbars
+	plot link <<'!'
+set title "A link: ratios within one run, for Tstat and for reads of 128 KiB"
+set logscale y
+set xrange [0.5:7.5]
+set yrange [0.5:20]
+set ytics (0.5, 0.7, 1, 2, 3, 5, 10, 20)
+set xtics ("Tstat\none way" 1, "Tstat\nboth ways" 2, "Tstat\nhung" 3, "reads\none way" 4, "reads\nboth ways" 5, "reads\nhung" 6, \
+	"latency" 7)
+!
+}
+
 case $of in
 libmux) libmux ;;
 9pmux) ninepmux ;;
+link) linked ;;
 esac

@@ -14,6 +14,7 @@ of=$(sed -n '1s/^# \(.*\) benchmark: 1$/\1/p' "$results")
 case $of in
 libmux) ours=ours others='peer floor' ;;
 9pmux) ours=9pmux others='straight socat 9pserve' ;;
+link) ours=link others=goal ;;
 *) echo "tables: $results is no results file" >&2; exit 1 ;;
 esac
 awk -f "$here/summary.awk" -v ours="$ours" -v others="$others" "$results" >"$work/summary"

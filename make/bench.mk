@@ -67,10 +67,11 @@ NINE_ROUNDS = 3
 NINE_SECONDS = 0.5
 NINE_LOADS =
 NINE_RESULTS = $(B)/bench/9pmux.tsv
+LINK_RESULTS = $(B)/bench/link.tsv
 bench-9pmux: target/release/examples/load
 	-$(MAKE) setup FOR=bench
 	@mkdir -p $(dir $(NINE_RESULTS))
 	target/release/examples/load -r $(NINE_ROUNDS) -s $(NINE_SECONDS) -o $(NINE_RESULTS) $(NINE_LOADS)
-	target/release/examples/load link -r $(NINE_ROUNDS) -s $(NINE_SECONDS)
+	target/release/examples/load link -r $(NINE_ROUNDS) -s $(NINE_SECONDS) -o $(LINK_RESULTS)
 
 .PHONY: bench sides bench-quick bench-rust bench-9pmux plots plots-9pmux instructions

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -624,6 +625,12 @@ fn caller_that_ends_anyhow_makes_room_for_the_next() {
     wait_for("reads have a reply", || stub.counts.requests.load(SeqCst) >= 20);
     first.signal(Signal::TERM);
     assert!(first.end().0.success());
+    wait_for("the end of the stream is logged", || {
+        let waits = |line: &&String| line.contains("waiting for the next caller");
+        program.said().iter().filter(waits).count() == 4
+    });
+    let end = std::io::Read::read_to_end(&mut deaf.stream, &mut Vec::new());
+    assert!(end.is_ok() || end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
     let second = caller();
     reads_all(&place.path("near"));
     // A signal ends the link and the program.

@@ -9,6 +9,7 @@
 //! | stuck: the memory of an end while the servers or clients of both ways hang, without what clients may hold, in MiB | at most 13 |
 //! | idle: the memory that each of 64 idle streams takes at an end that waits for callers, in KiB | at most 16 |
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::beside::median;
+use super::results::machine;
 use super::ways::{Running, Way, ninepmux, start, wait};
 
 const LOADS: [&str; 2] = ["64x16", "4x4r128k"];
@@ -222,31 +224,84 @@ fn idle(directory: &Path) -> f64 {
     growth / 64.0
 }
 
-/// Measures everything alternately, and prints medians over the rounds.
-pub fn main(directory: &Path, rounds: usize, seconds: f64) {
-    let mut figures: Vec<(String, &str, Vec<f64>)> = Vec::new();
-    let mut add = |name: String, goal, value| match figures.iter_mut().find(|row| row.0 == name) {
-        Some(row) => row.2.push(value),
-        None => figures.push((name, goal, vec![value])),
-    };
-    for _ in 0..rounds {
+/// The figures of all rounds.
+struct Figures {
+    rows: Vec<Row>,
+    /// The lines of a results file.
+    text: String,
+}
+
+/// A figure: the load, the name, the unit, and the goal, with the values of the rounds.
+struct Row {
+    name: [&'static str; 3],
+    goal: Goal,
+    values: Vec<f64>,
+}
+
+#[derive(Clone, Copy)]
+enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Figures {
+    fn new(rounds: usize, seconds: f64) -> Figures {
+        let mut text = machine("link");
+        let _ = writeln!(text, "# rounds: {rounds} rounds of {seconds} seconds a load");
+        text.push_str("round\tside\tload\tfigure\tunit\tvalue\n");
+        Figures { rows: Vec::new(), text }
+    }
+
+    fn add(&mut self, round: usize, name: [&'static str; 3], goal: Goal, value: f64) {
+        let [load, figure, unit] = name;
+        let _ = writeln!(self.text, "{round}\tlink\t{load}\t{figure}\t{unit}\t{value:.3}");
+        if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
+            return row.values.push(value);
+        }
+        let (Goal::AtLeast(limit) | Goal::AtMost(limit)) = goal;
+        let _ = writeln!(self.text, "{round}\tgoal\t{load}\t{figure}\t{unit}\t{limit}");
+        self.rows.push(Row { name, goal, values: vec![value] });
+    }
+
+    fn print(&self) {
+        println!("| load | figure | goal | median | least | most |");
+        println!("|---|---|---|---|---|---|");
+        for Row { name: [load, figure, unit], goal, values } in &self.rows {
+            let goal = match goal {
+                Goal::AtLeast(limit) => format!("{limit} or more"),
+                Goal::AtMost(limit) => format!("{limit} or less"),
+            };
+            let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let median = median(values.clone());
+            println!(
+                "| {load} | {figure}, {unit} | {goal} | {median:.2} | {least:.2} | {most:.2} |"
+            );
+        }
+    }
+}
+
+/// Measures everything alternately, and prints medians over the rounds. Writes every value to `file`, if one is given.
+pub fn main(directory: &Path, rounds: usize, seconds: f64, file: Option<&str>) {
+    use Goal::{AtLeast, AtMost};
+    let mut figures = Figures::new(rounds, seconds);
+    for round in 1..=rounds {
         for load in LOADS {
             let [one, both, hung] = rates(directory, load, seconds);
-            add(format!("{load} one way"), "0.9 or more", one);
-            add(format!("{load} both ways"), "1.0 or more", both);
-            add(format!("{load} hung"), "0.9 or more", hung);
+            figures.add(round, [load, "one way", "ratio"], AtLeast(0.9), one);
+            figures.add(round, [load, "both ways", "ratio"], AtLeast(1.0), both);
+            figures.add(round, [load, "hung", "ratio"], AtLeast(0.9), hung);
         }
-        add("latency".to_owned(), "3 or less", latencies(directory, seconds));
+        let latency = latencies(directory, seconds);
+        figures.add(round, ["1x1", "latency", "ratio"], AtMost(3.0), latency);
         let [servers, clients] = stuck(directory).map(|bytes| bytes / 1_048_576.0);
-        add("stuck servers, MiB".to_owned(), "13 or less", servers);
-        add("stuck clients, MiB".to_owned(), "13 or less", clients);
-        add("idle, KiB".to_owned(), "16 or less", idle(directory) / 1024.0);
+        figures.add(round, [MANY_READS, "stuck servers", "MiB"], AtMost(13.0), servers);
+        figures.add(round, [MANY_READS, "stuck clients", "MiB"], AtMost(13.0), clients);
+        figures.add(round, ["64x0", "idle", "KiB"], AtMost(16.0), idle(directory) / 1024.0);
+        if let Some(file) = file {
+            // each time, so that a run that ends early keeps its results
+            fs::write(file, &figures.text).expect("the results can be written");
+        }
     }
-    println!("| figure | goal | median | least | most |");
-    println!("|---|---|---|---|---|");
-    for (name, goal, values) in figures {
-        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        println!("| {name} | {goal} | {:.2} | {least:.2} | {most:.2} |", median(values));
-    }
+    figures.print();
 }

@@ -75,7 +75,7 @@ fn main() {
         return;
     }
     if args.first().is_some_and(|arg| arg == "link") {
-        link::main(&directory, rounds, seconds);
+        link::main(&directory, rounds, seconds, file.as_deref());
         let _ = fs::remove_dir_all(&directory);
         return;
     }

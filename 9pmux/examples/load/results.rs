@@ -21,7 +21,7 @@ pub struct Results {
 
 impl Results {
     pub fn new(file: Option<&str>, rounds: usize, seconds: f64) -> Results {
-        let mut text = machine();
+        let mut text = machine("9pmux");
         let _ = writeln!(text, "# rounds: {rounds} rounds of {seconds} seconds a load");
         text.push_str("round\tside\tload\tfigure\tunit\tvalue\n");
         Results {
@@ -88,8 +88,8 @@ impl Results {
     }
 }
 
-/// The subjects of the figures, a line each.
-fn machine() -> String {
+/// What was measured and on which machine, a line each.
+pub fn machine(of: &str) -> String {
     let line = |path: &str, begins: &str| {
         let text = fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(begins)).unwrap_or_default();
@@ -107,7 +107,7 @@ fn machine() -> String {
         .and_then(|n| n.parse().ok())
         .unwrap_or(0.0);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let mut text = String::from("# 9pmux benchmark: 1\n");
+    let mut text = format!("# {of} benchmark: 1\n");
     for (name, value) in [
         ("date", said("date", &["-u", "+%Y-%m-%d"])),
         ("processor", format!("{}, {processors} of them", line("/proc/cpuinfo", "model name"))),
