@@ -186,6 +186,50 @@ fn exported_server_may_restart_and_the_other_direction_does_not_notice() {
 }
 
 #[test]
+fn callers_without_a_post_keep_their_fids_when_the_server_restarts() {
+    let (store, place) = (Store::new("9P2000"), Place::new());
+    store.put("file", b"contents");
+    let listen = format!("listen!{}", unix(&place.path("s")));
+    let program = link(&[&listen, "--export", &store.address()]);
+    program.wait_socket(&place.path("s"));
+    let mut clients = [0, 1].map(|_| Client::attach(&place.path("s")));
+    for client in &mut clients {
+        open(client, 1, "file", 0);
+    }
+    store.stop();
+    store.start();
+    for client in &mut clients {
+        assert_eq!(client.read(1, 0, 100), b"contents");
+    }
+    program.wait_said("back after");
+}
+
+#[test]
+fn end_at_standard_input_restores_sessions_with_its_server_and_ends_with_its_stream() {
+    let (store, place) = (Store::new("9P2000"), Place::new());
+    store.put("file", b"contents");
+    let (log, socket) = (place.path("log"), place.path("near"));
+    let second = format!(
+        "exec!{NINEPMUX} link --reconnect=inf - --export {} 2>{}",
+        store.address(),
+        log.display()
+    );
+    let mut first = Command::new(NINEPMUX);
+    first.args(["link", &second, "--post", &unix(&socket)]).stdin(Stdio::null());
+    let program = Program::start(first);
+    program.wait_socket(&socket);
+    let mut client = Client::attach(&socket);
+    open(&mut client, 1, "file", 0);
+    store.stop();
+    store.start();
+    assert_eq!(client.read(1, 0, 100), b"contents");
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+    // The first end waits for the second one, which has closed its connection.
+    store.wait_open(0);
+}
+
+#[test]
 fn other_end_that_was_started_here_is_started_again() {
     let (store, place) = (Store::new("9P2000"), Place::new());
     store.put("file", b"contents");

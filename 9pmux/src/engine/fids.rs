@@ -275,6 +275,15 @@ impl Fids {
         owned
     }
 
+    /// A client releases a fid. If a request of the replay refers to it, its client may leave before that has a
+    /// reply: the fid is 9pmux's own until then.
+    pub fn keep_for_replay(&mut self, number: u32) {
+        let record = self.get_mut(number);
+        if record.references > 0 {
+            record.owner = Owner::Internal;
+        }
+    }
+
     /// Frees a fid that does not exist at the server and that no request refers to.
     fn free(&mut self, number: u32) {
         self.pool.free(number);

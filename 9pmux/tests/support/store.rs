@@ -50,6 +50,8 @@ struct Disk {
     fates: Vec<(u8, Fate)>,
     connections: Vec<UnixStream>,
     count: usize,
+    /// The number of connections that have not ended.
+    open: usize,
     /// The number of times that the server was stopped.
     stops: usize,
     /// True if it reads and never replies.
@@ -78,6 +80,7 @@ impl Store {
             fates: Vec::new(),
             connections: Vec::new(),
             count: 0,
+            open: 0,
             stops: 0,
             is_silent: false,
             attaches_once: false,
@@ -118,6 +121,7 @@ impl Store {
                     }
                     disk.connections.push(stream.try_clone().unwrap());
                     disk.count += 1;
+                    disk.open += 1;
                     disk.count
                 };
                 let disk = disk.clone();
@@ -125,6 +129,7 @@ impl Store {
                     let fids = HashMap::new();
                     let session = Session { disk: &disk, number, fids, has_attached: false };
                     let _ = session.run(stream);
+                    disk.lock().unwrap().open -= 1;
                 });
             }
         });
@@ -221,6 +226,11 @@ impl Store {
     /// Waits until the server has received this many requests of a type.
     pub fn wait_requests(&self, kind: u8, count: usize) {
         wait_for("a request at the server", || self.requests(kind).len() >= count);
+    }
+
+    /// Waits until this many connections are open.
+    pub fn wait_open(&self, count: usize) {
+        wait_for("the end of connections", || self.disk().open == count);
     }
 
     /// Returns the number of connections in all lives.

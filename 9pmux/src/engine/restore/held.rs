@@ -162,6 +162,9 @@ impl Engine {
         }
         self.discard_request(tag, &request);
         for fid in request.fids.into_iter().filter(|fid| *fid != NO_FID) {
+            if fid == request.releases && why.is_some() {
+                self.fids.keep_for_replay(fid);
+            }
             self.release_if_unused(fid);
         }
         match why {

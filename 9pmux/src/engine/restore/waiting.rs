@@ -63,6 +63,7 @@ impl Engine {
             let progress = self.reject_message(client_index, whole, LocalError::NotAnswering);
             if releases != NO_FID {
                 self.unbind(releases);
+                self.fids.keep_for_replay(releases);
                 self.release_if_unused(releases);
             }
             return Some(progress);
@@ -107,6 +108,7 @@ impl Engine {
         }
         self.consume_message(client_index, message);
         self.unbind(fid);
+        self.fids.keep_for_replay(fid);
         self.release_if_unused(fid);
         self.push_reply(client_index, types::TCLUNK + 1, tag(message), &mut [0; HEADER]);
         true

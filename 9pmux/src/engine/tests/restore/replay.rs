@@ -39,7 +39,11 @@ fn fids_are_where_they_were() {
 
 /// A client has fid 1 open on /d/f, and fid 2 at it.
 fn open_and_idle(dialect: Dialect) -> (Net, ClientId) {
-    let mut net = Net::new(dialect);
+    open_and_idle_in(Net::new(dialect))
+}
+
+fn open_and_idle_in(net: Net) -> (Net, ClientId) {
+    let mut net = net;
     let id = net.attached();
     for fid in 1..3 {
         net.walks(id, fid, &["d", "f"]);
@@ -361,6 +365,43 @@ fn client_may_leave_while_its_fid_is_restored() {
         net.walks(other, 1, &["g"]);
         assert_eq!((net.server.fids(), net.bench.engine.stats().fids), (2, 2));
         assert!(net.bench.engine.outage().is_none());
+    }
+}
+
+#[test]
+fn client_may_leave_after_a_fid_was_released_that_is_being_restored() {
+    for what in 0..3 {
+        let reconnect = Reconnect { patience: Some(5 * SECOND), ..Reconnect::default() };
+        let net = Net::with(Dialect::L, reconnect, Config::default());
+        let (mut net, id) = open_and_idle_in(net);
+        let remove = of_fid(122, 5, 1);
+        if what == 0 {
+            net.is_blocked = true;
+            net.send(id, &remove);
+        }
+        net.lose();
+        net.is_blocked = false;
+        if what == 2 {
+            net.tick(5 * SECOND);
+        }
+        net.server.silent = vec![types::TWALK];
+        net.connect();
+        match what {
+            0 => net.tick(5 * SECOND),
+            1 => net.send(id, &of_fid(120, 5, 1)),
+            _ => net.send(id, &remove),
+        }
+        net.bench.all_received(id);
+        net.bench.disconnect(id);
+        net.server.silent.clear();
+        for request in net.server.seen.split_off(net.server.seen.len() - 3) {
+            if let Some(reply) = net.server.reply(&request) {
+                net.bench.server(&reply);
+            }
+        }
+        net.run();
+        assert_eq!((net.server.fids(), net.bench.engine.stats().fids), (0, 0), "case {what}");
+        assert!(net.server.files.contains_key("/d/f"));
     }
 }
 
