@@ -124,6 +124,10 @@ impl Engine {
         if request.is_counted_flush() {
             self.count_flush(request.user, false);
         }
+        if request.is_internal_clunk() {
+            // The number of all of them is kept with the upstream, which has been renewed.
+            self.users.change(request.user, |account| account.clunks -= 1);
+        }
         let Owner::Client(client_index) = request.owner else {
             return self.discard_request(tag, &request);
         };
