@@ -233,7 +233,7 @@ pub struct Engine {
     users: Users,
     requests: Requests,
     fids: Fids,
-    /// What is needed to restore sessions, with that option.
+    /// The records for sessions that are restored, with that option.
     restore: Option<Box<Restore>>,
     cleanups: Cleanups,
     descriptors: Descriptors,

@@ -40,7 +40,7 @@ pub enum ClientFid {
     Dead(DeadFid),
 }
 
-/// What is known of a dead fid.
+/// The facts that are known of a dead fid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadFid {
     /// Whether a file was open on it.

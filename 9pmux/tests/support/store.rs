@@ -20,7 +20,7 @@ pub const QTAPPEND: u8 = 0x40;
 /// The qid.path of the directory when the store is new.
 const ROOT: u64 = 1;
 
-/// What becomes of a request.
+/// The treatment of a request that gets no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is not executed, and there is no reply.
@@ -36,7 +36,7 @@ struct File {
     data: Vec<u8>,
 }
 
-/// What is kept while the server is stopped.
+/// The files and records, which are kept while the server is stopped.
 struct Disk {
     root: u64,
     names: BTreeMap<String, u64>,
@@ -204,7 +204,7 @@ impl Store {
         disk.names.insert(to.to_owned(), number);
     }
 
-    /// Makes the next request of this type end so.
+    /// Treats the next request of this type in this way.
     pub fn set_fate(&self, kind: u8, fate: Fate) {
         self.disk().fates.push((kind, fate));
     }

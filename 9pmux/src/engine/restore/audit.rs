@@ -5,7 +5,7 @@
 //! 3. A held request is in the queue of its client, once, and is neither replied to nor being flushed. All its fids
 //!    exist.
 //! 4. A fid is busy exactly if a request of the replay for it is at the server. Such requests are 9pmux's own.
-//! 5. The fids that are wanted and not restored are counted; so are those that are away.
+//! 5. The fids that are wanted and not restored are counted; so are the fids that are away.
 //! 6. While fids are away or requests held, the server is away or being asked for a version, or the replay lasts.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -92,7 +92,7 @@ impl Held {
 }
 
 impl Engine {
-    /// Holds a request of the lost connection. What it counts for is only its memory now.
+    /// Holds a request of the lost connection. It has no cost for the window any more.
     pub(super) fn hold_request(&mut self, client_index: u32, tag: u16) {
         let cost = self.requests.suspend(tag);
         self.clients.get(client_index).session.remove_cost(cost);

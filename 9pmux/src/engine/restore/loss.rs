@@ -7,7 +7,7 @@
 //! |---|---|
 //! | of a departed client, of a descriptor, of 9pmux itself | it ends |
 //! | being flushed | Rflush; without a reply before, it never happened |
-//! | not wholly written, or one that may be repeated (`repeat.rs`) | it is held |
+//! | not wholly written, or permitted to be repeated (`repeat.rs`) | it is held |
 //! | Tclunk of a fid that no held request names | Rclunk |
 //! | any other | an error |
 //!
@@ -182,7 +182,7 @@ impl Engine {
         if fate != Fate::Again || request.releases != NO_FID {
             return fate;
         }
-        // What a loss changes for later requests holds for this one as well.
+        // A loss concerns this request in the same way as later ones.
         *restore.places.get_mut(fid) = restore.place_after_loss(dialect, fid);
         let copy = restore.copies.take(tag);
         let why = restore.check_after_loss(request.kind, fid, &copy.bytes);

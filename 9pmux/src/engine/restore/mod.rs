@@ -36,12 +36,12 @@
 //! | file | content |
 //! |---|---|
 //! | `names.rs`, `places.rs`, `locks.rs`, `copies.rs` | the records |
-//! | `record.rs` | what replies say about them |
+//! | `record.rs` | replies, recorded |
 //! | `repeat.rs` | which requests are sent again, and what is different after a loss |
 //! | `loss.rs` | the loss of the connection |
-//! | `waiting.rs` | what clients see meanwhile |
+//! | `waiting.rs` | replies to clients meanwhile |
 //! | `held.rs` | requests that are sent again |
-//! | `roots.rs`, `replay.rs`, `reopening.rs` | identities; the order of the replay, and its walks; opens and locks |
+//! | `roots.rs`, `replay.rs`, `walks.rs`, `reopening.rs` | identities; the order of the replay; its walks; opens and locks |
 //! | `audit.rs` | the invariants |
 
 #[cfg(any(test, mux_fuzz))]
@@ -58,6 +58,7 @@ mod repeat;
 mod replay;
 mod roots;
 mod waiting;
+mod walks;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -103,9 +104,9 @@ impl Default for Reconnect {
 pub enum Repeat {
     /// None.
     None,
-    /// Those that change nothing at the server.
+    /// Requests that change nothing at the server.
     Reads,
-    /// Those, and a Twrite at an offset to a plain file.
+    /// The same, and a Twrite at an offset to a plain file.
     Writes,
 }
 
@@ -114,11 +115,11 @@ pub enum Repeat {
 pub enum LostLocks {
     /// They are dead.
     Fail,
-    /// The locks are taken again; a fid whose lock is not granted is dead.
+    /// The locks are taken again; a fid is dead if a lock of it is not granted.
     Again,
 }
 
-/// What has become of the sessions, for a log ([`Engine::next_restore_event`]).
+/// An event that concerns the sessions, for a log ([`Engine::next_restore_event`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestoreEvent {
     /// Clients go on: the identities and the fids that requests wait for are restored. Idle fids may follow.
@@ -128,7 +129,7 @@ pub enum RestoreEvent {
     },
     /// All fids have been restored, or are dead.
     Restored {
-        /// The number of fids when the server came back, without those that clients have clunked meanwhile.
+        /// The number of fids that were restored or are dead. Fids that clients have clunked meanwhile do not count.
         fids: usize,
         /// The number of them that are dead.
         gone: usize,
@@ -161,7 +162,7 @@ pub struct Outage {
     pub fids: usize,
 }
 
-/// What the engine knows in order to restore sessions.
+/// The records by which the engine restores sessions.
 pub struct Restore {
     pub options: Reconnect,
     names: Names,

@@ -1,4 +1,4 @@
-//! What replies say about the fids and the names: recorded while all is well, for the day when it is not.
+//! Successful requests are recorded here, as far as they change fids or names.
 
 use super::Restore;
 use super::names::FileId;
@@ -118,7 +118,7 @@ impl Restore {
         self.names.release(at);
     }
 
-    /// A Topen or Tlopen has succeeded. A file that differs from the one that was walked to, such as a new
+    /// A Topen or Tlopen has succeeded. A file other than the file of the walk, such as a new
     /// conversation of a server for networks, is not found again.
     fn record_open(&mut self, fid: u32, mode: u32, reply: &[u8]) {
         let place = self.places.get(fid);

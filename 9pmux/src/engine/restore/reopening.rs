@@ -1,6 +1,6 @@
 //! The replay of what was done with a fid after it was walked to: its open, and its locks.
 //!
-//! Nothing is created or truncated again. The file that is open must be the one that was walked to. A smaller
+//! Nothing is created or truncated again. The open file must be the file of the walk. A smaller
 //! iounit than before is permitted, since a reply to Twrite may say that less was written.
 
 use super::locks::is_granted;

@@ -1,7 +1,7 @@
 //! Requests in flight when the server goes: which of them are sent again.
 //!
-//! A request whose last byte the system has not taken cannot have been executed. It is sent again, whatever it
-//! is. The others may have been executed:
+//! A request cannot have been executed if the system has not taken its last byte. It is sent again, of whatever type
+//! it is. The others may have been executed:
 //!
 //! | request | fate |
 //! |---|---|
@@ -19,7 +19,7 @@ use crate::engine::local_error::LocalError;
 use crate::engine::requests::UpstreamRequest;
 use crate::wire::{Dialect, HEADER, types, u32_at};
 
-/// What becomes of a request that may have been executed.
+/// The fate of a request that may have been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is sent again.
@@ -91,7 +91,7 @@ impl Restore {
         }
     }
 
-    /// Returns true if a request is for an open directory whose offsets are the server's memory of one reading.
+    /// Returns true if a request is for a directory in which offsets are the server's memory of one reading.
     fn is_plain9_dir(&self, dialect: Dialect, request: &UpstreamRequest) -> bool {
         dialect != Dialect::L && self.is_dir(request.fids[0])
     }

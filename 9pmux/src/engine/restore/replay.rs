@@ -1,4 +1,4 @@
-//! The replay: fids are walked to on a new connection, and opened (`reopening.rs`).
+//! The replay: fids are walked to on a new connection (`walks.rs`), and opened (`reopening.rs`).
 //!
 //! Each fid keeps its number, and has at most one request of the replay at the server. Walks of different fids do
 //! not wait for each other; a path of more names than a Twalk may have takes further ones, each after the reply to
@@ -9,19 +9,11 @@
 //! | 1 | identities | there is room for |
 //! | 2 | fids that waiting requests name, in the order of waiting | there is room for |
 //! | 3 | open fids, then the others | half of the room, and [`MAX_BACKGROUND`] |
-//!
-//! | reply to a walk | effect |
-//! |---|---|
-//! | all names, and the last file is the remembered one | the fid is opened if it was open; otherwise it is restored |
-//! | another file | Tclunk; the fid is dead |
-//! | an error that may pass, while requests wait | the same again after [`RETRY_DELAY`] |
-//! | an error or a part of the names, and names have changed meanwhile | the same again, with the new path |
-//! | otherwise | the fid is dead |
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::names::{FileId, Names};
+use super::names::Names;
 use super::roots::{RootState, Roots};
 use super::{Restore, RestoreEvent};
 use crate::engine::fids::{NO_FID, Owner};
@@ -29,7 +21,6 @@ use crate::engine::reply::ReplyOutcome;
 use crate::engine::requests::UpstreamRequest;
 use crate::engine::session::DeadReason;
 use crate::engine::{EndReason, Engine};
-use crate::wire::{Dialect, HEADER, MAX_NAMES, put_u32, types, u32_at};
 
 /// The time after which a request that has failed for the moment is repeated.
 pub const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -77,7 +68,7 @@ impl Step {
 pub struct Replay {
     pub roots: Roots,
     pub due_roots: VecDeque<u32>,
-    /// The number of identities whose Tattach is at the server.
+    /// The number of identities with a Tattach at the server.
     pub asked_roots: usize,
     /// The fids that requests wait for, in order.
     wanted: VecDeque<u32>,
@@ -147,14 +138,6 @@ impl Restore {
             self.replay.wanted_left -= 1;
         }
     }
-}
-
-/// Returns true if a request that gets this reply may succeed a little later.
-pub fn is_temporary(dialect: Dialect, reply: Option<&[u8]>) -> bool {
-    // EINTR, EAGAIN, ENOMEM, EBUSY, ENFILE and EMFILE.
-    const TEMPORARY: [u32; 6] = [4, 11, 12, 16, 23, 24];
-    let number = reply.filter(|_| dialect == Dialect::L).filter(|m| m[4] == types::RLERROR);
-    number.is_some_and(|message| TEMPORARY.contains(&u32_at(message, HEADER)))
 }
 
 impl Engine {
@@ -242,13 +225,13 @@ impl Engine {
         if let Some(restore) = &mut self.restore {
             restore.replay = Replay::default();
         }
-        // What waited for the end of the replay goes on.
+        // Some requests have waited for the end of the replay.
         for client_index in self.clients.connected() {
             self.unblock(client_index);
         }
     }
 
-    /// Lets the clients go on whose fids were restored.
+    /// Resumes the clients that have fids which were restored.
     fn resume_woken(&mut self) {
         while self.output_has_room() && self.window_blocked.is_none() {
             let Some(client_index) = self.restore.as_mut().and_then(|r| r.held.next_woken()) else {
@@ -364,46 +347,6 @@ impl Engine {
         self.put_back(is_sent, |replay| replay.pending.push_back(step));
     }
 
-    fn send_walk(&mut self, fid: u32, step: Step) -> bool {
-        let Some(restore) = &self.restore else {
-            return true;
-        };
-        let place = restore.places.get(fid);
-        let names = &restore.names;
-        let path = place.node().and_then(|node| names.path(node));
-        let root = place.node().map(|node| names.root_of(node));
-        let is_first = root == Some(step.from);
-        let from = match (&path, is_first) {
-            (Some(_), true) => Some(0),
-            (Some(path), false) => path.iter().position(|n| *n == step.from).map(|i| i + 1),
-            (None, _) => None,
-        };
-        let (Some(path), Some(from), Some(root)) = (path, from, root) else {
-            self.kill_if_away(fid, DeadReason::Gone);
-            return true;
-        };
-        let root_fid = restore.replay.roots.get(&root).map_or(NO_FID, |root| root.fid);
-        let source = if is_first { root_fid } else { fid };
-        let mut message = vec![0; HEADER + 10];
-        put_u32(&mut message, HEADER, source);
-        put_u32(&mut message, HEADER + 4, fid);
-        let (mut to, mut count) = (step.from, 0_u16);
-        for node in &path[from..] {
-            let name = names.name(*node);
-            if count == MAX_NAMES || message.len() + 2 + name.len() > self.upstream.msize as usize {
-                break;
-            }
-            message.extend_from_slice(&(name.len() as u16).to_le_bytes());
-            message.extend_from_slice(name);
-            (to, count) = (*node, count + 1);
-        }
-        message[HEADER + 8..HEADER + 10].copy_from_slice(&count.to_le_bytes());
-        let fids = if is_first { [source, fid] } else { [fid, NO_FID] };
-        let request =
-            UpstreamRequest { fids, name_count: count, ..UpstreamRequest::internal(types::TWALK) };
-        self.send_replay(request, &mut message, Step { to, ..step })
-    }
-
     /// Sends a request of the replay. Returns false if there is no tag for it, or no room in the window.
     pub(super) fn send_replay(
         &mut self,
@@ -477,68 +420,6 @@ impl Engine {
         match step.task {
             Task::Walk(_) => self.handle_walk_reply(fid, step, reply, outcome),
             _ => self.handle_reopening_reply(fid, step, reply, outcome),
-        }
-    }
-
-    fn handle_walk_reply(
-        &mut self,
-        fid: u32,
-        step: Step,
-        reply: Option<&[u8]>,
-        outcome: ReplyOutcome,
-    ) {
-        let Some(restore) = &self.restore else {
-            return;
-        };
-        match (outcome, reply) {
-            (ReplyOutcome::Success, Some(reply)) => {
-                let last = reply.len().checked_sub(13).filter(|at| *at >= HEADER + 2);
-                let file = last.map(|at| FileId::of_qid(&reply[at..]));
-                let node = restore.places.get(fid).node;
-                if step.to != node {
-                    return self.run_or_queue(Step::new(Task::Walk(fid), step.to));
-                }
-                match file {
-                    Some(file) if file != restore.names.file(node) => {
-                        self.kill_if_away(fid, DeadReason::Gone);
-                    }
-                    _ => self.reopen(fid),
-                }
-            }
-            (ReplyOutcome::Unknown, _) | (_, None) => self.kill_if_away(fid, DeadReason::Gone),
-            _ => self.handle_failure(fid, step, reply, DeadReason::Gone),
-        }
-    }
-
-    /// A request of the replay has failed.
-    pub(super) fn handle_failure(
-        &mut self,
-        fid: u32,
-        step: Step,
-        reply: Option<&[u8]>,
-        reason: DeadReason,
-    ) {
-        let (now, dialect) = (self.now, self.upstream.dialect);
-        let Some(restore) = &mut self.restore else {
-            return;
-        };
-        let has_changed = step.changes != restore.names.changes();
-        if has_changed && matches!(step.task, Task::Walk(_)) {
-            self.run_or_queue(Step::new(step.task, step.from));
-        } else if restore.may_try_later(now)
-            && (is_temporary(dialect, reply) || self.is_exclusive(fid, step.task))
-        {
-            self.try_later(step);
-        } else {
-            self.kill_if_away(fid, reason);
-        }
-    }
-
-    /// Repeats a step after some time.
-    pub(super) fn try_later(&mut self, step: Step) {
-        let due = self.now.saturating_add(RETRY_DELAY);
-        if let Some(restore) = &mut self.restore {
-            restore.replay.later.push_back((due, Step::new(step.task, step.from)));
         }
     }
 

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::replay::{RETRY_DELAY, Step, Task, is_temporary};
+use super::replay::{RETRY_DELAY, Step, Task};
+use super::walks::is_temporary;
 use super::{Restore, RestoreEvent};
 use crate::engine::Engine;
 use crate::engine::fids::NO_FID;
@@ -35,7 +36,7 @@ pub struct Root {
     pub state: RootState,
     /// Whether the fid is that of the attach that clients share.
     is_shared: bool,
-    /// The fids whose turn has come before the reply to its Tattach.
+    /// The fids that have had their turn before the reply to its Tattach.
     pub waiting: Vec<u32>,
 }
 
@@ -187,7 +188,7 @@ impl Engine {
         }
     }
 
-    /// None of the fids of an identity can be restored. Those whose turn comes later are found to be dead then.
+    /// None of the fids of an identity can be restored. A fid that has its turn later is found to be dead then.
     fn refuse_root(&mut self, node: u32) {
         let Some(root) = self.restore.as_mut().and_then(|r| r.replay.roots.get_mut(&node)) else {
             return;

@@ -1,4 +1,4 @@
-//! What clients see while the server is away, or while their fids are not restored yet.
+//! Replies to clients while the server is away, or while their fids are not restored yet.
 //!
 //! | a client sends | effect |
 //! |---|---|
@@ -79,7 +79,7 @@ impl Engine {
                 .is_some_and(|fid| self.fids.get(fid).state != FidState::Live)
     }
 
-    /// Returns true if a request can name these fids. Those that are not restored are wanted.
+    /// Returns true if a request can name these fids. Fids that are not restored are wanted.
     pub(super) fn are_fids_back(&mut self, fids: &[u32; 2]) -> bool {
         let mut are_back = true;
         for fid in fids.iter().copied().filter(|fid| *fid != NO_FID) {
@@ -121,7 +121,7 @@ impl Engine {
         }
     }
 
-    /// Handles a Tclunk of a client whose earlier messages wait. Returns false if it must wait as well.
+    /// Handles a Tclunk behind messages of its client that wait. Returns false if it must wait as well.
     pub(in crate::engine) fn clunk_early(&mut self, client_index: u32, message: &[u8]) -> bool {
         let Ok(offsets) = check_request(self.upstream.dialect, message) else {
             return false;
