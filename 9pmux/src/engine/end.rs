@@ -106,8 +106,7 @@ impl Engine {
 
     /// The connection to the server is gone: no request, fid or count of a user is upstream any more.
     pub(super) fn clear_upstream(&mut self) {
-        self.requests =
-            Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
+        self.requests = Requests::new(&self.config);
         self.fids = Fids::default();
         self.users.clear_upstream();
     }
