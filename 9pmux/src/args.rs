@@ -418,6 +418,7 @@ impl Serve {
             keepalive: interval(self.keepalive),
             max_silence: max_silence(interval(self.keepalive), false),
             config: Config {
+                adapts: true,
                 dialect: self.dialect,
                 msize: self.msize,
                 unames: self.uname,

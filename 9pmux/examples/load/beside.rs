@@ -3,7 +3,7 @@
 //! | neighbours | each of them |
 //! |---|---|
 //! | `100xunknown`, `100xflush`, `100xversion` | writes as fast as it can: Tstat of a fid that it does not have, Tflush of nothing, Tversion; 9pmux replies to all of these itself |
-//! | `1x256`, `20x256` | keeps 256 Tstat in flight, at a server that takes half a millisecond for each request and serves one at a time |
+//! | `1x256`, `20x256`, `20x256+4x64r` | keeps 256 Tstat in flight, at a server that takes half a millisecond for each request and serves one at a time. `r` stands for Treads, which that server never replies to |
 //!
 //! Neighbours take processor time from the client and from 9pmux, whatever 9pmux does. Each kind of the first row is
 //! therefore measured a second time at another 9pmux, which has the same work (`elsewhere`).
@@ -13,6 +13,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -28,7 +29,8 @@ const SLOW: u64 = 500;
 /// The time before the measurement begins.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-const DEFAULT: [&str; 5] = ["100xunknown", "100xflush", "100xversion", "1x256", "20x256"];
+const DEFAULT: [&str; 6] =
+    ["100xunknown", "100xflush", "100xversion", "1x256", "20x256", "20x256+4x64r"];
 
 /// Latencies in microseconds.
 #[derive(Clone, Copy)]
@@ -65,10 +67,15 @@ pub fn neighbours(args: &[String]) {
         "flush" => message(108, 1, &9_u16.to_le_bytes()),
         "version" => version(100),
         _ => {
-            let load = Load::named(&args[1]);
-            let peers = load.connect(Path::new(&args[0]));
+            let loads: Vec<Load> = args[1].split('+').map(Load::named).collect();
+            let connected = loads.iter().map(|load| load.connect(Path::new(&args[0])));
+            let connected: Vec<_> = connected.collect();
             println!("ready");
-            return keep_in_flight(peers, &load, &mut |_| (), &mut || false);
+            return thread::scope(|scope| {
+                for (load, peers) in loads.iter().zip(connected) {
+                    scope.spawn(move || keep_in_flight(peers, load, &mut |_| (), &mut || false));
+                }
+            });
         }
     };
     let requests = requests.repeat(65536 / requests.len());
@@ -116,6 +123,11 @@ fn write_for_ever(mut streams: Vec<UnixStream>, requests: &[u8]) {
     }
 }
 
+/// Returns true if the server of these neighbours is slow.
+fn is_slow(neighbours: &str) -> bool {
+    neighbours.ends_with(|c: char| c.is_ascii_digit() || c == 'r')
+}
+
 /// Where the neighbours are.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
@@ -145,7 +157,7 @@ fn start_pair(directory: &Path, name: &str, is_slow: bool) -> Pair {
 }
 
 fn measure(directory: &Path, neighbours: &str, place: Place, seconds: f64) -> Latency {
-    let is_slow = neighbours.ends_with(|c: char| c.is_ascii_digit());
+    let is_slow = is_slow(neighbours);
     let me = std::env::current_exe().unwrap();
     let here = start_pair(directory, "here", is_slow);
     let other = (place == Place::Elsewhere).then(|| start_pair(directory, "other", is_slow));
@@ -183,7 +195,7 @@ pub fn main(directory: &Path, kinds: &[String], rounds: usize, seconds: f64) {
     println!("| neighbours | place | median | p99 | least p99 | p99 / alone | p99 / elsewhere |");
     println!("|---|---|---|---|---|---|---|");
     for kind in kinds {
-        let is_slow = kind.ends_with(|c: char| c.is_ascii_digit());
+        let is_slow = is_slow(&kind);
         let places = match is_slow {
             true => &[Place::Alone, Place::Here][..],
             false => &[Place::Alone, Place::Elsewhere, Place::Here],

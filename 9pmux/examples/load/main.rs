@@ -51,7 +51,8 @@ fn main() {
             None => return stub::serve(Path::new(&args[1])),
             Some(micros) => {
                 let time = Duration::from_micros(micros.parse().expect("microseconds"));
-                return stub::serve_slowly(Path::new(&args[1]), time);
+                let workers = args.get(3).map_or(1, |n| n.parse().expect("a number of workers"));
+                return stub::serve_slowly(Path::new(&args[1]), time, workers);
             }
         },
         Some("load") => return clients::main(&args[1..]),

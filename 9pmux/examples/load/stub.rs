@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use super::peer::turn_all;
 
 /// The largest msize that the server agrees to, and that the clients ask for: as that of a Linux mount of 1 MiB.
 pub const MSIZE: u32 = MAX_READ + 24;
+
+const TREAD: u8 = 116;
 
 /// The largest number of bytes of a read.
 pub const MAX_READ: u32 = 1024 * 1024;
@@ -64,17 +67,33 @@ pub fn serve(path: &Path) {
     turn_all(&mut Vec::new(), Some(&listener), answer, || false);
 }
 
-/// A server with one connection, which takes `time` for each request and serves one at a time.
-pub fn serve_slowly(path: &Path, time: Duration) {
+/// A server with one connection and this many workers, each of which takes `time` for a request. A Tread never has a
+/// reply.
+pub fn serve_slowly(path: &Path, time: Duration, workers: usize) {
     let listener = UnixListener::bind(path).expect("a socket for the stub");
     let (mut stream, _) = listener.accept().expect("a connection");
-    let data = vec![7; MAX_READ as usize];
-    while let Some(message) = next_message(&mut stream) {
-        thread::sleep(time);
-        let mut output = Vec::new();
-        reply(&data, &message, &mut output);
-        stream.write_all(&output).expect("the connection");
-    }
+    let (sender, receiver) = mpsc::channel::<Vec<u8>>();
+    let receiver = Mutex::new(receiver);
+    let replies = Mutex::new(stream.try_clone().expect("a descriptor"));
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let next = || receiver.lock().unwrap().recv();
+                while let Ok(message) = next() {
+                    thread::sleep(time);
+                    let mut output = Vec::new();
+                    reply(&[], &message, &mut output);
+                    replies.lock().unwrap().write_all(&output).expect("the connection");
+                }
+            });
+        }
+        while let Some(message) = next_message(&mut stream) {
+            if message[4] != TREAD {
+                sender.send(message).expect("the workers");
+            }
+        }
+        drop(sender);
+    });
 }
 
 fn next_message(stream: &mut UnixStream) -> Option<Vec<u8>> {

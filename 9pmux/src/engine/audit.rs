@@ -60,6 +60,8 @@
 //! 24. Exactly the users with deferred flushes, or deferred clunks, have a turn, and one each.
 //! 25. While a client waits in the ready queue, there is no capacity upstream. While a clunk is deferred, there is no
 //!     tag for it, its user has its share of the clunks, or it has not been examined yet.
+//! 26. The adaptive limit counts exactly the requests of its two periods, and there is a deadline while
+//!     clients wait for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -106,6 +108,7 @@ impl Engine {
         self.audit_versions();
         self.audit_descriptors();
         self.audit_restore();
+        self.audit_adaptive();
         assert!(
             self.ready_queue.is_empty() || !self.has_capacity(),
             "clients are in the ready queue, and there is capacity"
@@ -113,6 +116,14 @@ impl Engine {
         let may_send = self.requests.has_flush_tag()
             && self.upstream.deferred_clunks.items().any(|(user, _)| self.has_clunk_share(user));
         assert!(!may_send || self.may_send_clunks(), "a deferred clunk waits for ever");
+    }
+
+    fn audit_adaptive(&self) {
+        let limit = &self.requests.adaptive;
+        let counted =
+            self.requests.iter().filter(|(_, request)| limit.counts(request.sent)).count();
+        assert_eq!(counted as u64, limit.counted(), "requests that count for the adaptive limit");
+        assert!(self.next_deadline().is_some() || !self.waits_for_limit(), "no end of the wait");
     }
 
     fn audit_requests(&mut self, totals: &mut Totals) {

@@ -62,6 +62,8 @@ pub struct Config {
     /// The maximum number of requests of all clients; also limited by the tags, to about 64,000. A client
     /// gets a share (`shares.rs`).
     pub max_inflight_all: usize,
+    /// Whether the number of requests at the server follows what the server can use (`inflight_limit.rs`).
+    pub adapts: bool,
     /// The number of messages of one client that 9pmux itself replies to in a turn (`turns.rs`), such as
     /// requests that it refuses. A Tversion counts for more.
     pub max_turn_cost: u32,
@@ -119,6 +121,7 @@ impl Default for Config {
             msize: 1024 * 1024 + 24,
             max_inflight: 256,
             max_inflight_all: MAX_REQUESTS,
+            adapts: false,
             max_turn_cost: 32,
             window: None,
             max_fids: 1 << 20,

@@ -115,8 +115,7 @@ impl Engine {
 
     /// The connection to the server is gone: no request, fid or count of a user is upstream any more.
     pub(super) fn clear_upstream(&mut self) {
-        self.requests =
-            Requests::new(self.config.max_inflight_all, self.config.max_descriptors_all);
+        self.requests = Requests::new(&self.config);
         self.fids = Fids::default();
         if let Some(restore) = &mut self.restore {
             restore.clear_upstream(SeededState::new(self.config.seed));

@@ -180,8 +180,9 @@ impl Engine {
             return Progress::Blocked(Blocked::OnSelf);
         }
         let others_wait = !has_turn && !self.ready_queue.is_empty();
+        let must_wait = others_wait || !self.requests.has_room();
         if !has_tag
-            || others_wait
+            || must_wait && !self.passes_limit(client_index, has_turn)
             || !self.output_has_room()
             || !self.window_admits(client_index, cost)
         {
@@ -193,7 +194,7 @@ impl Engine {
         if has_waiting_reads && changes_fid(message) {
             let name = u32_at(message, offsets.fids[0].0 as usize);
             let are_sent = self.send_waiting_reads_of(client_index, name);
-            if !self.output_has_room() || !self.has_tag() {
+            if !self.has_capacity() {
                 return Progress::Blocked(Blocked::OnUpstream);
             }
             if !are_sent
@@ -467,6 +468,7 @@ impl Engine {
             max_reply_len: budget.max_len,
             has_unbounded_reply: budget.is_unbounded,
             cost: self.cost(message, budget.max_len + budget.excess),
+            sent: self.requests.count_sent(),
         };
         let upstream_tag =
             self.allocate_tag(&request).expect("there is a tag, since others are kept");

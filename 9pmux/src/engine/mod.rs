@@ -45,6 +45,7 @@
 //! | `flush.rs` | Tflush |
 //! | `version.rs`, `cleanup.rs`, `end.rs` | Tversion, ended sessions, the end of the server |
 //! | `far_end.rs` | the other end of a link, as a client and as a server |
+//! | `inflight_limit.rs` | the adaptive limit of requests at the server |
 //! | `window.rs` | the bytes that may be outstanding at the server |
 //! | `away.rs` | a server that is not there, and dead fids |
 //! | `restore/` | a server that goes and comes back, and sessions that are restored |
@@ -76,6 +77,7 @@ mod foreign_error;
 mod forward;
 mod hasher;
 mod inbox;
+mod inflight_limit;
 mod local_error;
 mod memory;
 mod number_pool;
@@ -315,7 +317,7 @@ impl Engine {
             upstream: Upstream::default(),
             clients: Clients::new(SeededState::new(config.seed)),
             users: Users::new(SeededState::new(config.seed)),
-            requests: Requests::new(config.max_inflight_all, config.max_descriptors_all),
+            requests: Requests::new(&config),
             fids: Fids::without(config.pserve.as_ref().and_then(PserveRules::afid)),
             cleanups: Cleanups::default(),
             descriptors: Descriptors::default(),
@@ -362,6 +364,7 @@ impl Engine {
     /// 9pmux itself replies to.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
+        self.tick_adaptive();
         self.begin_turn();
         self.expire_version();
         self.expire_cleanups();
@@ -382,7 +385,8 @@ impl Engine {
         let has_work = self.has_unexamined_shares() || !self.turn_queue.is_empty() || has_own;
         let work = has_work.then_some(self.now);
         let restore = self.restore.as_ref().and_then(|restore| restore.deadline());
-        version.into_iter().chain(cleanup).chain(restore).chain(work).min()
+        let period = self.adaptive_deadline();
+        version.into_iter().chain(cleanup).chain(restore).chain(work).chain(period).min()
     }
 
     /// Reports that a client has connected.

@@ -2,10 +2,12 @@
 
 use mux::tags::{NoTag, TagPool, TagRange};
 
+use super::config::Config;
 use super::descriptors::DescriptorUse;
 use super::far_end::KEEPALIVE_TAG;
 use super::fids::{NO_FID, Owner};
 use super::flush::FlushState;
+use super::inflight_limit::{InflightLimit, SentMark};
 use super::users::NO_USER;
 use crate::wire::{NOTAG, types};
 
@@ -57,6 +59,8 @@ pub struct UpstreamRequest {
     pub has_unbounded_reply: bool,
     /// Its bytes and those of its reply, if there is a window (`window.rs`).
     pub cost: u32,
+    /// When it was sent, for the adaptive limit (`inflight_limit.rs`).
+    pub sent: SentMark,
 }
 
 impl UpstreamRequest {
@@ -80,6 +84,7 @@ impl UpstreamRequest {
             max_reply_len: 0,
             has_unbounded_reply: false,
             cost: 0,
+            sent: SentMark::NOT_COUNTED,
         }
     }
 
@@ -117,13 +122,15 @@ pub struct Requests {
     flushes: usize,
     /// The sum of the costs of all requests.
     cost: usize,
+    /// The adaptive limit.
+    pub adaptive: InflightLimit,
     by_tag: Vec<UpstreamRequest>,
 }
 
 impl Requests {
-    /// Returns an empty table for at most `max` requests of clients, and those of `descriptors` descriptors.
-    pub fn new(max: usize, descriptors: usize) -> Requests {
-        let max = max.clamp(1, MAX_REQUESTS);
+    /// Returns an empty table.
+    pub fn new(config: &Config) -> Requests {
+        let max = config.max_inflight_all.clamp(1, MAX_REQUESTS);
         let reserved = max.div_ceil(REQUESTS_PER_RESERVED_TAG);
         // The tag below NOTAG is that of a keepalive (`far_end.rs`).
         let range = TagRange { min: 0, max: u32::from(KEEPALIVE_TAG) };
@@ -133,10 +140,11 @@ impl Requests {
             range,
             max,
             reserved,
-            max_for_descriptors: REQUESTS_PER_DESCRIPTOR * descriptors,
+            max_for_descriptors: REQUESTS_PER_DESCRIPTOR * config.max_descriptors_all,
             for_descriptors: 0,
             flushes: 0,
             cost: 0,
+            adaptive: InflightLimit::new(config.adapts),
             by_tag: Vec::new(),
         }
     }
@@ -195,6 +203,18 @@ impl Requests {
         self.cost
     }
 
+    /// Returns true if the adaptive limit permits one more request.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.adaptive.has_room()
+    }
+
+    /// Counts a client's request that is about to be allocated for the adaptive limit.
+    #[inline]
+    pub fn count_sent(&mut self) -> SentMark {
+        self.adaptive.count_sent()
+    }
+
     /// Returns the maximum number of clients' requests.
     pub fn max(&self) -> usize {
         self.max
@@ -240,6 +260,7 @@ impl Requests {
         let is_for_descriptor = request.descriptor_use == DescriptorUse::Moves;
         self.for_descriptors -= usize::from(is_for_descriptor);
         self.cost -= request.cost as usize;
+        self.adaptive.count_reply(request.sent, request.kind == types::TREAD);
         self.tags.free(u32::from(tag));
     }
 

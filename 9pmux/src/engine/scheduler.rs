@@ -1,6 +1,8 @@
 //! The ready queue: clients that wait for capacity upstream, served round robin, a few messages each.
-//! Capacity is space in the server's output, a tag, and room in the window if there is one. Also here: 9pmux's own requests, which are sent
-//! as soon as there are tags.
+//! Capacity is space in the server's output, a tag, room in the window if there is one, and room in the adaptive
+//! limit if there is one. Also here: 9pmux's own requests, which are sent as soon as there are tags.
+
+use std::time::Duration;
 
 use mux::tags::NoTag;
 
@@ -40,7 +42,37 @@ impl Engine {
     /// Returns true if there is capacity upstream, as far as it does not depend on the request.
     #[inline]
     pub(super) fn has_capacity(&self) -> bool {
-        self.output_has_room() && self.has_tag() && self.window_blocked.is_none()
+        self.output_has_room()
+            && self.has_tag()
+            && self.window_blocked.is_none()
+            && self.requests.has_room()
+    }
+
+    /// Returns true if a message of a client that does not have the turn may be forwarded although others wait
+    /// for the adaptive limit: if the client has nothing at the server and nothing that waits.
+    #[inline]
+    pub(super) fn passes_limit(&mut self, client_index: u32, has_turn: bool) -> bool {
+        if has_turn || self.requests.has_room() {
+            return false;
+        }
+        let client = self.clients.get(client_index);
+        client.tags() == 0 && !client.in_ready_queue && client.waiting_reads.is_empty()
+    }
+
+    /// Returns true if clients wait for the adaptive limit.
+    pub(super) fn waits_for_limit(&self) -> bool {
+        !self.ready_queue.is_empty() && !self.requests.has_room()
+    }
+
+    /// Reports the time to the adaptive limit.
+    pub(super) fn tick_adaptive(&mut self) {
+        let is_waiting = self.waits_for_limit();
+        self.requests.adaptive.tick(self.now, is_waiting);
+    }
+
+    /// Returns the time at which older requests no longer count, if clients wait for that.
+    pub(super) fn adaptive_deadline(&self) -> Option<Duration> {
+        self.waits_for_limit().then(|| self.requests.adaptive.period_end())
     }
 
     /// Sends deferred requests, processes the clients of the ready queue while there is capacity, and drops

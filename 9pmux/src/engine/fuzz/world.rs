@@ -73,7 +73,8 @@ impl<'a> World<'a> {
             ..Config::default()
         };
         let max_turn_cost = [32, 1, 2, 5][config.seed as usize % 4];
-        let mut config = Config { max_turn_cost, ..config };
+        let adapts = config.seed & 4 != 0;
+        let mut config = Config { max_turn_cost, adapts, ..config };
         let sharing = Sharing::new(&mut bytes, &mut config);
         let mut engine = Engine::new(config.clone());
         let traced = bytes.rarely(16);
@@ -256,10 +257,23 @@ impl<'a> World<'a> {
                 return;
             }
             let busy = self.reply(0, u8::MAX) || arrived > 0 || self.server.has_output();
-            if !busy && !self.outwait_silence() && !self.engine.wants_redial() {
+            if !busy
+                && !self.outwait_silence()
+                && !self.outwait_limit()
+                && !self.engine.wants_redial()
+            {
                 return;
             }
         }
+    }
+
+    /// Lets a period of the adaptive limit pass if clients wait for it. Returns false if none does.
+    fn outwait_limit(&mut self) -> bool {
+        let waits = self.engine.adaptive_deadline().is_some();
+        if waits {
+            self.pass(50);
+        }
+        waits
     }
 
     /// Chooses a client, which may be a new one.

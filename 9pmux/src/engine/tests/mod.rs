@@ -1,6 +1,7 @@
 use super::fuzz::messages;
 use super::local_error::LocalError;
 
+mod adaptive;
 mod away;
 mod bench;
 mod blocked_reads;

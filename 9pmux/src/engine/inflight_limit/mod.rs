@@ -1,0 +1,198 @@
+//! The adaptive limit of requests in flight at the server.
+//!
+//! A server that serves a few requests at a time is not faster with thousands of them in its queue, but a client
+//! that sends one request then waits for the whole queue. The limit therefore follows what the server can use.
+//! `adjust.rs` raises and lowers it. Here is what counts for it:
+//!
+//! | rule | reason |
+//! |---|---|
+//! | A request counts until its reply, or until it has been at the server for one to two periods. A period is [`PERIOD_LATENCIES`] mean latencies, from [`MIN_PERIOD`] to [`MAX_PERIOD`]. Treads that no longer count have no part in the mean. | A read may stay there for ever. |
+//! | If at the end of a period at least half the limit is taken by requests that no longer count, although most replies are to requests of the same period, twice as many requests are permitted; otherwise half as many, until the limit is reached again. | Such requests must not keep others waiting. |
+//! | The request of a client with nothing in flight and nothing that waits passes, and does not count. | Such a client waits for no other, and the others keep their part. |
+//!
+//! Requests record the period in which they were sent. Their number is known for the current period and the one
+//! before. Older ones need no record.
+
+mod adjust;
+mod replies;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use adjust::Adjuster;
+use replies::{Replies, ReplyLog};
+
+/// The least and the greatest length of a period, and its length in mean latencies.
+const MIN_PERIOD: Duration = Duration::from_millis(100);
+const MAX_PERIOD: Duration = Duration::from_secs(4);
+const PERIOD_LATENCIES: u64 = 4;
+
+/// The age after which a latency is no longer known, in microseconds.
+const KNOWN_AGE: u64 = 100_000_000;
+
+/// The limit is at most doubled so many times for requests that no longer count.
+const MAX_DOUBLINGS: u32 = 14;
+
+/// The time in microseconds at which a request was sent, or 0 if it does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(PartialOrd, Ord))]
+pub struct SentMark(u64);
+
+impl SentMark {
+    /// The mark of a request that does not count.
+    pub const NOT_COUNTED: SentMark = SentMark(0);
+}
+
+/// The limit and the counts behind it. It is driven by `count_sent`, `count_reply`, and `tick` in each turn.
+#[derive(Debug)]
+pub struct InflightLimit {
+    /// The number of requests that count, of the current period and of the one before.
+    counted: u64,
+    /// The number of them at which no further one is permitted.
+    capacity: u64,
+    /// The time of this turn in microseconds, and that of the beginning of the period.
+    now: u64,
+    period_start: u64,
+    replies: ReplyLog,
+    /// The beginning of the period before, and the number of requests that count of it.
+    earlier_start: u64,
+    counted_earlier: u64,
+    period_end: Duration,
+    period_length: Duration,
+    /// The replies before this period.
+    earlier_replies: Replies,
+    /// The number of replies in this period to requests of earlier ones.
+    late_replies: u64,
+    /// How many times the limit is doubled for requests that no longer count.
+    doublings: u32,
+    /// It changes the limit, if there is one.
+    adjuster: Option<Adjuster>,
+}
+
+impl InflightLimit {
+    /// Without a limit, requests are only counted.
+    pub fn new(has_limit: bool) -> InflightLimit {
+        let adjuster = has_limit.then(Adjuster::new);
+        InflightLimit {
+            counted: 0,
+            capacity: adjuster.as_ref().map_or(u64::MAX, Adjuster::limit),
+            now: 1,
+            period_start: 1,
+            replies: ReplyLog::new(),
+            earlier_start: 1,
+            counted_earlier: 0,
+            period_end: Duration::ZERO,
+            period_length: MIN_PERIOD,
+            earlier_replies: Replies::default(),
+            late_replies: 0,
+            doublings: 0,
+            adjuster,
+        }
+    }
+
+    /// Returns true if one more request may be sent.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.counted < self.capacity
+    }
+
+    /// Counts a request that is about to be sent, unless there is no room for it. Returns its mark.
+    #[inline]
+    pub fn count_sent(&mut self) -> SentMark {
+        if self.has_room() {
+            self.counted += 1;
+            SentMark(self.now)
+        } else {
+            SentMark::NOT_COUNTED
+        }
+    }
+
+    /// Counts a request that has ended. `is_read` must be true for a Tread.
+    #[inline]
+    pub fn count_reply(&mut self, mark: SentMark, is_read: bool) {
+        if mark.0 < self.period_start {
+            return self.count_late_reply(mark, is_read);
+        }
+        self.counted -= 1;
+        self.replies.add(self.now - mark.0);
+    }
+
+    /// Counts the reply to a request that was sent in an earlier period, or did not count.
+    #[inline(never)]
+    fn count_late_reply(&mut self, mark: SentMark, is_read: bool) {
+        let counts = self.counts(mark);
+        if counts {
+            self.counted -= 1;
+            self.counted_earlier -= 1;
+        }
+        let age = self.now - mark.0;
+        if mark != SentMark::NOT_COUNTED && age < KNOWN_AGE && (counts || !is_read) {
+            self.late_replies += 1;
+            self.replies.add(age);
+        } else {
+            self.replies.total.untimed += 1;
+        }
+    }
+
+    /// Returns true if a request with this mark still counts.
+    #[inline]
+    pub fn counts(&self, mark: SentMark) -> bool {
+        mark.0 >= self.earlier_start
+    }
+
+    /// Returns the end of the current period.
+    pub fn period_end(&self) -> Duration {
+        self.period_end
+    }
+
+    /// Returns the number of requests that count.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn counted(&self) -> u64 {
+        self.counted
+    }
+
+    /// Reports the time. `is_waiting` must be true if clients wait for the limit.
+    pub fn tick(&mut self, now: Duration, is_waiting: bool) {
+        let Some(adjuster) = &mut self.adjuster else {
+            return;
+        };
+        // Later than any mark before the first turn.
+        self.now = 2 + now.as_secs() * 1_000_000 + u64::from(now.subsec_micros());
+        if self.doublings > 0 {
+            // More requests than the limit are at the server, which says nothing about the limit.
+            adjuster.stop_measuring(now, &mut self.replies);
+        } else {
+            adjuster.report(now, self.counted, is_waiting, &mut self.replies);
+        }
+        let limit = adjuster.limit();
+        if now >= self.period_end {
+            self.end_period(limit);
+            if now >= self.period_end + self.period_length {
+                self.end_period(limit);
+            }
+            self.period_end = now + self.period_length;
+        }
+        self.capacity = limit << self.doublings;
+    }
+
+    /// Begins the next period.
+    fn end_period(&mut self, limit: u64) {
+        let replies = self.replies.total.since(self.earlier_replies);
+        let is_slow = 2 * self.late_replies > replies.timed;
+        if 2 * self.counted_earlier >= limit << self.doublings && !is_slow {
+            self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
+        } else {
+            self.doublings = self.doublings.saturating_sub(1);
+        }
+        if let Some(mean) = replies.mean_latency() {
+            let length = Duration::from_micros(PERIOD_LATENCIES * mean);
+            self.period_length = length.clamp(MIN_PERIOD, MAX_PERIOD);
+        }
+        self.earlier_replies = self.replies.total;
+        self.late_replies = 0;
+        self.counted -= self.counted_earlier;
+        self.counted_earlier = self.counted;
+        (self.earlier_start, self.period_start) = (self.period_start, self.now);
+    }
+}
