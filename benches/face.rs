@@ -7,63 +7,62 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::io;
 use std::ops::Range;
+use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
-use mux::{Call, Finished, Mux, Polled, Transport};
+use mux::{Call, Message, Mux, Receiver, Sender, Transport, TryRecv};
 
-/// A tag and a number. The server sends the message back.
-type Message = (u32, u64);
+/// The replies that have not been received. The server sends each number back. Used by one thread, so it needs
+/// no lock.
+type Memory = Rc<RefCell<VecDeque<Message<u64>>>>;
 
-/// The replies that have not been received. Used by one thread, so it needs no lock.
-#[derive(Default)]
-struct Memory(RefCell<VecDeque<Message>>);
+struct MemorySender(Memory);
 
-impl Transport for Memory {
-    type Request = Message;
-    type Reply = Message;
-    type Failure = Infallible;
-    type Watch = ();
+struct MemoryReceiver(Memory);
 
-    fn range(&self) -> Range<u32> {
+impl Sender for MemorySender {
+    type Request = u64;
+
+    fn tags(&self) -> Range<u32> {
         0..u32::from(u16::MAX)
     }
 
-    fn set_tag(&self, request: &mut Message, tag: u32) -> Result<(), Infallible> {
-        request.0 = tag;
+    fn send(&mut self, request: Message<u64>) -> io::Result<()> {
+        self.0.borrow_mut().push_back(request);
         Ok(())
-    }
-
-    fn tag(&self, reply: &Message) -> Option<u32> {
-        Some(reply.0)
-    }
-
-    fn send(&self, request: &mut Message) -> Result<(), Infallible> {
-        self.0.borrow_mut().push_back(*request);
-        Ok(())
-    }
-
-    fn recv(&self) -> Option<Message> {
-        self.0.borrow_mut().pop_front()
-    }
-
-    fn can_try(&self) -> bool {
-        true
-    }
-
-    fn try_recv(&self) -> Polled<Message> {
-        self.recv().map_or(Polled::Nothing, Polled::Message)
     }
 }
 
-fn finish(call: &mut Call<'_, Memory>) -> Message {
+impl Receiver for MemoryReceiver {
+    type Reply = u64;
+
+    fn recv(&mut self) -> io::Result<Option<Message<u64>>> {
+        Ok(self.0.borrow_mut().pop_front())
+    }
+}
+
+impl TryRecv for MemoryReceiver {
+    fn try_recv(&mut self) -> Poll<io::Result<Option<Message<u64>>>> {
+        match self.0.borrow_mut().pop_front() {
+            Some(reply) => Poll::Ready(Ok(Some(reply))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+fn memory() -> Mux<MemorySender, MemoryReceiver> {
+    let memory = Memory::default();
+    Mux::new(Transport::new(MemorySender(memory.clone()), MemoryReceiver(memory)).try_recvs())
+}
+
+fn finish(call: &mut Call<'_, MemorySender, MemoryReceiver>) -> u64 {
     loop {
-        match call.can_finish() {
-            Finished::Reply(reply) => return reply,
-            Finished::Pending => {}
-            Finished::Failed(error) => panic!("{error}"),
+        if let Poll::Ready(reply) = call.try_finish() {
+            return reply.unwrap();
         }
     }
 }
@@ -72,47 +71,48 @@ fn finish(call: &mut Call<'_, Memory>) -> Message {
 #[divan::bench(sample_size = 1000, sample_count = 500)]
 fn floor(bencher: Bencher) {
     let memory = Memory::default();
+    let (mut sender, mut receiver) = (MemorySender(memory.clone()), MemoryReceiver(memory));
     let mut asked = 0;
     bencher.bench_local(|| {
         asked += 1;
-        let mut request = (0, black_box(asked));
-        let Ok(()) = memory.send(&mut request);
-        assert_eq!(memory.recv(), Some(request));
+        let request = Message::tagged(0, black_box(asked));
+        sender.send(request).unwrap();
+        assert_eq!(receiver.recv().unwrap(), Some(request));
     });
 }
 
 #[divan::bench(sample_size = 1000, sample_count = 500)]
 fn rpc(bencher: Bencher) {
-    let mux = Mux::new(Memory::default());
+    let mux = memory();
     let mut asked = 0;
     bencher.bench_local(|| {
         asked += 1;
-        assert_eq!(mux.rpc((0, black_box(asked))).unwrap().1, asked);
+        assert_eq!(mux.rpc(black_box(asked)).unwrap(), asked);
     });
 }
 
 #[divan::bench(sample_size = 1000, sample_count = 500)]
 fn rpc_timeout(bencher: Bencher) {
-    let mux = Mux::new(Memory::default());
+    let mux = memory();
     let mut asked = 0;
     bencher.bench_local(|| {
         asked += 1;
-        let reply = mux.rpc_timeout((0, black_box(asked)), Duration::from_secs(1));
-        assert_eq!(reply.unwrap().1, asked);
+        let reply = mux.rpc_timeout(black_box(asked), Duration::from_secs(1));
+        assert_eq!(reply.unwrap(), asked);
     });
 }
 
 /// Starts a call and collects the oldest one, with `outstanding` calls in flight.
 #[divan::bench(args = [1, 16, 256, 4096, 65535], sample_size = 1000, sample_count = 500)]
 fn start_can_finish(bencher: Bencher, outstanding: u64) {
-    let mux = Mux::new(Memory::default());
+    let mux = memory();
     let mut asked = 0;
-    let mut calls: VecDeque<_> = (1..outstanding).map(|ask| mux.start((0, ask)).unwrap()).collect();
+    let mut calls: VecDeque<_> = (1..outstanding).map(|ask| mux.start(ask).unwrap()).collect();
     bencher.bench_local(|| {
-        calls.push_back(mux.start((0, black_box(asked + outstanding))).unwrap());
+        calls.push_back(mux.start(black_box(asked + outstanding)).unwrap());
         asked += 1;
         let mut oldest = calls.pop_front().unwrap();
-        assert_eq!(finish(&mut oldest).1, asked);
+        assert_eq!(finish(&mut oldest), asked);
     });
 }
 

@@ -1,4 +1,4 @@
-//! Many async tasks on one thread call one Neovim over one connection; another thread receives.
+//! Many async tasks on one thread call one Neovim over one connection; the client's thread receives.
 //!
 //! `async socket [tasks [rounds]]`, where `nvim --headless --listen socket` is running. Each reply is checked
 //! to belong to its call. One call is abandoned, and its late reply is an orphan. The call that is outstanding
@@ -10,42 +10,36 @@
 mod neovim;
 
 use std::fmt::Display;
-use std::io;
 use std::pin::pin;
 use std::time::Instant;
-use std::{env, process, thread};
+use std::{env, process};
 
 use futures::channel::mpsc::{self, UnboundedReceiver};
 use futures::executor::block_on;
 use futures::future::{Either, join, join_all, select};
 use futures::stream::StreamExt;
-use mux::{Error, Mux};
-use neovim::{Answer, Message, Neovim, Request, request, response};
+use mux::Error;
+use neovim::{Answer, Message, Neovim, Request, connect, request, response};
 use rmpv::Value;
 
 /// One call. The outer error is that of the connection; the inner one is a reply of Neovim.
-async fn call(
-    mux: &Mux<Neovim>,
-    method: &str,
-    params: Vec<Value>,
-) -> Result<Answer, Error<io::Error>> {
-    // The request is sent at once; the reply is awaited.
-    match mux.start(request(method, params))?.await? {
+async fn call(nvim: &Neovim, method: &str, params: Vec<Value>) -> Result<Answer, Error> {
+    match nvim.call(request(method, params)).await? {
         Message::Response { answer, .. } => Ok(answer),
         other => unreachable!("{other:?} has no tag"),
     }
 }
 
 /// The work of each task: two calls per round, with replies that only this task can get.
-async fn task(mux: &Mux<Neovim>, me: u64, rounds: u64) {
+async fn task(nvim: &Neovim, me: u64, rounds: u64) {
     for n in 0..rounds {
         let number = me * 1_000_000 + n;
-        match call(mux, "nvim_eval", vec![number.to_string().into()]).await {
+        match call(nvim, "nvim_eval", vec![number.to_string().into()]).await {
             Ok(Ok(answer)) if answer == Value::from(number) => {}
             other => die(format_args!("{number} is answered {other:?}")),
         }
         let unknown = format!("no_{me}_{n}_here");
-        match call(mux, "nvim_eval", vec![unknown.clone().into()]).await {
+        match call(nvim, "nvim_eval", vec![unknown.clone().into()]).await {
             Ok(Err(refusal)) if refusal.to_string().contains(&unknown) => {}
             other => die(format_args!("{unknown} is answered {other:?}")),
         }
@@ -60,9 +54,9 @@ async fn question(orphans: &mut UnboundedReceiver<Message>, want: &str) -> Reque
     }
 }
 
-async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, size: [u64; 2]) {
+async fn program(nvim: &Neovim, mut orphans: UnboundedReceiver<Message>, size: [u64; 2]) {
     let ([tasks, rounds], began) = (size, Instant::now());
-    let channel = match call(mux, "nvim_get_api_info", vec![]).await {
+    let channel = match call(nvim, "nvim_get_api_info", vec![]).await {
         Ok(Ok(info)) => info[0].clone(),
         other => die(format_args!("Neovim says of itself {other:?}")),
     };
@@ -70,7 +64,7 @@ async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, siz
 
     // Wait for the first of the two, as with a timer. Dropping a call abandons it; the reply to this one
     // cannot have arrived, because Neovim waits for us.
-    let slow = mux.start(request("nvim_eval", ask_back("slow", 7))).unwrap_or_else(|e| die(e));
+    let slow = nvim.start(request("nvim_eval", ask_back("slow", 7))).unwrap_or_else(|e| die(e));
     let asks = match select(slow, pin!(question(&mut orphans, "slow"))).await {
         Either::Right((asks, slow)) => {
             drop(slow);
@@ -78,18 +72,18 @@ async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, siz
         }
         Either::Left((reply, _)) => die(format_args!("the slow call is answered {reply:?}")),
     };
-    let given_up = mux.outstanding();
+    let given_up = nvim.outstanding();
 
-    join_all((0..tasks).map(|me| task(mux, me, rounds))).await;
+    join_all((0..tasks).map(|me| task(nvim, me, rounds))).await;
 
     // The reply arrives now, too late for any call.
-    mux.send_message(response(asks.id, asks.params[0].clone())).unwrap_or_else(|e| die(e));
+    nvim.send_message(response(asks.id, asks.params[0].clone())).unwrap_or_else(|e| die(e));
     match orphans.next().await {
         Some(Message::Response { answer: Ok(late), .. }) if late == Value::from(7) => {}
         other => die(format_args!("the late reply is {other:?}")),
     }
-    let stats = mux.stats();
-    let seen = (given_up, stats.orphans, mux.outstanding());
+    let stats = nvim.stats();
+    let seen = (given_up, stats.orphans, nvim.outstanding());
     if seen != (1, 2, 0) {
         die(format_args!("abandoned, orphans and outstanding are {seen:?}"));
     }
@@ -97,17 +91,16 @@ async fn program(mux: &Mux<Neovim>, mut orphans: UnboundedReceiver<Message>, siz
     // This call gets no reply: the connection is hung up.
     let hang_up = async {
         question(&mut orphans, "never").await;
-        mux.hang_up();
-        mux.transport().shut_down().unwrap_or_else(|e| die(e));
+        nvim.hang_up();
     };
-    match join(call(mux, "nvim_eval", ask_back("never", 0)), hang_up).await {
-        (Err(Error::Ended), ()) => {}
+    match join(call(nvim, "nvim_eval", ask_back("never", 0)), hang_up).await {
+        (Err(Error::HungUp), ()) => {}
         (other, ()) => die(format_args!("the last call is answered {other:?}")),
     }
     println!(
         "async: {} calls by {tasks} tasks of one thread in {:.2} s, at most {} outstanding, each got its own \
          reply; the late reply to an abandoned call was an orphan; one call ended with the connection",
-        mux.stats().calls,
+        nvim.stats().calls,
         began.elapsed().as_secs_f64(),
         stats.max_outstanding,
     );
@@ -128,12 +121,7 @@ fn main() {
     let size = [number(200), number(10)];
 
     let (orphan, orphans) = mpsc::unbounded();
-    let connected = Neovim::connect(&path, move |message| drop(orphan.unbounded_send(message)));
-    let mux = &Mux::new(connected.unwrap_or_else(|e| die(format_args!("{path}: {e}"))));
-    thread::scope(|scope| {
-        // An awaited call fails if no receiver exists. This one exists before its thread runs.
-        let receiver = mux.receiver().expect("no caller receives yet");
-        scope.spawn(|| receiver.run());
-        block_on(program(mux, orphans, size));
-    });
+    let connected = connect(&path, move |message| drop(orphan.unbounded_send(message)));
+    let nvim = connected.unwrap_or_else(|e| die(format_args!("{path}: {e}")));
+    block_on(program(&nvim, orphans, size));
 }

@@ -34,7 +34,7 @@ unused() {
 
 names >"$work/names"
 n=$(wc -l <"$work/names")
-for name in Mux Transport TagPool rpc_timeout can_finish max_outstanding EmptyRange Watch; do
+for name in Mux Transport TagPool rpc_timeout try_finish max_outstanding EmptyRange Reply; do
 	grep -qx "$name" "$work/names" || fail "rustdoc's pages have another form: $name is not found in them"
 done
 left=$(unused <"$work/names")

@@ -29,18 +29,21 @@ ar rcs "$work/libtheirs.a" "$work/theirs.o"
 cat >"$work/program.rs" <<'RS'
 use std::ffi::{CStr, c_char};
 
-struct Null;
+struct Out(std::sync::mpsc::Sender<mux::Message<u32>>);
 
-impl mux::Transport for Null {
+struct In(std::sync::mpsc::Receiver<mux::Message<u32>>);
+
+impl mux::Sender for Out {
     type Request = u32;
+    fn tags(&self) -> std::ops::Range<u32> { 0..1 }
+    fn send(&mut self, request: mux::Message<u32>) -> std::io::Result<()> {
+        self.0.send(request).map_err(std::io::Error::other)
+    }
+}
+
+impl mux::Receiver for In {
     type Reply = u32;
-    type Failure = ();
-    type Watch = ();
-    fn range(&self) -> std::ops::Range<u32> { 0..1 }
-    fn set_tag(&self, request: &mut u32, tag: u32) -> Result<(), ()> { *request = tag; Ok(()) }
-    fn tag(&self, reply: &u32) -> Option<u32> { Some(*reply) }
-    fn send(&self, _: &mut u32) -> Result<(), ()> { Ok(()) }
-    fn recv(&self) -> Option<u32> { Some(0) }
+    fn recv(&mut self) -> std::io::Result<Option<mux::Message<u32>>> { Ok(self.0.recv().ok()) }
 }
 
 #[link(name = "theirs", kind = "static")]
@@ -49,7 +52,8 @@ unsafe extern "C" {
 }
 
 fn main() {
-    assert_eq!(mux::Mux::new(Null).rpc(7), Ok(0));
+    let (out, back) = std::sync::mpsc::channel();
+    assert_eq!(mux::Mux::new(mux::Transport::new(Out(out), In(back))).rpc(7).ok(), Some(7));
     // SAFETY: it returns a string literal.
     let version = unsafe { CStr::from_ptr(muxversion()) };
     assert_eq!(version.to_str(), Ok("theirs"));

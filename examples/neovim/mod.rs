@@ -5,12 +5,11 @@
 //! and the server also sends messages that belong to no call of ours: notifications, and calls of its own,
 //! to which we must reply.
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, ErrorKind, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
 
-use mux::Transport;
+use mux::{Client, Receiver, Sender, Transport};
 use rmpv::Value;
 
 /// A message from the server.
@@ -54,66 +53,53 @@ impl Message {
     }
 }
 
-/// The connection. A message without a call goes to `orphan`, which must neither wait nor make calls:
-/// another thread replies to the calls of the server.
-pub struct Neovim {
-    socket: UnixStream,
-    /// The same socket, for reading. The lock is never contended, because at most one caller is in `recv`.
-    incoming: Mutex<BufReader<UnixStream>>,
-    orphan: Box<dyn Fn(Message) + Send + Sync>,
+/// A client of Neovim.
+pub type Neovim = Client<NeovimSender, NeovimReceiver>;
+
+/// Connects. A message without a call goes to `orphan`, which must neither wait nor make calls: another thread
+/// replies to the calls of the server.
+pub fn connect(path: &str, orphan: impl Fn(Message) + Send + Sync + 'static) -> io::Result<Neovim> {
+    let socket = UnixStream::connect(path)?;
+    let incoming = NeovimReceiver(BufReader::new(socket.try_clone()?));
+    let end = socket.try_clone()?;
+    let transport = Transport::new(NeovimSender(socket), incoming)
+        .on_orphan(move |message| orphan(message.body))
+        .on_hang_up(move || drop(end.shutdown(Shutdown::Both)));
+    Client::spawn(transport)
 }
 
-impl Neovim {
-    pub fn connect(
-        path: &str,
-        orphan: impl Fn(Message) + Send + Sync + 'static,
-    ) -> io::Result<Neovim> {
-        let socket = UnixStream::connect(path)?;
-        let incoming = Mutex::new(BufReader::new(socket.try_clone()?));
-        Ok(Neovim { socket, incoming, orphan: Box::new(orphan) })
-    }
+pub struct NeovimSender(UnixStream);
 
-    /// Makes `send` and `recv` return: the connection has ended.
-    pub fn shut_down(&self) -> io::Result<()> {
-        self.socket.shutdown(Shutdown::Both)
-    }
-}
-
-impl Transport for Neovim {
+impl Sender for NeovimSender {
     /// Its bytes, with the id at the place that [`ID`] says.
     type Request = Vec<u8>;
-    type Reply = Message;
-    type Failure = io::Error;
-    type Watch = ();
 
-    fn range(&self) -> std::ops::Range<u32> {
+    fn tags(&self) -> std::ops::Range<u32> {
         0..u32::MAX
     }
 
-    fn set_tag(&self, request: &mut Vec<u8>, tag: u32) -> io::Result<()> {
-        request[ID].copy_from_slice(&tag.to_be_bytes());
-        Ok(())
+    fn send(&mut self, mut request: mux::Message<Vec<u8>>) -> io::Result<()> {
+        if let Some(tag) = request.tag() {
+            request.body[ID].copy_from_slice(&tag.to_be_bytes());
+        }
+        self.0.write_all(&request.body)
     }
+}
 
-    fn tag(&self, message: &Message) -> Option<u32> {
-        match message {
+pub struct NeovimReceiver(BufReader<UnixStream>);
+
+impl Receiver for NeovimReceiver {
+    type Reply = Message;
+
+    fn recv(&mut self) -> io::Result<Option<mux::Message<Message>>> {
+        let value = rmpv::decode::read_value(&mut self.0).map_err(io::Error::other)?;
+        let message = Message::parse(value).ok_or(ErrorKind::InvalidData)?;
+        let tag = match &message {
             Message::Response { id, .. } => Some(*id),
             // A call of the server has an id as well, but the server has chosen it.
             Message::Request(_) | Message::Notification { .. } => None,
-        }
-    }
-
-    fn send(&self, request: &mut Vec<u8>) -> io::Result<()> {
-        (&self.socket).write_all(request)
-    }
-
-    fn recv(&self) -> Option<Message> {
-        let mut incoming = self.incoming.lock().ok()?;
-        Message::parse(rmpv::decode::read_value(&mut *incoming).ok()?)
-    }
-
-    fn orphan(&self, message: Message) {
-        (self.orphan)(message);
+        };
+        Ok(Some(mux::Message::new(tag, message)))
     }
 }
 

@@ -143,13 +143,17 @@ fn start(inner: &InnerMux, mux: *mut Mux, request: Message) -> *mut Muxrpc {
             failed: None,
         });
     }
-    let result = inner.start_watched(request, MuxrpcWatch(watch), |id, tag| {
-        // SAFETY: the request has not been sent, so no other thread uses the Muxrpc.
-        unsafe {
-            (*record).id = Some(id);
-            (*record).rpc.tag = tag;
-        }
-    });
+    let result = inner.start_watched(
+        || request,
+        MuxrpcWatch(watch),
+        |id, tag| {
+            // SAFETY: the request has not been sent, so no other thread uses the Muxrpc.
+            unsafe {
+                (*record).id = Some(id);
+                (*record).rpc.tag = tag;
+            }
+        },
+    );
     match result {
         Ok(_) => watch.as_ptr(),
         Err(error) => {

@@ -195,7 +195,7 @@ impl Transport for Callbacks {
     }
 
     #[inline]
-    fn send(&self, request: &mut Message) -> Result<(), c_int> {
+    fn send(&self, request: Message) -> Result<(), c_int> {
         // SAFETY: as above.
         let Some(send) = (unsafe { (*self.mux).send }) else {
             return Err(libc::EINVAL);
@@ -264,7 +264,7 @@ impl Transport for Callbacks {
         let n = requests.len();
         let Some(sendv) = self.sendv() else {
             // The program has reset sendv since `can_send_many` was called.
-            requests.iter_mut().next().map_or(Ok(()), |first| self.send(first))?;
+            requests.take_first().map_or(Ok(()), |first| self.send(first))?;
             return Ok(NonZeroUsize::MIN);
         };
         let first: *mut *mut c_void = requests.slots().as_mut_ptr().cast();

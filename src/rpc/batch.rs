@@ -4,7 +4,7 @@
 pub const BATCH: usize = 16;
 
 /// A queue of at most [`BATCH`] messages, in order. It is used by transports that
-/// [send](crate::Transport::send_many) or [receive](crate::Transport::recv_many) several messages per
+/// [send](crate::SendBatch) or [receive](crate::RecvBatch) several messages per
 /// call.
 ///
 /// ```
@@ -79,6 +79,11 @@ impl<M> Batch<M> {
     /// Returns an iterator that allows the messages to be modified, in order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut M> {
         self.slots.iter_mut().flatten()
+    }
+
+    /// Moves the first message out, and leaves an empty slot for [`advance`](Batch::advance).
+    pub(crate) fn take_first(&mut self) -> Option<M> {
+        self.slots.first_mut().and_then(Option::take)
     }
 
     /// Removes all messages and returns them in order.

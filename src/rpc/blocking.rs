@@ -100,14 +100,6 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// * [`Error::EmptyRange`]: the range of tags is empty.
     /// * [`Error::NoTag`]: all tags belong to abandoned calls.
     /// * [`Error::NoMemory`]: no memory is available for another call.
-    ///
-    /// # Examples
-    /// ```
-    /// let mux = mux::Mux::new(Echo::new());
-    /// assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
-    ///
-    #[doc = include_str!("../../docs/echo.rs")]
-    /// ```
     pub fn rpc(&self, request: T::Request) -> Result<T::Reply, Error<T::Failure>> {
         self.rpc_inner::<false>(request, NEVER)
     }

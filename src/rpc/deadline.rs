@@ -102,19 +102,6 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// This may be called from any number of threads at once.
     ///
-    /// ```
-    /// use mux::{Error, Mux};
-    /// use std::time::Duration;
-    ///
-    /// let mux = Mux::new(Echo::new());
-    /// let late = mux.rpc_timeout(request("hush, this request gets no reply"), Duration::from_millis(5));
-    /// assert!(matches!(late, Err(Error::TimedOut)));
-    /// let call = mux.rpc_timeout(request("hello"), Duration::from_secs(60));
-    /// assert_eq!(call.unwrap().1, "hello");
-    ///
-    #[doc = include_str!("../../docs/echo.rs")]
-    /// ```
-    ///
     /// # Errors
     /// As [`rpc`](Mux::rpc), and also:
     /// * [`Error::TimedOut`]: the reply did not arrive in time.

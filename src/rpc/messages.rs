@@ -16,15 +16,6 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// This may be called from any number of threads at once.
     ///
-    /// ```
-    /// let mux = mux::Mux::new(Echo::new());
-    /// mux.send_message((77, "to all clients".to_string())).unwrap();
-    /// let message = mux.receive_message(true).unwrap();
-    /// assert_eq!(message, Some((77, "to all clients".to_string())));
-    ///
-    #[doc = include_str!("../../docs/echo.rs")]
-    /// ```
-    ///
     /// # Errors
     /// * [`Error::Failed`]: the transport could not send the message.
     /// * [`Error::NoMemory`]: no memory is available for another message.
@@ -47,7 +38,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
 
     /// Receives and dispatches the messages that are available, at most [`MAX_RECEIVED`], without
     /// waiting. Does nothing if another caller is receiving.
-    pub(super) fn receive_available(&self) {
+    pub(crate) fn receive_available(&self) {
         let seat = self.with_locked(|machine| machine.begin_receive(false));
         let Ok((id, ReceiverGrant::Granted)) = seat else { return };
         let mut received = 0;

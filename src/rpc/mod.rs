@@ -11,6 +11,8 @@
 
 mod batch;
 mod blocking;
+#[cfg(any(test, mux_model))]
+mod call;
 mod deadline;
 mod messages;
 mod nonblocking;
@@ -36,21 +38,14 @@ use crate::sched::wakers::WakerStore;
 
 pub use crate::core::Stats;
 pub use batch::{BATCH, Batch};
-pub use nonblocking::{Call, Finished};
+#[cfg(mux_model)]
+pub use call::Call;
+pub use nonblocking::Finished;
 pub use procs::Receiver;
 
 use state::{Locked, State};
 
 /// A connection to a server. It sends and receives messages, and finds the tag in a message.
-///
-/// ```
-#[doc = include_str!("../../docs/echo.rs")]
-///
-/// fn main() {
-///     let mux = mux::Mux::new(Echo::new());
-///     assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
-/// }
-/// ```
 ///
 /// # Thread safety
 /// `send` and `send_many` are called by at most one caller at a time. `recv`, `recv_many` and `try_recv`
@@ -68,6 +63,9 @@ pub trait Transport {
     /// Identifies, for [`arrived`](Transport::arrived), the object in which the owner of a non-blocking
     /// call observes that the reply has arrived. C programs do this; other transports use `()`.
     type Watch: Copy;
+
+    /// True if [`range`](Transport::range) always returns the same range, which is then read once.
+    const HAS_FIXED_RANGE: bool = false;
 
     /// Returns the range of valid tags, `start <= tag < end`. The range may change at any time, because
     /// this is called whenever a tag may be allocated. It is called while a lock is held and must return
@@ -87,7 +85,7 @@ pub trait Transport {
     ///
     /// # Errors
     /// An error fails this call only.
-    fn send(&self, request: &mut Self::Request) -> Result<(), Self::Failure>;
+    fn send(&self, request: Self::Request) -> Result<(), Self::Failure>;
 
     /// Waits for a message and returns it, or `None` if the connection has ended. A mutex around the
     /// source of the messages is never contended, because at most one caller receives at a time.
@@ -109,7 +107,7 @@ pub trait Transport {
         &self,
         requests: &mut Batch<Self::Request>,
     ) -> Result<NonZeroUsize, Self::Failure> {
-        requests.iter_mut().next().map_or(Ok(()), |first| self.send(first))?;
+        requests.take_first().map_or(Ok(()), |first| self.send(first))?;
         Ok(NonZeroUsize::MIN)
     }
 
@@ -156,19 +154,6 @@ pub trait Transport {
 }
 
 /// The result of polling for a message without blocking.
-///
-/// ```
-/// use mux::{Polled, Transport};
-///
-/// let echo = Echo::new();
-/// assert_eq!(echo.try_recv(), Polled::Nothing);
-/// echo.send(&mut request("hello")).unwrap();
-/// assert_eq!(echo.try_recv(), Polled::Message(request("hello")));
-/// echo.close();
-/// assert_eq!(echo.try_recv(), Polled::Ended);
-///
-#[doc = include_str!("../../docs/echo.rs")]
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled<R> {
     /// A message was available.
@@ -180,20 +165,6 @@ pub enum Polled<R> {
 }
 
 /// The reason why an operation of a [`Mux`] failed.
-///
-/// ```
-/// use mux::{Error, Mux};
-///
-/// let mux = Mux::new(Echo::new());
-/// mux.hang_up();
-/// match mux.rpc(request("hello")) {
-///     Err(Error::HungUp) => {}
-///     other => panic!("{other:?}"),
-/// }
-/// assert_eq!(Error::<std::io::Error>::TimedOut.to_string(), "the deadline has passed");
-///
-#[doc = include_str!("../../docs/echo.rs")]
-/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error<F> {
@@ -263,26 +234,6 @@ impl<T: Transport> Protocol for TransportProtocol<T> {
 ///
 /// # Thread safety
 /// All methods may be called from any number of threads at once.
-///
-/// # Examples
-/// ```
-/// use mux::Mux;
-/// use std::thread;
-///
-/// let mux = Mux::new(Echo::new());
-/// thread::scope(|scope| {
-///     for n in 0..8 {
-///         let mux = &mux;
-///         scope.spawn(move || {
-///             let text = format!("hello from thread {n}");
-///             assert_eq!(mux.rpc(request(&text)).unwrap().1, text);
-///         });
-///     }
-/// });
-/// assert_eq!(mux.stats().calls, 8);
-///
-#[doc = include_str!("../../docs/echo.rs")]
-/// ```
 pub struct Mux<T: Transport, S: Sched = Native> {
     transport: T,
     sched: S,
@@ -310,14 +261,18 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[doc(hidden)]
     pub fn with_sched(transport: T, sched: S) -> Mux<T, S> {
         let ready_fd = lock_api::Mutex::new(None);
-        Mux {
+        let mux = Mux {
             transport,
             sched,
             state: State::new(),
             epoch: AtomicU32::new(0),
             ready_fd,
             wakers: WakerStore::NONE,
+        };
+        if T::HAS_FIXED_RANGE {
+            mux.set_fixed_range();
         }
+        mux
     }
 
     /// Returns the transport.
@@ -332,16 +287,6 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 
     /// Returns the statistics since the Mux was created. This may be called from any thread.
-    ///
-    /// ```
-    /// use mux::Mux;
-    ///
-    /// let mux = Mux::new(Echo::new());
-    /// mux.rpc(request("hello")).unwrap();
-    /// assert_eq!((mux.stats().calls, mux.stats().max_outstanding, mux.outstanding()), (1, 1, 0));
-    ///
-    #[doc = include_str!("../../docs/echo.rs")]
-    /// ```
     pub fn stats(&self) -> Stats {
         self.inspect(|machine| machine.stats())
     }
@@ -351,26 +296,6 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     ///
     /// A caller inside the transport's `send` or `recv` returns only after that function has returned.
     /// The program should therefore shut down the connection as well. This may be called from any thread.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use mux::{Error, Mux};
-    /// use std::thread;
-    ///
-    /// let mux = Mux::new(Echo::new());
-    /// thread::scope(|scope| {
-    ///     let call = scope.spawn(|| mux.rpc(request("hush, this request gets no reply")));
-    ///     while mux.outstanding() == 0 {
-    ///         thread::yield_now();
-    ///     }
-    ///     mux.hang_up();
-    ///     mux.transport().close();
-    ///     assert!(matches!(call.join().unwrap(), Err(Error::Ended)));
-    /// });
-    ///
-    #[doc = include_str!("../../docs/echo.rs")]
-    /// ```
     pub fn hang_up(&self) {
         self.with_locked_and_range(|machine| {
             machine.hang_up();

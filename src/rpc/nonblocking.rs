@@ -1,7 +1,6 @@
 //! Non-blocking calls, for programs with an event loop: the request is sent when the call starts, and
 //! the owner collects the reply later.
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::core::{CallId, CollectAction};
@@ -14,23 +13,6 @@ use super::blocking::Waited;
 use super::{Error, Mux, Polled, Transport, TransportProtocol};
 
 /// The state of a non-blocking call.
-///
-/// ```
-/// use mux::{Finished, Mux};
-///
-/// let mux = Mux::new(Echo::new());
-/// let mut call = mux.start(request("hello")).unwrap();
-/// let reply = loop {
-///     match call.can_finish() {
-///         Finished::Reply(reply) => break reply,
-///         Finished::Pending => std::thread::yield_now(),
-///         Finished::Failed(error) => panic!("{error}"),
-///     }
-/// };
-/// assert_eq!(reply.1, "hello");
-///
-#[doc = include_str!("../../docs/echo.rs")]
-/// ```
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finished<R, F> {
     /// The reply. The call has completed.
@@ -44,7 +26,7 @@ pub enum Finished<R, F> {
 impl<T: Transport, S: Sched> Mux<T, S> {
     /// Sends `request` without waiting for its reply, and returns the id of the call. `watch` is passed to
     /// [`Transport::arrived`] when the reply arrives. `tagged` is called with the id and the tag before
-    /// the request is sent.
+    /// the request is sent. `request` returns the request once the call has a tag.
     ///
     /// The owner must call [`can_finish`](Mux::can_finish) until the call has completed, or
     /// [`abandon`](Mux::abandon) the call. A [`Call`] ensures that.
@@ -53,7 +35,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// As [`rpc`](Mux::rpc), except that [`Error::NoTag`] is returned immediately if all tags are in use.
     pub(crate) fn start_watched(
         &self,
-        mut request: T::Request,
+        request: impl FnOnce() -> T::Request,
         watch: T::Watch,
         tagged: impl FnOnce(CallId, u32),
     ) -> Result<CallId, Error<T::Failure>> {
@@ -64,6 +46,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             return Err(Error::NoTag);
         };
         tagged(id, tag);
+        let mut request = request();
         self.put_tag(id, &mut request, tag)?;
         if !begun.turn {
             match self.wait_for_turn(id, request, NEVER) {
@@ -107,6 +90,27 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         }
     }
 
+    /// As [`can_finish`](Mux::can_finish), and sets `id` to `None` if the call has ended.
+    pub(crate) fn collect_call(&self, id: &mut Option<CallId>) -> Finished<T::Reply, T::Failure> {
+        let Some(pending) = *id else {
+            return Finished::Failed(Error::Ended);
+        };
+        let finished = self.can_finish(pending);
+        if !matches!(finished, Finished::Pending) {
+            *id = None;
+        }
+        finished
+    }
+
+    /// Abandons a call that a task may await. Does nothing if `id` is `None`.
+    pub(crate) fn cancel_call(&self, id: &mut Option<CallId>) {
+        if let Some(id) = id.take() {
+            // The waker goes first, because the slot may be reused as soon as the call is abandoned.
+            drop(self.wakers.take(id.slot()));
+            self.abandon(id);
+        }
+    }
+
     /// Abandons a call: the owner does not collect its result. The tag stays in use until the reply
     /// arrives. A reply that has already arrived becomes an orphan.
     pub(crate) fn abandon(&self, id: CallId) {
@@ -132,130 +136,32 @@ fn finished<T: Transport>(
         CollectAction::Stuck => Finished::Failed(Error::Stuck),
     }
 }
-
-impl<T: Transport<Watch = ()>, S: Sched> Mux<T, S> {
-    /// Sends `request` without waiting for its reply, and returns the call.
+impl<T: Transport> Mux<T, Native> {
+    /// Polls a call for a task that awaits it. Sets `id` to `None` if the call has ended.
     ///
-    /// This may block until the caller has the turn to send, and in [`send`](Transport::send). It does not
-    /// wait for a tag: a program must limit its concurrent calls to the number of tags. This may be
-    /// called from any number of threads at once.
-    ///
-    /// # Errors
-    /// As [`rpc`](Mux::rpc), except that [`Error::NoTag`] is returned immediately if all tags are in use.
-    ///
-    /// # Examples
-    /// See [`Call`] and [`Finished`].
-    pub fn start(&self, request: T::Request) -> Result<Call<'_, T, S>, Error<T::Failure>> {
-        let id = self.start_watched(request, (), |_, _| ())?;
-        Ok(Call { mux: self, id: Some(id) })
-    }
-}
-
-/// A non-blocking call, returned by [`Mux::start`]. The owner either polls it with
-/// [`can_finish`](Call::can_finish) or awaits it as a future.
-///
-/// Dropping a call that has not completed abandons it: its tag stays in use until the reply arrives, and
-/// the reply becomes an orphan.
-///
-/// While a future waits, another thread must receive messages, for example a thread that runs a
-/// [`Receiver`](super::Receiver). A `Receiver` counts as receiving from its creation:
-///
-/// ```
-/// use futures::executor::block_on;
-/// use mux::Mux;
-/// use std::thread;
-///
-/// let mux = Mux::new(Echo::new());
-/// thread::scope(|scope| {
-///     let receiver = mux.receiver().expect("no other receiver");
-///     scope.spawn(|| receiver.run());
-///     let (one, other) = block_on(async {
-///         let one = mux.start(request("one")).unwrap();
-///         let other = mux.start(request("other")).unwrap();
-///         futures::join!(one, other)
-///     });
-///     assert_eq!((one.unwrap().1, other.unwrap().1), ("one".to_string(), "other".to_string()));
-///     mux.hang_up();
-///     mux.transport().close();
-/// });
-///
-#[doc = include_str!("../../docs/echo.rs")]
-/// ```
-#[must_use = "dropping a call gives it up"]
-pub struct Call<'a, T: Transport, S: Sched = Native> {
-    mux: &'a Mux<T, S>,
-    id: Option<CallId>,
-}
-
-impl<T: Transport, S: Sched> Call<'_, T, S> {
-    /// Returns the state of the call, after receiving available messages if no other caller is receiving.
-    /// Does not wait for a message.
-    ///
-    /// After the result has been returned, or after [`cancel`](Call::cancel), this returns
-    /// [`Error::Ended`].
-    pub fn can_finish(&mut self) -> Finished<T::Reply, T::Failure> {
-        let Some(id) = self.id else {
-            return Finished::Failed(Error::Ended);
-        };
-        let finished = self.mux.can_finish(id);
-        if !matches!(finished, Finished::Pending) {
-            self.id = None;
-        }
-        finished
-    }
-}
-
-/// The future completes when the reply arrives or the call fails.
-///
-/// A thread must receive messages, either in [`Mux::receive_proc`] or in [`Mux::rpc`]. If no thread
-/// receives any more, the task is woken and the call fails with [`Error::Stuck`]. The exception is a
-/// transport that [can poll without blocking](Transport::can_try): each poll of the future then polls the
-/// transport, and the program must poll the future when a message is available.
-impl<T: Transport> Future for Call<'_, T, Native> {
-    type Output = Result<T::Reply, Error<T::Failure>>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    /// Another caller or a receive proc must receive messages. If no caller receives any more, the task is
+    /// woken and the call fails with [`Error::Stuck`]. The exception is a transport that can poll without
+    /// blocking: each poll of the task then polls the transport.
+    pub(crate) fn poll_call(
+        &self,
+        id: &mut Option<CallId>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<T::Reply, Error<T::Failure>>> {
         loop {
-            match self.can_finish() {
+            match self.collect_call(id) {
                 Finished::Reply(reply) => return Poll::Ready(Ok(reply)),
                 Finished::Failed(error) => return Poll::Ready(Err(error)),
                 Finished::Pending => {}
             }
-            let Some(id) = self.id else { return Poll::Ready(Err(Error::Ended)) };
-            if !self.mux.wakers.store(id.slot(), context.waker()) {
-                self.cancel();
+            let Some(pending) = *id else { return Poll::Ready(Err(Error::Ended)) };
+            if !self.wakers.store(pending.slot(), context.waker()) {
+                self.cancel_call(id);
                 return Poll::Ready(Err(Error::NoMemory));
             }
-            let can_try = || self.mux.transport.can_try();
-            if self.mux.with_locked(|machine| machine.register_future(id, can_try())) {
+            let can_try = || self.transport.can_try();
+            if self.with_locked(|machine| machine.register_future(pending, can_try())) {
                 return Poll::Pending;
             }
         }
-    }
-}
-
-// A call contains no reference to itself.
-impl<T: Transport, S: Sched> Unpin for Call<'_, T, S> {}
-
-impl<T: Transport, S: Sched> Call<'_, T, S> {
-    /// Abandons the call, as dropping it does. Does nothing if the call has completed.
-    pub fn cancel(&mut self) {
-        if let Some(id) = self.id.take() {
-            // The waker goes first, because the slot may be reused as soon as the call is abandoned.
-            drop(self.mux.wakers.take(id.slot()));
-            self.mux.abandon(id);
-        }
-    }
-}
-
-impl<T: Transport, S: Sched> std::fmt::Debug for Call<'_, T, S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call").field("is_over", &self.id.is_none()).finish_non_exhaustive()
-    }
-}
-
-impl<T: Transport, S: Sched> Drop for Call<'_, T, S> {
-    fn drop(&mut self) {
-        self.cancel();
     }
 }

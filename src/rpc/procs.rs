@@ -43,27 +43,12 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     /// receive proc exists already. For an example, see [`Call`](crate::Call). This may be called from any
     /// thread.
     pub fn receiver(&self) -> Option<Receiver<'_, T, S>> {
-        self.claim_receive_proc().then_some(Receiver(self))
+        // Not `then_some`, because the destructor of an unused receiver would unregister the other one.
+        self.claim_receive_proc().then(|| Receiver(self))
     }
 
     /// Receives messages for all callers. Returns when the connection ends, or immediately if a receive
     /// proc exists already.
-    ///
-    /// ```
-    /// use mux::Mux;
-    /// use std::thread;
-    ///
-    /// let mux = Mux::new(Echo::new());
-    /// thread::scope(|scope| {
-    ///     scope.spawn(|| mux.receive_proc());
-    ///     scope.spawn(|| mux.send_proc());
-    ///     assert_eq!(mux.rpc(request("hello")).unwrap().1, "hello");
-    ///     mux.hang_up();
-    ///     mux.transport().close();
-    /// });
-    ///
-    #[doc = include_str!("../../docs/echo.rs")]
-    /// ```
     pub fn receive_proc(&self) {
         if self.claim_receive_proc() {
             self.run_receive_proc();

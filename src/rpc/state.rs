@@ -111,8 +111,15 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[inline]
     pub(super) fn lock_with_range(&self) -> Locked<'_, T, S> {
         let mut state = self.lock();
-        self.update_range(&mut state);
+        if !T::HAS_FIXED_RANGE {
+            self.update_range(&mut state);
+        }
         state
+    }
+
+    /// Sets the machine's range of valid tags, which will not change.
+    pub(super) fn set_fixed_range(&self) {
+        self.update_range(&mut self.state.0.lock());
     }
 
     /// Sets the machine's range of valid tags, which the program may have changed.

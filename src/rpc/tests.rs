@@ -86,11 +86,11 @@ impl Transport for Wire {
         Some(reply.0)
     }
 
-    fn send(&self, request: &mut Message) -> Result<(), &'static str> {
+    fn send(&self, request: Message) -> Result<(), &'static str> {
         if request.1 == 666 {
             return Err("not that");
         }
-        self.out.try_lock().expect("one sender").send(*request).map_err(|_| "gone")
+        self.out.try_lock().expect("one sender").send(request).map_err(|_| "gone")
     }
 
     fn recv(&self) -> Option<Message> {
@@ -190,6 +190,16 @@ fn many_threads_get_their_replies_with_procs() {
 }
 
 #[test]
+fn a_second_receiver_leaves_the_first_one_registered() {
+    let mux = Mux::new(Wire::to_server(WIDE, 2));
+    let receiver = mux.receiver().expect("the first receiver");
+    assert!(mux.receiver().is_none());
+    assert!(mux.receiver().is_none());
+    drop(receiver);
+    assert!(mux.receiver().is_some());
+}
+
+#[test]
 fn one_thread_collects_many_started_calls() {
     let mux = Mux::new(Wire::to_server(WIDE, 5));
     let mut calls: Vec<_> = (0..5).map(|n| mux.start((0, n)).expect("a call")).collect();
@@ -280,7 +290,7 @@ fn a_future_is_woken_when_its_receiver_leaves() {
     impl Transport for Blind {
         as_the_wire!();
 
-        fn send(&self, request: &mut Message) -> Result<(), &'static str> {
+        fn send(&self, request: Message) -> Result<(), &'static str> {
             // This request never reaches the server.
             if request.1 == 777 { Ok(()) } else { self.0.send(request) }
         }
@@ -377,7 +387,7 @@ struct Several(Wire);
 impl Transport for Several {
     as_the_wire!();
 
-    fn send(&self, request: &mut Message) -> Result<(), &'static str> {
+    fn send(&self, request: Message) -> Result<(), &'static str> {
         self.0.send(request)
     }
 
@@ -468,8 +478,8 @@ impl Transport for Played {
         Some(reply.0)
     }
 
-    fn send(&self, request: &mut Message) -> Result<(), &'static str> {
-        self.sent.lock().unwrap().send(*request).map_err(|_| "gone")
+    fn send(&self, request: Message) -> Result<(), &'static str> {
+        self.sent.lock().unwrap().send(request).map_err(|_| "gone")
     }
 
     fn recv(&self) -> Option<Message> {

@@ -65,14 +65,14 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     #[inline]
     pub(super) fn send(
         &self,
-        mut request: T::Request,
+        request: T::Request,
         with_queued: bool,
     ) -> (Result<(), T::Failure>, u32) {
         if self.transport.can_send_many() {
             return self.send_many(request, with_queued);
         }
         let epoch = self.epoch.load(Ordering::Acquire);
-        (self.transport.send(&mut request), epoch)
+        (self.transport.send(request), epoch)
     }
 
     /// Sends `first` and, if `with_queued` is true, requests from the send queue. The caller must have

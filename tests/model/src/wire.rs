@@ -161,6 +161,27 @@ impl Wire {
         assert!(!self.ledger.of(|book| book.retired), "a caller is inside after the release");
     }
 
+    /// Sends one request, which the caller keeps for another attempt.
+    fn send_one(&self, request: &Request) -> Result<(), Unsent> {
+        self.is_inside();
+        let number = request.0.number;
+        let other = self.ledger.of(|book| book.sender.replace(number));
+        assert_eq!(other, None, "two senders");
+        let tag = request.tag();
+        say!("the request of {number} is being sent, with tag {tag}");
+        let result = self.send_it(&request.0, tag);
+        // The request must remain valid until this point.
+        request.tag();
+        say!("the request of {number}: {result:?}");
+        self.ledger.of(|book| {
+            book.sender = None;
+            if result.is_err() && book.hands.get(&tag).is_some_and(|hand| hand.0 == number) {
+                book.hands.remove(&tag);
+            }
+        });
+        result
+    }
+
     fn send_it(&self, frame: &Frame, tag: u32) -> Result<(), Unsent> {
         let mut flow = prim::lock(&self.flow);
         let epoch = flow.epoch;
@@ -287,24 +308,8 @@ impl Transport for Wire {
         reply.tag
     }
 
-    fn send(&self, request: &mut Request) -> Result<(), Unsent> {
-        self.is_inside();
-        let number = request.0.number;
-        let other = self.ledger.of(|book| book.sender.replace(number));
-        assert_eq!(other, None, "two senders");
-        let tag = request.tag();
-        say!("the request of {number} is being sent, with tag {tag}");
-        let result = self.send_it(&request.0, tag);
-        // The request must remain valid until this point.
-        request.tag();
-        say!("the request of {number}: {result:?}");
-        self.ledger.of(|book| {
-            book.sender = None;
-            if result.is_err() && book.hands.get(&tag).is_some_and(|hand| hand.0 == number) {
-                book.hands.remove(&tag);
-            }
-        });
-        result
+    fn send(&self, request: Request) -> Result<(), Unsent> {
+        self.send_one(&request)
     }
 
     fn recv(&self) -> Option<Reply> {
@@ -338,7 +343,7 @@ impl Transport for Wire {
             if sent > 0 && (request.0.fate == Fate::Torn || choose(3) == 2) {
                 break;
             }
-            match self.send(request) {
+            match self.send_one(request) {
                 Ok(()) => sent += 1,
                 Err(failure) if sent == 0 => return Err(failure),
                 // The request fails again as the first of the next batch.
