@@ -117,6 +117,7 @@ check-results: all
 	sh tests/size.sh $(B)
 	CC='$(CC)' CARGO='$(CARGO)' sh tests/rust-crate.sh
 	CARGO='$(CARGO)' sh tests/api.sh
+	CARGO='$(CARGO)' sh tests/package.sh
 	CC='$(CC)' sh tests/two-archives.sh $(B)
 	sh tests/docs.sh
 	sh tests/start.sh
