@@ -35,7 +35,7 @@ impl<M> Message<M> {
 
     /// Returns a message with this tag, if there is one.
     #[inline]
-    pub const fn new(tag: Option<u32>, body: M) -> Message<M> {
+    pub fn new(tag: Option<u32>, body: M) -> Message<M> {
         match tag {
             Some(tag) => Message::tagged(tag, body),
             None => Message::untagged(body),
