@@ -41,10 +41,13 @@ mod model_client;
 mod names;
 mod redial;
 mod request;
+mod restarts;
 mod server;
 mod sharing;
 mod world;
 
+#[cfg(test)]
+pub(super) use restarts::run as run_restarts;
 use world::World;
 
 /// Runs clients that send anything with a server that obeys the protocol.

@@ -636,7 +636,7 @@ fn is_allowed(config: &Config, names: &[u8]) -> bool {
 
 /// Returns the part of a request that reaches the server unchanged: all but its tag, fids and count, and the bytes
 /// behind its last field unless `lax`. Those of a Tattach are not compared when clients share an attach.
-fn essence(dialect: Dialect, lax: bool, message: &[u8]) -> Option<Vec<u8>> {
+pub fn essence(dialect: Dialect, lax: bool, message: &[u8]) -> Option<Vec<u8>> {
     if kind(message) == types::TOPENFD {
         // It becomes a Topen, without the bytes behind the mode.
         let mut open = message.get(..HEADER + 5)?.to_vec();

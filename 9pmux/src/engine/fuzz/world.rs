@@ -568,7 +568,7 @@ impl<'a> World<'a> {
 }
 
 /// Returns a line that describes the event.
-fn line(dialect: Dialect, seen: TraceEvent<'_>) -> String {
+pub fn line(dialect: Dialect, seen: TraceEvent<'_>) -> String {
     match seen {
         TraceEvent::FromClient(id, m) => format!("{} asks {}", id.index(), show(dialect, m)),
         TraceEvent::ToClient(id, m) => format!("{} receives {}", id.index(), show(dialect, m)),

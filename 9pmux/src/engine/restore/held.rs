@@ -161,7 +161,10 @@ impl Engine {
             self.restore(request.releases);
         }
         self.discard_request(tag, &request);
-        for fid in request.fids.into_iter().filter(|fid| *fid != NO_FID) {
+        // A request may name the same fid twice, and is the only one to keep it.
+        let [first, second] = request.fids;
+        let second = if second == first { NO_FID } else { second };
+        for fid in [first, second].into_iter().filter(|fid| *fid != NO_FID) {
             if fid == request.releases && why.is_some() {
                 self.fids.keep_for_replay(fid);
             }

@@ -64,6 +64,8 @@ impl Engine {
         self.complete_versions(None);
         self.expire_patience();
         for client_index in self.clients.connected() {
+            // A Tclunk may overtake messages from now on, and must know which fids they name.
+            self.clients.get(client_index).scanned = 0;
             self.process_without_server(client_index);
         }
     }

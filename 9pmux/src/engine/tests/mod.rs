@@ -18,6 +18,7 @@ mod once;
 mod openfd;
 mod pserve;
 mod redial;
+mod restarts;
 mod restore;
 mod shares;
 mod simulation;
