@@ -41,6 +41,7 @@ mod model_client;
 mod names;
 mod redial;
 mod request;
+#[cfg(test)]
 mod restarts;
 mod server;
 mod sharing;
