@@ -446,10 +446,10 @@ restarts() {
 			>"$tmp/restart.writes" &
 		running="$running $!"
 	fi
-	keep=$programs
 	n=0
 	while [ $n -lt 5 ]; do
 		n=$((n+1))
+		keep=$programs
 		await "a read" test -s "$tmp/restart.done"
 		{ kill -9 "$server" && wait "$server"; } 2>/dev/null
 		rm -f "$tmp/$name" "$tmp/restart.done"
