@@ -1,5 +1,7 @@
 //! Copies of the requests that have no reply, by upstream tag. A copy is as the server has received it.
 
+use crate::wire::{HEADER, NOFID, put_u32, types};
+
 /// The memory that is kept for the next copy of a tag.
 const KEPT_CAPACITY: usize = 128;
 
@@ -58,6 +60,22 @@ impl Copies {
         if let Some(place) = self.by_tag.get_mut(tag as usize) {
             *place = Copy { ends_at, serial, ..copy };
         }
+    }
+
+    /// Makes a copy that of a Tattach to this fid, with the tag that it has. Returns its length.
+    pub fn replace_by_attach(&mut self, tag: u16, fid: u32, identity: &[u8]) -> usize {
+        let Some(copy) = self.by_tag.get_mut(tag as usize) else {
+            return 0;
+        };
+        let bytes = &mut copy.bytes;
+        bytes.resize(HEADER, 0);
+        bytes.extend_from_slice(&fid.to_le_bytes());
+        bytes.extend_from_slice(&NOFID.to_le_bytes());
+        bytes.extend_from_slice(identity);
+        let len = bytes.len();
+        put_u32(bytes, 0, len as u32);
+        bytes[4] = types::TATTACH;
+        len
     }
 
     /// Takes the copy of a request, which has no bytes if there is none. It should be given back by `recycle`.

@@ -144,6 +144,18 @@ impl Engine {
     /// Sessions go on with the version of the new connection: their fids are restored.
     pub(in crate::engine) fn begin_replay(&mut self) {
         self.upstream.begin_replay();
+        let is_restorable = |restore: &Restore, fid: u32| {
+            restore.places.get(fid).node().is_some_and(|n| restore.names.living_root(n).is_some())
+        };
+        let shared = self.shared_attach_fid().filter(|fid| self.fids.get(*fid).state.is_away());
+        if let (Some(fid), Some(restore)) = (shared, &self.restore) {
+            if !is_restorable(restore, fid) {
+                // It is not added to the identities below, and clients must not wait for it.
+                self.fids.mark_dead(fid);
+                self.drop_shared_attach();
+                self.release_if_unused(fid);
+            }
+        }
         let Some(restore) = &mut self.restore else {
             return;
         };

@@ -200,11 +200,42 @@ impl Engine {
     }
 
     /// The attach that clients share does not exist any more.
-    fn drop_shared_attach(&mut self) {
-        self.upstream.shared_attach = SharedAttach::Unattached;
+    pub(super) fn drop_shared_attach(&mut self) {
+        if let SharedAttach::Live { fid, names, .. } =
+            std::mem::take(&mut self.upstream.shared_attach)
+        {
+            self.attach_without_share(fid, &names);
+        }
         for client_index in self.clients.connected() {
             self.clients.get(client_index).session.uses_shared_attach = false;
             self.wake_client(client_index);
+        }
+    }
+
+    /// Held walks from the shared attach become the clients' own Tattach again: they have got no qid yet, and may
+    /// have that of another tree.
+    fn attach_without_share(&mut self, shared: u32, identity: &[u8]) {
+        let Some(restore) = &mut self.restore else {
+            return;
+        };
+        let mut changed = 0;
+        for client_index in restore.held.clients() {
+            for tag in restore.held.of(client_index) {
+                let request = self.requests.get(tag);
+                if !request.attach_by_walk || request.fids[0] != shared {
+                    continue;
+                }
+                (request.kind, request.attach_by_walk) = (types::TATTACH, false);
+                request.fids = [request.creates, NO_FID];
+                let session = &mut self.clients.get(client_index).session;
+                session.copied -= restore.copies.get(tag).len();
+                session.copied += restore.copies.replace_by_attach(tag, request.creates, identity);
+                changed += 1;
+            }
+            restore.held.wake(client_index);
+        }
+        for _ in 0..changed {
+            self.drop_reference(shared);
         }
     }
 

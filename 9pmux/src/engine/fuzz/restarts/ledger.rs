@@ -173,12 +173,18 @@ impl Ledger {
     }
 
     /// Returns a request with these contents that 9pmux has not forwarded, of a client that has left or whose session
-    /// has `ended`.
-    pub fn not_forwarded(&self, dialect: Dialect, message: &[u8], ended: &[u32]) -> Option<usize> {
+    /// has `ended`, during this session of the server.
+    pub fn not_forwarded(
+        &self,
+        dialect: Dialect,
+        message: &[u8],
+        ended: &[u32],
+        session: u32,
+    ) -> Option<usize> {
         let all = self.candidates(dialect, message);
         let is = |i: &usize| {
             let entry = &self.entries[*i];
-            let left = matches!(entry.fate, Fate::Orphan(_));
+            let left = entry.fate == Fate::Orphan(session);
             let ends = entry.fate == Fate::Open && ended.contains(&entry.client);
             !entry.forwarded && (left || ends)
         };

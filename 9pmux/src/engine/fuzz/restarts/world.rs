@@ -722,7 +722,7 @@ impl<'a> World<'a> {
             Owner::Cleanup(_) => {
                 let ended: Vec<u32> =
                     self.peers.iter().filter(|peer| peer.asking).map(|peer| peer.number).collect();
-                self.ledger.not_forwarded(self.dialect, message, &ended)?
+                self.ledger.not_forwarded(self.dialect, message, &ended, self.losses.session)?
             }
             Owner::Internal | Owner::Descriptor(_) => return None,
         };
@@ -762,8 +762,10 @@ impl<'a> World<'a> {
                 let record = self.engine.fids.get(second);
                 let of_client = matches!(record.owner, Owner::Client(_));
                 let clones = self.config.attach_once;
+                // Requests before its Tclunk may need a fid that the client has clunked.
+                let is_needed = record.bound || record.references > 1;
                 assert!(
-                    clones || (of_client && record.bound),
+                    clones || (of_client && is_needed),
                     "fid {second} is restored for no client"
                 );
             }

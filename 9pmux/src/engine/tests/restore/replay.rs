@@ -341,6 +341,71 @@ fn clients_that_share_an_attach_have_one_tattach_a_connection() {
 }
 
 #[test]
+fn attach_in_flight_that_was_shared_is_made_in_the_tree_that_the_server_has_then() {
+    for is_refused in [false, true] {
+        let config = Config { attach_once: true, ..Config::default() };
+        let mut net = Net::with(Dialect::L, Reconnect::default(), config);
+        let (a, b) = (net.attached(), net.client());
+        net.server.silent = vec![types::TWALK];
+        net.send(b, &attach(Dialect::L, 5, 7, NOFID, "u", "a"));
+        assert_eq!(net.server.requests(types::TWALK).len(), 2);
+        net.lose();
+        net.server.silent.clear();
+        net.server.add("", 0x80, 50);
+        if is_refused {
+            net.server.failing = vec![(types::TATTACH, 13, 1)];
+        }
+        net.connect();
+        let reply = net.bench.client_received(b);
+        assert_eq!((kind(&reply), tag(&reply), reply[HEADER + 5]), (105, 5, 50));
+        assert!(is_local_error(Dialect::L, &net.ask(a, &walk(6, 0, 1, &[])), FileGone));
+        for _ in 0..2 {
+            assert_eq!(kind(&net.ask(b, &walk(6, 7, 8, &["g"]))), 111);
+            assert_eq!(kind(&net.ask(b, &of_fid(120, 6, 8))), 121);
+            net.lose();
+            net.connect();
+        }
+        net.bench.disconnect(b);
+        net.run();
+        assert_eq!((net.server.fids(), net.bench.engine.stats().fids), (0, 0));
+    }
+}
+
+#[test]
+fn shared_attach_of_a_tree_that_was_replaced_is_made_anew() {
+    for leaves in [false, true] {
+        let config = Config { attach_once: true, ..Config::default() };
+        let mut net = Net::with(Dialect::L, Reconnect::default(), config);
+        let (first, other, id) = (net.attached(), net.client(), net.client());
+        // The reply to an earlier Tattach of the same names, which was not shared, is the later one.
+        net.server.silent = vec![types::TATTACH];
+        net.send(other, &attach(Dialect::L, 5, 7, NOFID, "v", "b"));
+        net.server.silent.clear();
+        let late = net.server.requests(types::TATTACH)[1].clone();
+        net.bench.disconnect(first);
+        net.run();
+        assert_eq!(kind(&net.ask(id, &attach(Dialect::L, 5, 0, NOFID, "v", "b"))), 105);
+        net.server.add("", 0x80, 50);
+        let reply = net.server.reply(&late).unwrap();
+        net.bench.server(&reply);
+        net.got(other, &[(105, 5)]);
+        if leaves {
+            net.bench.disconnect(other);
+            net.run();
+        }
+        net.lose();
+        net.connect();
+        assert!(net.bench.engine.outage().is_none());
+        assert!(is_local_error(Dialect::L, &net.ask(id, &walk(6, 0, 1, &[])), FileGone));
+        if !leaves {
+            assert_eq!(kind(&net.ask(other, &walk(6, 7, 8, &["g"]))), 111);
+        }
+        assert_eq!(kind(&net.ask(id, &attach(Dialect::L, 5, 2, NOFID, "v", "b"))), 105);
+        assert_eq!(kind(&net.ask(id, &walk(6, 2, 3, &["g"]))), 111);
+    }
+}
+
+#[test]
 fn client_may_leave_while_its_fid_is_restored() {
     for is_lost in [false, true] {
         let (mut net, id) = open_and_idle(Dialect::L);
