@@ -223,6 +223,32 @@ fn server_that_is_silent_while_fids_are_restored_is_left() {
 }
 
 #[test]
+fn server_that_is_slow_and_not_silent_is_not_left() {
+    let (mut net, id) = open_and_idle(Dialect::L);
+    net.lose();
+    net.send(id, &read(5, 1, 0, 10));
+    net.is_blocked = true;
+    net.connect();
+    let nearly = TIMEOUT - Duration::from_millis(1);
+    let mut requests = Vec::new();
+    let mut replies = 0;
+    loop {
+        requests.extend(net.bench.upstream());
+        if requests.is_empty() {
+            break;
+        }
+        net.tick(net.bench.engine.now + nearly);
+        assert!(!net.bench.engine.wants_redial(), "it is left after {replies} replies");
+        let reply = net.server.reply(&requests.remove(0)).unwrap();
+        net.bench.server(&reply);
+        replies += 1;
+    }
+    assert!(replies > 6);
+    assert_eq!(contents(&net.bench.client_received(id)), "file 3");
+    assert!(net.bench.engine.outage().is_none() && net.server.fids() == 3);
+}
+
+#[test]
 fn connection_may_be_lost_again_after_each_message() {
     for dialect in Dialect::ALL {
         for messages in 0..40 {
