@@ -497,7 +497,7 @@ impl ClientFid {
         let inode = self.inode.filter(|inode| *inode != 0);
         let moved = inode.is_none_or(|inode| {
             let file = view.disk.get(inode);
-            file.disturbed || (inode != view.disk.root && file.place.is_none())
+            file.disturbed || !view.disk.is_in_tree(inode)
         });
         let removes = self.open.is_some_and(|mode| super::removes_on_close(view.dialect, mode));
         let authenticates = super::IDENTITIES[self.identity].authenticates;

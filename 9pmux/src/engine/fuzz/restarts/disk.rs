@@ -118,6 +118,15 @@ impl Disk {
         self.get(parent).entries.get(name).copied()
     }
 
+    /// Returns true if a file has a path in the tree that is served. One that was created in an earlier tree has none.
+    pub fn is_in_tree(&self, inode: u64) -> bool {
+        let mut at = inode;
+        while let Some((parent, _)) = &self.get(at).place {
+            at = *parent;
+        }
+        at == self.root
+    }
+
     /// Walks one name; the parent of the root is the root.
     pub fn step(&self, from: u64, name: &str) -> Option<u64> {
         match name {
