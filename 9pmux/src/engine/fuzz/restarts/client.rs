@@ -470,7 +470,10 @@ impl ClientFid {
     /// A request on this fid has succeeded that does not create or release a fid.
     fn succeeded(&mut self, request: &[u8], reply: &[u8], losses: u32) {
         match kind(request) {
-            types::TOPEN => self.open = Some(u32::from(request[11])),
+            types::TOPEN => {
+                self.open = Some(u32::from(request[11]));
+                self.reads_anew = false;
+            }
             types::TLOPEN => self.open = Some(u32_at(request, 11)),
             types::TCREATE | types::TLCREATE => {
                 self.is_at(reply, HEADER);
