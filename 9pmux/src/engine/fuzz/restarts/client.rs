@@ -198,6 +198,13 @@ impl Peer {
         }
     }
 
+    /// Files have moved for this identity. 9pmux keeps the names of each identity for itself.
+    pub fn others_moved(&mut self, files: &[u64], identity: Option<usize>) {
+        for fid in self.fids.values_mut().filter(|fid| Some(fid.identity) != identity) {
+            fid.fragile |= fid.inode.is_none_or(|inode| files.contains(&inode));
+        }
+    }
+
     /// Examines a message for this client.
     pub fn receives(&mut self, message: &[u8], ledger: &mut Ledger, view: &View<'_>) {
         self.replies += 1;
@@ -414,7 +421,7 @@ impl Peer {
                 for inode in through.chain(from.and_then(|from| from.inode)) {
                     fragile |= view.disk.get(inode).disturbed;
                 }
-                fid.fragile = fragile;
+                fid.fragile |= fragile;
                 fid.losses = losses;
             }
             (kinds::TXATTRWALK, reply) => {

@@ -458,10 +458,22 @@ impl<'a> World<'a> {
             self.ledger.executed(number, session.number, &reply);
             if let Some(before) = before {
                 let moved = self.disk.moved_since(&before);
+                self.move_for_others(number, &moved);
                 self.ledger.entries[number].moved.extend(moved);
             }
         }
         reply
+    }
+
+    /// A client has moved files. The fids of other identities find them at their old names only.
+    fn move_for_others(&mut self, number: usize, moved: &[u64]) {
+        let entry = &self.ledger.entries[number];
+        let first = fids_of(self.dialect, &entry.message).first().map(|named| named.0);
+        let mover = self.peers.iter().find(|peer| peer.number == entry.client);
+        let fid = mover.and_then(|peer| peer.fids.get(&first?));
+        let identity = fid.map(|fid| fid.identity);
+        let files: Vec<u64> = moved.iter().flat_map(|inode| self.disk.subtree(*inode)).collect();
+        self.peers.iter_mut().for_each(|peer| peer.others_moved(&files, identity));
     }
 
     /// Checks that the server may have this request.
