@@ -519,6 +519,27 @@ fn shared_attach_without_a_session_is_made_anew() {
 }
 
 #[test]
+fn shared_attach_is_forgotten_if_no_version_is_offered() {
+    let config = Config {
+        attach_once: true,
+        reconnect: Some(Reconnect::default()),
+        msize: MSIZE,
+        ..Config::default()
+    };
+    let bench = Bench { engine: Engine::new(config), dialect: Dialect::L };
+    let mut net = Net::of(bench, Server::new(Dialect::L, MSIZE));
+    let id = net.attached();
+    net.lose();
+    net.bench.disconnect(id);
+    net.server.seen.clear();
+    net.connect();
+    assert!(net.server.seen.is_empty());
+    let id = net.attached();
+    net.walks(id, 1, &["g"]);
+    assert_eq!(net.server.requests(types::TATTACH).len(), 1);
+}
+
+#[test]
 fn copies_of_requests_survive_requests_of_the_replay() {
     let (mut net, id) = open_and_idle(Dialect::L);
     net.lose();
