@@ -84,7 +84,10 @@ impl Engine {
             return true;
         }
         let is_shared = match &self.upstream.shared_attach {
-            SharedAttach::Live { names, .. } => **names == *identity,
+            // Clients may have made it anew meanwhile.
+            SharedAttach::Live { fid, names, .. } => {
+                **names == *identity && self.fids.get(*fid).state.is_away()
+            }
             _ => false,
         };
         if !self.requests.has_flush_tag() {

@@ -519,6 +519,37 @@ fn shared_attach_without_a_session_is_made_anew() {
 }
 
 #[test]
+fn identity_that_clients_share_again_meanwhile_is_attached_by_itself() {
+    let config = Config { attach_once: true, ..Config::default() };
+    let mut net = Net::with(Dialect::L, Reconnect::default(), config);
+    let (first, id, last) = (net.attached(), net.client(), net.client());
+    assert_eq!(kind(&net.ask(id, &attach(Dialect::L, 5, 0, NOFID, "v", "b"))), 105);
+    net.bench.disconnect(first);
+    net.run();
+    net.lose();
+    net.is_blocked = true;
+    net.connect();
+    for _ in 0..3 {
+        for request in net.bench.upstream() {
+            let is_of_id = kind(&request) == types::TATTACH && request.contains(&b'v');
+            net.server.failing = vec![(types::TATTACH, 11, usize::from(is_of_id))];
+            let reply = net.server.reply(&request).unwrap();
+            net.bench.server(&reply);
+        }
+    }
+    net.is_blocked = false;
+    // The other shared attach has no user, and is replaced.
+    assert_eq!(kind(&net.ask(last, &attach(Dialect::L, 5, 0, NOFID, "v", "b"))), 105);
+    assert!(net.bench.engine.outage().is_some());
+    net.tick(SECOND);
+    assert!(net.bench.engine.outage().is_none());
+    net.walks(id, 1, &["g"]);
+    net.walks(last, 1, &["g"]);
+    // The attach that is shared, and two fids of each client.
+    assert_eq!((net.server.fids(), net.bench.engine.stats().fids), (5, 5));
+}
+
+#[test]
 fn shared_attach_is_forgotten_if_no_version_is_offered() {
     let config = Config {
         attach_once: true,
