@@ -238,7 +238,7 @@ impl Engine {
             restore.held.wake(client_index);
         }
         for _ in 0..changed {
-            self.drop_reference(shared);
+            self.fids.drop_reference(shared);
         }
     }
 

@@ -419,10 +419,14 @@ fn shared_attach_of_a_tree_that_was_replaced_is_made_anew() {
             net.bench.disconnect(other);
             net.run();
         }
+        net.server.silent = vec![types::TWALK];
+        net.send(id, &attach(Dialect::L, 6, 1, NOFID, "v", "b"));
+        net.server.silent.clear();
         net.lose();
         net.connect();
+        net.got(id, &[(105, 6)]);
         assert!(net.bench.engine.outage().is_none());
-        assert!(is_local_error(Dialect::L, &net.ask(id, &walk(6, 0, 1, &[])), FileGone));
+        assert!(is_local_error(Dialect::L, &net.ask(id, &walk(6, 0, 4, &[])), FileGone));
         if !leaves {
             assert_eq!(kind(&net.ask(other, &walk(6, 7, 8, &["g"]))), 111);
         }
