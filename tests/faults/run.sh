@@ -78,7 +78,7 @@ unset MAKEFLAGS MFLAGS
 copy_tree() {
 	rm -rf "$tree"
 	mkdir -p "$tree/tests"
-	cp -R src include c-tests tools docs benches 9pmux fuzz make build.rs Cargo.toml Cargo.lock Makefile "$tree"
+	cp -R src include c-tests tools docs benches examples 9pmux fuzz make build.rs Cargo.toml Cargo.lock Makefile "$tree"
 	cp -R tests/*.sh tests/*.rs tests/model "$tree/tests"
 	ln -s "$target/faults" "$tree/target"
 	patch -s -f -F 0 -p 1 -d "$tree" <"$1"

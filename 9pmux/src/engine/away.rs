@@ -151,6 +151,9 @@ impl Engine {
         let promised = self.upstream.promised.filter(|_| self.clients.sessions() > 0);
         self.upstream.promised = promised;
         self.upstream.connected(self.config.msize);
+        if promised.is_none() {
+            self.discard_shared_attach();
+        }
         let chosen = self.config.dialect.filter(|_| self.restore.is_some());
         match promised.map(|promised| promised.0).or(chosen) {
             Some(dialect) => self.send_version(dialect),

@@ -84,7 +84,10 @@ impl Engine {
             return true;
         }
         let is_shared = match &self.upstream.shared_attach {
-            SharedAttach::Live { names, .. } => **names == *identity,
+            // Clients may have made it anew meanwhile.
+            SharedAttach::Live { fid, names, .. } => {
+                **names == *identity && self.fids.get(*fid).state.is_away()
+            }
             _ => false,
         };
         if !self.requests.has_flush_tag() {
@@ -235,7 +238,7 @@ impl Engine {
             restore.held.wake(client_index);
         }
         for _ in 0..changed {
-            self.drop_reference(shared);
+            self.fids.drop_reference(shared);
         }
     }
 

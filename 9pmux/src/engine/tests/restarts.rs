@@ -1,7 +1,6 @@
 //! The engine in the random world of `9pmux/src/engine/fuzz/restarts`: a server that goes away and comes back.
 //!
-//! The variables are those of `simulation.rs`, but `MUX_RESTART_STEPS` in place of `MUX_STEPS`: the oracle is too strict
-//! for some requests that were sent before the reply to a Tclunk of their fid, such as in run 307 without losses.
+//! The variables are those of `simulation.rs`, but `MUX_RESTART_STEPS` in place of `MUX_STEPS`.
 
 use crate::engine::fuzz;
 
@@ -13,7 +12,7 @@ fn seeds(stays: bool) {
     let first = number("MUX_SEED").unwrap_or(0);
     let max_runs = number("MUX_RUNS").unwrap_or(u64::MAX);
     let max_steps =
-        if max_runs == u64::MAX { number("MUX_RESTART_STEPS").unwrap_or(60_000) } else { u64::MAX };
+        if max_runs == u64::MAX { number("MUX_RESTART_STEPS").unwrap_or(100_000) } else { u64::MAX };
     let (mut runs, mut steps, mut replies, mut restored) = (0, 0, 0, 0);
     while runs < max_runs && steps < max_steps {
         let seed = first + runs;

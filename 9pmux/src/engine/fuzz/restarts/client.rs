@@ -198,6 +198,13 @@ impl Peer {
         }
     }
 
+    /// Files have moved for this identity. 9pmux keeps the names of each identity for itself.
+    pub fn others_moved(&mut self, files: &[u64], identity: Option<usize>) {
+        for fid in self.fids.values_mut().filter(|fid| Some(fid.identity) != identity) {
+            fid.fragile |= fid.inode.is_none_or(|inode| files.contains(&inode));
+        }
+    }
+
     /// Examines a message for this client.
     pub fn receives(&mut self, message: &[u8], ledger: &mut Ledger, view: &View<'_>) {
         self.replies += 1;
@@ -414,7 +421,7 @@ impl Peer {
                 for inode in through.chain(from.and_then(|from| from.inode)) {
                     fragile |= view.disk.get(inode).disturbed;
                 }
-                fid.fragile = fragile;
+                fid.fragile |= fragile;
                 fid.losses = losses;
             }
             (kinds::TXATTRWALK, reply) => {
@@ -470,7 +477,10 @@ impl ClientFid {
     /// A request on this fid has succeeded that does not create or release a fid.
     fn succeeded(&mut self, request: &[u8], reply: &[u8], losses: u32) {
         match kind(request) {
-            types::TOPEN => self.open = Some(u32::from(request[11])),
+            types::TOPEN => {
+                self.open = Some(u32::from(request[11]));
+                self.reads_anew = false;
+            }
             types::TLOPEN => self.open = Some(u32_at(request, 11)),
             types::TCREATE | types::TLCREATE => {
                 self.is_at(reply, HEADER);
@@ -497,7 +507,7 @@ impl ClientFid {
         let inode = self.inode.filter(|inode| *inode != 0);
         let moved = inode.is_none_or(|inode| {
             let file = view.disk.get(inode);
-            file.disturbed || (inode != view.disk.root && file.place.is_none())
+            file.disturbed || !view.disk.is_in_tree(inode)
         });
         let removes = self.open.is_some_and(|mode| super::removes_on_close(view.dialect, mode));
         let authenticates = super::IDENTITIES[self.identity].authenticates;

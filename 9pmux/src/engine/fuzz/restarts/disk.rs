@@ -118,6 +118,15 @@ impl Disk {
         self.get(parent).entries.get(name).copied()
     }
 
+    /// Returns true if a file has a path in the tree that is served. One that was created in an earlier tree has none.
+    pub fn is_in_tree(&self, inode: u64) -> bool {
+        let mut at = inode;
+        while let Some((parent, _)) = &self.get(at).place {
+            at = *parent;
+        }
+        at == self.root
+    }
+
     /// Walks one name; the parent of the root is the root.
     pub fn step(&self, from: u64, name: &str) -> Option<u64> {
         match name {
@@ -186,9 +195,13 @@ impl Disk {
 
     /// Records that the names of this file, and of all below it, are not what 9pmux knows.
     pub fn disturb(&mut self, inode: u64) {
-        self.get_mut(inode).disturbed = true;
-        let below: Vec<u64> = self.get(inode).entries.values().copied().collect();
-        below.into_iter().for_each(|child| self.disturb(child));
+        self.subtree(inode).into_iter().for_each(|file| self.get_mut(file).disturbed = true);
+    }
+
+    /// Returns this file and all below it.
+    pub fn subtree(&self, inode: u64) -> Vec<u64> {
+        let below = self.get(inode).entries.values().flat_map(|child| self.subtree(*child));
+        below.chain([inode]).collect()
     }
 
     /// The server's computer has failed: what was not synchronized is lost, of files that `choose` names.

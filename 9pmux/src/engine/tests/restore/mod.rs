@@ -1,6 +1,7 @@
 //! Sessions that are restored: the server goes and comes back.
 
 mod bench;
+mod cuts;
 mod limits;
 mod meanwhile;
 mod repeat;

@@ -158,6 +158,27 @@ fn walk_and_attach_in_flight_are_repeated() {
 }
 
 #[test]
+fn flushed_request_in_flight_is_not_repeated() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    net.server.silent = vec![types::TWALK, types::TFLUSH];
+    net.send(id, &walk(7, 0, 1, &["g"]));
+    net.send(id, &walk(8, 0, 2, &["g"]));
+    net.send(id, &flush(9, 7));
+    assert_eq!(net.server.requests(types::TFLUSH).len(), 1);
+    net.got(id, &[]);
+    net.server.silent.clear();
+    net.lose();
+    net.got(id, &[(109, 9)]);
+    net.server.seen.clear();
+    net.connect();
+    net.got(id, &[(111, 8)]);
+    // The attach fid, and fid 2.
+    assert_eq!(net.server.requests(types::TWALK).len(), 2);
+    assert!(is_local_error(Dialect::L, &net.ask(id, &read(1, 1, 0, 1)), UnknownFid));
+}
+
+#[test]
 fn pipelined_requests_keep_their_order() {
     let mut net = Net::new(Dialect::L);
     let id = net.attached();

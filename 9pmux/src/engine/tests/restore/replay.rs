@@ -223,6 +223,32 @@ fn server_that_is_silent_while_fids_are_restored_is_left() {
 }
 
 #[test]
+fn server_that_is_slow_and_not_silent_is_not_left() {
+    let (mut net, id) = open_and_idle(Dialect::L);
+    net.lose();
+    net.send(id, &read(5, 1, 0, 10));
+    net.is_blocked = true;
+    net.connect();
+    let nearly = TIMEOUT - Duration::from_millis(1);
+    let mut requests = Vec::new();
+    let mut replies = 0;
+    loop {
+        requests.extend(net.bench.upstream());
+        if requests.is_empty() {
+            break;
+        }
+        net.tick(net.bench.engine.now + nearly);
+        assert!(!net.bench.engine.wants_redial(), "it is left after {replies} replies");
+        let reply = net.server.reply(&requests.remove(0)).unwrap();
+        net.bench.server(&reply);
+        replies += 1;
+    }
+    assert!(replies > 6);
+    assert_eq!(contents(&net.bench.client_received(id)), "file 3");
+    assert!(net.bench.engine.outage().is_none() && net.server.fids() == 3);
+}
+
+#[test]
 fn connection_may_be_lost_again_after_each_message() {
     for dialect in Dialect::ALL {
         for messages in 0..40 {
@@ -393,10 +419,14 @@ fn shared_attach_of_a_tree_that_was_replaced_is_made_anew() {
             net.bench.disconnect(other);
             net.run();
         }
+        net.server.silent = vec![types::TWALK];
+        net.send(id, &attach(Dialect::L, 6, 1, NOFID, "v", "b"));
+        net.server.silent.clear();
         net.lose();
         net.connect();
+        net.got(id, &[(105, 6)]);
         assert!(net.bench.engine.outage().is_none());
-        assert!(is_local_error(Dialect::L, &net.ask(id, &walk(6, 0, 1, &[])), FileGone));
+        assert!(is_local_error(Dialect::L, &net.ask(id, &walk(6, 0, 4, &[])), FileGone));
         if !leaves {
             assert_eq!(kind(&net.ask(other, &walk(6, 7, 8, &["g"]))), 111);
         }
@@ -490,6 +520,58 @@ fn shared_attach_without_a_session_is_made_anew() {
         assert_eq!(net.server.requests(104).len(), 1);
         net.walks(id, 1, &["g"]);
     }
+}
+
+#[test]
+fn identity_that_clients_share_again_meanwhile_is_attached_by_itself() {
+    let config = Config { attach_once: true, ..Config::default() };
+    let mut net = Net::with(Dialect::L, Reconnect::default(), config);
+    let (first, id, last) = (net.attached(), net.client(), net.client());
+    assert_eq!(kind(&net.ask(id, &attach(Dialect::L, 5, 0, NOFID, "v", "b"))), 105);
+    net.bench.disconnect(first);
+    net.run();
+    net.lose();
+    net.is_blocked = true;
+    net.connect();
+    for _ in 0..3 {
+        for request in net.bench.upstream() {
+            let is_of_id = kind(&request) == types::TATTACH && request.contains(&b'v');
+            net.server.failing = vec![(types::TATTACH, 11, usize::from(is_of_id))];
+            let reply = net.server.reply(&request).unwrap();
+            net.bench.server(&reply);
+        }
+    }
+    net.is_blocked = false;
+    // The other shared attach has no user, and is replaced.
+    assert_eq!(kind(&net.ask(last, &attach(Dialect::L, 5, 0, NOFID, "v", "b"))), 105);
+    assert!(net.bench.engine.outage().is_some());
+    net.tick(SECOND);
+    assert!(net.bench.engine.outage().is_none());
+    net.walks(id, 1, &["g"]);
+    net.walks(last, 1, &["g"]);
+    // The attach that is shared, and two fids of each client.
+    assert_eq!((net.server.fids(), net.bench.engine.stats().fids), (5, 5));
+}
+
+#[test]
+fn shared_attach_is_forgotten_if_no_version_is_offered() {
+    let config = Config {
+        attach_once: true,
+        reconnect: Some(Reconnect::default()),
+        msize: MSIZE,
+        ..Config::default()
+    };
+    let bench = Bench { engine: Engine::new(config), dialect: Dialect::L };
+    let mut net = Net::of(bench, Server::new(Dialect::L, MSIZE));
+    let id = net.attached();
+    net.lose();
+    net.bench.disconnect(id);
+    net.server.seen.clear();
+    net.connect();
+    assert!(net.server.seen.is_empty());
+    let id = net.attached();
+    net.walks(id, 1, &["g"]);
+    assert_eq!(net.server.requests(types::TATTACH).len(), 1);
 }
 
 #[test]

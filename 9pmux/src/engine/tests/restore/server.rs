@@ -191,8 +191,11 @@ impl Server {
             }
             types::TWRITE => {
                 let data = &message[HEADER + 16..];
+                let offset = u32_at(message, HEADER + 4) as usize;
                 let file = self.files.get_mut(&path).ok_or(2_u32)?;
-                file.data.extend_from_slice(data);
+                let end = offset + data.len();
+                file.data.resize(end.max(file.data.len()), 0);
+                file.data[offset..end].copy_from_slice(data);
                 Ok(reply.u32(data.len() as u32).done())
             }
             types::TGETATTR => {
