@@ -412,6 +412,7 @@ impl<'a> World<'a> {
             // Work of which a turn does only a part goes on at once, and ends.
             turns += 1;
             assert!(turns < 100, "a deadline that stays in the past");
+            self.check();
             self.tick_engine();
         }
     }

@@ -11,8 +11,11 @@ fn number(name: &str) -> Option<u64> {
 fn seeds(stays: bool) {
     let first = number("MUX_SEED").unwrap_or(0);
     let max_runs = number("MUX_RUNS").unwrap_or(u64::MAX);
-    let max_steps =
-        if max_runs == u64::MAX { number("MUX_RESTART_STEPS").unwrap_or(100_000) } else { u64::MAX };
+    let max_steps = if max_runs == u64::MAX {
+        number("MUX_RESTART_STEPS").unwrap_or(100_000)
+    } else {
+        u64::MAX
+    };
     let (mut runs, mut steps, mut replies, mut restored) = (0, 0, 0, 0);
     while runs < max_runs && steps < max_steps {
         let seed = first + runs;
