@@ -211,6 +211,14 @@ echo "a newer header" >"$bare/include/mux.h"
 $MAKE -s uninstall PLAN9="$bare"
 [ "$(cat "$bare/include/mux.h")" = "a newer header" ] || fail "uninstall overwrites a file that is not ours"
 
+# The tree's programs come first in PATH, and its grep has other options.
+mkdir "$work/first"
+printf '#!/bin/sh\nexit 1\n' >"$work/first/grep"
+chmod +x "$work/first/grep"
+PATH="$work/first:$PATH" $MAKE -s install PLAN9="$bare" 9PSERVE=1
+PATH="$work/first:$PATH" $MAKE -s uninstall PLAN9="$bare"
+[ "$(find "$bare" -type f)" = "$bare/include/mux.h" ] || fail "with another grep uninstall leaves $(find "$bare" -type f)"
+
 # Programs of the tree's owner with our names, a 9pmux of another version and a link to it.
 program=$bare/bin/9pmux
 echo "a 9pmux of its owner" >"$program"

@@ -22,6 +22,9 @@
 # that we install are kept in bin/9pmux.installed.
 set -eu
 
+# plan9port has a grep of its own, which may come first in PATH.
+PATH=$(getconf PATH 2>/dev/null || echo /usr/bin:/bin):$PATH
+
 marks='muxversion|9pmux'
 files="lib/libmux.a include/mux.h src/libmux/mkfile bin/9pmux bin/9pserve"
 record=bin/9pmux.installed program=src/cmd/9pserve

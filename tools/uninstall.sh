@@ -5,6 +5,9 @@
 # A file of ours contains one of the marks below. A link is followed, so links come before the file that they lead to.
 set -eu
 
+# plan9port has a grep of its own, which may come first in PATH.
+PATH=$(getconf PATH 2>/dev/null || echo /usr/bin:/bin):$PATH
+
 marks='muxversion|9pmux|protocol multiplexor'
 
 for file; do
