@@ -64,6 +64,7 @@ impl Keepalive {
     }
 
     /// Begins with a new connection.
+    #[cfg(feature = "program")]
     pub fn restart(&mut self, now: Duration) {
         *self = Keepalive::new(self.interval, now);
     }

@@ -52,7 +52,9 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use keepalive::{Action, INTERVALS, Keepalive, Situation};
+#[cfg(feature = "program")]
+pub(crate) use keepalive::INTERVALS;
+pub(crate) use keepalive::{Action, Keepalive, Situation};
 pub use splitter::{Rules, Sink, Splitter, TooSmall};
 
 use std::collections::VecDeque;
