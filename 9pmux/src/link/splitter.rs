@@ -169,7 +169,7 @@ impl Splitter {
                 }
                 Ok(Beginning::Message(to)) => {
                     let left = size(beginning);
-                    // What is always accepted does not count.
+                    // Messages that are always accepted do not count.
                     if to == To::Export && ![types::TFLUSH, types::TVERSION].contains(&beginning[4])
                     {
                         rules.requests = rules.requests.saturating_sub(1);

@@ -30,7 +30,7 @@ impl Side {
     }
 }
 
-/// What a turn that has begun consists of.
+/// The content of a turn that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Large replies, as many as a turn may have.

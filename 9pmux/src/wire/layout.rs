@@ -72,7 +72,7 @@ pub fn check_request(dialect: Dialect, bytes: &[u8]) -> Result<FieldOffsets, Mal
     check_variable_request(dialect, bytes, row)
 }
 
-/// Validates a complete T-message whose layout depends on the message.
+/// Validates a complete T-message with a layout that depends on the message.
 #[inline]
 fn check_variable_request(
     dialect: Dialect,

@@ -167,7 +167,7 @@ const fn error(
     Message { request: None, fixed_request: None, ..row }
 }
 
-/// The layout of a T-message whose fields have fixed lengths and are those of all dialects.
+/// The layout of a T-message with fields of fixed lengths, the same in all dialects.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FixedLayout {
     pub fids: [(u32, FidUse); 2],
