@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use support::client::{Client, NOFID, read, write};
@@ -546,11 +546,13 @@ fn caller_waits_until_the_other_end_has_replied_and_is_then_refused() {
     program.wait_said("asking the other end");
     // A third one waits behind it.
     let mut third = Client::connect(&socket).unwrap();
+    let replied = Instant::now();
     first.send_bytes(b"\x07\0\0\0\x6d\xfe\xff");
     assert!(second.receive().is_none());
     program.wait_said("another end is connected already");
-    // The first one is asked for each.
+    // The first one is asked for each, but not at once.
     assert_eq!(first.receive().map(|got| (got.kind, got.tag)), Some((108, 0xfffe)));
+    assert!(replied.elapsed() >= Duration::from_secs(1));
     drop(first);
     program.wait_said("the other end has closed the connection: waiting for the next caller");
     third.send_bytes(KEEPALIVE);

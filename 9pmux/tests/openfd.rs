@@ -17,7 +17,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::client::{Client, NOFID, read};
 use support::program::{Program, serve, serve_within};
 use support::stub::{BIG, Stub};
-use support::{Got, PATIENCE, Place, body, message, read_message, string, unix, wait_for};
+use support::{
+    Got, PATIENCE, Place, body, message, next_request, send_reply, string, unix, wait_for,
+};
 
 const MSIZE: u32 = 8192;
 
@@ -60,13 +62,11 @@ impl World {
     /// Returns the next request of the server, which has this type.
     #[track_caller]
     fn asked(&mut self, kind: u8) -> Got {
-        let got = read_message(&mut self.server).unwrap().expect("a request");
-        assert_eq!(got.kind, kind, "{got:?}");
-        got
+        next_request(&mut self.server, kind)
     }
 
     fn reply(&mut self, request: &Got, reply: &[u8]) {
-        self.server.write_all(&message(request.kind + 1, request.tag, reply)).unwrap();
+        send_reply(&mut self.server, request, reply);
     }
 
     fn fails(&mut self, request: &Got, why: &str) {

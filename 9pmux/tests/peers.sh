@@ -239,13 +239,18 @@ wrong() {
 	say "   Left out: the report of tshark ($1), because the capture is incomplete: $(head -n 1 "$tmp/gaps")"
 }
 
-# captured: no captured message is malformed, and the capture has all messages between 9pmux and the server
-captured() {
-	[ -n "$capturing" ] || return
+# end_capture: ends tshark when all packets so far are captured, and writes what it has dropped to $tmp/gaps
+end_capture() {
 	await "tshark's last packet" mark "captured to here"
 	kill -INT "$capturing"
 	wait "$capturing" || { cat "$tmp/tshark.log" >&2; fail "tshark has failed"; }
 	grep 'dropped' "$tmp/tshark.log" >"$tmp/gaps"
+}
+
+# captured: no captured message is malformed, and the capture has all messages between 9pmux and the server
+captured() {
+	[ -n "$capturing" ] || return
+	end_capture
 	# with two processors packets are not always captured in their order
 	within 120 tshark -n -r "$tmp/capture" -o tcp.reassemble_out_of_order:TRUE -d "tcp.port==$straight_port,9p" -d "tcp.port==$port,9p" \
 		-Y '9p or _ws.malformed or tcp.analysis.lost_segment or tcp.analysis.ack_lost_segment' \
@@ -575,10 +580,7 @@ link_by_tcp() {
 # link_captured: each request of both directions has its reply, and no message is malformed
 link_captured() {
 	[ -n "$capturing" ] || return
-	await "tshark's last packet" mark "captured to here"
-	kill -INT "$capturing"
-	wait "$capturing" || { cat "$tmp/tshark.log" >&2; fail "tshark has failed"; }
-	grep 'dropped' "$tmp/tshark.log" >"$tmp/gaps"
+	end_capture
 	within 120 tshark -n -r "$tmp/capture" -o tcp.reassemble_out_of_order:TRUE -d "tcp.port==$port,9p" \
 		-Y '9p or _ws.malformed or tcp.analysis.lost_segment or tcp.analysis.ack_lost_segment' \
 		-T fields -E aggregator=' ' -e frame.number -e tcp.srcport -e 9p.msgtype -e _ws.malformed -e 9p.first_250 \

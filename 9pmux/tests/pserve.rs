@@ -22,7 +22,10 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 
 use support::client::{Client, NOFID};
 use support::program::NINEPMUX;
-use support::{Got, PATIENCE, Place, body, message, pipe, read_message, string, unix, wait_for};
+use support::{
+    Got, PATIENCE, Place, body, next_request, pipe, read_message, send_reply, string, unix,
+    wait_for,
+};
 
 /// A program that posts a service, which is also the server.
 struct World {
@@ -97,13 +100,11 @@ impl World {
     /// Returns the next request of the server, which has this type.
     #[track_caller]
     fn asked(&mut self, kind: u8) -> Got {
-        let got = read_message(&mut self.server).unwrap().expect("a request");
-        assert_eq!(got.kind, kind, "{got:?}");
-        got
+        next_request(&mut self.server, kind)
     }
 
     fn reply(&mut self, request: &Got, reply: &[u8]) {
-        self.server.write_all(&message(request.kind + 1, request.tag, reply)).unwrap();
+        send_reply(&mut self.server, request, reply);
     }
 
     /// Agrees to a version with 9pserve, and returns a client that has one.

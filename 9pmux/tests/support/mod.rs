@@ -10,7 +10,7 @@ pub mod store;
 pub mod stub;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -110,4 +110,17 @@ pub fn read_message(stream: &mut impl Read) -> io::Result<Option<Got>> {
     let mut body = vec![0; size - 7];
     stream.read_exact(&mut body)?;
     Ok(Some(Got { kind: header[4], tag: u16::from_le_bytes([header[5], header[6]]), body }))
+}
+
+/// Reads the next request for a server that the test itself is. It must have this type.
+#[track_caller]
+pub fn next_request(stream: &mut impl Read, kind: u8) -> Got {
+    let got = read_message(stream).unwrap().expect("a request");
+    assert_eq!(got.kind, kind, "{got:?}");
+    got
+}
+
+/// Sends the reply with this body to a request.
+pub fn send_reply(stream: &mut impl Write, request: &Got, body: &[u8]) {
+    stream.write_all(&message(request.kind + 1, request.tag, body)).unwrap();
 }

@@ -4,12 +4,13 @@
 //! |---|---|---|---|
 //! | waiting | becomes the other end | wait to be accepted | ends the program |
 //! | connected | makes 9pmux ask the other end whether it is there, or is refused | are accepted | ends the link, and then the program |
-//! | asking | waits to be accepted | are accepted | the same |
+//! | asking, and for a second after a reply | waits to be accepted | are accepted | the same |
 //! | draining: the link has ended, last replies are written | waits to be accepted | are not accepted | ends the program |
 //!
 //! A machine that has lost its power or its network does not close its connection, and would keep its place. So the
 //! next caller, the *candidate*, waits while the other end is asked. If anything arrives in time the candidate is
-//! refused, else the link ends, and the candidate becomes the other end.
+//! refused, else the link ends, and the candidate becomes the other end. Without the pause of a second, refused
+//! callers could keep the link busy with questions.
 //!
 //! Each caller gets a post of its own, since all local clients end with the stream. The export outlives the
 //! streams: what the last other end has left at the server is cleaned up, and the connection to the server stays.
@@ -33,6 +34,9 @@ use crate::net::watch::Source;
 /// The time in which the other end must send something, if there is another caller.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The time for which no caller is accepted after the other end has replied.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// The state of a listening end.
 pub struct Callers {
     /// The index of the listener for callers.
@@ -45,6 +49,8 @@ pub struct Callers {
     is_waiting: bool,
     /// The caller for which the other end is asked whether it is there.
     candidate: Option<Stream>,
+    /// The time at which callers are accepted again, after the other end has replied.
+    paused_until: Option<Instant>,
     /// The time of the last warning about a refused caller.
     last_refusal: Cell<Option<Instant>>,
 }
@@ -52,8 +58,20 @@ pub struct Callers {
 impl Callers {
     /// `listener` is the index of the listener for callers among those of the driver.
     pub fn new(listener: usize, link: LinkConfig, post: Config, messages: bool) -> Callers {
-        let (is_waiting, candidate, last_refusal) = (true, None, Cell::new(None));
-        Callers { listener, link, post, messages, is_waiting, candidate, last_refusal }
+        Callers {
+            listener,
+            link,
+            post,
+            messages,
+            is_waiting: true,
+            candidate: None,
+            paused_until: None,
+            last_refusal: Cell::new(None),
+        }
+    }
+
+    fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
     }
 
     /// The other end has gone: the next caller becomes it. Returns that caller if it is there already.
@@ -98,10 +116,17 @@ impl Driver {
                 callers.listener == listener
             }
             Some(callers) if callers.listener == listener && !callers.is_waiting => {
-                callers.candidate.is_none() && !self.is_ending()
+                callers.candidate.is_none() && !callers.is_paused(self.now) && !self.is_ending()
             }
             Some(_) => !self.is_ending(),
         }
+    }
+
+    /// Returns the time at which a caller that waits can be accepted, if it waits for the end of a pause.
+    pub(super) fn callers_deadline(&self) -> Option<Instant> {
+        let callers = self.callers().filter(|callers| callers.is_paused(self.now))?;
+        let listener = self.listeners.get(callers.listener)?;
+        callers.paused_until.filter(|_| listener.ready && !callers.is_waiting)
     }
 
     /// Handles a caller: there may be another end already.
@@ -129,8 +154,11 @@ impl Driver {
         if link.link.is_asked() {
             return;
         }
-        let candidate = link.callers.as_mut().and_then(|callers| callers.candidate.take());
-        if let Some(stream) = candidate {
+        let Some(callers) = &mut link.callers else {
+            return;
+        };
+        if let Some(stream) = callers.candidate.take() {
+            callers.paused_until = Some(self.now + PAUSE);
             self.refuse_caller(&stream);
         }
     }

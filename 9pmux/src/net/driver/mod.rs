@@ -339,6 +339,7 @@ impl Driver {
             redial,
             self.pass_again_at,
             self.link_deadline(),
+            self.callers_deadline(),
             self.keepalive_deadline(),
         ];
         let next = engine.into_iter().chain(own.into_iter().flatten()).min()?;
