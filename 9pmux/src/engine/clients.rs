@@ -96,6 +96,14 @@ pub struct Client {
     pub session: Session,
     /// The number of messages that the client has sent.
     pub messages: u64,
+    /// The bytes that it has sent, and those that were written to it.
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    /// The number of its requests that 9pmux itself has refused.
+    pub refused: u32,
+    /// The times in seconds at which it connected, and at which bytes of it last arrived.
+    pub connected_at: u32,
+    pub heard_at: u32,
     /// Its memory when it was last counted.
     pub counted_memory: usize,
     /// Its first items when they were last counted.
@@ -121,7 +129,7 @@ pub struct ClosedClient {
 }
 
 impl Client {
-    fn new(hasher: SeededState, user: u32) -> Client {
+    fn new(hasher: SeededState, user: u32, seconds: u32) -> Client {
         Client {
             user,
             served: false,
@@ -147,6 +155,11 @@ impl Client {
             descriptors: None,
             session: Session::new(hasher),
             messages: 0,
+            bytes_read: 0,
+            bytes_written: 0,
+            refused: 0,
+            connected_at: seconds,
+            heard_at: seconds,
             counted_memory: 0,
             firsts: Firsts::default(),
         }
@@ -201,10 +214,12 @@ impl Client {
     }
 }
 
-/// All connected clients, in slots that are reused with another generation.
+/// All connected clients, in slots that are reused. The number of a client tells it from others of its slot.
 pub struct Clients {
     slots: Vec<Slot>,
     free_slots: Vec<u32>,
+    /// The number of clients that have ever connected.
+    connections: u64,
     hasher: SeededState,
     /// The number of clients in a session.
     sessions: usize,
@@ -213,7 +228,8 @@ pub struct Clients {
 }
 
 struct Slot {
-    generation: u32,
+    /// The number of the client that has or had the slot.
+    number: u64,
     client: Option<Client>,
 }
 
@@ -222,6 +238,7 @@ impl Clients {
         Clients {
             slots: Vec::new(),
             free_slots: Vec::new(),
+            connections: 0,
             hasher,
             sessions: 0,
             firsts: Firsts::default(),
@@ -233,31 +250,37 @@ impl Clients {
         self.slots.len() - self.free_slots.len()
     }
 
-    /// Adds a new client.
-    pub fn add(&mut self, user: u32) -> ClientId {
-        let client = Some(Client::new(self.hasher, user));
-        match self.free_slots.pop() {
+    /// Adds a new client at this time in seconds.
+    pub fn add(&mut self, user: u32, seconds: u32) -> ClientId {
+        let client = Some(Client::new(self.hasher, user, seconds));
+        let number = self.connections;
+        self.connections += 1;
+        let slot = Slot { number, client };
+        let index = match self.free_slots.pop() {
             Some(index) => {
-                let slot = &mut self.slots[index as usize];
-                slot.client = client;
-                ClientId { index, generation: slot.generation }
+                self.slots[index as usize] = slot;
+                index
             }
             None => {
-                self.slots.push(Slot { generation: 0, client });
-                ClientId { index: self.slots.len() as u32 - 1, generation: 0 }
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
             }
-        }
+        };
+        ClientId { index, number }
+    }
+
+    /// Returns the number of clients that have ever connected, which is the number of the next one.
+    pub fn connections(&self) -> u64 {
+        self.connections
     }
 
     /// Removes a client, if it is connected.
     pub fn remove(&mut self, id: ClientId) -> Option<Client> {
-        let slot =
-            self.slots.get_mut(id.index as usize).filter(|p| p.generation == id.generation)?;
+        let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.number == id.number)?;
         let client = slot.client.take()?;
         self.sessions -= usize::from(client.state == ClientState::Session);
         self.firsts.tags -= client.firsts.tags;
         self.firsts.fids -= client.firsts.fids;
-        slot.generation = slot.generation.wrapping_add(1);
         self.free_slots.push(id.index);
         Some(client)
     }
@@ -314,7 +337,7 @@ impl Clients {
     #[inline]
     pub fn index_of(&self, id: ClientId) -> Option<u32> {
         let slot = self.slots.get(id.index as usize)?;
-        (slot.generation == id.generation && slot.client.is_some()).then_some(id.index)
+        (slot.number == id.number && slot.client.is_some()).then_some(id.index)
     }
 
     /// Returns the connected client with this index.
@@ -330,12 +353,12 @@ impl Clients {
 
     /// Returns a client, if it is connected.
     pub fn get_if_connected(&self, id: ClientId) -> Option<&Client> {
-        self.slots.get(id.index as usize).filter(|p| p.generation == id.generation)?.client.as_ref()
+        self.slots.get(id.index as usize).filter(|slot| slot.number == id.number)?.client.as_ref()
     }
 
     /// Returns the id of the connected client with this index.
     pub fn id(&self, index: u32) -> ClientId {
-        ClientId { index, generation: self.slots[index as usize].generation }
+        ClientId { index, number: self.slots[index as usize].number }
     }
 
     /// Appends a client to a queue that it is not in. Entries of departed clients are removed lazily: the

@@ -142,6 +142,7 @@ impl Engine {
 
     /// Replies to a Tflush.
     pub(super) fn push_rflush(&mut self, client_index: u32, tag: u16) {
+        self.stats.flushed += 1;
         self.push_reply(client_index, types::RFLUSH, tag, &mut [0; HEADER]);
     }
 

@@ -469,6 +469,7 @@ impl Engine {
             has_unbounded_reply: budget.is_unbounded,
             cost: self.cost(message, budget.max_len + budget.excess),
             sent: self.requests.count_sent(),
+            sent_at: self.counters.microseconds,
         };
         let upstream_tag =
             self.allocate_tag(&request).expect("there is a tag, since others are kept");

@@ -209,6 +209,7 @@ impl Engine {
     #[inline(always)]
     pub(super) fn consume_message(&mut self, client_index: u32, message: &[u8]) -> Progress {
         self.clients.get(client_index).messages += 1;
+        self.counters.requests[usize::from(kind(message))] += 1;
         if self.tracer.is_some() {
             self.trace(TraceEvent::FromClient(self.clients.id(client_index), message));
         }

@@ -59,6 +59,7 @@
 //! | `number_pool.rs`, `client_tags.rs`, `hasher.rs`, `buffer.rs` | the lowest free number, a client's tags, seeded hashing, buffers |
 //! | `memory.rs` | the bound over all buffers |
 //! | `config.rs`, `stats.rs`, `version_events.rs` | configuration, counters and trace events, what to log about versions |
+//! | `counters.rs`, `latency.rs` | counters since the start, and histograms of latencies |
 //! | `local_error.rs`, `foreign_error.rs` | 9pmux's own errors, and error replies in the form of another dialect |
 #![forbid(unsafe_code)]
 
@@ -68,6 +69,7 @@ mod cleanup;
 mod client_tags;
 mod clients;
 mod config;
+mod counters;
 mod descriptors;
 mod end;
 mod far_end;
@@ -78,6 +80,7 @@ mod forward;
 mod hasher;
 mod inbox;
 mod inflight_limit;
+mod latency;
 mod local_error;
 mod memory;
 mod number_pool;
@@ -113,6 +116,7 @@ pub use descriptors::DescriptorId;
 pub use end::EndReason;
 pub use far_end::{CloseCause, KEEPALIVE_TAG, Load};
 pub use inbox::MAX_SKIPPED_MESSAGE;
+pub use latency::Histogram;
 pub use pserve::{AttachAs, PserveRules};
 pub use restore::{LostLocks, Outage, Reconnect, Repeat, RestoreEvent};
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
@@ -125,6 +129,7 @@ use std::time::Duration;
 use buffer::Pool;
 use cleanup::Cleanups;
 use clients::{Blocked, Client, ClientState, Clients};
+use counters::Counters;
 use descriptors::Descriptors;
 use fids::Fids;
 use hasher::SeededState;
@@ -142,14 +147,20 @@ use crate::wire::Dialect;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId {
     index: u32,
-    generation: u32,
+    number: u64,
 }
 
 impl ClientId {
-    /// Returns a small number that no other connected client has: for logs, and for a driver's tables.
+    /// Returns a small number that no other connected client has, for a driver's tables.
     #[must_use]
     pub fn index(self) -> usize {
         self.index as usize
+    }
+
+    /// Returns the number of the client, which no other client of this engine ever has.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.number
     }
 }
 
@@ -262,6 +273,7 @@ pub struct Engine {
     /// The clients for which there was no memory in this event.
     starved: Vec<ClientId>,
     stats: Stats,
+    counters: Counters,
     /// The limits that clients have met, for the log.
     notices: VecDeque<Notice>,
     version_events: VersionEvents,
@@ -334,6 +346,7 @@ impl Engine {
             client_memory: 0,
             starved: Vec::new(),
             stats: Stats::default(),
+            counters: Counters::new(now),
             notices: VecDeque::new(),
             version_events: VersionEvents::default(),
             window_blocked: None,
@@ -364,6 +377,8 @@ impl Engine {
     /// 9pmux itself replies to.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
+        self.counters.set_time(self.now);
+        self.stats.turns += 1;
         self.tick_adaptive();
         self.begin_turn();
         self.expire_version();
@@ -402,7 +417,7 @@ impl Engine {
 
     fn connect(&mut self, user: Option<User>) -> ClientId {
         let user = self.users.add_client(user);
-        let id = self.clients.add(user);
+        let id = self.clients.add(user, self.counters.seconds);
         self.shares_have_grown();
         if self.end_reason().is_some() {
             self.clients.set_state(id.index, ClientState::Closing);
@@ -415,6 +430,7 @@ impl Engine {
     /// `wants_read` returns false makes the client's buffer grow by that amount.
     pub fn client_bytes(&mut self, id: ClientId, bytes: &[u8]) {
         if let Some(client_index) = self.clients.index_of(id) {
+            self.count_client_bytes(client_index, bytes.len());
             self.handle_client_bytes(client_index, bytes);
             self.run_ready();
             self.count_memory(client_index);
@@ -475,6 +491,7 @@ impl Engine {
     /// Reports that the first `n` bytes of the client's output were written.
     pub fn client_wrote(&mut self, id: ClientId, n: usize) {
         if let Some(client_index) = self.clients.index_of(id) {
+            self.count_written_bytes(client_index, n);
             let client = self.clients.get(client_index);
             client.out.consume(n);
             client.count_written(n);
@@ -509,6 +526,7 @@ impl Engine {
         if self.end_reason().is_some() || self.upstream.is_disconnected() {
             return;
         }
+        self.stats.server_bytes_read += bytes.len() as u64;
         if let Err(end) = self.process_server_bytes(bytes) {
             self.handle_bad_bytes(end);
         }
@@ -523,7 +541,9 @@ impl Engine {
 
     /// Reports that the first `n` bytes of the server's output were written.
     pub fn server_wrote(&mut self, n: usize) {
-        self.upstream.written += n.min(self.upstream.out.len()) as u64;
+        let n = n.min(self.upstream.out.len());
+        self.upstream.written += n as u64;
+        self.stats.server_bytes_written += n as u64;
         self.upstream.out.consume(n);
         self.pool.take_back(&mut self.upstream.out);
         self.run_ready();

@@ -84,6 +84,8 @@ impl Engine {
         why: LocalError,
     ) {
         self.stats.local_errors += 1;
+        let refused = &mut self.clients.get(client_index).refused;
+        *refused = refused.saturating_add(1);
         let ename = why.ename().as_bytes();
         let mut message = [0; 64];
         let mut offset = HEADER;

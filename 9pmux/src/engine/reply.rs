@@ -236,6 +236,7 @@ impl Engine {
         request: &UpstreamRequest,
         reply: Option<(&[u8], ReplyFields)>,
     ) {
+        self.counters.add_latency(request.kind, request.sent_at);
         let client = self.clients.get(client_index);
         client.session.remove_tag(request);
         client.served = true;

@@ -61,6 +61,8 @@ pub struct UpstreamRequest {
     pub cost: u32,
     /// When it was sent, for the adaptive limit (`inflight_limit.rs`).
     pub sent: SentMark,
+    /// The time in microseconds at which a client's request was sent, for its latency (`counters.rs`).
+    pub sent_at: u32,
 }
 
 impl UpstreamRequest {
@@ -85,6 +87,7 @@ impl UpstreamRequest {
             has_unbounded_reply: false,
             cost: 0,
             sent: SentMark::NOT_COUNTED,
+            sent_at: 0,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Observation: counters, and a trace of all messages.
 
-use super::{ClientId, ClientState, Engine};
+use std::time::Duration;
+
+use super::{ClientId, ClientState, Engine, Histogram};
 use crate::wire::Dialect;
 
 /// The maximum number of notices that are kept for the driver.
@@ -20,6 +22,22 @@ pub struct Stats {
     /// Replies that do not fit their requests: of another type, with an error in the form of another
     /// dialect, or malformed. Each has become an error for its request.
     pub unexpected: u64,
+    /// Messages of clients that have taken effect, refused ones included.
+    pub received: u64,
+    /// Flushes of clients that have a reply.
+    pub flushed: u64,
+    /// Clients that have ever connected.
+    pub connections: u64,
+    /// Turns of the driver.
+    pub turns: u64,
+    /// Bytes that clients have sent.
+    pub client_bytes_read: u64,
+    /// Bytes that were written to clients.
+    pub client_bytes_written: u64,
+    /// Bytes that the server has sent.
+    pub server_bytes_read: u64,
+    /// Bytes that were written to the server.
+    pub server_bytes_written: u64,
     /// Connected clients.
     pub clients: usize,
     /// Upstream requests.
@@ -41,8 +59,18 @@ pub struct ClientInfo {
     pub session: bool,
     /// Its msize.
     pub msize: u32,
+    /// The time since it connected, in whole seconds.
+    pub age: Duration,
+    /// The time since bytes of it last arrived, in whole seconds.
+    pub idle: Duration,
     /// Messages that it has sent.
     pub messages: u64,
+    /// Bytes that it has sent.
+    pub bytes_read: u64,
+    /// Bytes that were written to it.
+    pub bytes_written: u64,
+    /// Requests of it that 9pmux itself has refused.
+    pub refused: u32,
     /// Its upstream requests.
     pub requests: usize,
     /// Its fids.
@@ -115,6 +143,8 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
+            received: self.counters.requests.iter().sum(),
+            connections: self.clients.connections(),
             clients: self.clients.len(),
             requests: self.requests.len(),
             fids: self.fids.len(),
@@ -123,6 +153,35 @@ impl Engine {
             spare_bytes: self.pool.bytes(),
             ..self.stats
         }
+    }
+
+    /// Returns the number of messages of this type that clients have sent and that have taken effect.
+    #[must_use]
+    pub fn requests_of(&self, kind: u8) -> u64 {
+        self.counters.requests[usize::from(kind)]
+    }
+
+    /// Returns the latencies of the requests of this type.
+    #[must_use]
+    pub fn latencies_of(&self, kind: u8) -> &Histogram {
+        self.counters.latencies.get(kind)
+    }
+
+    /// Counts bytes that a client has sent.
+    pub(super) fn count_client_bytes(&mut self, client_index: u32, n: usize) {
+        self.stats.client_bytes_read += n as u64;
+        let seconds = self.counters.seconds;
+        let client = self.clients.get(client_index);
+        client.bytes_read += n as u64;
+        client.heard_at = seconds;
+    }
+
+    /// Counts bytes that were written to a client.
+    pub(super) fn count_written_bytes(&mut self, client_index: u32, n: usize) {
+        let client = self.clients.get(client_index);
+        let n = n.min(client.out.len()) as u64;
+        client.bytes_written += n;
+        self.stats.client_bytes_written += n;
     }
 
     /// Returns a limit that a client has met since the last call, if there is one.
@@ -149,10 +208,16 @@ impl Engine {
     #[must_use]
     pub fn client_info(&self, id: ClientId) -> Option<ClientInfo> {
         let client = self.clients.get_if_connected(id)?;
+        let since = |then: u32| Duration::from_secs(u64::from(self.counters.seconds - then));
         Some(ClientInfo {
             session: client.state == ClientState::Session,
             msize: client.session.msize,
+            age: since(client.connected_at),
+            idle: since(client.heard_at),
             messages: client.messages,
+            bytes_read: client.bytes_read,
+            bytes_written: client.bytes_written,
+            refused: client.refused,
             requests: client.session.tags.len(),
             fids: client.session.fids.len(),
             queued: client.inbox.len() + client.waiting_reads.bytes(),

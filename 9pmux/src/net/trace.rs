@@ -26,7 +26,7 @@ const FAR_END: &str = "other end";
 impl Names {
     fn client(self, id: ClientId) -> String {
         match self {
-            Names::Serve | Names::Post => format!("client {}", id.index()),
+            Names::Serve | Names::Post => format!("client {}", id.number()),
             Names::Export => FAR_END.to_owned(),
         }
     }

@@ -126,7 +126,7 @@ impl Driver {
         }
         self.with_line_limit(|limit, _| limit.client_connected(id.index(), origin));
         if self.should_log(LineKind::Connected, id) {
-            info!("client {} connected: {}", id.index(), stream.describe_peer());
+            info!("client {} connected: {}", id.number(), stream.describe_peer());
         }
         self.admission.add(origin);
         self.peers.add(id, Peer::new(stream, origin));
@@ -143,7 +143,7 @@ impl Driver {
         if let Some(had) = had.filter(|_| self.should_log(LineKind::Disconnected, id)) {
             info!(
                 "client {} disconnected{why}; {} messages received, {} fids and {} requests left",
-                id.index(),
+                id.number(),
                 had.messages,
                 had.fids,
                 had.requests

@@ -65,7 +65,7 @@ impl Driver {
                 }
                 Limit::Memory => "is disconnected: there is no more memory for it (--max-memory)",
             };
-            warn!("client {} {what}", notice.client.index());
+            warn!("client {} {what}", notice.client.number());
         }
     }
 
