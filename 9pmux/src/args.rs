@@ -103,6 +103,12 @@ pub struct Serve {
     /// share the connection, so one client's credential would admit the others too.
     #[arg(long, value_name = "RULE", value_parser = ["required"], help_heading = ACCESS)]
     auth: Option<String>,
+    /// Refuse requests that could change a file
+    ///
+    /// They get the error "read only" (EROFS), and so does a Tremove, which releases its fid all the same. LISTEN may
+    /// have the option readonly instead, for its clients only.
+    #[arg(long, help_heading = ACCESS)]
+    readonly: bool,
     /// Attach to the server only once for each user and tree
     ///
     /// This option is for servers that refuse a second Tattach on a connection. Clients that attach later
@@ -240,6 +246,9 @@ pub struct Link {
     /// Refuse the other end's clients to attach without authentication
     #[arg(long, value_name = "RULE", value_parser = ["required"], help_heading = ACCESS)]
     auth: Option<String>,
+    /// Refuse requests of the other end's clients that could change a file
+    #[arg(long, help_heading = ACCESS)]
+    readonly: bool,
     /// Allow local clients to attach as this user only; may be repeated
     #[arg(long, value_name = "USER", help_heading = ACCESS)]
     post_uname: Vec<String>,
@@ -326,6 +335,7 @@ impl Link {
                 unames: self.uname,
                 anames: self.aname,
                 require_auth: self.auth.is_some(),
+                read_only: self.readonly,
                 ..config.clone()
             },
             post_config: Config {
@@ -425,6 +435,7 @@ impl Serve {
                 anames: self.aname,
                 attach_once: self.attach_once,
                 require_auth: self.auth.is_some(),
+                read_only: self.readonly,
                 lax: self.lax,
                 reconnect: self.reconnect.config(),
                 max_inflight: self.max_inflight as usize,
@@ -489,15 +500,17 @@ mod tests {
     #[test]
     fn arguments_become_options() {
         let limits = "--msize 8192 --max-fids 7 --max-bytes 300 --timeout 0.5";
-        let options = parse(&format!("serve --lax --dialect 9P2000.L {limits} -vv a b -")).unwrap();
+        let options =
+            parse(&format!("serve --lax --readonly --dialect 9P2000.L {limits} -vv a b -"))
+                .unwrap();
         assert_eq!(options.listen, [Address::Service("b".into()), Address::Stdio]);
         assert_eq!(options.config.dialect, Some(Dialect::L));
         assert_eq!((options.config.msize, options.config.max_fids), (8192, 7));
         assert_eq!(options.config.max_reply_bytes, 300);
         assert_eq!(options.config.version_timeout, Duration::from_millis(500));
-        assert!(options.messages && options.config.lax);
+        assert!(options.messages && options.config.lax && options.config.read_only);
         let options = parse("serve a b").unwrap();
-        assert!(!options.config.lax && options.keepalive.is_none());
+        assert!(!options.config.lax && !options.config.read_only && options.keepalive.is_none());
         assert_eq!(options.max_silence, Duration::from_secs(900));
         let options = parse("serve a b --keepalive 5").unwrap();
         assert_eq!(options.keepalive, Some(Duration::from_secs(5)));
@@ -536,7 +549,8 @@ mod tests {
 
     #[test]
     fn arguments_of_a_link_become_options() {
-        let access = "--uname ann --aname / --auth required --post-uname bob --post-aname /x";
+        let access =
+            "--uname ann --aname / --auth required --readonly --post-uname bob --post-aname /x";
         let options = parse_link(&format!(
             "link a --export b --post c --post d {access} --window 262144 --keepalive 0 --max-fids 7"
         ))
@@ -548,6 +562,7 @@ mod tests {
         assert_eq!((&export.unames[0], &export.anames[0]), (&"ann".to_owned(), &"/".to_owned()));
         assert_eq!((&post.unames[0], &post.anames[0]), (&"bob".to_owned(), &"/x".to_owned()));
         assert!(export.require_auth && !post.require_auth && post.max_fids == 7);
+        assert!(export.read_only && !post.read_only);
         assert!(parse_link("link exec!a --export exec!a").is_ok());
         let options = parse_link("link listen!tcp!*!5641 --export b").unwrap();
         assert_eq!(options.stream, StreamAddress::Listen(Address::Tcp("*".into(), 5641)));

@@ -17,6 +17,7 @@ use super::ClientId;
 use super::buffer::Buffer;
 use super::descriptors::ClientDescriptors;
 use super::hasher::SeededState;
+use super::policy::Rules;
 use super::session::Session;
 use super::shares::{FIDS, TAGS};
 use super::waiting_reads::WaitingReads;
@@ -54,6 +55,8 @@ pub enum Blocked {
 pub struct Client {
     /// The index of its user.
     pub user: u32,
+    /// The rules of its listener.
+    pub rules: Rules,
     /// Whether the server has replied to a request of it.
     pub served: bool,
     /// Whether it is in the share queue, as for the ready queue.
@@ -129,9 +132,10 @@ pub struct ClosedClient {
 }
 
 impl Client {
-    fn new(hasher: SeededState, user: u32, seconds: u32) -> Client {
+    fn new(hasher: SeededState, user: u32, seconds: u32, rules: Rules) -> Client {
         Client {
             user,
+            rules,
             served: false,
             in_share_queue: false,
             state: ClientState::New,
@@ -251,8 +255,8 @@ impl Clients {
     }
 
     /// Adds a new client at this time in seconds.
-    pub fn add(&mut self, user: u32, seconds: u32) -> ClientId {
-        let client = Some(Client::new(self.hasher, user, seconds));
+    pub fn add(&mut self, user: u32, seconds: u32, rules: Rules) -> ClientId {
+        let client = Some(Client::new(self.hasher, user, seconds, rules));
         let number = self.connections;
         self.connections += 1;
         let slot = Slot { number, client };

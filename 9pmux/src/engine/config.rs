@@ -44,6 +44,8 @@ pub struct Config {
     /// Whether each Tattach must have an afid: for servers that, once a client has authenticated, trust
     /// the connection that all clients share.
     pub require_auth: bool,
+    /// Whether requests that could change a file are refused, for all clients.
+    pub read_only: bool,
     /// The users that clients may attach as, by name and, where the dialect has one, by numeric uid. An
     /// empty list permits all users.
     pub unames: Vec<String>,
@@ -113,6 +115,7 @@ impl Default for Config {
             reconnect: None,
             attach_once: false,
             require_auth: false,
+            read_only: false,
             unames: Vec::new(),
             anames: Vec::new(),
             pserve: None,

@@ -1,15 +1,15 @@
 //! The way of a client's request to the server: it is validated, gets an upstream tag and upstream
 //! fids, and is patched in the server's output. All checks run before any state changes.
 
-use super::clients::Blocked;
+use super::clients::{Blocked, Client};
 use super::descriptors::{DescriptorUse, is_openfd_mode};
 use super::fids::{NO_FID, Owner};
 use super::flush::FlushState;
 use super::inbox::Progress;
 use super::local_error::LocalError;
-use super::policy::is_attach_allowed;
+use super::policy::{is_attach_allowed, may_change};
 use super::requests::UpstreamRequest;
-use super::session::{FidEntry, auth_memory};
+use super::session::{AuthFid, FidEntry, auth_memory};
 use super::shared_attach::AttachRoute;
 use super::shares::TAGS;
 use super::waiting_reads::{kept_slots, reduced_count};
@@ -203,7 +203,19 @@ impl Engine {
                 return Progress::Blocked(Blocked::OnSelf);
             }
         }
+        if kind(message) == types::TREMOVE && self.clients.get(client_index).rules.read_only {
+            return self.refuse_remove(client_index, whole, &plan);
+        }
         self.forward_routed(client_index, (whole, message), offsets, plan, budget)
+    }
+
+    /// Refuses a Tremove. Its fid is released all the same, and clunked at the server.
+    #[cold]
+    fn refuse_remove(&mut self, client_index: u32, whole: &[u8], plan: &Plan) -> Progress {
+        let progress = self.reject_message(client_index, whole, LocalError::ReadOnly);
+        self.unbind(plan.releases);
+        self.release_if_unused(plan.releases);
+        progress
     }
 
     /// Forwards a request that has passed all checks. An attach may take another route
@@ -340,11 +352,19 @@ impl Engine {
         message: &[u8],
         offsets: &FieldOffsets,
     ) -> Result<Plan, LocalError> {
+        let dialect = self.upstream.dialect;
+        let client = self.clients.get(client_index);
         let attaches = [types::TAUTH, types::TATTACH].contains(&kind(message));
-        if attaches
-            && !is_attach_allowed(&self.config, self.upstream.dialect, names(message, offsets))
-        {
-            return Err(LocalError::NotAllowed);
+        if attaches {
+            let (names, rules) = (names(message, offsets), &client.rules);
+            if !is_attach_allowed(&self.config, dialect, names)
+                || !rules.allow_attach(dialect, names)
+            {
+                return Err(LocalError::NotAllowed);
+            }
+        }
+        if client.rules.read_only && may_change(dialect, message) && !is_for_auth(client, message) {
+            return Err(LocalError::ReadOnly);
         }
         if self.config.require_auth
             && kind(message) == types::TATTACH
@@ -511,6 +531,13 @@ pub(super) fn names<'a>(message: &'a [u8], offsets: &FieldOffsets) -> &'a [u8] {
     let (last, _) = offsets.fids[offsets.fid_count as usize - 1];
     debug_assert!(last as usize >= HEADER);
     &message[last as usize + 4..offsets.end as usize]
+}
+
+/// Returns true if a request is a part of the conversation on an auth fid.
+fn is_for_auth(client: &Client, message: &[u8]) -> bool {
+    let named = client.session.fids.get(&u32_at(message, HEADER)).and_then(|entry| entry.live());
+    let is_named = |auth: &AuthFid| Some(auth.fid) == named;
+    kind(message) == types::TWRITE && client.session.auths().iter().any(is_named)
 }
 
 /// Returns true if a request makes its first fid name another file, opens it or releases it, so that it must

@@ -42,11 +42,12 @@ pub enum LocalError {
     AuthenticateAgain,
     WritesLost,
     ReadAnew,
+    ReadOnly,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 39] = [
+    pub const ALL: [LocalError; 40] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -86,6 +87,7 @@ impl LocalError {
         LocalError::AuthenticateAgain,
         LocalError::WritesLost,
         LocalError::ReadAnew,
+        LocalError::ReadOnly,
     ];
 
     pub fn ename(self) -> &'static str {
@@ -129,6 +131,7 @@ impl LocalError {
             LocalError::AuthenticateAgain => "authenticate again",
             LocalError::WritesLost => "earlier writes may be lost: the server was away",
             LocalError::ReadAnew => "directory must be read anew",
+            LocalError::ReadOnly => "read only",
         }
     }
 
@@ -155,6 +158,7 @@ impl LocalError {
             LocalError::AuthenticateAgain => 13,               // EACCES
             LocalError::NotAnswering => 110,                   // ETIMEDOUT
             LocalError::FileGone => 116,                       // ESTALE
+            LocalError::ReadOnly => 30,                        // EROFS
             LocalError::NoSuchFile => 2,                       // ENOENT
             LocalError::TooManyRequests => 11,                 // EAGAIN
             LocalError::NothingExported | LocalError::Unreachable => 6, // ENXIO

@@ -50,7 +50,7 @@
 //! | `away.rs` | a server that is not there, and dead fids |
 //! | `restore/` | a server that goes and comes back, and sessions that are restored |
 //! | `descriptors/` | Topenfd: descriptors in place of fids |
-//! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, permitted users and trees |
+//! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, what clients may do |
 //! | `pserve.rs` | the rules of plan9port's 9pserve, if 9pmux is in its place |
 //! | `shares.rs`, `users.rs` | what one client may hold of what all clients use, and the accounts that are counted |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
@@ -117,6 +117,7 @@ pub use end::EndReason;
 pub use far_end::{CloseCause, KEEPALIVE_TAG, Load};
 pub use inbox::MAX_SKIPPED_MESSAGE;
 pub use latency::Histogram;
+pub use policy::{Caller, Rules};
 pub use pserve::{AttachAs, PserveRules};
 pub use restore::{LostLocks, Outage, Reconnect, Repeat, RestoreEvent};
 pub use stats::{ClientInfo, Limit, Notice, Stats, TraceEvent, Tracer};
@@ -171,7 +172,7 @@ impl ClientId {
 /// | method | event |
 /// |---|---|
 /// | [`tick`](Engine::tick) | time has passed |
-/// | [`client_connected`](Engine::client_connected), [`client_connected_as`](Engine::client_connected_as) | a client has connected |
+/// | [`client_connected`](Engine::client_connected), [`client_connected_as`](Engine::client_connected_as), [`client_connected_by`](Engine::client_connected_by) | a client has connected |
 /// | [`client_bytes`](Engine::client_bytes), [`server_bytes`](Engine::server_bytes) | bytes were read |
 /// | [`client_wrote`](Engine::client_wrote), [`server_wrote`](Engine::server_wrote) | bytes were written |
 /// | [`client_finished`](Engine::client_finished) | a client has shut down its writing side |
@@ -406,18 +407,22 @@ impl Engine {
 
     /// Reports that a client has connected.
     pub fn client_connected(&mut self) -> ClientId {
-        self.connect(None)
+        self.client_connected_by(None, Rules::default())
     }
 
     /// Reports that a client of this user has connected. The clients of a user share the limits of all
     /// clients as if they were one; a client without a user is one for itself.
     pub fn client_connected_as(&mut self, user: User) -> ClientId {
-        self.connect(Some(user))
+        self.client_connected_by(Some(user), Rules::default())
     }
 
-    fn connect(&mut self, user: Option<User>) -> ClientId {
+    /// Reports that a client has connected by a listener with these rules, which hold until it disconnects, beside those
+    /// of the configuration.
+    pub fn client_connected_by(&mut self, user: Option<User>, rules: Rules) -> ClientId {
+        let read_only = rules.read_only || self.config.read_only;
+        let rules = Rules { read_only, ..rules };
         let user = self.users.add_client(user);
-        let id = self.clients.add(user, self.counters.seconds);
+        let id = self.clients.add(user, self.counters.seconds, rules);
         self.shares_have_grown();
         if self.end_reason().is_some() {
             self.clients.set_state(id.index, ClientState::Closing);

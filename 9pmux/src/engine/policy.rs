@@ -1,4 +1,6 @@
-//! The users and trees that clients may attach as and to, where they are limited.
+//! Limits of what clients may do: the users and trees that they may attach as and to, and whether they may change files.
+//!
+//! The configuration limits all clients. The [`Rules`] of a listener limit the clients that have connected by it.
 //!
 //! A server that identifies its users by this connection alone trusts every uname. A Tauth or Tattach
 //! is forwarded unchanged or refused: no field is replaced, so that client and server always agree
@@ -6,10 +8,106 @@
 //! are checked.
 
 use super::config::Config;
-use crate::wire::{Dialect, u16_at, u32_at};
+use crate::wire::{Dialect, HEADER, kind, types, u16_at, u32_at};
 
 /// The numeric uid that means none.
 const NO_NUMBER: u32 = u32::MAX;
+
+/// The rules of a listener, for a client that has connected by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Whether requests that could change a file are refused.
+    pub read_only: bool,
+    /// The process that has connected, if it may attach as its own user only.
+    pub caller: Option<Box<Caller>>,
+}
+
+/// The process that has made a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Its user, if the system knows it. Without one no attach is permitted.
+    pub uid: Option<u32>,
+    /// The login name of that user, if it has one.
+    pub name: Option<String>,
+}
+
+impl Rules {
+    /// Returns true if these rules permit an attach with these names: uname, aname and, in some dialects, the numeric
+    /// uid. The superuser may attach as any user.
+    pub fn allow_attach(&self, dialect: Dialect, names: &[u8]) -> bool {
+        let Some(caller) = &self.caller else {
+            return true;
+        };
+        let Some(uid) = caller.uid else {
+            return false;
+        };
+        let (uname, rest) = string(names);
+        let is_own_name = caller.name.as_ref().is_some_and(|name| name.as_bytes() == uname);
+        let is_own = match dialect {
+            Dialect::Plain => match &caller.name {
+                Some(_) => is_own_name,
+                None => uname == uid.to_string().as_bytes(),
+            },
+            Dialect::U | Dialect::L => match u32_at(string(rest).1, 0) {
+                NO_NUMBER => is_own_name,
+                number => number == uid && (uname.is_empty() || is_own_name),
+            },
+        };
+        uid == 0 || is_own
+    }
+}
+
+/// The low bits of a mode of Topen and of the flags of Tlopen: whether the file is read, written, or both.
+const ACCESS: u32 = 3;
+
+/// The bits of a mode of Topen that truncate the file (OTRUNC), and remove it when it is closed (ORCLOSE).
+const OTRUNC_ORCLOSE: u8 = 0x10 | 0x40;
+
+/// The flags of Tlopen that create and truncate the file.
+const O_CREAT_O_TRUNC: u32 = 0o100 | 0o1000;
+
+/// Returns true if a request could change a file: any type of which it is not known that it cannot. A Twrite to an auth
+/// fid does not change a file, which this does not know. A Tremove releases its fid even if it is refused, and is
+/// handled elsewhere.
+pub fn may_change(dialect: Dialect, message: &[u8]) -> bool {
+    match kind(message) {
+        types::TAUTH | types::TATTACH | types::TWALK | types::TREAD | types::TCLUNK => false,
+        types::TSTAT | types::TGETATTR | types::TSTATFS | types::TREADDIR | types::TREADLINK => {
+            false
+        }
+        types::TXATTRWALK | types::TFSYNC | types::TLOCK | types::TGETLOCK => false,
+        types::TREMOVE => false,
+        types::TOPEN | types::TOPENFD => {
+            let mode = message[HEADER + 4];
+            matches!(u32::from(mode) & ACCESS, 1 | 2) || mode & OTRUNC_ORCLOSE != 0
+        }
+        types::TLOPEN => u32_at(message, HEADER + 4) & (ACCESS | O_CREAT_O_TRUNC) != 0,
+        types::TWSTAT => !is_sync(dialect, &message[HEADER + 4..]),
+        _ => true,
+    }
+}
+
+/// The length of the numbers of a stat, which are before its strings.
+const STAT_NUMBERS: usize = 39;
+
+/// Returns true if each field of a Twstat's stat says that it does not change, which makes a server write its data to
+/// the disk. Before the stat is its size, and at its beginning the size of the rest.
+fn is_sync(dialect: Dialect, stat: &[u8]) -> bool {
+    // The strings are empty.
+    let (strings, own_numbers) = match dialect {
+        Dialect::U => (5 * 2, 3 * 4),
+        Dialect::Plain | Dialect::L => (4 * 2, 0),
+    };
+    let size = 2 + STAT_NUMBERS + strings + own_numbers;
+    let has_size = usize::from(u16_at(stat, 0)) == size && stat.len() >= 2 + size;
+    if !has_size || usize::from(u16_at(stat, 2)) != size - 2 {
+        return false;
+    }
+    let (numbers, rest) = stat[4..2 + size].split_at(STAT_NUMBERS);
+    let (strings, own_numbers) = rest.split_at(strings);
+    let are_unset = |numbers: &[u8]| numbers.iter().all(|byte| *byte == 0xFF);
+    are_unset(numbers) && are_unset(own_numbers) && strings.iter().all(|byte| *byte == 0)
+}
 
 /// Returns true if an attach with these names is permitted: uname, aname and, in some dialects, the
 /// numeric uid.

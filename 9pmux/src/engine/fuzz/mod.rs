@@ -14,6 +14,7 @@
 //! | `names.rs` | the client's knowledge of its fids |
 //! | `server.rs` | the server, and the requests that it may have |
 //! | `descriptors.rs` | the files and programs of descriptors |
+//! | `rules.rs` | the rules of listeners |
 //! | `redial.rs` | changes of the dialect and of the connection |
 //! | `sharing.rs` | users, and the tags and the memory that they share |
 //! | `world.rs` | the events, and the driver |
@@ -43,6 +44,7 @@ mod redial;
 mod request;
 #[cfg(test)]
 mod restarts;
+mod rules;
 mod server;
 mod sharing;
 mod world;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::messages::{is_error, is_local_error, u64_at};
 use super::names::{Consequence, FidOutcome, Intent, Names, names, outcome};
+use super::rules::{ModelRules, changes};
 use crate::engine::local_error::LocalError;
 use crate::engine::{ClientId, Config};
 use crate::wire::{
@@ -64,6 +65,8 @@ pub struct ModelClient {
     pub sessions: u32,
     /// The number of its user, unless it is one for itself.
     pub user: Option<u8>,
+    /// The rules of its listener.
+    pub rules: ModelRules,
     /// Bytes that have been sent but have not arrived at 9pmux.
     pub pipe: Vec<u8>,
     /// The client does not read, except when an event makes it.
@@ -126,6 +129,7 @@ impl ModelClient {
             number,
             sessions: 0,
             user,
+            rules: ModelRules::default(),
             pipe: Vec::new(),
             slow: false,
             msize: 256,
@@ -441,11 +445,13 @@ impl ModelClient {
         let asked = self.asked.remove(first);
         let possible = |why: &LocalError| self.is_possible(&asked, *why, view);
         assert!(view.wild || why.iter().any(possible), "{why:?} for {:?}", asked.message);
-        let outcome = match why.contains(&LocalError::UnknownFid) {
+        let outcome = match why {
             // The server may have sent it.
             _ if view.wild => FidOutcome::Unknown,
-            true => FidOutcome::NoFid,
-            false => FidOutcome::Nothing,
+            _ if why.contains(&LocalError::UnknownFid) => FidOutcome::NoFid,
+            // A Tremove releases its fid.
+            [LocalError::ReadOnly] => FidOutcome::Failure,
+            _ => FidOutcome::Nothing,
         };
         self.settle(asked.intent, outcome);
         self.answered.push(asked);
@@ -516,9 +522,14 @@ impl ModelClient {
                 view.config.require_auth && request == types::TATTACH && without_afid
             }
             LocalError::NotAllowed => {
+                let is_refused = |names: &[u8]| {
+                    !is_allowed(view.config, names) || !self.rules.allow(dialect, names)
+                };
                 is(&[types::TAUTH, types::TATTACH])
-                    && checked
-                        .is_ok_and(|offsets| !is_allowed(view.config, names(message, &offsets)))
+                    && checked.is_ok_and(|offsets| is_refused(names(message, &offsets)))
+            }
+            LocalError::ReadOnly => {
+                self.rules.read_only && checked.is_ok() && changes(dialect, message)
             }
             LocalError::TooManyFids => creates,
             LocalError::UnknownFid

@@ -12,6 +12,7 @@ use super::messages::{error, made, no_fid, rversion};
 use super::model_client::{ClientMessage, ModelClient, stamp};
 use super::names::{created, names};
 use super::redial::{Dislike, Temper};
+use super::rules::changes;
 use crate::engine::Config;
 use crate::wire::{
     DATA_HEADER, Dialect, FidUse, FieldKind, FieldOffsets, HEADER, NOFID, check_contents,
@@ -232,6 +233,7 @@ impl Server {
             let all = asked.iter().filter(|(_, asked)| is_openfd(asked)).count();
             for_descriptor = (all == 0 || all == asked.len()).then_some(all > 0);
             if let Some((peer, _)) = asked.first() {
+                self.check_rules(&message, dialect, &asked, &shown);
                 if asked.iter().all(|(other, _)| other.number == peer.number) {
                     owner = Some((peer.number, peer.sessions));
                     self.check_session(peer, &shown);
@@ -352,6 +354,25 @@ impl Server {
         assert!(self.wild || self.late || !left, "a former session exists: {}", shown());
     }
 
+    /// Checks that the rules of a listener allow a request of one of its clients.
+    fn check_rules(
+        &self,
+        message: &[u8],
+        dialect: Dialect,
+        asked: &[(&ModelClient, &ClientMessage)],
+        shown: &dyn Fn() -> String,
+    ) {
+        let is_read_only = asked.iter().all(|(peer, _)| peer.rules.read_only);
+        let is_for_auth =
+            kind(message) == types::TWRITE && self.auths.contains_key(&u32_at(message, HEADER));
+        let is_refused = is_read_only && changes(dialect, message) && !is_for_auth;
+        assert!(!is_refused, "of a client that may only read: {}", shown());
+        let may_attach = |(peer, asked): &(&ModelClient, &ClientMessage)| {
+            peer.rules.allow_request(dialect, &asked.message)
+        };
+        assert!(asked.iter().any(may_attach), "as another user: {}", shown());
+    }
+
     /// Records whose fids a request names.
     fn bind(
         &mut self,
@@ -373,6 +394,8 @@ impl Server {
             }
             if fid_use == FidUse::CreatesAuth {
                 self.auths.insert(fid, names(message, offsets).to_vec());
+            } else if new == Some(i) {
+                self.auths.remove(&fid);
             }
         }
         if let [(_, asked)] = asked {

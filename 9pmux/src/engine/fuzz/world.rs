@@ -7,6 +7,7 @@ use super::descriptors::Programs;
 use super::messages::{MessageBuilder, made};
 use super::model_client::{ModelClient, View};
 use super::redial::Redials;
+use super::rules::ModelRules;
 use super::server::Server;
 use super::sharing::{CROWD, Sharing, user};
 use crate::engine::waiting_reads::READ_LEN;
@@ -282,12 +283,12 @@ impl<'a> World<'a> {
         let is_new = n >= if self.sharing.crowd { 128 } else { 240 };
         if self.peers.len() < self.max_clients && (self.peers.is_empty() || is_new) {
             let number = self.sharing.user_of(&mut self.bytes);
-            let id = match number {
-                Some(number) => self.engine.client_connected_as(user(number, n)),
-                None => self.engine.client_connected(),
-            };
+            let rules = ModelRules::new(&self.config, n, self.made);
+            let user = number.map(|number| user(number, n));
+            let id = self.engine.client_connected_by(user, rules.rules());
             self.server.users.push(number);
             let mut peer = ModelClient::new(id, self.made, number);
+            peer.rules = rules;
             if self.programs.on {
                 self.engine.allow_descriptors(id);
                 peer.asks_descriptors = true;

@@ -21,6 +21,7 @@ mod pserve;
 mod redial;
 mod restarts;
 mod restore;
+mod rules;
 mod shares;
 mod simulation;
 mod turns;
