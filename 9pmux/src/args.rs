@@ -8,7 +8,9 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use ninepmux::engine::Config;
 use ninepmux::link::LinkConfig;
-use ninepmux::net::{Address, LinkOptions, ServeOptions, StreamAddress, max_silence};
+use ninepmux::net::{
+    Address, LinkOptions, ListenAddress, ServeOptions, StreamAddress, max_silence,
+};
 use ninepmux::wire::Dialect;
 
 use crate::reconnect_args::{NEEDS_ADDRESS, ReconnectArgs};
@@ -56,8 +58,8 @@ pub struct Serve {
     #[arg(value_parser = Address::server)]
     server: Address,
     /// Addresses on which clients connect
-    #[arg(required = true, value_parser = Address::listen)]
-    listen: Vec<Address>,
+    #[arg(required = true)]
+    listen: Vec<ListenAddress>,
     /// Dialect: 9P2000, 9P2000.u or 9P2000.L [default: that of the first client]
     ///
     /// 9pmux agrees on this dialect with the server when it starts, and exits if the server does not agree.
@@ -209,8 +211,8 @@ pub struct Link {
     #[arg(long, value_name = "SERVER", value_parser = Address::server)]
     export: Option<Address>,
     /// Address on which local clients reach the other end; may be repeated
-    #[arg(long, value_name = "LISTEN", value_parser = Address::listen)]
-    post: Vec<Address>,
+    #[arg(long, value_name = "LISTEN")]
+    post: Vec<ListenAddress>,
     /// Maximum bytes outstanding towards the other end
     ///
     /// This counts requests and the room for their replies. An end accepts twice its own window, so both ends
@@ -293,6 +295,12 @@ impl Link {
             let why = "STREAM is the other end, and --export a server at this end: they must not be the same";
             return Err(conflict("link", why));
         }
+        if matches!(&self.stream, StreamAddress::Listen(listen) if listen.options.have_rules())
+            && !self.post.is_empty()
+        {
+            let why = "readonly and user=self of listen! are for callers without --post: --readonly and --uname limit the other end";
+            return Err(conflict("link", why));
+        }
         let stream_comes_back = match &self.stream {
             StreamAddress::Dial(stream) => stream.can_be_dialled_again(),
             StreamAddress::Listen(_) => true,
@@ -309,7 +317,8 @@ impl Link {
 
     /// Returns true if the server of the export would be the other end itself. A command is another program each time.
     fn exports_its_stream(&self) -> bool {
-        let (StreamAddress::Dial(stream) | StreamAddress::Listen(stream)) = &self.stream;
+        let (StreamAddress::Dial(stream)
+        | StreamAddress::Listen(ListenAddress { address: stream, .. })) = &self.stream;
         !matches!(stream, Address::Exec(_)) && self.export.as_ref() == Some(stream)
     }
 
@@ -503,7 +512,7 @@ mod tests {
         let options =
             parse(&format!("serve --lax --readonly --dialect 9P2000.L {limits} -vv a b -"))
                 .unwrap();
-        assert_eq!(options.listen, [Address::Service("b".into()), Address::Stdio]);
+        assert_eq!(options.listen, [Address::Service("b".into()), Address::Stdio].map(Into::into));
         assert_eq!(options.config.dialect, Some(Dialect::L));
         assert_eq!((options.config.msize, options.config.max_fids), (8192, 7));
         assert_eq!(options.config.max_reply_bytes, 300);
@@ -534,6 +543,10 @@ mod tests {
             "serve tcp!*!1 b",
             "serve a exec!b",
             "serve il!a!b c",
+            "serve a tcp!*!564,mode=0660",
+            "serve a b,mode=0660",
+            "serve a /s,mode=0999",
+            "serve a tcp!*!564,user=self",
             "unlink a",
         ] {
             assert!(parse(line).is_err(), "{line}");
@@ -564,8 +577,10 @@ mod tests {
         assert!(export.require_auth && !post.require_auth && post.max_fids == 7);
         assert!(export.read_only && !post.read_only);
         assert!(parse_link("link exec!a --export exec!a").is_ok());
+        assert!(parse_link("link listen!/s,mode=0660,readonly --export a").is_ok());
+        assert!(parse_link("link listen!/s,mode=0660 --export a --post b,readonly").is_ok());
         let options = parse_link("link listen!tcp!*!5641 --export b").unwrap();
-        assert_eq!(options.stream, StreamAddress::Listen(Address::Tcp("*".into(), 5641)));
+        assert_eq!(options.stream, StreamAddress::Listen(Address::Tcp("*".into(), 5641).into()));
         assert_eq!(options.link.keepalive, Some(Duration::from_secs(15)));
     }
 
@@ -586,6 +601,8 @@ mod tests {
             "link listen!- --export b",
             "link listen!exec!a --export b",
             "link listen!a",
+            "link listen!/s,readonly --export a --post b",
+            "link listen!tcp!*!1,group=users --export a",
         ] {
             assert!(parse_link(line).is_err(), "{line}");
         }

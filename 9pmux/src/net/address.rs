@@ -8,6 +8,7 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::listen_address::ListenAddress;
 use super::services::{self, PORT};
 
 /// The address of a server, or an address on which clients connect.
@@ -39,7 +40,7 @@ impl Display for BadAddress {
 
 impl std::error::Error for BadAddress {}
 
-fn bad<T>(why: impl Into<String>) -> Result<T, BadAddress> {
+pub(super) fn bad<T>(why: impl Into<String>) -> Result<T, BadAddress> {
     Err(BadAddress(why.into()))
 }
 
@@ -172,7 +173,7 @@ pub enum StreamAddress {
     /// The other end is called, started or inherited.
     Dial(Address),
     /// Other ends call here.
-    Listen(Address),
+    Listen(ListenAddress),
 }
 
 impl FromStr for StreamAddress {
@@ -181,7 +182,7 @@ impl FromStr for StreamAddress {
     fn from_str(text: &str) -> Result<StreamAddress, BadAddress> {
         match text.strip_prefix("listen!") {
             Some("-") => bad("- is one connection: write - without listen!"),
-            Some(address) => Address::listen(address).map(StreamAddress::Listen),
+            Some(address) => address.parse().map(StreamAddress::Listen),
             None => Address::server(text).map(StreamAddress::Dial),
         }
     }

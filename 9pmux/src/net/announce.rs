@@ -7,14 +7,18 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+use tracing::warn;
 
+use super::accounts;
 use super::address::Address;
 use super::descriptors::Claims;
 use super::failure::{Failure, error_text};
 use super::fd::Fd;
+use super::listen_address::{Group, ListenAddress, ListenOptions};
 use super::namespace;
 use super::post::{self, Access, PostedSocket};
 use super::stream::Stream;
+use crate::engine::Rules;
 
 /// The number of connections that may wait to be accepted. The system may have a lower bound.
 pub const BACKLOG: i32 = 4096;
@@ -24,8 +28,8 @@ pub const BACKLOG: i32 = 4096;
 pub enum Announcement {
     /// A listening socket.
     Listener(Listener),
-    /// An inherited connection, which is the only client of this address.
-    Client(Stream),
+    /// An inherited connection, which is the only client of this address, and what it may do.
+    Client(Stream, Rules),
 }
 
 /// A listening socket.
@@ -33,6 +37,7 @@ pub enum Announcement {
 pub struct Listener {
     socket: Fd,
     address: Address,
+    options: ListenOptions,
     /// The socket in the file system, which is removed when the listener is dropped.
     posted: Option<PostedSocket>,
     /// A connection may wait to be accepted.
@@ -58,7 +63,8 @@ impl Listener {
     pub fn post(path: &Path) -> Result<Listener, String> {
         let (socket, posted) = post::post(path, Access::Umask)?;
         let (address, posted) = (Address::Unix(path.to_owned()), Some(posted));
-        Ok(Listener { socket: socket.into(), address, posted, ready: true })
+        let options = ListenOptions::default();
+        Ok(Listener { socket: socket.into(), address, options, posted, ready: true })
     }
 
     /// The descriptor, for the poller.
@@ -79,6 +85,11 @@ impl Listener {
     /// Its address.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Returns what a client may do that has connected here.
+    pub fn rules(&self, client: &Stream) -> Rules {
+        rules(&self.options, client)
     }
 
     /// Accepts one connection.
@@ -126,15 +137,35 @@ fn accept(socket: &Fd) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+/// Returns what a client may do that has connected by an address with these options.
+fn rules(options: &ListenOptions, client: &Stream) -> Rules {
+    let caller = options.self_only.then(|| Box::new(client.caller()));
+    Rules { read_only: options.read_only, caller }
+}
+
+/// Listens on all addresses.
+pub fn announce_all(
+    addresses: &[ListenAddress],
+    claims: &mut Claims,
+) -> Result<Vec<Announcement>, Failure> {
+    addresses.iter().map(|address| announce(address, claims)).collect()
+}
+
 /// Listens on an address.
-pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announcement, Failure> {
+pub fn announce(listen: &ListenAddress, claims: &mut Claims) -> Result<Announcement, Failure> {
+    let (address, options) = (&listen.address, &listen.options);
+    if let Some(word) = listen.doubtful_word() {
+        warn!(
+            "{address}: '{word}' is taken as a part of the name: the options are mode=, group=, user=self and readonly"
+        );
+    }
     let (socket, posted) = match address {
         Address::Tcp(host, port) => listen_tcp(host, *port)
             .map(|socket| (Fd::from(socket), None))
             .map_err(|error| format!("{}: choose another port or host", error_text(&error))),
-        Address::Unix(path) => {
-            post::post(path, Access::Private).map(|(socket, posted)| (socket.into(), Some(posted)))
-        }
+        Address::Unix(path) => file_access(options)
+            .and_then(|access| post::post(path, access))
+            .map(|(socket, posted)| (socket.into(), Some(posted))),
         Address::Service(name) => namespace::directory()
             .and_then(|directory| post::post(&directory.join(name), Access::Private))
             .map(|(socket, posted)| (socket.into(), Some(posted))),
@@ -142,11 +173,16 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announcement, 
         Address::Fd(_) | Address::Stdio => {
             let mut stream = claims.take(address).expect("it was claimed at the beginning");
             let fine = if stream.is_listening() { Ok(()) } else { stream.check_usable() };
+            let fine = fine.and_then(|()| match options.self_only && !stream.is_unix() {
+                true => Err("user=self needs a Unix socket".to_owned()),
+                false => Ok(()),
+            });
             match fine.and_then(|()| stream.set_nonblocking().map_err(|error| error_text(&error))) {
                 Ok(()) if stream.is_listening() => Ok((stream.into_fd(), None)),
                 Ok(()) => {
                     stream.set_remote_options();
-                    return Ok(Announcement::Client(stream));
+                    let rules = rules(options, &stream);
+                    return Ok(Announcement::Client(stream, rules));
                 }
                 Err(why) => Err(why),
             }
@@ -158,7 +194,25 @@ pub fn announce(address: &Address, claims: &mut Claims) -> Result<Announcement, 
         (Address::Tcp(host, 0), Some(port)) => Address::Tcp(host.clone(), port),
         _ => address.clone(),
     };
-    Ok(Announcement::Listener(Listener { socket, address, posted, ready: true }))
+    let options = options.clone();
+    Ok(Announcement::Listener(Listener { socket, address, options, posted, ready: true }))
+}
+
+/// Returns the access to a socket in the file system.
+fn file_access(options: &ListenOptions) -> Result<Access, String> {
+    let group = match &options.group {
+        None => None,
+        Some(Group::Number(number)) => Some(*number),
+        Some(Group::Name(name)) => match accounts::group_number(name) {
+            Ok(Some(number)) => Some(number),
+            Ok(None) => return Err(format!("there is no group '{name}'")),
+            Err(error) => return Err(format!("the group '{name}': {}", error_text(&error))),
+        },
+    };
+    Ok(match (options.mode, group) {
+        (None, None) => Access::Private,
+        (mode, group) => Access::Shared { mode: mode.unwrap_or(post::PRIVATE), group },
+    })
 }
 
 fn local_port(socket: &Fd) -> Option<u16> {

@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::address::Address;
 use super::failure::{Failure, error_text};
+use super::listen_address::ListenAddress;
 use super::stream::Stream;
 
 /// The inherited descriptors that have been claimed and not yet taken.
@@ -32,7 +33,7 @@ impl Claims {
 /// Claims all descriptors among the addresses of servers and of listeners.
 pub fn claim<'a>(
     servers: impl IntoIterator<Item = &'a Address>,
-    listen: &[Address],
+    listen: &[ListenAddress],
 ) -> Result<Claims, Failure> {
     let mut numbers = Vec::new();
     let mut streams = Vec::new();
@@ -64,7 +65,7 @@ pub fn claim<'a>(
     for address in servers {
         claim_one(address).map_err(|why| Failure::Connect(address.clone(), why))?;
     }
-    for address in listen {
+    for ListenAddress { address, .. } in listen {
         claim_one(address).map_err(|why| Failure::Announce(address.clone(), why))?;
     }
     Ok(Claims(streams))

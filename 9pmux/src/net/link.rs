@@ -11,11 +11,12 @@ use rustix::process::Rlimit;
 use tracing::warn;
 
 use super::address::{Address, StreamAddress};
-use super::announce::{self, Announcement};
+use super::announce::{Announcement, announce_all};
 use super::descriptors::Claims;
 use super::dial::{self, Redial};
 use super::driver::{Callers, Driver, ExportServer};
 use super::failure::Failure;
+use super::listen_address::ListenAddress;
 use super::redialler::random_number;
 use super::{ServeOptions, check_distinct, descriptors, max_silence, signals};
 use crate::engine::{Config, Engine, ServerKind};
@@ -29,7 +30,7 @@ pub struct LinkOptions {
     /// The address of the server that clients of the other end reach.
     pub export: Option<Address>,
     /// The addresses on which local clients connect.
-    pub post: Vec<Address>,
+    pub post: Vec<ListenAddress>,
     /// The maximum time for each connection.
     pub timeout: Duration,
     /// The maximum number of local clients.
@@ -67,9 +68,9 @@ fn warn_about_access(options: &LinkOptions) {
             "anybody at the other end may attach as any user: --uname or --auth required limits that"
         );
     }
-    if let StreamAddress::Dial(Address::Tcp(..)) | StreamAddress::Listen(Address::Tcp(..)) =
-        options.stream
-    {
+    let (StreamAddress::Dial(stream)
+    | StreamAddress::Listen(ListenAddress { address: stream, .. })) = &options.stream;
+    if let Address::Tcp(..) = stream {
         warn!("nothing protects a tcp! connection: ssh is the usual protection");
     }
 }
@@ -137,7 +138,11 @@ fn export_server(
 }
 
 /// Returns the options of the post, as those of `serve`.
-fn post_options(options: &LinkOptions, stream: &Address, listen: Vec<Address>) -> ServeOptions {
+fn post_options(
+    options: &LinkOptions,
+    stream: &Address,
+    listen: Vec<ListenAddress>,
+) -> ServeOptions {
     ServeOptions {
         server: stream.clone(),
         listen,
@@ -159,7 +164,7 @@ fn set_link(driver: &mut Driver, options: &LinkOptions, source: Option<ExportSer
 }
 
 /// Links to one caller after the other.
-fn await_callers(options: &LinkOptions, address: &Address) -> Result<(), Failure> {
+fn await_callers(options: &LinkOptions, address: &ListenAddress) -> Result<(), Failure> {
     let listen = [&options.post[..], std::slice::from_ref(address)].concat();
     let mut claims = descriptors::claim(&options.export, &listen)?;
     check_distinct(&options.export.iter().collect::<Vec<_>>(), &listen)?;
@@ -167,14 +172,14 @@ fn await_callers(options: &LinkOptions, address: &Address) -> Result<(), Failure
     let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
     let announced = announce_all(&listen, &mut claims)?;
     for (announced, address) in announced.iter().zip(&listen) {
-        if let Announcement::Client(_) = announced {
+        if let Announcement::Client(..) = announced {
             let why = "with listen! and --post it must be a listening socket".to_owned();
-            return Err(Failure::Announce(address.clone(), why));
+            return Err(Failure::Announce(address.address.clone(), why));
         }
     }
     let (source, _) = export_server(options, &mut claims)?;
     let callers = listen.len() - 1;
-    let serve = post_options(options, address, listen);
+    let serve = post_options(options, &address.address, listen);
     let mut driver = Driver::new(&serve, None, None, announced, signals)?;
     set_link(&mut driver, options, source);
     let link = options.link.clone();
@@ -186,7 +191,7 @@ fn await_callers(options: &LinkOptions, address: &Address) -> Result<(), Failure
 }
 
 /// Serves all callers from the export.
-fn listen(options: &LinkOptions, address: Address) -> Result<(), Failure> {
+fn listen(options: &LinkOptions, address: ListenAddress) -> Result<(), Failure> {
     let server = options.export.clone().expect("the arguments require it");
     let listen = vec![address];
     let mut claims = descriptors::claim([&server], &listen)?;
@@ -223,8 +228,4 @@ fn listen(options: &LinkOptions, address: Address) -> Result<(), Failure> {
         messages: options.messages,
     };
     Driver::new(&serve, inherited, redial, announced, signals)?.run()
-}
-
-fn announce_all(addresses: &[Address], claims: &mut Claims) -> Result<Vec<Announcement>, Failure> {
-    addresses.iter().map(|address| announce::announce(address, claims)).collect()
 }

@@ -3,6 +3,8 @@
 //! | file | content |
 //! |---|---|
 //! | `address.rs`, `services.rs` | dial strings, parsed, and the names of ports |
+//! | `listen_address.rs` | an address on which clients connect, with its options |
+//! | `accounts.rs` | names of users, and numbers of groups |
 //! | `namespace.rs` | the directory of services with bare names |
 //! | `descriptors.rs` | inherited descriptors, claimed before any other descriptor is opened |
 //! | `dial.rs`, `child.rs` | the connection to the server: connected, inherited, or to a program that is started |
@@ -27,6 +29,7 @@
 //! with one system call. It reports edges, so `peers.rs` records which peers are readable. A client that must
 //! not be read now stays recorded as readable and costs nothing until it may be read again.
 
+mod accounts;
 mod address;
 mod admission;
 mod announce;
@@ -40,6 +43,7 @@ mod failure;
 mod fd;
 mod line_limit;
 mod link;
+mod listen_address;
 mod namespace;
 mod outage_log;
 mod peers;
@@ -56,6 +60,7 @@ mod watch;
 pub use address::{Address, BadAddress, StreamAddress};
 pub use failure::Failure;
 pub use link::{LinkOptions, link};
+pub use listen_address::{Group, ListenAddress, ListenOptions};
 pub use pserve::{Pserve, PserveOptions};
 
 use std::time::Duration;
@@ -82,7 +87,7 @@ pub struct ServeOptions {
     /// The address of the server.
     pub server: Address,
     /// The addresses on which clients connect.
-    pub listen: Vec<Address>,
+    pub listen: Vec<ListenAddress>,
     /// The maximum time for the connection to the server.
     pub timeout: Duration,
     /// The maximum number of clients.
@@ -122,23 +127,19 @@ pub fn serve(options: ServeOptions) -> Result<(), Failure> {
     let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
     // After the server was started: some programs do not work well with a high limit.
     let limit = descriptors::raise_limit();
-    let announced = options
-        .listen
-        .iter()
-        .map(|address| announce::announce(address, &mut claims))
-        .collect::<Result<Vec<_>, _>>()?;
+    let announced = announce::announce_all(&options.listen, &mut claims)?;
     let redial = dial::Redial::new(&options.server, options.timeout, limit);
     driver::Driver::new(&options, server, redial, announced, signals)?.run()
 }
 
 /// Checks that no address is given twice. Without this check the error would name another program.
-fn check_distinct(servers: &[&Address], listen: &[Address]) -> Result<(), Failure> {
-    for (n, address) in listen.iter().enumerate() {
+fn check_distinct(servers: &[&Address], listen: &[ListenAddress]) -> Result<(), Failure> {
+    for (n, ListenAddress { address, .. }) in listen.iter().enumerate() {
         let why = match address {
             // the system chooses a different port for each
             Address::Tcp(_, 0) => continue,
             _ if servers.contains(&address) => "it is the address of the server: choose another",
-            _ if listen[..n].contains(address) => "it is given twice",
+            _ if listen[..n].iter().any(|it| it.address == *address) => "it is given twice",
             _ => continue,
         };
         return Err(Failure::Announce(address.clone(), why.to_owned()));

@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, chmodat, chownat, flock, linkat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
 
@@ -32,6 +34,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The error if the name has been taken between the check and the creation of the socket.
 const JUST_MADE: &str = "another program has just made it: choose another name";
+
+/// The name of a socket in a draft directory.
+const DRAFT: &str = "s";
 
 /// How many draft names are tried before posting fails.
 const MAX_DRAFTS: usize = 16;
@@ -71,7 +76,12 @@ pub enum Access {
     Private,
     /// As the umask permits: the mode is 0777 without its bits.
     Umask,
+    /// This mode, and this group instead of the user's.
+    Shared { mode: u32, group: Option<u32> },
 }
+
+/// The mode of a socket that is the user's alone.
+pub const PRIVATE: u32 = 0o600;
 
 /// Makes a listening socket under the name `path`. The error text says what to do.
 pub fn post(path: &Path, access: Access) -> Result<(OwnedFd, PostedSocket), String> {
@@ -94,11 +104,11 @@ fn post_with(
         return Err("the path is too long for a socket: choose a shorter one".to_owned());
     }
     remove_stale(path)?;
+    if let Access::Shared { mode, group } = access {
+        return post_shared(directory, path, (mode, group), drafts);
+    }
     let (socket, draft) = bind_draft(directory, path, access, drafts)?;
-    publish(&socket, &draft, path).map(|posted| (socket, posted)).map_err(|error| match error {
-        Errno::EXIST => JUST_MADE.to_owned(),
-        _ => in_directory(error),
-    })
+    publish(&socket, &draft, path).map(|posted| (socket, posted)).map_err(posting_error)
 }
 
 /// Locks the directory, if it may be opened. The wait is bounded: in a directory of all users, any of them
@@ -193,11 +203,15 @@ fn bind_draft(
             Err(error) => return Err(in_directory(error)),
         }
     }
-    let draft = taken.unwrap_or_else(|| path.to_owned());
-    Err(format!(
+    Err(draft_is_taken(&taken.unwrap_or_else(|| path.to_owned())))
+}
+
+/// The text for draft names that are all taken.
+fn draft_is_taken(draft: &Path) -> String {
+    format!(
         "the temporary name {} is taken: remove that file, or choose a directory of yours",
         draft.display()
-    ))
+    )
 }
 
 /// Makes a socket that is bound to this name, with its mode from the beginning.
@@ -225,6 +239,70 @@ fn bind_socket(path: &Path, access: Access) -> Result<OwnedFd, Errno> {
         bound?;
     }
     Ok(socket)
+}
+
+/// As [`post`], with this mode and this group. The socket is made in a directory of its own that only the user may enter,
+/// so that no other name can be put in its place before it has both. It gets its name, as a link, when it listens.
+fn post_shared(
+    directory: &Path,
+    path: &Path,
+    (mode, group): (u32, Option<u32>),
+    drafts: impl Iterator<Item = String>,
+) -> Result<(OwnedFd, PostedSocket), String> {
+    let mut taken = None;
+    for name in drafts {
+        let draft = directory.join(name);
+        match rustix::fs::mkdir(&draft, Mode::RWXU) {
+            Err(Errno::EXIST) => taken = Some(draft),
+            Err(error) => return Err(in_directory(error)),
+            Ok(()) => {
+                let shared = make_shared(&draft, path, mode, group);
+                let _ = fs::remove_dir(&draft);
+                return shared;
+            }
+        }
+    }
+    Err(draft_is_taken(&taken.unwrap_or_else(|| path.to_owned())))
+}
+
+/// Makes a socket in the draft directory, and links it to its name. The draft of the socket is removed.
+fn make_shared(
+    draft: &Path,
+    path: &Path,
+    mode: u32,
+    group: Option<u32>,
+) -> Result<(OwnedFd, PostedSocket), String> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inside = rustix::fs::open(draft, flags, Mode::empty()).map_err(in_directory)?;
+    let socket = bind_socket(&draft.join(DRAFT), Access::Private).map_err(in_directory)?;
+    let posted = (|| {
+        // By the directory's descriptor: its name may mean another directory by now.
+        if let Some(group) = group {
+            let group = Some(Gid::from_raw(group));
+            chownat(&inside, DRAFT, None, group, AtFlags::SYMLINK_NOFOLLOW).map_err(in_group)?;
+        }
+        chmodat(&inside, DRAFT, Mode::from_raw_mode(mode as _), AtFlags::empty())
+            .map_err(in_directory)?;
+        listen(&socket, BACKLOG).map_err(in_directory)?;
+        linkat(&inside, DRAFT, CWD, path, AtFlags::empty()).map_err(posting_error)?;
+        let identity = identity(path).map_err(|error| error_text(&error))?;
+        Ok(PostedSocket { path: path.to_owned(), identity })
+    })();
+    let _ = unlinkat(&inside, DRAFT, AtFlags::empty());
+    posted.map(|posted| (socket, posted))
+}
+
+/// The text for an error of the change of the group.
+fn in_group(error: Errno) -> String {
+    format!("the group: {}: choose a group that you are in", error_text(&error.into()))
+}
+
+/// The text for an error of the link that gives a socket its name.
+fn posting_error(error: Errno) -> String {
+    match error {
+        Errno::EXIST => JUST_MADE.to_owned(),
+        _ => in_directory(error),
+    }
 }
 
 /// Starts to listen and gives the socket its name. The draft name is removed.
@@ -361,6 +439,83 @@ mod tests {
         let _other = UnixListener::bind(&path).unwrap();
         drop(posted);
         assert!(path.exists());
+    }
+
+    /// Returns a group that the process may give to a file.
+    fn some_group() -> u32 {
+        match rustix::process::geteuid().is_root() {
+            true => 12_345,
+            false => rustix::process::getegid().as_raw(),
+        }
+    }
+
+    /// A thread looks at the name all the time.
+    #[test]
+    fn shared_socket_has_its_mode_and_group_from_the_beginning() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let group = some_group();
+        let seen = std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let mut seen = std::collections::BTreeSet::new();
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    if let Ok(found) = fs::symlink_metadata(&path) {
+                        seen.insert((found.mode() & 0o7777, found.gid()));
+                    }
+                }
+                seen
+            });
+            for _ in 0..300 {
+                let access = Access::Shared { mode: 0o666, group: Some(group) };
+                let (_socket, posted) = post(&path, access).unwrap();
+                let found = fs::metadata(&path).unwrap();
+                assert_eq!((found.mode() & 0o7777, found.gid()), (0o666, group));
+                UnixStream::connect(&path).unwrap();
+                drop(posted);
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+            watcher.join().unwrap()
+        });
+        assert!(seen.iter().all(|seen| *seen == (0o666, group)), "{seen:?}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn shared_socket_replaces_only_what_is_stale() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let access = Access::Shared { mode: 0o660, group: None };
+        let posted = post(&path, access).unwrap();
+        assert!(post(&path, access).unwrap_err().contains("in use"));
+        drop(posted);
+        fs::write(&path, "something").unwrap();
+        assert!(post(&path, access).unwrap_err().contains("not a socket"));
+        fs::remove_file(&path).unwrap();
+        let drafts = ["taken", "free"].map(str::to_owned);
+        fs::create_dir(directory.path().join("taken")).unwrap();
+        post_with(&path, access, drafts.into_iter()).unwrap();
+        let error = post_with(&path, access, ["taken".to_owned()].into_iter()).unwrap_err();
+        assert!(error.contains("the temporary name") && error.contains("/taken"), "{error}");
+        // The path of the socket itself would fit.
+        let long = directory.path().join("x".repeat(95 - directory.path().as_os_str().len()));
+        fs::create_dir(&long).unwrap();
+        assert!(post(&long.join("s"), access).unwrap_err().contains("too long"));
+        assert_eq!(fs::read_dir(&long).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    /// The superuser may give a file to any group, so the test has no effect for it.
+    #[test]
+    fn group_of_others_is_an_error_and_leaves_nothing() {
+        if rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let access = Access::Shared { mode: 0o660, group: Some(12_345) };
+        let error = post(&directory.path().join("s"), access).unwrap_err();
+        assert!(error.contains("choose a group"), "{error}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

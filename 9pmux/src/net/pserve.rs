@@ -74,7 +74,7 @@ impl Pserve {
             .map_err(|error| format!("fork: {}", error_text(&error)))?;
         let serve = ServeOptions {
             server: address,
-            listen: vec![listener.address().clone()],
+            listen: vec![listener.address().clone().into()],
             timeout: DIAL_TIMEOUT,
             max_clients: options.max_clients,
             keepalive: None,
@@ -170,9 +170,9 @@ fn announce_literally(address: &[u8]) -> Result<Listener, String> {
         (b"net" | b"tcp", true) => {
             let address = format!("tcp!{}", String::from_utf8_lossy(rest));
             let address = Address::listen(&address).map_err(|error| error.to_string())?;
-            match announce(&address, &mut Claims::none()).map_err(why)? {
+            match announce(&address.into(), &mut Claims::none()).map_err(why)? {
                 Announcement::Listener(listener) => Ok(listener),
-                Announcement::Client(_) => unreachable!("a tcp address is listened on"),
+                Announcement::Client(..) => unreachable!("a tcp address is listened on"),
             }
         }
         (b"tcp", false) => Err(malformed.to_owned()),

@@ -8,9 +8,10 @@ use std::time::Duration;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, Shutdown, sockopt};
 
+use super::accounts;
 use super::failure::error_text;
 use super::fd::Fd;
-use crate::engine::host_of;
+use crate::engine::{Caller, host_of};
 
 /// Time between two checks of a network peer that sends nothing more.
 #[cfg(not(target_os = "openbsd"))]
@@ -131,8 +132,24 @@ impl Stream {
         }
     }
 
+    /// Returns the process that has made the connection, where the system knows it, with the name of its user.
+    pub fn caller(&self) -> Caller {
+        let uid = match self.origin() {
+            Origin::User(uid) if uid != accounts::overflow_uid() => Some(uid),
+            _ => None,
+        };
+        // The superuser needs no name. Without a database the caller has none.
+        let name = uid.filter(|uid| *uid != 0).and_then(|uid| accounts::user_name(uid).ok());
+        Caller { uid, name: name.flatten() }
+    }
+
     /// Returns true if descriptors can be passed to the peer: it has a unix socket.
     pub fn passes_descriptors(&self) -> bool {
+        self.is_unix()
+    }
+
+    /// Returns true if this is a Unix socket.
+    pub fn is_unix(&self) -> bool {
         rustix::net::getsockname(self.output_fd())
             .is_ok_and(|address| address.address_family() == AddressFamily::UNIX)
     }
@@ -312,6 +329,21 @@ mod tests {
             let user = rustix::process::geteuid().as_raw();
             assert_eq!(Stream::socket(other.into()).origin(), Origin::User(user));
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn caller_is_the_user_that_has_connected() {
+        let (_one, other) = UnixStream::pair().unwrap();
+        let caller = Stream::socket(other.into()).caller();
+        let uid = rustix::process::geteuid().as_raw();
+        assert_eq!(caller.uid, Some(uid));
+        let name = (uid != 0).then(|| accounts::user_name(uid).unwrap()).flatten();
+        assert_eq!(caller.name, name);
+        // A caller over a network is nobody.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(Stream::socket(client.into()).caller(), Caller::default());
     }
 
     #[test]

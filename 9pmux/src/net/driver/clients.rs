@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use tracing::info;
 
 use super::Driver;
-use crate::engine::{ClientId, User};
+use crate::engine::{ClientId, Rules, User};
 use crate::net::announce::AcceptOutcome;
 use crate::net::descriptors;
 use crate::net::failure::error_text;
@@ -64,7 +64,10 @@ impl Driver {
                         self.next_listener = n + 1;
                         if !self.admission.admits(stream.origin()) {
                             self.refuse_client(&stream);
-                        } else if let Err(error) = self.add_client(stream) {
+                            continue;
+                        }
+                        let rules = self.listeners[n].rules(&stream);
+                        if let Err(error) = self.add_client(stream, rules) {
                             self.warn_rate_limited(format_args!(
                                 "cannot watch a new client, disconnecting it: {}",
                                 error_text(&error)
@@ -110,13 +113,14 @@ impl Driver {
         );
     }
 
-    pub(super) fn add_client(&mut self, stream: Stream) -> io::Result<()> {
+    pub(super) fn add_client(&mut self, stream: Stream, rules: Rules) -> io::Result<()> {
         let origin = stream.origin();
-        let id = match origin {
-            Origin::User(uid) => self.engine.client_connected_as(User::Local(uid)),
-            Origin::Host(address) => self.engine.client_connected_as(User::Host(address)),
-            Origin::Unknown => self.engine.client_connected(),
+        let user = match origin {
+            Origin::User(uid) => Some(User::Local(uid)),
+            Origin::Host(address) => Some(User::Host(address)),
+            Origin::Unknown => None,
         };
+        let id = self.engine.client_connected_by(user, rules);
         if let Err(error) = self.watch.add(Source::Client(id.index()), stream.input()) {
             self.engine.client_gone(id);
             return Err(error);

@@ -193,17 +193,17 @@ impl Driver {
             ready: Vec::new(),
             read_batch: Vec::new(),
         };
-        for (announced, address) in announced.into_iter().zip(&options.listen) {
-            driver
-                .add_announced(announced)
-                .map_err(|error| Failure::Announce(address.clone(), poll_error_text(&error)))?;
+        for (announced, listen) in announced.into_iter().zip(&options.listen) {
+            driver.add_announced(announced).map_err(|error| {
+                Failure::Announce(listen.address.clone(), poll_error_text(&error))
+            })?;
         }
         Ok(driver)
     }
 
     fn add_announced(&mut self, announced: Announcement) -> io::Result<()> {
         match announced {
-            Announcement::Client(stream) => self.add_client(stream),
+            Announcement::Client(stream, rules) => self.add_client(stream, rules),
             Announcement::Listener(listener) => {
                 self.watch.add(Source::Listener(self.listeners.len()), listener.fd())?;
                 info!("listening on {}", listener.describe());
