@@ -13,6 +13,7 @@ use ninepmux::net::{
 };
 use ninepmux::wire::Dialect;
 
+use crate::control_args::ControlArgs;
 use crate::reconnect_args::{NEEDS_ADDRESS, ReconnectArgs};
 use crate::{FAILURE, SUCCESS, Status};
 
@@ -43,7 +44,7 @@ pub enum Command {
 
 /// The headings of the options in the help.
 const PROTOCOL: &str = "Protocol options";
-const ACCESS: &str = "Access options";
+pub const ACCESS: &str = "Access options";
 const LIMITS: &str = "Limits";
 const LOGGING: &str = "Logging options";
 
@@ -117,6 +118,8 @@ pub struct Serve {
     /// with the same user and tree receive a clone of the first client's root.
     #[arg(long, help_heading = ACCESS)]
     attach_once: bool,
+    #[command(flatten)]
+    control: ControlArgs,
     /// Forward malformed strings, names and stats
     ///
     /// By default requests get an error if a string contains NUL or, except in 9P2000.L, is not UTF-8, if the
@@ -261,6 +264,11 @@ pub struct Link {
     #[arg(long, help_heading = ACCESS)]
     attach_once: bool,
     #[command(flatten)]
+    control: ControlArgs,
+    /// Let the other end attach to the tree with this end's state
+    #[arg(long, help_heading = ACCESS)]
+    control_link: bool,
+    #[command(flatten)]
     reconnect: ReconnectArgs,
     /// Maximum requests in flight per local client
     #[arg(long, value_name = "N", default_value_t = defaults().max_inflight as u64,
@@ -330,6 +338,7 @@ impl Link {
             attach_once: self.attach_once,
             version_timeout: self.timeout,
             reconnect: self.reconnect.config(),
+            control: self.control.tree(),
             ..defaults()
         };
         LinkOptions {
@@ -339,6 +348,9 @@ impl Link {
             timeout: self.timeout,
             max_clients: MAX_CLIENTS as usize,
             messages: self.verbose > 1,
+            control_unknown: self.control.control_tcp,
+            control_link: self.control_link,
+            set_verbosity: Some(crate::log::set_verbosity),
             link: LinkConfig { window: self.window as usize, keepalive: interval(self.keepalive) },
             export_config: Config {
                 unames: self.uname,
@@ -433,6 +445,8 @@ impl Serve {
             listen: self.listen,
             timeout: self.timeout,
             messages: self.verbose > 1,
+            control_unknown: self.control.control_tcp,
+            set_verbosity: Some(crate::log::set_verbosity),
             max_clients: self.max_clients as usize,
             keepalive: interval(self.keepalive),
             max_silence: max_silence(interval(self.keepalive), false),
@@ -447,6 +461,7 @@ impl Serve {
                 read_only: self.readonly,
                 lax: self.lax,
                 reconnect: self.reconnect.config(),
+                control: self.control.tree(),
                 max_inflight: self.max_inflight as usize,
                 max_fids: self.max_fids as usize,
                 max_descriptors: self.max_descriptors as usize,

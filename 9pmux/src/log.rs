@@ -10,7 +10,10 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::log_queue::{self, LogQueue};
 
@@ -18,6 +21,9 @@ use crate::log_queue::{self, LogQueue};
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static QUEUE: LogQueue = LogQueue::new();
+
+/// The level of a log that has been started.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
 /// The name of the program, if it is another than 9pmux.
 static NAME: OnceLock<String> = OnceLock::new();
@@ -60,20 +66,31 @@ where
 /// # Errors
 /// Returns the error if the thread that writes the lines cannot be started.
 pub fn init(verbose: u8, quiet: bool) -> io::Result<()> {
-    let level = match (quiet, verbose) {
-        (true, _) => LevelFilter::OFF,
-        (false, 0) => LevelFilter::WARN,
-        (false, 1) => LevelFilter::INFO,
-        (false, _) => LevelFilter::DEBUG,
-    };
+    let level = if quiet { LevelFilter::OFF } else { level(verbose) };
     log_queue::start_writer(&QUEUE)?;
     let line = Line { began: (verbose > 0).then(Instant::now) };
-    tracing_subscriber::fmt()
-        .with_writer(|| Queued)
-        .with_max_level(level)
-        .event_format(line)
-        .init();
+    let (filter, handle) = reload::Layer::new(level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Queued).event_format(line);
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    let _ = LEVEL.set(handle);
     Ok(())
+}
+
+/// Returns the level of the log with so many `-v`.
+fn level(verbose: u8) -> LevelFilter {
+    match verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    }
+}
+
+/// Changes the level of a log that has been started to that of so many `-v`.
+pub fn set_verbosity(verbose: u8) {
+    if let Some(handle) = LEVEL.get() {
+        // The log lives as long as the program.
+        let _ = handle.reload(level(verbose));
+    }
 }
 
 /// Waits until the lines of the log have been written, for a bounded time.

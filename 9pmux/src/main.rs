@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "the tests have an entry of their own"))]
 
 mod args;
+mod control_args;
 #[cfg(not(test))]
 mod entry;
 mod log;

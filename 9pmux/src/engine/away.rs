@@ -83,6 +83,7 @@ impl Engine {
         let lost = client.session.take();
         let session = &mut client.session;
         (session.msize, session.dialect) = (lost.msize, lost.dialect);
+        session.local = lost.local;
         for (name, entry) in lost.fids {
             let is_dead = match entry.get() {
                 ClientFid::Dead(_) => Some(entry),
@@ -94,6 +95,7 @@ impl Engine {
             };
             if let Some(dead) = is_dead {
                 session.fids.insert(name, dead);
+                session.dead_fids += 1;
             }
         }
         self.clients.count_firsts(client_index);
@@ -151,6 +153,7 @@ impl Engine {
         let promised = self.upstream.promised.filter(|_| self.clients.sessions() > 0);
         self.upstream.promised = promised;
         self.upstream.connected(self.config.msize);
+        self.connects += 1;
         if promised.is_none() {
             self.discard_shared_attach();
         }
@@ -208,6 +211,7 @@ impl Engine {
         };
         if fid_use == FidUse::Releases {
             session.fids.remove(&name);
+            session.dead_fids -= 1;
             session.shrink_fids();
             self.clients.count_firsts(client_index);
         }

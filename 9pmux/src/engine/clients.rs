@@ -2,9 +2,10 @@
 //!
 //! | state | event | next state |
 //! |---|---|---|
-//! | new, session | a Tversion, once the previous session has been cleaned up | awaiting version |
+//! | new, session, control | a Tversion, once the previous session has been cleaned up | awaiting version |
 //! | awaiting version | the version is agreed | session |
 //! | awaiting version | the version is unknown | new |
+//! | new, session, control | a Tversion for the control tree | control |
 //! | any | a message that cannot be framed, or the end of the server | closing |
 //!
 //! A client that has finished sends nothing more; it is closed as well when it has nothing outstanding.
@@ -15,6 +16,7 @@ use std::collections::VecDeque;
 
 use super::ClientId;
 use super::buffer::Buffer;
+use super::control::ClientOrigin;
 use super::descriptors::ClientDescriptors;
 use super::hasher::SeededState;
 use super::policy::Rules;
@@ -32,6 +34,8 @@ pub enum ClientState {
     AwaitingVersion { tag: u16, msize: u32, offer: Offer },
     /// It has a version.
     Session,
+    /// It has the version of the control tree, and no session with the server (`control/`).
+    Control,
     /// Its connection is closed as soon as its output is written.
     Closing,
 }
@@ -107,6 +111,13 @@ pub struct Client {
     /// The times in seconds at which it connected, and at which bytes of it last arrived.
     pub connected_at: u32,
     pub heard_at: u32,
+    /// The time in milliseconds since which its output waits, or at which a part of it was written. It wraps.
+    pub took_at: u32,
+    /// Its origin, for the control tree.
+    pub caller: ClientOrigin,
+    /// The user of its last Tattach, or the beginning of a long name. Vec in a box: a client without has a pointer only.
+    #[expect(clippy::box_collection, reason = "a client that has none is smaller")]
+    pub uname: Option<Box<Vec<u8>>>,
     /// Its memory when it was last counted.
     pub counted_memory: usize,
     /// Its first items when they were last counted.
@@ -164,6 +175,9 @@ impl Client {
             refused: 0,
             connected_at: seconds,
             heard_at: seconds,
+            took_at: 0,
+            caller: ClientOrigin::default(),
+            uname: None,
             counted_memory: 0,
             firsts: Firsts::default(),
         }
@@ -174,7 +188,7 @@ impl Client {
         match self.state {
             ClientState::Closing => true,
             ClientState::AwaitingVersion { .. } => false,
-            ClientState::New | ClientState::Session => {
+            ClientState::New | ClientState::Session | ClientState::Control => {
                 self.finished
                     && self.blocked == Blocked::No
                     && self.waiting_reads.is_empty()
@@ -276,6 +290,11 @@ impl Clients {
     /// Returns the number of clients that have ever connected, which is the number of the next one.
     pub fn connections(&self) -> u64 {
         self.connections
+    }
+
+    /// The next client gets this number.
+    pub fn set_connections(&mut self, connections: u64) {
+        self.connections = connections;
     }
 
     /// Removes a client, if it is connected.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::control::ControlTree;
 use super::pserve::PserveRules;
 use super::requests::MAX_REQUESTS;
 use super::restore::Reconnect;
@@ -51,6 +52,8 @@ pub struct Config {
     pub unames: Vec<String>,
     /// The trees that clients may attach to. An empty list permits all trees.
     pub anames: Vec<String>,
+    /// The control tree, if clients may attach to it (`control/`).
+    pub control: Option<ControlTree>,
     /// The rules of plan9port's 9pserve, if 9pmux is in its place.
     pub pserve: Option<PserveRules>,
     /// Whether requests are forwarded with strings, names and stats that the protocol forbids, and with
@@ -118,6 +121,7 @@ impl Default for Config {
             read_only: false,
             unames: Vec::new(),
             anames: Vec::new(),
+            control: None,
             pserve: None,
             lax: false,
             // The largest msize of Linux: a megabyte of data, and the space that it leaves for headers.

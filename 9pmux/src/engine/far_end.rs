@@ -25,6 +25,8 @@ pub enum CloseCause {
     NoMemory,
     /// It has sent this, which is not valid 9P.
     Garbled(String),
+    /// A command of the control tree has named it.
+    Dropped,
 }
 
 impl Engine {
@@ -116,6 +118,7 @@ impl Engine {
         let mut message = [0; HEADER + 2];
         message[HEADER..].copy_from_slice(&NOTAG.to_le_bytes());
         self.upstream.awaits_keepalive = true;
+        self.stats.keepalives += 1;
         self.send_internal(types::TFLUSH, KEEPALIVE_TAG, &mut message);
     }
 }

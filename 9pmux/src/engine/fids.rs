@@ -409,9 +409,11 @@ impl Engine {
         if !matches!(record.state, FidState::Live | FidState::Pending) && !record.state.is_away() {
             return;
         }
-        if let Entry::Vacant(place) =
-            self.clients.get(client_index).session.fids.entry(record.client_fid)
-        {
+        let session = &mut self.clients.get(client_index).session;
+        if session.is_local(record.client_fid) {
+            return;
+        }
+        if let Entry::Vacant(place) = session.fids.entry(record.client_fid) {
             place.insert(FidEntry::upstream(fid));
             record.bound = true;
             self.clients.count_firsts(client_index);

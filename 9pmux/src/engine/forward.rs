@@ -409,7 +409,7 @@ impl Engine {
                     if known.is_some() {
                         return Err(LocalError::FidInUse);
                     }
-                    let limit = match client.session.fids.len() < self.config.max_fids {
+                    let limit = match client.session.fid_count() < self.config.max_fids {
                         false => Some(Limit::Fids),
                         true if self.has_fid_share(client_index) => None,
                         true => Some(Limit::FidShare),

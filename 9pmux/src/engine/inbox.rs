@@ -152,7 +152,7 @@ impl Engine {
         }
         let is_new = matches!(client.state, ClientState::New);
         let max = match client.state {
-            ClientState::Session => client.session.msize,
+            ClientState::Session | ClientState::Control => client.session.msize,
             ClientState::New => MAX_MESSAGE_BEFORE_VERSION,
             ClientState::AwaitingVersion { .. } => return Progress::Blocked(Blocked::OnSelf),
             ClientState::Closing => return Progress::Closed,
@@ -201,6 +201,9 @@ impl Engine {
             types::TVERSION => self.handle_tversion(client_index, message),
             types::TFLUSH => self.handle_tflush(client_index, message),
             _ if is_new => self.reject_message(client_index, message, LocalError::NoVersion),
+            _ if self.is_for_control(client_index, message) => {
+                self.serve_control(client_index, message)
+            }
             _ => self.forward(client_index, message, has_turn),
         }
     }

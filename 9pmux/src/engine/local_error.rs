@@ -43,11 +43,23 @@ pub enum LocalError {
     WritesLost,
     ReadAnew,
     ReadOnly,
+    NoAuthNeeded,
+    FileNotFound,
+    PermissionDenied,
+    OwnFile,
+    TwoServers,
+    UnknownCommand,
+    NoSuchClient,
+    NotOpen,
+    AlreadyOpen,
+    BadOffset,
+    IsDirectory,
+    NotDirectory,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 40] = [
+    pub const ALL: [LocalError; 52] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -88,6 +100,18 @@ impl LocalError {
         LocalError::WritesLost,
         LocalError::ReadAnew,
         LocalError::ReadOnly,
+        LocalError::NoAuthNeeded,
+        LocalError::FileNotFound,
+        LocalError::PermissionDenied,
+        LocalError::OwnFile,
+        LocalError::TwoServers,
+        LocalError::UnknownCommand,
+        LocalError::NoSuchClient,
+        LocalError::NotOpen,
+        LocalError::AlreadyOpen,
+        LocalError::BadOffset,
+        LocalError::IsDirectory,
+        LocalError::NotDirectory,
     ];
 
     pub fn ename(self) -> &'static str {
@@ -132,6 +156,18 @@ impl LocalError {
             LocalError::WritesLost => "earlier writes may be lost: the server was away",
             LocalError::ReadAnew => "directory must be read anew",
             LocalError::ReadOnly => "read only",
+            LocalError::NoAuthNeeded => "no authentication is needed here",
+            LocalError::FileNotFound => "file not found",
+            LocalError::PermissionDenied => "permission denied",
+            LocalError::OwnFile => "this file is 9pmux's own",
+            LocalError::TwoServers => "files of two servers",
+            LocalError::UnknownCommand => "unknown command",
+            LocalError::NoSuchClient => "no such client",
+            LocalError::NotOpen => "file not open",
+            LocalError::AlreadyOpen => "file already open",
+            LocalError::BadOffset => "bad offset in directory read",
+            LocalError::IsDirectory => "file is a directory",
+            LocalError::NotDirectory => "file is no directory",
         }
     }
 
@@ -162,6 +198,15 @@ impl LocalError {
             LocalError::NoSuchFile => 2,                       // ENOENT
             LocalError::TooManyRequests => 11,                 // EAGAIN
             LocalError::NothingExported | LocalError::Unreachable => 6, // ENXIO
+            LocalError::NoAuthNeeded | LocalError::FileNotFound | LocalError::NoSuchClient => 2, // ENOENT
+            LocalError::PermissionDenied => 13, // EACCES
+            LocalError::OwnFile => 1,           // EPERM
+            LocalError::TwoServers => 18,       // EXDEV
+            LocalError::UnknownCommand | LocalError::BadOffset => 22, // EINVAL
+            LocalError::NotOpen => 9,           // EBADF
+            LocalError::AlreadyOpen => 16,      // EBUSY
+            LocalError::IsDirectory => 21,      // EISDIR
+            LocalError::NotDirectory => 20,     // ENOTDIR
         }
     }
 }

@@ -23,6 +23,7 @@
 //! | names and error of the shared attach | one message |
 //! | a Tversion that waits | its numbers only |
 //! | notices of limits | `MAX_NOTICES` |
+//! | texts of the control tree (`control/`) | 64 of 4 MiB |
 //! | limits of lines of the log (`net/line_limit.rs`) | 4,096 of each table |
 //!
 //! The bound is enforced by `tick`, when a driver has written all output that clients read: what is left
@@ -65,7 +66,7 @@ impl Engine {
     }
 
     /// Returns the memory of all buffers.
-    fn memory_in_use(&self) -> usize {
+    pub(super) fn memory_in_use(&self) -> usize {
         let upstream = self.upstream.inbox.capacity() + self.upstream.out.capacity();
         self.client_memory + self.pool.bytes() + upstream + self.descriptors.memory()
     }

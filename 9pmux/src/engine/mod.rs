@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | upstream request | its upstream tag, from libmux's tag pool | a client, a cleanup, a descriptor, or 9pmux itself |
 //! | upstream fid | its upstream number, the lowest that is free | a client, a cleanup, a descriptor, or 9pmux itself |
+//! | local fid (`control/`) | the number that its client has given it | the session |
 //! | session (`session.rs`) | its client | the client |
 //! | descriptor (`descriptors/`) | its id | itself, until both directions have ended |
 //! | cleanup (`cleanup.rs`) | its index | itself, until all that it counts has been freed |
@@ -51,6 +52,7 @@
 //! | `restore/` | a server that goes and comes back, and sessions that are restored |
 //! | `descriptors/` | Topenfd: descriptors in place of fids |
 //! | `shared_attach.rs`, `policy.rs` | options: one attach for all clients, what clients may do |
+//! | `control/` | the files that 9pmux itself serves |
 //! | `pserve.rs` | the rules of plan9port's 9pserve, if 9pmux is in its place |
 //! | `shares.rs`, `users.rs` | what one client may hold of what all clients use, and the accounts that are counted |
 //! | `clients.rs`, `session.rs`, `requests.rs`, `fids.rs`, `upstream.rs` | the records |
@@ -69,6 +71,7 @@ mod cleanup;
 mod client_tags;
 mod clients;
 mod config;
+mod control;
 mod counters;
 mod descriptors;
 mod end;
@@ -112,6 +115,10 @@ pub mod fuzz;
 mod tests;
 
 pub use config::{Config, ServerKind};
+pub use control::{
+    ClientOrigin, ControlCommand, ControlTree, Facts, LinkCounters, ServerFacts, UpstreamRow,
+    VERSION as CONTROL_VERSION,
+};
 pub use descriptors::DescriptorId;
 pub use end::EndReason;
 pub use far_end::{CloseCause, KEEPALIVE_TAG, Load};
@@ -130,6 +137,7 @@ use std::time::Duration;
 use buffer::Pool;
 use cleanup::Cleanups;
 use clients::{Blocked, Client, ClientState, Clients};
+use control::Control;
 use counters::Counters;
 use descriptors::Descriptors;
 use fids::Fids;
@@ -193,6 +201,7 @@ impl ClientId {
 /// | [`next_version_event`](Engine::next_version_event) | what to log about versions |
 /// | [`end_reason`](Engine::end_reason) | whether to stop |
 /// | [`next_notice`](Engine::next_notice) | what to log about a client |
+/// | [`has_control_clients`](Engine::has_control_clients), [`next_control_command`](Engine::next_control_command) | whether to report facts, and what a client asks the driver to do, with [`Config::control`] |
 /// | [`take_lost_server`](Engine::take_lost_server), [`next_restore_event`](Engine::next_restore_event), [`outage`](Engine::outage) | what to log about a server that goes and comes back |
 ///
 /// A driver that can pass descriptors to a client calls [`allow_descriptors`](Engine::allow_descriptors) when the
@@ -275,11 +284,14 @@ pub struct Engine {
     starved: Vec<ClientId>,
     stats: Stats,
     counters: Counters,
+    control: Control,
     /// The limits that clients have met, for the log.
     notices: VecDeque<Notice>,
     version_events: VersionEvents,
     /// The client with a request that does not fit into the window, since the ready queue was last processed.
     window_blocked: Option<u32>,
+    /// The number of connections to the server.
+    connects: u64,
     /// Why the server has gone, until the driver asks for it.
     lost_server: Option<EndReason>,
     /// The client that the engine has closed last for a reason of the client's own.
@@ -348,15 +360,19 @@ impl Engine {
             starved: Vec::new(),
             stats: Stats::default(),
             counters: Counters::new(now),
+            control: Control::default(),
             notices: VecDeque::new(),
             version_events: VersionEvents::default(),
             window_blocked: None,
+            connects: 0,
             lost_server: None,
             last_close: None,
             tracer: None,
             config,
         };
         engine.begin_turn();
+        engine.connects =
+            u64::from(engine.restore.is_none() && engine.config.server != ServerKind::OnDemand);
         engine.upstream.msize = engine.config.msize;
         match (engine.config.server, engine.config.dialect) {
             (ServerKind::OnDemand, _) => engine.upstream.begin_without_server(UpstreamState::Away),
@@ -370,6 +386,7 @@ impl Engine {
             (_, Some(dialect)) => engine.send_version(dialect),
             (_, None) => {}
         }
+        engine.control.state_since = now;
         engine
     }
 

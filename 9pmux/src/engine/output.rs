@@ -27,6 +27,9 @@ impl Engine {
         let client = self.clients.get(client_index);
         let has_grown = !client.out.has_room(message.len());
         if has_grown {
+            if client.out.is_empty() {
+                client.took_at = self.now.as_millis() as u32;
+            }
             self.pool.lend(&mut client.out, message.len());
             if !client.out.reserve(message.len()) {
                 return self.mark_starved(client_index);

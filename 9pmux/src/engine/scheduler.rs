@@ -85,12 +85,16 @@ impl Engine {
             // There is capacity now, and the queue may have clients that had sessions.
             self.send_ready();
         }
+        self.note_upstream_state();
     }
 
     #[inline]
     fn send_ready(&mut self) {
         if !self.starved.is_empty() {
             self.drop_starved();
+        }
+        if self.has_drops() {
+            self.run_drops();
         }
         if !self.upstream.deferred_flushes.is_empty() {
             self.send_deferred_flushes();

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::client_tags::ClientTags;
+use super::control::LocalFids;
 use super::descriptors::Opening;
 use super::flush::ClientFlush;
 use super::hasher::SeededState;
@@ -131,6 +132,10 @@ pub struct Session {
     pub tags: ClientTags,
     /// The object of each fid of the client.
     pub fids: HashMap<u32, FidEntry, SeededState>,
+    /// The number of dead fids among them.
+    pub dead_fids: usize,
+    /// The fids in the control tree, if there are some.
+    pub local: Option<Box<LocalFids>>,
     /// The Tflush without a reply, in the order of arrival.
     pub flushes: Vec<ClientFlush>,
     /// The auth fids among `fids`.
@@ -163,6 +168,8 @@ impl Session {
             dialect: Dialect::Plain,
             tags: ClientTags::new(hasher),
             fids: HashMap::with_hasher(hasher),
+            dead_fids: 0,
+            local: None,
             flushes: Vec::new(),
             auths: Vec::new(),
             auth_memory: 0,
@@ -193,6 +200,21 @@ impl Session {
     pub fn has_anything_upstream(&self) -> bool {
         let is_live = |entry: &FidEntry| entry.live().is_some();
         !self.tags.is_empty() || !self.flushes.is_empty() || self.fids.values().any(is_live)
+    }
+
+    /// Returns the number of fids in the control tree.
+    pub fn local_fids(&self) -> usize {
+        self.local.as_ref().map_or(0, |local| local.len())
+    }
+
+    /// Returns the number of all fids.
+    pub fn fid_count(&self) -> usize {
+        self.fids.len() + self.local_fids()
+    }
+
+    /// Returns true if the client uses this name for a fid in the control tree.
+    pub fn is_local(&self, name: u32) -> bool {
+        self.local.as_ref().is_some_and(|local| local.contains(name))
     }
 
     /// Returns the hasher of the session's tables.

@@ -28,6 +28,16 @@ pub struct Stats {
     pub flushed: u64,
     /// Clients that have ever connected.
     pub connections: u64,
+    /// Connections to the server after the first.
+    pub reconnects: u64,
+    /// Fids that were restored after a loss of the server.
+    pub replayed_fids: u64,
+    /// Fids that could not be restored.
+    pub lost_fids: u64,
+    /// Keepalives that were sent.
+    pub keepalives: u64,
+    /// Times that a request has waited for the window.
+    pub window_waits: u64,
     /// Turns of the driver.
     pub turns: u64,
     /// Bytes that clients have sent.
@@ -145,6 +155,7 @@ impl Engine {
         Stats {
             received: self.counters.requests.iter().sum(),
             connections: self.clients.connections(),
+            reconnects: self.connects.saturating_sub(1),
             clients: self.clients.len(),
             requests: self.requests.len(),
             fids: self.fids.len(),
@@ -167,6 +178,13 @@ impl Engine {
         self.counters.latencies.get(kind)
     }
 
+    /// Goes on with the counters of an earlier engine, and with the numbers of its clients.
+    pub fn inherit_counters(&mut self, earlier: Engine) {
+        self.stats = earlier.stats;
+        self.counters = earlier.counters;
+        self.clients.set_connections(earlier.clients.connections());
+    }
+
     /// Counts bytes that a client has sent.
     pub(super) fn count_client_bytes(&mut self, client_index: u32, n: usize) {
         self.stats.client_bytes_read += n as u64;
@@ -178,9 +196,11 @@ impl Engine {
 
     /// Counts bytes that were written to a client.
     pub(super) fn count_written_bytes(&mut self, client_index: u32, n: usize) {
+        let now = self.now.as_millis() as u32;
         let client = self.clients.get(client_index);
         let n = n.min(client.out.len()) as u64;
         client.bytes_written += n;
+        client.took_at = now;
         self.stats.client_bytes_written += n;
     }
 
@@ -219,7 +239,7 @@ impl Engine {
             bytes_written: client.bytes_written,
             refused: client.refused,
             requests: client.session.tags.len(),
-            fids: client.session.fids.len(),
+            fids: client.session.fid_count(),
             queued: client.inbox.len() + client.waiting_reads.bytes(),
             output: client.out.len(),
             memory: client.memory(),

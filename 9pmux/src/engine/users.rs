@@ -117,6 +117,14 @@ impl Users {
         &self.slots[index as usize].account
     }
 
+    /// Returns the user of this machine with this index, if it is one.
+    pub fn local(&self, index: u32) -> Option<u32> {
+        match self.slots[index as usize].user {
+            Some(User::Local(uid)) => Some(uid),
+            _ => None,
+        }
+    }
+
     /// Changes the account of a user, and frees its record if it holds nothing. Has no effect for
     /// [`NO_USER`].
     #[inline]

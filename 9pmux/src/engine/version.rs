@@ -300,6 +300,9 @@ impl Engine {
         let consumed = self.consume_message(client_index, message);
         self.clients.get(client_index).waiting_reads = WaitingReads::default();
         let left = self.begin_cleanup(client_index);
+        if self.accept_control(client_index, message) {
+            return consumed;
+        }
         let id = self.clients.id(client_index);
         let state = ClientState::AwaitingVersion { tag: client_tag, msize, offer };
         self.clients.set_state(client_index, state);
@@ -432,7 +435,7 @@ pub(super) fn parse_tversion(message: &[u8]) -> Result<(u32, Offer), LocalError>
     }
 }
 
-fn version_message(msize: u32, version: &str) -> Vec<u8> {
+pub(super) fn version_message(msize: u32, version: &str) -> Vec<u8> {
     let mut message = vec![0; HEADER + 4];
     put_u32(&mut message, HEADER, msize);
     message.extend_from_slice(&(version.len() as u16).to_le_bytes());

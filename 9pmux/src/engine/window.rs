@@ -51,6 +51,7 @@ impl Engine {
             self.config.window.is_none_or(|window| sum == 0 || sum + cost as usize <= window);
         if !admits {
             self.window_blocked = Some(client_index);
+            self.stats.window_waits += 1;
         }
         admits
     }

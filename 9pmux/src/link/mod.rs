@@ -61,7 +61,9 @@ use std::collections::VecDeque;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use crate::engine::{ClientId, CloseCause, Config, EndReason, Engine, ServerKind};
+use crate::engine::{
+    ClientId, ClientOrigin, CloseCause, Config, EndReason, Engine, LinkCounters, ServerKind,
+};
 use turns::{Kind, Side, Turns};
 
 /// The maximum number of requests that a post has at the other end. A user of this machine alone may have half of
@@ -199,6 +201,8 @@ impl Display for LinkEnd {
 pub struct Link {
     export: Engine,
     far: ClientId,
+    /// The origin of the other end, for the control tree of the export.
+    far_caller: ClientOrigin,
     splitter: Splitter,
     turns: Turns,
     keepalive: Keepalive,
@@ -229,6 +233,7 @@ impl Link {
         Link {
             export,
             far,
+            far_caller: ClientOrigin::default(),
             splitter: Splitter::new(),
             turns: Turns::new(),
             keepalive: Keepalive::new(config.keepalive, now),
@@ -248,6 +253,23 @@ impl Link {
     /// Returns the engine of the export, for its server's side.
     pub fn export(&mut self) -> &mut Engine {
         &mut self.export
+    }
+
+    /// Permits the other end to attach to the control tree of the export.
+    pub fn allow_control(&mut self) {
+        self.far_caller.may_control = true;
+        self.export.describe_client(self.far, self.far_caller);
+    }
+
+    /// Returns the counters of the link. `post` is its post.
+    #[must_use]
+    pub fn counters(&self, post: &Engine) -> LinkCounters {
+        let stats = post.stats();
+        LinkCounters {
+            peer_requests: self.export.stats().received,
+            keepalives: stats.keepalives,
+            window_waits: stats.window_waits,
+        }
     }
 
     /// Returns true if the other end asks for the export's server, and it is not connected.
@@ -324,6 +346,7 @@ impl Link {
     pub fn restart(&mut self, config: &LinkConfig, now: Duration) {
         self.export.client_gone(self.far);
         self.far = self.export.client_connected();
+        self.export.describe_client(self.far, self.far_caller);
         self.splitter = Splitter::new();
         self.turns = Turns::new();
         self.keepalive = Keepalive::new(config.keepalive, now);
@@ -453,6 +476,8 @@ impl Link {
             let end = match self.export.close_cause(self.far) {
                 Some(CloseCause::NoMemory) => LinkEnd::NoMemory,
                 Some(CloseCause::Garbled(what)) => LinkEnd::Garbled(what.clone()),
+                // Only the other end itself can name it.
+                Some(CloseCause::Dropped) => LinkEnd::Closed,
                 None => LinkEnd::Garbled("bytes that are not 9P".to_owned()),
             };
             self.end(post, end);

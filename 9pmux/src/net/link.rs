@@ -43,6 +43,12 @@ pub struct LinkOptions {
     pub post_config: Config,
     /// True if each message is logged.
     pub messages: bool,
+    /// True if local callers that the system says nothing about may attach to the control tree.
+    pub control_unknown: bool,
+    /// True if the other end may attach to the control tree.
+    pub control_link: bool,
+    /// Changes the level of the log, as for `serve`.
+    pub set_verbosity: Option<fn(u8)>,
 }
 
 /// Runs a link until a signal arrives, or the stream ends.
@@ -152,6 +158,8 @@ fn post_options(
         max_silence: max_silence(options.link.keepalive, true),
         config: options.link.post(options.post_config.clone()),
         messages: options.messages,
+        control_unknown: options.control_unknown,
+        set_verbosity: options.set_verbosity,
     }
 }
 
@@ -159,7 +167,10 @@ fn post_options(
 fn set_link(driver: &mut Driver, options: &LinkOptions, source: Option<ExportServer>) {
     let export = options.link.export(options.export_config.clone(), source.is_some());
     let export = Engine::new(Config { seed: random_number(), ..export });
-    let link = Link::new(export, &options.link, driver.engine_time());
+    let mut link = Link::new(export, &options.link, driver.engine_time());
+    if options.control_link {
+        link.allow_control();
+    }
     driver.set_link(link, source, options.messages);
 }
 
@@ -226,6 +237,8 @@ fn listen(options: &LinkOptions, address: ListenAddress) -> Result<(), Failure> 
             },
         },
         messages: options.messages,
+        control_unknown: options.control_unknown || options.control_link,
+        set_verbosity: options.set_verbosity,
     };
     Driver::new(&serve, inherited, redial, announced, signals)?.run()
 }

@@ -63,9 +63,9 @@ pub use link::{LinkOptions, link};
 pub use listen_address::{Group, ListenAddress, ListenOptions};
 pub use pserve::{Pserve, PserveOptions};
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::engine::Config;
+use crate::engine::{Config, ControlTree};
 use crate::link::INTERVALS;
 
 /// The time after which a network connection to the server of `serve` is given up. The end of 9pmux would break all
@@ -96,10 +96,28 @@ pub struct ServeOptions {
     pub keepalive: Option<Duration>,
     /// The time after which the system gives up a network connection to the server without a sign of life.
     pub max_silence: Duration,
+    /// True if callers that the system says nothing about may attach to the control tree.
+    pub control_unknown: bool,
+    /// Changes the level of the log to that of so many `-v`, if clients may.
+    pub set_verbosity: Option<fn(u8)>,
     /// The limits of the engine.
     pub config: Config,
     /// True if each message is logged.
     pub messages: bool,
+}
+
+/// Returns the control tree of this process, by this aname.
+#[must_use]
+pub fn control_tree(aname: String) -> ControlTree {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    ControlTree {
+        aname,
+        program: concat!("9pmux ", env!("CARGO_PKG_VERSION")).to_owned(),
+        pid: std::process::id(),
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        epoch: since_epoch.map_or(0, |time| time.as_secs()),
+    }
 }
 
 /// Serves clients until a signal arrives, or until the last client has disconnected and no other can connect.

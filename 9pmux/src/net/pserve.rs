@@ -73,6 +73,8 @@ impl Pserve {
         background::continue_in_background()
             .map_err(|error| format!("fork: {}", error_text(&error)))?;
         let serve = ServeOptions {
+            control_unknown: false,
+            set_verbosity: None,
             server: address,
             listen: vec![listener.address().clone().into()],
             timeout: DIAL_TIMEOUT,

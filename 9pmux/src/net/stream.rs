@@ -255,6 +255,15 @@ impl Stream {
         }
     }
 
+    /// The process of the peer, or 0 if the system does not say.
+    pub fn process(&self) -> u32 {
+        #[cfg(target_os = "linux")]
+        if let Some(peer) = peer_credentials(self.input.as_fd()) {
+            return u32::try_from(peer.pid).unwrap_or(0);
+        }
+        0
+    }
+
     /// The user or host of the peer, where the system knows it.
     pub fn origin(&self) -> Origin {
         #[cfg(target_os = "linux")]

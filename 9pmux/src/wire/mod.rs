@@ -72,6 +72,7 @@ pub mod types {
     pub const TRENAME: u8 = 20;
     pub const TREADLINK: u8 = 22;
     pub const TGETATTR: u8 = 24;
+    pub const TSETATTR: u8 = 26;
     pub const TXATTRWALK: u8 = 30;
     pub const TXATTRCREATE: u8 = 32;
     pub const TREADDIR: u8 = 40;

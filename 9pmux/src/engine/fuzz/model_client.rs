@@ -542,6 +542,18 @@ impl ModelClient {
             // Treadlink, Tgetlock and Tstat, and a walk whose reply has more bytes than it needs.
             LocalError::ReplyTooLarge => is(&[22, 54, 124, types::TWALK]),
             LocalError::DuplicateTag => !self.tagged(asked.tag()).is_empty(),
+            LocalError::NoAuthNeeded
+            | LocalError::FileNotFound
+            | LocalError::PermissionDenied
+            | LocalError::OwnFile
+            | LocalError::TwoServers
+            | LocalError::UnknownCommand
+            | LocalError::NoSuchClient
+            | LocalError::NotOpen
+            | LocalError::AlreadyOpen
+            | LocalError::BadOffset
+            | LocalError::IsDirectory
+            | LocalError::NotDirectory => false,
         }
     }
 

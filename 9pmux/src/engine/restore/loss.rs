@@ -274,6 +274,7 @@ impl Engine {
         if record.bound {
             let session = &mut self.clients.get(client_index).session;
             session.fids.insert(record.client_fid, FidEntry::dead(dead));
+            session.dead_fids += 1;
         }
         self.fids.mark_dead(fid);
         if let Some(restore) = &mut self.restore {

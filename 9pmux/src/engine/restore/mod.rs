@@ -66,6 +66,7 @@ use std::time::Duration;
 use super::Engine;
 use super::hasher::SeededState;
 use super::upstream::UpstreamState;
+use crate::wire::u16_at;
 use copies::Copies;
 use held::Held;
 use locks::Locks;
@@ -237,6 +238,30 @@ impl Restore {
     /// Returns true if an attempt of the replay that may succeed later should be repeated.
     fn may_try_later(&self, now: Duration) -> bool {
         self.options.patience.is_none_or(|patience| now < self.since.saturating_add(patience))
+    }
+
+    /// Returns the path of a fid for people: the aname of its identity, and the names below it. `None` if it is not
+    /// known.
+    pub fn path_of(&self, fid: u32) -> Option<Vec<u8>> {
+        let node = self.places.get(fid).node()?;
+        let names = self.names.path(node)?;
+        let mut root = node;
+        while !self.names.is_root(root) {
+            root = self.names.parent(root);
+        }
+        // The fields of a Tattach after the fids.
+        let identity = self.names.name(root);
+        let uname = 2 + u16_at(identity, 0) as usize;
+        let aname = &identity[uname + 2..][..u16_at(identity, uname) as usize];
+        let mut path = aname.strip_suffix(b"/").unwrap_or(aname).to_vec();
+        for name in names {
+            path.push(b'/');
+            path.extend_from_slice(self.names.name(name));
+        }
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        Some(path)
     }
 
     /// Returns the time at which `expire_restore` must be called at the latest, if any.

@@ -228,6 +228,8 @@ impl Engine {
             return;
         }
         let Replay { back, gone, .. } = restore.replay;
+        self.stats.replayed_fids += back as u64;
+        self.stats.lost_fids += gone as u64;
         if back + gone > 0 {
             restore.push_event(RestoreEvent::Restored { fids: back + gone, gone });
         }

@@ -6,6 +6,7 @@ mod away;
 mod bench;
 mod blocked_reads;
 mod contents;
+mod control;
 mod counters;
 mod deferred;
 mod ends;

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::Driver;
 use super::clients::CloseReason;
+use super::control::record_connection;
 use crate::engine::{Config, Engine};
 use crate::link::LinkConfig;
 use crate::net::failure::error_text;
@@ -56,6 +57,11 @@ pub struct Callers {
 }
 
 impl Callers {
+    /// Each message is logged from now on if `messages` is true.
+    pub(super) fn set_messages(&mut self, messages: bool) {
+        self.messages = messages;
+    }
+
     /// `listener` is the index of the listener for callers among those of the driver.
     pub fn new(listener: usize, link: LinkConfig, post: Config, messages: bool) -> Callers {
         Callers {
@@ -199,7 +205,10 @@ impl Driver {
             return self.begin_stream(stream);
         }
         let seed = random_number();
-        self.engine = Engine::new_at(Config { seed, ..callers.post.clone() }, now);
+        let post = Engine::new_at(Config { seed, ..callers.post.clone() }, now);
+        let earlier = std::mem::replace(&mut self.engine, post);
+        self.engine.inherit_counters(earlier);
+        record_connection(&mut self.control.server);
         if let Some(limit) = &self.line_limit {
             self.engine.set_tracer(Some(trace::tracer(
                 Names::Post,

@@ -63,11 +63,13 @@ impl Driver {
                     AcceptOutcome::Client(stream) => {
                         self.next_listener = n + 1;
                         if !self.admission.admits(stream.origin()) {
+                            self.control.refused_connections += 1;
                             self.refuse_client(&stream);
                             continue;
                         }
                         let rules = self.listeners[n].rules(&stream);
-                        if let Err(error) = self.add_client(stream, rules) {
+                        let listener = self.control.of_listener[n];
+                        if let Err(error) = self.add_client(stream, rules, listener) {
                             self.warn_rate_limited(format_args!(
                                 "cannot watch a new client, disconnecting it: {}",
                                 error_text(&error)
@@ -113,7 +115,12 @@ impl Driver {
         );
     }
 
-    pub(super) fn add_client(&mut self, stream: Stream, rules: Rules) -> io::Result<()> {
+    pub(super) fn add_client(
+        &mut self,
+        stream: Stream,
+        rules: Rules,
+        listener: u16,
+    ) -> io::Result<()> {
         let origin = stream.origin();
         let user = match origin {
             Origin::User(uid) => Some(User::Local(uid)),
@@ -125,6 +132,7 @@ impl Driver {
             self.engine.client_gone(id);
             return Err(error);
         }
+        self.describe_client(id, &stream, listener);
         if stream.passes_descriptors() {
             self.engine.allow_descriptors(id);
         }

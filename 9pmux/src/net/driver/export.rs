@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::Driver;
 use super::callers::Callers;
+use super::control::{record_connection, record_failure};
 use super::reconnect::{log_line, log_outage, log_return};
 use super::transfer::update_write_interest;
 use crate::link::{Link, LinkConfig, LinkEnd};
@@ -88,6 +89,9 @@ impl Driver {
             let tracer = |names| Some(trace::tracer(names, messages, limit.clone()));
             self.engine.set_tracer(tracer(Names::Post));
             link.export().set_tracer(tracer(Names::Export));
+        }
+        if let Some(source) = &source {
+            self.control.export.address = source.address.to_string();
         }
         let persists = source.as_ref().is_some_and(|source| source.persists);
         let outage = persists.then(|| OutageLog::new(self.now));
@@ -231,6 +235,7 @@ impl Driver {
         match redialler.advance(&self.watch, self.now, is_wanted, self.signal_count > 1) {
             Some(Ok(stream)) => {
                 info!("connected to {}", redialler.address());
+                record_connection(&mut self.control.export);
                 link.server = Some(Peer::new(stream, Origin::Unknown));
                 link.link.export().server_connected();
             }
@@ -246,6 +251,7 @@ impl Driver {
     /// Logs that an attempt to connect to the export's server has failed. Without a shell the first start of a
     /// program ends the loop, if the server should come back.
     fn log_failed_export(&mut self, failure: Failure) {
+        record_failure(&mut self.control.export, &failure);
         let Some(link) = &mut self.link else {
             return;
         };
@@ -306,7 +312,7 @@ impl Driver {
         }
     }
 
-    fn export_gone(&mut self) {
+    pub(super) fn export_gone(&mut self) {
         self.drop_export();
         if let Some(link) = &mut self.link {
             link.link.export().server_gone();

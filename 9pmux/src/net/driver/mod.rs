@@ -19,10 +19,12 @@
 //! | `export.rs` | the link, and the server of its export |
 //! | `stream.rs` | the stream of a link that comes back |
 //! | `callers.rs` | the callers of a listening end of a link |
+//! | `control.rs` | what the driver does for the control tree |
 //! | `log_lines.rs` | log lines that clients or the server can cause |
 
 mod callers;
 mod clients;
+mod control;
 mod export;
 mod keepalive;
 mod log_lines;
@@ -40,6 +42,7 @@ use rustix::io::Errno;
 use tracing::info;
 
 pub use callers::Callers;
+use control::ControlFacts;
 pub use export::ExportServer;
 use export::ExportSide;
 
@@ -100,6 +103,7 @@ pub struct Driver {
     /// The time of the last warning about a refused client.
     last_refusal: Cell<Option<Instant>>,
     admission: Admission,
+    control: ControlFacts,
     max_clients: usize,
     /// The number of lines about limits since a time.
     limit_lines: Option<(Instant, u32)>,
@@ -177,6 +181,11 @@ impl Driver {
             last_warning: Cell::new(None),
             last_refusal: Cell::new(None),
             admission: Admission::new(options.max_clients),
+            control: ControlFacts::new(
+                options.control_unknown,
+                options.server.to_string(),
+                options.set_verbosity,
+            ),
             max_clients: options.max_clients,
             limit_lines: None,
             peers: Peers::default(),
@@ -194,20 +203,22 @@ impl Driver {
             read_batch: Vec::new(),
         };
         for (announced, listen) in announced.into_iter().zip(&options.listen) {
-            driver.add_announced(announced).map_err(|error| {
+            driver.add_announced(announced, &listen.address).map_err(|error| {
                 Failure::Announce(listen.address.clone(), poll_error_text(&error))
             })?;
         }
         Ok(driver)
     }
 
-    fn add_announced(&mut self, announced: Announcement) -> io::Result<()> {
+    fn add_announced(&mut self, announced: Announcement, address: &Address) -> io::Result<()> {
+        let name = self.control.add_name(address.to_string());
         match announced {
-            Announcement::Client(stream, rules) => self.add_client(stream, rules),
+            Announcement::Client(stream, rules) => self.add_client(stream, rules, name),
             Announcement::Listener(listener) => {
                 self.watch.add(Source::Listener(self.listeners.len()), listener.fd())?;
                 info!("listening on {}", listener.describe());
                 self.listeners.push(listener);
+                self.control.of_listener.push(name);
                 Ok(())
             }
         }
@@ -221,9 +232,11 @@ impl Driver {
             self.tick_link();
             self.tick_keepalive();
             self.with_line_limit(|limit, now| limit.report(now));
+            self.report_facts();
             self.read();
             self.poll_events(Some(Duration::ZERO))?;
             self.read();
+            self.run_commands();
             self.judge_candidate();
             self.accept();
             match self.stream_comes_back() {

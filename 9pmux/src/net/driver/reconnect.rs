@@ -10,6 +10,7 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::Driver;
+use super::control::{record_connection, record_failure};
 use crate::engine::{EndReason, Engine, RestoreEvent};
 use crate::net::address::Address;
 use crate::net::failure::Failure;
@@ -36,6 +37,7 @@ impl Driver {
                 self.keepalive.restart(self.engine_time());
                 self.server = Some(Peer::new(stream, Origin::Unknown));
                 self.server_error = None;
+                record_connection(&mut self.control.server);
                 self.engine.server_connected();
             }
             Some(Err(failure)) => {
@@ -63,6 +65,7 @@ impl Driver {
 
     /// Logs that the server has gone.
     fn log_loss(&mut self, reason: &EndReason) {
+        self.control.server.last_error = reason.to_string();
         match &mut self.outage {
             Some(outage) => log_outage(&self.server_address, outage.lost_to(reason, self.now)),
             None => warn!(
@@ -74,6 +77,7 @@ impl Driver {
 
     /// Logs that an attempt to connect has failed. Without a shell the first start of a program ends the loop.
     pub(super) fn log_failed_attempt(&mut self, failure: Failure) {
+        record_failure(&mut self.control.server, &failure);
         match &mut self.outage {
             Some(outage) if self.redialler.starts() && !outage.has_been_reached() => {
                 self.failure = Some(failure);

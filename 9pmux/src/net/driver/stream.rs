@@ -4,6 +4,7 @@
 //! other end when there is another stream; the export gets a new client. The stream is called again, or the next
 //! caller is the other end.
 
+use super::control::record_connection;
 use super::reconnect::log_outage;
 use super::{Callers, Driver};
 use crate::link::{LinkConfig, LinkEnd};
@@ -47,6 +48,7 @@ impl Driver {
         let Some(config) = &link.comes_back else {
             return;
         };
+        record_connection(&mut self.control.server);
         link.link.restart(config, now);
         link.has_warned = false;
         self.server_error = None;
@@ -68,6 +70,7 @@ impl Driver {
         // The reason is that of the link.
         self.engine.take_lost_server();
         let error = self.server_error.take();
+        self.control.server.last_error = why.to_string();
         self.close_server();
         let Some(outage) = &mut self.outage else {
             return;
