@@ -15,6 +15,8 @@ use ninepmux::wire::Dialect;
 
 use crate::control_args::ControlArgs;
 use crate::reconnect_args::{NEEDS_ADDRESS, ReconnectArgs};
+#[cfg(feature = "stat")]
+use crate::stat_args::Stat;
 use crate::{FAILURE, SUCCESS, Status};
 
 /// The exit status for invalid arguments. The other statuses are in `net/failure.rs`.
@@ -35,6 +37,8 @@ pub struct Args {
 pub enum Command {
     Serve(Box<Serve>),
     Link(Box<Link>),
+    #[cfg(feature = "stat")]
+    Stat(Box<Stat>),
     /// Print completions for a shell
     #[command(hide = true)]
     Completions {
@@ -417,7 +421,7 @@ fn interval(seconds: u32) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
     // A day is longer than any useful timeout, and does not overflow.
     if !(0.001..=86_400.0).contains(&seconds) {
@@ -490,7 +494,11 @@ mod tests {
         let manual = include_str!("../man/9pmux.1");
         let mut command = Args::command();
         command.build();
-        for name in ["serve", "link"] {
+        for name in ["serve", "link", "stat"] {
+            #[cfg(not(feature = "stat"))]
+            if name == "stat" {
+                continue;
+            }
             let subcommand = command.find_subcommand(name).unwrap();
             for option in subcommand.get_arguments().filter_map(|argument| argument.get_long()) {
                 assert!(manual.contains(&format!("-{option}")), "{option}");

@@ -14,6 +14,8 @@ mod log;
 mod log_queue;
 mod pserve;
 mod reconnect_args;
+#[cfg(feature = "stat")]
+mod stat_args;
 
 use std::ffi::OsString;
 use std::io::{Write, stdout};
@@ -63,6 +65,14 @@ fn run(arguments: Vec<OsString>) -> Status {
         Command::Link(link) => match link.check() {
             Ok(()) => run_command(link.verbose, link.quiet, || net::link(link.options())),
             Err(message) => args::print_usage(&message),
+        },
+        #[cfg(feature = "stat")]
+        Command::Stat(stat) => match ninepmux::stat::stat(&stat.options()) {
+            Ok(()) => SUCCESS,
+            Err(failure) => {
+                log::print_error(&failure);
+                failure.exit_status()
+            }
         },
         Command::Completions { shell } => {
             let name = env!("CARGO_BIN_NAME");

@@ -63,6 +63,8 @@ pub use link::{LinkOptions, link};
 pub use listen_address::{Group, ListenAddress, ListenOptions};
 pub use pserve::{Pserve, PserveOptions};
 
+#[cfg(feature = "stat")]
+use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::engine::{Config, ControlTree};
@@ -104,6 +106,23 @@ pub struct ServeOptions {
     pub config: Config,
     /// True if each message is logged.
     pub messages: bool,
+}
+
+/// Connects to a 9pmux as a client of it, with a socket that blocks.
+///
+/// # Errors
+/// Returns the reason if it cannot be reached.
+#[cfg(feature = "stat")]
+pub(crate) fn connect_blocking(address: &Address, timeout: Duration) -> Result<OwnedFd, String> {
+    let mut claims = descriptors::Claims::none();
+    let server = dial::dial(address, &mut claims, timeout).map_err(|failure| match failure {
+        Failure::Connect(_, why) => why,
+        other => other.to_string(),
+    })?;
+    // The descriptor becomes blocking again with the copy of it.
+    let socket = server.stream.output_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
+    drop(server);
+    Ok(socket)
 }
 
 /// Returns the control tree of this process, by this aname.

@@ -243,7 +243,7 @@ fn shared_attach_of_departed_waiters_is_kept() {
         bench.disconnect(ids[0]);
         bench.disconnect(ids[1]);
         bench.server(&made(105, tag(&request)).qid(0, 0).done());
-        assert_eq!(clunks(&mut bench), []);
+        assert_eq!(clunks(&mut bench), [0_u32; 0]);
         let walk = bench.forwarded(ids[2], &tattach(dialect, 1, 0));
         assert_eq!(clone_of(&walk).0, u32_at(&request, HEADER));
     }
