@@ -39,9 +39,13 @@ install-9pmux: $(B)/9pmux $(COMPLETIONS)
 	$(INSTALL) -m 755 -s $(B)/9pmux '$(DESTDIR)$(BINDIR)/9pmux'
 	$(INSTALL) -m 644 9pmux/man/9pmux.1 '$(DESTDIR)$(MANDIR)/man1/9pmux.1'
 	$(foreach shell,$(SHELLS),$(INSTALL) -D -m 644 $(B)/completions/$(shell) '$(DESTDIR)$(DATADIR)/$(SHELL_$(shell))' &&) true
+	$(INSTALL) -d '$(DESTDIR)$(UNITDIR)'
+	$(INSTALL) -m 644 9pmux/systemd/9pmux@.socket '$(DESTDIR)$(UNITDIR)'
+	sed 's:/usr/bin/:$(BINDIR)/:' 9pmux/systemd/9pmux@.service >'$(DESTDIR)$(UNITDIR)/9pmux@.service'
 
 uninstall-9pmux:
 	sh tools/uninstall.sh '$(DESTDIR)$(BINDIR)/9pmux' '$(DESTDIR)$(MANDIR)/man1/9pmux.1' \
+		'$(DESTDIR)$(UNITDIR)/9pmux@.socket' '$(DESTDIR)$(UNITDIR)/9pmux@.service' \
 		$(foreach shell,$(SHELLS),'$(DESTDIR)$(DATADIR)/$(SHELL_$(shell))')
 endif
 

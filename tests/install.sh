@@ -21,7 +21,8 @@ mkdir -p "$PLAN9/lib" "$PLAN9/include"
 $MAKE -s install DESTDIR="$dest" PREFIX=/opt/mux
 for file in lib/libmux.a lib/libmux.so lib/libmux.so.1 include/mux.h lib/pkgconfig/mux.pc \
 	share/man/man3/mux.3 bin/9pmux share/man/man1/9pmux.1 share/bash-completion/completions/9pmux \
-	share/zsh/site-functions/_9pmux share/fish/vendor_completions.d/9pmux.fish; do
+	share/zsh/site-functions/_9pmux share/fish/vendor_completions.d/9pmux.fish \
+	lib/systemd/system/9pmux@.socket lib/systemd/system/9pmux@.service; do
 	[ -s "$dest/opt/mux/$file" ] || fail "no $file"
 done
 
@@ -67,6 +68,18 @@ ninepmux=$dest/opt/mux/bin/9pmux
 if command -v bash >/dev/null; then
 	bash -n "$dest/opt/mux/share/bash-completion/completions/9pmux" || fail "bash does not accept the completions"
 fi
+units=', systemd-analyze is not there'
+if command -v systemd-analyze >/dev/null; then
+	mkdir "$work/units"
+	cp "$dest/opt/mux/lib/systemd/system"/9pmux@.* "$work/units"
+	# The program is not at its place yet.
+	sed -i "s:/opt/mux/bin/:$dest/opt/mux/bin/:" "$work/units/9pmux@.service"
+	grep -q "^ExecStart=$dest/opt/mux/bin/9pmux serve " "$work/units/9pmux@.service" || fail "the unit starts something else"
+	SYSTEMD_UNIT_PATH="$work/units:" systemd-analyze verify --man=no "$work/units/9pmux@store.service" \
+		"$work/units/9pmux@store.socket" 2>"$work/said" || fail "systemd-analyze says $(cat "$work/said")"
+	! grep 9pmux "$work/said" || fail "systemd-analyze has warnings"
+	units=', systemd accepts the units'
+fi
 served=
 if [ -x "$build/serve9p" ] && [ -x "$build/9cat" ]; then
 	mkdir "$work/files"
@@ -100,7 +113,7 @@ $MAKE -s uninstall DESTDIR="$dest" PREFIX=/opt/mux
 
 # each alone
 $MAKE -s install-9pmux DESTDIR="$dest" PREFIX=/opt/mux
-[ "$(left "$dest" | wc -l)" -eq 5 ] || fail "install-9pmux installs $(left "$dest")"
+[ "$(left "$dest" | wc -l)" -eq 7 ] || fail "install-9pmux installs $(left "$dest")"
 $MAKE -s uninstall-9pmux DESTDIR="$dest" PREFIX=/opt/mux
 [ -z "$(left "$dest")" ] || fail "uninstall-9pmux leaves $(left "$dest")"
 
@@ -113,4 +126,4 @@ $MAKE -s uninstall DESTDIR="$dest" PREFIX=/opt/mux 2>"$work/said"
 [ "$(left "$dest" | wc -l)" -eq 4 ] || fail "uninstall removes files of others, and leaves $(left "$dest")"
 [ "$(grep -c 'stays, because it is not ours' "$work/said")" -eq 4 ] || fail "uninstall says $(cat "$work/said")"
 
-echo "install: installed, linked by pkg-config, shared and static; 9pmux runs$served; gone again"
+echo "install: installed, linked by pkg-config, shared and static; 9pmux runs$served$units; gone again"

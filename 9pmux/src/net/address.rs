@@ -1,4 +1,4 @@
-//! Dial strings: `tcp!host!port`, `unix!path`, `fd!n`, `exec!command`, `-`, or the bare name of a service.
+//! Dial strings: `tcp!host!port`, `unix!path`, `fd!n`, `fd!name`, `exec!command`, `-`, or the bare name of a service.
 //!
 //! They are only parsed here, so an invalid address is reported as an invalid argument before anything is
 //! opened.
@@ -22,6 +22,8 @@ pub enum Address {
     Service(String),
     /// An inherited descriptor.
     Fd(i32),
+    /// The descriptors of this name that the service manager has passed.
+    NamedFd(String),
     /// A command that starts the server.
     Exec(String),
     /// Standard input and output.
@@ -86,7 +88,8 @@ impl FromStr for Address {
             "unix" => Ok(Address::Unix(rest.into())),
             "fd" => match rest.parse() {
                 Ok(n) if n >= 0 => Ok(Address::Fd(n)),
-                _ => bad("expected the number of a descriptor, as in fd!3"),
+                Err(_) if is_descriptor_name(rest) => Ok(Address::NamedFd(rest.to_owned())),
+                _ => bad("expected the number or the name of a descriptor, as in fd!3"),
             },
             "exec" if rest.trim().is_empty() => bad("the command is missing: exec!command args"),
             "exec" => Ok(Address::Exec(rest.to_owned())),
@@ -107,6 +110,13 @@ fn parse_port(port: &str) -> Result<u16, BadAddress> {
         },
         Ok,
     )
+}
+
+/// Returns true if a service manager may give this name to a descriptor, and it is no number.
+fn is_descriptor_name(text: &str) -> bool {
+    let is_number = text.trim_start_matches(['-', '+']).bytes().all(|c| c.is_ascii_digit());
+    let is_valid = |c: char| c.is_ascii() && !c.is_ascii_control() && c != ':';
+    !is_number && text.len() < 256 && text.chars().all(is_valid)
 }
 
 /// Returns true for `host:port`, where the host is a name or an IPv4 address.
@@ -152,7 +162,13 @@ impl Address {
     /// Returns true if a server with this address can be connected to more than once.
     #[must_use]
     pub fn can_be_dialled_again(&self) -> bool {
-        !matches!(self, Address::Fd(_) | Address::Stdio)
+        !self.is_inherited()
+    }
+
+    /// Returns true if the address is one of descriptors that were open when 9pmux was started.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        matches!(self, Address::Fd(_) | Address::NamedFd(_) | Address::Stdio)
     }
 
     /// Parses an address on which clients connect.
@@ -195,6 +211,7 @@ impl Display for Address {
             Address::Unix(path) => write!(f, "unix!{}", OneLine(&path.to_string_lossy())),
             Address::Service(name) => OneLine(name).fmt(f),
             Address::Fd(n) => write!(f, "fd!{n}"),
+            Address::NamedFd(name) => write!(f, "fd!{}", OneLine(name)),
             Address::Exec(command) => write!(f, "exec!{}", OneLine(command)),
             Address::Stdio => f.write_str("-"),
         }
@@ -225,6 +242,7 @@ mod tests {
             "unix!/tmp/a!b",
             "plumb",
             "fd!3",
+            "fd!files",
             "exec!ramfs -i",
             "-",
         ] {
@@ -283,7 +301,9 @@ mod tests {
             "unix!",
             "fd!",
             "fd!-1",
-            "fd!x",
+            "fd!99999999999",
+            "fd!a:b",
+            "fd!\u{e9}",
             "exec!",
             "exec! ",
             "il!h!1",

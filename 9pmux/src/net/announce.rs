@@ -29,7 +29,7 @@ pub enum Announcement {
     /// A listening socket.
     Listener(Listener),
     /// An inherited connection, which is the only client of this address, and what it may do.
-    Client(Stream, Rules),
+    Client(Stream, Rules, Address),
 }
 
 /// A listening socket.
@@ -56,6 +56,16 @@ pub enum AcceptOutcome {
     OutOfResources(Errno),
     /// The accept has failed for another reason.
     Failed(Errno),
+}
+
+impl Announcement {
+    /// The address.
+    pub fn address(&self) -> &Address {
+        match self {
+            Announcement::Listener(listener) => &listener.address,
+            Announcement::Client(_, _, address) => address,
+        }
+    }
 }
 
 impl Listener {
@@ -97,7 +107,7 @@ impl Listener {
         match accept(&self.socket) {
             Ok(socket) => {
                 let stream = Stream::socket(socket);
-                if let Address::Tcp(..) | Address::Fd(_) = self.address {
+                if let Address::Tcp(..) | Address::Fd(_) | Address::NamedFd(_) = self.address {
                     stream.set_remote_options();
                 }
                 AcceptOutcome::Client(stream)
@@ -148,7 +158,15 @@ pub fn announce_all(
     addresses: &[ListenAddress],
     claims: &mut Claims,
 ) -> Result<Vec<Announcement>, Failure> {
-    addresses.iter().map(|address| announce(address, claims)).collect()
+    let mut all = Vec::new();
+    for listen in addresses {
+        all.push(announce(listen, claims)?);
+        // A service manager may have passed several sockets of one name.
+        while claims.has(&listen.address) {
+            all.push(announce(listen, claims)?);
+        }
+    }
+    Ok(all)
 }
 
 /// Listens on an address.
@@ -170,7 +188,7 @@ pub fn announce(listen: &ListenAddress, claims: &mut Claims) -> Result<Announcem
             .and_then(|directory| post::post(&directory.join(name), Access::Private))
             .map(|(socket, posted)| (socket.into(), Some(posted))),
         Address::Exec(_) => Err("exec! starts a server: only SERVER can be started".to_owned()),
-        Address::Fd(_) | Address::Stdio => {
+        Address::Fd(_) | Address::NamedFd(_) | Address::Stdio => {
             let mut stream = claims.take(address).expect("it was claimed at the beginning");
             let fine = if stream.is_listening() { Ok(()) } else { stream.check_usable() };
             let fine = fine.and_then(|()| match options.self_only && !stream.is_unix() {
@@ -182,7 +200,7 @@ pub fn announce(listen: &ListenAddress, claims: &mut Claims) -> Result<Announcem
                 Ok(()) => {
                     stream.set_remote_options();
                     let rules = rules(options, &stream);
-                    return Ok(Announcement::Client(stream, rules));
+                    return Ok(Announcement::Client(stream, rules, address.clone()));
                 }
                 Err(why) => Err(why),
             }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::listen_fds::VARIABLES;
 use super::signals;
 
 /// How long the program may take to end by itself after its connection is closed, and again after SIGTERM.
@@ -41,7 +42,11 @@ pub fn start(command: &str) -> io::Result<(OwnedFd, ChildServer)> {
     let notices = signals::subscribe_child()?;
     let (ours, theirs) = UnixStream::pair()?;
     let theirs = OwnedFd::from(theirs);
-    let child = Command::new("/bin/sh")
+    let mut shell = Command::new("/bin/sh");
+    for variable in VARIABLES {
+        shell.env_remove(variable);
+    }
+    let child = shell
         .args(["-c", command])
         .stdin(Stdio::from(theirs.try_clone()?))
         .stdout(Stdio::from(theirs))

@@ -1,4 +1,4 @@
-//! Inherited descriptors: `fd!n`, and standard input and output.
+//! Inherited descriptors: `fd!n`, `fd!name`, and standard input and output.
 //!
 //! Each is claimed before 9pmux opens any descriptor of its own. A number that is closed at that time is an
 //! error of the caller; later it could be a descriptor of 9pmux.
@@ -8,10 +8,12 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::info;
 
 use super::address::Address;
 use super::failure::{Failure, error_text};
 use super::listen_address::ListenAddress;
+use super::listen_fds::{PassedFd, passed_fds};
 use super::stream::Stream;
 
 /// The inherited descriptors that have been claimed and not yet taken.
@@ -23,10 +25,15 @@ impl Claims {
         Claims(Vec::new())
     }
 
-    /// Returns the stream of an address, once.
+    /// Returns true if the address has a stream that has not been taken.
+    pub fn has(&self, address: &Address) -> bool {
+        self.0.iter().any(|(claimed, _)| claimed == address)
+    }
+
+    /// Returns a stream of an address, each once. The address of a name may have several.
     pub fn take(&mut self, address: &Address) -> Option<Stream> {
         let index = self.0.iter().position(|(claimed, _)| claimed == address)?;
-        Some(self.0.swap_remove(index).1)
+        Some(self.0.remove(index).1)
     }
 }
 
@@ -35,18 +42,38 @@ pub fn claim<'a>(
     servers: impl IntoIterator<Item = &'a Address>,
     listen: &[ListenAddress],
 ) -> Result<Claims, Failure> {
-    let mut numbers = Vec::new();
-    let mut streams = Vec::new();
-    let mut claim_one = |address: &Address| -> Result<(), String> {
-        let used: &[RawFd] = match address {
-            Address::Fd(n) => &[*n],
-            Address::Stdio => &[0, 1],
+    let mut claims = Claiming { passed: passed_fds(), numbers: Vec::new(), streams: Vec::new() };
+    for address in servers {
+        claims.claim(address, true).map_err(|why| Failure::Connect(address.clone(), why))?;
+    }
+    for ListenAddress { address, .. } in listen {
+        claims.claim(address, false).map_err(|why| Failure::Announce(address.clone(), why))?;
+    }
+    claims.keep_others_here();
+    Ok(Claims(claims.streams))
+}
+
+/// The descriptors that have been claimed so far.
+struct Claiming {
+    /// All that the service manager has passed.
+    passed: Vec<PassedFd>,
+    numbers: Vec<RawFd>,
+    streams: Vec<(Address, Stream)>,
+}
+
+impl Claiming {
+    /// Claims the descriptors of an address, if it has some.
+    fn claim(&mut self, address: &Address, is_server: bool) -> Result<(), String> {
+        let used: Vec<RawFd> = match address {
+            Address::Fd(n) => vec![*n],
+            Address::NamedFd(name) => self.named(name, is_server)?,
+            Address::Stdio => vec![0, 1],
             _ => return Ok(()),
         };
-        if let Some(n) = used.iter().find(|n| numbers.contains(*n)) {
-            return Err(format!("descriptor {n} is given twice: each belongs to one peer"));
-        }
-        for n in used {
+        for n in &used {
+            if self.numbers.contains(n) {
+                return Err(format!("descriptor {n} is given twice: each belongs to one peer"));
+            }
             check_open(*n).map_err(|error| {
                 format!(
                     "descriptor {n}: {}: it must be open when 9pmux is started",
@@ -54,21 +81,45 @@ pub fn claim<'a>(
                 )
             })?;
         }
-        numbers.extend_from_slice(used);
-        let stream = match address {
-            Address::Fd(n) => take_fd(*n).map(Stream::socket),
-            _ => take_fd(0).and_then(|input| Ok(Stream::pair(input, take_fd(1)?))),
+        self.numbers.extend_from_slice(&used);
+        let mut add = |stream: io::Result<Stream>| -> Result<(), String> {
+            self.streams.push((address.clone(), stream.map_err(|error| error_text(&error))?));
+            Ok(())
         };
-        streams.push((address.clone(), stream.map_err(|error| error_text(&error))?));
-        Ok(())
-    };
-    for address in servers {
-        claim_one(address).map_err(|why| Failure::Connect(address.clone(), why))?;
+        match address {
+            Address::Stdio => {
+                add(take_fd(0).and_then(|input| Ok(Stream::pair(input, take_fd(1)?))))
+            }
+            _ => used.iter().try_for_each(|n| add(take_fd(*n).map(Stream::socket))),
+        }
     }
-    for ListenAddress { address, .. } in listen {
-        claim_one(address).map_err(|why| Failure::Announce(address.clone(), why))?;
+
+    /// Returns the descriptors that the service manager has passed with this name.
+    fn named(&self, name: &str, is_server: bool) -> Result<Vec<RawFd>, String> {
+        let named = self.passed.iter().filter(|passed| passed.name == name);
+        let named: Vec<RawFd> = named.map(|passed| passed.fd).collect();
+        match named[..] {
+            [] => Err(format!(
+                "no descriptor is named {name}: LISTEN_FDNAMES has it if the service manager passed it"
+            )),
+            [_, _, ..] if is_server => {
+                Err(format!("{} descriptors are named {name}: the server is one", named.len()))
+            }
+            _ => Ok(named),
+        }
     }
-    Ok(Claims(streams))
+
+    /// Programs that are started do not inherit the descriptors that were passed and are not used.
+    fn keep_others_here(&self) {
+        for PassedFd { fd, name } in &self.passed {
+            if !self.numbers.contains(fd) && check_open(*fd).is_ok() {
+                // SAFETY: the descriptor is open, and the borrow ends with the call.
+                let passed = unsafe { BorrowedFd::borrow_raw(*fd) };
+                let _ = rustix::io::fcntl_setfd(passed, rustix::io::FdFlags::CLOEXEC);
+                info!("descriptor {fd} ({name}) of the service manager is not used");
+            }
+        }
+    }
 }
 
 fn check_open(n: RawFd) -> io::Result<()> {

@@ -87,7 +87,7 @@ pub fn dial(
                 .map_err(|error| Failure::Connect(address.clone(), error_text(&error)))?;
             return finish(address, stream, child);
         }
-        Address::Fd(_) | Address::Stdio => {
+        Address::Fd(_) | Address::NamedFd(_) | Address::Stdio => {
             let stream = claims.take(address).expect("it was claimed at the beginning");
             let fine = match stream.is_listening() {
                 true => Err("it is a listening socket, which only LISTEN can be".to_owned()),

@@ -112,7 +112,7 @@ impl Display for Failure {
                         ": restart the server, then 9pmux"
                     }
                     EndReason::VersionTimeout
-                        if matches!(server, Address::Fd(_) | Address::Stdio) =>
+                        if server.is_inherited() =>
                     {
                         ": check that it speaks 9P, or raise --timeout; a descriptor cannot be connected to again"
                     }

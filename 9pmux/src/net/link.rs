@@ -118,6 +118,7 @@ fn link_to(options: &LinkOptions, stream: &Address) -> Result<(), Failure> {
     if comes_back {
         driver.set_stream_comes_back(options.link.clone());
     }
+    driver.notify_service_manager(stream);
     driver.run()
 }
 
@@ -128,7 +129,7 @@ fn export_server(
     claims: &mut Claims,
 ) -> Result<(Option<ExportServer>, Rlimit), Failure> {
     let inherited = match &options.export {
-        Some(address @ (Address::Fd(_) | Address::Stdio)) => {
+        Some(address) if address.is_inherited() => {
             Some(dial::dial(address, claims, options.timeout)?)
         }
         _ => None,
@@ -182,14 +183,15 @@ fn await_callers(options: &LinkOptions, address: &ListenAddress) -> Result<(), F
     signals::ignore_hangup().map_err(Failure::system("signals"))?;
     let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
     let announced = announce_all(&listen, &mut claims)?;
-    for (announced, address) in announced.iter().zip(&listen) {
-        if let Announcement::Client(..) = announced {
-            let why = "with listen! and --post it must be a listening socket".to_owned();
-            return Err(Failure::Announce(address.address.clone(), why));
-        }
+    let of_callers = announced.iter().filter(|it| it.address() == &address.address).count();
+    let is_client = |it: &&Announcement| matches!(it, Announcement::Client(..));
+    let wrong = announced.iter().find(is_client).map(Announcement::address);
+    if let Some(address) = wrong.or((of_callers > 1).then_some(&address.address)) {
+        let why = "with listen! and --post it must be one listening socket".to_owned();
+        return Err(Failure::Announce(address.clone(), why));
     }
     let (source, _) = export_server(options, &mut claims)?;
-    let callers = listen.len() - 1;
+    let callers = announced.len() - 1;
     let serve = post_options(options, &address.address, listen);
     let mut driver = Driver::new(&serve, None, None, announced, signals)?;
     set_link(&mut driver, options, source);
@@ -198,6 +200,7 @@ fn await_callers(options: &LinkOptions, address: &ListenAddress) -> Result<(), F
     if options.post_config.reconnect.is_some() {
         driver.set_stream_comes_back(options.link.clone());
     }
+    driver.notify_service_manager(&address.address);
     driver.run()
 }
 
@@ -209,7 +212,9 @@ fn listen(options: &LinkOptions, address: ListenAddress) -> Result<(), Failure> 
     check_distinct(&[&server], &listen)?;
     signals::ignore_hangup().map_err(Failure::system("signals"))?;
     let inherited = match &server {
-        Address::Fd(_) | Address::Stdio => Some(dial::dial(&server, &mut claims, options.timeout)?),
+        address if address.is_inherited() => {
+            Some(dial::dial(&server, &mut claims, options.timeout)?)
+        }
         _ => None,
     };
     let signals = signals::Signals::subscribe().map_err(Failure::system("signals"))?;
@@ -240,5 +245,7 @@ fn listen(options: &LinkOptions, address: ListenAddress) -> Result<(), Failure> 
         control_unknown: options.control_unknown || options.control_link,
         set_verbosity: options.set_verbosity,
     };
-    Driver::new(&serve, inherited, redial, announced, signals)?.run()
+    let mut driver = Driver::new(&serve, inherited, redial, announced, signals)?;
+    driver.notify_service_manager(&serve.server);
+    driver.run()
 }

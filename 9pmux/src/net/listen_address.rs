@@ -68,7 +68,7 @@ impl ListenAddress {
     pub fn doubtful_word(&self) -> Option<&str> {
         let name = match &self.address {
             Address::Unix(path) => path.to_str()?,
-            Address::Service(name) => name,
+            Address::Service(name) | Address::NamedFd(name) => name,
             _ => return None,
         };
         let (_, word) = name.rsplit_once(',')?;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `address.rs`, `services.rs` | dial strings, parsed, and the names of ports |
 //! | `listen_address.rs` | an address on which clients connect, with its options |
+//! | `listen_fds.rs`, `notify.rs` | sockets from a service manager, and notifications to it |
 //! | `accounts.rs` | names of users, and numbers of groups |
 //! | `namespace.rs` | the directory of services with bare names |
 //! | `descriptors.rs` | inherited descriptors, claimed before any other descriptor is opened |
@@ -44,7 +45,9 @@ mod fd;
 mod line_limit;
 mod link;
 mod listen_address;
+mod listen_fds;
 mod namespace;
+mod notify;
 mod outage_log;
 mod peers;
 mod post;
@@ -166,7 +169,9 @@ pub fn serve(options: ServeOptions) -> Result<(), Failure> {
     let limit = descriptors::raise_limit();
     let announced = announce::announce_all(&options.listen, &mut claims)?;
     let redial = dial::Redial::new(&options.server, options.timeout, limit);
-    driver::Driver::new(&options, server, redial, announced, signals)?.run()
+    let mut driver = driver::Driver::new(&options, server, redial, announced, signals)?;
+    driver.notify_service_manager(&options.server);
+    driver.run()
 }
 
 /// Checks that no address is given twice. Without this check the error would name another program.

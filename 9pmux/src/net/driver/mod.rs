@@ -55,6 +55,7 @@ use super::dial::{Redial, ServerConnection};
 use super::ends::Ends;
 use super::failure::Failure;
 use super::line_limit::LineLimit;
+use super::notify::Notifier;
 use super::outage_log::OutageLog;
 use super::peers::{Peer, Peers};
 use super::redialler::{Redialler, Sources, poll_error_text, random_number};
@@ -89,6 +90,7 @@ pub struct Driver {
     max_silence: Duration,
     /// With `--reconnect`: what is logged about the server.
     outage: Option<OutageLog>,
+    notifier: Notifier,
     /// The failure that ends the loop at once.
     failure: Option<Failure>,
     /// The error that has ended the connection to the server.
@@ -173,6 +175,7 @@ impl Driver {
             keepalive: Keepalive::new(options.keepalive, Duration::ZERO),
             max_silence: options.max_silence,
             outage,
+            notifier: Notifier::none(),
             failure: None,
             server_error: None,
             listeners: Vec::new(),
@@ -202,10 +205,11 @@ impl Driver {
             ready: Vec::new(),
             read_batch: Vec::new(),
         };
-        for (announced, listen) in announced.into_iter().zip(&options.listen) {
-            driver.add_announced(announced, &listen.address).map_err(|error| {
-                Failure::Announce(listen.address.clone(), poll_error_text(&error))
-            })?;
+        for announced in announced {
+            let address = announced.address().clone();
+            driver
+                .add_announced(announced, &address)
+                .map_err(|error| Failure::Announce(address, poll_error_text(&error)))?;
         }
         Ok(driver)
     }
@@ -213,7 +217,7 @@ impl Driver {
     fn add_announced(&mut self, announced: Announcement, address: &Address) -> io::Result<()> {
         let name = self.control.add_name(address.to_string());
         match announced {
-            Announcement::Client(stream, rules) => self.add_client(stream, rules, name),
+            Announcement::Client(stream, rules, _) => self.add_client(stream, rules, name),
             Announcement::Listener(listener) => {
                 self.watch.add(Source::Listener(self.listeners.len()), listener.fd())?;
                 info!("listening on {}", listener.describe());
@@ -224,13 +228,20 @@ impl Driver {
         }
     }
 
+    /// Makes the driver notify the service manager, if there is one, of the state of what is served.
+    pub fn notify_service_manager(&mut self, served: &Address) {
+        self.notifier = Notifier::from_environment(served, self.now);
+    }
+
     /// Runs the loop until it is finished.
     pub fn run(mut self) -> Result<(), Failure> {
+        self.notifier.ready();
         loop {
             self.poll_events(self.poll_timeout())?;
             self.engine.tick(self.now - self.started);
             self.tick_link();
             self.tick_keepalive();
+            self.notifier.tick(self.now);
             self.with_line_limit(|limit, now| limit.report(now));
             self.report_facts();
             self.read();
@@ -266,6 +277,7 @@ impl Driver {
             let no_client = self.listeners.is_empty() && self.peers.len() == 0;
             return no_client && !self.ends.is_used();
         }
+        self.notifier.stopping();
         if self.end_by.is_none() {
             self.end_by = Some(self.now + SHUTDOWN_GRACE);
             if let Some(server) = self.server.take() {
@@ -287,6 +299,7 @@ impl Driver {
     }
 
     fn result(mut self) -> Result<(), Failure> {
+        self.notifier.stopping();
         self.with_line_limit(|limit, _| limit.report_now());
         let stats = self.engine.stats();
         info!(
@@ -354,6 +367,7 @@ impl Driver {
             self.link_deadline(),
             self.callers_deadline(),
             self.keepalive_deadline(),
+            self.notifier.deadline(),
         ];
         let next = engine.into_iter().chain(own.into_iter().flatten()).min()?;
         if next <= self.now {
@@ -408,6 +422,7 @@ impl Driver {
         self.signal_count += self.signals.take_count();
         if self.signal_count > 0 && !self.is_ending() {
             info!("shutting down ({})", self.signals.name());
+            self.notifier.stopping();
             self.hang_up();
         }
     }

@@ -24,6 +24,7 @@ impl Driver {
         if let Some(reason) = self.engine.take_lost_server() {
             // Before another session begins, so that the server sees the end of this one.
             self.close_server();
+            self.notifier.lost();
             self.log_loss(&reason);
         }
         let is_wanted = self.wants_server();
@@ -38,9 +39,13 @@ impl Driver {
                 self.server = Some(Peer::new(stream, Origin::Unknown));
                 self.server_error = None;
                 record_connection(&mut self.control.server);
+                if self.outage.is_none() {
+                    self.notifier.returned();
+                }
                 self.engine.server_connected();
             }
             Some(Err(failure)) => {
+                self.notifier.failed();
                 self.log_failed_attempt(failure);
                 self.engine.redial_failed();
             }
@@ -91,7 +96,10 @@ impl Driver {
     pub(super) fn log_return(&mut self) {
         if let Some(outage) = &mut self.outage {
             let is_connected = self.server.is_some();
-            log_return(&mut self.engine, outage, &self.server_address, is_connected, self.now);
+            let (engine, address) = (&mut self.engine, &self.server_address);
+            if log_return(engine, outage, address, is_connected, self.now) {
+                self.notifier.returned();
+            }
         }
     }
 }
@@ -112,14 +120,14 @@ pub(super) fn log_outage(server: &Address, line: OutageLine) {
     }
 }
 
-/// Logs what has become of the sessions with a server.
+/// Logs what has become of the sessions with a server. Returns true if an outage has ended.
 pub(super) fn log_return(
     engine: &mut Engine,
     outage: &mut OutageLog,
     server: &Address,
     is_connected: bool,
     now: Instant,
-) {
+) -> bool {
     if is_connected && engine.outage().is_none() {
         outage.settled(now);
     }
@@ -140,7 +148,10 @@ pub(super) fn log_return(
             ),
         }
     }
-    if let Some(line) = outage.ended(now, engine.dialect().is_some()) {
+    let line = outage.ended(now, engine.dialect().is_some());
+    let has_ended = line.is_some();
+    if let Some(line) = line {
         log_outage(server, line);
     }
+    has_ended
 }
