@@ -17,6 +17,7 @@
 //! | `rules.rs` | the rules of listeners |
 //! | `redial.rs` | changes of the dialect and of the connection |
 //! | `sharing.rs` | users, and the tags and the memory that they share |
+//! | `control.rs` | clients that use the control tree |
 //! | `world.rs` | the events, and the driver |
 //! | `messages.rs` | builders for messages, also for the unit tests |
 //!
@@ -35,6 +36,7 @@
 //! A new choice changes what all strings mean, so the corpora should then be made again (`KEEP=1 make fuzz`).
 
 mod bytes;
+mod control;
 mod descriptors;
 #[cfg_attr(not(test), allow(dead_code, reason = "the unit tests use the rest"))]
 pub(crate) mod messages;

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 
+use super::control::LocalRequests;
 use super::messages::{is_error, is_local_error, u64_at};
 use super::names::{Consequence, FidOutcome, Intent, Names, names, outcome};
 use super::rules::{ModelRules, changes};
@@ -82,6 +83,10 @@ pub struct ModelClient {
     /// It sends nothing more.
     pub finished: bool,
     asked: Vec<ClientMessage>,
+    /// Its requests for the control tree.
+    pub local: LocalRequests,
+    /// The bytes that have arrived at 9pmux.
+    pub bytes_sent: u64,
     /// The messages that have had their replies in this turn: 9pmux may reply before the server sees the request.
     answered: Vec<ClientMessage>,
     /// The messages of sessions that have ended in this turn.
@@ -140,6 +145,8 @@ impl ModelClient {
             garbled: false,
             finished: false,
             asked: Vec::new(),
+            local: LocalRequests::default(),
+            bytes_sent: 0,
             answered: Vec::new(),
             former: Vec::new(),
             names: Names::default(),
@@ -157,6 +164,11 @@ impl ModelClient {
     /// Returns true if it needs a version before anything else.
     pub fn is_new(&self) -> bool {
         self.phase == Phase::New
+    }
+
+    /// Returns the dialect of its session, if it has one as far as it knows.
+    pub fn dialect_in_session(&self) -> Option<Dialect> {
+        self.dialect.filter(|_| self.in_session())
     }
 
     /// Returns true if it has a session, as far as it knows.
@@ -206,6 +218,7 @@ impl ModelClient {
 
     /// Records that these bytes of it have arrived at 9pmux.
     pub fn sent(&mut self, bytes: &[u8], lax: bool) {
+        self.bytes_sent += bytes.len() as u64;
         self.unread.extend_from_slice(bytes);
         self.cut(lax);
     }
@@ -248,6 +261,9 @@ impl ModelClient {
     }
 
     fn arrives(&mut self, message: Vec<u8>, too_large: bool, lax: bool) {
+        if self.local.arrives(&message) {
+            return;
+        }
         let same = self.tagged(tag(&message));
         let (mut intent, mut stamp_of) = (Intent::default(), None);
         if let (Some(dialect), Phase::Session, false) = (self.dialect, self.phase, too_large) {
@@ -340,6 +356,10 @@ impl ModelClient {
         let shown = || format!("client {} receives {}", self.number, show(own, message));
         if kind(message) == types::RVERSION {
             return self.version_told(message, view);
+        }
+        let is_wrong = is_error(message);
+        if self.local.is_reply(message, is_wrong) {
+            return;
         }
         let same = self.tagged(tag(message));
         assert!(!same.is_empty(), "no message has this tag: {}", shown());
@@ -612,6 +632,7 @@ impl ModelClient {
             (self.phase, self.msize) = (Phase::Session, msize);
         }
         self.sessions += 1;
+        self.local.end_session();
         self.former.append(&mut self.asked);
         self.names = Names::default();
         self.errors.clear();
@@ -636,6 +657,7 @@ impl ModelClient {
         if self.garbled || self.lost {
             return;
         }
+        assert!(over || holds || self.local.all_have_replies(), "no reply from the tree");
         let mut errors = self.errors.clone();
         for asked in &self.asked {
             // The end may have come before all of a message that was too large.

@@ -118,6 +118,10 @@ impl World<'_> {
         while let Some(notice) = self.engine.next_notice() {
             if notice.limit == Limit::Memory {
                 assert!(self.config.max_memory < 1 << 20, "disconnected in spite of free memory");
+                if self.reader.is(notice.client) {
+                    self.drop_reader();
+                    continue;
+                }
                 let peer = self.peers.iter_mut().find(|peer| peer.id == notice.client);
                 peer.expect("it is connected").give_up();
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bytes::Bytes;
+use super::control::{self, Reader};
 use super::descriptors::Programs;
 use super::messages::{MessageBuilder, made};
 use super::model_client::{ModelClient, View};
@@ -35,6 +36,9 @@ pub struct World<'a> {
     pub(super) server: Server,
     pub(super) redials: Redials,
     pub(super) programs: Programs,
+    pub(super) reader: Reader,
+    /// The bytes that clients have sent, and that were written to them.
+    pub(super) moved: (u64, u64),
     /// The server does not read.
     blocked: bool,
     pub(super) now: u64,
@@ -75,7 +79,8 @@ impl<'a> World<'a> {
         };
         let max_turn_cost = [32, 1, 2, 5][config.seed as usize % 4];
         let adapts = config.seed & 4 != 0;
-        let mut config = Config { max_turn_cost, adapts, ..config };
+        let control = control::tree(&config);
+        let mut config = Config { max_turn_cost, adapts, control, ..config };
         let sharing = Sharing::new(&mut bytes, &mut config);
         let mut engine = Engine::new(config.clone());
         let traced = bytes.rarely(16);
@@ -105,6 +110,8 @@ impl<'a> World<'a> {
             },
             redials: Redials::new(alternates),
             programs: Programs::new(opens_descriptors),
+            reader: Reader::default(),
+            moved: (0, 0),
             bytes,
             config,
             engine,
@@ -170,6 +177,7 @@ impl<'a> World<'a> {
 
     /// Disconnects all clients, and checks that nothing is left behind.
     fn leave(&mut self) {
+        self.drop_reader();
         while !self.peers.is_empty() {
             self.forget(0);
             self.turn();
@@ -188,6 +196,7 @@ impl<'a> World<'a> {
     /// Checks that every client is told that the connection has ended, and for a permitted reason.
     fn check_end(&mut self, end: &EndReason) {
         assert!(!end.to_string().is_empty());
+        self.drop_reader();
         match end {
             EndReason::NoCommonVersion(_) => assert!(self.server.wild || self.server.refuses),
             EndReason::Garbled(_) => {
@@ -287,6 +296,7 @@ impl<'a> World<'a> {
             let user = number.map(|number| user(number, n));
             let id = self.engine.client_connected_by(user, rules.rules());
             self.server.users.push(number);
+            self.engine.describe_client(id, control::ORIGIN);
             let mut peer = ModelClient::new(id, self.made, number);
             peer.rules = rules;
             if self.programs.on {
@@ -323,6 +333,7 @@ impl<'a> World<'a> {
                         _ => self.peers[i].request(&mut self.bytes, dialect, self.serial, once),
                     };
                     self.peers[i].pipe.extend(message);
+                    self.ask_tree(i);
                 }
                 if !(192..240).contains(&what) {
                     self.delivers(i, CHUNK);
@@ -400,6 +411,18 @@ impl<'a> World<'a> {
     fn tick(&mut self, what: u8) {
         let n = u64::from(self.bytes.next());
         self.pass(if what == 249 { n * 80 } else { n % 64 });
+        self.read_control();
+    }
+
+    /// Lets a client in a session ask the control tree, after every fourth of its messages.
+    fn ask_tree(&mut self, i: usize) {
+        let peer = &mut self.peers[i];
+        if let Some(dialect) = peer.dialect_in_session() {
+            if self.config.control.is_some() && self.serial % 4 == 0 {
+                let message = peer.local.next(dialect);
+                peer.pipe.extend(message);
+            }
+        }
     }
 
     pub(super) fn pass(&mut self, time: u64) {
@@ -450,6 +473,7 @@ impl<'a> World<'a> {
         let n = n.clamp(1, peer.pipe.len());
         let bytes: Vec<u8> = peer.pipe.drain(..n).collect();
         peer.sent(&bytes, self.config.lax);
+        self.moved.0 += n as u64;
         self.engine.client_bytes(peer.id, &bytes);
         n
     }
@@ -459,6 +483,7 @@ impl<'a> World<'a> {
         let n = n.min(peer.known.0);
         if n > 0 {
             peer.wrote(n);
+            self.moved.1 += n as u64;
             self.engine.client_wrote(peer.id, n);
         }
     }
