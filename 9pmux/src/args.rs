@@ -453,7 +453,7 @@ impl Serve {
             set_verbosity: Some(crate::log::set_verbosity),
             max_clients: self.max_clients as usize,
             keepalive: interval(self.keepalive),
-            max_silence: max_silence(interval(self.keepalive), false),
+            max_silence: max_silence(interval(self.keepalive), self.reconnect.is_given()),
             config: Config {
                 adapts: true,
                 dialect: self.dialect,
@@ -547,6 +547,11 @@ mod tests {
         let options = parse("serve a b --keepalive 5").unwrap();
         assert_eq!(options.keepalive, Some(Duration::from_secs(5)));
         assert_eq!(options.max_silence, Duration::from_secs(15));
+        // A server that is connected again may be given up sooner.
+        let options = parse("serve a b --reconnect").unwrap();
+        assert_eq!(options.max_silence, Duration::from_secs(45));
+        let options = parse("serve a b --reconnect --keepalive 60").unwrap();
+        assert_eq!(options.max_silence, Duration::from_secs(180));
     }
 
     #[test]

@@ -227,7 +227,7 @@ fn listen(options: &LinkOptions, address: ListenAddress) -> Result<(), Failure> 
         timeout: options.timeout,
         max_clients: options.max_clients,
         keepalive: None,
-        max_silence: max_silence(None, false),
+        max_silence: max_silence(None, options.export_config.reconnect.is_some()),
         config: match &inherited {
             // It cannot be connected to again, so 9pmux ends with it.
             Some(_) => options.export_config.clone(),

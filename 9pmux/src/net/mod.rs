@@ -77,12 +77,13 @@ use crate::link::INTERVALS;
 /// mounts, so it survives what TCP survives.
 const MAX_SILENCE: Duration = Duration::from_secs(900);
 
-/// The time after which a network connection to the other end of a link is given up, without keepalives.
+/// The time after which a network connection is given up that is made again, or that is one of a link, without
+/// keepalives.
 const MAX_LINK_SILENCE: Duration = Duration::from_secs(45);
 
 /// Returns the time after which a network connection without a sign of life is given up.
-pub fn max_silence(keepalive: Option<Duration>, is_link: bool) -> Duration {
-    let without = if is_link { MAX_LINK_SILENCE } else { MAX_SILENCE };
+pub fn max_silence(keepalive: Option<Duration>, is_made_again: bool) -> Duration {
+    let without = if is_made_again { MAX_LINK_SILENCE } else { MAX_SILENCE };
     keepalive.map_or(without, |interval| interval * INTERVALS)
 }
 
