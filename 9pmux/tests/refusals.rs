@@ -41,6 +41,13 @@ fn wrong_arguments_are_refused() {
         (&["a", "il!b!c"], "il!b!c"),
         (&["a", "exec!b"], "exec!"),
         (&["tcp!*!1", "b"], "every address"),
+        #[cfg(target_os = "linux")]
+        (&["vsock!!1", "b"], "the number of the machine"),
+        #[cfg(target_os = "linux")]
+        (&["vsock!2!http", "b"], "invalid port"),
+        #[cfg(target_os = "linux")]
+        (&["vsock!*!1", "b"], "only LISTEN"),
+        (&["a", "b,mode=0660"], "unix! addresses"),
         (&["127.0.0.1:564", "b"], "write tcp!127.0.0.1!564"),
         (&["a", "unix:/tmp/b"], "write unix!/tmp/b"),
         (&["tcp!files!no-service", "b"], "the name of a service"),

@@ -1,4 +1,4 @@
-//! Dial strings: `tcp!host!port`, `unix!path`, `fd!n`, `fd!name`, `exec!command`, `-`, or the bare name of a service.
+//! Dial strings: `tcp!host!port`, `unix!path`, `vsock!cid!port`, `fd!n`, `fd!name`, `exec!command`, `-`, or the bare name of a service.
 //!
 //! They are only parsed here, so an invalid address is reported as an invalid argument before anything is
 //! opened.
@@ -10,12 +10,15 @@ use std::str::FromStr;
 
 use super::listen_address::ListenAddress;
 use super::services::{self, PORT};
+use super::vsock::{ANY_CID, VsockAddress};
 
 /// The address of a server, or an address on which clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A host and a port. The host `*` means all addresses of this machine.
     Tcp(String, u16),
+    /// A virtual machine or its host, and a port.
+    Vsock(VsockAddress),
     /// A socket in the file system.
     Unix(PathBuf),
     /// A socket in the namespace directory.
@@ -84,6 +87,8 @@ impl FromStr for Address {
                     _ => Ok(Address::Tcp(host.to_owned(), port)),
                 }
             }
+            "vsock" if cfg!(not(target_os = "linux")) => bad("vsock! needs Linux"),
+            "vsock" => parse_vsock(rest).map(Address::Vsock),
             "unix" if rest.is_empty() => bad("the path is missing: unix!path"),
             "unix" => Ok(Address::Unix(rest.into())),
             "fd" => match rest.parse() {
@@ -94,10 +99,31 @@ impl FromStr for Address {
             "exec" if rest.trim().is_empty() => bad("the command is missing: exec!command args"),
             "exec" => Ok(Address::Exec(rest.to_owned())),
             _ if services::port(rest).is_some() => bad(format!(
-                "unknown network: expected tcp!, unix!, fd! or exec!: write tcp!{text}"
+                "unknown network: expected tcp!, unix!, vsock!, fd! or exec!: write tcp!{text}"
             )),
-            _ => bad("unknown network: expected tcp!, unix!, fd! or exec!"),
+            _ => bad("unknown network: expected tcp!, unix!, vsock!, fd! or exec!"),
         }
+    }
+}
+
+fn parse_vsock(text: &str) -> Result<VsockAddress, BadAddress> {
+    let (cid, port) = text.split_once('!').unwrap_or((text, "9fs"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let port = match port {
+        "9fs" => Some(PORT.into()),
+        // The highest number means any port.
+        port => port.parse().ok().filter(|number| is_number(port) && *number < u32::MAX),
+    };
+    let cid = match cid {
+        "*" => Some(ANY_CID),
+        cid => cid.parse().ok().filter(|number| is_number(cid) && *number != ANY_CID),
+    };
+    match (cid, port) {
+        (None, _) => bad(
+            "the number of the machine is missing: vsock!cid!port, where cid 2 is the host and 1 this machine",
+        ),
+        (_, None | Some(0)) => bad("invalid port: vsock!cid!port has a number above 0 or 9fs"),
+        (Some(cid), Some(port)) => Ok(VsockAddress { cid, port }),
     }
 }
 
@@ -155,6 +181,9 @@ impl Address {
             Address::Tcp(host, _) if host == "*" => {
                 bad("'*' means every address of this machine: only LISTEN can use it")
             }
+            Address::Vsock(VsockAddress { cid: ANY_CID, .. }) => {
+                bad("'*' means every number of this machine: only LISTEN can use it")
+            }
             address => Ok(address),
         }
     }
@@ -208,6 +237,7 @@ impl Display for Address {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Address::Tcp(host, port) => write!(f, "tcp!{}!{port}", OneLine(host)),
+            Address::Vsock(address) => write!(f, "vsock!{address}"),
             Address::Unix(path) => write!(f, "unix!{}", OneLine(&path.to_string_lossy())),
             Address::Service(name) => OneLine(name).fmt(f),
             Address::Fd(n) => write!(f, "fd!{n}"),
@@ -265,6 +295,36 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(address), "{text}");
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn machines_have_numbers() {
+        for (text, cid, port) in [
+            ("vsock!2!564", 2, 564),
+            ("vsock!3", 3, 564),
+            ("vsock!1!9fs", 1, 564),
+            ("vsock!*!70000", u32::MAX, 70_000),
+        ] {
+            let address = Address::Vsock(VsockAddress { cid, port });
+            assert_eq!(text.parse().as_ref(), Ok(&address), "{text}");
+            assert_eq!(address.to_string().parse(), Ok(address));
+        }
+        for text in [
+            "vsock!",
+            "vsock!!564",
+            "vsock!host!564",
+            "vsock!4294967295!564",
+            "vsock!2!",
+            "vsock!2!0",
+            "vsock!2!+1",
+            "vsock!2!4294967295",
+            "vsock!2!http",
+            "vsock!2!564!1",
+        ] {
+            assert!(text.parse::<Address>().is_err(), "{text:?}");
+        }
+        assert!(Address::server("vsock!*!1").is_err() && Address::listen("vsock!*!1").is_ok());
     }
 
     #[test]

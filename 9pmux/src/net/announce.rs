@@ -18,6 +18,7 @@ use super::listen_address::{Group, ListenAddress, ListenOptions};
 use super::namespace;
 use super::post::{self, Access, PostedSocket};
 use super::stream::Stream;
+use super::vsock;
 use crate::engine::Rules;
 
 /// The number of connections that may wait to be accepted. The system may have a lower bound.
@@ -181,6 +182,9 @@ pub fn announce(listen: &ListenAddress, claims: &mut Claims) -> Result<Announcem
         Address::Tcp(host, port) => listen_tcp(host, *port)
             .map(|socket| (Fd::from(socket), None))
             .map_err(|error| format!("{}: choose another port or host", error_text(&error))),
+        Address::Vsock(machine) => vsock::listen_on(*machine)
+            .map(|socket| (Fd::from(socket), None))
+            .map_err(|error| format!("{}: choose another port", error_text(&error))),
         Address::Unix(path) => file_access(options)
             .and_then(|access| post::post(path, access))
             .map(|(socket, posted)| (socket.into(), Some(posted))),

@@ -15,6 +15,7 @@ use super::descriptors::{self, Claims};
 use super::failure::{Failure, error_text};
 use super::namespace;
 use super::stream::Stream;
+use super::vsock;
 
 /// A connection to the server.
 pub struct ServerConnection {
@@ -71,6 +72,10 @@ pub fn dial(
         Address::Tcp(host, port) => (
             connect_tcp(host, *port, timeout),
             "check that it runs, and that host and port are right",
+        ),
+        Address::Vsock(machine) => (
+            vsock::connect(*machine, timeout).map(Stream::socket),
+            "check that it runs, and that the numbers of machine and port are right",
         ),
         Address::Unix(path) => {
             (connect_unix(path, timeout), "check that it runs, and that the path is right")

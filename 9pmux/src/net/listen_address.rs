@@ -103,7 +103,7 @@ impl ListenOptions {
         if (self.mode.is_some() || self.group.is_some()) && !has_file {
             return bad("mode= and group= are for unix! addresses");
         }
-        if self.self_only && matches!(address, Address::Tcp(..)) {
+        if self.self_only && matches!(address, Address::Tcp(..) | Address::Vsock(_)) {
             return bad("user=self is for Unix sockets: over a network the caller is not known");
         }
         if self.self_only && cfg!(not(target_os = "linux")) {
@@ -205,6 +205,10 @@ mod tests {
             ("plumb,group=users", "unix!"),
             ("fd!3,mode=0660", "unix!"),
             ("tcp!*!564,user=self", "network"),
+            #[cfg(target_os = "linux")]
+            ("vsock!*!564,user=self", "network"),
+            #[cfg(target_os = "linux")]
+            ("vsock!*!564,mode=0660", "unix!"),
             (",readonly", "empty"),
             ("exec!cat,readonly", "SERVER"),
         ] {

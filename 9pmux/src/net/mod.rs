@@ -13,6 +13,7 @@
 //! | `outage_log.rs` | what is logged about a server that is away |
 //! | `announce.rs`, `post.rs` | listening sockets, and their names in the file system |
 //! | `ends.rs` | the pairs of sockets of descriptors in place of fids |
+//! | `vsock.rs` | sockets between virtual machines and their host |
 //! | `fd.rs` | a descriptor that gets its mode back when it is closed |
 //! | `stream.rs`, `watch.rs` | reading and writing one peer, and readiness events |
 //! | `signals.rs` | signals as bytes to be read |
@@ -58,6 +59,7 @@ mod services;
 mod signals;
 mod stream;
 mod trace;
+mod vsock;
 mod watch;
 
 pub use address::{Address, BadAddress, StreamAddress};
@@ -65,6 +67,7 @@ pub use failure::Failure;
 pub use link::{LinkOptions, link};
 pub use listen_address::{Group, ListenAddress, ListenOptions};
 pub use pserve::{Pserve, PserveOptions};
+pub use vsock::VsockAddress;
 
 #[cfg(feature = "stat")]
 use std::os::fd::OwnedFd;

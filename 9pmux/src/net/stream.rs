@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, Shutdown, sockopt};
 use super::accounts;
 use super::failure::error_text;
 use super::fd::Fd;
+use super::vsock;
 use crate::engine::{Caller, host_of};
 
 /// Time between two checks of a network peer that sends nothing more.
@@ -243,6 +244,9 @@ impl Stream {
             // a process of another pid namespace has no pid here
             Some(peer) if peer.uid != u32::MAX => return format!("a process of user {}", peer.uid),
             _ => {}
+        }
+        if let Some(machine) = vsock::peer_of(self.input.as_fd()) {
+            return format!("vsock {machine}");
         }
         match rustix::net::getpeername(&self.input) {
             Ok(Some(address)) => match SocketAddr::try_from(address) {
