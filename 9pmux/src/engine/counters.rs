@@ -16,6 +16,8 @@ use super::latency::Latencies;
 pub struct Counters {
     /// The time of this turn in microseconds. It wraps after 71 minutes.
     pub microseconds: u32,
+    /// The time of this turn in milliseconds. It wraps after 49 days.
+    pub milliseconds: u32,
     /// The time of this turn in seconds.
     pub seconds: u32,
     /// The messages of clients that have taken effect, by type.
@@ -27,6 +29,7 @@ impl Counters {
     pub fn new(now: Duration) -> Counters {
         let mut counters = Counters {
             microseconds: 0,
+            milliseconds: 0,
             seconds: 0,
             requests: [0; 256],
             latencies: Latencies::new(),
@@ -38,6 +41,7 @@ impl Counters {
     /// A turn begins at this time.
     pub fn set_time(&mut self, now: Duration) {
         self.microseconds = now.as_micros() as u32;
+        self.milliseconds = now.as_millis() as u32;
         self.seconds = now.as_secs() as u32;
     }
 

@@ -28,7 +28,7 @@ impl Engine {
         let has_grown = !client.out.has_room(message.len());
         if has_grown {
             if client.out.is_empty() {
-                client.took_at = self.now.as_millis() as u32;
+                client.took_at = self.counters.milliseconds;
             }
             self.pool.lend(&mut client.out, message.len());
             if !client.out.reserve(message.len()) {

@@ -196,7 +196,7 @@ impl Engine {
 
     /// Counts bytes that were written to a client.
     pub(super) fn count_written_bytes(&mut self, client_index: u32, n: usize) {
-        let now = self.now.as_millis() as u32;
+        let now = self.counters.milliseconds;
         let client = self.clients.get(client_index);
         let n = n.min(client.out.len()) as u64;
         client.bytes_written += n;

@@ -1,5 +1,7 @@
 //! The file `clients`: a line for each client.
 
+use std::fmt::{self, Display, Formatter};
+
 use super::text::{Lines, word};
 use crate::engine::Engine;
 use crate::engine::clients::{Blocked, Client, ClientState};
@@ -7,9 +9,16 @@ use crate::engine::clients::{Blocked, Client, ClientState};
 /// The time in milliseconds after which a client that does not take its output is slow.
 const SLOW: u32 = 1000;
 
-/// Returns a number, or `-` if there is none.
-fn number(number: Option<impl ToString>) -> String {
-    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+/// A number, or `-` if there is none.
+struct OrNone(Option<u32>);
+
+impl Display for OrNone {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
 }
 
 /// Returns the state of a client, at a time in milliseconds.
@@ -39,7 +48,7 @@ fn is_slow(client: &Client, now: u32) -> bool {
 impl Engine {
     /// Returns the number of clients that wait and that are slow, and of dead fids.
     pub(super) fn count_clients(&mut self) -> (u64, u64, u64) {
-        let now = self.now.as_millis() as u32;
+        let now = self.counters.milliseconds;
         let (mut waiting, mut slow, mut dead) = (0, 0, 0);
         for client_index in self.clients.connected() {
             let client = self.clients.get(client_index);
@@ -54,22 +63,25 @@ impl Engine {
         lines.push(format_args!(
             "id from uid pid user since idle msize fids flight held out in_msgs in_bytes out_bytes refused state"
         ));
-        let (now, seconds) = (self.now.as_millis() as u32, self.counters.seconds);
+        let (now, seconds) = (self.counters.milliseconds, self.counters.seconds);
+        let listeners = &self.control.facts.listeners;
+        let listeners: Vec<String> = listeners.iter().map(|from| word(from.as_bytes())).collect();
         for client_index in self.clients.connected() {
             let id = self.clients.id(client_index).number();
             let client = self.clients.get(client_index);
             let (user, caller) = (client.user, client.caller);
-            let uid = number(self.users.local(user));
+            let uid = OrNone(self.users.local(user));
             let client = self.clients.get(client_index);
-            let from = self.control.facts.listeners.get(usize::from(caller.listener));
+            let from = listeners.get(usize::from(caller.listener));
+            let uname = client.uname.as_ref().map(|uname| word(uname));
             let goes_on = lines.push(format_args!(
                 "{id} {} {uid} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
-                word(from.map_or(&[], |from| from.as_bytes())),
-                number(Some(caller.pid).filter(|pid| *pid > 0)),
-                word(client.uname.as_ref().map_or(&[], |uname| uname)),
+                from.map_or("-", String::as_str),
+                OrNone(Some(caller.pid).filter(|pid| *pid > 0)),
+                uname.as_deref().unwrap_or("-"),
                 seconds - client.connected_at,
                 seconds - client.heard_at,
-                number(Some(client.session.msize).filter(|msize| *msize > 0)),
+                OrNone(Some(client.session.msize).filter(|msize| *msize > 0)),
                 client.session.fid_count(),
                 client.session.tags.len(),
                 client.inbox.len() + client.waiting_reads.bytes(),

@@ -742,3 +742,25 @@ fn reply_waits_for_space_beside_replies_of_the_server() {
 fn all_errors_fit_a_message() {
     assert!(LocalError::ALL.iter().all(|why| why.ename().len() <= 64 - HEADER - 2 - 4));
 }
+
+/// Prints the time that a snapshot of 10,000 clients takes: `cargo test --release -- --ignored --nocapture snapshot_time`.
+#[test]
+#[ignore = "a measurement"]
+fn snapshot_time() {
+    let mut bench = Bench::with(Dialect::L, config());
+    let id = control_client(&mut bench);
+    for _ in 0..10_000 {
+        bench.engine.client_connected_as(User::Local(1000));
+    }
+    for name in ["clients", "stats", "metrics"] {
+        served(&mut bench, id, &walk(1, 0, 5, &[name]));
+        let request = open(Dialect::L, 1, 5, false);
+        let since = std::time::Instant::now();
+        bench.engine.client_bytes(id, &request);
+        println!("{name}: {:?}", since.elapsed());
+        bench.client_received(id);
+        let size = bench.engine.client_info(id).map_or(0, |info| info.output);
+        assert_eq!(size, 0);
+        served(&mut bench, id, &of_fid(120, 1, 5));
+    }
+}
