@@ -8,7 +8,7 @@ use super::flush::FlushState;
 use super::local_error::LocalError;
 use super::requests::UpstreamRequest;
 use super::shares::TAGS;
-use super::{EndReason, Engine, TraceEvent, foreign_error};
+use super::{EndReason, Engine, TraceEvent, VersionEvent, foreign_error};
 use crate::wire::{
     Foreign, Frame, HEADER, IO_HEADER, NOTAG, ReplyFields, check_reply, foreign, frame, kind,
     put_tag, put_u32, tag, types, u32_at,
@@ -162,6 +162,9 @@ impl Engine {
                 }
             }
         };
+        if request.kind == types::TAUTH && failed && self.config.require_auth {
+            self.version_events.push(VersionEvent::AuthRefused);
+        }
         if request.kind == types::TFLUSH {
             // Any reply to a Tflush is taken for an Rflush.
             if request.is_counted_flush() {

@@ -1,4 +1,4 @@
-//! The versions that the server has agreed to or not, for a log.
+//! The versions and the authentication that the server has agreed to or not, for a log.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use crate::wire::Dialect;
 /// The maximum number of events that are kept: a driver need not ask for them.
 const MAX_EVENTS: usize = 16;
 
-/// The result of an offer to the server.
+/// The result of an offer to the server, or of a Tauth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionEvent {
     /// The server has agreed to this dialect and msize.
@@ -25,6 +25,8 @@ pub enum VersionEvent {
         /// The reply, or why there is none.
         reply: String,
     },
+    /// The server has refused a Tauth, although clients must authenticate ([`require_auth`](super::Config::require_auth)).
+    AuthRefused,
 }
 
 /// The events that the driver has not asked for.
@@ -41,7 +43,7 @@ impl VersionEvents {
 }
 
 impl Engine {
-    /// Returns the next version that the server has agreed to or not, if there is one.
+    /// Returns the next version or Tauth that the server has agreed to or not, if there is one.
     pub fn next_version_event(&mut self) -> Option<VersionEvent> {
         self.version_events.0.pop_front()
     }

@@ -3,7 +3,7 @@
 use super::LocalError::*;
 use super::bench::{Bench, MSIZE};
 use super::messages::*;
-use crate::engine::Config;
+use crate::engine::{Config, VersionEvent};
 use crate::wire::{Dialect, HEADER, NOFID, kind, tag, u16_at, u32_at};
 
 const FID: usize = HEADER;
@@ -328,6 +328,21 @@ fn required_authentication_refuses_an_attach_without_an_afid() {
             bench.client_received(other);
             bench.refused(other, &attach(dialect, 3, 2, !0, "glenda", "tree"), AuthRequired);
         }
+    }
+}
+
+#[test]
+fn refused_authentication_is_noticed_where_it_is_required() {
+    for require_auth in [false, true] {
+        let config = Config { require_auth, ..Config::default() };
+        let mut bench = Bench::with(Dialect::Plain, config);
+        let id = bench.client();
+        while bench.engine.next_version_event().is_some() {}
+        let request = bench.forwarded(id, &auth(Dialect::Plain, 2, 7, "glenda", "tree"));
+        bench.server(&error(Dialect::Plain, tag(&request), "no authentication required"));
+        bench.client_received(id);
+        let event = bench.engine.next_version_event();
+        assert_eq!(event, require_auth.then_some(VersionEvent::AuthRefused));
     }
 }
 

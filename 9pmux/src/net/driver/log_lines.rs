@@ -29,6 +29,10 @@ impl Driver {
                     info!("the {agreed} has agreed to {} with msize {msize}", dialect.name());
                 }
                 VersionEvent::VersionAgreed { .. } => {}
+                VersionEvent::AuthRefused if is_allowed => info!(
+                    "the server has refused a Tauth: with --auth required no client can attach without one"
+                ),
+                VersionEvent::AuthRefused => {}
                 VersionEvent::VersionRefused { reply, .. } if self.link.is_some() => {
                     self.log_quiet_far_end(&reply);
                 }
