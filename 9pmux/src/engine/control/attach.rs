@@ -22,6 +22,18 @@ fn user_and_tree<'a>(message: &'a [u8], offsets: &FieldOffsets) -> (&'a [u8], &'
     (uname, &rest[2..2 + u16_at(rest, 0) as usize])
 }
 
+/// Returns the name of a user; if it is empty, the numeric uid, where the dialect has one.
+fn user_name(message: &[u8], offsets: &FieldOffsets, uname: &[u8]) -> Vec<u8> {
+    let names = names(message, offsets);
+    let (_, aname) = user_and_tree(message, offsets);
+    match names.get(4 + uname.len() + aname.len()..) {
+        Some(number) if uname.is_empty() && number.len() >= 4 => {
+            u32_at(number, 0).to_string().into_bytes()
+        }
+        _ => uname.to_vec(),
+    }
+}
+
 impl Engine {
     /// Permits a client to attach to the control tree, and records where it comes from.
     pub fn describe_client(&mut self, id: crate::engine::ClientId, caller: super::ClientOrigin) {
@@ -67,7 +79,7 @@ impl Engine {
         if matches!(kind(message), types::TAUTH | types::TATTACH) {
             let (uname, tree) = user_and_tree(message, &offsets);
             if kind(message) == types::TATTACH {
-                self.record_user(client_index, uname);
+                self.record_user(client_index, &user_name(message, &offsets, uname));
             }
             if tree == aname.as_bytes() {
                 return true;

@@ -298,6 +298,16 @@ fn access_rules_for_the_server_do_not_concern_the_tree() {
 }
 
 #[test]
+fn user_without_a_name_has_a_number() {
+    for (dialect, user) in [(Dialect::Plain, "-"), (Dialect::U, "7"), (Dialect::L, "7")] {
+        let mut bench = Bench::with(dialect, config());
+        let id = control_client(&mut bench);
+        served(&mut bench, id, &attach(dialect, 1, 1, NOFID, "", TREE));
+        assert_eq!(column(&mut bench, id, id, "user"), user);
+    }
+}
+
+#[test]
 fn fids_of_both_worlds_are_apart() {
     for dialect in Dialect::ALL {
         let mut bench = Bench::with(dialect, config());
