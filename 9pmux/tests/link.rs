@@ -646,7 +646,7 @@ fn messages_of_both_directions_are_logged() {
     let linked = Linked::new(&["-vv"], "");
     Client::attach(&linked.socket("near"));
     Client::attach(&linked.socket("far"));
-    for words in ["client 0 -> T", "other end <- T", "other end -> R", "client 0 <- R"] {
+    for words in [" -> T", "other end <- T", "other end -> R", " <- R"] {
         linked.program.wait_said(&format!("{words}attach"));
     }
     let export =
