@@ -162,6 +162,7 @@ impl Engine {
         self.version_events.push(VersionEvent::VersionRefused { offer, reply });
         self.upstream.refuse(offer, self.now);
         self.upstream.version_refused();
+        self.settle_outage();
         self.complete_versions(Some(offer));
         Ok(())
     }

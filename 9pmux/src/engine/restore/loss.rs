@@ -48,7 +48,7 @@ impl Engine {
             if std::mem::replace(&mut restore.is_settled, false) {
                 restore.since = now;
             }
-            restore.offer_at = None;
+            (restore.offer_at, restore.lasting_at) = (None, None);
             restore.replay.stop(&mut restore.names);
             restore.places.clear_marks();
         }

@@ -27,6 +27,7 @@
 //! | awaiting version | the version of the sessions is agreed | replaying |
 //! | replaying | all fids that requests wait for are restored | the outage has ended; what is idle follows |
 //! | replaying | every fid is restored or dead | ready |
+//! | no version | the connection has lasted, without a session | the outage has ended |
 //! | away, awaiting version, replaying | `patience` has passed since the loss | what waits fails, and so does what arrives (`waiting.rs`) |
 //!
 //! A connection that is lost again, at whatever point, is handled in the same way: the requests of the replay end
@@ -76,6 +77,10 @@ use waiting::NamedFids;
 
 /// The maximum number of events that are kept: a driver need not ask for them.
 const MAX_EVENTS: usize = 16;
+
+/// A connection that has lasted so long, without a client that has needed it, ends an outage: something before the
+/// server, such as ssh, may be all that has connected.
+const LASTING: Duration = Duration::from_secs(5);
 
 /// How the engine restores sessions when the server has gone and comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +185,8 @@ pub struct Restore {
     is_failing: bool,
     /// The time at which the version of the sessions is offered again.
     offer_at: Option<Duration>,
+    /// The time at which a connection without a version has lasted.
+    lasting_at: Option<Duration>,
     events: VecDeque<RestoreEvent>,
     has_noticed_names: bool,
 }
@@ -200,6 +207,7 @@ impl Restore {
             is_settled: false,
             is_failing: false,
             offer_at: None,
+            lasting_at: None,
             events: VecDeque::new(),
             has_noticed_names: false,
         }
@@ -242,7 +250,7 @@ impl Restore {
     /// Returns the time at which `expire_restore` must be called at the latest, if any.
     pub fn deadline(&self) -> Option<Duration> {
         let replay = self.replay.deadline().into_iter();
-        replay.chain(self.patience_deadline()).chain(self.offer_at).min()
+        replay.chain(self.patience_deadline()).chain(self.offer_at).chain(self.lasting_at).min()
     }
 }
 

@@ -7,3 +7,4 @@ mod meanwhile;
 mod repeat;
 mod replay;
 mod server;
+mod versions;
