@@ -60,8 +60,8 @@
 //! 24. Exactly the users with deferred flushes, or deferred clunks, have a turn, and one each.
 //! 25. While a client waits in the ready queue, there is no capacity upstream. While a clunk is deferred, there is no
 //!     tag for it, its user has its share of the clunks, or it has not been examined yet.
-//! 26. The adaptive limit counts exactly the requests of its two periods, and there is a deadline while
-//!     clients wait for it.
+//! 26. The adaptive limit counts exactly the requests of its two periods, permits some, and there is a deadline
+//!     while clients wait for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -123,6 +123,7 @@ impl Engine {
         let counted =
             self.requests.iter().filter(|(_, request)| limit.counts(request.sent)).count();
         assert_eq!(counted as u64, limit.counted(), "requests that count for the adaptive limit");
+        limit.audit();
         assert!(self.next_deadline().is_some() || !self.waits_for_limit(), "no end of the wait");
     }
 

@@ -13,7 +13,7 @@
 //! | A failed trial makes the next of its kind rarer, up to one in [`MAX_PAUSE`] measurements. A trial that succeeds is repeated at once, and so are both kinds when the rate has fallen by half without a trial. | A trial costs latency or throughput. |
 //! | The limit is not lowered below the number with which the latency is [`QUEUED_LATENCIES`] times that without a queue. | The queue is short already. |
 //! | Nor is it below what the server replies to in a time that grows with the rate ([`QUEUE_TIME`]). | A fast server costs less than that its requests wait here. |
-//! | If no client waits for the limit, but the latency is that long, the limit becomes the number in flight. | The server has become slow. |
+//! | If no client waits for the limit, but the latency is that long, the limit becomes the number in flight, but at least [`MIN_LIMIT`]. | The server has become slow. |
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::replies::{Replies, ReplyLog};
 
 /// The limit of a new connection, the smallest one, and the largest one, above which there are no tags.
 const FIRST_LIMIT: u64 = 64;
-const MIN_LIMIT: u64 = 4;
+pub const MIN_LIMIT: u64 = 4;
 const MAX_LIMIT: u64 = 1 << 16;
 
 /// Up to so many quarters of the latency without a queue, the limit grows by so much.
@@ -333,7 +333,8 @@ impl Adjuster {
     fn handle_unused(&mut self, sample: &Sample) -> bool {
         let has_queue = sample.latencies >= 4 * QUEUED_LATENCIES;
         if has_queue {
-            self.limit = self.limit.min(self.peak);
+            // The peak is 0 if all requests were at the server for so long that they no longer count.
+            self.limit = self.limit.min(self.peak.max(MIN_LIMIT));
         }
         has_queue && self.note_plain(sample, sample.rate)
     }

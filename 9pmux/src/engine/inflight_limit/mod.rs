@@ -152,6 +152,12 @@ impl InflightLimit {
         self.counted
     }
 
+    /// Checks that the limit permits requests.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn audit(&self) {
+        assert!(self.capacity >= adjust::MIN_LIMIT, "an adaptive limit of {}", self.capacity);
+    }
+
     /// Reports the time. `is_waiting` must be true if clients wait for the limit.
     pub fn tick(&mut self, now: Duration, is_waiting: bool) {
         let Some(adjuster) = &mut self.adjuster else {

@@ -143,3 +143,22 @@ fn client_beside_many_requests_waits_for_few_at_a_serial_server() {
         assert!(at(50) <= 6 && at(99) <= 10, "beside {clients}: {} and {}", at(50), at(99));
     }
 }
+
+#[test]
+fn limit_stays_after_a_slow_request_of_an_idle_client() {
+    let mut bench = bench();
+    let (id, _) = bench.attached();
+    bench.client_sends(id, &made(120, 1).u32(0).done());
+    let slow = bench.server_received();
+    for _ in 0..60 {
+        pass(&mut bench, Duration::from_millis(50));
+    }
+    bench.done(&slow);
+    bench.all_received(id);
+    for _ in 0..60 {
+        pass(&mut bench, Duration::from_millis(50));
+    }
+    let (busy, _) = bench.attached();
+    send(&mut bench, busy, 100);
+    assert!(bench.upstream().len() >= 4, "the smallest limit");
+}
