@@ -378,9 +378,16 @@ impl ModelClient {
         self.settle_errors(tag(message));
     }
 
-    /// Handles the server's reply to the first of these messages, unless one of them may have had its reply.
+    /// Handles the server's reply to one of these messages: to the one that the server has seen, or else to the first,
+    /// unless one of them may have had its reply.
     fn replied_to_one(&mut self, which: &[usize], message: &[u8], view: &View<'_>) {
-        if which.len() > 1 && which.iter().any(|i| self.asked[*i].maybe) {
+        let mut seen = which.iter().filter(|i| self.asked[**i].forwarded.get());
+        if let (Some(i), None) = (seen.next(), seen.next()) {
+            return self.replied(*i, message, view);
+        }
+        let is_unknown =
+            self.errors.contains_key(&tag(message)) || which.iter().any(|i| self.asked[*i].maybe);
+        if which.len() > 1 && is_unknown {
             self.may_be_answered(which);
         } else {
             self.replied(which[0], message, view);
