@@ -560,7 +560,11 @@ impl Engine {
     /// Reports that the driver cannot connect to the server again.
     pub fn redial_failed(&mut self) {
         if let UpstreamState::Lost(reason) = self.upstream.state() {
-            self.handle_end(reason.clone());
+            let reason = reason.clone();
+            match self.restore {
+                Some(_) => self.begin_outage(reason),
+                None => self.handle_end(reason),
+            }
         } else if self.has_asked_long_enough() {
             self.refuse_askers();
         }

@@ -142,3 +142,71 @@ fn refusal_of_a_version_shows_that_the_server_is_there() {
     lose(&mut engine);
     waits_from(&mut engine, 300 * SECOND);
 }
+
+#[test]
+fn offer_at_which_the_server_hangs_up_does_not_keep_another_client_out() {
+    for is_silent in [false, true] {
+        let mut engine = connected();
+        let bad = offers(&mut engine, Dialect::U);
+        let other = offers(&mut engine, Dialect::U);
+        assert_eq!(asked(&mut engine), Dialect::U);
+        let good = offers(&mut engine, Dialect::L);
+        if is_silent {
+            tick(&mut engine, Config::default().version_timeout);
+            assert_eq!(engine.take_lost_server(), Some(EndReason::VersionTimeout));
+        } else {
+            lose(&mut engine);
+        }
+        connect(&mut engine);
+        assert_eq!(asked(&mut engine), Dialect::L);
+        engine.server_bytes(&rversion(8192, "9P2000.L"));
+        engine.audit();
+        assert_eq!(engine.output(good), rversion(8192, "9P2000.L"));
+        // The dialect is that of a session now.
+        for id in [bad, other] {
+            assert_eq!(engine.output(id), rversion(8192, "unknown"));
+        }
+    }
+}
+
+#[test]
+fn lost_offer_is_made_again_when_the_others_have_been_made() {
+    let mut engine = connected();
+    let ids = [Dialect::U, Dialect::L, Dialect::U].map(|dialect| offers(&mut engine, dialect));
+    for dialect in [Dialect::U, Dialect::L, Dialect::U, Dialect::L] {
+        assert_eq!(asked(&mut engine), dialect);
+        lose(&mut engine);
+        connect(&mut engine);
+    }
+    assert_eq!(asked(&mut engine), Dialect::U);
+    engine.server_bytes(&rversion(8192, "9P2000.u"));
+    engine.audit();
+    for (id, name) in ids.into_iter().zip(["9P2000.u", "unknown", "9P2000.u"]) {
+        assert_eq!(engine.output(id), rversion(8192, name));
+    }
+}
+
+#[test]
+fn second_tversion_that_fails_does_not_end_9pmux_while_the_server_restarts() {
+    let config =
+        Config { reconnect: Some(Reconnect::default()), can_redial: true, ..Config::default() };
+    let mut engine = Engine::new(config);
+    connect(&mut engine);
+    let first = offers(&mut engine, Dialect::Plain);
+    asked(&mut engine);
+    engine.server_bytes(&rversion(8192, "9P2000"));
+    engine.client_gone(first);
+    let second = offers(&mut engine, Dialect::L);
+    assert_eq!(asked(&mut engine), Dialect::L);
+    engine.server_bytes(&made(types::RERROR, 0xffff).str("once only").done());
+    engine.audit();
+    assert!(engine.wants_redial());
+    engine.redial_failed();
+    engine.audit();
+    assert_eq!(engine.end_reason(), None);
+    assert!(engine.wants_redial());
+    connect(&mut engine);
+    assert_eq!(asked(&mut engine), Dialect::L);
+    engine.server_bytes(&rversion(8192, "9P2000.L"));
+    assert_eq!(engine.output(second), rversion(8192, "9P2000.L"));
+}
