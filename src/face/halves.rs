@@ -255,6 +255,10 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
         }
     }
 
+    fn recv_single(&self) -> Option<Message<R::Reply>> {
+        if self.end().is_some() { None } else { self.recv() }
+    }
+
     #[inline(always)]
     fn can_try(&self) -> bool {
         self.try_recv.is_some()

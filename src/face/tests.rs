@@ -238,6 +238,61 @@ fn a_panic_of_the_transport_releases_all_callers() {
     }
 }
 
+/// A receiver that panics, and counts how often it is called.
+struct Panicking(Arc<AtomicUsize>);
+
+impl Receiver for Panicking {
+    type Reply = u64;
+
+    fn recv(&mut self) -> Event {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        panic!("this panic is a part of the test")
+    }
+}
+
+impl TryRecv for Panicking {
+    fn try_recv(&mut self) -> Poll<Event> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Poll::Pending
+    }
+}
+
+/// Polls the connection when a task is woken.
+struct PollsWhenWoken(Client<Out, Panicking>);
+
+impl Wake for PollsWhenWoken {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.deliver_available();
+    }
+}
+
+#[test]
+fn a_receiver_that_has_panicked_is_not_called_again() {
+    let received = Arc::new(AtomicUsize::new(0));
+    let (transport, _events) = doubling();
+    let halves = Transport::new(transport.sender, Panicking(received.clone()));
+    let client = Client::new(halves.try_recvs());
+    let driver = client.driver().unwrap();
+    let mut call = client.call(1);
+    let waker = Waker::from(Arc::new(PollsWhenWoken(client.clone())));
+    assert!(Pin::new(&mut call).poll(&mut Context::from_waker(&waker)).is_pending());
+    thread::scope(|scope| assert!(scope.spawn(|| driver.run()).join().is_err()));
+    assert_eq!(received.load(Ordering::SeqCst), 1);
+    assert!(matches!(block_on(call), Err(Error::Ended(Some(_)))));
+}
+
+#[test]
+fn a_receiver_is_not_called_after_the_end() {
+    let (transport, events) = doubling();
+    let mux = Mux::new(transport);
+    events.send(Err(reset())).unwrap();
+    assert_cut(mux.recv_message());
+    // The connection may end after a caller has checked that, and before it has the receiver role.
+    events.send(Ok(Some(Message::untagged(1)))).unwrap();
+    assert!(matches!(mux.inner().receive_message(true), Err(crate::rpc::Error::Ended)));
+    assert_cut(mux.recv_message());
+}
+
 #[test]
 fn many_tasks_of_one_thread_share_a_client() {
     let (transport, _events) = doubling();

@@ -180,7 +180,8 @@ impl<S: Sender, R: Receiver> Transport<S, R> {
     /// to an abandoned call, or an unsolicited message from the server. By default, they are dropped.
     ///
     /// The function may be called by several threads at once, and must not call the multiplexor; it may
-    /// pass the message to another thread by a channel. If the server sends unsolicited messages, a
+    /// pass the message to another thread by a channel. It must not own a [`Client`](crate::Client) of this
+    /// transport, which would then never be dropped. If the server sends unsolicited messages, a
     /// [`Driver`](crate::Driver) should run, because otherwise no messages are received while no call is
     /// outstanding.
     pub fn on_orphan(

@@ -112,7 +112,7 @@ pub trait Transport {
     }
 
     /// Returns true if messages must be received with [`recv_many`](Transport::recv_many) instead of
-    /// [`recv`](Transport::recv). [`receive_message`](Mux::receive_message) always uses `recv`.
+    /// [`recv`](Transport::recv).
     fn can_recv_many(&self) -> bool {
         false
     }
@@ -123,6 +123,12 @@ pub trait Transport {
         if let Some(reply) = self.recv() {
             let _ = replies.push(reply);
         }
+    }
+
+    /// As [`recv`](Transport::recv), for [`receive_message`](Mux::receive_message), which may also be called
+    /// after the connection has ended, and does not use `recv_many`.
+    fn recv_single(&self) -> Option<Self::Reply> {
+        self.recv()
     }
 
     /// Returns true if [`try_recv`](Transport::try_recv) can poll for messages.
