@@ -381,6 +381,9 @@ impl ModelClient {
     /// Handles the server's reply to one of these messages: to the one that the server has seen, or else to the first,
     /// unless one of them may have had its reply.
     fn replied_to_one(&mut self, which: &[usize], message: &[u8], view: &View<'_>) {
+        if kind(message) == types::ROPENFD {
+            self.opened.push_back(u64_at(message, HEADER + 5));
+        }
         let mut seen = which.iter().filter(|i| self.asked[**i].forwarded.get());
         if let (Some(i), None) = (seen.next(), seen.next()) {
             return self.replied(*i, message, view);
@@ -407,7 +410,7 @@ impl ModelClient {
             assert!(exists, "a fid of {} is not there", show(dialect, &asked.message));
         }
         match kind(message) {
-            types::ROPENFD => self.opened.push_back(u64_at(message, HEADER + 5)),
+            types::ROPENFD => {}
             13 | 15 | 113 | 115 => assert!(u32_at(message, 20) <= self.msize - IO_HEADER, "iounit"),
             117 | 41 if !view.wild => {
                 assert!(u32_at(message, HEADER) <= u32_at(&asked.message, 19), "too much data");
