@@ -56,6 +56,7 @@ impl Engine {
             restore.places.clear_marks();
         }
         self.lose_requests(written);
+        self.requests.renew_limit();
         self.lose_fids();
         if let Some(restore) = &mut self.restore {
             restore.names.forget_writes();

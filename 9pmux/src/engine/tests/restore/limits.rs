@@ -5,7 +5,7 @@ use super::super::bench::{Bench, MSIZE};
 use super::super::messages::*;
 use super::bench::*;
 use super::server::Server;
-use crate::engine::{Config, EndReason, Engine, Reconnect, RestoreEvent, ServerKind};
+use crate::engine::{ClientId, Config, EndReason, Engine, Reconnect, RestoreEvent, ServerKind};
 use crate::wire::{Dialect, kind, tag, types};
 
 fn getattr(tag: u16, fid: u32) -> Vec<u8> {
@@ -246,4 +246,62 @@ fn server_that_permits_what_it_should_not_does_no_harm_to_the_names() {
         assert!(is_local_error(Dialect::L, &net.ask(id, &getattr(6, fid)), NoSuchFile));
     }
     assert_eq!(kind(&net.ask(id, &getattr(6, 0))), 25);
+}
+
+/// The adaptive limit of a new connection.
+const FIRST: u16 = 64;
+
+fn adaptive_net() -> Net {
+    Net::with(
+        Dialect::L,
+        Reconnect::default(),
+        Config { adapts: true, max_inflight: 100, ..Config::default() },
+    )
+}
+
+fn sends_many(net: &mut Net, id: ClientId, n: u16) {
+    let batch: Vec<u8> = (0..n).flat_map(|tag| getattr(tag, 0)).collect();
+    net.send(id, &batch);
+}
+
+#[test]
+fn adaptive_limit_begins_anew_with_the_next_connection() {
+    let mut net = adaptive_net();
+    let id = net.attached();
+    // A request of three seconds lowers the limit.
+    net.is_blocked = true;
+    net.send(id, &getattr(1, 0));
+    for n in 0..60 {
+        net.bench.engine.tick(SECOND * n / 20);
+    }
+    net.is_blocked = false;
+    net.run();
+    net.got(id, &[(25, 1)]);
+    for n in 60..120 {
+        net.tick(SECOND * n / 20);
+    }
+    net.server.silent = vec![24];
+    net.server.seen.clear();
+    sends_many(&mut net, id, 100);
+    assert!(net.server.requests(24).len() < usize::from(FIRST), "the limit is lower");
+    net.lose();
+    net.server.seen.clear();
+    net.connect();
+    assert_eq!(net.server.requests(24).len(), usize::from(FIRST));
+}
+
+#[test]
+fn requests_that_are_sent_again_count_for_the_adaptive_limit() {
+    let mut net = adaptive_net();
+    let (busy, other) = (net.attached(), net.attached());
+    net.server.silent = vec![24];
+    sends_many(&mut net, busy, FIRST);
+    net.lose();
+    net.tick(SECOND);
+    net.tick(2 * SECOND);
+    net.server.seen.clear();
+    net.connect();
+    assert_eq!(net.server.requests(24).len(), usize::from(FIRST));
+    sends_many(&mut net, other, 2);
+    assert_eq!(net.server.requests(24).len(), usize::from(FIRST) + 1, "only the first passes");
 }
