@@ -1,6 +1,6 @@
 //! The invariants of sessions that are restored.
 //!
-//! 1. Nodes, their users, their names and their memory agree (`names.rs`). Only fids that exist have a place.
+//! 1. Nodes, their users, their names and their memory agree (`names.rs`, `budget.rs`). Only fids that exist have a place.
 //! 2. A request of a client without its reply has a copy, of which the bytes are counted for the client.
 //! 3. A held request is in the queue of its client, once, and is neither replied to nor being flushed. All its fids
 //!    exist.
@@ -33,7 +33,8 @@ impl Engine {
         for root in restore.replay.roots.keys() {
             *users.entry(*root).or_default() += 1;
         }
-        restore.names.audit(&users);
+        let made = restore.names.audit(&users);
+        restore.names.budget.audit(&made, &BTreeMap::new());
         self.audit_held();
         self.audit_replay();
         self.audit_copies();

@@ -37,6 +37,7 @@
 //! | file | content |
 //! |---|---|
 //! | `names.rs`, `places.rs`, `locks.rs`, `copies.rs` | the records |
+//! | `budget.rs` | the memory of the records, by client and by user |
 //! | `record.rs` | replies, recorded |
 //! | `repeat.rs` | which requests are sent again, and what is different after a loss |
 //! | `loss.rs` | the loss of the connection |
@@ -47,6 +48,7 @@
 
 #[cfg(any(test, mux_fuzz))]
 mod audit;
+mod budget;
 mod copies;
 mod held;
 mod locks;

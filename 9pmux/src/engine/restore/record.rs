@@ -1,6 +1,7 @@
 //! Successful requests are recorded here, as far as they change fids or names.
 
 use super::Restore;
+use super::budget::{Maker, NO_MAKER};
 use super::names::FileId;
 use super::places::{AUTH, AUTHENTICATED, Place, UNKNOWN, XATTR, XATTR_WRITE};
 use crate::engine::Engine;
@@ -17,9 +18,6 @@ const QID: usize = 13;
 
 /// The offset of the name in the stat of a Twstat, counted from its fid.
 const STAT_NAME: usize = 4 + 2 + 41;
-
-/// The maker of nodes that no client has asked for.
-const NO_MAKER: u32 = u32::MAX;
 
 /// Returns the string at an offset, and the offset behind it.
 fn string_at(message: &[u8], at: usize) -> Option<(&[u8], usize)> {
@@ -65,7 +63,7 @@ impl Restore {
     }
 
     /// Returns the place of the file with this name in the directory at `parent`.
-    fn place_of(&mut self, parent: u32, name: &[u8], file: FileId, maker: u32) -> Place {
+    fn place_of(&mut self, parent: u32, name: &[u8], file: FileId, maker: Maker) -> Place {
         match self.names.enter(parent, name, file, maker) {
             Some(node) => Place::at(node),
             None => {
@@ -75,14 +73,14 @@ impl Restore {
         }
     }
 
-    fn record_attach(&mut self, fid: u32, identity: &[u8], reply: &[u8], maker: u32) {
+    fn record_attach(&mut self, fid: u32, identity: &[u8], reply: &[u8], maker: Maker) {
         let Some(file) = qid_of(reply) else { return };
         let place = self.place_of(UNKNOWN, identity, file, maker);
         self.set_place(fid, place);
     }
 
     /// A Twalk has succeeded in full.
-    fn record_walk(&mut self, fids: [u32; 2], message: &[u8], reply: &[u8], maker: u32) {
+    fn record_walk(&mut self, fids: [u32; 2], message: &[u8], reply: &[u8], maker: Maker) {
         let source = self.places.get(fids[0]);
         let count = u16_at(message, HEADER + 8);
         let target = if fids[1] == NO_FID { fids[0] } else { fids[1] };
@@ -128,7 +126,7 @@ impl Restore {
     }
 
     /// A Tcreate or Tlcreate has succeeded: the fid is at the new file.
-    fn record_create(&mut self, fid: u32, message: &[u8], reply: &[u8], maker: u32) {
+    fn record_create(&mut self, fid: u32, message: &[u8], reply: &[u8], maker: Maker) {
         let Some((name, end)) = string_at(message, HEADER + 4) else { return };
         let mode = match message[4] {
             types::TLCREATE => u32_at(message, end),
@@ -144,10 +142,16 @@ impl Restore {
     /// A file has another place: `directory` is the fid of the directory with its new name.
     fn record_rename(&mut self, node: Option<u32>, directory: Option<u32>, name: &[u8]) {
         match (node, directory) {
-            (Some(node), Some(directory)) => self.names.rename(node, directory, name),
+            (Some(node), Some(directory)) => self.rename(node, directory, name),
             (None, Some(directory)) => self.record_unlink(Some(directory), name),
             (Some(node), None) => self.names.mark_gone(node),
             (None, None) => {}
+        }
+    }
+
+    fn rename(&mut self, node: u32, directory: u32, name: &[u8]) {
+        if !self.names.rename(node, directory, name) {
+            self.notice_too_many_names();
         }
     }
 
@@ -168,7 +172,7 @@ impl Restore {
         let Some(node) = self.node_of(fid) else { return };
         if let Some(name) = wstat_name(message) {
             if !self.names.is_root(node) {
-                self.names.rename(node, self.names.parent(node), name);
+                self.rename(node, self.names.parent(node), name);
             }
         } else if is_sync(message) {
             self.names.mark_synced(node, serial);
@@ -182,7 +186,7 @@ impl Restore {
         message: &[u8],
         serial: u32,
         reply: &[u8],
-        maker: u32,
+        maker: Maker,
     ) {
         let [fid, other] = request.fids;
         match request.kind {
@@ -319,7 +323,9 @@ impl Engine {
         let reply = reply.filter(|_| outcome == ReplyOutcome::Success);
         match (request.owner, reply) {
             (Owner::Client(client_index), Some(reply)) => {
-                restore.record_success(request, &copy.bytes, copy.serial, reply, client_index);
+                let user = self.clients.get(client_index).user;
+                let maker = Maker { client: client_index, user };
+                restore.record_success(request, &copy.bytes, copy.serial, reply, maker);
             }
             (Owner::Cleanup(_), Some(_)) if !copy.bytes.is_empty() => {
                 restore.record_change(request, &copy.bytes, copy.serial);

@@ -33,7 +33,7 @@ impl Engine {
         let place = restore.places.get(fid);
         let names = &restore.names;
         let path = place.node().and_then(|node| names.path(node));
-        let root = place.node().map(|node| names.root_of(node));
+        let root = place.node().and_then(|node| names.root_of(node));
         let is_first = root == Some(step.from);
         let from = match (&path, is_first) {
             (Some(_), true) => Some(0),
