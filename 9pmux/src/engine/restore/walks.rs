@@ -59,6 +59,11 @@ impl Engine {
             message.extend_from_slice(name);
             (to, count) = (*node, count + 1);
         }
+        if count == 0 && from < path.len() {
+            // A name that other messages have room for does not fit into a Twalk.
+            self.kill_if_away(fid, DeadReason::Gone);
+            return true;
+        }
         message[HEADER + 8..HEADER + 10].copy_from_slice(&count.to_le_bytes());
         let fids = if is_first { [source, fid] } else { [fid, NO_FID] };
         let request =

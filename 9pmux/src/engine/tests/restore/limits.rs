@@ -63,6 +63,35 @@ fn long_names_are_walked_within_the_msize() {
 }
 
 #[test]
+fn name_that_fits_no_walk_is_gone() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    net.walks(id, 1, &["d"]);
+    // A Tmkdir, or a Trename as here, has a shorter header than a Twalk.
+    let name = "n".repeat(MSIZE as usize - 18);
+    net.server.add(&format!("/{name}"), 0x80, 2);
+    let rename = made(20, 5).u32(1).u32(0).str(&name).done();
+    assert_eq!(rename.len(), MSIZE as usize - 1);
+    assert_eq!(kind(&net.ask(id, &rename)), 21);
+    net.lose();
+    net.server.seen.clear();
+    net.is_blocked = true;
+    net.connect();
+    for _ in 0..20 {
+        for request in net.bench.upstream() {
+            if let Some(reply) = net.server.reply(&request) {
+                net.bench.server(&reply);
+            }
+        }
+    }
+    // The fid of the attach has a walk without names.
+    assert_eq!(net.server.requests(types::TWALK).len(), 1);
+    net.is_blocked = false;
+    assert!(is_local_error(Dialect::L, &net.ask(id, &getattr(6, 1)), NoSuchFile));
+    assert_eq!(kind(&net.ask(id, &getattr(6, 0))), 25);
+}
+
+#[test]
 fn flush_behind_many_waiting_requests_is_read() {
     let mut net = Net::new(Dialect::L);
     let id = net.attached();
