@@ -200,13 +200,15 @@ impl Restore {
             types::TCREATE | types::TLCREATE => self.record_create(fid, message, reply, maker),
             types::TXATTRWALK => self.set_place(other, Place::at(XATTR)),
             types::TXATTRCREATE => self.set_place(fid, Place::at(XATTR_WRITE)),
-            types::TWRITE => {
-                if let Some(node) = self.node_of(fid) {
-                    self.names.mark_written(node);
-                }
-            }
+            types::TWRITE => self.record_write(fid),
             types::TLOCK => self.locks.record(fid, &message[HEADER + 4..], reply),
             _ => self.record_change(request, message, serial),
+        }
+    }
+
+    fn record_write(&mut self, fid: u32) {
+        if let Some(node) = self.node_of(fid) {
+            self.names.mark_written(node);
         }
     }
 
@@ -326,6 +328,11 @@ impl Engine {
                 let user = self.clients.get(client_index).user;
                 let maker = Maker { client: client_index, user };
                 restore.record_success(request, &copy.bytes, copy.serial, reply, maker);
+            }
+            (Owner::Cleanup(_) | Owner::Descriptor(_), Some(_))
+                if request.kind == types::TWRITE =>
+            {
+                restore.record_write(request.fids[0]);
             }
             (Owner::Cleanup(_), Some(_)) if !copy.bytes.is_empty() => {
                 restore.record_change(request, &copy.bytes, copy.serial);

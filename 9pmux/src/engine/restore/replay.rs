@@ -102,6 +102,10 @@ impl Replay {
         self.gone += 1;
     }
 
+    pub fn forget_gone(&mut self) {
+        self.gone = 0;
+    }
+
     /// Returns the time at which something must be done, if any.
     pub fn deadline(&self) -> Option<Duration> {
         let later = self.later.front().map(|(due, _)| *due);

@@ -325,6 +325,10 @@ impl Engine {
                 let after = now.saturating_sub(restore.since);
                 restore.is_failing = false;
                 restore.named = NamedFids::default();
+                if !self.upstream.is_replaying() {
+                    // There was nothing to restore. A replay counts to its own end.
+                    restore.replay.forget_gone();
+                }
                 restore.push_event(super::RestoreEvent::Back { after });
             }
         }

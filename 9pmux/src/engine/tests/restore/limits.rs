@@ -186,6 +186,53 @@ fn descriptors_end_and_their_opens_fail() {
     assert_eq!((net.server.fids(), net.bench.engine.stats().fids), (2, 2));
 }
 
+#[test]
+fn write_by_a_descriptor_makes_the_next_sync_fail() {
+    let config = Config { max_descriptors: 4, ..Config::default() };
+    let mut net = Net::with(Dialect::Plain, Reconnect::default(), config);
+    let id = net.attached();
+    net.bench.engine.allow_descriptors(id);
+    for fid in 1..3 {
+        net.walks(id, fid, &["g"]);
+    }
+    net.opens(id, 1, 2);
+    net.send(id, &made(98, 9).u32(2).u8(1).done());
+    let engine = &mut net.bench.engine;
+    let descriptor = std::iter::from_fn(|| engine.next_descriptor()).last().unwrap();
+    assert!(engine.wants_pair(descriptor));
+    engine.pair_made(descriptor);
+    net.run();
+    assert_eq!(kind(&net.bench.client_received(id)), 99);
+    net.bench.engine.descriptor_passed(id);
+    net.bench.engine.descriptor_bytes(descriptor, b"x");
+    net.run();
+    assert_eq!(net.server.requests(types::TWRITE).len(), 1);
+    net.lose();
+    net.connect();
+    let stat = [&[49 - 2, 0][..], &[0xff; 39], &[0; 8]].concat();
+    let sync = made(126, 8).u32(1).u16(stat.len() as u16).raw(&stat).done();
+    assert!(is_local_error(Dialect::Plain, &net.ask(id, &sync), WritesLost));
+    assert_eq!(kind(&net.ask(id, &sync)), 127);
+}
+
+#[test]
+fn dead_fids_of_a_loss_without_a_replay_are_not_counted_later() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    net.walks(id, 1, &["g"]);
+    // The file of a fid that is dead at once.
+    assert_eq!(kind(&net.ask(id, &made(30, 5).u32(1).u32(2).str("a").done())), 31);
+    net.lose();
+    net.bench.disconnect(id);
+    net.connect();
+    let id = net.attached();
+    net.events();
+    net.lose();
+    net.connect();
+    assert!(net.events().contains(&RestoreEvent::Restored { fids: 1, gone: 0 }));
+    assert_eq!(kind(&net.ask(id, &getattr(6, 0))), 25);
+}
+
 /// Returns a post of a link whose stream exists, and a client that has attached.
 fn post() -> (Net, crate::engine::ClientId) {
     let config = Config {
