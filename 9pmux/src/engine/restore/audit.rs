@@ -22,6 +22,11 @@ impl Engine {
         self.restore.as_ref().is_some_and(|r| r.replay.steps().contains_key(&tag))
     }
 
+    /// Returns the memory of the records of sessions, as far as it is counted.
+    pub(in crate::engine) fn restore_memory(&self) -> usize {
+        self.restore.as_ref().map_or(0, |restore| restore.names.budget.bytes())
+    }
+
     /// Checks the invariants of sessions that are restored.
     pub(in crate::engine) fn audit_restore(&mut self) {
         let Some(restore) = &self.restore else {
@@ -33,7 +38,10 @@ impl Engine {
         for root in restore.replay.roots.keys() {
             *users.entry(*root).or_default() += 1;
         }
-        let made = restore.names.audit(&users);
+        let mut made = restore.names.audit(&users);
+        for (client, bytes) in restore.locks.costs() {
+            *made.entry(client).or_default() += bytes;
+        }
         restore.names.budget.audit(&made, &BTreeMap::new());
         self.audit_held();
         self.audit_replay();

@@ -201,7 +201,10 @@ impl Restore {
             types::TXATTRWALK => self.set_place(other, Place::at(XATTR)),
             types::TXATTRCREATE => self.set_place(fid, Place::at(XATTR_WRITE)),
             types::TWRITE => self.record_write(fid),
-            types::TLOCK => self.locks.record(fid, &message[HEADER + 4..], reply),
+            types::TLOCK => {
+                let budget = &mut self.names.budget;
+                self.locks.record(fid, &message[HEADER + 4..], reply, maker, budget);
+            }
             _ => self.record_change(request, message, serial),
         }
     }
@@ -359,7 +362,7 @@ impl Engine {
         if let Some(restore) = &mut self.restore {
             restore.unwant(fid);
             restore.places.forget(&mut restore.names, fid);
-            restore.locks.forget(fid);
+            restore.locks.forget(fid, &mut restore.names.budget);
             restore.places.truncate(self.fids.highest());
         }
     }

@@ -5,7 +5,9 @@ use super::super::bench::{Bench, MSIZE};
 use super::super::messages::*;
 use super::bench::*;
 use super::server::Server;
-use crate::engine::{ClientId, Config, EndReason, Engine, Reconnect, RestoreEvent, ServerKind};
+use crate::engine::{
+    ClientId, Config, EndReason, Engine, LostLocks, Reconnect, RestoreEvent, ServerKind,
+};
 use crate::wire::{Dialect, kind, tag, types};
 
 fn getattr(tag: u16, fid: u32) -> Vec<u8> {
@@ -231,6 +233,48 @@ fn dead_fids_of_a_loss_without_a_replay_are_not_counted_later() {
     net.connect();
     assert!(net.events().contains(&RestoreEvent::Restored { fids: 1, gone: 0 }));
     assert_eq!(kind(&net.ask(id, &getattr(6, 0))), 25);
+}
+
+#[test]
+fn locks_are_bounded_for_a_fid_and_for_a_client() {
+    let reconnect = Reconnect { lost_locks: LostLocks::Again, ..Reconnect::default() };
+    let mut net = Net::with(Dialect::L, reconnect, Config::default());
+    let id = net.attached();
+    let lock = |tag, fid: u32, kind: u8, start: u64, owner: &str| {
+        made(52, tag).u32(fid).u8(kind).u32(0).u64(start).u64(1).u32(7).str(owner).done()
+    };
+    let owner = "o".repeat(4000);
+    for fid in 1..530 {
+        net.walks(id, fid, &["d", "f"]);
+        for start in 0..4 {
+            assert_eq!(kind(&net.ask(id, &lock(5, fid, 1, start, &owner))), 53);
+        }
+        let memory = net.bench.engine.restore_memory();
+        assert!(memory < 9 << 20, "{memory} after fid {fid}");
+    }
+    // Another client has memory for its own.
+    let other = net.attached();
+    net.walks(other, 1, &["d", "f"]);
+    assert_eq!(kind(&net.ask(other, &lock(5, 1, 1, 0, &owner))), 53);
+    // A fid has memory for many locks of an ordinary size, and for a few of any.
+    for (fid, count, owner) in [(2, 200, "host"), (3, 5, &*owner)] {
+        net.walks(other, fid, &["d", "f"]);
+        for start in 0..count {
+            assert_eq!(kind(&net.ask(other, &lock(5, fid, 1, start, owner))), 53);
+        }
+    }
+    net.lose();
+    net.connect();
+    for fid in 1..3 {
+        assert_eq!(kind(&net.ask(other, &getattr(6, fid))), 25);
+    }
+    assert!(is_local_error(Dialect::L, &net.ask(other, &read(6, 3, 0, 1)), LockLost));
+    assert_eq!(kind(&net.ask(id, &getattr(6, 1))), 25);
+    assert!(is_local_error(Dialect::L, &net.ask(id, &read(6, 529, 0, 1)), LockLost));
+    net.bench.disconnect(id);
+    net.bench.disconnect(other);
+    net.run();
+    assert_eq!(net.bench.engine.restore_memory(), 0);
 }
 
 /// Returns a post of a link whose stream exists, and a client that has attached.
