@@ -72,6 +72,7 @@ pub(super) struct Halves<S: Sender, R: Receiver> {
     send_batch: Option<SendBatchFn<S>>,
     recv_batch: Option<RecvBatchFn<R>>,
     try_recv: Option<TryRecvFn<R>>,
+    has_event_loop: bool,
     orphan: Option<OrphanFn<R::Reply>>,
     close: Option<CloseFn>,
     /// True if requests are sent in batches, or the connection has ended: `send_many` handles both, so that
@@ -94,6 +95,7 @@ impl<S: Sender, R: Receiver> Halves<S, R> {
             send_batch: transport.send_batch,
             recv_batch: transport.recv_batch,
             try_recv: transport.try_recv,
+            has_event_loop: transport.has_event_loop,
             orphan: transport.orphan,
             close: transport.close,
             sends_specially: AtomicBool::new(transport.send_batch.is_some()),
@@ -207,6 +209,7 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
 
     #[inline(always)]
     fn recv(&self) -> Option<Message<R::Reply>> {
+        self.tag_wait.wake_freed();
         // SAFETY: `rpc` calls this for the caller that has the receiver role.
         let received = unsafe { self.receiver.with(|receiver| receiver.recv()) };
         self.received(received)
@@ -248,6 +251,7 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
             }
             return;
         };
+        self.tag_wait.wake_freed();
         // SAFETY: as in `recv`.
         let result = unsafe { self.receiver.with(|receiver| recv_batch(receiver, replies)) };
         if result.is_err() || replies.is_empty() {
@@ -269,11 +273,22 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
         if self.end().is_some() {
             return Polled::Ended;
         }
+        self.tag_wait.wake_freed();
         // SAFETY: as in `recv`.
         match unsafe { self.receiver.with(try_recv) } {
             Poll::Pending => Polled::Nothing,
             Poll::Ready(received) => self.received(received).map_or(Polled::Ended, Polled::Message),
         }
+    }
+
+    #[inline]
+    fn futures_wait(&self) -> bool {
+        self.has_event_loop
+    }
+
+    #[inline]
+    fn arrived(&self, (): (), _: &Message<R::Reply>) {
+        self.tag_wait.count_freed();
     }
 
     fn orphan(&self, message: Message<R::Reply>) {

@@ -150,6 +150,7 @@ pub struct Transport<S: Sender, R: Receiver> {
     pub(super) send_batch: Option<SendBatchFn<S>>,
     pub(super) recv_batch: Option<RecvBatchFn<R>>,
     pub(super) try_recv: Option<TryRecvFn<R>>,
+    pub(super) has_event_loop: bool,
     pub(super) orphan: Option<OrphanFn<R::Reply>>,
     pub(super) close: Option<CloseFn>,
 }
@@ -164,6 +165,7 @@ impl<S: Sender, R: Receiver> Transport<S, R> {
             send_batch: None,
             recv_batch: None,
             try_recv: None,
+            has_event_loop: false,
             orphan: None,
             close: None,
         }
@@ -220,13 +222,25 @@ impl<S: Sender, R: Receiver> Transport<S, R> {
     }
 
     /// Polls for messages where a caller must not block: in [`Call::try_finish`](crate::Call::try_finish),
-    /// in a future that no other thread receives for, and in a call with a deadline.
+    /// and in a call with a deadline.
     pub fn try_recvs(mut self) -> Transport<S, R>
     where
         R: TryRecv,
     {
         self.try_recv = Some(R::try_recv);
         self
+    }
+
+    /// Declares that the program has an event loop, which calls
+    /// [`deliver_available`](crate::Mux::deliver_available) when the connection is readable. Tasks then wait for
+    /// their replies although no thread receives, which is an error otherwise
+    /// ([`Error::NoReceiver`](crate::Error::NoReceiver)). Includes [`try_recvs`](Transport::try_recvs).
+    pub fn event_loop(mut self) -> Transport<S, R>
+    where
+        R: TryRecv,
+    {
+        self.has_event_loop = true;
+        self.try_recvs()
     }
 }
 

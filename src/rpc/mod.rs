@@ -141,6 +141,12 @@ pub trait Transport {
         Polled::Nothing
     }
 
+    /// Returns true if a future may wait although no caller receives, because the program polls for messages
+    /// when the connection is readable.
+    fn futures_wait(&self) -> bool {
+        self.can_try()
+    }
+
     /// Consumes an orphan: a message that matches no outstanding call, such as a late reply or an
     /// unsolicited message from the server.
     ///
@@ -307,6 +313,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             machine.hang_up();
             self.epoch.store(machine.epoch(), Ordering::Release);
         });
+    }
+
+    /// Returns true if a caller or a receive proc receives messages for all callers.
+    pub(crate) fn has_receiver(&self) -> bool {
+        self.inspect(|machine| machine.has_receiver())
     }
 
     /// Returns the number of tags in use, including those of abandoned calls. This may be called from any

@@ -19,8 +19,8 @@
 //! A [`File`] is a fid. Dropping it clunks the fid, without waiting for the reply. Dropping a [`Transfer`], the
 //! future of a read or a write, sends a Tflush for it.
 //!
-//! Each operation but [`File::start_read`] and [`File::start_write`] blocks its thread. Any thread that waits
-//! receives for all of them. Tasks need a receiving thread, which [`Client::spawn`] starts.
+//! Each operation but [`File::start_read`] and [`File::start_write`] blocks its thread. A thread that waits for its
+//! reply receives for all others. Tasks need a receiving thread, which [`Client::spawn`] starts.
 
 mod codec;
 mod error;
@@ -86,7 +86,8 @@ struct Shared {
 }
 
 impl Client {
-    /// Negotiates the version on a connected socket, and returns a client.
+    /// Negotiates the version on a connected socket, and returns a client for threads. A task that awaits a
+    /// [`Transfer`] fails with [`mux::Error::NoReceiver`] while no thread waits for a reply.
     ///
     /// # Errors
     /// * [`Error::Io`]: the connection has failed.
@@ -95,7 +96,7 @@ impl Client {
         Client::over(stream.into(), |transport| Ok(mux::Client::new(transport)))
     }
 
-    /// As [`connect`](Client::connect), and starts a thread that receives for all threads and tasks.
+    /// As [`connect`](Client::connect), for threads and tasks: starts a thread that receives for all of them.
     ///
     /// # Errors
     /// As [`connect`](Client::connect).

@@ -139,12 +139,22 @@ impl Server {
     }
 }
 
-fn connect() -> (Client, Arc<Mutex<Seen>>) {
+fn connect_with(open: fn(UnixStream) -> Result<Client, Error>) -> (Client, Arc<Mutex<Seen>>) {
     let (stream, server) = UnixStream::pair().unwrap();
     let seen = Arc::<Mutex<Seen>>::default();
     let state = Server { seen: seen.clone(), ..Server::default() };
     thread::spawn(|| state.serve(server));
-    (Client::connect(stream).unwrap(), seen)
+    (open(stream).unwrap(), seen)
+}
+
+/// Returns a client without a receiving thread.
+fn connect() -> (Client, Arc<Mutex<Seen>>) {
+    connect_with(Client::connect)
+}
+
+/// Returns a client with a receiving thread.
+fn spawn() -> (Client, Arc<Mutex<Seen>>) {
+    connect_with(Client::spawn)
 }
 
 /// Waits until the server has handled all that was sent before.
@@ -218,7 +228,7 @@ fn a_long_path_is_walked_in_steps() {
 
 #[test]
 fn a_dropped_read_is_flushed() {
-    let (client, seen) = connect();
+    let (client, seen) = spawn();
     let root = client.attach("glenda", "").unwrap();
     let mut context = Context::from_waker(Waker::noop());
     for (n, offset) in [999, 998].into_iter().enumerate() {
@@ -243,7 +253,7 @@ fn a_dropped_read_is_flushed() {
 
 #[test]
 fn a_reply_that_has_arrived_is_not_flushed() {
-    let (client, seen) = connect();
+    let (client, seen) = spawn();
     let root = client.attach("glenda", "").unwrap();
     let mut context = Context::from_waker(Waker::noop());
     let mut read = root.start_read(0, 1).unwrap();
@@ -256,8 +266,19 @@ fn a_reply_that_has_arrived_is_not_flushed() {
 }
 
 #[test]
-fn a_read_after_the_clunk_uses_no_other_file() {
+fn a_read_without_a_receiving_thread_fails() {
     let (client, _) = connect();
+    let root = client.attach("glenda", "").unwrap();
+    let mut read = root.start_read(999, 1).unwrap();
+    match Pin::new(&mut read).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Err(Error::Connection(mux::Error::NoReceiver))) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_read_after_the_clunk_uses_no_other_file() {
+    let (client, _) = spawn();
     let root = client.attach("glenda", "").unwrap();
     let file = root.walk("a").unwrap();
     let (unsent, dropped) = (file.start_read(0, 1).unwrap(), file.start_read(0, 1).unwrap());
@@ -281,7 +302,7 @@ fn a_read_after_the_clunk_uses_no_other_file() {
 
 #[test]
 fn a_flushed_read_keeps_the_number_of_its_fid() {
-    let (client, seen) = connect();
+    let (client, seen) = spawn();
     let root = client.attach("glenda", "").unwrap();
     let file = root.walk("a").unwrap();
     let mut context = Context::from_waker(Waker::noop());
@@ -330,7 +351,7 @@ fn a_clunk_without_a_free_tag_is_sent_later() {
     let (stream, mut server) = UnixStream::pair().unwrap();
     let version = [&1000_u32.to_le_bytes()[..], &string("9P2000")].concat();
     server.write_all(&reply(types::TVERSION + 1, 0xffff, &version)).unwrap();
-    let limited = |transport: FramedTransport<_, _>| Ok(mux::Client::new(transport.tags(0..2)));
+    let limited = |transport: FramedTransport<_, _>| mux::Client::spawn(transport.tags(0..2));
     let client = Client::over(stream.into(), limited).unwrap();
     let next = |server: &mut UnixStream| {
         let mut message = vec![0; 4];
