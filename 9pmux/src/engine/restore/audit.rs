@@ -27,6 +27,11 @@ impl Engine {
         self.restore.as_ref().map_or(0, |restore| restore.names.budget.bytes())
     }
 
+    /// Returns the memory of the copies of requests.
+    pub(in crate::engine) fn copies_memory(&self) -> usize {
+        self.restore.as_ref().map_or(0, |restore| restore.copies.memory())
+    }
+
     /// Checks the invariants of sessions that are restored.
     pub(in crate::engine) fn audit_restore(&mut self) {
         let Some(restore) = &self.restore else {
@@ -42,7 +47,14 @@ impl Engine {
         for (client, bytes) in restore.locks.costs() {
             *made.entry(client).or_default() += bytes;
         }
-        restore.names.budget.audit(&made, &BTreeMap::new());
+        let lens: BTreeMap<u16, usize> = restore.copies.lens().collect();
+        let mut departed: BTreeMap<u32, usize> = BTreeMap::new();
+        for (tag, request) in self.requests.iter() {
+            if let (Owner::Cleanup(_), Some(len)) = (request.owner, lens.get(&tag)) {
+                *departed.entry(request.user).or_default() += len;
+            }
+        }
+        restore.names.budget.audit(&made, &departed);
         self.audit_held();
         self.audit_replay();
         self.audit_copies();

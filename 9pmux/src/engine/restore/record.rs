@@ -58,6 +58,13 @@ impl Restore {
         self.places.set(&mut self.names, fid, place);
     }
 
+    /// The copy of a request is dropped, which a departed client may have left.
+    pub(super) fn forget_departed_copy(&mut self, request: &UpstreamRequest, len: usize) {
+        if let Owner::Cleanup(_) = request.owner {
+            self.names.budget.remove_for_user(request.user, len);
+        }
+    }
+
     fn node_of(&self, fid: u32) -> Option<u32> {
         (fid != NO_FID).then(|| self.places.get(fid).node()).flatten()
     }
@@ -285,18 +292,26 @@ impl Engine {
     pub(in crate::engine) fn drop_copy(&mut self, tag: u16, request: &UpstreamRequest) {
         if let Some(restore) = &mut self.restore {
             let copied = restore.copies.drop(tag);
-            if let Owner::Client(client_index) = request.owner {
-                self.clients.get(client_index).session.copied -= copied;
+            match request.owner {
+                Owner::Client(client_index) => {
+                    self.clients.get(client_index).session.copied -= copied;
+                }
+                _ => restore.forget_departed_copy(request, copied),
             }
         }
     }
 
-    /// The client of a request has left. Its copy is kept only if its reply may change names.
+    /// The client of a request has left. Its copy is kept only if its reply may change names, and its user has memory
+    /// for it. Without the copy the names are not known any more, but the files are: no fid is at another one.
     pub(in crate::engine) fn drop_departed_copy(&mut self, tag: u16) {
         const CHANGES: [u8; 5] =
             [types::TRENAME, types::TRENAMEAT, types::TUNLINKAT, types::TREMOVE, types::TWSTAT];
         if let Some(restore) = &mut self.restore {
-            if !CHANGES.contains(&self.requests.get(tag).kind) {
+            let (kind, user) = (self.requests.get(tag).kind, self.requests.get(tag).user);
+            let len = restore.copies.get(tag).len();
+            if CHANGES.contains(&kind) && restore.names.budget.admits_user(user, len) {
+                restore.names.budget.add_for_user(user, len);
+            } else {
                 restore.copies.drop(tag);
             }
         }
@@ -349,8 +364,11 @@ impl Engine {
             }
             _ => {}
         }
-        if let Owner::Client(client_index) = request.owner {
-            self.clients.get(client_index).session.copied -= copy.bytes.len();
+        match request.owner {
+            Owner::Client(client_index) => {
+                self.clients.get(client_index).session.copied -= copy.bytes.len();
+            }
+            _ => restore.forget_departed_copy(request, copy.bytes.len()),
         }
         restore.copies.recycle(upstream_tag, copy);
         self.restore = Some(restore);

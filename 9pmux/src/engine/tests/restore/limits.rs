@@ -277,6 +277,65 @@ fn locks_are_bounded_for_a_fid_and_for_a_client() {
     assert_eq!(net.bench.engine.restore_memory(), 0);
 }
 
+#[test]
+fn copies_that_departed_clients_leave_are_counted_until_their_requests_end() {
+    for is_lost in [false, true] {
+        let mut net = Net::new(Dialect::L);
+        net.attached();
+        let before = net.bench.engine.restore_memory();
+        let mut expected = before;
+        net.is_blocked = true;
+        let mut requests = Vec::new();
+        for n in 1..4 {
+            let id = net.bench.engine.client_connected();
+            net.bench.client_sends(id, &version(MSIZE, "9P2000.L"));
+            net.bench.client_sends(id, &attach(Dialect::L, 1, 0, crate::wire::NOFID, "u", "a"));
+            let (attaching, others) =
+                net.bench.upstream().into_iter().partition(|m| kind(m) == 104);
+            requests.extend(others);
+            let attaching: Vec<Vec<u8>> = attaching;
+            net.bench.server(&net.server.reply(&attaching[0]).unwrap());
+            let unlink = made(76, 5).u32(0).str("n".repeat(1000 * n)).u32(0).done();
+            net.bench.client_sends(id, &unlink);
+            net.bench.client_sends(id, &getattr(6, 0));
+            requests.extend(net.bench.upstream());
+            net.bench.disconnect(id);
+            expected += unlink.len();
+            assert_eq!(net.bench.engine.restore_memory(), expected);
+        }
+        if is_lost {
+            net.lose();
+        } else {
+            for request in requests {
+                net.bench.server(&net.server.reply(&request).unwrap());
+            }
+            net.is_blocked = false;
+            net.run();
+        }
+        assert_eq!(net.bench.engine.restore_memory(), before);
+    }
+}
+
+#[test]
+fn small_copy_does_not_keep_the_memory_of_a_large_request() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    net.walks(id, 1, &["g"]);
+    net.opens(id, 1, 2);
+    let unlink = made(76, 5).u32(0).str("n".repeat(200)).u32(0).done();
+    for n in 0..10 {
+        let data = made(118, 20).u32(1).u64(0).u32(8000).raw(&[7; 8000]).done();
+        assert_eq!(kind(&net.ask(id, &data)), 119);
+        net.server.silent = vec![types::TUNLINKAT];
+        let mut unlink = unlink.clone();
+        unlink[5] = n;
+        net.send(id, &unlink);
+        net.server.silent.clear();
+    }
+    let memory = net.bench.engine.copies_memory();
+    assert!(memory < 10 * 1000 + 2 * 8100, "{memory}");
+}
+
 /// Returns a post of a link whose stream exists, and a client that has attached.
 fn post() -> (Net, crate::engine::ClientId) {
     let config = Config {
