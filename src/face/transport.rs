@@ -235,6 +235,29 @@ impl<S: Sender, R: Receiver> Transport<S, R> {
     /// [`deliver_available`](crate::Mux::deliver_available) when the connection is readable. Tasks then wait for
     /// their replies although no thread receives, which is an error otherwise
     /// ([`Error::NoReceiver`](crate::Error::NoReceiver)). Includes [`try_recvs`](Transport::try_recvs).
+    ///
+    /// # Examples
+    /// ```
+    /// use mux::Client;
+    /// use std::future::Future;
+    /// use std::pin::Pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let client = Client::new(echo().event_loop());
+    /// let mut call = client.call("hello".to_string());
+    /// // An executor would wake the task by a waker of its own.
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// let reply = loop {
+    ///     match Pin::new(&mut call).poll(&mut context) {
+    ///         Poll::Ready(reply) => break reply.unwrap(),
+    ///         // The loop waits here until the connection is readable.
+    ///         Poll::Pending => client.deliver_available().unwrap(),
+    ///     }
+    /// };
+    /// assert_eq!(reply, "hello");
+    ///
+    #[doc = include_str!("../../docs/echo.rs")]
+    /// ```
     pub fn event_loop(mut self) -> Transport<S, R>
     where
         R: TryRecv,

@@ -19,8 +19,32 @@
 //! A [`File`] is a fid. Dropping it clunks the fid, without waiting for the reply. Dropping a [`Transfer`], the
 //! future of a read or a write, sends a Tflush for it.
 //!
-//! Each operation but [`File::start_read`] and [`File::start_write`] blocks its thread. A thread that waits for its
-//! reply receives for all others. Tasks need a receiving thread, which [`Client::spawn`] starts.
+//! # Threads and tasks
+//!
+//! Threads may share a [`File`], such as the root, in an [`Arc`]. A thread that waits for its reply receives for all
+//! others.
+//!
+//! Tasks need a receiving thread, which [`Client::spawn`] starts. [`File::start_read`] and [`File::start_write`]
+//! return futures for any async runtime. Each other operation blocks its thread for one round trip, for which a
+//! runtime may have threads apart (`spawn_blocking` of tokio).
+//!
+//! ```no_run
+//! use ninepmux::client::{Error, File, OREAD};
+//!
+//! /// Reads a file below `root`, as one of many tasks.
+//! async fn read_all(root: &File, path: &str) -> Result<Vec<u8>, Error> {
+//!     let mut file = root.walk(path)?; // this blocks, as does `open`
+//!     file.open(OREAD)?;
+//!     let mut contents = Vec::new();
+//!     loop {
+//!         let data = file.start_read(contents.len() as u64, 8192)?.await?;
+//!         if data.is_empty() {
+//!             return Ok(contents);
+//!         }
+//!         contents.extend(data);
+//!     }
+//! }
+//! ```
 
 mod codec;
 mod error;
