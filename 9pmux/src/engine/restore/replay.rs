@@ -267,7 +267,9 @@ impl Engine {
                 return;
             };
             let replay = &mut restore.replay;
-            let has_background_room = may_be_idle && replay.steps.len() < max;
+            // Before the identities are attached, idle fids would only be moved from one queue to another.
+            let has_background_room =
+                may_be_idle && replay.steps.len() < max && replay.asked_roots == 0;
             let is_sent = if let Some(step) = replay.pending.pop_front() {
                 let is_sent = self.run_step(step);
                 self.put_back(is_sent, |replay| replay.pending.push_front(step));
