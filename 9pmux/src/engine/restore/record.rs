@@ -36,6 +36,12 @@ fn wstat_name(message: &[u8]) -> Option<&[u8]> {
     string_at(message, HEADER + STAT_NAME).map(|found| found.0).filter(|name| !name.is_empty())
 }
 
+/// Returns true if a request of this type changes neither fids that exist afterwards nor names.
+fn is_without_effect(kind: u8) -> bool {
+    use types::{TCLUNK, TGETATTR, TREAD, TREADDIR, TSTAT};
+    matches!(kind, TREAD | TCLUNK | TSTAT | TGETATTR | TREADDIR)
+}
+
 /// Returns true if a Twstat changes nothing, which makes a server of 9P2000 write its data to the disk.
 pub fn is_sync(message: &[u8]) -> bool {
     let numbers = HEADER + 8..HEADER + STAT_NAME;
@@ -197,7 +203,7 @@ impl Restore {
     ) {
         let [fid, other] = request.fids;
         match request.kind {
-            types::TREAD | types::TCLUNK | types::TSTAT | types::TGETATTR | types::TREADDIR => {}
+            kind if is_without_effect(kind) => {}
             types::TATTACH if other != NO_FID => self.set_place(fid, Place::at(AUTHENTICATED)),
             types::TATTACH => self.record_attach(fid, &message[HEADER + 8..], reply, maker),
             types::TAUTH => self.set_place(fid, Place::at(AUTH)),
@@ -263,6 +269,13 @@ impl Engine {
         outcome: ReplyOutcome,
         reply: Option<&[u8]>,
     ) {
+        if let (Owner::Client(client_index), true) =
+            (request.owner, is_without_effect(request.kind))
+        {
+            let copied = self.restore.as_mut().map_or(0, |r| r.copies.drop(upstream_tag));
+            self.clients.get(client_index).session.copied -= copied;
+            return;
+        }
         self.record_reply(upstream_tag, request, outcome, reply);
         if request.owner == Owner::Internal {
             self.handle_replay_reply(upstream_tag, request, reply, outcome);
