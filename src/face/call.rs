@@ -29,7 +29,6 @@ impl PendingCall {
             inner.start_watched(|| Message::untagged(body()), (), |_, tag| call.tag = tag)
         });
         *request = taken;
-        mux.halves().tag_wait.wake_freed();
         match started {
             Ok(id) => {
                 call.id = Some(id);
