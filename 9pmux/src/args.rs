@@ -323,6 +323,8 @@ impl Link {
             messages: self.verbose > 1,
             link: LinkConfig { window: self.window as usize, keepalive: interval(self.keepalive) },
             export_config: Config {
+                // For the callers of `listen!`.
+                adapts: true,
                 unames: self.uname,
                 anames: self.aname,
                 require_auth: self.auth.is_some(),
@@ -548,6 +550,8 @@ mod tests {
         assert_eq!((&export.unames[0], &export.anames[0]), (&"ann".to_owned(), &"/".to_owned()));
         assert_eq!((&post.unames[0], &post.anames[0]), (&"bob".to_owned(), &"/x".to_owned()));
         assert!(export.require_auth && !post.require_auth && post.max_fids == 7);
+        assert!(export.adapts && options.link.post(post).adapts);
+        assert!(!options.link.export(export, true).adapts, "all callers are one client");
         assert!(parse_link("link exec!a --export exec!a").is_ok());
         let options = parse_link("link listen!tcp!*!5641 --export b").unwrap();
         assert_eq!(options.stream, StreamAddress::Listen(Address::Tcp("*".into(), 5641)));

@@ -105,6 +105,8 @@ impl LinkConfig {
             max_descriptors: 0,
             max_spare_bytes: self.max_spare_bytes(&config),
             window: None,
+            // The other end is one client, so what waited would wait in the order in which the server takes it.
+            adapts: false,
             ..config
         }
     }
@@ -116,6 +118,8 @@ impl LinkConfig {
             server: ServerKind::FarEnd,
             can_redial: false,
             max_inflight_all: config.max_inflight_all.min(MAX_REQUESTS),
+            // The latency is that of the line and of the exported server.
+            adapts: true,
             max_descriptors: 0,
             max_spare_bytes: self.max_spare_bytes(&config),
             window: Some(self.window),
