@@ -5,7 +5,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
@@ -64,6 +64,12 @@ unsafe impl<H: Send> Sync for Half<H> {}
 /// while another caller sends its request.
 pub(super) type Failure = ManuallyDrop<io::Error>;
 
+/// Reasons to use `recv_many`: messages are received in batches, the connection has ended, or a reply has freed a
+/// tag for which a task must be woken. The path of a single message has one check for all of them.
+const BATCHES: u8 = 1;
+const ENDED: u8 = 2;
+const TAGS_FREED: u8 = 4;
+
 /// The transport of a [`Mux`](super::Mux).
 pub(super) struct Halves<S: Sender, R: Receiver> {
     sender: Half<S>,
@@ -78,8 +84,8 @@ pub(super) struct Halves<S: Sender, R: Receiver> {
     /// True if requests are sent in batches, or the connection has ended: `send_many` handles both, so that
     /// the path of a single request has one check.
     sends_specially: AtomicBool,
-    /// As `sends_specially`, for `recv_many`.
-    receives_specially: AtomicBool,
+    /// Why `recv_many` must be used instead of `recv`, if it must: the reasons below.
+    receives_specially: AtomicU8,
     /// How the connection has ended; the first end counts.
     end: OnceLock<End>,
     /// The tasks that wait for a free tag.
@@ -88,6 +94,7 @@ pub(super) struct Halves<S: Sender, R: Receiver> {
 
 impl<S: Sender, R: Receiver> Halves<S, R> {
     pub fn new(transport: Transport<S, R>) -> Halves<S, R> {
+        let batches = if transport.recv_batch.is_some() { BATCHES } else { 0 };
         Halves {
             sender: Half::new(transport.sender),
             receiver: Half::new(transport.receiver),
@@ -99,7 +106,7 @@ impl<S: Sender, R: Receiver> Halves<S, R> {
             orphan: transport.orphan,
             close: transport.close,
             sends_specially: AtomicBool::new(transport.send_batch.is_some()),
-            receives_specially: AtomicBool::new(transport.recv_batch.is_some()),
+            receives_specially: AtomicU8::new(batches),
             end: OnceLock::new(),
             tag_wait: TagWait::new(),
         }
@@ -116,7 +123,7 @@ impl<S: Sender, R: Receiver> Halves<S, R> {
     pub fn set_end(&self, end: End) {
         let _ = self.end.set(end);
         self.sends_specially.store(true, Ordering::Release);
-        self.receives_specially.store(true, Ordering::Release);
+        self.receives_specially.fetch_or(ENDED, Ordering::Release);
         self.tag_wait.wake_all();
     }
 
@@ -209,7 +216,6 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
 
     #[inline(always)]
     fn recv(&self) -> Option<Message<R::Reply>> {
-        self.tag_wait.wake_freed();
         // SAFETY: `rpc` calls this for the caller that has the receiver role.
         let received = unsafe { self.receiver.with(|receiver| receiver.recv()) };
         self.received(received)
@@ -238,10 +244,14 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
 
     #[inline(always)]
     fn can_recv_many(&self) -> bool {
-        self.receives_specially.load(Ordering::Acquire)
+        self.receives_specially.load(Ordering::Acquire) != 0
     }
 
     fn recv_many(&self, replies: &mut Batch<Message<R::Reply>>) {
+        if self.receives_specially.load(Ordering::Relaxed) & TAGS_FREED != 0 {
+            self.receives_specially.fetch_and(!TAGS_FREED, Ordering::Relaxed);
+            self.tag_wait.wake_freed();
+        }
         if self.end().is_some() {
             return;
         }
@@ -251,7 +261,6 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
             }
             return;
         };
-        self.tag_wait.wake_freed();
         // SAFETY: as in `recv`.
         let result = unsafe { self.receiver.with(|receiver| recv_batch(receiver, replies)) };
         if result.is_err() || replies.is_empty() {
@@ -288,7 +297,9 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
 
     #[inline]
     fn arrived(&self, (): (), _: &Message<R::Reply>) {
-        self.tag_wait.count_freed();
+        if self.tag_wait.count_freed() {
+            self.receives_specially.fetch_or(TAGS_FREED, Ordering::Relaxed);
+        }
     }
 
     fn orphan(&self, message: Message<R::Reply>) {

@@ -118,16 +118,18 @@ impl TagWait {
         }
     }
 
-    /// Records that a tag has become free. A later [`wake_freed`](TagWait::wake_freed) wakes the task, because a
-    /// lock is held now.
+    /// Records that a tag has become free, if a task waits. If this returns true, the thread must call
+    /// [`wake_freed`](TagWait::wake_freed) later to wake the task, because a lock is held now.
     #[inline]
-    pub fn count_freed(&self) {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+    pub fn count_freed(&self) -> bool {
+        let is_awaited = self.waiting.load(Ordering::SeqCst) > 0;
+        if is_awaited {
             self.freed.fetch_add(1, Ordering::Relaxed);
         }
+        is_awaited
     }
 
-    /// Wakes a task for each tag that has been counted. The thread that has counted it must call this.
+    /// Wakes a task for each tag that has been counted.
     #[inline]
     pub fn wake_freed(&self) {
         if self.freed.load(Ordering::Relaxed) > 0 {
