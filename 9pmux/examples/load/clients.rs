@@ -184,7 +184,7 @@ fn run(path: &Path, load: &Load, seconds: f64, group: i32) -> (f64, f64) {
 
 /// Processor time of a process group in seconds, on systems that report it exactly: the figures in ticks (`stat`) miss
 /// processes that run for less than one tick.
-pub fn on_cpu(group: i32) -> f64 {
+fn on_cpu(group: i32) -> f64 {
     let Ok(processes) = fs::read_dir("/proc") else { return f64::NAN };
     let nanoseconds: u64 = processes
         .flatten()

@@ -12,7 +12,6 @@
 //!     cargo run --release -p ninepmux --example load -- beside -r 5 100xflush
 //!     cargo run --release -p ninepmux --example load -- link -r 5          # a link, and its goals (`link.rs`)
 //!     cargo run --release -p ninepmux --example load -- reconnect -r 15    # with --reconnect and without (`reconnect.rs`)
-//!     cargo run --release -p ninepmux --example load -- restart            # a restart of the server (`restart.rs`)
 //!
 //! All ways are measured alternately in one run, and the table shows the median of the rounds. Only the ratios within one
 //! run are meaningful, not the figures of different runs.
@@ -26,7 +25,6 @@ mod clients;
 mod link;
 mod peer;
 mod reconnect;
-mod restart;
 mod results;
 mod stub;
 mod ways;
@@ -81,11 +79,6 @@ fn main() {
     }
     if args.first().is_some_and(|arg| arg == "reconnect") {
         reconnect::main(&directory, &args[1..], rounds, seconds);
-        let _ = fs::remove_dir_all(&directory);
-        return;
-    }
-    if args.first().is_some_and(|arg| arg == "restart") {
-        restart::main(&directory, rounds);
         let _ = fs::remove_dir_all(&directory);
         return;
     }

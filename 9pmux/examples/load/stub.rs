@@ -35,7 +35,7 @@ fn version_of(kind: u8, msize: u32) -> Vec<u8> {
 }
 
 /// Replies to a message.
-pub fn reply(data: &[u8], message: &[u8], output: &mut Vec<u8>) {
+fn reply(data: &[u8], message: &[u8], output: &mut Vec<u8>) {
     let (kind, tag) = (message[4], u16::from_le_bytes([message[5], message[6]]));
     match kind {
         100 => {
@@ -61,7 +61,6 @@ pub fn reply(data: &[u8], message: &[u8], output: &mut Vec<u8>) {
             let qids = vec![0; 13 * usize::from(count)];
             output.extend(self::message(111, tag, &[&[count, 0][..], &qids].concat()));
         }
-        112 => output.extend(self::message(113, tag, &[0; 17])),
         118 => output.extend(self::message(119, tag, &message[19..23])),
         108 | 120 => output.extend([7, 0, 0, 0, kind + 1, message[5], message[6]]),
         _ => panic!("a message of type {kind}"),

@@ -149,6 +149,8 @@ impl Engine {
                     assert!(flushed.insert(target), "{target} is flushed twice");
                 }
                 Owner::Internal if self.is_replay_request(*tag) => {}
+                // The reply to a request of the replay has overtaken the Rflush.
+                Owner::Internal if request.replied => {}
                 Owner::Internal if request.kind == types::TATTACH => {
                     let SharedAttach::Pending { fid, .. } = self.upstream.shared_attach else {
                         panic!("a Tattach of nothing is upstream");

@@ -113,6 +113,9 @@ impl Engine {
             if request.releases != NO_FID {
                 self.restore(request.releases);
             }
+            if request.owner == Owner::Internal && self.restore.is_some() {
+                self.handle_flushed_step(flush_target);
+            }
             if let Owner::Client(client_index) = request.owner {
                 let client = self.clients.get(client_index);
                 client.session.remove_tag(&request);

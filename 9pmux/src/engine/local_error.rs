@@ -42,11 +42,12 @@ pub enum LocalError {
     AuthenticateAgain,
     WritesLost,
     ReadAnew,
+    NotReopened,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 39] = [
+    pub const ALL: [LocalError; 40] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -86,6 +87,7 @@ impl LocalError {
         LocalError::AuthenticateAgain,
         LocalError::WritesLost,
         LocalError::ReadAnew,
+        LocalError::NotReopened,
     ];
 
     pub fn ename(self) -> &'static str {
@@ -129,6 +131,7 @@ impl LocalError {
             LocalError::AuthenticateAgain => "authenticate again",
             LocalError::WritesLost => "earlier writes may be lost: the server was away",
             LocalError::ReadAnew => "directory must be read anew",
+            LocalError::NotReopened => "file not open again: the server does not reply",
         }
     }
 
@@ -151,7 +154,7 @@ impl LocalError {
             LocalError::ReplyTooLarge => 75,                     // EOVERFLOW
             LocalError::UnexpectedReply | LocalError::ServerGone | LocalError::ShuttingDown => 5, // EIO
             LocalError::MaybeDone | LocalError::LockLost => 5, // EIO
-            LocalError::WritesLost | LocalError::ReadAnew => 5, // EIO
+            LocalError::WritesLost | LocalError::ReadAnew | LocalError::NotReopened => 5, // EIO
             LocalError::AuthenticateAgain => 13,               // EACCES
             LocalError::NotAnswering => 110,                   // ETIMEDOUT
             LocalError::FileGone => 116,                       // ESTALE

@@ -499,7 +499,8 @@ impl ModelClient {
             | LocalError::LockLost
             | LocalError::AuthenticateAgain
             | LocalError::WritesLost
-            | LocalError::ReadAnew => false,
+            | LocalError::ReadAnew
+            | LocalError::NotReopened => false,
             // Only in place of 9pserve.
             LocalError::AuthRejected
             | LocalError::AuthNotRequired

@@ -132,7 +132,7 @@ impl Budget {
     }
 
     /// Returns the memory of all records.
-    #[cfg(test)]
+    #[cfg(any(test, mux_fuzz))]
     pub fn bytes(&self) -> usize {
         self.bytes
     }

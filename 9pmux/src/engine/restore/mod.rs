@@ -44,10 +44,12 @@
 //! | `waiting.rs` | replies to clients meanwhile |
 //! | `held.rs` | requests that are sent again |
 //! | `roots.rs`, `replay.rs`, `walks.rs`, `reopening.rs` | identities; the order of the replay; its walks; opens and locks |
+//! | `blocked.rs` | opens and locks that the server does not reply to |
 //! | `audit.rs` | the invariants |
 
 #[cfg(any(test, mux_fuzz))]
 mod audit;
+mod blocked;
 mod budget;
 mod copies;
 mod held;

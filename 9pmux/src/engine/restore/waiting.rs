@@ -319,12 +319,15 @@ impl Engine {
 
     /// The outage has ended: clients go on.
     pub(in crate::engine) fn settle_outage(&mut self) {
-        let now = self.now;
+        let (now, is_replaying) = (self.now, self.upstream.is_replaying());
         if let Some(restore) = &mut self.restore {
+            if !is_replaying {
+                // A Tclunk overtakes messages until then.
+                restore.named = NamedFids::default();
+            }
             if !std::mem::replace(&mut restore.is_settled, true) {
                 let after = now.saturating_sub(restore.since);
                 restore.is_failing = false;
-                restore.named = NamedFids::default();
                 if !self.upstream.is_replaying() {
                     // There was nothing to restore. A replay counts to its own end.
                     restore.replay.forget_gone();
