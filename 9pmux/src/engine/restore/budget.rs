@@ -116,8 +116,10 @@ impl Budget {
 
     /// Counts a record of a user, which no connected client of it has.
     pub fn add_for_user(&mut self, user: u32, cost: usize) {
-        self.bytes += cost;
-        *self.by_user.entry(user).or_default() += cost;
+        if cost > 0 {
+            self.bytes += cost;
+            *self.by_user.entry(user).or_default() += cost;
+        }
     }
 
     /// Counts such a record less.
@@ -214,6 +216,8 @@ mod tests {
         budget.add_for_user(7, 5);
         budget.audit(&[(0, 30)].into(), &[(7, 5)].into());
         budget.remove_for_user(7, 5);
+        // The copy of a request that has its reply.
+        budget.add_for_user(9, 0);
         budget.remove(0, 30);
         budget.audit(&[].into(), &[].into());
     }
