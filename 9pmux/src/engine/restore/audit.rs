@@ -24,11 +24,13 @@ impl Engine {
     }
 
     /// Returns the memory of the records of sessions, as far as it is counted.
+    #[cfg(test)]
     pub(in crate::engine) fn restore_memory(&self) -> usize {
         self.restore.as_ref().map_or(0, |restore| restore.names.budget.bytes())
     }
 
     /// Returns the memory of the copies of requests.
+    #[cfg(test)]
     pub(in crate::engine) fn copies_memory(&self) -> usize {
         self.restore.as_ref().map_or(0, |restore| restore.copies.memory())
     }

@@ -134,7 +134,7 @@ impl Budget {
     }
 
     /// Returns the memory of all records.
-    #[cfg(any(test, mux_fuzz))]
+    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -122,7 +122,7 @@ impl Copies {
     }
 
     /// Returns the memory of all copies, and of what is kept for further ones.
-    #[cfg(any(test, mux_fuzz))]
+    #[cfg(test)]
     pub fn memory(&self) -> usize {
         let copies = self.by_tag.iter().map(|copy| copy.bytes.capacity());
         copies.sum::<usize>() + self.spare_bytes
