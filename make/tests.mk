@@ -134,6 +134,11 @@ check-licences:
 	for m in Cargo.toml fuzz/Cargo.toml tests/model/Cargo.toml examples/serve9p/Cargo.toml; do \
 		$(CARGO) deny --locked --all-features --workspace --config deny.toml --manifest-path $$m check bans licenses sources || exit 1; done
 
+# The Rust API beside that of the last release, or of the revision BASE. Needs cargo-semver-checks; not part of check.
+BASE =
+check-semver:
+	CARGO='$(CARGO)' sh tests/semver.sh $(BASE) || test $$? -eq 77
+
 # 9pmux between servers and clients of other projects; PEERS=all fails if one of them is missing.
 check-9pmux-peers: $(B)/9cat $(B)/tree9p $(B)/9pmux
 	sh 9pmux/tests/peers.sh $(B)
@@ -179,4 +184,4 @@ soak: all
 coverage:
 	CARGO='$(CARGO)' sh tests/coverage.sh $(B)
 
-.PHONY: test lint check $(CHECK) $(CHECK:%=timed-%) check-cross check-systems check-faults check-kernel check-licences check-long $(LONG) fuzz soak coverage
+.PHONY: test lint check $(CHECK) $(CHECK:%=timed-%) check-cross check-systems check-faults check-kernel check-licences check-semver check-long $(LONG) fuzz soak coverage

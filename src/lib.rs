@@ -27,7 +27,7 @@
 //! | is a thread, and waits | [`rpc`](Mux::rpc), or [`rpc_timeout`](Mux::rpc_timeout) with a time limit |
 //! | is a task of an async runtime | [`Client::call`], which is a `'static` future; [`Client::spawn`] receives |
 //! | has many calls in flight in one thread | [`start`](Mux::start), and [`try_finish`](Call::try_finish) later |
-//! | has an event loop | [`start`](Mux::start), and [`deliver_available`](Mux::deliver_available) when the connection is readable |
+//! | has an event loop | either of them over a transport with an [event loop](Transport::event_loop), and [`deliver_available`](Mux::deliver_available) when the connection is readable |
 //! | sends a message without a reply | [`send_message`](Mux::send_message) |
 //! | receives messages that belong to no call | [`on_orphan`](Transport::on_orphan), or [`recv_message`](Mux::recv_message) |
 //!

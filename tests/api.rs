@@ -166,7 +166,7 @@ fn transports_have_settings() {
     let transport = transport().tags(1..2).try_recvs().on_hang_up(|| ()).on_orphan(drop);
     let mux = Mux::new(transport);
     assert!(mux.rpc(Body(Box::default())).is_ok());
-    let _ = self::transport().send_batches().recv_batches();
+    let _ = self::transport().send_batches().recv_batches().event_loop();
 }
 
 /// The result of a call may be matched without a wildcard; errors and counters may be added.

@@ -357,6 +357,8 @@ impl Link {
             set_verbosity: Some(crate::log::set_verbosity),
             link: LinkConfig { window: self.window as usize, keepalive: interval(self.keepalive) },
             export_config: Config {
+                // For the callers of `listen!`.
+                adapts: true,
                 unames: self.uname,
                 anames: self.aname,
                 require_auth: self.auth.is_some(),
@@ -604,6 +606,8 @@ mod tests {
         assert_eq!((&post.unames[0], &post.anames[0]), (&"bob".to_owned(), &"/x".to_owned()));
         assert!(export.require_auth && !post.require_auth && post.max_fids == 7);
         assert!(export.read_only && !post.read_only);
+        assert!(export.adapts && options.link.post(post).adapts);
+        assert!(!options.link.export(export, true).adapts, "all callers are one client");
         assert!(parse_link("link exec!a --export exec!a").is_ok());
         assert!(parse_link("link listen!/s,mode=0660,readonly --export a").is_ok());
         assert!(parse_link("link listen!/s,mode=0660 --export a --post b,readonly").is_ok());

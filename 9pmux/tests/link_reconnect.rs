@@ -275,6 +275,47 @@ fn other_end_with_a_smaller_msize_disconnects_clients_and_the_link_stays() {
     drop((near, far));
 }
 
+/// Starts an end with these further arguments, and another one that it serves. Returns both, and a client of the latter.
+fn exporting(place: &Place, args: &[&str], listens: bool) -> (Program, Program, Client) {
+    let address = |name: &str| unix(&place.path(name));
+    let (stream, called) = (address("stream"), format!("listen!{}", address("stream")));
+    let (stream, called) = if listens { (called, stream) } else { (stream, called) };
+    let export = link(&[&[&*stream][..], args].concat());
+    let other = link(&[&called, "--post", &address("other")]);
+    other.wait_socket(&place.path("other"));
+    let client = Client::attach(&place.path("other"));
+    (export, other, client)
+}
+
+#[test]
+fn exported_server_without_the_version_of_its_sessions_ends_its_end_with_status_7() {
+    for listens in [false, true] {
+        for (msize, dialect, words) in
+            [(8192, "9P2000", "msize of 8192"), (65536, "9P2000.L", "9P2000.L")]
+        {
+            let (store, place) = (Store::new("9P2000"), Place::new());
+            store.put("file", b"contents");
+            let (server, post) = (store.address(), unix(&place.path("post")));
+            let args = ["--export", &server, "--post", &post];
+            let (export, other, mut client) = exporting(&place, &args, listens);
+            open(&mut client, 1, "file", 0);
+            let mut local = Client::connect(&place.path("post")).unwrap();
+            store.stop();
+            store.set_msize(msize);
+            store.set_dialect(dialect);
+            store.start();
+            assert!(local.receive().is_none());
+            let (status, said) = export.end();
+            assert_eq!(status.code(), Some(7), "{said:?}");
+            let wanted = format!("{server}: no version in common with the server");
+            let is_there = |line: &String| line.contains(&wanted) && line.contains(words);
+            assert!(said.iter().any(is_there), "{said:?}");
+            assert!(!said.iter().any(|line| line.contains("not 9P")), "{said:?}");
+            other.wait_said("the other end has closed the connection: trying again");
+        }
+    }
+}
+
 #[test]
 fn signal_ends_a_link_with_status_0_while_there_is_no_stream() {
     let linked = Linked::new();

@@ -52,12 +52,11 @@ impl<P: Protocol, H> Machine<P, H> {
     }
 
     /// Registers a future that waits for `id`. The future is woken to poll again when the call has
-    /// completed, or when no caller receives any more. Returns false if the future must poll at
-    /// once: the call has completed, or it can never finish, because no caller receives and the
-    /// owner cannot receive messages without blocking (`can_poll`).
-    pub fn register_future(&mut self, id: CallId, can_poll: bool) -> bool {
-        if self.role.is(Muxer::Unassigned) && !self.procs.is_present(ProcKind::Receive) && !can_poll
-        {
+    /// completed, or when no caller receives any more. Returns false if the call has completed, or
+    /// if no caller receives for it and `may_wait` is false. The call then ends with
+    /// [`end_future`](Machine::end_future).
+    pub fn register_future(&mut self, id: CallId, may_wait: bool) -> bool {
+        if !may_wait && !self.has_receiver() {
             return false;
         }
         let Some(call) = self.calls.get_mut(id.0) else { return false };
@@ -69,6 +68,25 @@ impl<P: Protocol, H> Machine<P, H> {
             self.future_waiters.push_back(&mut self.calls, id.0);
         }
         true
+    }
+
+    /// Returns true if a caller or a proc receives for all callers until it hands the role over. A
+    /// transient receiver does not.
+    pub fn has_receiver(&self) -> bool {
+        let lasts = !self.role.is(Muxer::Unassigned) && !self.role.is(Muxer::Transient);
+        lasts || self.procs.is_present(ProcKind::Receive)
+    }
+
+    /// Ends a call whose future cannot wait. Returns the result of the call, if it has completed.
+    pub fn end_future(&mut self, id: CallId) -> CollectAction<P> {
+        match self.collect_done(id) {
+            CollectAction::Pending => {
+                self.stats.errors += 1;
+                self.abandon(id);
+                CollectAction::Stuck
+            }
+            over => over,
+        }
     }
 
     /// Removes the future of `id`, or its queued wake-up.

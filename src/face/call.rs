@@ -49,7 +49,9 @@ impl PendingCall {
         if self.id.is_none() {
             return Poll::Ready(Err(Error::Finished));
         }
-        match mux.guarded(|inner| inner.collect_call(&mut self.id)) {
+        let finished = mux.guarded(|inner| inner.collect_call(&mut self.id));
+        mux.halves().tag_wait.wake_freed();
+        match finished {
             Finished::Pending => Poll::Pending,
             Finished::Reply(reply) => Poll::Ready(finish(mux, Ok(reply))),
             Finished::Failed(error) => Poll::Ready(finish(mux, Err(error))),
@@ -64,27 +66,28 @@ impl PendingCall {
         if self.id.is_none() {
             return Poll::Ready(Err(Error::Finished));
         }
-        mux.guarded(|inner| inner.poll_call(&mut self.id, context))
-            .map(|result| finish(mux, result))
+        let polled = mux.guarded(|inner| inner.poll_call(&mut self.id, context));
+        mux.halves().tag_wait.wake_freed();
+        polled.map(|result| finish(mux, result))
     }
 
     pub fn cancel<S: Sender, R: Receiver>(&mut self, mux: &Mux<S, R>) {
         if self.id.is_some() {
             mux.inner().cancel_call(&mut self.id);
-            // The reply may have arrived, so that the tag is free, and this call does not report it.
-            mux.halves().tag_wait.wake_one();
         }
     }
 }
 
-/// Returns the result of a call. Its tag has become free.
+/// Returns the result of a call. A reply has freed its tag when it arrived.
 fn finish<S: Sender, R: Receiver>(
     mux: &Mux<S, R>,
     result: Result<Message<R::Reply>, rpc::Error<Failure>>,
 ) -> Result<R::Reply, Error> {
-    mux.halves().tag_wait.wake_one();
     match result {
         Ok(reply) => Ok(reply.body),
-        Err(error) => Err(mux.error(error)),
+        Err(error) => {
+            mux.halves().tag_wait.wake_one();
+            Err(mux.error(error))
+        }
     }
 }

@@ -17,10 +17,14 @@ use super::{Error, Receiver, Sender, Transport};
 /// it is cheap.
 ///
 /// # Receiving
-/// [`spawn`](Client::spawn) starts a thread that receives, which tasks of an async runtime need. Without
-/// one ([`new`](Client::new)), a thread that waits for its reply receives for all callers, which is the
-/// fastest way for blocking calls. A program that drives the connection by its own event loop calls
-/// [`deliver_available`](Mux::deliver_available).
+/// A thread or the program must receive messages, or a task that awaits a call fails with
+/// [`Error::NoReceiver`]:
+///
+/// * [`spawn`](Client::spawn) starts a thread that receives, which tasks of an async runtime need.
+/// * Without it ([`new`](Client::new)), a thread that waits for its reply receives for all callers, which is the
+///   fastest way for blocking calls.
+/// * A program that drives the connection by its own [event loop](Transport::event_loop) calls
+///   [`deliver_available`](Mux::deliver_available).
 ///
 /// # Dropping
 /// * A dropped [`Response`] abandons its call: a request that has not been sent is not sent; otherwise its
@@ -59,7 +63,7 @@ impl<S: Sender, R: Receiver> Drop for Owner<S, R> {
 }
 
 impl<S: Sender, R: Receiver> Client<S, R> {
-    /// Returns a client over `transport`, without a receiving thread.
+    /// Returns a client over `transport`, without a receiving thread: for threads and event loops.
     pub fn new(transport: Transport<S, R>) -> Client<S, R> {
         Client { owner: Arc::new(Owner { mux: Arc::new(Mux::new(transport)) }) }
     }
@@ -157,32 +161,25 @@ impl<S: Sender, R: Receiver> Response<S, R> {
             return Poll::Ready(Err(Error::Finished));
         }
         let tag_wait = &mux.halves().tag_wait;
-        let mut started = PendingCall::start(mux, request);
-        if matches!(started, Err(Error::NoTag)) {
-            if let Some(place) = place.take() {
-                tag_wait.leave(place, true);
-            }
-            *place = Some(tag_wait.wait(context.waker().clone()));
-            // A tag that became free before the task was in the queue has not woken it.
-            started = PendingCall::start(mux, request);
-        }
-        match started {
-            Err(Error::NoTag) if mux.halves().end().is_none() => return Poll::Pending,
-            Err(Error::NoTag) => return Poll::Ready(Err(mux.error(crate::rpc::Error::Ended))),
-            _ => {}
-        }
-        if let Some(place) = place.take() {
-            tag_wait.leave(place, true);
-        }
-        match started {
+        let begin = || PendingCall::start(mux, request);
+        match tag_wait.begin(place, context.waker(), begin) {
             Ok(call) => {
                 self.state = State::Sent(call);
                 Poll::Ready(Ok(()))
             }
-            Err(error) => {
-                tag_wait.wake_one();
-                Poll::Ready(Err(error))
-            }
+            Err(Error::NoTag) => match mux.no_tag_will_be_free() {
+                None => Poll::Pending,
+                Some(error) => {
+                    *request = None;
+                    if let Some(place) = place.take() {
+                        tag_wait.leave(&place);
+                    }
+                    // The next task must learn of it too.
+                    tag_wait.wake_one();
+                    Poll::Ready(Err(error))
+                }
+            },
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 }
@@ -212,8 +209,8 @@ impl<S: Sender, R: Receiver> Drop for Response<S, R> {
         match &mut self.state {
             State::Sent(call) => call.cancel(&self.client),
             State::Unsent(_, place) => {
-                if let Some(place) = place.take() {
-                    self.client.halves().tag_wait.leave(place, false);
+                if let Some(place) = place {
+                    self.client.halves().tag_wait.leave(place);
                 }
             }
         }

@@ -37,8 +37,10 @@ pub enum Error {
     EmptyRange,
     /// No memory is available for another call.
     NoMemory,
-    /// The call cannot complete: no thread receives messages, and the receiver cannot poll
-    /// ([`Transport::try_recvs`](crate::Transport::try_recvs)).
+    /// No thread receives messages, so that the call would wait for ever. A task needs
+    /// [`Client::spawn`](crate::Client::spawn), a [`Driver`](crate::Driver) or an
+    /// [event loop](crate::Transport::event_loop); other operations that do not block need a receiver that
+    /// [polls](crate::Transport::try_recvs).
     NoReceiver,
     /// A [`Driver`](crate::Driver) receives all messages, so that a single message cannot be received.
     Busy,
@@ -72,7 +74,7 @@ impl fmt::Display for Error {
             Error::NoTag => "all tags are in use",
             Error::EmptyRange => "the range of tags is empty",
             Error::NoMemory => "out of memory",
-            Error::NoReceiver => "no thread receives, and the receiver cannot poll",
+            Error::NoReceiver => "no thread receives messages",
             Error::Busy => "a driver receives all messages",
             Error::Finished => "the result of the call has already been returned",
         })

@@ -5,7 +5,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
@@ -64,6 +64,12 @@ unsafe impl<H: Send> Sync for Half<H> {}
 /// while another caller sends its request.
 pub(super) type Failure = ManuallyDrop<io::Error>;
 
+/// Reasons to use `recv_many`: messages are received in batches, the connection has ended, or a reply has freed a
+/// tag for which a task must be woken. The path of a single message has one check for all of them.
+const BATCHES: u8 = 1;
+const ENDED: u8 = 2;
+const TAGS_FREED: u8 = 4;
+
 /// The transport of a [`Mux`](super::Mux).
 pub(super) struct Halves<S: Sender, R: Receiver> {
     sender: Half<S>,
@@ -72,13 +78,14 @@ pub(super) struct Halves<S: Sender, R: Receiver> {
     send_batch: Option<SendBatchFn<S>>,
     recv_batch: Option<RecvBatchFn<R>>,
     try_recv: Option<TryRecvFn<R>>,
+    has_event_loop: bool,
     orphan: Option<OrphanFn<R::Reply>>,
     close: Option<CloseFn>,
     /// True if requests are sent in batches, or the connection has ended: `send_many` handles both, so that
     /// the path of a single request has one check.
     sends_specially: AtomicBool,
-    /// As `sends_specially`, for `recv_many`.
-    receives_specially: AtomicBool,
+    /// Why `recv_many` must be used instead of `recv`, if it must: the reasons below.
+    receives_specially: AtomicU8,
     /// How the connection has ended; the first end counts.
     end: OnceLock<End>,
     /// The tasks that wait for a free tag.
@@ -87,6 +94,7 @@ pub(super) struct Halves<S: Sender, R: Receiver> {
 
 impl<S: Sender, R: Receiver> Halves<S, R> {
     pub fn new(transport: Transport<S, R>) -> Halves<S, R> {
+        let batches = if transport.recv_batch.is_some() { BATCHES } else { 0 };
         Halves {
             sender: Half::new(transport.sender),
             receiver: Half::new(transport.receiver),
@@ -94,10 +102,11 @@ impl<S: Sender, R: Receiver> Halves<S, R> {
             send_batch: transport.send_batch,
             recv_batch: transport.recv_batch,
             try_recv: transport.try_recv,
+            has_event_loop: transport.has_event_loop,
             orphan: transport.orphan,
             close: transport.close,
             sends_specially: AtomicBool::new(transport.send_batch.is_some()),
-            receives_specially: AtomicBool::new(transport.recv_batch.is_some()),
+            receives_specially: AtomicU8::new(batches),
             end: OnceLock::new(),
             tag_wait: TagWait::new(),
         }
@@ -114,7 +123,7 @@ impl<S: Sender, R: Receiver> Halves<S, R> {
     pub fn set_end(&self, end: End) {
         let _ = self.end.set(end);
         self.sends_specially.store(true, Ordering::Release);
-        self.receives_specially.store(true, Ordering::Release);
+        self.receives_specially.fetch_or(ENDED, Ordering::Release);
         self.tag_wait.wake_all();
     }
 
@@ -235,10 +244,14 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
 
     #[inline(always)]
     fn can_recv_many(&self) -> bool {
-        self.receives_specially.load(Ordering::Acquire)
+        self.receives_specially.load(Ordering::Acquire) != 0
     }
 
     fn recv_many(&self, replies: &mut Batch<Message<R::Reply>>) {
+        if self.receives_specially.load(Ordering::Relaxed) & TAGS_FREED != 0 {
+            self.receives_specially.fetch_and(!TAGS_FREED, Ordering::Relaxed);
+            self.tag_wait.wake_freed();
+        }
         if self.end().is_some() {
             return;
         }
@@ -255,6 +268,10 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
         }
     }
 
+    fn recv_single(&self) -> Option<Message<R::Reply>> {
+        if self.end().is_some() { None } else { self.recv() }
+    }
+
     #[inline(always)]
     fn can_try(&self) -> bool {
         self.try_recv.is_some()
@@ -265,10 +282,23 @@ impl<S: Sender, R: Receiver> rpc::Transport for Halves<S, R> {
         if self.end().is_some() {
             return Polled::Ended;
         }
+        self.tag_wait.wake_freed();
         // SAFETY: as in `recv`.
         match unsafe { self.receiver.with(try_recv) } {
             Poll::Pending => Polled::Nothing,
             Poll::Ready(received) => self.received(received).map_or(Polled::Ended, Polled::Message),
+        }
+    }
+
+    #[inline]
+    fn futures_wait(&self) -> bool {
+        self.has_event_loop
+    }
+
+    #[inline]
+    fn arrived(&self, (): (), _: &Message<R::Reply>) {
+        if self.tag_wait.count_freed() {
+            self.receives_specially.fetch_or(TAGS_FREED, Ordering::Relaxed);
         }
     }
 

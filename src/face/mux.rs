@@ -196,7 +196,10 @@ impl<S: Sender, R: Receiver> Mux<S, R> {
     /// * [`Error::NoMemory`]: no memory is available to register the caller.
     pub fn recv_message(&self) -> Result<Message<R::Reply>, Error> {
         self.check_end()?;
-        match self.guarded(|inner| inner.receive_message(true)) {
+        let received = self.guarded(|inner| inner.receive_message(true));
+        // No thread may receive from now on, which a task that waits for a tag must learn.
+        self.halves().tag_wait.wake_one();
+        match received {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(Error::HungUp),
             Err(error) => Err(self.error(error)),
@@ -228,6 +231,7 @@ impl<S: Sender, R: Receiver> Mux<S, R> {
         }
         self.check_end()?;
         self.guarded(|inner| inner.receive_available());
+        self.halves().tag_wait.wake_freed();
         self.check_end()
     }
 
@@ -236,6 +240,17 @@ impl<S: Sender, R: Receiver> Mux<S, R> {
         match self.halves().end() {
             Some(_) => Err(self.error(rpc::Error::Ended)),
             None => Ok(()),
+        }
+    }
+
+    /// Returns why a task that waits for a tag would wait for ever, if it would.
+    pub(super) fn no_tag_will_be_free(&self) -> Option<Error> {
+        match self.halves().end() {
+            Some(_) => Some(self.error(rpc::Error::Ended)),
+            None if rpc::Transport::futures_wait(self.halves()) || self.inner.has_receiver() => {
+                None
+            }
+            None => Some(Error::NoReceiver),
         }
     }
 
@@ -334,8 +349,8 @@ impl<S: Sender, R: Receiver> Drop for HangUpOnDrop<'_, S, R> {
 ///
 /// While a task awaits it, another thread must receive messages: a [`Driver`], or a caller in
 /// [`rpc`](Mux::rpc). If no thread receives any more, the call fails with [`Error::NoReceiver`]. The
-/// exception is a receiver that [polls](Transport::try_recvs): each poll of the future polls the receiver,
-/// and the program must call [`deliver_available`](Mux::deliver_available) when a message is available.
+/// exception is a program with an [event loop](Transport::event_loop), in which the task waits until
+/// [`deliver_available`](Mux::deliver_available) has received the reply.
 ///
 /// Dropping a call that has not completed abandons it: its tag stays in use until the reply arrives, and
 /// the reply becomes an orphan.

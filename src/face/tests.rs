@@ -238,6 +238,61 @@ fn a_panic_of_the_transport_releases_all_callers() {
     }
 }
 
+/// A receiver that panics, and counts how often it is called.
+struct Panicking(Arc<AtomicUsize>);
+
+impl Receiver for Panicking {
+    type Reply = u64;
+
+    fn recv(&mut self) -> Event {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        panic!("this panic is a part of the test")
+    }
+}
+
+impl TryRecv for Panicking {
+    fn try_recv(&mut self) -> Poll<Event> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Poll::Pending
+    }
+}
+
+/// Polls the connection when a task is woken.
+struct PollsWhenWoken(Client<Out, Panicking>);
+
+impl Wake for PollsWhenWoken {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.deliver_available();
+    }
+}
+
+#[test]
+fn a_receiver_that_has_panicked_is_not_called_again() {
+    let received = Arc::new(AtomicUsize::new(0));
+    let (transport, _events) = doubling();
+    let halves = Transport::new(transport.sender, Panicking(received.clone()));
+    let client = Client::new(halves.try_recvs());
+    let driver = client.driver().unwrap();
+    let mut call = client.call(1);
+    let waker = Waker::from(Arc::new(PollsWhenWoken(client.clone())));
+    assert!(Pin::new(&mut call).poll(&mut Context::from_waker(&waker)).is_pending());
+    thread::scope(|scope| assert!(scope.spawn(|| driver.run()).join().is_err()));
+    assert_eq!(received.load(Ordering::SeqCst), 1);
+    assert!(matches!(block_on(call), Err(Error::Ended(Some(_)))));
+}
+
+#[test]
+fn a_receiver_is_not_called_after_the_end() {
+    let (transport, events) = doubling();
+    let mux = Mux::new(transport);
+    events.send(Err(reset())).unwrap();
+    assert_cut(mux.recv_message());
+    // The connection may end after a caller has checked that, and before it has the receiver role.
+    events.send(Ok(Some(Message::untagged(1)))).unwrap();
+    assert!(matches!(mux.inner().receive_message(true), Err(crate::rpc::Error::Ended)));
+    assert_cut(mux.recv_message());
+}
+
 #[test]
 fn many_tasks_of_one_thread_share_a_client() {
     let (transport, _events) = doubling();
@@ -299,7 +354,7 @@ fn a_dropped_future_abandons_its_call() {
     let (transport, events) = doubling();
     let kept = orphans.clone();
     let transport = transport.on_orphan(move |message| kept.lock().unwrap().push(message));
-    let client = Client::new(transport.try_recvs());
+    let client = Client::new(transport.event_loop());
     let mut context = Context::from_waker(Waker::noop());
     // It is never sent.
     drop(client.call(1));
@@ -319,7 +374,7 @@ fn a_dropped_future_abandons_its_call() {
 #[test]
 fn a_task_waits_for_a_tag() {
     let (transport, events) = doubling();
-    let client = Client::new(transport.tags(5..6).try_recvs());
+    let client = Client::new(transport.tags(5..6).event_loop());
     let held = client.start(1).unwrap();
     let (woken, waker) = counting_waker();
     let mut context = Context::from_waker(&waker);
@@ -347,6 +402,97 @@ fn a_task_waits_for_a_tag() {
 }
 
 #[test]
+fn a_task_keeps_its_place_among_those_that_wait_for_a_tag() {
+    let (transport, events) = doubling();
+    let client = Client::new(transport.tags(5..6).event_loop());
+    let _held = client.start(1).unwrap();
+    let ((first_woken, first), (second_woken, second)) = (counting_waker(), counting_waker());
+    let (mut one, mut two) = (client.call(3), client.call(3));
+    for _ in 0..2 {
+        assert!(Pin::new(&mut one).poll(&mut Context::from_waker(&first)).is_pending());
+        assert!(Pin::new(&mut two).poll(&mut Context::from_waker(&second)).is_pending());
+    }
+    assert!(Pin::new(&mut one).poll(&mut Context::from_waker(&first)).is_pending());
+    let woken = || [&first_woken, &second_woken].map(|woken| woken.0.load(Ordering::SeqCst));
+    assert_eq!(woken(), [0, 0]);
+    events.send(Ok(Some(Message::tagged(5, 0)))).unwrap();
+    client.deliver_available().unwrap();
+    assert_eq!(woken(), [1, 0], "the first task is woken, once");
+
+    // Another caller is faster. The first task still has its place when the tag is free again.
+    let _faster = client.start(1).unwrap();
+    assert!(Pin::new(&mut one).poll(&mut Context::from_waker(&first)).is_pending());
+    events.send(Ok(Some(Message::tagged(5, 0)))).unwrap();
+    client.deliver_available().unwrap();
+    assert_eq!(woken(), [2, 0]);
+}
+
+#[test]
+fn a_reply_that_is_not_collected_wakes_a_task_that_waits_for_a_tag() {
+    let (transport, events) = doubling();
+    let client = Client::spawn(transport.tags(5..7)).unwrap();
+    let _held = [client.start(1).unwrap(), client.start(1).unwrap()];
+    let (woken, waker) = counting_waker();
+    let mut waiting = client.call(3);
+    let context = &mut Context::from_waker(&waker);
+    assert!(Pin::new(&mut waiting).poll(context).is_pending());
+    // The receiver has handled the first reply when it receives the second one.
+    for tag in [5, 6] {
+        events.send(Ok(Some(Message::tagged(tag, 0)))).unwrap();
+    }
+    while client.outstanding() > 0 {
+        thread::yield_now();
+    }
+    assert!(woken.0.load(Ordering::SeqCst) > 0);
+    assert!(Pin::new(&mut waiting).poll(context).is_pending());
+    assert!(waiting.tag().is_some());
+}
+
+#[test]
+fn a_task_that_is_woken_twice_wakes_the_next_one() {
+    let queue = tag_wait::TagWait::new();
+    let ((_, first), (next_woken, next)) = (counting_waker(), counting_waker());
+    let [mut place, mut next_place] = [None, None];
+    for (place, waker) in [(&mut place, &first), (&mut next_place, &next)] {
+        assert!(queue.begin(place, waker, || Err::<(), _>(Error::NoTag)).is_err());
+    }
+    // A tag becomes free during each attempt of the first task, which uses one of them.
+    let mut attempts = [Err(Error::NoTag), Ok(())].into_iter();
+    let attempt = || {
+        queue.wake_one();
+        attempts.next().unwrap()
+    };
+    queue.begin(&mut place, &first, attempt).unwrap();
+    assert_eq!(next_woken.0.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_task_that_nothing_receives_for_fails() {
+    let (transport, events) = doubling();
+    let client = Client::new(transport.tags(0..2).try_recvs());
+    // The request is sent, and its tag is in use.
+    assert!(matches!(block_on(client.call(1)), Err(Error::NoReceiver)));
+    let receiving = thread::spawn({
+        let client = client.clone();
+        move || client.rpc(1)
+    });
+    while client.outstanding() < 2 || !client.inner().has_receiver() {
+        thread::yield_now();
+    }
+    // A thread receives for tasks, until it has its reply.
+    let waiting: Vec<_> = (0..3).map(|_| client.call(1)).collect();
+    let waiting = thread::spawn(|| block_on(join_all(waiting)));
+    while client.halves().tag_wait.waiting() < 3 {
+        thread::yield_now();
+    }
+    events.send(Ok(Some(Message::tagged(1, 7)))).unwrap();
+    assert_eq!(receiving.join().unwrap().unwrap(), 7);
+    for result in waiting.join().unwrap() {
+        assert!(matches!(result, Err(Error::NoReceiver)), "{result:?}");
+    }
+}
+
+#[test]
 fn tasks_that_wait_for_a_tag_fail_with_the_connection() {
     let (transport, events) = doubling();
     let client = Client::spawn(transport.tags(0..1)).unwrap();
@@ -355,7 +501,7 @@ fn tasks_that_wait_for_a_tag_fail_with_the_connection() {
         let call = client.call(2);
         move || block_on(call)
     });
-    while client.halves().tag_wait.is_empty() {
+    while client.halves().tag_wait.waiting() == 0 {
         thread::yield_now();
     }
     events.send(Err(reset())).unwrap();

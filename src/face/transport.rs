@@ -150,6 +150,7 @@ pub struct Transport<S: Sender, R: Receiver> {
     pub(super) send_batch: Option<SendBatchFn<S>>,
     pub(super) recv_batch: Option<RecvBatchFn<R>>,
     pub(super) try_recv: Option<TryRecvFn<R>>,
+    pub(super) has_event_loop: bool,
     pub(super) orphan: Option<OrphanFn<R::Reply>>,
     pub(super) close: Option<CloseFn>,
 }
@@ -164,6 +165,7 @@ impl<S: Sender, R: Receiver> Transport<S, R> {
             send_batch: None,
             recv_batch: None,
             try_recv: None,
+            has_event_loop: false,
             orphan: None,
             close: None,
         }
@@ -180,7 +182,8 @@ impl<S: Sender, R: Receiver> Transport<S, R> {
     /// to an abandoned call, or an unsolicited message from the server. By default, they are dropped.
     ///
     /// The function may be called by several threads at once, and must not call the multiplexor; it may
-    /// pass the message to another thread by a channel. If the server sends unsolicited messages, a
+    /// pass the message to another thread by a channel. It must not own a [`Client`](crate::Client) of this
+    /// transport, which would then never be dropped. If the server sends unsolicited messages, a
     /// [`Driver`](crate::Driver) should run, because otherwise no messages are received while no call is
     /// outstanding.
     pub fn on_orphan(
@@ -219,13 +222,48 @@ impl<S: Sender, R: Receiver> Transport<S, R> {
     }
 
     /// Polls for messages where a caller must not block: in [`Call::try_finish`](crate::Call::try_finish),
-    /// in a future that no other thread receives for, and in a call with a deadline.
+    /// and in a call with a deadline.
     pub fn try_recvs(mut self) -> Transport<S, R>
     where
         R: TryRecv,
     {
         self.try_recv = Some(R::try_recv);
         self
+    }
+
+    /// Declares that the program has an event loop, which calls
+    /// [`deliver_available`](crate::Mux::deliver_available) when the connection is readable. Tasks then wait for
+    /// their replies although no thread receives, which is an error otherwise
+    /// ([`Error::NoReceiver`](crate::Error::NoReceiver)). Includes [`try_recvs`](Transport::try_recvs).
+    ///
+    /// # Examples
+    /// ```
+    /// use mux::Client;
+    /// use std::future::Future;
+    /// use std::pin::Pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let client = Client::new(echo().event_loop());
+    /// let mut call = client.call("hello".to_string());
+    /// // An executor would wake the task by a waker of its own.
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// let reply = loop {
+    ///     match Pin::new(&mut call).poll(&mut context) {
+    ///         Poll::Ready(reply) => break reply.unwrap(),
+    ///         // The loop waits here until the connection is readable.
+    ///         Poll::Pending => client.deliver_available().unwrap(),
+    ///     }
+    /// };
+    /// assert_eq!(reply, "hello");
+    ///
+    #[doc = include_str!("../../docs/echo.rs")]
+    /// ```
+    pub fn event_loop(mut self) -> Transport<S, R>
+    where
+        R: TryRecv,
+    {
+        self.has_event_loop = true;
+        self.try_recvs()
     }
 }
 

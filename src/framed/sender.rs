@@ -13,7 +13,9 @@ const KEPT: usize = 64 << 10;
 
 /// Writes messages to a stream of bytes.
 ///
-/// A write that fails may have written a part of a message. All later requests therefore fail too.
+/// A write that fails may have written a part of a message. All later requests therefore fail too, and the output
+/// should make the input of the receiver end, as a [`Stream`](super::Stream) does, so that the outstanding calls
+/// fail.
 pub struct FramedSender<C, O> {
     output: O,
     codec: C,

@@ -5,9 +5,12 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A connected socket. A program may implement this for a stream of its own, for [`transport`](super::transport).
+///
+/// The descriptor must be readable while a read would return without waiting. A stream that keeps received bytes
+/// in a buffer, as TLS does, must use [`transport_over`](super::transport_over) instead.
 pub trait Socket: AsFd + Send + Sync + 'static {
     /// Reads into `buffer`, as [`Read::read`].
     ///
@@ -64,16 +67,25 @@ impl Socket for TcpStream {
 }
 
 /// A socket that is shared by both halves of a transport, and closed when both have been dropped.
-pub struct Stream<S>(Arc<S>);
+///
+/// A write that fails may have written a part of a message. It therefore shuts the socket down, and the receiver
+/// ends with an error of the same kind.
+pub struct Stream<S>(Arc<Shared<S>>);
+
+struct Shared<S> {
+    socket: S,
+    /// The kind of the error of a failed write.
+    failed: OnceLock<io::ErrorKind>,
+}
 
 impl<S: Socket> Stream<S> {
     pub(super) fn new(socket: S) -> Stream<S> {
-        Stream(Arc::new(socket))
+        Stream(Arc::new(Shared { socket, failed: OnceLock::new() }))
     }
 
     /// Shuts the socket down. A socket that its peer has disconnected is down already.
     pub(super) fn shut_down(&self) {
-        let _ = self.0.shut_down();
+        let _ = self.0.socket.shut_down();
     }
 }
 
@@ -85,13 +97,24 @@ impl<S> Clone for Stream<S> {
 
 impl<S: Socket> Read for Stream<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        let read = self.0.socket.read(buffer);
+        match (&read, self.0.failed.get()) {
+            (Ok(0), Some(kind)) => Err(io::Error::new(*kind, "a request could not be written")),
+            _ => read,
+        }
     }
 }
 
 impl<S: Socket> Write for Stream<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        let error = match self.0.socket.write(bytes) {
+            Ok(0) if !bytes.is_empty() => io::ErrorKind::WriteZero.into(),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => error,
+            written => return written,
+        };
+        let _ = self.0.failed.set(error.kind());
+        self.shut_down();
+        Err(error)
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
@@ -100,7 +123,7 @@ impl<S: Socket> Write for Stream<S> {
 
 impl<S: Socket> AsFd for Stream<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.socket.as_fd()
     }
 }
 

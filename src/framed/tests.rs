@@ -178,6 +178,53 @@ fn hanging_up_ends_a_blocked_call_over_tcp() {
     drop(server);
 }
 
+/// A socket whose second write fails after one byte.
+struct Stuck(UnixStream, std::sync::atomic::AtomicUsize);
+
+impl std::os::fd::AsFd for Stuck {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Socket for Stuck {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Socket::read(&self.0, buffer)
+    }
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => Socket::write(&self.0, bytes),
+            1 => Socket::write(&self.0, &bytes[..1]),
+            2 => Err(io::ErrorKind::Interrupted.into()),
+            _ => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+    fn shut_down(&self) -> io::Result<()> {
+        self.0.shut_down()
+    }
+}
+
+#[test]
+fn a_partial_write_ends_the_connection() {
+    let (stream, mut server) = UnixStream::pair().unwrap();
+    let client = Client::spawn(transport(Stuck(stream, 0.into()), LengthPrefix::new()).unwrap());
+    let client = client.unwrap();
+    let waiting = client.call(b"first".to_vec());
+    let waiting = thread::spawn(move || futures::executor::block_on(waiting));
+    while client.outstanding() < 1 {
+        thread::yield_now();
+    }
+    let error = io::Error::from(client.rpc(b"second".to_vec()).unwrap_err());
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    // The server reads the end behind the part of the message.
+    let mut seen = Vec::new();
+    server.set_nonblocking(true).unwrap();
+    server.read_to_end(&mut seen).unwrap();
+    assert_eq!(seen.len(), bytes(&[(Some(0), b"first")]).len() + 1);
+    let error = waiting.join().unwrap().unwrap_err();
+    assert!(matches!(error, Error::Ended(Some(cause)) if cause.kind() == io::ErrorKind::TimedOut));
+}
+
 #[test]
 fn a_socket_can_be_polled() {
     let (stream, server) = UnixStream::pair().unwrap();

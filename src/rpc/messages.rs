@@ -97,7 +97,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         };
         let can = wait || self.transport.can_try();
         let polled = match wait {
-            true => self.transport.recv().map_or(Polled::Ended, Polled::Message),
+            true => self.transport.recv_single().map_or(Polled::Ended, Polled::Message),
             false if can => self.transport.try_recv(),
             false => Polled::Ended,
         };

@@ -112,7 +112,7 @@ pub trait Transport {
     }
 
     /// Returns true if messages must be received with [`recv_many`](Transport::recv_many) instead of
-    /// [`recv`](Transport::recv). [`receive_message`](Mux::receive_message) always uses `recv`.
+    /// [`recv`](Transport::recv).
     fn can_recv_many(&self) -> bool {
         false
     }
@@ -125,6 +125,12 @@ pub trait Transport {
         }
     }
 
+    /// As [`recv`](Transport::recv), for [`receive_message`](Mux::receive_message), which may also be called
+    /// after the connection has ended, and does not use `recv_many`.
+    fn recv_single(&self) -> Option<Self::Reply> {
+        self.recv()
+    }
+
     /// Returns true if [`try_recv`](Transport::try_recv) can poll for messages.
     fn can_try(&self) -> bool {
         false
@@ -133,6 +139,12 @@ pub trait Transport {
     /// Polls for a message without blocking. Returns the message, or why there is none.
     fn try_recv(&self) -> Polled<Self::Reply> {
         Polled::Nothing
+    }
+
+    /// Returns true if a future may wait although no caller receives, because the program polls for messages
+    /// when the connection is readable.
+    fn futures_wait(&self) -> bool {
+        self.can_try()
     }
 
     /// Consumes an orphan: a message that matches no outstanding call, such as a late reply or an
@@ -301,6 +313,11 @@ impl<T: Transport, S: Sched> Mux<T, S> {
             machine.hang_up();
             self.epoch.store(machine.epoch(), Ordering::Release);
         });
+    }
+
+    /// Returns true if a caller or a receive proc receives messages for all callers.
+    pub(crate) fn has_receiver(&self) -> bool {
+        self.inspect(|machine| machine.has_receiver())
     }
 
     /// Returns the number of tags in use, including those of abandoned calls. This may be called from any

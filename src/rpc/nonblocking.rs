@@ -71,7 +71,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
         loop {
             self.release(state);
             if !matches!(finish, CollectAction::Poll) {
-                return finished(finish);
+                return finished_call(finish);
             }
             match self.transport.try_recv() {
                 Polled::Message(reply) => {
@@ -126,7 +126,7 @@ impl<T: Transport, S: Sched> Mux<T, S> {
     }
 }
 
-fn finished<T: Transport>(
+fn finished_call<T: Transport>(
     finish: CollectAction<TransportProtocol<T>>,
 ) -> Finished<T::Reply, T::Failure> {
     match finish {
@@ -136,32 +136,36 @@ fn finished<T: Transport>(
         CollectAction::Stuck => Finished::Failed(Error::Stuck),
     }
 }
+
 impl<T: Transport> Mux<T, Native> {
     /// Polls a call for a task that awaits it. Sets `id` to `None` if the call has ended.
     ///
     /// Another caller or a receive proc must receive messages. If no caller receives any more, the task is
-    /// woken and the call fails with [`Error::Stuck`]. The exception is a transport that can poll without
-    /// blocking: each poll of the task then polls the transport.
+    /// woken and the call fails with [`Error::Stuck`]. The exception is a program that polls when the
+    /// connection is readable ([`futures_wait`](Transport::futures_wait)).
     pub(crate) fn poll_call(
         &self,
         id: &mut Option<CallId>,
         context: &mut Context<'_>,
     ) -> Poll<Result<T::Reply, Error<T::Failure>>> {
-        loop {
-            match self.collect_call(id) {
-                Finished::Reply(reply) => return Poll::Ready(Ok(reply)),
-                Finished::Failed(error) => return Poll::Ready(Err(error)),
-                Finished::Pending => {}
-            }
-            let Some(pending) = *id else { return Poll::Ready(Err(Error::Ended)) };
+        let mut finished = self.collect_call(id);
+        if let (Finished::Pending, Some(pending)) = (&finished, *id) {
             if !self.wakers.store(pending.slot(), context.waker()) {
                 self.cancel_call(id);
                 return Poll::Ready(Err(Error::NoMemory));
             }
-            let can_try = || self.transport.can_try();
-            if self.with_locked(|machine| machine.register_future(pending, can_try())) {
+            let may_wait = self.transport.futures_wait();
+            if self.with_locked(|machine| machine.register_future(pending, may_wait)) {
                 return Poll::Pending;
             }
+            drop(self.wakers.take(pending.slot()));
+            *id = None;
+            finished = finished_call(self.with_locked(|machine| machine.end_future(pending)));
         }
+        Poll::Ready(match finished {
+            Finished::Reply(reply) => Ok(reply),
+            Finished::Failed(error) => Err(error),
+            Finished::Pending => Err(Error::Ended),
+        })
     }
 }

@@ -20,9 +20,11 @@ pub struct Receiver<'a, T: Transport, S: Sched = Native>(&'a Mux<T, S>);
 impl<T: Transport, S: Sched> Receiver<'_, T, S> {
     /// Receives messages for all callers. Returns when the connection ends.
     pub fn run(self) {
-        self.0.run_receive_proc();
-        // The proc has already been unregistered, so that the destructor must not run.
+        let mux = self.0;
+        // The proc unregisters itself. If the transport unwinds, no other caller may get the role, so that the
+        // destructor must not run then either.
         std::mem::forget(self);
+        mux.run_receive_proc();
     }
 }
 

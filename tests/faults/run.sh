@@ -7,7 +7,7 @@
 #	# fault: DESCRIPTION
 #	# found by: FINDER [ARGUMENT...][: WORDS]
 #
-# FINDER is unit TEST (of the core), engine TEST (of 9pmux), process FILE::TEST (of 9pmux/tests), loom SCENARIO, shuttle RUNS, simulation core, simulation engine, fuzz TARGET, memcheck PROGRAM,
+# FINDER is unit TEST (of the library), engine TEST (of 9pmux), process FILE::TEST (of 9pmux/tests), loom SCENARIO, shuttle RUNS, simulation core, simulation engine, fuzz TARGET, memcheck PROGRAM,
 # address PROGRAM or thread PROGRAM (a C test, under valgrind or a sanitizer). The finder must fail, and if there are
 # WORDS (a pattern of grep's) its output must contain them.
 #

@@ -12,38 +12,76 @@ use super::peer::{Peer, turn_all};
 use super::stub::{MAX_READ, message, version};
 
 const TSTAT: u8 = 124;
+const TWALK: u8 = 110;
 const TREAD: u8 = 116;
+const TWRITE: u8 = 118;
+const TCLUNK: u8 = 120;
 
-/// The number of bytes that a Tread requests, if the load does not say it.
+/// The number of bytes of a Tread or Twrite, if the load does not say it.
 pub const READ: u32 = 4096;
 
-/// Clients and requests in flight of each: `64x16`, or `64x16r` for reads of 4096 bytes, or `1x4r128k` for reads of
-/// 128 KiB.
+/// Clients and requests in flight of each: `64x16` for Tstat, `64x16r` for reads of 4096 bytes, `1x4r128k` for reads
+/// of 128 KiB, the same with `w` for writes, and `64x16n` for walks by a name, each with the Tclunk of its fid.
 pub struct Load {
     pub name: String,
     pub clients: usize,
     pub inflight: u16,
     kind: u8,
-    /// The number of bytes that a Tread requests.
+    /// The number of bytes of a Tread or Twrite.
     count: u32,
 }
 
 impl Load {
     pub fn named(name: &str) -> Load {
-        let (load, kind, count) = match name.split_once('r') {
-            Some((load, "")) => (load, TREAD, READ),
-            Some((load, size)) => {
-                let kibibytes = size.strip_suffix('k').and_then(|size| size.parse::<u32>().ok());
-                (load, TREAD, 1024 * kibibytes.unwrap_or_else(|| panic!("r128k, not r{size}")))
-            }
-            None => (name, TSTAT, 0),
+        let at = name.find(['r', 'w', 'n']).unwrap_or(name.len());
+        let (load, what) = name.split_at(at);
+        let size = what.get(1..).unwrap_or_default();
+        let kibibytes = size.strip_suffix('k').and_then(|size| size.parse::<u32>().ok());
+        let (kind, count) = match (what.chars().next(), kibibytes) {
+            (None, _) => (TSTAT, 0),
+            (Some('n'), _) => (TWALK, 0),
+            (Some('r'), Some(kibibytes)) => (TREAD, 1024 * kibibytes),
+            (Some('r'), None) if size.is_empty() => (TREAD, READ),
+            (Some('w'), Some(kibibytes)) => (TWRITE, 1024 * kibibytes),
+            (Some('w'), None) if size.is_empty() => (TWRITE, READ),
+            _ => panic!("r128k, not {what}"),
         };
-        assert!(count <= MAX_READ, "the stub replies to reads of at most {MAX_READ} bytes");
+        assert!(count <= MAX_READ, "the stub serves reads and writes of at most {MAX_READ} bytes");
         let parts = load
             .split_once('x')
             .and_then(|(clients, inflight)| Some((clients.parse().ok()?, inflight.parse().ok()?)));
         let (clients, inflight) = parts.expect("a load is clients x requests: 64x16, 64x16r");
         Load { name: name.to_owned(), clients, inflight, kind, count }
+    }
+
+    /// Returns the type of the requests.
+    pub fn kind(&self) -> u8 {
+        self.kind
+    }
+
+    /// Returns a request with this tag, or for a walk the Tclunk of its fid if `reply` is that of the walk.
+    fn request(&self, tag: u16, reply: Option<u8>, data: &[u8]) -> Vec<u8> {
+        let fid = (u32::from(tag) + 1).to_le_bytes();
+        let count = self.count.to_le_bytes();
+        match self.kind {
+            TWALK if reply == Some(TWALK + 1) => message(TCLUNK, tag, &fid),
+            TWALK => message(TWALK, tag, &[&[0; 4][..], &fid, &[1, 0, 8, 0], b"file.txt"].concat()),
+            TREAD => message(TREAD, tag, &[&[0; 12][..], &count].concat()),
+            TWRITE => message(TWRITE, tag, &[&[0; 12][..], &count, data].concat()),
+            kind => message(kind, tag, &[0; 4]),
+        }
+    }
+
+    /// Returns the part of a request that a reply is. A short read counts for its part.
+    fn part(&self, reply: &[u8]) -> f64 {
+        match reply[4] - 1 {
+            TREAD => (reply.len() - 11) as f64 / f64::from(self.count),
+            TCLUNK => 0.0,
+            kind => {
+                assert_eq!(kind, self.kind, "a reply of another type");
+                1.0
+            }
+        }
     }
 
     /// Connects the clients.
@@ -94,31 +132,26 @@ pub fn keep_in_flight(
     count: &mut dyn FnMut(f64),
     until: &mut dyn FnMut() -> bool,
 ) {
-    let request = match load.kind {
-        TREAD => message(TREAD, 0, &[&[0; 12][..], &load.count.to_le_bytes()].concat()),
-        kind => message(kind, 0, &[0; 4]),
-    };
-    let ask = |tag: &[u8], output: &mut Vec<u8>| {
-        let at = output.len();
-        output.extend_from_slice(&request);
-        output[at + 5..at + 7].copy_from_slice(tag);
+    let data = vec![7; load.count as usize];
+    // Made once, so that little time is spent here.
+    let requests: Vec<[Vec<u8>; 2]> = (0..load.inflight)
+        .map(|tag| [None, Some(TWALK + 1)].map(|reply| load.request(tag, reply, &data)))
+        .collect();
+    let ask = |tag: u16, reply: u8, output: &mut Vec<u8>| {
+        let [request, second] = &requests[tag as usize];
+        output.extend_from_slice(if reply == TWALK + 1 { second } else { request });
     };
     for peer in peers.iter_mut().flatten() {
         for tag in 0..load.inflight {
-            ask(&tag.to_le_bytes(), &mut peer.output);
+            ask(tag, 0, &mut peer.output);
         }
     }
     turn_all(
         &mut peers,
         None,
         |reply, output| {
-            assert_eq!(reply[4], load.kind + 1, "a reply of another type");
-            ask(&reply[5..7], output);
-            // A short read counts for its part.
-            count(match load.kind {
-                TREAD => (reply.len() - 11) as f64 / f64::from(load.count),
-                _ => 1.0,
-            });
+            count(load.part(reply));
+            ask(u16::from_le_bytes([reply[5], reply[6]]), reply[4], output);
         },
         until,
     );

@@ -11,6 +11,7 @@
 //!     cargo run --release -p ninepmux --example load -- beside             # latency beside other clients (`beside.rs`)
 //!     cargo run --release -p ninepmux --example load -- beside -r 5 100xflush
 //!     cargo run --release -p ninepmux --example load -- link -r 5          # a link, and its goals (`link.rs`)
+//!     cargo run --release -p ninepmux --example load -- reconnect -r 15    # with --reconnect and without (`reconnect.rs`)
 //!
 //! All ways are measured alternately in one run, and the table shows the median of the rounds. Only the ratios within one
 //! run are meaningful, not the figures of different runs.
@@ -23,6 +24,7 @@ mod beside;
 mod clients;
 mod link;
 mod peer;
+mod reconnect;
 mod results;
 mod stub;
 mod ways;
@@ -72,6 +74,11 @@ fn main() {
     fs::create_dir(&directory).expect("a directory for sockets");
     if args.first().is_some_and(|arg| arg == "beside") {
         beside::main(&directory, &args[1..], rounds, seconds);
+        let _ = fs::remove_dir_all(&directory);
+        return;
+    }
+    if args.first().is_some_and(|arg| arg == "reconnect") {
+        reconnect::main(&directory, &args[1..], rounds, seconds);
         let _ = fs::remove_dir_all(&directory);
         return;
     }

@@ -1,4 +1,5 @@
-//! The server: it replies at once, always with the same data. A read returns as many bytes as it requests.
+//! The server: it replies at once, always with the same data. A read returns as many bytes as it requests, and each
+//! walk succeeds.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -55,6 +56,12 @@ fn reply(data: &[u8], message: &[u8], output: &mut Vec<u8>) {
             output.extend(length.to_le_bytes());
             output.extend_from_slice(&data[..length as usize]);
         }
+        110 => {
+            let count = message[15];
+            let qids = vec![0; 13 * usize::from(count)];
+            output.extend(self::message(111, tag, &[&[count, 0][..], &qids].concat()));
+        }
+        118 => output.extend(self::message(119, tag, &message[19..23])),
         108 | 120 => output.extend([7, 0, 0, 0, kind + 1, message[5], message[6]]),
         _ => panic!("a message of type {kind}"),
     }

@@ -16,6 +16,8 @@ use super::clients::Load;
 pub enum Way {
     Straight,
     Ninepmux,
+    /// 9pmux with `--reconnect`.
+    Reconnecting,
     Socat,
     Ninepserve,
 }
@@ -65,6 +67,7 @@ impl Way {
         match self {
             Way::Straight => "straight",
             Way::Ninepmux => "9pmux",
+            Way::Reconnecting => "9pmux --reconnect",
             Way::Socat => "socat",
             Way::Ninepserve => "9pserve",
         }
@@ -79,9 +82,12 @@ impl Way {
         let (server, here) = (server.display(), at.display());
         let mut command = match self {
             Way::Straight => return None,
-            Way::Ninepmux => {
+            Way::Ninepmux | Way::Reconnecting => {
                 let mut command = Command::new(ninepmux());
                 command.arg("serve");
+                if self == Way::Reconnecting {
+                    command.arg("--reconnect");
+                }
                 // for comparisons of options
                 let options = env::var("NINEPMUX_OPTIONS").unwrap_or_default();
                 command.args(options.split_whitespace());
@@ -100,7 +106,7 @@ impl Way {
                 command
             }
         };
-        if self != Way::Ninepmux {
+        if [Way::Socat, Way::Ninepserve].contains(&self) {
             // these programs log every client that disconnects
             command.stderr(Stdio::null());
         }

@@ -6,10 +6,14 @@
 //!
 //! * A Tflush names its request by an id. Its tag is looked up when the Tflush is encoded; if the reply has
 //!   been decoded, encoding fails, and nothing is sent.
-//! * From then on, a reply to that request is dropped, and the multiplexor keeps the tag in use.
-//! * Before the Rflush, the decoder inserts a reply with the tag of the request, which frees the tag.
+//! * From then on, a reply to that request is decoded without its tag, as a message that belongs to no call, and
+//!   the multiplexor keeps the tag in use.
+//! * Before the Rflush, the decoder inserts a reply with the tag of the request, which frees the tag. If the
+//!   server refuses the Tflush, the reply to the request frees the tag, whether it arrives before or after.
+//!
+//! The table also keeps the fid of a request, whose number must not be used again before the reply.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mux::Message;
 use mux::framed::{Codec, NineP};
 
+use super::fids::Fid;
 use crate::wire::{self, types};
 
 /// A request.
@@ -27,6 +32,8 @@ pub struct Request {
     pub bytes: Vec<u8>,
     /// For a Tflush: the id of the request that it cancels.
     pub flushes: Option<u64>,
+    /// The fid of a request whose caller may not wait for the reply, or that ends the fid.
+    pub fid: Option<Arc<Fid>>,
 }
 
 /// The codec of a client.
@@ -36,15 +43,37 @@ pub struct ClientCodec {
     in_flight: Arc<Mutex<InFlight>>,
 }
 
+/// The requests without a reply.
 #[derive(Debug, Default)]
 struct InFlight {
-    /// The requests without a reply.
-    ids: HashMap<u32, u64>,
+    requests: HashMap<u32, Sent>,
+    /// The tag of each of them, by its id.
     tags: HashMap<u64, u32>,
-    /// The tags of the Tflushes in flight, each with the tag that it names.
-    flushes: HashMap<u32, u32>,
-    /// The tags that a Tflush names. Replies with these tags are dropped.
-    flushed: HashSet<u32>,
+}
+
+/// A request in flight.
+#[derive(Debug)]
+struct Sent {
+    id: u64,
+    fid: Option<Arc<Fid>>,
+    /// True for a Tclunk and a Tremove, after which the server does not know the fid.
+    ends_fid: bool,
+    /// For a Tflush: the tag that it names, until its reply arrives.
+    flushes: Option<u32>,
+    /// True while a Tflush in flight names this request.
+    is_flushed: bool,
+    /// True if the reply has arrived while `is_flushed`.
+    is_replied: bool,
+}
+
+/// What a message is for the multiplexor.
+enum Arrived {
+    /// The reply with its tag.
+    Reply,
+    /// The end of the request with this tag. The message itself is decoded again.
+    End(u32),
+    /// The reply to a request that is flushed.
+    Late,
 }
 
 impl ClientCodec {
@@ -74,53 +103,69 @@ impl Codec for ClientCodec {
         let mut messages = self.messages;
         let Some(tag) = tag else { return messages.encode(tag, &request.bytes, out) };
         let mut in_flight = self.in_flight();
+        let mut flushes = None;
         if let Some(id) = request.flushes {
             let oldtag = *in_flight.tags.get(&id).ok_or(io::ErrorKind::NotFound)?;
             let mut bytes = request.bytes.clone();
             let field = u16::try_from(oldtag).map_err(|_| io::ErrorKind::InvalidInput)?;
             bytes[wire::HEADER..].copy_from_slice(&field.to_le_bytes());
             messages.encode(Some(tag), &bytes, out)?;
-            in_flight.flushes.insert(tag, oldtag);
-            in_flight.flushed.insert(oldtag);
+            flushes = Some(oldtag);
+            if let Some(flushed) = in_flight.requests.get_mut(&oldtag) {
+                flushed.is_flushed = true;
+            }
         } else {
             messages.encode(Some(tag), &request.bytes, out)?;
         }
-        in_flight.ids.insert(tag, request.id);
-        in_flight.tags.insert(request.id, tag);
+        let ends_fid = matches!(wire::kind(&request.bytes), types::TCLUNK | types::TREMOVE);
+        let (id, fid) = (request.id, request.fid.clone());
+        let sent = Sent { id, fid, ends_fid, flushes, is_flushed: false, is_replied: false };
+        in_flight.requests.insert(tag, sent);
+        in_flight.tags.insert(id, tag);
         Ok(())
     }
 
     fn decode(&mut self, input: &[u8]) -> io::Result<Option<(Message<Vec<u8>>, usize)>> {
         let mut messages = self.messages;
-        let mut dropped = 0;
-        loop {
-            let rest = input.get(dropped..).unwrap_or_default();
-            let Some((message, length)) = messages.decode(rest)? else { return Ok(None) };
-            let Some(tag) = message.tag() else { return Ok(Some((message, dropped + length))) };
-            let mut in_flight = self.in_flight();
-            if wire::kind(&message.body) == types::RFLUSH {
-                if let Some(oldtag) = in_flight.flushes.remove(&tag) {
-                    // The Rflush itself is decoded again, without a Tflush then.
-                    in_flight.flushed.remove(&oldtag);
-                    in_flight.end(oldtag);
-                    return Ok(Some((Message::tagged(oldtag, message.body), dropped)));
-                }
-            }
-            if !in_flight.flushed.contains(&tag) {
-                in_flight.end(tag);
-                return Ok(Some((message, dropped + length)));
-            }
-            // If the next message is incomplete, these bytes are decoded and dropped again.
-            dropped += length;
-        }
+        let Some((message, length)) = messages.decode(input)? else { return Ok(None) };
+        let Some(tag) = message.tag() else { return Ok(Some((message, length))) };
+        let (arrived, ended) = self.in_flight().handle_message(tag, wire::kind(&message.body));
+        // The number of its fid may become free, which has a lock of its own.
+        drop(ended);
+        Ok(Some(match arrived {
+            Arrived::Reply => (message, length),
+            Arrived::End(tag) => (Message::tagged(tag, message.body), 0),
+            Arrived::Late => (Message::untagged(message.body), length),
+        }))
     }
 }
 
 impl InFlight {
-    /// Records that the reply with this tag has arrived.
-    fn end(&mut self, tag: u32) {
-        if let Some(id) = self.ids.remove(&tag) {
-            self.tags.remove(&id);
+    /// Handles a message with this tag and of this type. Returns what it is, and the request that it ends.
+    fn handle_message(&mut self, tag: u32, kind: u8) -> (Arrived, Option<Sent>) {
+        let Some(sent) = self.requests.get_mut(&tag) else { return (Arrived::Reply, None) };
+        if sent.is_flushed {
+            sent.is_replied = true;
+            return (Arrived::Late, None);
         }
+        if let Some(oldtag) = sent.flushes.take() {
+            if let Some(flushed) = self.requests.get_mut(&oldtag) {
+                flushed.is_flushed = false;
+                if kind == types::RFLUSH || flushed.is_replied {
+                    return (Arrived::End(oldtag), self.end(oldtag));
+                }
+            }
+        }
+        (Arrived::Reply, self.end(tag))
+    }
+
+    /// Removes the request with this tag, whose reply has arrived.
+    fn end(&mut self, tag: u32) -> Option<Sent> {
+        let sent = self.requests.remove(&tag)?;
+        self.tags.remove(&sent.id);
+        if let (true, Some(fid)) = (sent.ends_fid, &sent.fid) {
+            fid.set_known(false);
+        }
+        Some(sent)
     }
 }

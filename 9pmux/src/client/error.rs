@@ -11,8 +11,10 @@ pub enum Error {
     Refused(String),
     /// The connection has ended, or the request could not be sent.
     Connection(mux::Error),
-    /// The connection could not be made.
+    /// The connection could not be made: the socket has failed, or the receiving thread could not be started.
     Io(io::Error),
+    /// All fids are in use.
+    NoFid,
     /// The server has sent a reply that 9P does not allow here.
     Protocol(&'static str),
     /// A name or a text is too long for a message.
@@ -25,6 +27,7 @@ impl fmt::Display for Error {
             Error::Refused(text) => f.write_str(text),
             Error::Connection(_) => f.write_str("the call has failed"),
             Error::Io(_) => f.write_str("the connection could not be made"),
+            Error::NoFid => f.write_str("all fids are in use"),
             Error::Protocol(what) => write!(f, "the reply breaks the protocol: {what}"),
             Error::TooLong => f.write_str("a name or a text is too long for a message"),
         }
@@ -59,6 +62,7 @@ impl From<Error> for io::Error {
             Error::Connection(error) => error.into(),
             Error::Io(error) => error,
             Error::Protocol(_) => io::Error::new(io::ErrorKind::InvalidData, error),
+            Error::NoFid => io::Error::new(io::ErrorKind::OutOfMemory, error),
             Error::TooLong => io::Error::new(io::ErrorKind::InvalidInput, error),
             Error::Refused(_) => io::Error::other(error),
         }

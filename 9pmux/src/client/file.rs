@@ -1,7 +1,9 @@
 //! Files of a server.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
+use super::fids::Fid;
 use super::message::{Reader, Writer};
 use super::{Client, Error, Qid, Stat, Transfer};
 use crate::wire::{DATA_HEADER, IO_HEADER, MAX_NAMES, types};
@@ -28,19 +30,19 @@ const TSTAT: u8 = 124;
 #[derive(Debug)]
 pub struct File {
     client: Client,
-    fid: u32,
+    fid: Arc<Fid>,
     qid: Qid,
     /// The most bytes in one read or write, or 0 if the server has set no limit but the msize.
     iounit: u32,
     /// The offset of `Read` and `Write`.
     offset: u64,
-    /// True while the server knows the fid.
-    is_known: bool,
+    /// True after a request that clunks the fid.
+    is_clunked: bool,
 }
 
 impl File {
-    pub(super) fn new(client: Client, fid: u32, qid: Qid) -> File {
-        File { client, fid, qid, iounit: 0, offset: 0, is_known: true }
+    pub(super) fn new(client: Client, fid: Arc<Fid>, qid: Qid) -> File {
+        File { client, fid, qid, iounit: 0, offset: 0, is_clunked: false }
     }
 
     /// Walks from this file, which must not be open, along a path with the separator `/`. An empty path is this
@@ -50,31 +52,17 @@ impl File {
     /// [`Error::Refused`] if a file of the path does not exist, and the errors of the connection.
     pub fn walk(&self, path: &str) -> Result<File, Error> {
         let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-        let mut file: Option<File> = None;
         let mut steps = names.chunks(MAX_NAMES.into());
-        let mut step = steps.next().unwrap_or_default();
-        loop {
-            let fid = match &file {
-                Some(file) => file.fid,
-                None => self.client.new_fid()?,
-            };
-            let from = file.as_ref().map_or(self.fid, |file| file.fid);
-            let walked = self.client.walk(from, fid, step);
-            if walked.is_err() && file.is_none() {
-                // A refused walk makes no fid.
-                if matches!(walked, Err(Error::Refused(_))) {
-                    self.client.free_fid(fid);
-                }
-            }
-            let qid = walked?.or(file.as_ref().map(|file| file.qid)).unwrap_or(self.qid);
-            let file = file.get_or_insert_with(|| File::new(self.client.clone(), fid, qid));
-            file.qid = qid;
-            match steps.next() {
-                Some(next) => step = next,
-                None => break,
-            }
+        let fid = self.client.new_fid()?;
+        let first = self.client.walk(self.fid.number, fid.number, steps.next().unwrap_or_default());
+        // A refused walk makes no fid, and a request that is too long is not sent.
+        fid.set_known(!matches!(first, Err(Error::Refused(_) | Error::TooLong)));
+        let mut file = File::new(self.client.clone(), fid, first?.unwrap_or(self.qid));
+        for step in steps {
+            let fid = file.fid.number;
+            file.qid = file.client.walk(fid, fid, step)?.unwrap_or(file.qid);
         }
-        file.ok_or(Error::Protocol("a walk without a file"))
+        Ok(file)
     }
 
     /// Opens the file. `mode` is [`OREAD`], [`OWRITE`], [`ORDWR`] or [`OEXEC`], with [`OTRUNC`] and
@@ -83,7 +71,7 @@ impl File {
     /// # Errors
     /// [`Error::Refused`] if the server refuses it, and the errors of the connection.
     pub fn open(&mut self, mode: u8) -> Result<(), Error> {
-        let reply = self.client.rpc(Writer::new(types::TOPEN).u32(self.fid).u8(mode))?;
+        let reply = self.client.rpc(Writer::new(types::TOPEN).u32(self.fid.number).u8(mode))?;
         self.opened(Reader::new(types::TOPEN, &reply)?)
     }
 
@@ -92,7 +80,7 @@ impl File {
     /// # Errors
     /// [`Error::Refused`] if the server refuses it, and the errors of the connection.
     pub fn create(&mut self, name: &str, permissions: u32, mode: u8) -> Result<(), Error> {
-        let create = Writer::new(types::TCREATE).u32(self.fid).string(name);
+        let create = Writer::new(types::TCREATE).u32(self.fid.number).string(name);
         let reply = self.client.rpc(create.u32(permissions).u8(mode))?;
         self.opened(Reader::new(types::TCREATE, &reply)?)
     }
@@ -118,12 +106,12 @@ impl File {
 
     fn tread(&self, offset: u64, count: usize) -> Writer {
         let count = self.limit(DATA_HEADER, count);
-        Writer::new(types::TREAD).u32(self.fid).u64(offset).u32(count)
+        Writer::new(types::TREAD).u32(self.fid.number).u64(offset).u32(count)
     }
 
     fn twrite(&self, offset: u64, data: &[u8]) -> Writer {
         let count = self.limit(IO_HEADER, data.len()) as usize;
-        Writer::new(types::TWRITE).u32(self.fid).u64(offset).data(&data[..count])
+        Writer::new(types::TWRITE).u32(self.fid.number).u64(offset).data(&data[..count])
     }
 
     /// Reads at most `buffer.len()` bytes at `offset`, and returns how many; 0 is the end of the file. One call
@@ -148,13 +136,13 @@ impl File {
         written(Reader::new(types::TWRITE, &reply)?, data.len())
     }
 
-    /// As [`read_at`](File::read_at), as a future. The file must not be dropped before the future has
-    /// completed, because dropping it clunks the fid.
+    /// As [`read_at`](File::read_at), as a future. The file should not be dropped or clunked before the future
+    /// has completed: the server then refuses a read that has not been sent yet.
     ///
     /// # Errors
     /// [`Error::TooLong`] cannot happen for a read; other errors are those of the future.
     pub fn start_read(&self, offset: u64, count: usize) -> Result<Transfer<Vec<u8>>, Error> {
-        Transfer::new(&self.client, self.tread(offset, count), types::TREAD, |mut reply| {
+        Transfer::new(self, self.tread(offset, count), types::TREAD, |mut reply| {
             reply.data().map(<[u8]>::to_vec)
         })
     }
@@ -164,7 +152,7 @@ impl File {
     /// # Errors
     /// As [`start_read`](File::start_read).
     pub fn start_write(&self, offset: u64, data: &[u8]) -> Result<Transfer<usize>, Error> {
-        Transfer::new(&self.client, self.twrite(offset, data), types::TWRITE, |reply| {
+        Transfer::new(self, self.twrite(offset, data), types::TWRITE, |reply| {
             written(reply, u32::MAX as usize)
         })
     }
@@ -174,7 +162,7 @@ impl File {
     /// # Errors
     /// [`Error::Refused`] if the server refuses it, and the errors of the connection.
     pub fn stat(&self) -> Result<Stat, Error> {
-        let reply = self.client.rpc(Writer::new(TSTAT).u32(self.fid))?;
+        let reply = self.client.rpc(Writer::new(TSTAT).u32(self.fid.number))?;
         let mut reader = Reader::new(TSTAT, &reply)?;
         // The size of the stat, which begins with its own size.
         reader.u16()?;
@@ -219,11 +207,20 @@ impl File {
     }
 
     fn end(mut self, kind: u8) -> Result<(), Error> {
-        self.is_known = false;
-        let reply = self.client.rpc(Writer::new(kind).u32(self.fid))?;
-        // The server does not know the fid any more, with either reply.
-        self.client.free_fid(self.fid);
-        Reader::new(kind, &reply).map(drop)
+        let request =
+            self.client.request(Writer::new(kind).u32(self.fid.number), Some(&self.fid))?;
+        let reply = self.client.shared.mux.rpc(request);
+        // The fid is gone with either reply. Without a tag or memory the request has not been sent.
+        self.is_clunked = !matches!(reply, Err(mux::Error::NoTag | mux::Error::NoMemory));
+        Reader::new(kind, &reply?).map(drop)
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn fid(&self) -> &Arc<Fid> {
+        &self.fid
     }
 }
 
@@ -255,9 +252,8 @@ impl Client {
 
 impl Drop for File {
     fn drop(&mut self) {
-        if self.is_known {
-            // The number is not used again, because the reply is not awaited.
-            self.client.send(Writer::new(types::TCLUNK).u32(self.fid));
+        if !self.is_clunked {
+            self.client.clunk_later(self.fid.clone());
         }
     }
 }

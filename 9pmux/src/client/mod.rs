@@ -19,11 +19,36 @@
 //! A [`File`] is a fid. Dropping it clunks the fid, without waiting for the reply. Dropping a [`Transfer`], the
 //! future of a read or a write, sends a Tflush for it.
 //!
-//! Each operation but [`File::start_read`] and [`File::start_write`] blocks its thread. Any thread that waits
-//! receives for all of them. Tasks need a receiving thread, which [`Client::spawn`] starts.
+//! # Threads and tasks
+//!
+//! Threads may share a [`File`], such as the root, in an [`Arc`]. A thread that waits for its reply receives for all
+//! others.
+//!
+//! Tasks need a receiving thread, which [`Client::spawn`] starts. [`File::start_read`] and [`File::start_write`]
+//! return futures for any async runtime. Each other operation blocks its thread for one round trip, for which a
+//! runtime may have threads apart (`spawn_blocking` of tokio).
+//!
+//! ```no_run
+//! use ninepmux::client::{Error, File, OREAD};
+//!
+//! /// Reads a file below `root`, as one of many tasks.
+//! async fn read_all(root: &File, path: &str) -> Result<Vec<u8>, Error> {
+//!     let mut file = root.walk(path)?; // this blocks, as does `open`
+//!     file.open(OREAD)?;
+//!     let mut contents = Vec::new();
+//!     loop {
+//!         let data = file.start_read(contents.len() as u64, 8192)?.await?;
+//!         if data.is_empty() {
+//!             return Ok(contents);
+//!         }
+//!         contents.extend(data);
+//!     }
+//! }
+//! ```
 
 mod codec;
 mod error;
+mod fids;
 mod file;
 mod message;
 mod socket;
@@ -33,14 +58,16 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mux::framed::{FramedClient, FramedTransport};
 
 use crate::wire::{NOFID, types};
 use codec::{ClientCodec, Request};
+use fids::{Fid, Fids};
 use message::{Reader, Writer};
 
 pub use error::Error;
@@ -54,6 +81,10 @@ const MSIZE: u32 = 64 << 10;
 
 /// The smallest message size with which the client works, in bytes.
 const LEAST_MSIZE: u32 = 256;
+
+/// Maximum number of requests in flight with which a dropped file still sends its Tclunk: half of the tags, so
+/// that the others are left for calls that wait.
+const MAX_CLUNKS: usize = 1 << 15;
 
 /// The version that the client speaks.
 const VERSION: &str = "9P2000";
@@ -73,19 +104,14 @@ struct Shared {
     mux: Mux,
     msize: u32,
     next_id: AtomicU64,
-    fids: Mutex<Fids>,
-}
-
-#[derive(Debug, Default)]
-struct Fids {
-    /// The first number that no file has had.
-    next: u32,
-    /// The numbers that the server has clunked.
-    free: Vec<u32>,
+    fids: Fids,
+    /// The fids of dropped files whose Tclunk has not been sent, because too many tags were in use.
+    unclunked: Mutex<VecDeque<Arc<Fid>>>,
 }
 
 impl Client {
-    /// Negotiates the version on a connected socket, and returns a client.
+    /// Negotiates the version on a connected socket, and returns a client for threads. A task that awaits a
+    /// [`Transfer`] fails with [`mux::Error::NoReceiver`] while no thread waits for a reply.
     ///
     /// # Errors
     /// * [`Error::Io`]: the connection has failed.
@@ -94,7 +120,7 @@ impl Client {
         Client::over(stream.into(), |transport| Ok(mux::Client::new(transport)))
     }
 
-    /// As [`connect`](Client::connect), and starts a thread that receives for all threads and tasks.
+    /// As [`connect`](Client::connect), for threads and tasks: starts a thread that receives for all of them.
     ///
     /// # Errors
     /// As [`connect`](Client::connect).
@@ -108,8 +134,8 @@ impl Client {
     ) -> Result<Client, Error> {
         let msize = negotiate(&stream)?;
         let mux = client(mux::framed::transport(stream, ClientCodec::new(msize))?)?;
-        let next_id = AtomicU64::new(0);
-        Ok(Client { shared: Arc::new(Shared { mux, msize, next_id, fids: Mutex::default() }) })
+        let (next_id, fids, unclunked) = Default::default();
+        Ok(Client { shared: Arc::new(Shared { mux, msize, next_id, fids, unclunked }) })
     }
 
     /// Attaches to a file tree of the server as a user, without authentication, and returns its root.
@@ -118,10 +144,12 @@ impl Client {
     /// [`Error::Refused`] if the server refuses it, and the errors of the connection.
     pub fn attach(&self, uname: &str, aname: &str) -> Result<File, Error> {
         let fid = self.new_fid()?;
-        let attach = Writer::new(types::TATTACH).u32(fid).u32(NOFID).string(uname).string(aname);
+        let attach = Writer::new(types::TATTACH).u32(fid.number).u32(NOFID);
+        let attach = attach.string(uname).string(aname);
         let reply = self.rpc(attach)?;
-        let qid = Qid::read(&mut Reader::new(types::TATTACH, &reply)?)?;
-        Ok(File::new(self.clone(), fid, qid))
+        let mut reader = Reader::new(types::TATTACH, &reply)?;
+        fid.set_known(true);
+        Ok(File::new(self.clone(), fid, Qid::read(&mut reader)?))
     }
 
     /// Returns the maximum size of a message, in bytes.
@@ -147,51 +175,62 @@ impl Client {
         self.shared.mux.hang_up();
     }
 
-    fn request(&self, message: Writer) -> Result<Request, Error> {
-        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        Ok(Request { id, bytes: message.finish(self.msize())?, flushes: None })
+    fn new_id(&self) -> u64 {
+        self.shared.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn request(&self, message: Writer, fid: Option<&Arc<Fid>>) -> Result<Request, Error> {
+        let bytes = message.finish(self.msize())?;
+        Ok(Request { id: self.new_id(), bytes, flushes: None, fid: fid.cloned() })
     }
 
     fn rpc(&self, message: Writer) -> Result<Vec<u8>, Error> {
-        Ok(self.shared.mux.rpc(self.request(message)?)?)
+        Ok(self.shared.mux.rpc(self.request(message, None)?)?)
     }
 
     /// Sends a request, and does not wait for its reply.
-    fn send(&self, message: Writer) {
-        if let Ok(request) = self.request(message) {
-            // The connection has ended if this fails, or all tags are in use.
-            let _ = self.shared.mux.start(request).map(drop);
-        }
+    fn send(&self, request: Request) -> Result<(), mux::Error> {
+        // A server that cannot send its replies may read no further request, so they are received first. This
+        // fails if the connection has ended, as the call does then.
+        let _ = self.shared.mux.deliver_available();
+        self.shared.mux.start(request).map(drop)
     }
 
     /// Sends a Tflush for the request `id`, unless its reply has arrived.
     fn flush(&self, id: u64) {
-        let own = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let request = Request { id: own, bytes: codec::tflush(), flushes: Some(id) };
-        let _ = self.shared.mux.start(request).map(drop);
+        let bytes = codec::tflush();
+        // The connection has ended if this fails, or all tags are in use.
+        let _ = self.send(Request { id: self.new_id(), bytes, flushes: Some(id), fid: None });
     }
 
-    fn with_fids<V>(&self, action: impl FnOnce(&mut Fids) -> V) -> V {
-        action(&mut self.shared.fids.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Clunks a fid without waiting for the reply: now, or when the next file is made or dropped if too many tags
+    /// are in use.
+    fn clunk_later(&self, fid: Arc<Fid>) {
+        self.unclunked().push_back(fid);
+        self.send_clunks();
     }
 
-    fn new_fid(&self) -> Result<u32, Error> {
-        self.with_fids(|fids| {
-            if let Some(fid) = fids.free.pop() {
-                return Ok(fid);
+    fn unclunked(&self) -> MutexGuard<'_, VecDeque<Arc<Fid>>> {
+        self.shared.unclunked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send_clunks(&self) {
+        while self.outstanding() < MAX_CLUNKS {
+            // The lock is not held while the request is sent: receiving may wake a task that drops a file.
+            let next = self.unclunked().pop_front();
+            let Some(fid) = next else { return };
+            let clunk = Writer::new(types::TCLUNK).u32(fid.number);
+            let Ok(request) = self.request(clunk, Some(&fid)) else { return };
+            if let Err(mux::Error::NoTag) = self.send(request) {
+                return self.unclunked().push_front(fid);
             }
-            let fid = fids.next;
-            if fid == NOFID {
-                return Err(Error::Io(io::ErrorKind::OutOfMemory.into()));
-            }
-            fids.next += 1;
-            Ok(fid)
-        })
+        }
     }
 
-    /// Makes a number available again. The server must not know it any more.
-    fn free_fid(&self, fid: u32) {
-        self.with_fids(|fids| fids.free.push(fid));
+    /// Returns a fid that the server does not know yet.
+    fn new_fid(&self) -> Result<Arc<Fid>, Error> {
+        self.send_clunks();
+        self.shared.fids.allocate()
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mux::Response;
 use mux::framed::{FramedReceiver, FramedSender, Stream};
 
 use super::codec::ClientCodec;
-use super::message::Reader;
-use super::{Client, Error, ServerStream};
+use super::fids::Fid;
+use super::message::{Reader, Writer};
+use super::{Client, Error, File, ServerStream};
 
 type Pending = Response<
     FramedSender<ClientCodec, Stream<ServerStream>>,
@@ -22,6 +24,8 @@ type Pending = Response<
 #[must_use = "the request is sent when the future is polled"]
 pub struct Transfer<V> {
     client: Client,
+    /// No other file has the number of this fid while the request can still be sent.
+    _fid: Arc<Fid>,
     /// The id of the request.
     id: u64,
     /// The type of the request.
@@ -33,15 +37,16 @@ pub struct Transfer<V> {
 
 impl<V> Transfer<V> {
     pub(super) fn new(
-        client: &Client,
-        message: super::message::Writer,
+        file: &File,
+        message: Writer,
         kind: u8,
         result: fn(Reader<'_>) -> Result<V, Error>,
     ) -> Result<Transfer<V>, Error> {
-        let request = client.request(message)?;
+        let (client, fid) = (file.client().clone(), file.fid().clone());
+        let request = client.request(message, Some(&fid))?;
         let id = request.id;
         let response = Some(client.shared.mux.call(request));
-        Ok(Transfer { client: client.clone(), id, kind, response, result })
+        Ok(Transfer { client, _fid: fid, id, kind, response, result })
     }
 }
 

@@ -109,6 +109,7 @@ impl Engine {
         self.audit_descriptors();
         self.audit_restore();
         self.audit_adaptive();
+        self.ready_queue.audit();
         assert!(
             self.ready_queue.is_empty() || !self.has_capacity(),
             "clients are in the ready queue, and there is capacity"
@@ -148,6 +149,8 @@ impl Engine {
                     assert!(flushed.insert(target), "{target} is flushed twice");
                 }
                 Owner::Internal if self.is_replay_request(*tag) => {}
+                // The reply to a request of the replay has overtaken the Rflush.
+                Owner::Internal if request.replied => {}
                 Owner::Internal if request.kind == types::TATTACH => {
                     let SharedAttach::Pending { fid, .. } = self.upstream.shared_attach else {
                         panic!("a Tattach of nothing is upstream");
@@ -394,7 +397,7 @@ impl Engine {
     fn audit_client(&mut self, client_index: u32, reply_bytes: usize) {
         let id = self.clients.id(client_index);
         let is_replaying = self.upstream.is_replaying();
-        let listed = self.ready_queue.iter().filter(|other| **other == id).count();
+        let listed = self.ready_queue.iter().filter(|other| *other == id).count();
         let client = self.clients.get(client_index);
         let session = &client.session;
         assert_eq!(session.reply_bytes_reserved(), reply_bytes);

@@ -160,7 +160,12 @@ impl Engine {
         let chosen = self.config.dialect.filter(|_| self.restore.is_some());
         match promised.map(|promised| promised.0).or(chosen) {
             Some(dialect) => self.send_version(dialect),
-            None => self.complete_versions(None),
+            None => {
+                self.complete_versions(None);
+                if matches!(self.upstream.state(), UpstreamState::NoVersion) {
+                    self.await_lasting();
+                }
+            }
         }
     }
 

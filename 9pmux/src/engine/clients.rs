@@ -69,8 +69,6 @@ pub struct Client {
     pub blocked: Blocked,
     /// Whether it is in the ready queue. It may have ceased to be blocked since it was put there.
     pub in_ready_queue: bool,
-    /// Whether it has a place in the ready queue before clients that came earlier.
-    pub is_light: bool,
     /// Whether it is in the turn queue: its messages wait, and it must not be read.
     pub in_turn_queue: bool,
     /// The last turn in which messages of it were not forwarded, and their cost, with its debt.
@@ -152,7 +150,6 @@ impl Client {
             state: ClientState::New,
             blocked: Blocked::No,
             in_ready_queue: false,
-            is_light: false,
             in_turn_queue: false,
             turn: 0,
             turn_cost: 0,
@@ -384,11 +381,16 @@ impl Clients {
         ClientId { index, number: self.slots[index as usize].number }
     }
 
-    /// Appends a client to a queue that it is not in. Entries of departed clients are removed lazily: the
-    /// queue is compacted when it is longer than twice the number of clients plus 16.
+    /// Returns the length from which a queue of clients is compacted: entries of departed clients are removed lazily.
+    #[inline]
+    pub fn max_entries(&self) -> usize {
+        2 * self.len() + 16
+    }
+
+    /// Appends a client to a queue that it is not in.
     #[inline]
     pub fn enqueue(&self, queue: &mut VecDeque<ClientId>, index: u32) {
-        if queue.len() > 2 * self.len() + 16 {
+        if queue.len() > self.max_entries() {
             queue.retain(|id| self.index_of(*id).is_some());
         }
         queue.push_back(self.id(index));

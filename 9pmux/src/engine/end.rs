@@ -12,6 +12,7 @@ use super::config::ServerKind;
 use super::fids::Fids;
 use super::hasher::SeededState;
 use super::local_error::LocalError;
+use super::ready_queue::ReadyQueue;
 use super::requests::Requests;
 use super::shared_attach::SharedAttach;
 use super::shares::ShareQueue;
@@ -91,7 +92,7 @@ impl Engine {
         self.clear_upstream();
         self.cleanups.clear();
         self.share_queue = ShareQueue::default();
-        self.ready_queue.clear();
+        self.ready_queue = ReadyQueue::default();
         self.version_waiters.clear();
     }
 

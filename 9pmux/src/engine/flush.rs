@@ -65,7 +65,7 @@ impl Engine {
         // while a flush of it is open: a further flush of the tag, or of that flush, has the same target.
         let flushing =
             client.session.flushes.iter().rev().find(|f| f.oldtag == oldtag || f.tag == oldtag);
-        let flush_target = match client.waiting_reads.remove(oldtag) {
+        let flush_target = match oldtag != client_tag && client.waiting_reads.remove(oldtag) {
             true => None,
             false => client.session.tags.get(oldtag).or(flushing.map(|f| f.flush_target)),
         };
@@ -112,6 +112,9 @@ impl Engine {
             }
             if request.releases != NO_FID {
                 self.restore(request.releases);
+            }
+            if request.owner == Owner::Internal && self.restore.is_some() {
+                self.handle_flushed_step(flush_target);
             }
             if let Owner::Client(client_index) = request.owner {
                 let client = self.clients.get(client_index);

@@ -179,7 +179,8 @@ impl Engine {
         if !has_window_part {
             return Progress::Blocked(Blocked::OnSelf);
         }
-        let others_wait = !has_turn && !self.ready_queue.is_empty();
+        let others_wait =
+            !has_turn && (!self.ready_queue.is_empty() || self.has_waiting_descriptor());
         let must_wait = others_wait || !self.requests.has_room();
         if !has_tag
             || must_wait && !self.passes_limit(client_index, has_turn)

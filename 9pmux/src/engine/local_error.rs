@@ -55,11 +55,12 @@ pub enum LocalError {
     BadOffset,
     IsDirectory,
     NotDirectory,
+    NotReopened,
 }
 
 impl LocalError {
     #[cfg(any(test, mux_fuzz))]
-    pub const ALL: [LocalError; 52] = [
+    pub const ALL: [LocalError; 53] = [
         LocalError::NoVersion,
         LocalError::SmallMsize,
         LocalError::Unsupported,
@@ -112,6 +113,7 @@ impl LocalError {
         LocalError::BadOffset,
         LocalError::IsDirectory,
         LocalError::NotDirectory,
+        LocalError::NotReopened,
     ];
 
     pub fn ename(self) -> &'static str {
@@ -168,6 +170,7 @@ impl LocalError {
             LocalError::BadOffset => "bad offset in directory read",
             LocalError::IsDirectory => "file is a directory",
             LocalError::NotDirectory => "file is no directory",
+            LocalError::NotReopened => "file not open again: the server does not reply",
         }
     }
 
@@ -190,7 +193,7 @@ impl LocalError {
             LocalError::ReplyTooLarge => 75,                     // EOVERFLOW
             LocalError::UnexpectedReply | LocalError::ServerGone | LocalError::ShuttingDown => 5, // EIO
             LocalError::MaybeDone | LocalError::LockLost => 5, // EIO
-            LocalError::WritesLost | LocalError::ReadAnew => 5, // EIO
+            LocalError::WritesLost | LocalError::ReadAnew | LocalError::NotReopened => 5, // EIO
             LocalError::AuthenticateAgain => 13,               // EACCES
             LocalError::NotAnswering => 110,                   // ETIMEDOUT
             LocalError::FileGone => 116,                       // ESTALE

@@ -14,7 +14,7 @@
 //! | memory | bound |
 //! |---|---|
 //! | inbox, waiting reads, output, auth fids with their names, copies of requests (`restore/`) | counted here |
-//! | names of files (`restore/names.rs`) | 8 MiB for each client that makes them, 256 MiB in all |
+//! | records by which fids are restored (`restore/budget.rs`): names of files, locks, copies of requests that departed clients have left | 8 MiB for each client that makes them, half of what is free for each user, 256 MiB in all |
 //! | table of tags, list of flushes | `max_inflight` and 256 entries for each client |
 //! | table of fids, fids upstream and their deferred clunks | `max_fids` entries for each client, `max_fids_all` in all |
 //! | requests upstream and their deferred flushes, cleanups | `max_inflight_all`; a cleanup has at least a request or a fid |

@@ -41,7 +41,7 @@
 //! | `forward.rs` | a client's request: validation, and the way to the server |
 //! | `waiting_reads.rs` | reads that wait while other requests of their client are forwarded |
 //! | `turns.rs` | the turn queue: messages that 9pmux itself replies to |
-//! | `scheduler.rs` | the ready queue, and 9pmux's own Tclunk |
+//! | `ready_queue.rs`, `scheduler.rs` | the clients that wait for capacity, their service, and 9pmux's own Tclunk |
 //! | `reply.rs` | the server's bytes: framing, and the way of a reply to its client |
 //! | `flush.rs` | Tflush |
 //! | `version.rs`, `cleanup.rs`, `end.rs` | Tversion, ended sessions, the end of the server |
@@ -90,6 +90,7 @@ mod number_pool;
 mod output;
 mod policy;
 mod pserve;
+mod ready_queue;
 mod reply;
 mod requests;
 mod restore;
@@ -142,6 +143,7 @@ use counters::Counters;
 use descriptors::Descriptors;
 use fids::Fids;
 use hasher::SeededState;
+use ready_queue::ReadyQueue;
 use requests::Requests;
 use restore::Restore;
 use shares::ShareQueue;
@@ -260,10 +262,8 @@ pub struct Engine {
     restore: Option<Box<Restore>>,
     cleanups: Cleanups,
     descriptors: Descriptors,
-    /// The clients that wait for capacity upstream, in order.
-    ready_queue: VecDeque<ClientId>,
-    /// The number of clients in it that were moved forward, as far as it is known.
-    light_clients: usize,
+    /// The clients that wait for capacity upstream.
+    ready_queue: ReadyQueue,
     /// The clients that wait for their next turn, in order.
     turn_queue: VecDeque<ClientId>,
     /// The number of the driver's turn, and the cost that messages may still have in it.
@@ -346,8 +346,7 @@ impl Engine {
             fids: Fids::without(config.pserve.as_ref().and_then(PserveRules::afid)),
             cleanups: Cleanups::default(),
             descriptors: Descriptors::default(),
-            ready_queue: VecDeque::new(),
-            light_clients: 0,
+            ready_queue: ReadyQueue::default(),
             turn_queue: VecDeque::new(),
             turn: 0,
             turn_budget: 0,
@@ -602,7 +601,11 @@ impl Engine {
     /// Reports that the driver cannot connect to the server again.
     pub fn redial_failed(&mut self) {
         if let UpstreamState::Lost(reason) = self.upstream.state() {
-            self.handle_end(reason.clone());
+            let reason = reason.clone();
+            match self.restore {
+                Some(_) => self.begin_outage(reason),
+                None => self.handle_end(reason),
+            }
         } else if self.has_asked_long_enough() {
             self.refuse_askers();
         }

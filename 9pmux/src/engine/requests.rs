@@ -276,10 +276,18 @@ impl Requests {
         cost
     }
 
+    /// The connection was lost: the adaptive limit begins anew, and no request counts for it.
+    pub fn renew_limit(&mut self) {
+        self.adaptive.begin_anew();
+        self.by_tag.iter_mut().for_each(|request| request.sent = SentMark::NOT_COUNTED);
+    }
+
     /// A suspended request is sent again, at this cost.
     pub fn resume(&mut self, tag: u16, cost: u32) {
+        let sent = self.count_sent();
         let request = self.get(tag);
         request.is_held = false;
+        request.sent = sent;
         request.cost = cost;
         self.cost += cost as usize;
     }

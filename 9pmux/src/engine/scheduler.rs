@@ -1,4 +1,4 @@
-//! The ready queue: clients that wait for capacity upstream, served round robin, a few messages each.
+//! The service of the ready queue (`ready_queue.rs`): clients that wait for capacity upstream, a few messages each.
 //! Capacity is space in the server's output, a tag, room in the window if there is one, and room in the adaptive
 //! limit if there is one. Also here: 9pmux's own requests, which are sent as soon as there are tags.
 
@@ -52,16 +52,17 @@ impl Engine {
     /// for the adaptive limit: if the client has nothing at the server and nothing that waits.
     #[inline]
     pub(super) fn passes_limit(&mut self, client_index: u32, has_turn: bool) -> bool {
-        if has_turn || self.requests.has_room() {
+        if has_turn || self.requests.has_room() || self.ready_queue.has_first() {
             return false;
         }
         let client = self.clients.get(client_index);
         client.tags() == 0 && !client.in_ready_queue && client.waiting_reads.is_empty()
     }
 
-    /// Returns true if clients wait for the adaptive limit.
+    /// Returns true if clients or descriptors wait for the adaptive limit.
     pub(super) fn waits_for_limit(&self) -> bool {
-        !self.ready_queue.is_empty() && !self.requests.has_room()
+        let is_waiting = !self.ready_queue.is_empty() || self.has_waiting_descriptor();
+        is_waiting && !self.requests.has_room()
     }
 
     /// Reports the time to the adaptive limit.
@@ -137,12 +138,7 @@ impl Engine {
                 self.serve_descriptor();
                 continue;
             }
-            let next = self.ready_queue.pop_front().and_then(|id| self.clients.index_of(id));
-            if next.is_none_or(|client_index| {
-                std::mem::take(&mut self.clients.get(client_index).is_light)
-            }) {
-                self.light_clients = self.light_clients.saturating_sub(1);
-            }
+            let next = self.ready_queue.pop().and_then(|id| self.clients.index_of(id));
             if let Some(client_index) = next {
                 self.clients.get(client_index).in_ready_queue = false;
                 let has_waiting_reads = !self.clients.get(client_index).waiting_reads.is_empty();
@@ -164,7 +160,7 @@ impl Engine {
 
     /// Returns true if a client waits for capacity upstream, and there is some.
     #[inline]
-    fn has_ready_client(&self) -> bool {
+    pub(super) fn has_ready_client(&self) -> bool {
         !self.ready_queue.is_empty() && self.has_capacity()
     }
 
@@ -225,38 +221,18 @@ impl Engine {
     /// Appends the client to the ready queue, unless it is in it.
     pub(super) fn enqueue_ready(&mut self, client_index: u32) {
         let client = self.clients.get(client_index);
-        if !std::mem::replace(&mut client.in_ready_queue, true) {
-            self.clients.enqueue(&mut self.ready_queue, client_index);
-            if self.window_blocked == Some(client_index) {
-                // Smaller requests must not pass it again and again.
-                self.ready_queue.rotate_right(1);
-            } else {
-                self.advance_light(client_index);
-            }
-        }
-    }
-
-    /// Moves the last client of the ready queue forward if it is light: if it has nothing in flight. Light
-    /// clients and the others have every other place at the front of the queue, so that a client with one request
-    /// at a time does not wait for many that always have some, nor they for many such clients.
-    fn advance_light(&mut self, client_index: u32) {
-        if self.ready_queue.len() == 1 {
-            // Light clients that have disconnected may still be counted.
-            self.light_clients = 0;
-        }
-        // A request that does not fit into the window is first, whatever else would fit.
-        let place = 2 * self.light_clients + usize::from(self.window_blocked.is_some());
-        let client = self.clients.get(client_index);
-        if client.tags() > 0 {
+        if std::mem::replace(&mut client.in_ready_queue, true) {
             return;
         }
-        client.is_light = true;
-        self.light_clients += 1;
-        if place + 1 < self.ready_queue.len() {
-            if let Some(id) = self.ready_queue.pop_back() {
-                self.ready_queue.insert(place, id);
-            }
+        let (user, is_light) = (client.user, client.tags() == 0);
+        let id = self.clients.id(client_index);
+        if self.window_blocked == Some(client_index) && self.ready_queue.put_first(id) {
+            return;
         }
+        if self.ready_queue.len() > self.clients.max_entries() {
+            self.ready_queue.retain(|id| self.clients.index_of(id).is_some());
+        }
+        self.ready_queue.push(user, id, is_light);
     }
 
     /// Allocates a tag for `request`, which counts for its user.

@@ -60,6 +60,8 @@ pub enum DeadReason {
     Authenticated,
     /// An extended attribute was being written, which the Tclunk should have made effective.
     Unfinished,
+    /// The server has not replied when its file was opened again.
+    Blocked,
 }
 
 impl DeadFid {
@@ -72,6 +74,7 @@ impl DeadFid {
             (types::TCLUNK, DeadReason::Unfinished) => LocalError::MaybeDone,
             (_, DeadReason::Gone | DeadReason::Unfinished) => LocalError::FileGone,
             (_, DeadReason::LockLost) => LocalError::LockLost,
+            (_, DeadReason::Blocked) => LocalError::NotReopened,
             (_, DeadReason::Authenticated) => LocalError::AuthenticateAgain,
         }
     }
@@ -83,7 +86,7 @@ pub struct FidEntry(u32);
 
 impl FidEntry {
     /// The lowest number of a dead fid: two for each reason.
-    const DEAD: u32 = u32::MAX - 8;
+    const DEAD: u32 = u32::MAX - 10;
 
     #[inline]
     pub fn upstream(fid: u32) -> FidEntry {
@@ -107,7 +110,8 @@ impl FidEntry {
             0 => DeadReason::Gone,
             1 => DeadReason::LockLost,
             2 => DeadReason::Authenticated,
-            _ => DeadReason::Unfinished,
+            3 => DeadReason::Unfinished,
+            _ => DeadReason::Blocked,
         };
         ClientFid::Dead(DeadFid { was_open: code % 2 == 1, reason })
     }

@@ -1,7 +1,7 @@
 //! A queue for each user, served round robin: what one user has queued does not delay the other users.
 //!
-//! An item must be removed before its user is freed. Each operation takes constant time, whatever the number of users
-//! and items is. The empty queues keep memory for a few items only.
+//! The items of a user that was freed are those of the next user with its index. Each operation but `retain` takes
+//! constant time, whatever the number of users and items is. The empty queues keep memory for a few items only.
 
 use std::collections::VecDeque;
 
@@ -46,6 +46,11 @@ impl<T: Copy> UserQueues<T> {
         queue.push_back(item);
     }
 
+    /// Returns the number of users with items.
+    pub fn users(&self) -> usize {
+        self.turns.len() + self.passed.len()
+    }
+
     /// Returns true if a user with items has not been passed over.
     #[inline]
     pub fn has_turn(&self) -> bool {
@@ -88,6 +93,30 @@ impl<T: Copy> UserQueues<T> {
         if self.turns.is_empty() {
             self.turns.shrink_to(KEPT_CAPACITY);
         }
+    }
+
+    /// Removes and returns the next item, as `first` and `remove_first`.
+    pub fn pop(&mut self) -> Option<T> {
+        let first = self.first();
+        self.remove_first();
+        first
+    }
+
+    /// Removes the items that this function returns false for. Returns the number of the others.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(T) -> bool) -> usize {
+        let mut kept = 0;
+        for queue in &mut self.queues {
+            queue.retain(|item| is_kept(*item));
+            kept += queue.len();
+            if queue.is_empty() {
+                queue.shrink_to(KEPT_CAPACITY);
+            }
+        }
+        let queues = &self.queues;
+        for users in [&mut self.turns, &mut self.passed] {
+            users.retain(|user| !queues[place_of(*user)].is_empty());
+        }
+        kept
     }
 
     /// Returns the number of items that there is memory for.

@@ -12,6 +12,7 @@
 //! | another dialect, while no client has a session | waits for a Tversion of 9pmux with that offer |
 //! | a dialect, while no client has a session, after the server has refused a second shared attach | waits for a new connection |
 //! | a dialect that the server refused, was silent to, or hung up at a short time ago | `unknown`, or the server's dialect if the offer implies it |
+//! | the same, with `--reconnect`, if the server did not refuse it | waits: the offer is made again after those of the other version waiters |
 //!
 //! The clients that wait are the version waiters. Each change of the server's version is offered to all of
 //! them, in their order, before any further Tversion of theirs has an effect. `upstream.rs` has the states,
@@ -162,6 +163,7 @@ impl Engine {
         self.version_events.push(VersionEvent::VersionRefused { offer, reply });
         self.upstream.refuse(offer, self.now);
         self.upstream.version_refused();
+        self.settle_outage();
         self.complete_versions(Some(offer));
         Ok(())
     }

@@ -40,6 +40,7 @@
 //! | a local client goes | none | its fids are clunked over the stream | goes on |
 //! | the stream ends, [`Link::stream_gone`] | the other end's requests are flushed, its fids clunked | its clients get errors, and are closed | ends |
 //! | the stream is silent, or its bytes are no 9P | the same | the same | ends |
+//! | the local server comes back without the version of its sessions | the same as for `Link::hang_up` | the same | ends |
 //! | [`Link::hang_up`] | the other end gets errors | its clients get errors, and are closed | ends when its output is written |
 //!
 //! A message that is partly written when its engine ends is completed, so that the rest can be read.
@@ -106,6 +107,8 @@ impl LinkConfig {
             max_descriptors: 0,
             max_spare_bytes: self.max_spare_bytes(&config),
             window: None,
+            // The other end is one client, so what waited would wait in the order in which the server takes it.
+            adapts: false,
             ..config
         }
     }
@@ -117,6 +120,8 @@ impl LinkConfig {
             server: ServerKind::FarEnd,
             can_redial: false,
             max_inflight_all: config.max_inflight_all.min(MAX_REQUESTS),
+            // The latency is that of the line and of the exported server.
+            adapts: true,
             max_descriptors: 0,
             max_spare_bytes: self.max_spare_bytes(&config),
             window: Some(self.window),
@@ -148,9 +153,18 @@ pub enum LinkEnd {
     NoMemory,
     /// The other end has not replied in time while sessions were restored.
     Unresponsive,
+    /// The exported server has come back, and has replied to the Tversion with this instead of the version of its
+    /// sessions.
+    NoCommonVersion(String),
 }
 
 impl LinkEnd {
+    /// Returns true if no other stream can make up for it, and the last output should be written.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, LinkEnd::HungUp | LinkEnd::NoCommonVersion(_))
+    }
+
     /// Returns the reason for which the post has given up its server, the other end.
     fn of_post(reason: EndReason) -> LinkEnd {
         match reason {
@@ -177,6 +191,9 @@ impl Display for LinkEnd {
             LinkEnd::TooMuch => f.write_str("the other end sends more than a link allows"),
             LinkEnd::NoMemory => f.write_str("there is no more memory for the other end"),
             LinkEnd::Unresponsive => f.write_str("the other end does not reply"),
+            LinkEnd::NoCommonVersion(what) => {
+                write!(f, "no version in common with the exported server: it replies with {what}")
+            }
         }
     }
 }
@@ -188,6 +205,7 @@ impl Display for LinkEnd {
 /// | [`stream_bytes`](Link::stream_bytes), [`stream_wrote`](Link::stream_wrote), [`stream_gone`](Link::stream_gone) | an event of the stream |
 /// | [`stream_readable`](Link::stream_readable) | the stream has an event, before `tick` |
 /// | [`tick`](Link::tick) | time has passed |
+/// | [`check_export`](Link::check_export) | the export has an event of its server |
 /// | [`ask`](Link::ask) | another caller wants the place of the other end |
 /// | [`output`](Link::output) | the bytes to be written to the stream |
 /// | [`wants_read`](Link::wants_read) | whether to read from the stream |
@@ -486,6 +504,14 @@ impl Link {
         }
     }
 
+    /// Ends the link if the export has ended by its server. Must be called after events of the export's server.
+    pub fn check_export(&mut self, post: &mut Engine) {
+        if let Some(EndReason::NoCommonVersion(what)) = self.export.end_reason() {
+            let what = what.clone();
+            self.end(post, LinkEnd::NoCommonVersion(what));
+        }
+    }
+
     /// Returns true if the export holds more for the other end than the messages that are always accepted explain.
     /// A plain client knows no window: the requests that it had before this end had to read are not counted.
     fn holds_too_much(&mut self, post: &Engine) -> bool {
@@ -507,9 +533,9 @@ impl Link {
             return;
         }
         self.turns.end(Side::Post, post.server_output());
-        match why {
-            LinkEnd::HungUp => post.hang_up(),
-            _ => post.server_gone(),
+        match why.is_final() {
+            true => post.hang_up(),
+            false => post.server_gone(),
         }
         self.end = Some(why);
     }

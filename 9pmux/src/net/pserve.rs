@@ -112,6 +112,7 @@ fn config(msize: Option<u32>, rejects_auth: bool, attach: Option<(Vec<u8>, u32)>
     Config {
         dialect: Some(Dialect::Plain),
         msize: msize.unwrap_or(MSIZE),
+        adapts: true,
         // The program that has started this one may have much to do before it serves.
         version_timeout: Duration::MAX,
         pserve: Some(PserveRules { has_version: msize.is_some(), rejects_auth, attach }),
@@ -202,6 +203,11 @@ fn replace_stderr(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_in_flight_follow_what_the_server_can_use() {
+        assert!(config(None, false, None).adapts && config(Some(8192), true, None).adapts);
+    }
 
     #[test]
     fn addresses_of_servers_are_completed() {

@@ -48,6 +48,7 @@ impl Engine {
         assert!(sent.is_empty(), "requests of no direction");
         assert_eq!(open, self.descriptors.open);
         assert_eq!(bytes, (self.descriptors.buffered, self.descriptors.claimed));
+        self.descriptors.ready.audit();
         assert!(!self.has_ready_descriptor(), "a descriptor waits, and there is capacity");
         for client_index in self.clients.connected() {
             let id = self.clients.id(client_index);
@@ -57,7 +58,7 @@ impl Engine {
 
     fn audit_descriptor(&mut self, index: u32, sent: &mut BTreeMap<(u32, u8), u16>) {
         let id = self.descriptors.id(index);
-        let listed = self.descriptors.ready.iter().filter(|other| **other == id).count();
+        let listed = self.descriptors.ready.items().filter(|other| other.1 == id).count();
         let descriptor = self.descriptors.get(index);
         let (reading, writing) = (descriptor.reading, descriptor.writing);
         if let Reading::Sent(tag) = reading {

@@ -53,6 +53,7 @@ use super::buffer::Buffer;
 use super::fids::NO_FID;
 use super::local_error::LocalError;
 use super::shares::{DESCRIPTORS, Holding, Supply};
+use super::user_queues::UserQueues;
 use super::{ClientId, Config, Engine, Limit};
 use crate::wire::IO_HEADER;
 
@@ -205,10 +206,10 @@ pub struct Descriptors {
     buffered: usize,
     /// The memory of their buffers and of the replies that they expect.
     claimed: usize,
-    /// The descriptors with requests that wait for capacity, in order.
-    ready: VecDeque<DescriptorId>,
-    /// Whether a descriptor precedes the next client of the ready queue.
-    has_turn: bool,
+    /// The descriptors with requests that wait for capacity.
+    ready: UserQueues<DescriptorId>,
+    /// The turns that descriptors have gained beside clients, as a multiple of the number of users of both.
+    turns: usize,
     /// The descriptors that `next_descriptor` has not returned since they changed.
     changed: VecDeque<DescriptorId>,
 }
@@ -282,8 +283,10 @@ impl Descriptors {
 
     /// Appends a descriptor to the queue of those with requests that wait for capacity, unless it is in it.
     fn enqueue(&mut self, index: u32) {
-        if !std::mem::replace(&mut self.get(index).queued, true) {
-            self.ready.push_back(self.id(index));
+        let descriptor = self.get(index);
+        if !std::mem::replace(&mut descriptor.queued, true) {
+            let user = descriptor.user;
+            self.ready.push(user, self.id(index));
         }
     }
 
@@ -299,7 +302,8 @@ impl Descriptors {
 
     /// Empties the queue of descriptors with requests that wait for capacity.
     fn clear_ready(&mut self) {
-        for id in std::mem::take(&mut self.ready) {
+        let mut ready = std::mem::take(&mut self.ready);
+        while let Some(id) = ready.pop() {
             if let Some(index) = self.index_of(id) {
                 self.get(index).queued = false;
             }

@@ -68,7 +68,7 @@ impl Engine {
             return;
         }
         let index = id.index;
-        let is_first = self.ready_queue.is_empty() && self.descriptors.ready.is_empty();
+        let is_first = self.ready_queue.is_empty() && !self.has_waiting_descriptor();
         if is_first && self.has_descriptor_capacity() {
             self.send_write(index, bytes);
         } else {
@@ -136,28 +136,44 @@ impl Engine {
     /// Returns true if there is capacity for a request that moves the data of a descriptor.
     #[inline]
     pub(in crate::engine) fn has_descriptor_capacity(&self) -> bool {
-        self.output_has_room() && self.requests.has_descriptor_tag()
+        self.output_has_room() && self.requests.has_descriptor_tag() && self.requests.has_room()
     }
 
-    /// Returns true if a descriptor must be served before the next client: they take turns.
+    /// Returns true if a descriptor must be served before the next client. If both wait and have capacity, each user
+    /// has as many turns for its descriptors as for its clients.
     #[inline]
     pub(in crate::engine) fn descriptor_has_turn(&mut self) -> bool {
-        let waits = !self.descriptors.ready.is_empty() && self.requests.has_descriptor_tag();
-        let clients_wait = !self.ready_queue.is_empty() && self.has_tag();
-        let has_turn = waits && (self.descriptors.has_turn || !clients_wait);
-        self.descriptors.has_turn = !has_turn;
+        if !self.has_ready_descriptor() {
+            return false;
+        }
+        if !self.has_ready_client() {
+            return true;
+        }
+        let users = self.descriptors.ready.users();
+        let all = users + self.ready_queue.users();
+        self.descriptors.turns += users;
+        let has_turn = self.descriptors.turns >= all;
+        if has_turn {
+            self.descriptors.turns = (self.descriptors.turns - all).min(users);
+        }
         has_turn
+    }
+
+    /// Returns true if a descriptor waits for capacity.
+    #[inline]
+    pub(in crate::engine) fn has_waiting_descriptor(&self) -> bool {
+        !self.descriptors.ready.is_empty()
     }
 
     /// Returns true if a descriptor waits for capacity, and there is some.
     #[inline]
     pub(in crate::engine) fn has_ready_descriptor(&self) -> bool {
-        !self.descriptors.ready.is_empty() && self.has_descriptor_capacity()
+        self.has_waiting_descriptor() && self.has_descriptor_capacity()
     }
 
     /// Sends the first request that waits for capacity.
     pub(in crate::engine) fn serve_descriptor(&mut self) {
-        let Some(id) = self.descriptors.ready.pop_front() else {
+        let Some(id) = self.descriptors.ready.pop() else {
             return;
         };
         let Some(index) = self.descriptors.index_of(id) else {
@@ -221,6 +237,7 @@ impl Engine {
             owner: Owner::Descriptor(index),
             descriptor_use: DescriptorUse::Moves,
             fids: [fid, NO_FID],
+            sent: self.requests.count_sent(),
             ..UpstreamRequest::internal(kind)
         };
         let tag = self.allocate_tag(&request).expect("there is a tag, since there is capacity");

@@ -402,9 +402,19 @@ impl ModelClient {
         self.settle_errors(tag(message));
     }
 
-    /// Handles the server's reply to the first of these messages, unless one of them may have had its reply.
+    /// Handles the server's reply to one of these messages: to the one that the server has seen, or else to the first,
+    /// unless one of them may have had its reply.
     fn replied_to_one(&mut self, which: &[usize], message: &[u8], view: &View<'_>) {
-        if which.len() > 1 && which.iter().any(|i| self.asked[*i].maybe) {
+        if kind(message) == types::ROPENFD {
+            self.opened.push_back(u64_at(message, HEADER + 5));
+        }
+        let mut seen = which.iter().filter(|i| self.asked[**i].forwarded.get());
+        if let (Some(i), None) = (seen.next(), seen.next()) {
+            return self.replied(*i, message, view);
+        }
+        let is_unknown =
+            self.errors.contains_key(&tag(message)) || which.iter().any(|i| self.asked[*i].maybe);
+        if which.len() > 1 && is_unknown {
             self.may_be_answered(which);
         } else {
             self.replied(which[0], message, view);
@@ -424,7 +434,7 @@ impl ModelClient {
             assert!(exists, "a fid of {} is not there", show(dialect, &asked.message));
         }
         match kind(message) {
-            types::ROPENFD => self.opened.push_back(u64_at(message, HEADER + 5)),
+            types::ROPENFD => {}
             13 | 15 | 113 | 115 => assert!(u32_at(message, 20) <= self.msize - IO_HEADER, "iounit"),
             117 | 41 if !view.wild => {
                 assert!(u32_at(message, HEADER) <= u32_at(&asked.message, 19), "too much data");
@@ -515,7 +525,8 @@ impl ModelClient {
             | LocalError::LockLost
             | LocalError::AuthenticateAgain
             | LocalError::WritesLost
-            | LocalError::ReadAnew => false,
+            | LocalError::ReadAnew
+            | LocalError::NotReopened => false,
             // Only in place of 9pserve.
             LocalError::AuthRejected
             | LocalError::AuthNotRequired

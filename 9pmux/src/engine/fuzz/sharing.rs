@@ -111,9 +111,9 @@ impl World<'_> {
     /// Reports the time to 9pmux, which then enforces the bound of the memory.
     pub fn tick_engine(&mut self) {
         let engine = &self.engine;
-        let queues = [&engine.ready_queue, &engine.share_queue.clients, &engine.turn_queue];
+        let queues = [&engine.share_queue.clients, &engine.turn_queue];
         let waits = queues.iter().any(|queue| !queue.is_empty());
-        let waits = waits || !engine.version_waiters.is_empty();
+        let waits = waits || !engine.ready_queue.is_empty() || !engine.version_waiters.is_empty();
         self.engine.tick(Duration::from_millis(self.now));
         while let Some(notice) = self.engine.next_notice() {
             if notice.limit == Limit::Memory {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | A request counts until its reply, or until it has been at the server for one to two periods. A period is [`PERIOD_LATENCIES`] mean latencies, from [`MIN_PERIOD`] to [`MAX_PERIOD`]. Treads that no longer count have no part in the mean. | A read may stay there for ever. |
 //! | If at the end of a period at least half the limit is taken by requests that no longer count, although most replies are to requests of the same period, twice as many requests are permitted; otherwise half as many, until the limit is reached again. | Such requests must not keep others waiting. |
+//! | With the connection, the limit begins anew. A request that is sent again counts from then on. | Another server may be there, and the time of its absence is no latency. |
 //! | The request of a client with nothing in flight and nothing that waits passes, and does not count. | Such a client waits for no other, and the others keep their part. |
 //!
 //! Requests record the period in which they were sent. Their number is known for the current period and the one
@@ -30,6 +31,9 @@ const PERIOD_LATENCIES: u64 = 4;
 
 /// The age after which a latency is no longer known, in microseconds.
 const KNOWN_AGE: u64 = 100_000_000;
+
+/// The time before the first turn, as for a mark.
+const FIRST_NOW: u64 = 1;
 
 /// The limit is at most doubled so many times for requests that no longer count.
 const MAX_DOUBLINGS: u32 = 14;
@@ -77,10 +81,10 @@ impl InflightLimit {
         InflightLimit {
             counted: 0,
             capacity: adjuster.as_ref().map_or(u64::MAX, Adjuster::limit),
-            now: 1,
-            period_start: 1,
+            now: FIRST_NOW,
+            period_start: FIRST_NOW,
             replies: ReplyLog::new(),
-            earlier_start: 1,
+            earlier_start: FIRST_NOW,
             counted_earlier: 0,
             period_end: Duration::ZERO,
             period_length: MIN_PERIOD,
@@ -89,6 +93,11 @@ impl InflightLimit {
             doublings: 0,
             adjuster,
         }
+    }
+
+    /// Begins anew, because the connection was lost. No request may count any more.
+    pub fn begin_anew(&mut self) {
+        *self = InflightLimit::new(self.adjuster.is_some());
     }
 
     /// Returns true if one more request may be sent.
@@ -163,8 +172,11 @@ impl InflightLimit {
         let Some(adjuster) = &mut self.adjuster else {
             return;
         };
+        if self.now == FIRST_NOW {
+            adjuster.stop_measuring(now, &mut self.replies);
+        }
         // Later than any mark before the first turn.
-        self.now = 2 + now.as_secs() * 1_000_000 + u64::from(now.subsec_micros());
+        self.now = FIRST_NOW + 1 + now.as_secs() * 1_000_000 + u64::from(now.subsec_micros());
         if self.doublings > 0 {
             // More requests than the limit are at the server, which says nothing about the limit.
             adjuster.stop_measuring(now, &mut self.replies);

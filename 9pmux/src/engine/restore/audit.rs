@@ -1,10 +1,11 @@
 //! The invariants of sessions that are restored.
 //!
-//! 1. Nodes, their users, their names and their memory agree (`names.rs`). Only fids that exist have a place.
+//! 1. Nodes, their users, their names and their memory agree (`names.rs`, `budget.rs`). Only fids that exist have a place.
 //! 2. A request of a client without its reply has a copy, of which the bytes are counted for the client.
 //! 3. A held request is in the queue of its client, once, and is neither replied to nor being flushed. All its fids
 //!    exist.
-//! 4. A fid is busy exactly if a request of the replay for it is at the server. Such requests are 9pmux's own.
+//! 4. A fid is busy exactly if a request of the replay for it is at the server. Such requests are 9pmux's own. The
+//!    replay of a fid that is away has begun exactly if it has one step, which is at the server or waits.
 //! 5. The fids that are wanted and not restored are counted; so are the fids that are away.
 //! 6. While fids are away or requests held, the server is away or being asked for a version, or the replay lasts.
 
@@ -22,6 +23,18 @@ impl Engine {
         self.restore.as_ref().is_some_and(|r| r.replay.steps().contains_key(&tag))
     }
 
+    /// Returns the memory of the records of sessions, as far as it is counted.
+    #[cfg(test)]
+    pub(in crate::engine) fn restore_memory(&self) -> usize {
+        self.restore.as_ref().map_or(0, |restore| restore.names.budget.bytes())
+    }
+
+    /// Returns the memory of the copies of requests.
+    #[cfg(test)]
+    pub(in crate::engine) fn copies_memory(&self) -> usize {
+        self.restore.as_ref().map_or(0, |restore| restore.copies.memory())
+    }
+
     /// Checks the invariants of sessions that are restored.
     pub(in crate::engine) fn audit_restore(&mut self) {
         let Some(restore) = &self.restore else {
@@ -33,7 +46,18 @@ impl Engine {
         for root in restore.replay.roots.keys() {
             *users.entry(*root).or_default() += 1;
         }
-        restore.names.audit(&users);
+        let mut made = restore.names.audit(&users);
+        for (client, bytes) in restore.locks.costs() {
+            *made.entry(client).or_default() += bytes;
+        }
+        let lens: BTreeMap<u16, usize> = restore.copies.lens().collect();
+        let mut departed: BTreeMap<u32, usize> = BTreeMap::new();
+        for (tag, request) in self.requests.iter() {
+            if let (Owner::Cleanup(_), Some(len)) = (request.owner, lens.get(&tag)) {
+                *departed.entry(request.user).or_default() += len;
+            }
+        }
+        restore.names.budget.audit(&made, &departed);
         self.audit_held();
         self.audit_replay();
         self.audit_copies();
@@ -73,6 +97,12 @@ impl Engine {
                 assert!(busy.insert(fid), "fid {fid} has two requests of the replay");
             }
         }
+        let mut steps: BTreeMap<u32, usize> = BTreeMap::new();
+        for step in restore.replay.steps().values().chain(restore.replay.waiting_steps()) {
+            if let Task::Walk(fid) | Task::Open(fid) | Task::Lock(fid, _) = step.task {
+                *steps.entry(fid).or_default() += 1;
+            }
+        }
         let (mut away, mut wanted) = (0, 0);
         for fid in 0..self.fids.highest() as u32 {
             let place = restore.places.get(fid);
@@ -81,6 +111,8 @@ impl Engine {
             if self.fids.is_allocated(fid) {
                 away += usize::from(self.fids.get(fid).state.is_away());
                 let is_away = self.fids.get(fid).state.is_away();
+                let n = steps.get(&fid).copied().unwrap_or(0);
+                assert!(!is_away || n == usize::from(place.is_begun), "fid {fid}: {n} steps");
                 assert!(!place.is_wanted || is_away, "fid {fid} is wanted");
             } else {
                 assert_eq!(place, super::places::Place::NONE, "fid {fid} is free");

@@ -18,6 +18,9 @@ pub struct Copy {
 /// The maximum memory that is kept for further copies of large requests. New memory costs more than the copying.
 const MAX_SPARE: usize = 4 << 20;
 
+/// The number of spares that are examined for a copy.
+const EXAMINED_SPARES: usize = 8;
+
 /// The copies of all requests.
 #[derive(Default)]
 pub struct Copies {
@@ -34,10 +37,14 @@ impl Copies {
             self.by_tag.resize_with(tag as usize + 1, Copy::default);
         }
         let copy = &mut self.by_tag[tag as usize];
-        if message.len() > KEPT_CAPACITY && copy.bytes.capacity() < message.len() {
-            if let Some(spare) = self.spare.pop() {
-                self.spare_bytes -= spare.capacity();
-                copy.bytes = spare;
+        let len = message.len();
+        if len > KEPT_CAPACITY && copy.bytes.capacity() < len {
+            // A copy is counted by its length, and must not have much more memory.
+            let fits = |spare: &Vec<u8>| (len..=2 * len).contains(&spare.capacity());
+            let last = self.spare.len().saturating_sub(EXAMINED_SPARES);
+            if let Some(found) = self.spare[last..].iter().rposition(fits) {
+                copy.bytes = self.spare.swap_remove(last + found);
+                self.spare_bytes -= copy.bytes.capacity();
             }
         }
         copy.bytes.clear();
@@ -100,10 +107,25 @@ impl Copies {
 
     /// Drops the copy of a request. Returns its length.
     pub fn drop(&mut self, tag: u16) -> usize {
+        // The most frequent case.
+        if let Some(copy) = self.by_tag.get_mut(tag as usize) {
+            if copy.bytes.capacity() <= KEPT_CAPACITY {
+                let n = copy.bytes.len();
+                copy.bytes.clear();
+                return n;
+            }
+        }
         let copy = self.take(tag);
         let n = copy.bytes.len();
         self.recycle(tag, copy);
         n
+    }
+
+    /// Returns the memory of all copies, and of what is kept for further ones.
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        let copies = self.by_tag.iter().map(|copy| copy.bytes.capacity());
+        copies.sum::<usize>() + self.spare_bytes
     }
 
     /// Returns the tags with copies, and their lengths.

@@ -181,7 +181,11 @@ impl Engine {
 
     /// Frees the tag of a request that has no reply from a server, with its copy and its references to fids.
     pub(super) fn discard_request(&mut self, tag: u16, request: &UpstreamRequest) {
-        let copied = self.restore.as_mut().map_or(0, |restore| restore.copies.drop(tag));
+        let mut copied = 0;
+        if let Some(restore) = &mut self.restore {
+            copied = restore.copies.drop(tag);
+            restore.forget_departed_copy(request, copied);
+        }
         if let (Owner::Client(client_index), false) = (request.owner, request.replied) {
             let session = &mut self.clients.get(client_index).session;
             session.copied -= copied;

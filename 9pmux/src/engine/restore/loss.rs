@@ -24,14 +24,16 @@ use std::collections::BTreeSet;
 use super::LostLocks;
 use super::places::{AUTH, AUTHENTICATED, XATTR_WRITE};
 use super::repeat::Fate;
+use crate::engine::clients::ClientState;
 use crate::engine::fids::{FidState, NO_FID, Owner};
 use crate::engine::flush::FlushState;
 use crate::engine::local_error::LocalError;
 use crate::engine::requests::UpstreamRequest;
 use crate::engine::session::{DeadFid, DeadReason, FidEntry};
 use crate::engine::shared_attach::SharedAttach;
+use crate::engine::upstream::UpstreamState;
 use crate::engine::{EndReason, Engine};
-use crate::wire::{HEADER, types};
+use crate::wire::{HEADER, Offer, types};
 
 impl Engine {
     /// The connection is lost, and clients wait for the next one. Must only be called when no event is being
@@ -40,6 +42,7 @@ impl Engine {
         self.lost_server = Some(self.explain_end(reason));
         self.forget_attach_waiters();
         self.end_descriptors();
+        self.postpone_lost_offer();
         let written = self.upstream.written;
         self.upstream.lose_for_now();
         let cleaned = self.cleanups.take_waiters();
@@ -48,11 +51,12 @@ impl Engine {
             if std::mem::replace(&mut restore.is_settled, false) {
                 restore.since = now;
             }
-            restore.offer_at = None;
+            (restore.offer_at, restore.lasting_at) = (None, None);
             restore.replay.stop(&mut restore.names);
             restore.places.clear_marks();
         }
         self.lose_requests(written);
+        self.requests.renew_limit();
         self.lose_fids();
         if let Some(restore) = &mut self.restore {
             restore.names.forget_writes();
@@ -68,6 +72,23 @@ impl Engine {
             self.clients.get(client_index).scanned = 0;
             self.process_without_server(client_index);
         }
+    }
+
+    /// The offer at the server is made again after those of the other clients that wait for a version: the server may
+    /// have hung up because of it.
+    fn postpone_lost_offer(&mut self) {
+        let UpstreamState::AwaitingVersion { offer: lost, .. } = *self.upstream.state() else {
+            return;
+        };
+        let waiters = std::mem::take(&mut self.version_waiters).into_iter();
+        let (later, first): (Vec<_>, Vec<_>) = waiters.partition(|id| {
+            let client = self.clients.get_if_connected(*id);
+            client.is_some_and(|client| {
+                matches!(client.state, ClientState::AwaitingVersion { offer, .. }
+                    if offer == Offer::Dialect(lost))
+            })
+        });
+        self.version_waiters = first.into_iter().chain(later).collect();
     }
 
     /// If requests do not wait any more, neither do held ones.

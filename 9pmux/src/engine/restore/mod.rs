@@ -27,6 +27,7 @@
 //! | awaiting version | the version of the sessions is agreed | replaying |
 //! | replaying | all fids that requests wait for are restored | the outage has ended; what is idle follows |
 //! | replaying | every fid is restored or dead | ready |
+//! | no version | the connection has lasted, without a session | the outage has ended |
 //! | away, awaiting version, replaying | `patience` has passed since the loss | what waits fails, and so does what arrives (`waiting.rs`) |
 //!
 //! A connection that is lost again, at whatever point, is handled in the same way: the requests of the replay end
@@ -36,16 +37,20 @@
 //! | file | content |
 //! |---|---|
 //! | `names.rs`, `places.rs`, `locks.rs`, `copies.rs` | the records |
+//! | `budget.rs` | the memory of the records, by client and by user |
 //! | `record.rs` | replies, recorded |
 //! | `repeat.rs` | which requests are sent again, and what is different after a loss |
 //! | `loss.rs` | the loss of the connection |
 //! | `waiting.rs` | replies to clients meanwhile |
 //! | `held.rs` | requests that are sent again |
 //! | `roots.rs`, `replay.rs`, `walks.rs`, `reopening.rs` | identities; the order of the replay; its walks; opens and locks |
+//! | `blocked.rs` | opens and locks that the server does not reply to |
 //! | `audit.rs` | the invariants |
 
 #[cfg(any(test, mux_fuzz))]
 mod audit;
+mod blocked;
+mod budget;
 mod copies;
 mod held;
 mod locks;
@@ -77,6 +82,10 @@ use waiting::NamedFids;
 
 /// The maximum number of events that are kept: a driver need not ask for them.
 const MAX_EVENTS: usize = 16;
+
+/// A connection that has lasted so long, without a client that has needed it, ends an outage: something before the
+/// server, such as ssh, may be all that has connected.
+const LASTING: Duration = Duration::from_secs(5);
 
 /// How the engine restores sessions when the server has gone and comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +190,8 @@ pub struct Restore {
     is_failing: bool,
     /// The time at which the version of the sessions is offered again.
     offer_at: Option<Duration>,
+    /// The time at which a connection without a version has lasted.
+    lasting_at: Option<Duration>,
     events: VecDeque<RestoreEvent>,
     has_noticed_names: bool,
 }
@@ -201,6 +212,7 @@ impl Restore {
             is_settled: false,
             is_failing: false,
             offer_at: None,
+            lasting_at: None,
             events: VecDeque::new(),
             has_noticed_names: false,
         }
@@ -267,7 +279,7 @@ impl Restore {
     /// Returns the time at which `expire_restore` must be called at the latest, if any.
     pub fn deadline(&self) -> Option<Duration> {
         let replay = self.replay.deadline().into_iter();
-        replay.chain(self.patience_deadline()).chain(self.offer_at).min()
+        replay.chain(self.patience_deadline()).chain(self.offer_at).chain(self.lasting_at).min()
     }
 }
 

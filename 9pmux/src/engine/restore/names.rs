@@ -16,10 +16,12 @@
 
 #[cfg(any(test, mux_fuzz))]
 mod audit;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
+use super::budget::{Budget, Maker};
 use crate::engine::hasher::SeededState;
 
 /// No node.
@@ -28,10 +30,6 @@ pub const NO_NODE: u32 = u32::MAX;
 /// The maximum number of names of a path, and of their bytes.
 pub const MAX_DEPTH: usize = 1024;
 const MAX_PATH_BYTES: usize = 64 * 1024;
-
-/// The maximum memory of all nodes, and of the nodes that one client has made.
-const MAX_BYTES: usize = 256 << 20;
-const MAX_CLIENT_BYTES: usize = 8 << 20;
 
 /// The memory of a node beyond its name.
 const NODE_BYTES: usize = size_of::<Node>() + 8;
@@ -81,9 +79,8 @@ pub struct Names {
     /// The first node of each chain. The length is a power of two.
     chains: Vec<u32>,
     hasher: SeededState,
-    bytes: usize,
-    /// The memory of the nodes that each client has made.
-    made: HashMap<u32, usize, SeededState>,
+    /// The memory of the nodes, and of the other records of clients.
+    pub budget: Budget,
     /// The number of nodes that have moved or are gone: the paths of fids may have changed.
     changes: u64,
     /// The number of the last write to any file.
@@ -98,8 +95,7 @@ impl Names {
             len: 0,
             chains: vec![NO_NODE; 16],
             hasher,
-            bytes: 0,
-            made: HashMap::with_hasher(hasher),
+            budget: Budget::new(hasher),
             changes: 0,
             writes: 0,
         }
@@ -133,20 +129,30 @@ impl Names {
         self.nodes[node as usize].parent == NO_NODE
     }
 
-    /// Returns the root above a node, and the number and the bytes of the names between them.
-    fn climb(&self, node: u32) -> (u32, usize, usize) {
+    /// Returns the root above a node, and the number and the bytes of the names between them, if they are not too
+    /// many. Renames can move a node with those below it to any depth.
+    fn climb(&self, node: u32) -> Option<(u32, usize, usize)> {
         let (mut at, mut depth, mut bytes) = (node, 0, 0);
         while !self.is_root(at) {
             depth += 1;
+            if depth > MAX_DEPTH {
+                return None;
+            }
             bytes += self.name(at).len();
             at = self.parent(at);
         }
-        (at, depth, bytes)
+        Some((at, depth, bytes))
     }
 
-    /// Returns the root above a node.
-    pub fn root_of(&self, node: u32) -> u32 {
-        self.climb(node).0
+    /// Returns the root above a node, if it is not too far.
+    pub fn root_of(&self, node: u32) -> Option<u32> {
+        Some(self.climb(node)?.0)
+    }
+
+    /// Returns true if a node below `parent` may have a name of this length.
+    fn fits_below(&self, parent: u32, len: usize) -> bool {
+        let place = self.climb(parent);
+        place.is_some_and(|(_, depth, bytes)| depth < MAX_DEPTH && bytes + len <= MAX_PATH_BYTES)
     }
 
     /// Returns the root above a node, if none of the nodes between them is gone.
@@ -202,24 +208,19 @@ impl Names {
 
     /// Returns the node with this name and file below `parent`, or a root if that is [`NO_NODE`]. The caller must
     /// hold it. Returns `None` if there is no node and the limits permit none.
-    pub fn enter(&mut self, parent: u32, name: &[u8], file: FileId, maker: u32) -> Option<u32> {
+    pub fn enter(&mut self, parent: u32, name: &[u8], file: FileId, maker: Maker) -> Option<u32> {
         if let Some(known) = self.find(parent, name) {
             if self.file(known) == file {
                 return Some(known);
             }
             self.mark_gone(known);
         }
-        if parent != NO_NODE {
-            let (_, depth, bytes) = self.climb(parent);
-            if depth >= MAX_DEPTH || bytes + name.len() > MAX_PATH_BYTES {
-                return None;
-            }
-        }
         let cost = NODE_BYTES + name.len();
-        let made = self.made.get(&maker).copied().unwrap_or(0);
-        if self.bytes + cost > MAX_BYTES || made + cost > MAX_CLIENT_BYTES {
+        let is_root = parent == NO_NODE;
+        if !is_root && !self.fits_below(parent, name.len()) || !self.budget.admits(maker, cost) {
             return None;
         }
+        self.budget.add(maker, cost);
         let FileId { kind, path } = file;
         let name = name.into();
         let node = Node {
@@ -228,16 +229,16 @@ impl Names {
             parent,
             next: NO_NODE,
             users: 0,
-            maker,
+            maker: maker.client,
             written: 0,
             kind,
             is_gone: false,
         };
-        Some(self.add(node, cost))
+        Some(self.add(node))
     }
 
-    fn add(&mut self, record: Node, cost: usize) -> u32 {
-        let (parent, maker) = (record.parent, record.maker);
+    fn add(&mut self, record: Node) -> u32 {
+        let parent = record.parent;
         let node = match self.free {
             NO_NODE => {
                 self.nodes.push(record);
@@ -250,8 +251,6 @@ impl Names {
             }
         };
         self.len += 1;
-        self.bytes += cost;
-        *self.made.entry(maker).or_default() += cost;
         if parent != NO_NODE {
             self.hold(parent);
         }
@@ -330,13 +329,7 @@ impl Names {
         let maker = record.maker;
         self.free = node;
         self.len -= 1;
-        self.bytes -= cost;
-        if let Some(made) = self.made.get_mut(&maker) {
-            *made -= cost;
-            if *made == 0 {
-                self.made.remove(&maker);
-            }
-        }
+        self.budget.remove(maker, cost);
         if self.len == 0 {
             self.nodes = Vec::new();
             self.free = NO_NODE;
@@ -382,35 +375,37 @@ impl Names {
         }
     }
 
-    /// A file was renamed. Its node is marked as gone if it cannot have the new place: below itself, or in the
-    /// tree of another identity.
-    pub fn rename(&mut self, node: u32, parent: u32, name: &[u8]) {
+    /// A file was renamed. Its node is marked as gone if it cannot have the new place: below itself, in the tree of
+    /// another identity, or beyond the limits. Returns false for the limits.
+    pub fn rename(&mut self, node: u32, parent: u32, name: &[u8]) -> bool {
         if let Some(replaced) = self.find(parent, name).filter(|replaced| *replaced != node) {
             self.mark_gone(replaced);
         }
         let is_gone = self.nodes[node as usize].is_gone;
         if is_gone || self.is_root(node) {
-            return;
+            return true;
         }
-        if !self.may_be_below(node, parent) {
-            return self.mark_gone(node);
+        let (before, after) = (self.name(node).len(), name.len());
+        let maker = self.nodes[node as usize].maker;
+        let fits = self.fits_below(parent, after)
+            && (after <= before || self.budget.admits_growth(maker, after - before));
+        if !fits || !self.may_be_below(node, parent) {
+            self.mark_gone(node);
+            return fits;
         }
+        self.budget.resize(maker, before, after);
         self.unlink(node);
         self.hold(parent);
         let record = &mut self.nodes[node as usize];
-        let before = std::mem::replace(&mut record.parent, parent);
-        let old = std::mem::replace(&mut record.name, name.into());
-        let (more, maker) = (record.name.len(), record.maker);
-        self.bytes = self.bytes + more - old.len();
-        if let Some(made) = self.made.get_mut(&maker) {
-            *made = *made + more - old.len();
-        }
+        let above = std::mem::replace(&mut record.parent, parent);
+        record.name = name.into();
         self.link(node);
         self.changes += 1;
-        self.release(before);
+        self.release(above);
+        true
     }
 
-    /// Returns true if `parent` is in the tree of `node` and not below it.
+    /// Returns true if `parent`, which is not too far from its root, is in the tree of `node` and not below it.
     fn may_be_below(&self, node: u32, parent: u32) -> bool {
         let mut at = parent;
         while !self.is_root(at) {
@@ -419,6 +414,6 @@ impl Names {
             }
             at = self.parent(at);
         }
-        at == self.root_of(node)
+        Some(at) == self.root_of(node)
     }
 }

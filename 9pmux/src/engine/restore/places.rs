@@ -26,10 +26,14 @@ pub struct Place {
     pub has_lost_writes: bool,
     /// Whether its directory must be read from the beginning.
     pub must_read_anew: bool,
+    /// Whether its replay has begun: a request of the replay for it is at the server, or waits to be sent.
+    pub is_begun: bool,
     /// Whether a request of the replay for it is at the server.
     pub is_busy: bool,
     /// Whether a request waits for it.
     pub is_wanted: bool,
+    /// Whether an attempt to restore it has ended because the server did not reply any more.
+    pub has_blocked: bool,
 }
 
 impl Place {
@@ -40,8 +44,10 @@ impl Place {
         is_open: false,
         has_lost_writes: false,
         must_read_anew: false,
+        is_begun: false,
         is_busy: false,
         is_wanted: false,
+        has_blocked: false,
     };
 
     /// Returns the place of a fid that a walk has created.
@@ -86,10 +92,10 @@ impl Places {
         }
     }
 
-    /// The connection of a replay is lost: no fid is busy, and none is wanted.
+    /// The connection of a replay is lost: that of no fid has begun, and none is wanted.
     pub fn clear_marks(&mut self) {
         for place in &mut self.places {
-            (place.is_busy, place.is_wanted) = (false, false);
+            (place.is_begun, place.is_busy, place.is_wanted) = (false, false, false);
         }
     }
 

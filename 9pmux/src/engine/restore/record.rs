@@ -1,6 +1,7 @@
 //! Successful requests are recorded here, as far as they change fids or names.
 
 use super::Restore;
+use super::budget::{Maker, NO_MAKER};
 use super::names::FileId;
 use super::places::{AUTH, AUTHENTICATED, Place, UNKNOWN, XATTR, XATTR_WRITE};
 use crate::engine::Engine;
@@ -18,9 +19,6 @@ const QID: usize = 13;
 /// The offset of the name in the stat of a Twstat, counted from its fid.
 const STAT_NAME: usize = 4 + 2 + 41;
 
-/// The maker of nodes that no client has asked for.
-const NO_MAKER: u32 = u32::MAX;
-
 /// Returns the string at an offset, and the offset behind it.
 fn string_at(message: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let start = at + 2;
@@ -36,6 +34,12 @@ fn qid_of(reply: &[u8]) -> Option<FileId> {
 /// Returns the new name in a Twstat, if it has one.
 fn wstat_name(message: &[u8]) -> Option<&[u8]> {
     string_at(message, HEADER + STAT_NAME).map(|found| found.0).filter(|name| !name.is_empty())
+}
+
+/// Returns true if a request of this type changes neither fids that exist afterwards nor names.
+fn is_without_effect(kind: u8) -> bool {
+    use types::{TCLUNK, TGETATTR, TREAD, TREADDIR, TSTAT};
+    matches!(kind, TREAD | TCLUNK | TSTAT | TGETATTR | TREADDIR)
 }
 
 /// Returns true if a Twstat changes nothing, which makes a server of 9P2000 write its data to the disk.
@@ -60,12 +64,19 @@ impl Restore {
         self.places.set(&mut self.names, fid, place);
     }
 
+    /// The copy of a request is dropped, which a departed client may have left.
+    pub(super) fn forget_departed_copy(&mut self, request: &UpstreamRequest, len: usize) {
+        if let Owner::Cleanup(_) = request.owner {
+            self.names.budget.remove_for_user(request.user, len);
+        }
+    }
+
     fn node_of(&self, fid: u32) -> Option<u32> {
         (fid != NO_FID).then(|| self.places.get(fid).node()).flatten()
     }
 
     /// Returns the place of the file with this name in the directory at `parent`.
-    fn place_of(&mut self, parent: u32, name: &[u8], file: FileId, maker: u32) -> Place {
+    fn place_of(&mut self, parent: u32, name: &[u8], file: FileId, maker: Maker) -> Place {
         match self.names.enter(parent, name, file, maker) {
             Some(node) => Place::at(node),
             None => {
@@ -75,14 +86,14 @@ impl Restore {
         }
     }
 
-    fn record_attach(&mut self, fid: u32, identity: &[u8], reply: &[u8], maker: u32) {
+    fn record_attach(&mut self, fid: u32, identity: &[u8], reply: &[u8], maker: Maker) {
         let Some(file) = qid_of(reply) else { return };
         let place = self.place_of(UNKNOWN, identity, file, maker);
         self.set_place(fid, place);
     }
 
     /// A Twalk has succeeded in full.
-    fn record_walk(&mut self, fids: [u32; 2], message: &[u8], reply: &[u8], maker: u32) {
+    fn record_walk(&mut self, fids: [u32; 2], message: &[u8], reply: &[u8], maker: Maker) {
         let source = self.places.get(fids[0]);
         let count = u16_at(message, HEADER + 8);
         let target = if fids[1] == NO_FID { fids[0] } else { fids[1] };
@@ -128,7 +139,7 @@ impl Restore {
     }
 
     /// A Tcreate or Tlcreate has succeeded: the fid is at the new file.
-    fn record_create(&mut self, fid: u32, message: &[u8], reply: &[u8], maker: u32) {
+    fn record_create(&mut self, fid: u32, message: &[u8], reply: &[u8], maker: Maker) {
         let Some((name, end)) = string_at(message, HEADER + 4) else { return };
         let mode = match message[4] {
             types::TLCREATE => u32_at(message, end),
@@ -144,10 +155,16 @@ impl Restore {
     /// A file has another place: `directory` is the fid of the directory with its new name.
     fn record_rename(&mut self, node: Option<u32>, directory: Option<u32>, name: &[u8]) {
         match (node, directory) {
-            (Some(node), Some(directory)) => self.names.rename(node, directory, name),
+            (Some(node), Some(directory)) => self.rename(node, directory, name),
             (None, Some(directory)) => self.record_unlink(Some(directory), name),
             (Some(node), None) => self.names.mark_gone(node),
             (None, None) => {}
+        }
+    }
+
+    fn rename(&mut self, node: u32, directory: u32, name: &[u8]) {
+        if !self.names.rename(node, directory, name) {
+            self.notice_too_many_names();
         }
     }
 
@@ -168,7 +185,7 @@ impl Restore {
         let Some(node) = self.node_of(fid) else { return };
         if let Some(name) = wstat_name(message) {
             if !self.names.is_root(node) {
-                self.names.rename(node, self.names.parent(node), name);
+                self.rename(node, self.names.parent(node), name);
             }
         } else if is_sync(message) {
             self.names.mark_synced(node, serial);
@@ -182,11 +199,11 @@ impl Restore {
         message: &[u8],
         serial: u32,
         reply: &[u8],
-        maker: u32,
+        maker: Maker,
     ) {
         let [fid, other] = request.fids;
         match request.kind {
-            types::TREAD | types::TCLUNK | types::TSTAT | types::TGETATTR | types::TREADDIR => {}
+            kind if is_without_effect(kind) => {}
             types::TATTACH if other != NO_FID => self.set_place(fid, Place::at(AUTHENTICATED)),
             types::TATTACH => self.record_attach(fid, &message[HEADER + 8..], reply, maker),
             types::TAUTH => self.set_place(fid, Place::at(AUTH)),
@@ -196,13 +213,18 @@ impl Restore {
             types::TCREATE | types::TLCREATE => self.record_create(fid, message, reply, maker),
             types::TXATTRWALK => self.set_place(other, Place::at(XATTR)),
             types::TXATTRCREATE => self.set_place(fid, Place::at(XATTR_WRITE)),
-            types::TWRITE => {
-                if let Some(node) = self.node_of(fid) {
-                    self.names.mark_written(node);
-                }
+            types::TWRITE => self.record_write(fid),
+            types::TLOCK => {
+                let budget = &mut self.names.budget;
+                self.locks.record(fid, &message[HEADER + 4..], reply, maker, budget);
             }
-            types::TLOCK => self.locks.record(fid, &message[HEADER + 4..], reply),
             _ => self.record_change(request, message, serial),
+        }
+    }
+
+    fn record_write(&mut self, fid: u32) {
+        if let Some(node) = self.node_of(fid) {
+            self.names.mark_written(node);
         }
     }
 
@@ -247,6 +269,13 @@ impl Engine {
         outcome: ReplyOutcome,
         reply: Option<&[u8]>,
     ) {
+        if let (Owner::Client(client_index), true) =
+            (request.owner, is_without_effect(request.kind))
+        {
+            let copied = self.restore.as_mut().map_or(0, |r| r.copies.drop(upstream_tag));
+            self.clients.get(client_index).session.copied -= copied;
+            return;
+        }
         self.record_reply(upstream_tag, request, outcome, reply);
         if request.owner == Owner::Internal {
             self.handle_replay_reply(upstream_tag, request, reply, outcome);
@@ -276,18 +305,26 @@ impl Engine {
     pub(in crate::engine) fn drop_copy(&mut self, tag: u16, request: &UpstreamRequest) {
         if let Some(restore) = &mut self.restore {
             let copied = restore.copies.drop(tag);
-            if let Owner::Client(client_index) = request.owner {
-                self.clients.get(client_index).session.copied -= copied;
+            match request.owner {
+                Owner::Client(client_index) => {
+                    self.clients.get(client_index).session.copied -= copied;
+                }
+                _ => restore.forget_departed_copy(request, copied),
             }
         }
     }
 
-    /// The client of a request has left. Its copy is kept only if its reply may change names.
+    /// The client of a request has left. Its copy is kept only if its reply may change names, and its user has memory
+    /// for it. Without the copy the names are not known any more, but the files are: no fid is at another one.
     pub(in crate::engine) fn drop_departed_copy(&mut self, tag: u16) {
         const CHANGES: [u8; 5] =
             [types::TRENAME, types::TRENAMEAT, types::TUNLINKAT, types::TREMOVE, types::TWSTAT];
         if let Some(restore) = &mut self.restore {
-            if !CHANGES.contains(&self.requests.get(tag).kind) {
+            let (kind, user) = (self.requests.get(tag).kind, self.requests.get(tag).user);
+            let len = restore.copies.get(tag).len();
+            if CHANGES.contains(&kind) && restore.names.budget.admits_user(user, len) {
+                restore.names.budget.add_for_user(user, len);
+            } else {
                 restore.copies.drop(tag);
             }
         }
@@ -319,7 +356,14 @@ impl Engine {
         let reply = reply.filter(|_| outcome == ReplyOutcome::Success);
         match (request.owner, reply) {
             (Owner::Client(client_index), Some(reply)) => {
-                restore.record_success(request, &copy.bytes, copy.serial, reply, client_index);
+                let user = self.clients.get(client_index).user;
+                let maker = Maker { client: client_index, user };
+                restore.record_success(request, &copy.bytes, copy.serial, reply, maker);
+            }
+            (Owner::Cleanup(_) | Owner::Descriptor(_), Some(_))
+                if request.kind == types::TWRITE =>
+            {
+                restore.record_write(request.fids[0]);
             }
             (Owner::Cleanup(_), Some(_)) if !copy.bytes.is_empty() => {
                 restore.record_change(request, &copy.bytes, copy.serial);
@@ -333,8 +377,11 @@ impl Engine {
             }
             _ => {}
         }
-        if let Owner::Client(client_index) = request.owner {
-            self.clients.get(client_index).session.copied -= copy.bytes.len();
+        match request.owner {
+            Owner::Client(client_index) => {
+                self.clients.get(client_index).session.copied -= copy.bytes.len();
+            }
+            _ => restore.forget_departed_copy(request, copy.bytes.len()),
         }
         restore.copies.recycle(upstream_tag, copy);
         self.restore = Some(restore);
@@ -346,7 +393,7 @@ impl Engine {
         if let Some(restore) = &mut self.restore {
             restore.unwant(fid);
             restore.places.forget(&mut restore.names, fid);
-            restore.locks.forget(fid);
+            restore.locks.forget(fid, &mut restore.names.budget);
             restore.places.truncate(self.fids.highest());
         }
     }

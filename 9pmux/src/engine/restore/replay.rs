@@ -55,11 +55,13 @@ pub struct Step {
     pub to: u32,
     /// The number of changes of names when the request was sent.
     pub changes: u64,
+    /// The number of requests of the replay that were sent before.
+    pub number: u64,
 }
 
 impl Step {
     pub fn new(task: Task, from: u32) -> Step {
-        Step { task, from, to: from, changes: 0 }
+        Step { task, from, to: from, changes: 0, number: 0 }
     }
 }
 
@@ -82,6 +84,8 @@ pub struct Replay {
     pub later: VecDeque<(Duration, Step)>,
     /// The steps at the server, by upstream tag.
     steps: BTreeMap<u16, Step>,
+    /// The number of requests that were sent.
+    sent: u64,
     /// The time at which the server must have replied to one of them.
     silent_until: Option<Duration>,
     /// The numbers of fids that were restored on this connection, and that are dead since the loss.
@@ -102,16 +106,31 @@ impl Replay {
         self.gone += 1;
     }
 
+    pub fn forget_gone(&mut self) {
+        self.gone = 0;
+    }
+
     /// Returns the time at which something must be done, if any.
     pub fn deadline(&self) -> Option<Duration> {
         let later = self.later.front().map(|(due, _)| *due);
         later.into_iter().chain(self.silent_until).min()
     }
 
-    /// Returns the number of its requests at the server.
-    #[cfg(any(test, mux_fuzz))]
+    /// Returns its requests at the server, by upstream tag.
     pub fn steps(&self) -> &BTreeMap<u16, Step> {
         &self.steps
+    }
+
+    /// The server must reply to one of them until this time, if there is such a time.
+    pub fn wait_until(&mut self, until: Duration) {
+        let is_asking = !self.steps.is_empty();
+        self.silent_until = is_asking.then_some(until).filter(|t| *t != Duration::MAX);
+    }
+
+    /// Returns the steps that are not at the server.
+    #[cfg(any(test, mux_fuzz))]
+    pub fn waiting_steps(&self) -> impl Iterator<Item = &Step> {
+        self.pending.iter().chain(self.later.iter().map(|(_, step)| step))
     }
 
     #[cfg(any(test, mux_fuzz))]
@@ -265,7 +284,9 @@ impl Engine {
                 return;
             };
             let replay = &mut restore.replay;
-            let has_background_room = may_be_idle && replay.steps.len() < max;
+            // Before the identities are attached, idle fids would only be moved from one queue to another.
+            let has_background_room =
+                may_be_idle && replay.steps.len() < max && replay.asked_roots == 0;
             let is_sent = if let Some(step) = replay.pending.pop_front() {
                 let is_sent = self.run_step(step);
                 self.put_back(is_sent, |replay| replay.pending.push_front(step));
@@ -311,7 +332,7 @@ impl Engine {
             return true;
         };
         let place = restore.places.get(fid);
-        if !self.fids.is_allocated(fid) || !self.fids.get(fid).state.is_away() || place.is_busy {
+        if !self.fids.is_allocated(fid) || !self.fids.get(fid).state.is_away() || place.is_begun {
             return true;
         }
         let Some(root) = place.node().and_then(|node| restore.names.living_root(node)) else {
@@ -345,9 +366,16 @@ impl Engine {
         }
     }
 
-    /// Sends the request of a step. Returns false if there is no tag for it.
+    /// Sends the request of a step. Returns false if there is no tag for it. A fid that was released or has died
+    /// since the step before is not restored any more, and its number may be another fid's. That one is not away: all
+    /// that are away have been so since the loss.
     pub(super) fn run_step(&mut self, step: Step) -> bool {
         match step.task {
+            Task::Walk(fid) | Task::Open(fid) | Task::Lock(fid, _)
+                if !self.fids.is_allocated(fid) || !self.fids.get(fid).state.is_away() =>
+            {
+                true
+            }
             Task::Root(node) => self.send_root(node),
             Task::Walk(fid) => self.send_walk(fid, step),
             Task::Open(fid) => self.send_open(fid, step),
@@ -386,14 +414,25 @@ impl Engine {
             match step.task {
                 Task::Root(_) => restore.replay.asked_roots += 1,
                 Task::Walk(fid) | Task::Open(fid) | Task::Lock(fid, _) => {
-                    restore.places.get_mut(fid).is_busy = true;
+                    let place = restore.places.get_mut(fid);
+                    (place.is_begun, place.is_busy) = (true, true);
                 }
             }
-            let changes = restore.names.changes();
-            restore.replay.steps.insert(tag, Step { changes, ..step });
+            let (changes, number) = (restore.names.changes(), restore.replay.sent);
+            restore.replay.sent += 1;
+            restore.replay.steps.insert(tag, Step { changes, number, ..step });
             restore.replay.silent_until.get_or_insert(until);
         }
         true
+    }
+
+    /// A request of 9pmux's own has ended. Returns its step if it is one of the replay.
+    pub(super) fn end_step(&mut self, tag: u16) -> Option<Step> {
+        let until = self.now.saturating_add(self.config.version_timeout);
+        let replay = &mut self.restore.as_mut()?.replay;
+        let step = replay.steps.remove(&tag)?;
+        replay.wait_until(until);
+        Some(step)
     }
 
     /// Handles the reply to a request of 9pmux's own, if it is one of the replay.
@@ -405,15 +444,9 @@ impl Engine {
         reply: Option<&[u8]>,
         outcome: ReplyOutcome,
     ) {
-        let until = self.now.saturating_add(self.config.version_timeout);
-        let Some(restore) = &mut self.restore else {
+        let (Some(step), Some(restore)) = (self.end_step(tag), &mut self.restore) else {
             return;
         };
-        let Some(step) = restore.replay.steps.remove(&tag) else {
-            return;
-        };
-        let is_asking = !restore.replay.steps.is_empty();
-        restore.replay.silent_until = is_asking.then_some(until).filter(|t| *t != Duration::MAX);
         let fid = match step.task {
             Task::Root(node) => {
                 restore.replay.asked_roots -= 1;
@@ -421,14 +454,15 @@ impl Engine {
             }
             Task::Walk(fid) | Task::Open(fid) | Task::Lock(fid, _) => fid,
         };
-        restore.places.get_mut(fid).is_busy = false;
         if let (Task::Walk(_), ReplyOutcome::Success | ReplyOutcome::Unknown) = (step.task, outcome)
         {
             self.fids.mark_restoring(fid);
         }
+        restore.places.get_mut(fid).is_busy = false;
         let record = self.fids.get(fid);
         if !record.bound && record.references == 1 {
             // The client has clunked it meanwhile.
+            restore.places.get_mut(fid).is_begun = false;
             return;
         }
         match step.task {
@@ -444,6 +478,8 @@ impl Engine {
             return;
         };
         restore.unwant(fid);
+        let place = restore.places.get_mut(fid);
+        (place.is_begun, place.has_blocked) = (false, false);
         restore.replay.back += 1;
         if let Owner::Client(client_index) = self.fids.get(fid).owner {
             let has_held = restore.held.has(client_index);
@@ -465,7 +501,8 @@ impl Engine {
                 replay.pending.push_back(step);
             }
         }
-        if replay.silent_until.is_some_and(|until| until <= now) {
+        if replay.silent_until.is_some_and(|until| until <= now) && !self.flush_blocked_steps() {
+            self.blame_first_step();
             self.handle_end(EndReason::ReplayTimeout);
         }
     }

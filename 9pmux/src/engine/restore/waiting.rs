@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::LASTING;
 use super::replay::RETRY_DELAY;
 use crate::engine::clients::{Blocked, ClientState};
 use crate::engine::fids::{FidState, NO_FID};
@@ -280,6 +281,29 @@ impl Engine {
         }
     }
 
+    /// A connection has been made on which no version is being asked for.
+    pub(in crate::engine) fn await_lasting(&mut self) {
+        let due = self.now.saturating_add(LASTING);
+        if let Some(restore) = self.restore.as_mut().filter(|restore| !restore.is_settled) {
+            restore.lasting_at = Some(due);
+        }
+    }
+
+    /// Ends the outage if the connection has lasted without a client that has needed it.
+    fn expire_lasting(&mut self) {
+        let now = self.now;
+        let Some(restore) =
+            self.restore.as_mut().filter(|r| r.lasting_at.is_some_and(|at| at <= now))
+        else {
+            return;
+        };
+        restore.lasting_at = None;
+        if matches!(self.upstream.state(), UpstreamState::NoVersion) && self.clients.sessions() == 0
+        {
+            self.settle_outage();
+        }
+    }
+
     /// Handles the deadlines of an outage and of a replay.
     #[cold]
     pub(in crate::engine) fn expire_restore(&mut self) {
@@ -290,16 +314,24 @@ impl Engine {
         }
         self.expire_replay();
         self.expire_offer();
+        self.expire_lasting();
     }
 
     /// The outage has ended: clients go on.
     pub(in crate::engine) fn settle_outage(&mut self) {
-        let now = self.now;
+        let (now, is_replaying) = (self.now, self.upstream.is_replaying());
         if let Some(restore) = &mut self.restore {
+            if !is_replaying {
+                // A Tclunk overtakes messages until then.
+                restore.named = NamedFids::default();
+            }
             if !std::mem::replace(&mut restore.is_settled, true) {
                 let after = now.saturating_sub(restore.since);
                 restore.is_failing = false;
-                restore.named = NamedFids::default();
+                if !self.upstream.is_replaying() {
+                    // There was nothing to restore. A replay counts to its own end.
+                    restore.replay.forget_gone();
+                }
                 restore.push_event(super::RestoreEvent::Back { after });
             }
         }

@@ -33,7 +33,7 @@ impl Engine {
         let place = restore.places.get(fid);
         let names = &restore.names;
         let path = place.node().and_then(|node| names.path(node));
-        let root = place.node().map(|node| names.root_of(node));
+        let root = place.node().and_then(|node| names.root_of(node));
         let is_first = root == Some(step.from);
         let from = match (&path, is_first) {
             (Some(_), true) => Some(0),
@@ -58,6 +58,11 @@ impl Engine {
             message.extend_from_slice(&(name.len() as u16).to_le_bytes());
             message.extend_from_slice(name);
             (to, count) = (*node, count + 1);
+        }
+        if count == 0 && from < path.len() {
+            // A name that other messages have room for does not fit into a Twalk.
+            self.kill_if_away(fid, DeadReason::Gone);
+            return true;
         }
         message[HEADER + 8..HEADER + 10].copy_from_slice(&count.to_le_bytes());
         let fids = if is_first { [source, fid] } else { [fid, NO_FID] };

@@ -87,6 +87,19 @@ fn waiting_read_is_flushed_failed_or_forgotten_as_any_request() {
 }
 
 #[test]
+fn flush_that_names_itself_takes_no_waiting_read_back() {
+    let mut bench = Bench::new(Dialect::Plain);
+    let (id, _) = bench.attached();
+    let reads: Vec<u8> = (0..225).flat_map(|n| read(100 + n, 0, 0, 9)).collect();
+    bench.client_sends(id, &reads);
+    let asked = bench.upstream();
+    bench.client_sends(id, &flush(324, 324));
+    assert_eq!(bench.client_received(id), made(109, 324).done());
+    bench.server(&made(117, tag(&asked[0])).u32(0).done());
+    assert_eq!(bench.upstream().len(), 1, "the read with the same tag");
+}
+
+#[test]
 fn waiting_read_is_not_overtaken_by_a_change_of_its_fid() {
     let open = made(112, 9).u32(1).u8(0).done();
     let create = made(114, 9).u32(1).str("f").u32(0).u8(0).done();

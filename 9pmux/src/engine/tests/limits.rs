@@ -327,7 +327,7 @@ fn clients_are_served_round_robin() {
         order.push(u64_at(request, HEADER + 4));
     }
     // At first the others have nothing in flight.
-    assert_eq!(order[..10], [0, 1, 0, 2, 3, 1, 0, 2, 3, 0]);
+    assert_eq!(order[..10], [0, 1, 0, 2, 1, 3, 0, 2, 3, 0]);
     assert_eq!(order.len(), 26);
 }
 

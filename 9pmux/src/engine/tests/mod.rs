@@ -14,6 +14,7 @@ mod fids;
 mod finishing;
 mod flushing;
 mod leaks;
+mod limit_shares;
 mod limits;
 mod malformed;
 mod once;

@@ -35,7 +35,7 @@ fn rwrite(tag: u16, count: u32) -> Vec<u8> {
 
 impl Bench {
     /// Connects a client to which descriptors can be passed, and attaches it with fid 0.
-    fn fd_client(&mut self) -> (ClientId, u32) {
+    pub(super) fn fd_client(&mut self) -> (ClientId, u32) {
         let (id, fid) = self.attached();
         self.engine.allow_descriptors(id);
         (id, fid)
@@ -68,7 +68,7 @@ impl Bench {
 
     /// Opens fid 0 as a descriptor, which the client receives.
     #[track_caller]
-    fn opened(&mut self, id: ClientId, mode: u8, iounit: u32) -> DescriptorId {
+    pub(super) fn opened(&mut self, id: ClientId, mode: u8, iounit: u32) -> DescriptorId {
         let (open, descriptor) = self.opening(id, 0, mode);
         self.server(&ropen(tag(&open), iounit));
         self.passed(id, 9, iounit);
@@ -85,7 +85,7 @@ impl Bench {
     }
 
     /// The socket takes all output. Returns it.
-    fn socket_takes(&mut self, descriptor: DescriptorId) -> Vec<u8> {
+    pub(super) fn socket_takes(&mut self, descriptor: DescriptorId) -> Vec<u8> {
         let bytes = self.engine.descriptor_output(descriptor).to_vec();
         self.engine.descriptor_wrote(descriptor, bytes.len());
         self.engine.audit();
@@ -726,7 +726,8 @@ fn descriptors_and_clients_take_turns() {
     let last_of_client = kinds.iter().rposition(|kind| *kind == 124).unwrap();
     assert!(last_of_client < 12, "{kinds:?}");
     let first = kinds.iter().position(|kind| *kind == 118).unwrap();
-    assert!(first <= 2, "{kinds:?}");
+    // The descriptors of one user have one of three turns beside two other users.
+    assert!(first <= 3, "{kinds:?}");
 }
 
 #[test]

@@ -7,16 +7,16 @@ use crate::engine::{ClientId, Config, Engine};
 use crate::link::{Link, LinkConfig, LinkEnd, MAX_REQUESTS};
 use crate::wire::{NOFID, kind, tag, u32_at};
 
-const MSIZE: u32 = 8192;
+pub(super) const MSIZE: u32 = 8192;
 const L: &str = "9P2000.L";
 const KEEPALIVE: [u8; 9] = [9, 0, 0, 0, 0x6c, 0xfe, 0xff, 0xff, 0xff];
 const REPLY: [u8; 7] = [7, 0, 0, 0, 0x6d, 0xfe, 0xff];
 const INTERVAL: Duration = Duration::from_secs(15);
 const WINDOW: usize = 1 << 20;
 
-struct Bench {
-    link: Link,
-    post: Engine,
+pub(super) struct Bench {
+    pub(super) link: Link,
+    pub(super) post: Engine,
 }
 
 impl Bench {
@@ -86,13 +86,13 @@ impl Bench {
     }
 
     /// Connects a local client that offers 9P2000.L.
-    fn client(&mut self) -> ClientId {
+    pub(super) fn client(&mut self) -> ClientId {
         let id = self.post.client_connected();
         self.post.client_bytes(id, &version(MSIZE, L));
         id
     }
 
-    fn received(&mut self, id: ClientId) -> Vec<Vec<u8>> {
+    pub(super) fn received(&mut self, id: ClientId) -> Vec<Vec<u8>> {
         let mut bytes = self.post.output(id).to_vec();
         self.post.client_wrote(id, bytes.len());
         cut(&mut bytes)

@@ -3,4 +3,5 @@
 mod end;
 mod splitting;
 mod two_ends;
+mod virtual_time;
 mod world;

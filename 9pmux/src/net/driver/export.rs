@@ -14,6 +14,7 @@ use super::callers::Callers;
 use super::control::{record_connection, record_failure};
 use super::reconnect::{log_line, log_outage, log_return};
 use super::transfer::update_write_interest;
+use crate::engine::EndReason;
 use crate::link::{Link, LinkConfig, LinkEnd};
 use crate::net::address::Address;
 use crate::net::dial::{Redial, ServerConnection};
@@ -64,6 +65,12 @@ impl ExportSide {
         error: Option<Errno>,
         status: Option<ExitStatus>,
     ) -> Result<(), Failure> {
+        if let (Some(LinkEnd::NoCommonVersion(what)), Some(redialler)) =
+            (self.link.end_reason(), &self.redialler)
+        {
+            let reason = EndReason::NoCommonVersion(what.clone());
+            return Err(Failure::End(redialler.address().clone(), reason, None));
+        }
         if self.callers.is_some() {
             // Only a signal ends it.
             return Ok(());
@@ -161,7 +168,7 @@ impl Driver {
     pub(super) fn is_ending(&self) -> bool {
         match &self.link {
             Some(link) if link.comes_back.is_some() => {
-                link.link.end_reason() == Some(&LinkEnd::HungUp)
+                link.link.end_reason().is_some_and(LinkEnd::is_final)
             }
             Some(link) => link.link.end_reason().is_some() && !self.is_waiting(),
             None => self.engine.end_reason().is_some(),
@@ -185,7 +192,10 @@ impl Driver {
         if !self.is_ending() {
             return false;
         }
-        let is_last = !self.has_callers() || self.signal_count > 0;
+        let is_final = |link: &ExportSide| link.link.end_reason().is_some_and(LinkEnd::is_final);
+        let is_last = !self.has_callers()
+            || self.signal_count > 0
+            || self.link.as_deref().is_some_and(is_final);
         if self.end_by.is_none() {
             self.end_by = Some(self.now + super::SHUTDOWN_GRACE);
             if is_last {
@@ -193,10 +203,10 @@ impl Driver {
             }
         }
         let has_output = self.server.is_some()
-            && self.link.as_mut().is_some_and(|link| {
-                let drains = link.link.end_reason() == Some(&LinkEnd::HungUp);
-                drains && !link.link.output(&self.engine).is_empty()
-            });
+            && self
+                .link
+                .as_mut()
+                .is_some_and(|link| is_final(link) && !link.link.output(&self.engine).is_empty());
         let is_over = self.signal_count > 1
             || self.peers.len() == 0 && !has_output
             || self.end_by.is_some_and(|until| until <= self.now);
@@ -212,6 +222,7 @@ impl Driver {
         let Some(link) = &mut self.link else {
             return;
         };
+        link.link.check_export(&mut self.engine);
         let Some(redialler) = &mut link.redialler else {
             return;
         };

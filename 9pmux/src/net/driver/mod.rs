@@ -359,7 +359,6 @@ impl Driver {
         let redial = self.redialler.deadline(self.wants_server());
         let own = [
             self.accept_paused_until,
-            self.outage.as_ref().and_then(OutageLog::deadline),
             self.end_by,
             report,
             redial,

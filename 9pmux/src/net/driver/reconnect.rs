@@ -128,12 +128,10 @@ pub(super) fn log_return(
     is_connected: bool,
     now: Instant,
 ) -> bool {
-    if is_connected && engine.outage().is_none() {
-        outage.settled(now);
-    }
+    let mut is_settled = is_connected && engine.outage().is_none();
     while let Some(event) = engine.next_restore_event() {
         match event {
-            RestoreEvent::Back { .. } => outage.settled(now),
+            RestoreEvent::Back { .. } => is_settled |= is_connected,
             RestoreEvent::Restored { gone: 0, .. } => {}
             RestoreEvent::Restored { fids, gone } => warn!(
                 "{server}: the server is back with other files: {gone} of {fids} fids are gone"
@@ -148,7 +146,7 @@ pub(super) fn log_return(
             ),
         }
     }
-    let line = outage.ended(now, engine.dialect().is_some());
+    let line = is_settled.then(|| outage.settled(now)).flatten();
     let has_ended = line.is_some();
     if let Some(line) = line {
         log_outage(server, line);

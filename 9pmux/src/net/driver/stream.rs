@@ -63,8 +63,8 @@ impl Driver {
             return;
         };
         let why = match link.link.end_reason() {
-            None | Some(LinkEnd::HungUp) => return,
-            Some(why) => why.clone(),
+            Some(why) if !why.is_final() => why.clone(),
+            _ => return,
         };
         link.link.await_stream();
         // The reason is that of the link.

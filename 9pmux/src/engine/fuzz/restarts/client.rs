@@ -287,6 +287,9 @@ impl Peer {
                 matches!(what, kinds::TGETATTR | 124)
                     && any(&|fid| fid.open.is_none() && fid.is_dead(view))
             }
+            "file not open again: the server does not reply" => {
+                any(&|fid| fid.may_be_blocked(view) && fid.has_lost(view))
+            }
             "lock lost: the server was away" => any(&|fid| fid.may_lock && fid.has_lost(view)),
             "authenticate again" => {
                 any(&|fid| super::IDENTITIES[fid.identity].authenticates && fid.has_lost(view))
@@ -432,7 +435,9 @@ impl Peer {
                 }
                 let from = self.fids.get(&first).cloned();
                 if let (Some(from), Some(fid)) = (from, self.fids.get_mut(&newfid)) {
-                    *fid = ClientFid { xattr: true, losses, open: None, locked: false, ..from };
+                    let (open, locked) = (None, false);
+                    let (busy, ends) = (fid.busy, fid.ends);
+                    *fid = ClientFid { xattr: true, losses, open, locked, busy, ends, ..from };
                 }
             }
             (_, Some(reply)) => {
@@ -513,7 +518,13 @@ impl ClientFid {
         let authenticates = super::IDENTITIES[self.identity].authenticates;
         let causes = self.fragile || self.must_fail || removes || self.xattr || moved;
         let of_server = view.losses.numbers_anew || view.losses.refuses;
+        let causes = causes || self.may_be_blocked(view);
         self.has_lost(view) && (causes || of_server || authenticates)
+    }
+
+    /// Returns true if the server may have blocked when the file was opened again.
+    fn may_be_blocked(&self, view: &View<'_>) -> bool {
+        self.open.is_some() && view.losses.may_block
     }
 }
 
@@ -555,7 +566,7 @@ fn ledger_line(entry: &Entry, ledger: &Ledger) -> String {
 }
 
 /// Returns true if other requests of a fid wait for the reply to this one.
-fn makes_busy(what: u8) -> bool {
+pub fn makes_busy(what: u8) -> bool {
     let changes = [types::TOPEN, types::TLOPEN, types::TCREATE, types::TLCREATE];
     let ends = [types::TCLUNK, types::TREMOVE, types::TWALK, kinds::TXATTRCREATE];
     changes.contains(&what) || ends.contains(&what)

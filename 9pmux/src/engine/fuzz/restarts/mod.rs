@@ -106,6 +106,10 @@ struct Losses {
     /// The time of the last loss, while the server is not back.
     since: Option<Duration>,
     now: Duration,
+    /// The time of the last loss, and whether the server has since been silent for so long that it may have blocked in
+    /// the open of a file.
+    last: Duration,
+    may_block: bool,
     patience: Option<Duration>,
     /// The server numbers its files anew in each session.
     numbers_anew: bool,
@@ -113,7 +117,16 @@ struct Losses {
     refuses: bool,
 }
 
+/// The time in which the server must reply.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
 impl Losses {
+    /// Time has passed.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.may_block |= self.count > 0 && self.now >= self.last + TIMEOUT;
+    }
+
     /// Returns true if requests may fail because the server is away.
     fn is_impatient(&self) -> bool {
         match (self.patience, self.since) {

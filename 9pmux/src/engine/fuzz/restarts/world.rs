@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::client::{Peer, View, moves_names};
+use super::client::{Peer, View, makes_busy, moves_names};
 use super::disk::Disk;
 use super::fields::Fields;
 use super::ledger::{Fate, Ledger, fids_of};
@@ -75,7 +75,7 @@ impl<'a> World<'a> {
         let config = Config {
             dialect: Some(dialect).filter(|_| bytes.below(2) == 0),
             reconnect: (!stays).then_some(reconnect),
-            version_timeout: if stays { Duration::MAX } else { Duration::from_secs(10) },
+            version_timeout: if stays { Duration::MAX } else { super::TIMEOUT },
             attach_once: bytes.rarely(5),
             msize: MSIZE,
             max_inflight: bytes.pick(&[20, 2, 4, 100]),
@@ -410,9 +410,11 @@ impl<'a> World<'a> {
         let may = |i: &usize| {
             let mine = fids(*i);
             let waiting = &session.waiting[*i];
+            let changes = makes_busy(kind(&waiting.message));
             let shares = |j: usize| {
                 let earlier = &session.waiting[j];
-                !earlier.held && fids(j).iter().any(|fid| mine.iter().any(|f| f.0 == fid.0))
+                (changes || !earlier.held)
+                    && fids(j).iter().any(|fid| mine.iter().any(|f| f.0 == fid.0))
             };
             !waiting.held && !(0..*i).any(shares)
         };
@@ -539,6 +541,7 @@ impl<'a> World<'a> {
         let mut session = self.session.take().expect("a session");
         self.losses.count += 1;
         let now = self.losses.now;
+        self.losses.last = now;
         self.losses.since.get_or_insert(now);
         let again = self.reconnect.lost_locks == LostLocks::Again;
         let ledger = &self.ledger;
@@ -599,7 +602,7 @@ impl<'a> World<'a> {
     }
 
     fn pass(&mut self, time: Duration) {
-        self.losses.now += time;
+        self.losses.pass(time);
         self.engine.tick(self.losses.now);
         self.turn();
         let next = self.engine.next_deadline();

@@ -5,7 +5,9 @@ use super::super::bench::{Bench, MSIZE};
 use super::super::messages::*;
 use super::bench::*;
 use super::server::Server;
-use crate::engine::{Config, EndReason, Engine, Reconnect, RestoreEvent, ServerKind};
+use crate::engine::{
+    ClientId, Config, EndReason, Engine, LostLocks, Reconnect, RestoreEvent, ServerKind,
+};
 use crate::wire::{Dialect, kind, tag, types};
 
 fn getattr(tag: u16, fid: u32) -> Vec<u8> {
@@ -60,6 +62,35 @@ fn long_names_are_walked_within_the_msize() {
     assert!(walks.iter().all(|walk| walk.len() <= MSIZE as usize));
     assert_eq!(walks.len(), 4);
     assert_eq!(kind(&net.ask(id, &getattr(6, 1))), 25);
+}
+
+#[test]
+fn name_that_fits_no_walk_is_gone() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    net.walks(id, 1, &["d"]);
+    // A Tmkdir, or a Trename as here, has a shorter header than a Twalk.
+    let name = "n".repeat(MSIZE as usize - 18);
+    net.server.add(&format!("/{name}"), 0x80, 2);
+    let rename = made(20, 5).u32(1).u32(0).str(&name).done();
+    assert_eq!(rename.len(), MSIZE as usize - 1);
+    assert_eq!(kind(&net.ask(id, &rename)), 21);
+    net.lose();
+    net.server.seen.clear();
+    net.is_blocked = true;
+    net.connect();
+    for _ in 0..20 {
+        for request in net.bench.upstream() {
+            if let Some(reply) = net.server.reply(&request) {
+                net.bench.server(&reply);
+            }
+        }
+    }
+    // The fid of the attach has a walk without names.
+    assert_eq!(net.server.requests(types::TWALK).len(), 1);
+    net.is_blocked = false;
+    assert!(is_local_error(Dialect::L, &net.ask(id, &getattr(6, 1)), NoSuchFile));
+    assert_eq!(kind(&net.ask(id, &getattr(6, 0))), 25);
 }
 
 #[test]
@@ -157,6 +188,154 @@ fn descriptors_end_and_their_opens_fail() {
     assert_eq!((net.server.fids(), net.bench.engine.stats().fids), (2, 2));
 }
 
+#[test]
+fn write_by_a_descriptor_makes_the_next_sync_fail() {
+    let config = Config { max_descriptors: 4, ..Config::default() };
+    let mut net = Net::with(Dialect::Plain, Reconnect::default(), config);
+    let id = net.attached();
+    net.bench.engine.allow_descriptors(id);
+    for fid in 1..3 {
+        net.walks(id, fid, &["g"]);
+    }
+    net.opens(id, 1, 2);
+    net.send(id, &made(98, 9).u32(2).u8(1).done());
+    let engine = &mut net.bench.engine;
+    let descriptor = std::iter::from_fn(|| engine.next_descriptor()).last().unwrap();
+    assert!(engine.wants_pair(descriptor));
+    engine.pair_made(descriptor);
+    net.run();
+    assert_eq!(kind(&net.bench.client_received(id)), 99);
+    net.bench.engine.descriptor_passed(id);
+    net.bench.engine.descriptor_bytes(descriptor, b"x");
+    net.run();
+    assert_eq!(net.server.requests(types::TWRITE).len(), 1);
+    net.lose();
+    net.connect();
+    let stat = [&[49 - 2, 0][..], &[0xff; 39], &[0; 8]].concat();
+    let sync = made(126, 8).u32(1).u16(stat.len() as u16).raw(&stat).done();
+    assert!(is_local_error(Dialect::Plain, &net.ask(id, &sync), WritesLost));
+    assert_eq!(kind(&net.ask(id, &sync)), 127);
+}
+
+#[test]
+fn dead_fids_of_a_loss_without_a_replay_are_not_counted_later() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    net.walks(id, 1, &["g"]);
+    // The file of a fid that is dead at once.
+    assert_eq!(kind(&net.ask(id, &made(30, 5).u32(1).u32(2).str("a").done())), 31);
+    net.lose();
+    net.bench.disconnect(id);
+    net.connect();
+    let id = net.attached();
+    net.events();
+    net.lose();
+    net.connect();
+    assert!(net.events().contains(&RestoreEvent::Restored { fids: 1, gone: 0 }));
+    assert_eq!(kind(&net.ask(id, &getattr(6, 0))), 25);
+}
+
+#[test]
+fn locks_are_bounded_for_a_fid_and_for_a_client() {
+    let reconnect = Reconnect { lost_locks: LostLocks::Again, ..Reconnect::default() };
+    let mut net = Net::with(Dialect::L, reconnect, Config::default());
+    let id = net.attached();
+    let lock = |tag, fid: u32, kind: u8, start: u64, owner: &str| {
+        made(52, tag).u32(fid).u8(kind).u32(0).u64(start).u64(1).u32(7).str(owner).done()
+    };
+    let owner = "o".repeat(4000);
+    for fid in 1..530 {
+        net.walks(id, fid, &["d", "f"]);
+        for start in 0..4 {
+            assert_eq!(kind(&net.ask(id, &lock(5, fid, 1, start, &owner))), 53);
+        }
+        let memory = net.bench.engine.restore_memory();
+        assert!(memory < 9 << 20, "{memory} after fid {fid}");
+    }
+    // Another client has memory for its own.
+    let other = net.attached();
+    net.walks(other, 1, &["d", "f"]);
+    assert_eq!(kind(&net.ask(other, &lock(5, 1, 1, 0, &owner))), 53);
+    // A fid has memory for many locks of an ordinary size, and for a few of any.
+    for (fid, count, owner) in [(2, 200, "host"), (3, 5, &*owner)] {
+        net.walks(other, fid, &["d", "f"]);
+        for start in 0..count {
+            assert_eq!(kind(&net.ask(other, &lock(5, fid, 1, start, owner))), 53);
+        }
+    }
+    net.lose();
+    net.connect();
+    for fid in 1..3 {
+        assert_eq!(kind(&net.ask(other, &getattr(6, fid))), 25);
+    }
+    assert!(is_local_error(Dialect::L, &net.ask(other, &read(6, 3, 0, 1)), LockLost));
+    assert_eq!(kind(&net.ask(id, &getattr(6, 1))), 25);
+    assert!(is_local_error(Dialect::L, &net.ask(id, &read(6, 529, 0, 1)), LockLost));
+    net.bench.disconnect(id);
+    net.bench.disconnect(other);
+    net.run();
+    assert_eq!(net.bench.engine.restore_memory(), 0);
+}
+
+#[test]
+fn copies_that_departed_clients_leave_are_counted_until_their_requests_end() {
+    for is_lost in [false, true] {
+        let mut net = Net::new(Dialect::L);
+        net.attached();
+        let before = net.bench.engine.restore_memory();
+        let mut expected = before;
+        net.is_blocked = true;
+        let mut requests = Vec::new();
+        for n in 1..4 {
+            let id = net.bench.engine.client_connected();
+            net.bench.client_sends(id, &version(MSIZE, "9P2000.L"));
+            net.bench.client_sends(id, &attach(Dialect::L, 1, 0, crate::wire::NOFID, "u", "a"));
+            let (attaching, others) =
+                net.bench.upstream().into_iter().partition(|m| kind(m) == 104);
+            requests.extend(others);
+            let attaching: Vec<Vec<u8>> = attaching;
+            net.bench.server(&net.server.reply(&attaching[0]).unwrap());
+            let unlink = made(76, 5).u32(0).str("n".repeat(1000 * n)).u32(0).done();
+            net.bench.client_sends(id, &unlink);
+            net.bench.client_sends(id, &getattr(6, 0));
+            requests.extend(net.bench.upstream());
+            net.bench.disconnect(id);
+            expected += unlink.len();
+            assert_eq!(net.bench.engine.restore_memory(), expected);
+        }
+        if is_lost {
+            net.lose();
+        } else {
+            for request in requests {
+                net.bench.server(&net.server.reply(&request).unwrap());
+            }
+            net.is_blocked = false;
+            net.run();
+        }
+        assert_eq!(net.bench.engine.restore_memory(), before);
+    }
+}
+
+#[test]
+fn small_copy_does_not_keep_the_memory_of_a_large_request() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    net.walks(id, 1, &["g"]);
+    net.opens(id, 1, 2);
+    let unlink = made(76, 5).u32(0).str("n".repeat(200)).u32(0).done();
+    for n in 0..10 {
+        let data = made(118, 20).u32(1).u64(0).u32(8000).raw(&[7; 8000]).done();
+        assert_eq!(kind(&net.ask(id, &data)), 119);
+        net.server.silent = vec![types::TUNLINKAT];
+        let mut unlink = unlink.clone();
+        unlink[5] = n;
+        net.send(id, &unlink);
+        net.server.silent.clear();
+    }
+    let memory = net.bench.engine.copies_memory();
+    assert!(memory < 10 * 1000 + 2 * 8100, "{memory}");
+}
+
 /// Returns a post of a link whose stream exists, and a client that has attached.
 fn post() -> (Net, crate::engine::ClientId) {
     let config = Config {
@@ -246,4 +425,62 @@ fn server_that_permits_what_it_should_not_does_no_harm_to_the_names() {
         assert!(is_local_error(Dialect::L, &net.ask(id, &getattr(6, fid)), NoSuchFile));
     }
     assert_eq!(kind(&net.ask(id, &getattr(6, 0))), 25);
+}
+
+/// The adaptive limit of a new connection.
+const FIRST: u16 = 64;
+
+fn adaptive_net() -> Net {
+    Net::with(
+        Dialect::L,
+        Reconnect::default(),
+        Config { adapts: true, max_inflight: 100, ..Config::default() },
+    )
+}
+
+fn sends_many(net: &mut Net, id: ClientId, n: u16) {
+    let batch: Vec<u8> = (0..n).flat_map(|tag| getattr(tag, 0)).collect();
+    net.send(id, &batch);
+}
+
+#[test]
+fn adaptive_limit_begins_anew_with_the_next_connection() {
+    let mut net = adaptive_net();
+    let id = net.attached();
+    // A request of three seconds lowers the limit.
+    net.is_blocked = true;
+    net.send(id, &getattr(1, 0));
+    for n in 0..60 {
+        net.bench.engine.tick(SECOND * n / 20);
+    }
+    net.is_blocked = false;
+    net.run();
+    net.got(id, &[(25, 1)]);
+    for n in 60..120 {
+        net.tick(SECOND * n / 20);
+    }
+    net.server.silent = vec![24];
+    net.server.seen.clear();
+    sends_many(&mut net, id, 100);
+    assert!(net.server.requests(24).len() < usize::from(FIRST), "the limit is lower");
+    net.lose();
+    net.server.seen.clear();
+    net.connect();
+    assert_eq!(net.server.requests(24).len(), usize::from(FIRST));
+}
+
+#[test]
+fn requests_that_are_sent_again_count_for_the_adaptive_limit() {
+    let mut net = adaptive_net();
+    let (busy, other) = (net.attached(), net.attached());
+    net.server.silent = vec![24];
+    sends_many(&mut net, busy, FIRST);
+    net.lose();
+    net.tick(SECOND);
+    net.tick(2 * SECOND);
+    net.server.seen.clear();
+    net.connect();
+    assert_eq!(net.server.requests(24).len(), usize::from(FIRST));
+    sends_many(&mut net, other, 2);
+    assert_eq!(net.server.requests(24).len(), usize::from(FIRST) + 1, "only the first passes");
 }

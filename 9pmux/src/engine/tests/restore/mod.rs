@@ -6,4 +6,6 @@ mod limits;
 mod meanwhile;
 mod repeat;
 mod replay;
+mod retries;
 mod server;
+mod versions;

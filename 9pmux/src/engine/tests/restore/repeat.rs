@@ -226,6 +226,35 @@ fn unsynced_writes_make_the_next_sync_fail_once() {
 }
 
 #[test]
+fn write_of_a_client_that_has_left_meanwhile_makes_the_next_sync_fail() {
+    for is_version in [false, true] {
+        let mut net = Net::new(Dialect::L);
+        let [id, other] = [0; 2].map(|_| {
+            let id = net.attached();
+            net.walks(id, 1, &["g"]);
+            net.opens(id, 1, 2);
+            id
+        });
+        net.is_blocked = true;
+        net.send(other, &write(7, 1, b"x"));
+        let request = net.bench.server_received();
+        if is_version {
+            net.send(other, &version(8192, "9P2000.L"));
+        } else {
+            net.bench.disconnect(other);
+        }
+        let reply = net.server.reply(&request).unwrap();
+        net.bench.server(&reply);
+        net.is_blocked = false;
+        net.run();
+        net.lose();
+        net.connect();
+        assert!(is_local_error(Dialect::L, &net.ask(id, &fsync(8, 1)), WritesLost));
+        assert_eq!(kind(&net.ask(id, &fsync(8, 1))), 51);
+    }
+}
+
+#[test]
 fn write_acknowledged_while_a_sync_is_in_flight_is_not_synced() {
     let mut net = Net::new(Dialect::L);
     let id = net.attached();
