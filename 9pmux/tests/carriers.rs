@@ -76,6 +76,8 @@ fn listening(line: &str) -> (Started, u16) {
 
 /// Runs the command of an example with these replacements, and attaches at its socket.
 fn serves(place: &Place, name: &str, replacements: &[(&str, &str)]) -> Program {
+    // A 9pmux that was killed while it started a command has a child that still accepts at the old name.
+    let _ = std::fs::remove_file(place.path("store"));
     let program = Program::start(shell(&replaced(place, name, replacements)));
     program.wait_socket(&place.path("store"));
     program
