@@ -159,7 +159,7 @@ impl InFlight {
         (Arrived::Reply, self.end(tag))
     }
 
-    /// Removes the request with this tag, whose reply has arrived.
+    /// Removes the request with this tag after its reply.
     fn end(&mut self, tag: u32) -> Option<Sent> {
         let sent = self.requests.remove(&tag)?;
         self.tags.remove(&sent.id);

@@ -105,7 +105,7 @@ struct Shared {
     msize: u32,
     next_id: AtomicU64,
     fids: Fids,
-    /// The fids of dropped files whose Tclunk has not been sent, because too many tags were in use.
+    /// The fids of dropped files without a Tclunk yet, because too many tags were in use.
     unclunked: Mutex<VecDeque<Arc<Fid>>>,
 }
 

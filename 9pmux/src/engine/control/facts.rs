@@ -16,7 +16,7 @@ pub struct ClientOrigin {
     pub pid: u32,
 }
 
-/// Facts about a server, beside those that its engine knows.
+/// Facts about a server that its engine does not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerFacts {
     /// Its address.
