@@ -384,6 +384,10 @@ fn a_clunk_without_a_free_tag_is_sent_later() {
         for _ in 0..2 {
             answer(&mut server, types::TREAD, &[0; 4]);
         }
+        // The receiving thread frees the tags.
+        while client.outstanding() > 0 {
+            thread::yield_now();
+        }
         let attached = scope.spawn(|| client.attach("glenda", "").map(drop));
         answer(&mut server, types::TCLUNK, &[]);
         answer(&mut server, types::TATTACH, &[0x80; 13]);
