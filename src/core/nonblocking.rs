@@ -77,7 +77,7 @@ impl<P: Protocol, H> Machine<P, H> {
         lasts || self.procs.is_present(ProcKind::Receive)
     }
 
-    /// Ends a call whose future cannot wait. Returns the result of the call, if it has completed.
+    /// Ends a call of a future that cannot wait. Returns the result of the call, if it has completed.
     pub fn end_future(&mut self, id: CallId) -> CollectAction<P> {
         match self.collect_done(id) {
             CollectAction::Pending => {

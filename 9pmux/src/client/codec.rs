@@ -66,7 +66,7 @@ struct Sent {
     is_replied: bool,
 }
 
-/// What a message is for the multiplexor.
+/// The role of a message for the multiplexor.
 enum Arrived {
     /// The reply with its tag.
     Reply,

@@ -87,7 +87,7 @@ impl Engine {
             });
             match most {
                 Some(client_index) if self.clients.get(client_index).counted_memory > 0 => {
-                    self.drop_client(client_index);
+                    self.drop_for_memory(client_index);
                 }
                 _ => return,
             }
@@ -106,21 +106,25 @@ impl Engine {
         while let Some(id) = self.starved.pop() {
             if let Some(client_index) = self.clients.index_of(id) {
                 self.pool.clear();
-                self.drop_client(client_index);
+                self.drop_for_memory(client_index);
             }
         }
     }
 
+    fn drop_for_memory(&mut self, client_index: u32) {
+        self.drop_client(client_index, CloseCause::NoMemory);
+        self.notice_limit(client_index, Limit::Memory);
+    }
+
     /// Closes a client, and frees the memory of its output without writing it.
-    fn drop_client(&mut self, client_index: u32) {
+    pub(super) fn drop_client(&mut self, client_index: u32, cause: CloseCause) {
         if self.clients.get(client_index).state != ClientState::Closing {
             self.close_client(client_index);
         }
-        self.record_close(client_index, CloseCause::NoMemory);
+        self.record_close(client_index, cause);
         self.clients.get(client_index).out.clear();
         self.drop_unpassed(client_index);
         self.mark_dirty(client_index);
         self.count_memory(client_index);
-        self.notice_limit(client_index, Limit::Memory);
     }
 }

@@ -1,7 +1,6 @@
 //! The commands that clients write to `ctl`.
 
 use super::super::{Engine, far_end::CloseCause};
-use crate::engine::clients::ClientState;
 use crate::engine::local_error::LocalError;
 
 /// The maximum number of commands that wait for the driver.
@@ -68,14 +67,7 @@ impl Engine {
             let Some(client_index) = self.clients.index_of(id) else {
                 continue;
             };
-            if self.clients.get(client_index).state != ClientState::Closing {
-                self.close_client(client_index);
-            }
-            self.record_close(client_index, CloseCause::Dropped);
-            self.clients.get(client_index).out.clear();
-            self.drop_unpassed(client_index);
-            self.mark_dirty(client_index);
-            self.count_memory(client_index);
+            self.drop_client(client_index, CloseCause::Dropped);
         }
     }
 }
