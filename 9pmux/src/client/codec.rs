@@ -11,7 +11,7 @@
 //! * Before the Rflush, the decoder inserts a reply with the tag of the request, which frees the tag. If the
 //!   server refuses the Tflush, the reply to the request frees the tag, whether it arrives before or after.
 //!
-//! The table also keeps the fid of a request, whose number must not be used again before the reply.
+//! The table also keeps the fid of a request, so that the number of the fid is not used again before the reply.
 
 use std::collections::HashMap;
 use std::io;
@@ -32,7 +32,7 @@ pub struct Request {
     pub bytes: Vec<u8>,
     /// For a Tflush: the id of the request that it cancels.
     pub flushes: Option<u64>,
-    /// The fid of a request whose caller may not wait for the reply, or that ends the fid.
+    /// The fid of the request, if the request ends it or the caller may leave before the reply.
     pub fid: Option<Arc<Fid>>,
 }
 

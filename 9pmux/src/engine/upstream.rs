@@ -75,7 +75,8 @@ pub enum UpstreamState {
     Leaving(EndReason),
     /// The driver has to connect again. If it cannot, this is the reason for the end.
     Lost(EndReason),
-    /// There is no connection, and the driver connects when a client asks for it (`away.rs`).
+    /// There is no connection. The driver connects when a client asks for the server (`away.rs`), or at once if
+    /// sessions are restored (`restore/`).
     Away,
     /// There is no server.
     Absent,

@@ -23,7 +23,7 @@ pub struct ServerFacts {
     pub address: String,
     /// The number of failed attempts to connect since it was last connected.
     pub tries: u64,
-    /// The last error, or nothing.
+    /// The last error; empty if there was none.
     pub last_error: String,
 }
 
@@ -40,11 +40,11 @@ pub struct UpstreamRow {
     pub dialect: Option<Dialect>,
     /// The msize, if it is agreed.
     pub msize: u32,
-    /// The fids and requests upstream, and the bytes that wait to be written.
+    /// The number of fids at the server.
     pub fids: usize,
-    /// The requests.
+    /// The number of requests at the server.
     pub requests: usize,
-    /// The bytes.
+    /// The bytes that wait to be written to the server.
     pub out: usize,
 }
 
@@ -68,7 +68,7 @@ pub struct Facts {
     pub server: ServerFacts,
     /// The server of the other engine of a link.
     pub other: Option<UpstreamRow>,
-    /// Connections that were accepted and refused.
+    /// The number of connections that were accepted and then refused.
     pub refused_connections: u64,
     /// The counters of the link, if there is one.
     pub link: Option<LinkCounters>,

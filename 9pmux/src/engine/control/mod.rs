@@ -9,8 +9,8 @@
 //! | count of all texts, and of all sessions with local fids | [`Tokens`]: a text and a table hold one, so no event can forget to count | with them |
 //! | what the engine does not know ([`Facts`]) | the driver, which reports it while [`Engine::has_control_clients`] | it is replaced |
 //!
-//! A fid of a client is in one of the two tables. The control tree is asked first ([`Engine::is_for_control`]), so a
-//! message that names a local fid in any field never reaches the way to the server, nor the tables of upstream fids. A
+//! A fid of a client is in one of the two tables. The local one is examined first ([`Engine::is_for_control`]), so a
+//! message that names a local fid in any field is never forwarded, and never reaches the tables of upstream fids. A
 //! request that is served here has its reply when it has been processed. It has no upstream tag, nothing to be flushed,
 //! and nothing to be cleaned up.
 //!
@@ -32,8 +32,8 @@
 //!
 //! A client that may use the tree has at most [`MAX_FIDS`] local fids, which count against `max_fids` as well, and
 //! [`MAX_CLIENT_TEXTS`] texts; there are at most [`MAX_TEXTS`] texts of [`MAX_TEXT`](text::MAX_TEXT) bytes. A reply
-//! waits for space in the output as one of the server does. Messages that are served here count for the turn of their
-//! client, and one that makes a text counts for its length (`turns.rs`).
+//! waits for space in the output as one of the server does. A message that is served here counts for the turn of its
+//! client, and more if it makes a text, by the length of the text (`turns.rs`).
 //!
 //! | file | content |
 //! |---|---|
@@ -88,13 +88,13 @@ pub struct ControlTree {
     pub aname: String,
     /// The name and the version of the program.
     pub program: String,
-    /// The process, and its user and group, which own the files.
+    /// The process.
     pub pid: u32,
-    /// The user.
+    /// The user of the process, which owns the files.
     pub uid: u32,
-    /// The group.
+    /// The group of the process, which has the files.
     pub gid: u32,
-    /// The time of the world at time 0 of the engine, in seconds since 1970.
+    /// The system's time at time 0 of the engine, in seconds since 1970.
     pub epoch: u64,
 }
 

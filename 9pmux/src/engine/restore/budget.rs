@@ -15,13 +15,15 @@ use std::collections::HashMap;
 use crate::engine::hasher::SeededState;
 use crate::engine::users::NO_USER;
 
-/// The maximum memory of all records, and of those that one client has caused.
+/// The maximum memory of all records.
 const MAX_BYTES: usize = 256 << 20;
+
+/// The maximum memory of the records of one client.
 pub const MAX_CLIENT_BYTES: usize = 8 << 20;
 
-/// The memory that only users with less than the floor may use.
-const RESERVE: usize = 16 << 20;
+/// The memory up to which a user may use the reserve, and the reserve.
 const USER_FLOOR: usize = 1 << 20;
+const RESERVE: usize = 16 << 20;
 
 /// The client that has caused a record, and its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +96,7 @@ impl Budget {
         self.add_for_user(user, cost);
     }
 
-    /// Counts a record less.
+    /// Counts one record less.
     pub fn remove(&mut self, client: u32, cost: usize) {
         let Some(spent) = self.by_client.get_mut(&client) else {
             return;
@@ -107,7 +109,7 @@ impl Budget {
         self.remove_for_user(user, cost);
     }
 
-    /// A record of the client has another size.
+    /// Counts that a record of a client has another size.
     pub fn resize(&mut self, client: u32, before: usize, after: usize) {
         let user = self.by_client.get(&client).map_or(NO_USER, |spent| spent.user);
         self.add(Maker { client, user }, after);
@@ -122,7 +124,7 @@ impl Budget {
         }
     }
 
-    /// Counts such a record less.
+    /// Counts one such record less.
     pub fn remove_for_user(&mut self, user: u32, cost: usize) {
         self.bytes -= cost;
         if let Some(bytes) = self.by_user.get_mut(&user) {

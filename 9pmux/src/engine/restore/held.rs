@@ -76,7 +76,7 @@ impl Held {
         }
     }
 
-    /// A client may go on.
+    /// Marks a client, which may continue, for the end of this event.
     pub fn wake(&mut self, client_index: u32) {
         self.woken.insert(client_index);
     }
