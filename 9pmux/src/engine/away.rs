@@ -11,7 +11,7 @@
 //! | messages that wait | they are processed |
 //! | a descriptor | the reader gets what has arrived, and end of file |
 //!
-//! Requests for dead fids are answered here:
+//! The replies to requests for dead fids:
 //!
 //! | request | reply |
 //! |---|---|
@@ -196,7 +196,7 @@ impl Engine {
 
     /// Replies to a request that names a dead fid.
     #[cold]
-    pub(super) fn answer_dead(
+    pub(super) fn reply_for_dead_fid(
         &mut self,
         client_index: u32,
         (whole, message): (&[u8], &[u8]),

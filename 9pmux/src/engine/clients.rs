@@ -101,7 +101,7 @@ pub struct Client {
     pub session: Session,
     /// The number of messages that the client has sent.
     pub messages: u64,
-    /// The bytes that it has sent, and those that were written to it.
+    /// The number of bytes that it has sent, and that were written to it.
     pub bytes_read: u64,
     pub bytes_written: u64,
     /// The number of its requests that 9pmux itself has refused.
@@ -204,6 +204,14 @@ impl Client {
     pub fn memory(&self) -> usize {
         let buffers = self.inbox.capacity() + self.waiting_reads.memory() + self.out.capacity();
         buffers + self.session.copied + self.session.auth_memory()
+    }
+
+    /// Returns true if one of its requests has this tag: at the server, being flushed, or a read that waits.
+    #[inline]
+    pub fn has_tag(&self, tag: u16) -> bool {
+        self.session.tags.contains(tag)
+            || self.session.flushes.iter().any(|flush| flush.tag == tag)
+            || !self.waiting_reads.is_empty() && self.waiting_reads.has_tag(tag)
     }
 
     /// Returns the number of its requests and flushes.

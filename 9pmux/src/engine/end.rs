@@ -42,6 +42,11 @@ impl EndReason {
     pub(super) fn garbled(what: impl Into<String>) -> EndReason {
         EndReason::Garbled(what.into())
     }
+
+    /// Returns true if another connection cannot make up for it, with `--reconnect`.
+    fn is_final(&self) -> bool {
+        matches!(self, EndReason::HungUp | EndReason::NoCommonVersion(_))
+    }
 }
 
 impl Display for EndReason {
@@ -74,7 +79,7 @@ impl Engine {
         if self.config.server == ServerKind::OnDemand && reason != EndReason::HungUp {
             return self.lose_server(reason);
         }
-        if self.restore.is_some() && !self.is_final(&reason) {
+        if self.restore.is_some() && !reason.is_final() {
             return self.begin_outage(reason);
         }
         let reason = self.explain_end(reason);

@@ -1,5 +1,7 @@
 //! Errors that 9pmux itself replies with, as text and as Linux error numbers.
 
+use crate::wire::{BadContents, Malformed};
+
 /// The reason for which a request is not forwarded to the server, or its reply not to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalError {
@@ -56,6 +58,25 @@ pub enum LocalError {
     IsDirectory,
     NotDirectory,
     NotReopened,
+}
+
+impl From<Malformed> for LocalError {
+    fn from(bad: Malformed) -> LocalError {
+        match bad {
+            Malformed::Type => LocalError::Unsupported,
+            Malformed::Size | Malformed::Names => LocalError::Malformed,
+        }
+    }
+}
+
+impl From<BadContents> for LocalError {
+    fn from(bad: BadContents) -> LocalError {
+        match bad {
+            BadContents::String => LocalError::BadString,
+            BadContents::Name => LocalError::BadName,
+            BadContents::Stat => LocalError::Malformed,
+        }
+    }
 }
 
 impl LocalError {

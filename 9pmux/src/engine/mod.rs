@@ -23,22 +23,21 @@
 //!
 //! At most one Tflush is upstream for a request: further Tflush of the same tag wait for the same Rflush.
 //!
-//! The life cycle of a fid is in `fids.rs`. Its rules cover all orders of events: a Tclunk that is flushed
-//! leaves its fid live, to be bound again or clunked; a Twalk whose reply arrives after its client has
-//! disconnected leaves a live, unbound fid, which is clunked; a fid whose Tclunk gets no reply is never
-//! reused.
+//! The life cycle of a fid is in `fids.rs`. Its rules cover all orders of events. A Tclunk that is flushed
+//! leaves its fid live, to be bound again or clunked. If the reply to a Twalk arrives after its client has
+//! disconnected, the fid is live and unbound, and is clunked. If a Tclunk gets no reply, its fid is never reused.
 //!
 //! A session ends when its client sends another Tversion or disconnects. Its requests and fids then become
 //! a cleanup, which counts them until they are freed; a Tversion is replied to when the cleanup has
 //! completed or timed out. When the server has gone, every outstanding request gets an error, and every
-//! client is closed.
+//! client is closed, unless clients outlive the server (`away.rs`, `restore/`).
 //!
 //! # Files
 //!
 //! | file | content |
 //! |---|---|
 //! | `inbox.rs` | a client's bytes: framing, order, and messages that take effect out of order |
-//! | `forward.rs` | a client's request: validation, and the way to the server |
+//! | `forward.rs`, `plan.rs`, `reply_budget.rs` | a client's request: validation, and the way to the server; its fids; the length of its reply |
 //! | `waiting_reads.rs` | reads that wait while other requests of their client are forwarded |
 //! | `turns.rs` | the turn queue: messages that 9pmux itself replies to |
 //! | `ready_queue.rs`, `scheduler.rs` | the clients that wait for capacity, their service, and 9pmux's own Tclunk |
@@ -88,10 +87,12 @@ mod local_error;
 mod memory;
 mod number_pool;
 mod output;
+mod plan;
 mod policy;
 mod pserve;
 mod ready_queue;
 mod reply;
+mod reply_budget;
 mod requests;
 mod restore;
 mod scheduler;
@@ -389,8 +390,8 @@ impl Engine {
         engine
     }
 
-    /// Reports the time, counted from the creation of the engine unless `new_at` was used, and handles deadlines that have passed.
-    /// Later events happen at this time. Begins a turn, in which each client may again send some messages that
+    /// Reports the time, counted from the creation of the engine unless `new_at` was used, and handles deadlines that
+    /// have passed. Later events happen at this time. Begins a turn, in which each client may again send some messages that
     /// 9pmux itself replies to.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);

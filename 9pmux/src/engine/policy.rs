@@ -8,7 +8,7 @@
 //! are checked.
 
 use super::config::Config;
-use crate::wire::{Dialect, HEADER, kind, types, u16_at, u32_at};
+use crate::wire::{Dialect, HEADER, flags, kind, mode, types, u16_at, u32_at};
 
 /// The numeric uid that means none.
 const NO_NUMBER: u32 = u32::MAX;
@@ -31,40 +31,55 @@ pub struct Caller {
     pub name: Option<String>,
 }
 
+/// The fields of a Tauth or Tattach after its fids.
+#[derive(Clone, Copy, Debug)]
+pub struct AttachNames<'a> {
+    pub uname: &'a [u8],
+    pub aname: &'a [u8],
+    /// The numeric uid, if the dialect has one and it is given.
+    pub number: Option<u32>,
+}
+
+impl<'a> AttachNames<'a> {
+    /// Parses these fields. The strings must be complete.
+    pub fn parse(fields: &'a [u8]) -> AttachNames<'a> {
+        let (uname, rest) = split_string(fields);
+        let (aname, rest) = split_string(rest);
+        let number = (rest.len() >= 4).then(|| u32_at(rest, 0));
+        AttachNames { uname, aname, number: number.filter(|number| *number != NO_NUMBER) }
+    }
+}
+
+/// Splits a string from the bytes behind it. The string must be complete.
+fn split_string(bytes: &[u8]) -> (&[u8], &[u8]) {
+    bytes[2..].split_at(u16_at(bytes, 0) as usize)
+}
+
 impl Rules {
-    /// Returns true if these rules permit an attach with these names: uname, aname and, in some dialects, the numeric
-    /// uid. The superuser may attach as any user.
-    pub fn allow_attach(&self, dialect: Dialect, names: &[u8]) -> bool {
+    /// Returns true if these rules permit an attach with these fields after the fids. The superuser may attach as any
+    /// user.
+    pub fn allow_attach(&self, dialect: Dialect, fields: &[u8]) -> bool {
         let Some(caller) = &self.caller else {
             return true;
         };
         let Some(uid) = caller.uid else {
             return false;
         };
-        let (uname, rest) = string(names);
+        let AttachNames { uname, number, .. } = AttachNames::parse(fields);
         let is_own_name = caller.name.as_ref().is_some_and(|name| name.as_bytes() == uname);
         let is_own = match dialect {
             Dialect::Plain => match &caller.name {
                 Some(_) => is_own_name,
                 None => uname == uid.to_string().as_bytes(),
             },
-            Dialect::U | Dialect::L => match u32_at(string(rest).1, 0) {
-                NO_NUMBER => is_own_name,
-                number => number == uid && (uname.is_empty() || is_own_name),
+            Dialect::U | Dialect::L => match number {
+                None => is_own_name,
+                Some(number) => number == uid && (uname.is_empty() || is_own_name),
             },
         };
         uid == 0 || is_own
     }
 }
-
-/// The low bits of a mode of Topen and of the flags of Tlopen: whether the file is read, written, or both.
-const ACCESS: u32 = 3;
-
-/// The bits of a mode of Topen that truncate the file (OTRUNC), and remove it when it is closed (ORCLOSE).
-const OTRUNC_ORCLOSE: u8 = 0x10 | 0x40;
-
-/// The flags of Tlopen that create and truncate the file.
-const O_CREAT_O_TRUNC: u32 = 0o100 | 0o1000;
 
 /// Returns true if a request could change a file: any type of which it is not known that it cannot. A Twrite to an auth
 /// fid does not change a file, which this does not know. A Tremove releases its fid even if it is refused, and is
@@ -78,10 +93,13 @@ pub fn may_change(dialect: Dialect, message: &[u8]) -> bool {
         types::TXATTRWALK | types::TFSYNC | types::TLOCK | types::TGETLOCK => false,
         types::TREMOVE => false,
         types::TOPEN | types::TOPENFD => {
-            let mode = message[HEADER + 4];
-            matches!(u32::from(mode) & ACCESS, 1 | 2) || mode & OTRUNC_ORCLOSE != 0
+            let bits = message[HEADER + 4];
+            matches!(bits & mode::ACCESS, mode::WRITE | mode::READ_WRITE)
+                || bits & (mode::TRUNCATE | mode::REMOVE_ON_CLOSE) != 0
         }
-        types::TLOPEN => u32_at(message, HEADER + 4) & (ACCESS | O_CREAT_O_TRUNC) != 0,
+        types::TLOPEN => {
+            u32_at(message, HEADER + 4) & (flags::ACCESS | flags::CREATE | flags::TRUNCATE) != 0
+        }
         types::TWSTAT => !is_sync(dialect, &message[HEADER + 4..]),
         _ => true,
     }
@@ -109,27 +127,20 @@ fn is_sync(dialect: Dialect, stat: &[u8]) -> bool {
     are_unset(numbers) && are_unset(own_numbers) && strings.iter().all(|byte| *byte == 0)
 }
 
-/// Returns true if an attach with these names is permitted: uname, aname and, in some dialects, the
-/// numeric uid.
-pub fn is_attach_allowed(config: &Config, dialect: Dialect, names: &[u8]) -> bool {
+/// Returns true if the configuration permits an attach with these fields after the fids.
+pub fn is_attach_allowed(config: &Config, fields: &[u8]) -> bool {
     if config.unames.is_empty() && config.anames.is_empty() {
         return true;
     }
-    let (uname, rest) = string(names);
-    let (aname, rest) = string(rest);
-    let number = if dialect == Dialect::Plain { NO_NUMBER } else { u32_at(rest, 0) };
+    let AttachNames { uname, aname, number } = AttachNames::parse(fields);
     let listed = |list: &[String], name: &[u8]| {
         list.is_empty() || list.iter().any(|allowed| allowed.as_bytes() == name)
     };
     // The name may be empty if there is a numeric uid.
-    let by_name = uname.is_empty() && number != NO_NUMBER || listed(&config.unames, uname);
-    let by_number = number == NO_NUMBER || listed(&config.unames, number.to_string().as_bytes());
+    let by_name = uname.is_empty() && number.is_some() || listed(&config.unames, uname);
+    let by_number =
+        number.is_none_or(|number| listed(&config.unames, number.to_string().as_bytes()));
     by_name && by_number && listed(&config.anames, aname)
-}
-
-/// Splits a string from the bytes behind it. The string must be complete.
-fn string(bytes: &[u8]) -> (&[u8], &[u8]) {
-    bytes[2..].split_at(u16_at(bytes, 0) as usize)
 }
 
 #[cfg(test)]
@@ -155,11 +166,7 @@ mod tests {
     #[test]
     fn empty_lists_permit_all() {
         for dialect in Dialect::ALL {
-            assert!(is_attach_allowed(
-                &Config::default(),
-                dialect,
-                &names(dialect, "glenda", "", 0)
-            ));
+            assert!(is_attach_allowed(&Config::default(), &names(dialect, "glenda", "", 0)));
         }
     }
 
@@ -181,8 +188,7 @@ mod tests {
                 ("glenda", "mai", false),
                 ("glenda", "main/", false),
             ] {
-                let allowed =
-                    is_attach_allowed(&config, dialect, &names(dialect, uname, aname, NO_NUMBER));
+                let allowed = is_attach_allowed(&config, &names(dialect, uname, aname, NO_NUMBER));
                 assert_eq!(allowed, may, "{uname:?} {aname:?}");
             }
         }
@@ -201,8 +207,7 @@ mod tests {
                 ("root", 1000, false),
                 ("", NO_NUMBER, false),
             ] {
-                let allowed =
-                    is_attach_allowed(&config, dialect, &names(dialect, uname, "", number));
+                let allowed = is_attach_allowed(&config, &names(dialect, uname, "", number));
                 assert_eq!(allowed, may, "{uname:?} {number}");
             }
         }

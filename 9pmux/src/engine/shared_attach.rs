@@ -22,9 +22,9 @@ use std::collections::VecDeque;
 use super::clients::{Blocked, ClientState};
 use super::fids::{FidState, NO_FID};
 use super::foreign_error::error_reply;
-use super::forward::names;
 use super::inbox::Progress;
 use super::local_error::LocalError;
+use super::plan::attach_fields;
 use super::reply::ReplyOutcome;
 use super::requests::UpstreamRequest;
 use super::{ClientId, Engine};
@@ -77,7 +77,7 @@ impl Engine {
         if kind(message) != types::TATTACH || u32_at(message, HEADER + 4) != NOFID {
             return AttachRoute::Forward;
         }
-        let wanted = names(message, offsets);
+        let wanted = attach_fields(message, offsets);
         match &mut self.upstream.shared_attach {
             SharedAttach::Live { fid, names, users, .. } if **names == *wanted => {
                 let session = &mut self.clients.get(client_index).session;
@@ -113,7 +113,7 @@ impl Engine {
         if kind(message) != types::TATTACH || u32_at(message, HEADER + 4) != NOFID {
             return None;
         }
-        let wanted = names(message, offsets);
+        let wanted = attach_fields(message, offsets);
         match &mut self.upstream.shared_attach {
             SharedAttach::Refused { names, error } if **names == *wanted => {
                 let error = error.clone();

@@ -5,7 +5,7 @@
 
 use super::dialect::Dialect;
 use super::table::{FidUse, Field, FieldKind, FixedLayout, MAX_NAMES, Message, message};
-use super::{HEADER, NOFID, u16_at, u32_at};
+use super::{HEADER, NOFID, qid, u16_at, u32_at};
 
 /// The reason why a message is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ pub(super) fn for_each_field(
             FieldKind::OptionalU32 if rest.is_empty() => continue,
             FieldKind::OptionalU32 => 4,
             FieldKind::String | FieldKind::Name | FieldKind::Stat => counted_len(rest, 1)?,
-            FieldKind::Qids => counted_len(rest, 13)?,
+            FieldKind::Qids => counted_len(rest, qid::LEN)?,
             // The sum may not fit a 32-bit usize.
             FieldKind::Data => (data_len(rest)? as usize).saturating_add(4),
             FieldKind::Names => names_len(rest)?,

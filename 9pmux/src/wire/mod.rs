@@ -5,11 +5,12 @@
 //! little of a body: the offsets of its fids and what becomes of them, the tag that a Tflush names, and
 //! how many bytes a reply may have. `table.rs` contains this once for the three dialects, and the rest
 //! derives from it: `layout.rs` finds the offsets and validates a message against its size, `contents.rs`
-//! validates strings and stats, `show.rs` formats messages as text, and `foreign.rs` recognises bytes that
-//! are no 9P. A message is never decoded and
+//! validates strings and stats, `show.rs` formats messages as text, `foreign.rs` recognises bytes that
+//! are no 9P, and `bits.rs` names the bits of modes, flags and qids. A message is never decoded and
 //! encoded again: a field that has to change is patched in place.
 #![forbid(unsafe_code)]
 
+mod bits;
 mod contents;
 mod dialect;
 mod foreign;
@@ -21,6 +22,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bits::{flags, mode, qid};
 pub use contents::{BadContents, check_contents};
 pub use dialect::{Dialect, Dialects, Offer, UNKNOWN};
 pub use foreign::{Foreign, foreign};

@@ -5,32 +5,22 @@ use super::VERSION;
 use super::files::File;
 use crate::engine::Engine;
 use crate::engine::clients::ClientState;
-use crate::engine::forward::names;
 use crate::engine::inbox::Progress;
 use crate::engine::local_error::LocalError;
+use crate::engine::plan::attach_fields;
+use crate::engine::policy::AttachNames;
 use crate::wire::{
-    self, Dialect, FieldOffsets, HEADER, NOFID, check_request, kind, tag, types, u16_at, u32_at,
+    self, Dialect, FieldOffsets, HEADER, NOFID, check_request, kind, tag, types, u32_at,
 };
 
 /// The maximum length of a user's name that is kept.
 const MAX_USER: usize = 64;
 
-/// Returns the fields uname and aname.
-fn user_and_tree<'a>(message: &'a [u8], offsets: &FieldOffsets) -> (&'a [u8], &'a [u8]) {
-    let names = names(message, offsets);
-    let (uname, rest) = names[2..].split_at(u16_at(names, 0) as usize);
-    (uname, &rest[2..2 + u16_at(rest, 0) as usize])
-}
-
 /// Returns the name of a user; if it is empty, the numeric uid, where the dialect has one.
-fn user_name(message: &[u8], offsets: &FieldOffsets, uname: &[u8]) -> Vec<u8> {
-    let names = names(message, offsets);
-    let (_, aname) = user_and_tree(message, offsets);
-    match names.get(4 + uname.len() + aname.len()..) {
-        Some(number) if uname.is_empty() && number.len() >= 4 => {
-            u32_at(number, 0).to_string().into_bytes()
-        }
-        _ => uname.to_vec(),
+fn user_name(names: AttachNames<'_>) -> Vec<u8> {
+    match names.number {
+        Some(number) if names.uname.is_empty() => number.to_string().into_bytes(),
+        _ => names.uname.to_vec(),
     }
 }
 
@@ -77,11 +67,11 @@ impl Engine {
             return is_control;
         };
         if matches!(kind(message), types::TAUTH | types::TATTACH) {
-            let (uname, tree) = user_and_tree(message, &offsets);
+            let names = AttachNames::parse(attach_fields(message, &offsets));
             if kind(message) == types::TATTACH {
-                self.record_user(client_index, &user_name(message, &offsets, uname));
+                self.record_user(client_index, &user_name(names));
             }
-            if tree == aname.as_bytes() {
+            if names.aname == aname.as_bytes() {
                 return true;
             }
         }
@@ -139,8 +129,8 @@ impl Engine {
     }
 
     fn is_control_tree(&self, message: &[u8], offsets: &FieldOffsets) -> bool {
-        let tree = user_and_tree(message, offsets).1;
-        self.config.control.as_ref().is_some_and(|control| control.aname.as_bytes() == tree)
+        let AttachNames { aname, .. } = AttachNames::parse(attach_fields(message, offsets));
+        self.config.control.as_ref().is_some_and(|control| control.aname.as_bytes() == aname)
     }
 
     /// Serves a Tattach that names the control tree, or a fid of it.

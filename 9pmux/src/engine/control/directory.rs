@@ -1,9 +1,9 @@
 //! The root as a directory: entries for Treaddir, and stats for a read in 9P2000 and 9P2000.u.
 
-use super::files::{File, QID};
+use super::files::File;
 use crate::engine::Engine;
 use crate::engine::local_error::LocalError;
-use crate::wire::Dialect;
+use crate::wire::{Dialect, qid};
 
 /// Types of Treaddir's entries, those of Linux.
 const DT_DIR: u8 = 4;
@@ -56,7 +56,7 @@ fn fits(entry: &[u8], left: &mut usize) -> bool {
 
 /// Returns an entry of Treaddir, which is followed by the one with number `next`.
 fn entry(file: File, name: &str, next: u64) -> Vec<u8> {
-    let mut entry = Vec::with_capacity(QID + 11 + name.len());
+    let mut entry = Vec::with_capacity(qid::LEN + 11 + name.len());
     entry.extend(file.qid());
     entry.extend(next.to_le_bytes());
     entry.push(if file.is_dir() { DT_DIR } else { DT_REG });

@@ -1,5 +1,7 @@
 //! The files of the control tree.
 
+use crate::wire::qid;
+
 /// A file of the control tree. The root is a directory with the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum File {
@@ -14,12 +16,8 @@ pub enum File {
     Ctl,
 }
 
-/// The bit of a directory in qids, and in the mode of 9P2000.
-pub const QTDIR: u8 = 0x80;
+/// The bit of a directory in the mode of 9P2000.
 pub const DMDIR: u32 = 0x8000_0000;
-
-/// The length of a qid.
-pub const QID: usize = 13;
 
 impl File {
     /// The files in the root, in their order.
@@ -67,11 +65,11 @@ impl File {
     }
 
     /// Returns the qid: the version is 0, so that Linux does not cache the file, and the path is fixed.
-    pub fn qid(self) -> [u8; QID] {
-        let mut qid = [0; QID];
-        qid[0] = if self.is_dir() { QTDIR } else { 0 };
-        qid[5] = 1 + self as u8;
-        qid
+    pub fn qid(self) -> [u8; qid::LEN] {
+        let mut bytes = [0; qid::LEN];
+        bytes[0] = if self.is_dir() { qid::DIRECTORY } else { 0 };
+        bytes[5] = 1 + self as u8;
+        bytes
     }
 
     /// Returns the file that a name walks to, if there is one.

@@ -17,21 +17,12 @@ use crate::engine::clients::ClientState;
 use crate::engine::inbox::Progress;
 use crate::engine::local_error::LocalError;
 use crate::wire::{
-    BadContents, DATA_HEADER, Dialect, FidUse, FieldOffsets, HEADER, Malformed, NOFID,
-    check_contents, check_request, kind, put_u32, tag, types, u16_at, u32_at,
+    DATA_HEADER, Dialect, FidUse, FieldOffsets, HEADER, NOFID, check_contents, check_request,
+    flags, kind, mode, put_u32, tag, types, u16_at, u32_at,
 };
 
-/// The part of a text for which a message counts as one more for its turn.
+/// The bytes of a text for which a message counts as one more for its turn.
 const TEXT_PER_TURN: usize = 4096;
-
-/// Flags of Tlopen.
-const ACCESS_MODE: u32 = 3;
-const O_WRONLY: u32 = 1;
-const O_TRUNC: u32 = 0o1000;
-
-/// The mode of Topen to write, and its flag to truncate.
-const OWRITE: u8 = 1;
-const OTRUNC: u8 = 0x10;
 
 /// The fields of a Tsetattr that a truncation has: the size, and the times.
 const TRUNCATES: u32 = 0x1F8;
@@ -72,30 +63,18 @@ impl Engine {
         dialect: Dialect,
         message: &[u8],
     ) -> Result<FieldOffsets, LocalError> {
-        let offsets = check_request(dialect, message).map_err(|bad| match bad {
-            Malformed::Type => LocalError::Unsupported,
-            Malformed::Size | Malformed::Names => LocalError::Malformed,
-        })?;
+        let offsets = check_request(dialect, message)?;
         if offsets.message.has_contents && !self.config.lax {
-            check_contents(dialect, &offsets, message).map_err(|bad| match bad {
-                BadContents::String => LocalError::BadString,
-                BadContents::Name => LocalError::BadName,
-                BadContents::Stat => LocalError::Malformed,
-            })?;
+            check_contents(dialect, &offsets, message)?;
         }
-        let client = self.clients.get(client_index);
-        let is_flush = client.session.flushes.iter().any(|flush| flush.tag == tag(message));
-        match client.session.tags.contains(tag(message))
-            || is_flush
-            || client.waiting_reads.has_tag(tag(message))
-        {
+        match self.clients.get(client_index).has_tag(tag(message)) {
             true => Err(LocalError::DuplicateTag),
             false => Ok(offsets),
         }
     }
 
-    /// Returns true if the output of the client has space for the reply beside those that are expected. Without
-    /// requests upstream, one reply is always permitted.
+    /// Returns true if the output of the client has space for this reply and for the expected ones. Without requests
+    /// upstream, one reply is always permitted.
     fn has_room_for_reply(
         &mut self,
         client_index: u32,
@@ -131,19 +110,19 @@ impl Engine {
         match kind(message) {
             types::TWALK => self.walk_control(client_index, message),
             types::TOPEN => {
-                let mode = message[HEADER + 4];
-                let writes = match mode & !OTRUNC {
-                    0 if mode == 0 => false,
-                    OWRITE => true,
+                let bits = message[HEADER + 4];
+                let writes = match bits & !mode::TRUNCATE {
+                    0 if bits == 0 => false,
+                    mode::WRITE => true,
                     _ => return Err(LocalError::PermissionDenied),
                 };
                 self.open_control(client_index, message, name, writes)
             }
             types::TLOPEN => {
-                let flags = u32_at(message, HEADER + 4);
-                let writes = match flags & ACCESS_MODE {
-                    0 if flags & O_TRUNC == 0 => false,
-                    O_WRONLY => true,
+                let bits = u32_at(message, HEADER + 4);
+                let writes = match bits & flags::ACCESS {
+                    0 if bits & flags::TRUNCATE == 0 => false,
+                    flags::WRITE => true,
                     _ => return Err(LocalError::PermissionDenied),
                 };
                 self.open_control(client_index, message, name, writes)

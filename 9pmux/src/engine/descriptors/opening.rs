@@ -8,18 +8,15 @@ use super::DescriptorUse;
 use super::{DescriptorId, DescriptorState, Reading, Writing};
 use crate::engine::clients::Blocked;
 use crate::engine::fids::{FidState, Owner};
-use crate::engine::forward::{Plan, ReplyBudget};
 use crate::engine::inbox::Progress;
 use crate::engine::local_error::LocalError;
+use crate::engine::plan::Plan;
+use crate::engine::reply_budget::ReplyBudget;
 use crate::engine::requests::UpstreamRequest;
 use crate::engine::{ClientId, Engine};
 use crate::wire::{
-    FieldOffsets, HEADER, check_request, kind, put_tag, put_u32, tag, types, u32_at,
+    FieldOffsets, HEADER, check_request, kind, mode, put_tag, put_u32, qid, tag, types, u32_at,
 };
-
-/// The modes of Topen that a descriptor can have: to read, to write, both and to execute; and to truncate.
-const MODE_BITS: u8 = 3;
-const OTRUNC: u8 = 0x10;
 
 /// The unixfd of an Ropenfd, which means nothing to the client.
 const UNIXFD: u32 = u32::MAX;
@@ -227,13 +224,13 @@ impl Engine {
         self.descriptors.set_state(descriptor, DescriptorState::Open);
         let opened = self.descriptors.get(descriptor);
         opened.fid = fid;
-        opened.iounit = u32_at(ropen, HEADER + 13);
-        let mode = opening.mode & MODE_BITS;
-        if mode != 1 {
+        opened.iounit = u32_at(ropen, HEADER + qid::LEN);
+        let access = opening.mode & mode::ACCESS;
+        if access != mode::WRITE {
             opened.reading = Reading::Due;
             self.descriptors.enqueue(descriptor);
         }
-        if mode == 1 || mode == 2 {
+        if matches!(access, mode::WRITE | mode::READ_WRITE) {
             self.descriptors.get(descriptor).writing = Writing::Open;
         }
     }
@@ -253,5 +250,5 @@ impl Engine {
 
 /// Returns true if a descriptor can have the mode of this Topenfd.
 pub fn is_openfd_mode(message: &[u8]) -> bool {
-    message[HEADER + 4] & !(MODE_BITS | OTRUNC) == 0
+    message[HEADER + 4] & !(mode::ACCESS | mode::TRUNCATE) == 0
 }

@@ -34,6 +34,21 @@
 //! with it, fids that were restored are away again, and what was held remains so. Nothing of the attempt is kept, and
 //! the time of the loss is that of the first.
 //!
+//! A client may leave, or begin another session, in any of these states: its held requests never happened, and its
+//! fids are freed at once if they are not at the server. If 9pmux ends, everything gets an error (`end.rs`).
+//!
+//! # Waking
+//!
+//! | waits | continues when |
+//! |---|---|
+//! | held request | its fids are restored, or one is dead: the client is in the set `woken` of `held.rs` |
+//! | request of a client in its inbox | the same, behind the client's held requests |
+//! | fid of an identity without a reply to its Tattach | the reply arrives: it is queued again |
+//! | step of the replay without a tag | the next event: `advance_replay` is called after each |
+//! | step that has failed for the moment | its time in `later` |
+//!
+//! # Files
+//!
 //! | file | content |
 //! |---|---|
 //! | `names.rs`, `places.rs`, `locks.rs`, `copies.rs` | the records |
@@ -70,8 +85,8 @@ use std::time::Duration;
 
 use super::Engine;
 use super::hasher::SeededState;
+use super::policy::AttachNames;
 use super::upstream::UpstreamState;
-use crate::wire::u16_at;
 use copies::Copies;
 use held::Held;
 use locks::Locks;
@@ -83,8 +98,8 @@ use waiting::NamedFids;
 /// The maximum number of events that are kept: a driver need not ask for them.
 const MAX_EVENTS: usize = 16;
 
-/// A connection that has lasted so long, without a client that has needed it, ends an outage: something before the
-/// server, such as ssh, may be all that has connected.
+/// A connection that has lasted for this time, without a client that has needed it, ends an outage. Before that it may
+/// be only something before the server, such as ssh, that has connected.
 const LASTING: Duration = Duration::from_secs(5);
 
 /// How the engine restores sessions when the server has gone and comes back.
@@ -160,7 +175,7 @@ pub enum RestoreEvent {
 pub struct Outage {
     /// The time of the loss, or of the start of the engine.
     pub since: Duration,
-    /// Whether there is a connection, and fids are being restored.
+    /// Whether the server is connected, and fids are being restored.
     pub is_replaying: bool,
     /// Whether requests do not wait any more.
     pub is_failing: bool,
@@ -218,7 +233,7 @@ impl Restore {
         }
     }
 
-    /// Nothing is upstream any more.
+    /// Forgets all records: nothing is upstream any more.
     pub fn clear_upstream(&mut self, hasher: SeededState) {
         self.names = Names::new(hasher);
         self.places = Places::default();
@@ -261,10 +276,7 @@ impl Restore {
         while !self.names.is_root(root) {
             root = self.names.parent(root);
         }
-        // The fields of a Tattach after the fids.
-        let identity = self.names.name(root);
-        let uname = 2 + u16_at(identity, 0) as usize;
-        let aname = &identity[uname + 2..][..u16_at(identity, uname) as usize];
+        let AttachNames { aname, .. } = AttachNames::parse(self.names.name(root));
         let mut path = aname.strip_suffix(b"/").unwrap_or(aname).to_vec();
         for name in names {
             path.push(b'/');

@@ -23,6 +23,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::budget::{Budget, Maker};
 use crate::engine::hasher::SeededState;
+use crate::wire::qid;
 
 /// No node.
 pub const NO_NODE: u32 = u32::MAX;
@@ -41,18 +42,15 @@ pub struct FileId {
     pub path: u64,
 }
 
-/// A directory.
-const QTDIR: u8 = 0x80;
-
 impl FileId {
     /// Returns the file of a qid.
-    pub fn of_qid(qid: &[u8]) -> FileId {
-        let path = qid[5..13].try_into().map_or(0, u64::from_le_bytes);
-        FileId { kind: qid[0], path }
+    pub fn of_qid(bytes: &[u8]) -> FileId {
+        let path = bytes[5..qid::LEN].try_into().map_or(0, u64::from_le_bytes);
+        FileId { kind: bytes[0], path }
     }
 
     pub fn is_dir(self) -> bool {
-        self.kind & QTDIR != 0
+        self.kind & qid::DIRECTORY != 0
     }
 }
 

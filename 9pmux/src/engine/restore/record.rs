@@ -6,15 +6,12 @@ use super::names::FileId;
 use super::places::{AUTH, AUTHENTICATED, Place, UNKNOWN, XATTR, XATTR_WRITE};
 use crate::engine::Engine;
 use crate::engine::fids::{NO_FID, Owner};
-use crate::engine::forward::Plan;
 use crate::engine::local_error::LocalError;
+use crate::engine::plan::Plan;
 use crate::engine::reply::ReplyOutcome;
 use crate::engine::requests::UpstreamRequest;
 use crate::engine::shared_attach::SharedAttach;
-use crate::wire::{HEADER, kind, types, u16_at, u32_at};
-
-/// The length of a qid.
-const QID: usize = 13;
+use crate::wire::{HEADER, kind, qid, types, u16_at, u32_at};
 
 /// The offset of the name in the stat of a Twstat, counted from its fid.
 const STAT_NAME: usize = 4 + 2 + 41;
@@ -28,7 +25,7 @@ fn string_at(message: &[u8], at: usize) -> Option<(&[u8], usize)> {
 
 /// Returns the qid at the beginning of a reply's body.
 fn qid_of(reply: &[u8]) -> Option<FileId> {
-    reply.get(HEADER..HEADER + QID).map(FileId::of_qid)
+    reply.get(HEADER..HEADER + qid::LEN).map(FileId::of_qid)
 }
 
 /// Returns the new name in a Twstat, if it has one.
@@ -106,11 +103,11 @@ impl Restore {
         };
         self.names.hold(at);
         let mut names = HEADER + 10;
-        let qids = reply[HEADER + 2..].chunks_exact(QID);
-        for qid in qids.take(count as usize) {
+        let files = reply[HEADER + 2..].chunks_exact(qid::LEN);
+        for file in files.take(count as usize) {
             let Some((name, end)) = string_at(message, names) else { break };
             names = end;
-            let file = FileId::of_qid(qid);
+            let file = FileId::of_qid(file);
             let next = match name {
                 // The file that is above it by now may be another one.
                 b".." => Some(self.names.parent(at)).filter(|up| self.names.file(*up) == file),

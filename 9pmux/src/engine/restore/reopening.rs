@@ -12,10 +12,7 @@ use crate::engine::fids::NO_FID;
 use crate::engine::reply::ReplyOutcome;
 use crate::engine::requests::UpstreamRequest;
 use crate::engine::session::DeadReason;
-use crate::wire::{Dialect, HEADER, put_u32, types};
-
-/// A file that only one fid may have open.
-const QTEXCL: u8 = 0x20;
+use crate::wire::{Dialect, HEADER, put_u32, qid, types};
 
 /// The status of a Tlock while the server waits for the clients that it had before.
 const GRACE: u8 = 3;
@@ -100,7 +97,7 @@ impl Engine {
             (Task::Lock(..), Some(_)) => self.kill_if_away(fid, DeadReason::LockLost),
             (Task::Lock(..), None) => self.handle_failure(fid, step, reply, DeadReason::LockLost),
             (_, Some(reply)) => {
-                let file = reply.get(HEADER..HEADER + 13).map(FileId::of_qid);
+                let file = reply.get(HEADER..HEADER + qid::LEN).map(FileId::of_qid);
                 match file == restore.places.file(&restore.names, fid) {
                     true => self.lock_again(fid, 0),
                     false => self.kill_if_away(fid, DeadReason::Gone),
@@ -113,6 +110,6 @@ impl Engine {
     /// Returns true if the open of a file has failed that the old session may still have open.
     pub(super) fn is_exclusive(&self, fid: u32, task: Task) -> bool {
         let file = self.restore.as_ref().and_then(|r| r.places.file(&r.names, fid));
-        matches!(task, Task::Open(_)) && file.is_some_and(|file| file.kind & QTEXCL != 0)
+        matches!(task, Task::Open(_)) && file.is_some_and(|file| file.kind & qid::EXCLUSIVE != 0)
     }
 }

@@ -17,7 +17,7 @@ use crate::engine::descriptors::DescriptorUse;
 use crate::engine::fids::NO_FID;
 use crate::engine::local_error::LocalError;
 use crate::engine::requests::UpstreamRequest;
-use crate::wire::{Dialect, HEADER, types, u32_at};
+use crate::wire::{Dialect, HEADER, flags, mode, qid, types, u32_at};
 
 /// The fate of a request that may have been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,26 +29,18 @@ pub enum Fate {
     Fail(LocalError),
 }
 
-/// The modes of Topen: to truncate, to remove the file with the fid, and in 9P2000.u to append.
-const OTRUNC: u32 = 0x10;
-const ORCLOSE: u32 = 0x40;
-const OAPPEND: u32 = 0x80;
-
-/// The flags of Tlopen: to create, to create only, to truncate, and to append.
-const L_CREATE: u32 = 0o100;
-const L_EXCLUSIVE: u32 = 0o200;
-const L_TRUNCATE: u32 = 0o1000;
-const L_APPEND: u32 = 0o2000;
+/// The flags of Tlopen that may create or truncate a file.
+const DESTRUCTIVE: u32 = flags::CREATE | flags::EXCLUSIVE | flags::TRUNCATE;
 
 /// The types of a file that can be written again at the same offset: a plain one, which may be exclusive or not
 /// backed up.
-const PLAIN_TYPES: u8 = 0x20 | 0x04;
+const PLAIN_TYPES: u8 = qid::EXCLUSIVE | qid::TEMPORARY;
 
 /// Returns the flags or the mode by which a file is opened again. Nothing is created or truncated a second time.
-pub fn reopening_mode(dialect: Dialect, mode: u32) -> u32 {
+pub fn reopening_mode(dialect: Dialect, opened: u32) -> u32 {
     match dialect {
-        Dialect::L => mode & !(L_CREATE | L_EXCLUSIVE | L_TRUNCATE),
-        Dialect::Plain | Dialect::U => mode & !OTRUNC,
+        Dialect::L => opened & !DESTRUCTIVE,
+        Dialect::Plain | Dialect::U => opened & !u32::from(mode::TRUNCATE),
     }
 }
 
@@ -76,16 +68,14 @@ impl Restore {
             }
             types::TREADLINK | types::TGETLOCK | types::TWALK | types::TFSYNC => Fate::Again,
             types::TATTACH if request.fids[1] == NO_FID => Fate::Again,
-            types::TOPEN => match u32::from(message[HEADER + 4]) & (OTRUNC | ORCLOSE) {
+            types::TOPEN => match message[HEADER + 4] & (mode::TRUNCATE | mode::REMOVE_ON_CLOSE) {
                 0 => Fate::Again,
                 _ => failed,
             },
-            types::TLOPEN => {
-                match u32_at(message, HEADER + 4) & (L_CREATE | L_EXCLUSIVE | L_TRUNCATE) {
-                    0 => Fate::Again,
-                    _ => failed,
-                }
-            }
+            types::TLOPEN => match u32_at(message, HEADER + 4) & DESTRUCTIVE {
+                0 => Fate::Again,
+                _ => failed,
+            },
             types::TWRITE if self.can_write_again(dialect, request, place) => Fate::Again,
             _ => failed,
         }
@@ -101,7 +91,7 @@ impl Restore {
     }
 
     fn can_write_again(&self, dialect: Dialect, request: &UpstreamRequest, place: Place) -> bool {
-        let appending = if dialect == Dialect::L { L_APPEND } else { OAPPEND };
+        let appending = if dialect == Dialect::L { flags::APPEND } else { mode::APPEND.into() };
         let file = self.places.file(&self.names, request.fids[0]);
         self.options.repeat == Repeat::Writes
             && place.is_open

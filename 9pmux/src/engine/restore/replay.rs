@@ -32,7 +32,7 @@ const MAX_BACKGROUND: usize = 1024;
 /// The length of a reply to a request of the replay, for the window.
 const REPLY_COST: u32 = 256;
 
-/// One piece of work.
+/// A task of the replay: at most one request at the server at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Attach this identity.
@@ -45,7 +45,7 @@ pub enum Task {
     Lock(u32, usize),
 }
 
-/// A task, and how far it is.
+/// A task, and the part of it that the next request does.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     pub task: Task,
@@ -94,7 +94,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// The connection is lost: nothing of the attempt is kept.
+    /// Forgets the attempt, because the connection is lost.
     pub fn stop(&mut self, names: &mut Names) {
         for node in std::mem::take(&mut self.roots).into_keys() {
             names.release(node);
@@ -121,7 +121,7 @@ impl Replay {
         &self.steps
     }
 
-    /// The server must reply to one of them until this time, if there is such a time.
+    /// Sets the time until which the server must reply to one of them, if any is at the server.
     pub fn wait_until(&mut self, until: Duration) {
         let is_asking = !self.steps.is_empty();
         self.silent_until = is_asking.then_some(until).filter(|t| *t != Duration::MAX);
@@ -151,7 +151,7 @@ impl Restore {
         queue.push_back(fid);
     }
 
-    /// No request waits for the fid any more.
+    /// Records that no request waits for the fid any more.
     pub fn unwant(&mut self, fid: u32) {
         if std::mem::take(&mut self.places.get_mut(fid).is_wanted) {
             self.replay.wanted_left -= 1;
@@ -160,7 +160,7 @@ impl Restore {
 }
 
 impl Engine {
-    /// Sessions go on with the version of the new connection: their fids are restored.
+    /// Begins to restore the fids of sessions, which have the version of the new connection.
     pub(in crate::engine) fn begin_replay(&mut self) {
         self.upstream.begin_replay();
         let is_restorable = |restore: &Restore, fid: u32| {
@@ -209,8 +209,8 @@ impl Engine {
         }
     }
 
-    /// Lets a client go on, at the end of this event.
-    pub(super) fn wake_client(&mut self, client_index: u32) {
+    /// Makes a client continue at the end of this event, if nothing of it is held then.
+    pub(in crate::engine) fn wake_client(&mut self, client_index: u32) {
         if let Some(restore) = &mut self.restore {
             restore.held.wake(client_index);
         }

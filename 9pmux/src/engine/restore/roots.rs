@@ -11,12 +11,12 @@ use super::walks::is_temporary;
 use super::{Restore, RestoreEvent};
 use crate::engine::Engine;
 use crate::engine::fids::NO_FID;
-use crate::engine::policy::is_attach_allowed;
+use crate::engine::policy::{AttachNames, is_attach_allowed};
 use crate::engine::reply::ReplyOutcome;
 use crate::engine::requests::UpstreamRequest;
 use crate::engine::session::DeadReason;
 use crate::engine::shared_attach::SharedAttach;
-use crate::wire::{HEADER, NOFID, put_u32, types, u16_at};
+use crate::wire::{HEADER, NOFID, put_u32, qid, types};
 
 /// The state of an identity in a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +56,6 @@ impl Restore {
     }
 }
 
-/// Returns the string at the beginning of `bytes`, and what follows it.
-fn split_string(bytes: &[u8]) -> (String, &[u8]) {
-    let n = bytes.get(..2).map_or(0, |n| u16_at(n, 0) as usize);
-    let text = bytes.get(2..2 + n).unwrap_or_default();
-    let text = String::from_utf8_lossy(text).into_owned();
-    (text, bytes.get(2 + n..).unwrap_or_default())
-}
-
 impl Engine {
     /// Returns the fid of the attach that clients share, if it has been made.
     pub(super) fn shared_attach_fid(&self) -> Option<u32> {
@@ -79,7 +71,7 @@ impl Engine {
             return true;
         };
         let identity = restore.names.name(node).to_vec();
-        if !is_attach_allowed(&self.config, self.upstream.dialect, &identity) {
+        if !is_attach_allowed(&self.config, &identity) {
             self.refuse_root(node);
             return true;
         }
@@ -130,7 +122,8 @@ impl Engine {
             return;
         };
         let success = outcome == ReplyOutcome::Success;
-        let is_same = reply.filter(|_| success).and_then(|reply| reply.get(HEADER..HEADER + 13));
+        let is_same =
+            reply.filter(|_| success).and_then(|reply| reply.get(HEADER..HEADER + qid::LEN));
         let is_same =
             is_same.is_some_and(|q| super::names::FileId::of_qid(q) == restore.names.file(node));
         if is_same {
@@ -141,8 +134,9 @@ impl Engine {
             return self.attach_later(node, fid);
         }
         if outcome == ReplyOutcome::Error {
-            let (uname, rest) = split_string(restore.names.name(node));
-            let (aname, _) = split_string(rest);
+            let AttachNames { uname, aname, .. } = AttachNames::parse(restore.names.name(node));
+            let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+            let (uname, aname) = (text(uname), text(aname));
             restore.push_event(RestoreEvent::AttachRefused { uname, aname });
             self.mark_not_created(fid);
         } else {

@@ -12,15 +12,15 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::LASTING;
 use super::replay::RETRY_DELAY;
+use crate::engine::Engine;
 use crate::engine::clients::{Blocked, ClientState};
 use crate::engine::fids::{FidState, NO_FID};
-use crate::engine::forward::Plan;
 use crate::engine::hasher::SeededState;
 use crate::engine::inbox::Progress;
 use crate::engine::local_error::LocalError;
+use crate::engine::plan::Plan;
 use crate::engine::session::ClientFid;
 use crate::engine::upstream::UpstreamState;
-use crate::engine::{EndReason, Engine};
 use crate::wire::{Dialect, FieldOffsets, HEADER, Offer, check_request, kind, tag, types, u32_at};
 
 /// For each client, the fids that its waiting messages name, as far as they were searched for a Tclunk. Fids of
@@ -35,7 +35,7 @@ impl Engine {
         self.restore.as_ref().is_some_and(|r| !r.is_settled || self.upstream.is_replaying())
     }
 
-    /// A valid request has come while the server is away or fids are being restored. Returns `None` if it can be
+    /// Handles a valid request while the server is away or fids are being restored. Returns `None` if it can be
     /// forwarded.
     #[cold]
     pub(in crate::engine) fn hold_back(
@@ -132,19 +132,14 @@ impl Engine {
         };
         let name = u32_at(message, HEADER);
         let client = self.clients.get(client_index);
-        let is_tag_used = client.session.tags.contains(tag(message))
-            || client.session.flushes.iter().any(|f| f.tag == tag(message));
         let named = restore.named.0.get(&client_index);
-        if named.is_some_and(|named| named.contains(&name))
-            || is_tag_used
-            || client.waiting_reads.has_tag(tag(message))
-        {
+        if named.is_some_and(|named| named.contains(&name)) || client.has_tag(tag(message)) {
             return false;
         }
         match client.session.fids.get(&name).map(|entry| entry.get()) {
             Some(ClientFid::Upstream(fid)) => self.clunk_away(client_index, fid, message),
             Some(ClientFid::Dead(_)) => {
-                self.answer_dead(client_index, (message, message), &offsets);
+                self.reply_for_dead_fid(client_index, (message, message), &offsets);
                 true
             }
             None => false,
@@ -223,16 +218,6 @@ impl Engine {
             }
         }
         true
-    }
-
-    /// A held request of a client has ended: what stands behind it goes on when no other is held.
-    pub(in crate::engine) fn wake_or_unblock(&mut self, client_index: u32) {
-        self.wake_client(client_index);
-    }
-
-    /// Returns true if the end of the connection is the end of the engine.
-    pub(in crate::engine) fn is_final(&self, reason: &EndReason) -> bool {
-        matches!(reason, EndReason::HungUp | EndReason::NoCommonVersion(_))
     }
 
     /// Returns true if clients have sessions that need a version of the server which is being asked for.
@@ -317,7 +302,7 @@ impl Engine {
         self.expire_lasting();
     }
 
-    /// The outage has ended: clients go on.
+    /// Ends the outage: clients continue.
     pub(in crate::engine) fn settle_outage(&mut self) {
         let (now, is_replaying) = (self.now, self.upstream.is_replaying());
         if let Some(restore) = &mut self.restore {

@@ -15,7 +15,7 @@ use crate::engine::fids::NO_FID;
 use crate::engine::reply::ReplyOutcome;
 use crate::engine::requests::UpstreamRequest;
 use crate::engine::session::DeadReason;
-use crate::wire::{Dialect, HEADER, MAX_NAMES, put_u32, types, u32_at};
+use crate::wire::{Dialect, HEADER, MAX_NAMES, put_u32, qid, types, u32_at};
 
 /// Returns true if a request that gets this reply may succeed a little later.
 pub fn is_temporary(dialect: Dialect, reply: Option<&[u8]>) -> bool {
@@ -83,7 +83,7 @@ impl Engine {
         };
         match (outcome, reply) {
             (ReplyOutcome::Success, Some(reply)) => {
-                let last = reply.len().checked_sub(13).filter(|at| *at >= HEADER + 2);
+                let last = reply.len().checked_sub(qid::LEN).filter(|at| *at >= HEADER + 2);
                 let file = last.map(|at| FileId::of_qid(&reply[at..]));
                 let node = restore.places.get(fid).node;
                 if step.to != node {

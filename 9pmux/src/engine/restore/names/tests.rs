@@ -6,7 +6,7 @@ use crate::engine::restore::budget::MAX_CLIENT_BYTES;
 const MAKER: Maker = Maker { client: 0, user: 0 };
 
 fn file(path: u64) -> FileId {
-    FileId { kind: QTDIR, path }
+    FileId { kind: qid::DIRECTORY, path }
 }
 
 /// Returns a tree with a root, which is held.
