@@ -125,11 +125,11 @@ impl Engine {
                 }
                 return false;
             }
-            self.resend(client_index, tag, &request, cost);
+            self.resend(client_index, tag, cost);
         }
     }
 
-    fn resend(&mut self, client_index: u32, tag: u16, request: &UpstreamRequest, cost: u32) {
+    fn resend(&mut self, client_index: u32, tag: u16, cost: u32) {
         self.requests.resume(tag, cost);
         self.clients.get(client_index).session.add_cost(cost);
         let Some(mut restore) = self.restore.take() else {
@@ -137,10 +137,7 @@ impl Engine {
         };
         restore.held.remove(client_index, tag);
         let copy = restore.copies.take(tag);
-        if request.kind == types::TREAD {
-            // It begins at offset 0 if it is of a directory.
-            restore.places.get_mut(request.fids[0]).must_read_anew = false;
-        }
+        restore.note_sent(&copy.bytes);
         self.push_to_server(&copy.bytes, |_| ());
         let ends_at = self.upstream.written + self.upstream.out.len() as u64;
         restore.copies.put_back(tag, copy, ends_at, restore.names.writes());

@@ -55,6 +55,7 @@ impl Engine {
             restore.replay.stop(&mut restore.names);
             restore.places.clear_marks();
         }
+        self.note_loss();
         self.lose_requests(written);
         self.requests.renew_limit();
         self.lose_fids();
@@ -89,6 +90,19 @@ impl Engine {
             })
         });
         self.version_waiters = first.into_iter().chain(later).collect();
+    }
+
+    /// Records what the loss means for the next requests of the fids that were at the server. A request in flight may
+    /// be the one that gets the error.
+    fn note_loss(&mut self) {
+        let dialect = self.upstream.dialect;
+        for fid in 0..self.fids.highest() as u32 {
+            let is_there =
+                self.fids.is_allocated(fid) && self.fids.get(fid).state == FidState::Live;
+            if let Some(restore) = self.restore.as_mut().filter(|_| is_there) {
+                restore.note_loss(dialect, fid);
+            }
+        }
     }
 
     /// If requests do not wait any more, neither do held ones.
@@ -205,8 +219,6 @@ impl Engine {
         if fate != Fate::Again || request.releases != NO_FID {
             return fate;
         }
-        // A loss concerns this request in the same way as later ones.
-        *restore.places.get_mut(fid) = restore.place_after_loss(dialect, fid);
         let copy = restore.copies.take(tag);
         let why = restore.check_after_loss(request.kind, fid, &copy.bytes);
         let (ends_at, serial) = (copy.ends_at, copy.serial);
@@ -263,17 +275,11 @@ impl Engine {
 
     /// A fid of a client is away, or dead if it cannot be restored.
     fn lose_fid(&mut self, client_index: u32, fid: u32) {
-        let dialect = self.upstream.dialect;
-        let was_there = self.fids.get(fid).state == FidState::Live;
         self.fids.mark_away(fid);
         let Some(restore) = &mut self.restore else {
             return;
         };
-        let place = match was_there {
-            true => restore.place_after_loss(dialect, fid),
-            false => restore.places.get(fid),
-        };
-        *restore.places.get_mut(fid) = place;
+        let place = restore.places.get(fid);
         let fails = restore.options.lost_locks == LostLocks::Fail;
         let loses_locks = restore.locks.of(fid).is_some_and(|l| fails || l.are_too_many);
         let reason = match place.node {

@@ -287,6 +287,7 @@ impl Engine {
         if let Some(restore) = &mut self.restore {
             let message = &out[out.len() - len..];
             restore.copies.keep(tag, message, ends_at, restore.names.writes());
+            restore.note_sent(message);
             self.clients.get(client_index).session.copied += len;
         }
     }

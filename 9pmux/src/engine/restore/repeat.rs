@@ -17,7 +17,7 @@ use crate::engine::descriptors::DescriptorUse;
 use crate::engine::fids::NO_FID;
 use crate::engine::local_error::LocalError;
 use crate::engine::requests::UpstreamRequest;
-use crate::wire::{Dialect, HEADER, flags, mode, qid, types, u32_at};
+use crate::wire::{Dialect, HEADER, flags, kind, mode, qid, types, u32_at};
 
 /// The fate of a request that may have been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,22 +99,29 @@ impl Restore {
             && file.is_some_and(|file| file.kind & !PLAIN_TYPES == 0)
     }
 
-    /// The server has gone, and an open fid was there: returns its place with what this means for the next
-    /// requests.
-    pub fn place_after_loss(&self, dialect: Dialect, fid: u32) -> Place {
+    /// The server has gone, and this fid was there: records what this means for its next requests if it is open.
+    pub fn note_loss(&mut self, dialect: Dialect, fid: u32) {
         let place = self.places.get(fid);
         let Some(node) = place.node().filter(|_| place.is_open) else {
-            return place;
+            return;
         };
-        Place {
-            has_lost_writes: place.has_lost_writes || self.names.is_unsynced(node),
-            must_read_anew: place.must_read_anew || dialect != Dialect::L && self.is_dir(fid),
-            ..place
+        let is_unsynced = self.names.is_unsynced(node);
+        let is_read_in_parts = dialect != Dialect::L && self.is_dir(fid);
+        let place = self.places.get_mut(fid);
+        place.has_lost_writes |= is_unsynced;
+        place.must_read_anew |= is_read_in_parts;
+    }
+
+    /// A request of a client is at the end of the server's output.
+    pub fn note_sent(&mut self, message: &[u8]) {
+        if kind(message) == types::TREAD {
+            // It begins at offset 0 if the directory has to be read anew.
+            self.places.get_mut(u32_at(message, HEADER)).must_read_anew = false;
         }
     }
 
-    /// Returns the error that a request gets because of an earlier loss. The next one is executed: a Tfsync gets
-    /// an error once, and a directory may be read from its beginning.
+    /// Returns the error that a request gets because of an earlier loss. A Tfsync gets it once; a directory may be read
+    /// from its beginning, and then on.
     pub fn check_after_loss(&mut self, kind: u8, fid: u32, message: &[u8]) -> Option<LocalError> {
         match kind {
             types::TFSYNC | types::TWSTAT => {
@@ -125,12 +132,8 @@ impl Restore {
                 self.places.get_mut(fid).has_lost_writes = false;
                 Some(LocalError::WritesLost)
             }
-            types::TREAD if self.places.get(fid).must_read_anew => {
-                if offset_of(message) != 0 {
-                    return Some(LocalError::ReadAnew);
-                }
-                self.places.get_mut(fid).must_read_anew = false;
-                None
+            types::TREAD if self.places.get(fid).must_read_anew && offset_of(message) != 0 => {
+                Some(LocalError::ReadAnew)
             }
             _ => None,
         }

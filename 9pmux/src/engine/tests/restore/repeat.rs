@@ -226,6 +226,25 @@ fn unsynced_writes_make_the_next_sync_fail_once() {
 }
 
 #[test]
+fn one_of_several_syncs_in_flight_fails() {
+    let mut net = Net::new(Dialect::L);
+    let id = net.attached();
+    net.walks(id, 1, &["d", "f"]);
+    net.opens(id, 1, 2);
+    assert_eq!(kind(&net.ask(id, &write(7, 1, b"x"))), 119);
+    net.server.silent = vec![types::TFSYNC];
+    for tag in 8..11 {
+        net.send(id, &fsync(tag, 1));
+    }
+    net.server.silent.clear();
+    net.lose();
+    assert!(is_local_error(Dialect::L, &net.bench.client_received(id), WritesLost));
+    net.connect();
+    net.got(id, &[(51, 9), (51, 10)]);
+    assert_eq!(kind(&net.ask(id, &fsync(8, 1))), 51);
+}
+
+#[test]
 fn write_of_a_client_that_has_left_meanwhile_makes_the_next_sync_fail() {
     for is_version in [false, true] {
         let mut net = Net::new(Dialect::L);
@@ -314,6 +333,39 @@ fn plan9_directory_is_read_anew() {
     let (replies, seen) = in_flight(&mut net, id, &read(7, 1, 0, 10));
     assert_eq!((kind(&replies[0]), seen), (117, 2));
     assert_eq!(kind(&net.ask(id, &read(7, 1, 100, 10))), 117);
+}
+
+#[test]
+fn plan9_directory_is_read_anew_although_a_first_read_was_flushed() {
+    let config = Config { max_inflight: 1, ..Config::default() };
+    let mut net = Net::with(Dialect::Plain, Reconnect::default(), config);
+    let id = net.attached();
+    net.walks(id, 1, &["d"]);
+    net.opens(id, 1, 0);
+    // A read that is held, and one that waits for a place among the requests.
+    for waits in [false, true] {
+        if !waits {
+            net.server.silent = vec![types::TREAD];
+            net.send(id, &read(7, 1, 0, 10));
+        }
+        net.lose();
+        if waits {
+            net.connect();
+            net.server.silent = vec![124];
+            net.send(id, &of_fid(124, 6, 0));
+            net.send(id, &read(7, 1, 0, 10));
+        }
+        net.send(id, &flush(8, 7));
+        net.got(id, &[(109, 8)]);
+        net.server.silent.clear();
+        if waits {
+            net.send(id, &flush(9, 6));
+            net.got(id, &[(109, 9)]);
+        } else {
+            net.connect();
+        }
+        assert!(is_local_error(Dialect::Plain, &net.ask(id, &read(7, 1, 100, 10)), ReadAnew));
+    }
 }
 
 #[test]
