@@ -100,7 +100,7 @@ pub fn may_change(dialect: Dialect, message: &[u8]) -> bool {
         types::TLOPEN => {
             u32_at(message, HEADER + 4) & (flags::ACCESS | flags::CREATE | flags::TRUNCATE) != 0
         }
-        types::TWSTAT => !is_sync(dialect, &message[HEADER + 4..]),
+        types::TWSTAT => !is_sync(dialect, message),
         _ => true,
     }
 }
@@ -108,9 +108,10 @@ pub fn may_change(dialect: Dialect, message: &[u8]) -> bool {
 /// The length of the numbers of a stat, which are before its strings.
 const STAT_NUMBERS: usize = 39;
 
-/// Returns true if each field of a Twstat's stat says that it does not change, which makes a server write its data to
-/// the disk. Before the stat is its size, and at its beginning the size of the rest.
-fn is_sync(dialect: Dialect, stat: &[u8]) -> bool {
+/// Returns true if each field of a Twstat says that it does not change, which makes a server write its data to the
+/// disk. Before the stat is its size, and at its beginning the size of the rest.
+pub fn is_sync(dialect: Dialect, message: &[u8]) -> bool {
+    let stat = &message[HEADER + 4..];
     // The strings are empty.
     let (strings, own_numbers) = match dialect {
         Dialect::U => (5 * 2, 3 * 4),

@@ -220,7 +220,7 @@ impl Engine {
             return fate;
         }
         let copy = restore.copies.take(tag);
-        let why = restore.check_after_loss(request.kind, fid, &copy.bytes);
+        let why = restore.check_after_loss(dialect, fid, &copy.bytes);
         let (ends_at, serial) = (copy.ends_at, copy.serial);
         restore.copies.put_back(tag, copy, ends_at, serial);
         why.map_or(fate, Fate::Fail)

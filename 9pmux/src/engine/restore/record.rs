@@ -2,16 +2,18 @@
 
 use super::Restore;
 use super::budget::{Maker, NO_MAKER};
+use super::copies::Copy;
 use super::names::FileId;
 use super::places::{AUTH, AUTHENTICATED, Place, UNKNOWN, XATTR, XATTR_WRITE};
 use crate::engine::Engine;
 use crate::engine::fids::{NO_FID, Owner};
 use crate::engine::local_error::LocalError;
 use crate::engine::plan::Plan;
+use crate::engine::policy::is_sync;
 use crate::engine::reply::ReplyOutcome;
 use crate::engine::requests::UpstreamRequest;
 use crate::engine::shared_attach::SharedAttach;
-use crate::wire::{HEADER, kind, qid, types, u16_at, u32_at};
+use crate::wire::{Dialect, HEADER, qid, types, u16_at, u32_at};
 
 /// The offset of the name in the stat of a Twstat, counted from its fid.
 const STAT_NAME: usize = 4 + 2 + 41;
@@ -37,22 +39,6 @@ fn wstat_name(message: &[u8]) -> Option<&[u8]> {
 fn is_without_effect(kind: u8) -> bool {
     use types::{TCLUNK, TGETATTR, TREAD, TREADDIR, TSTAT};
     matches!(kind, TREAD | TCLUNK | TSTAT | TGETATTR | TREADDIR)
-}
-
-/// Returns true if a Twstat changes nothing, which makes a server of 9P2000 write its data to the disk.
-pub fn is_sync(message: &[u8]) -> bool {
-    let numbers = HEADER + 8..HEADER + STAT_NAME;
-    let Some(numbers) = message.get(numbers) else {
-        return false;
-    };
-    let mut at = HEADER + STAT_NAME;
-    for _ in 0..4 {
-        match string_at(message, at) {
-            Some(([], end)) => at = end,
-            _ => return false,
-        }
-    }
-    numbers.iter().all(|byte| *byte == 0xFF)
 }
 
 impl Restore {
@@ -178,27 +164,28 @@ impl Restore {
         self.record_rename(node, self.node_of(fids[1]), new);
     }
 
-    fn record_wstat(&mut self, fid: u32, message: &[u8], serial: u32) {
+    fn record_wstat(&mut self, dialect: Dialect, fid: u32, message: &[u8], serial: u32) {
         let Some(node) = self.node_of(fid) else { return };
         if let Some(name) = wstat_name(message) {
             if !self.names.is_root(node) {
                 self.rename(node, self.names.parent(node), name);
             }
-        } else if is_sync(message) {
+        } else if is_sync(dialect, message) {
             self.names.mark_synced(node, serial);
         }
     }
 
-    /// A request has succeeded. `message` is the request, with upstream fids.
+    /// A request has succeeded. The copy has upstream fids.
     fn record_success(
         &mut self,
+        dialect: Dialect,
         request: &UpstreamRequest,
-        message: &[u8],
-        serial: u32,
+        copy: &Copy,
         reply: &[u8],
         maker: Maker,
     ) {
         let [fid, other] = request.fids;
+        let (message, serial) = (&copy.bytes[..], copy.serial);
         match request.kind {
             kind if is_without_effect(kind) => {}
             types::TATTACH if other != NO_FID => self.set_place(fid, Place::at(AUTHENTICATED)),
@@ -215,7 +202,7 @@ impl Restore {
                 let budget = &mut self.names.budget;
                 self.locks.record(fid, &message[HEADER + 4..], reply, maker, budget);
             }
-            _ => self.record_change(request, message, serial),
+            _ => self.record_change(dialect, request, message, serial),
         }
     }
 
@@ -226,7 +213,13 @@ impl Restore {
     }
 
     /// A request that may change names has succeeded, or a Tfsync.
-    fn record_change(&mut self, request: &UpstreamRequest, message: &[u8], serial: u32) {
+    fn record_change(
+        &mut self,
+        dialect: Dialect,
+        request: &UpstreamRequest,
+        message: &[u8],
+        serial: u32,
+    ) {
         let [fid, other] = request.fids;
         match request.kind {
             types::TFSYNC => {
@@ -250,7 +243,7 @@ impl Restore {
                     self.names.mark_gone(node);
                 }
             }
-            types::TWSTAT => self.record_wstat(fid, message, serial),
+            types::TWSTAT => self.record_wstat(dialect, fid, message, serial),
             _ => {}
         }
     }
@@ -336,7 +329,7 @@ impl Engine {
     ) -> Option<LocalError> {
         let [fid, _] = plan.mentioned();
         let restore = self.restore.as_mut().filter(|_| fid != NO_FID)?;
-        restore.check_after_loss(kind(message), fid, message)
+        restore.check_after_loss(self.upstream.dialect, fid, message)
     }
 
     /// Records what the reply to a request says, and drops the copy of the request.
@@ -350,13 +343,14 @@ impl Engine {
         let Some(mut restore) = self.restore.take() else {
             return;
         };
+        let dialect = self.upstream.dialect;
         let copy = restore.copies.take(upstream_tag);
         let reply = reply.filter(|_| outcome == ReplyOutcome::Success);
         match (request.owner, reply) {
             (Owner::Client(client_index), Some(reply)) => {
                 let user = self.clients.get(client_index).user;
                 let maker = Maker { client: client_index, user };
-                restore.record_success(request, &copy.bytes, copy.serial, reply, maker);
+                restore.record_success(dialect, request, &copy, reply, maker);
             }
             (Owner::Cleanup(_) | Owner::Descriptor(_), Some(_))
                 if request.kind == types::TWRITE =>
@@ -364,7 +358,7 @@ impl Engine {
                 restore.record_write(request.fids[0]);
             }
             (Owner::Cleanup(_), Some(_)) if !copy.bytes.is_empty() => {
-                restore.record_change(request, &copy.bytes, copy.serial);
+                restore.record_change(dialect, request, &copy.bytes, copy.serial);
             }
             (Owner::Internal, Some(reply)) if request.kind == types::TATTACH => {
                 if let SharedAttach::Pending { fid, names, .. } = &self.upstream.shared_attach {

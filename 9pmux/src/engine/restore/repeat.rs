@@ -11,11 +11,11 @@
 //! | any other | failed |
 
 use super::places::{AUTH, Place, XATTR, XATTR_WRITE};
-use super::record::is_sync;
 use super::{Repeat, Restore};
 use crate::engine::descriptors::DescriptorUse;
 use crate::engine::fids::NO_FID;
 use crate::engine::local_error::LocalError;
+use crate::engine::policy::is_sync;
 use crate::engine::requests::UpstreamRequest;
 use crate::wire::{Dialect, HEADER, flags, kind, mode, qid, types, u32_at};
 
@@ -122,11 +122,16 @@ impl Restore {
 
     /// Returns the error that a request gets because of an earlier loss. A Tfsync gets it once; a directory may be read
     /// from its beginning, and then on.
-    pub fn check_after_loss(&mut self, kind: u8, fid: u32, message: &[u8]) -> Option<LocalError> {
-        match kind {
-            types::TFSYNC | types::TWSTAT => {
+    pub fn check_after_loss(
+        &mut self,
+        dialect: Dialect,
+        fid: u32,
+        message: &[u8],
+    ) -> Option<LocalError> {
+        match kind(message) {
+            kind @ (types::TFSYNC | types::TWSTAT) => {
                 let has_lost_writes = self.places.get(fid).has_lost_writes;
-                if !has_lost_writes || kind == types::TWSTAT && !is_sync(message) {
+                if !has_lost_writes || kind == types::TWSTAT && !is_sync(dialect, message) {
                     return None;
                 }
                 self.places.get_mut(fid).has_lost_writes = false;

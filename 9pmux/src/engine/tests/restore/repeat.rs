@@ -318,6 +318,29 @@ fn plan9_sync_fails_once_and_other_wstats_do_not() {
 }
 
 #[test]
+fn change_of_the_owner_alone_is_no_sync() {
+    let stat = |own_numbers: [u8; 12]| {
+        let stat = [&[63 - 2, 0][..], &[0xff; 39], &[0; 10], &own_numbers].concat();
+        made(126, 8).u32(1).u16(63).raw(&stat).done()
+    };
+    let null = stat([0xff; 12]);
+    let mut numbers = [0xff; 12];
+    numbers[0] = 7;
+    let change = stat(numbers);
+    let mut net = Net::new(Dialect::U);
+    let id = net.attached();
+    net.walks(id, 1, &["g"]);
+    net.opens(id, 1, 2);
+    assert_eq!(kind(&net.ask(id, &write(7, 1, b"x"))), 119);
+    assert_eq!(kind(&net.ask(id, &change)), 127);
+    net.lose();
+    net.connect();
+    assert_eq!(kind(&net.ask(id, &change)), 127);
+    assert!(is_local_error(Dialect::U, &net.ask(id, &null), WritesLost));
+    assert_eq!(kind(&net.ask(id, &null)), 127);
+}
+
+#[test]
 fn plan9_directory_is_read_anew() {
     let mut net = Net::new(Dialect::Plain);
     let id = net.attached();
