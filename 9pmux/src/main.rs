@@ -10,6 +10,7 @@ mod args;
 mod control_args;
 #[cfg(not(test))]
 mod entry;
+mod link_args;
 mod log;
 mod log_queue;
 mod pserve;
