@@ -7,8 +7,8 @@ use ninepmux::stat::{Form, Order, StatOptions};
 
 /// Show the clients and the load of a running 9pmux
 ///
-/// LISTEN is an address on which its clients connect. On a terminal it is a live table, otherwise one report. Keys: q
-/// ends, arrows move, s changes the order, d disconnects the marked client.
+/// LISTEN is an address on which its clients connect. The output is a live table on a terminal, otherwise one report.
+/// Keys: q ends, arrows move, s changes the order, d disconnects the marked client.
 #[derive(Debug, clap::Args)]
 pub struct Stat {
     /// Address of the 9pmux

@@ -124,10 +124,13 @@ fn each_failure_has_its_status() {
     let nothing = unix(&place.path("nothing"));
     fails(&stat(&[&nothing]), 3, &format!("cannot reach {nothing}: "));
     let stub = Stub::new();
-    fails(&stat(&[&stub.address()]), 7, "has no /mux: it is not 9pmux");
+    fails(&stat(&[&stub.address()]), 7, "has no control tree: it is not 9pmux, or");
     let socket = place.path("s");
     let _program = Program::serving(&stub.address(), &socket, &["--control", "none"]);
-    fails(&stat(&[&unix(&socket)]), 7, "has no /mux: it is not 9pmux");
+    fails(&stat(&[&unix(&socket)]), 7, "started with --control none");
+    let world = World::new();
+    let other = stat(&[&world.address(), "--control", "/x"]);
+    fails(&other, 7, "has no /x for this user");
     for args in [&["-1"][..], &["exec!x"], &["fd!3"], &["-i", "0", "x"], &["-s", "size", "x"]] {
         assert_eq!(stat(args).status.code(), Some(2), "{args:?}");
     }

@@ -14,8 +14,8 @@ pub enum StatFailure {
     Lost(Address),
     /// The program at this address is no 9pmux, or has no control tree.
     NoTree(Address),
-    /// The control tree is not for this user.
-    NotAllowed(Address),
+    /// The control tree has another name, or is not for this user. This is the name.
+    NotAllowed(Address, String),
     /// The program at this address has refused a request or sent something else than 9P.
     Refused(Address, String),
     /// Standard output cannot be written.
@@ -32,7 +32,7 @@ impl StatFailure {
             StatFailure::Output(_) | StatFailure::Terminal(_) => 1,
             StatFailure::Connect(..) => 3,
             StatFailure::Lost(_) => 5,
-            StatFailure::NoTree(_) | StatFailure::NotAllowed(_) => 7,
+            StatFailure::NoTree(_) | StatFailure::NotAllowed(..) => 7,
             StatFailure::Refused(..) => 8,
         }
     }
@@ -43,12 +43,13 @@ impl Display for StatFailure {
         match self {
             StatFailure::Connect(address, why) => write!(f, "cannot reach {address}: {why}"),
             StatFailure::Lost(address) => write!(f, "{address}: the connection is lost"),
-            StatFailure::NoTree(address) => {
-                write!(f, "{address} has no /mux: it is not 9pmux")
-            }
-            StatFailure::NotAllowed(address) => write!(
+            StatFailure::NoTree(address) => write!(
                 f,
-                "{address} has no /mux for this user: it is for the user who runs 9pmux, and root"
+                "{address} has no control tree: it is not 9pmux, or was started with --control none"
+            ),
+            StatFailure::NotAllowed(address, tree) => write!(
+                f,
+                "{address} has no {tree} for this user: it is for the user who runs 9pmux, and root; or it has another name (--control)"
             ),
             StatFailure::Refused(address, why) => write!(f, "{address}: {why}"),
             StatFailure::Output(error) => write!(f, "standard output: {error}"),

@@ -75,7 +75,9 @@ impl Session {
         session.agree_version()?;
         let attach = Message::new(types::TATTACH, 1).u32(ROOT).u32(NOFID).string(USER).string(tree);
         session.call(attach).map_err(|failure| match failure {
-            StatFailure::Refused(address, _) => StatFailure::NotAllowed(address),
+            StatFailure::Refused(address, _) => {
+                StatFailure::NotAllowed(address, tree.escape_debug().to_string())
+            }
             other => other,
         })?;
         Ok(session)
@@ -130,13 +132,13 @@ impl Session {
         Ok(())
     }
 
-    /// Sends a request and returns its reply, which is no error.
+    /// Sends a request and returns its reply, which is of the expected type.
     fn call(&mut self, request: Message) -> Result<Vec<u8>, StatFailure> {
         let kind = request.0[4];
         let reply = self.exchange(request)?;
         let refused = |why: String| Err(StatFailure::Refused(self.address.clone(), why));
         match reply[4] {
-            answered if answered == kind + 1 => Ok(reply),
+            replied if replied == kind + 1 => Ok(reply),
             types::RERROR if reply.len() >= HEADER + 2 => {
                 let len = u16_at(&reply, HEADER) as usize;
                 let text = reply.get(HEADER + 2..HEADER + 2 + len).unwrap_or_default();
