@@ -372,7 +372,8 @@ impl Engine {
                 "client {client_index} has a share and waits for it"
             );
         }
-        assert_eq!(self.clients.firsts(), Firsts { tags, fids }, "first items of clients");
+        let firsts = Firsts { tags: tags as u32, fids: fids as u32 };
+        assert_eq!(self.clients.firsts(), firsts, "first items of clients");
         let empty = Account::default();
         assert!(accounts.iter().all(|account| *account == empty), "what users hold");
     }

@@ -19,7 +19,7 @@ use super::buffer::Buffer;
 use super::control::ClientOrigin;
 use super::descriptors::ClientDescriptors;
 use super::hasher::SeededState;
-use super::policy::Rules;
+use super::policy::{Caller, Rules};
 use super::session::Session;
 use super::shares::{FIDS, TAGS};
 use super::waiting_reads::WaitingReads;
@@ -59,8 +59,10 @@ pub enum Blocked {
 pub struct Client {
     /// The index of its user.
     pub user: u32,
-    /// The rules of its listener.
-    pub rules: Rules,
+    /// The process that has connected, if it may attach as its own user only.
+    pub self_only: Option<Box<Caller>>,
+    /// Whether requests of it that could change a file are refused.
+    pub read_only: bool,
     /// Whether the server has replied to a request of it.
     pub served: bool,
     /// Whether it is in the share queue, as for the ready queue.
@@ -125,8 +127,8 @@ pub struct Client {
 /// First items, which clients may take from the reserve of each pool (`shares.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Firsts {
-    pub tags: usize,
-    pub fids: usize,
+    pub tags: u32,
+    pub fids: u32,
 }
 
 /// Everything that a client has outstanding when it is closed.
@@ -144,7 +146,8 @@ impl Client {
     fn new(hasher: SeededState, user: u32, seconds: u32, rules: Rules) -> Client {
         Client {
             user,
-            rules,
+            self_only: rules.caller,
+            read_only: rules.read_only,
             served: false,
             in_share_queue: false,
             state: ClientState::New,
@@ -329,8 +332,8 @@ impl Clients {
     pub fn count_firsts(&mut self, index: u32) {
         let client = self.get(index);
         let firsts = Firsts {
-            tags: client.tags().min(TAGS.first),
-            fids: client.session.fids.len().min(FIDS.first),
+            tags: client.tags().min(TAGS.first) as u32,
+            fids: client.session.fids.len().min(FIDS.first) as u32,
         };
         if firsts == client.firsts {
             return;
@@ -407,5 +410,18 @@ impl Clients {
     /// Returns the indices of all connected clients.
     pub fn connected(&self) -> Vec<u32> {
         (0..self.slots.len() as u32).filter(|i| self.slots[*i as usize].client.is_some()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Slot;
+
+    /// There may be 16,000 clients, and most of them are idle.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn record_of_a_client_is_small() {
+        let size = size_of::<Slot>();
+        assert!(size <= 464, "{size} bytes");
     }
 }

@@ -143,7 +143,7 @@ impl Engine {
                 return Progress::Blocked(blocked);
             }
         }
-        if kind(message) == types::TREMOVE && self.clients.get(client_index).rules.read_only {
+        if kind(message) == types::TREMOVE && self.clients.get(client_index).read_only {
             return self.refuse_remove(client_index, whole, &plan);
         }
         self.forward_routed(client_index, (whole, message), offsets, plan, budget)

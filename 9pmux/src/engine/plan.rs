@@ -106,13 +106,14 @@ impl Engine {
         let client = self.clients.get(client_index);
         if matches!(kind(message), types::TAUTH | types::TATTACH) {
             let fields = attach_fields(message, offsets);
+            let caller = client.self_only.as_ref();
             if !is_attach_allowed(&self.config, fields)
-                || !client.rules.allow_attach(dialect, fields)
+                || caller.is_some_and(|caller| !caller.may_attach_as(dialect, fields))
             {
                 return Err(LocalError::NotAllowed);
             }
         }
-        if client.rules.read_only && may_change(dialect, message) && !is_for_auth(client, message) {
+        if client.read_only && may_change(dialect, message) && !is_for_auth(client, message) {
             return Err(LocalError::ReadOnly);
         }
         if self.config.require_auth

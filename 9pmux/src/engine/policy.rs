@@ -55,20 +55,16 @@ fn split_string(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes[2..].split_at(u16_at(bytes, 0) as usize)
 }
 
-impl Rules {
-    /// Returns true if these rules permit an attach with these fields after the fids. The superuser may attach as any
-    /// user.
-    pub fn allow_attach(&self, dialect: Dialect, fields: &[u8]) -> bool {
-        let Some(caller) = &self.caller else {
-            return true;
-        };
-        let Some(uid) = caller.uid else {
+impl Caller {
+    /// Returns true if it may attach with these fields after the fids. The superuser may attach as any user.
+    pub fn may_attach_as(&self, dialect: Dialect, fields: &[u8]) -> bool {
+        let Some(uid) = self.uid else {
             return false;
         };
         let AttachNames { uname, number, .. } = AttachNames::parse(fields);
-        let is_own_name = caller.name.as_ref().is_some_and(|name| name.as_bytes() == uname);
+        let is_own_name = self.name.as_ref().is_some_and(|name| name.as_bytes() == uname);
         let is_own = match dialect {
-            Dialect::Plain => match &caller.name {
+            Dialect::Plain => match &self.name {
                 Some(_) => is_own_name,
                 None => uname == uid.to_string().as_bytes(),
             },

@@ -137,7 +137,7 @@ pub struct Session {
     /// The object of each fid of the client.
     pub fids: HashMap<u32, FidEntry, SeededState>,
     /// The number of dead fids among them.
-    pub dead_fids: usize,
+    pub dead_fids: u32,
     /// The fids in the control tree, if there are some.
     pub local: Option<Box<LocalFids>>,
     /// The Tflush without a reply, in the order of arrival.
@@ -153,11 +153,11 @@ pub struct Session {
     /// The sum of the maximum reply lengths of the requests in `tags`.
     reply_bytes_reserved: usize,
     /// The number of Tread in `tags`.
-    reads: usize,
+    reads: u32,
     /// The sum of the costs of the requests in `tags`.
     cost: usize,
     /// The number of requests in `tags` with a reply that may exceed its maximum length.
-    unbounded: usize,
+    unbounded: u32,
     /// The largest number of bytes by which such a reply has exceeded it, once there has been one.
     pub max_excess: Option<u32>,
     /// The bytes of the copies of the requests in `tags`, which are kept for a loss of the server (`restore/`).
@@ -269,7 +269,7 @@ impl Session {
     /// Returns the number of bytes of replies that are expected for the requests in `tags`.
     #[inline]
     pub fn expected_reply_bytes(&self) -> usize {
-        self.reply_bytes_reserved + self.unbounded * self.max_excess.unwrap_or(0) as usize
+        self.reply_bytes_reserved + self.unbounded as usize * self.max_excess.unwrap_or(0) as usize
     }
 
     /// A request that may exceed its maximum reply length has this reply.
@@ -282,7 +282,7 @@ impl Session {
     /// Returns the number of Tread in `tags`.
     #[inline]
     pub fn reads(&self) -> usize {
-        self.reads
+        self.reads as usize
     }
 
     /// Returns the sum of the costs of the requests in `tags`.
@@ -296,8 +296,8 @@ impl Session {
     pub fn add_tag(&mut self, request: &UpstreamRequest, upstream_tag: u16) {
         self.tags.insert(request.tag, upstream_tag);
         self.reply_bytes_reserved += request.max_reply_len as usize;
-        self.unbounded += usize::from(request.has_unbounded_reply);
-        self.reads += usize::from(request.kind == types::TREAD);
+        self.unbounded += u32::from(request.has_unbounded_reply);
+        self.reads += u32::from(request.kind == types::TREAD);
         self.cost += request.cost as usize;
     }
 
@@ -316,7 +316,7 @@ impl Session {
     pub fn remove_tag(&mut self, request: &UpstreamRequest) {
         self.tags.remove(request.tag);
         self.reply_bytes_reserved -= request.max_reply_len as usize;
-        self.unbounded -= usize::from(request.has_unbounded_reply);
+        self.unbounded -= u32::from(request.has_unbounded_reply);
         self.cost -= request.cost as usize;
         if request.kind == types::TREAD {
             self.reads -= 1;

@@ -154,7 +154,7 @@ impl Engine {
         let supply = Supply {
             total: self.requests.max(),
             free,
-            firsts: self.clients.firsts().tags,
+            firsts: self.clients.firsts().tags as usize,
             kept: self.requests.kept_for_flushes(),
         };
         let client = self.clients.get(client_index);
@@ -183,7 +183,7 @@ impl Engine {
         };
         let total = self.config.max_fids_all;
         let free = total.saturating_sub(self.fids.len());
-        let firsts = self.clients.firsts().fids;
+        let firsts = self.clients.firsts().fids as usize;
         FIDS.admits(Supply { total, free, firsts, kept: 0 }, holding)
     }
 

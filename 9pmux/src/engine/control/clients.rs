@@ -54,7 +54,7 @@ impl Engine {
             let client = self.clients.get(client_index);
             waiting += u64::from(client.is_waiting());
             slow += u64::from(is_slow(client, now));
-            dead += client.session.dead_fids as u64;
+            dead += u64::from(client.session.dead_fids);
         }
         (waiting, slow, dead)
     }
