@@ -17,6 +17,8 @@ pub enum User {
     Local(u32),
     /// Another machine.
     Host(IpAddr),
+    /// A virtual machine or its host, by its number.
+    Machine(u32),
 }
 
 impl User {
@@ -24,7 +26,7 @@ impl User {
     fn account(self) -> User {
         match self {
             User::Host(address) => User::Host(host_of(address)),
-            User::Local(_) => self,
+            User::Local(_) | User::Machine(_) => self,
         }
     }
 }

@@ -42,6 +42,8 @@ pub enum Origin {
     User(u32),
     /// Another machine, or this one over the network ([`host_of`]).
     Host(IpAddr),
+    /// A virtual machine or its host, by its number.
+    Machine(u32),
     Unknown,
 }
 
@@ -278,7 +280,8 @@ impl Stream {
         let address = rustix::net::getpeername(&self.input).ok().flatten();
         match address.and_then(|address| SocketAddr::try_from(address).ok()) {
             Some(address) => Origin::Host(host_of(address.ip())),
-            None => Origin::Unknown,
+            None => vsock::peer_of(self.input.as_fd())
+                .map_or(Origin::Unknown, |machine| Origin::Machine(machine.cid)),
         }
     }
 }

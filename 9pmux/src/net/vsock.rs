@@ -147,6 +147,7 @@ pub use calls::{connect, listen_on, peer_of};
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::net::stream::{Origin, Stream};
     use std::os::fd::AsFd;
     use std::time::Duration;
 
@@ -171,6 +172,15 @@ mod tests {
         };
         assert_eq!(peer_of(client.as_fd()), Some(VsockAddress { cid: 1, port }));
         assert!(peer_of(listener.as_fd()).is_none());
+        let mut accepted = None;
+        while accepted.is_none() {
+            // The listener does not block.
+            accepted = rustix::net::accept(&listener).ok();
+        }
+        let stream = Stream::socket(accepted.unwrap());
+        assert_eq!(stream.origin(), Origin::Machine(1));
+        assert!(stream.describe_peer().starts_with("vsock 1!"), "{}", stream.describe_peer());
+        assert!(stream.caller().uid.is_none() && stream.process() == 0 && !stream.is_unix());
     }
 
     #[test]

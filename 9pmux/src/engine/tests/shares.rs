@@ -469,6 +469,15 @@ fn all_addresses_of_this_machine_are_one_user() {
     }
 }
 
+#[test]
+fn each_virtual_machine_is_one_user() {
+    let mut bench = Bench::new(Dialect::Plain);
+    for cid in [3, 3, 4, 3] {
+        attached_as(&mut bench, User::Machine(cid));
+    }
+    assert_eq!(bench.engine.users.accounts().0, 2);
+}
+
 /// Clients that do not read what they have asked for.
 #[test]
 fn memory_of_all_buffers_is_bounded() {

@@ -125,6 +125,7 @@ impl Driver {
         let user = match origin {
             Origin::User(uid) => Some(User::Local(uid)),
             Origin::Host(address) => Some(User::Host(address)),
+            Origin::Machine(cid) => Some(User::Machine(cid)),
             Origin::Unknown => None,
         };
         let id = self.engine.client_connected_by(user, rules);

@@ -73,7 +73,7 @@ impl Driver {
     pub(super) fn describe_client(&mut self, id: ClientId, stream: &Stream, listener: u16) {
         let may_control = match stream.origin() {
             Origin::User(uid) => is_own(uid),
-            Origin::Host(_) | Origin::Unknown => self.control.allows_unknown,
+            Origin::Host(_) | Origin::Machine(_) | Origin::Unknown => self.control.allows_unknown,
         };
         let caller = ClientOrigin { listener, may_control, pid: stream.process() };
         self.engine.describe_client(id, caller);
