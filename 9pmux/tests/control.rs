@@ -141,16 +141,52 @@ fn other_users_are_refused() {
     };
     open(&socket, 0o777);
     open(place.directory(), 0o755);
-    // The credentials are those of the moment of the connection.
-    let connect = socket.clone();
-    let mut stream = std::thread::spawn(move || {
-        let nobody = rustix::process::Uid::from_raw(65_534);
+    is_refused(&attach_over(&mut connect_as_nobody(&socket)), EACCES);
+    control(&socket);
+}
+
+#[cfg(target_os = "linux")]
+const NOBODY: u32 = 65_534;
+
+/// Connects as the user nobody. The credentials are those of the moment of the connection.
+#[cfg(target_os = "linux")]
+fn connect_as_nobody(socket: &Path) -> UnixStream {
+    let socket = socket.to_owned();
+    let connect = move || {
+        let nobody = rustix::process::Uid::from_raw(NOBODY);
         rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
-        UnixStream::connect(connect).unwrap()
-    })
-    .join()
-    .unwrap();
-    is_refused(&attach_over(&mut stream), EACCES);
+        UnixStream::connect(socket).unwrap()
+    };
+    std::thread::spawn(connect).join().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn user_that_stands_for_unknown_ones_is_refused_by_its_own_9pmux() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (stub, place) = (Stub::new(), Place::new());
+    // The program may be where that user cannot start it.
+    let (socket, copy) = (place.path("s"), place.path("9pmux"));
+    std::fs::copy(NINEPMUX, &copy).unwrap();
+    let server = UnixStream::connect(stub.path()).unwrap();
+    std::fs::set_permissions(place.directory(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mut program = None;
+    // A program that another test starts at this moment may still have the copy open for writing.
+    wait_for("the copy can be started", || {
+        let server = Stdio::from(OwnedFd::from(server.try_clone().unwrap()));
+        let mut command = Command::new(&copy);
+        command.args(["serve", "fd!0", &unix(&socket)]).stdin(server).uid(NOBODY);
+        let is_busy = Command::new(&copy).arg("-V").output().is_err();
+        program = (!is_busy).then(|| Program::start(command));
+        program.is_some()
+    });
+    let program = program.unwrap();
+    program.wait_socket(&socket);
+    is_refused(&attach_over(&mut connect_as_nobody(&socket)), EACCES);
     control(&socket);
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::OnceLock;
 
 /// The size of the first buffer for the texts of an entry, and the size beyond which an entry is given up: a group may
 /// have many members.
@@ -65,8 +66,11 @@ fn look_up<E, T>(
 
 /// Returns the user that the system reports in place of a user that it cannot name, as one of another user namespace.
 pub fn overflow_uid() -> u32 {
-    let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
-    text.and_then(|text| text.trim().parse().ok()).unwrap_or(OVERFLOW_UID)
+    static UID: OnceLock<u32> = OnceLock::new();
+    *UID.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(OVERFLOW_UID)
+    })
 }
 
 #[cfg(test)]

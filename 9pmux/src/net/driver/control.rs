@@ -6,6 +6,7 @@ use tracing::Level;
 
 use super::Driver;
 use crate::engine::{ClientId, ClientOrigin, ControlCommand, Engine, Facts, ServerFacts};
+use crate::net::accounts;
 use crate::net::line_limit::LineLimit;
 use crate::net::stream::{Origin, Stream};
 use crate::net::trace::{self, Names};
@@ -63,9 +64,11 @@ pub(super) fn record_connection(facts: &mut ServerFacts) {
     facts.tries = 0;
 }
 
-/// Returns true if a process of this user may attach to the control tree: the user of 9pmux, and root.
+/// Returns true if a process of this user may attach to the control tree: the user of 9pmux, and root. A user that the
+/// system cannot name, as one of another user namespace, may not, even if 9pmux has the number that stands for it.
 fn is_own(uid: u32) -> bool {
-    uid == 0 || uid == rustix::process::geteuid().as_raw()
+    let is_ours = || uid == rustix::process::geteuid().as_raw();
+    uid == 0 || is_ours() && uid != accounts::overflow_uid()
 }
 
 impl Driver {
