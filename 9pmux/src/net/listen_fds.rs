@@ -47,9 +47,11 @@ fn passed_by(pid: u32, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Passe
     }
     let count = number("LISTEN_FDS").filter(|count| *count <= MAX).unwrap_or(0);
     let names = text("LISTEN_FDNAMES").unwrap_or_default();
-    let mut names = names.split(':').filter(|name| !name.is_empty());
+    // An empty name keeps its place: a socket must not get the name, and so the rules, of the next one.
+    let mut names = names.split(':');
+    let mut next_name = || names.next().filter(|name| !name.is_empty()).unwrap_or(UNNAMED);
     let fds = FIRST..FIRST + count as RawFd;
-    fds.map(|fd| PassedFd { fd, name: names.next().unwrap_or(UNNAMED).to_owned() }).collect()
+    fds.map(|fd| PassedFd { fd, name: next_name().to_owned() }).collect()
 }
 
 #[cfg(test)]
@@ -68,6 +70,8 @@ mod tests {
         let variables = [("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a")];
         assert_eq!(passed(&variables), [(3, "a".into()), (4, "unknown".into())]);
         assert_eq!(passed(&variables[..2]), [(3, "unknown".into()), (4, "unknown".into())]);
+        let variables = [("LISTEN_PID", "7"), ("LISTEN_FDS", "3"), ("LISTEN_FDNAMES", "a::b")];
+        assert_eq!(passed(&variables), [(3, "a".into()), (4, "unknown".into()), (5, "b".into())]);
     }
 
     #[test]
