@@ -237,6 +237,37 @@ fn server_that_goes_and_comes_back_is_notified_as_status() {
 }
 
 #[test]
+fn stream_of_a_link_that_goes_and_comes_back_is_notified_as_status() {
+    let (stub, place) = (Stub::new(), Place::new());
+    let manager = Manager::new(&place);
+    let stream = place.path("stream");
+    let far = || {
+        let listen = format!("listen!{}", unix(&stream));
+        let mut command = Command::new(NINEPMUX);
+        command.args(["link", &listen, "--export", &stub.address()]).stdin(Stdio::null());
+        Program::start(command)
+    };
+    let mut command = Command::new(NINEPMUX);
+    command.args(["link", "--reconnect", &unix(&stream), "--post", &unix(&place.path("s"))]);
+    command.stdin(Stdio::null()).env("NOTIFY_SOCKET", place.path("notify"));
+    let _near = Program::start(command);
+    assert_eq!(manager.receive(), format!("READY=1\nSTATUS=serving {}", unix(&stream)));
+    let away = format!("STATUS={} is away since ", unix(&stream));
+    for n in 1..3 {
+        let status = manager.wait("try 1");
+        assert!(status.starts_with(&away) && status.contains(" UTC, try 1"), "{status}");
+        let mut far = far();
+        // The other end is back when it has agreed to a version, for which a client asks.
+        far.wait_socket(&stream);
+        let client = Client::attach(&place.path("s"));
+        let status = manager.wait("serving");
+        assert_eq!(status, format!("STATUS=serving {}, back {n} times", unix(&stream)));
+        far.kill();
+        drop(client);
+    }
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn signs_of_life_reach_an_abstract_address() {
     use std::os::linux::net::SocketAddrExt;

@@ -33,7 +33,10 @@ impl Driver {
         let hurry = self.signal_count > 1;
         match self.redialler.advance(&self.watch, self.now, is_wanted, hurry) {
             Some(Ok(stream)) => self.begin_stream(stream),
-            Some(Err(failure)) => self.log_failed_attempt(failure.of_far_end()),
+            Some(Err(failure)) => {
+                self.notifier.failed();
+                self.log_failed_attempt(failure.of_far_end());
+            }
             None => {}
         }
         self.log_return();
@@ -71,6 +74,7 @@ impl Driver {
         self.engine.take_lost_server();
         let error = self.server_error.take();
         self.control.server.last_error = why.to_string();
+        self.notifier.lost();
         self.close_server();
         let Some(outage) = &mut self.outage else {
             return;
