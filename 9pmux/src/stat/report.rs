@@ -64,14 +64,17 @@ pub fn json(snapshot: &Snapshot) -> String {
     format!("{report}\n")
 }
 
+/// The columns that are texts, even if a text such as the name of a user has digits only.
+const TEXTS: [&str; 6] = ["address", "from", "user", "state", "dialect", "last_error"];
+
 /// Returns an object of a row: numbers are numbers, and `-` is null.
 fn object(columns: &[String], row: &[String]) -> Value {
-    let value = |word: &String| match (word.as_str(), word.parse::<u64>()) {
-        ("-", _) => Value::Null,
-        (_, Ok(number)) => number.into(),
-        (word, Err(_)) => word.into(),
+    let value = |column: &str, word: &str| match word.parse::<u64>() {
+        _ if word == "-" => Value::Null,
+        Ok(number) if !TEXTS.contains(&column) => number.into(),
+        _ => word.into(),
     };
-    columns.iter().zip(row).map(|(column, word)| (column.clone(), value(word))).collect()
+    columns.iter().zip(row).map(|(column, word)| (column.clone(), value(column, word))).collect()
 }
 
 #[cfg(test)]
@@ -84,7 +87,7 @@ mod tests {
             version: "9pmux 1.0.0 pid 7 up 60".to_owned(),
             stats: parse_stats("clients 2\nrequests_total{type=\"Tread\"} 12345\n"),
             upstream: Table::parse("address state msize\ntcp!h!564 away -\n"),
-            clients: Table::parse("id user out\n0 ann 5\n12 a\\x20b 1000\n"),
+            clients: Table::parse("id user out\n0 007 5\n12 a\\x20b 1000\n"),
             latency: Table::parse("type count sum_us lt_2 more\nTread 3 9 2 1\n"),
         }
     }
@@ -97,7 +100,7 @@ mod tests {
              address   state msize\n\
              tcp!h!564 away      -\n\n\
              id user    out\n \
-             0 ann       5\n\
+             0 007       5\n\
              12 a\\x20b 1000\n\n\
              name                         value\n\
              clients                          2\n\
@@ -112,6 +115,7 @@ mod tests {
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["stats"]["requests_total{type=\"Tread\"}"], 12345);
         assert_eq!(value["upstream"][0]["msize"], Value::Null);
+        assert_eq!(value["clients"][0]["user"], "007");
         assert_eq!(value["clients"][1]["user"], "a\\x20b");
         assert_eq!(value["clients"][1]["out"], 1000);
         assert_eq!(value["latency"]["Tread"]["sum_us"], 9);
