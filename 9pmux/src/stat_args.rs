@@ -36,11 +36,9 @@ pub struct Stat {
 
 fn address(text: &str) -> Result<Address, String> {
     let address = Address::server(text).map_err(|bad| bad.to_string())?;
-    match address {
-        Address::Exec(_) | Address::Fd(_) | Address::Stdio => {
-            Err("expected an address on which clients connect".to_owned())
-        }
-        address => Ok(address),
+    match matches!(address, Address::Exec(_)) || address.is_inherited() {
+        true => Err("expected an address on which clients connect".to_owned()),
+        false => Ok(address),
     }
 }
 
@@ -69,6 +67,23 @@ impl Stat {
             interval: self.interval,
             order: self.sort,
             tree: self.control,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn address_is_one_that_a_client_can_connect_to() {
+        let vsock: &[&str] =
+            if cfg!(target_os = "linux") { &["vsock!2!564", "vsock!3"] } else { &[] };
+        for text in ["unix!/s", "/s", "store", "tcp!h!564"].iter().chain(vsock) {
+            assert!(address(text).is_ok(), "{text}");
+        }
+        for text in ["exec!x", "fd!3", "fd!clients", "-", "tcp!*!564", "vsock!*!564", ""] {
+            assert!(address(text).is_err(), "{text}");
         }
     }
 }
