@@ -7,6 +7,7 @@ mod support;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,9 +17,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use support::client::Client;
-use support::program::{NINEPMUX, Program};
+use support::program::{NINEPMUX, Program, serve};
 use support::stub::Stub;
-use support::{Place, unix, wait_for};
+use support::{Place, body, next_request, read_message, send_reply, unix, wait_for};
 
 /// A 9pmux with a client.
 struct World {
@@ -87,13 +88,116 @@ fn json_is_an_object_a_line_and_prometheus_is_the_file() {
     assert!(clients.iter().any(|client| client["user"] == "glenda" && client["fids"] == 1));
     assert!(value["latency"]["Tattach"]["count"] == 1 && value["upstream"][0]["msize"].is_u64());
     let metrics = text(&world.stat(&["--prometheus"]));
-    let mut names: Vec<&str> =
-        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ninepmux_")).collect();
-    let count = names.len();
-    names.sort_unstable();
-    names.dedup();
-    assert!(count > 20 && names.len() == count, "{metrics}");
+    check_metrics(&metrics);
+    check_with_promtool(&metrics);
     drop(world.client);
+}
+
+/// The labels and the value of each sample of a metric.
+type Samples = Vec<(String, f64)>;
+
+/// Checks metrics by the rules of Prometheus' text format and of its names, which `promtool check metrics` has too.
+fn check_metrics(metrics: &str) {
+    let is_name = |name: &str| {
+        let is_valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        name.chars().all(is_valid) && !name.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let mut all: Vec<(String, String, Samples)> = Vec::new();
+    let mut lines = metrics.lines();
+    assert!(metrics.ends_with('\n'), "{metrics}");
+    while let Some(line) = lines.next() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, text) = help.split_once(' ').expect("a name and a text");
+            assert!(is_name(name) && text.ends_with('.') && !text.contains('\\'), "{line}");
+            let kind = lines.next().and_then(|line| line.strip_prefix(&format!("# TYPE {name} ")));
+            let kind = kind.expect("a type behind the help").to_owned();
+            assert!(!all.iter().any(|known| known.0 == name), "{name} twice");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+            all.push((name.to_owned(), kind, Vec::new()));
+            continue;
+        }
+        let (name, kind, samples) = all.last_mut().expect("a help and a type first");
+        let (series, value) = line.rsplit_once(' ').expect("a value");
+        let labels = series.strip_prefix(&name[..]).expect("samples of one metric stand together");
+        let labels = match &kind[..] {
+            "histogram" => labels.to_owned(),
+            _ if labels.is_empty() => String::new(),
+            _ => labels.strip_prefix('{').and_then(|it| it.strip_suffix('}')).unwrap().to_owned(),
+        };
+        let quoted = labels.split(',').filter_map(|label| label.split_once('=')).map(|it| it.1);
+        for value in quoted {
+            let inside = value.trim_end_matches('}').strip_prefix('"').unwrap();
+            let inside = inside.strip_suffix('"').expect("quotes");
+            assert!(!inside.contains(['"', '\\', '\n']), "{line}");
+        }
+        assert!(!samples.iter().any(|known| known.0 == labels), "{series} twice");
+        samples.push((labels, value.parse().expect("a number")));
+    }
+    assert!(all.len() > 20, "{metrics}");
+    let (_, kind, samples) = all.last().unwrap();
+    assert_eq!(kind, "histogram");
+    let value = |series: &str| samples.iter().find(|sample| sample.0 == series).map(|it| it.1);
+    let buckets = samples.iter().filter(|it| it.0.starts_with("_bucket{type=\"Tattach\",le="));
+    let counts: Vec<f64> = buckets.map(|it| it.1).collect();
+    assert!(counts.len() == 27 && counts.is_sorted(), "{counts:?}");
+    let count = value("_count{type=\"Tattach\"}");
+    assert!(count == counts.last().copied() && count == Some(1.0), "{metrics}");
+    assert_eq!(value("_bucket{type=\"Tattach\",le=\"+Inf\"}"), count);
+    assert!(value("_sum{type=\"Tattach\"}").is_some_and(|sum| sum > 0.0), "{metrics}");
+    let requests = all.iter().find(|it| it.0 == "ninepmux_requests_total").unwrap();
+    assert!(requests.2.iter().any(|it| it.0 == "type=\"Tattach\"" && it.1 == 3.0), "{metrics}");
+}
+
+/// Checks metrics with Prometheus' own tool, where it is installed.
+fn check_with_promtool(metrics: &str) {
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let Ok(mut child) = command.stderr(Stdio::piped()).spawn() else {
+        return eprintln!("left out: promtool is not there");
+    };
+    child.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    // It also prints what it would name otherwise, which is an error for it.
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// A program that says that it is 9pmux, and whose files have this text, without an end if `is_endless`.
+fn another_program(listener: UnixListener, text: &'static str, is_endless: bool) {
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let version = next_request(&mut stream, 100);
+        send_reply(&mut stream, &version, &version.body);
+        while let Ok(Some(request)) = read_message(&mut stream) {
+            let offset = request.body.get(4..12).unwrap_or(&[0; 8]);
+            let data = if offset == [0; 8] || is_endless { text } else { "" };
+            let qid = [0; 13];
+            let reply = match request.kind {
+                104 => body(&[&qid]),
+                110 => body(&[&[1, 0], &qid]),
+                112 => body(&[&qid, &[0; 4]]),
+                116 => body(&[&(data.len() as u32).to_le_bytes(), data.as_bytes()]),
+                _ => Vec::new(),
+            };
+            send_reply(&mut stream, &request, &reply);
+        }
+    });
+}
+
+#[test]
+fn another_program_reaches_neither_the_terminal_nor_all_memory() {
+    let place = Place::new();
+    for (n, options) in [&["-1"][..], &["--prometheus"], &["--json"]].into_iter().enumerate() {
+        let socket = place.path(&n.to_string());
+        let said = "a b\nc\u{9b}31m \x1b]0;title\x07\n";
+        another_program(UnixListener::bind(&socket).unwrap(), said, false);
+        let report = text(&stat(&[options, &[&unix(&socket)]].concat()));
+        let is_safe = |c: char| !c.is_control() || c == '\n';
+        assert!(report.chars().all(is_safe) && report.contains("x1b]0;title"), "{report:?}");
+    }
+    let socket = place.path("endless");
+    let listener = UnixListener::bind(&socket).unwrap();
+    another_program(listener, Box::leak("line\n".repeat(20_000).into()), true);
+    fails(&stat(&["-1", &unix(&socket)]), 8, "its file version has no end");
 }
 
 #[test]
@@ -131,9 +235,20 @@ fn each_failure_has_its_status() {
     let world = World::new();
     let other = stat(&[&world.address(), "--control", "/x"]);
     fails(&other, 7, "has no /x for this user");
-    for args in [&["-1"][..], &["exec!x"], &["fd!3"], &["-i", "0", "x"], &["-s", "size", "x"]] {
-        assert_eq!(stat(args).status.code(), Some(2), "{args:?}");
+    for args in ["-1", "exec!x", "fd!3", "fd!clients", "-", "-i 0 x", "-s size x"] {
+        let args: Vec<&str> = args.split(' ').collect();
+        assert_eq!(stat(&args).status.code(), Some(2), "{args:?}");
     }
+}
+
+#[test]
+fn network_needs_an_option_of_9pmux() {
+    let stub = Stub::new();
+    // A port that the system has chosen is in the log.
+    let program = Program::start(serve(&["-v", &stub.address(), "tcp!127.0.0.1!0"]));
+    let line = program.wait_said("listening on tcp!");
+    let address = &line[line.find("tcp!").unwrap()..];
+    fails(&stat(&[address]), 7, "has no /mux for a network: 9pmux needs --control-tcp");
 }
 
 #[test]
@@ -356,6 +471,25 @@ fn live_table_follows_the_size_of_the_terminal() {
         live.wait_line(0, "9pmux ");
     }
     drop(world.client);
+}
+
+#[test]
+fn table_of_a_9pmux_that_does_not_reply_is_ended_by_keys_and_signals() {
+    for way in ["q", "\x03", "TERM"] {
+        let world = World::new();
+        let mut live = Live::new(&world.address(), (80, 24));
+        live.wait_line(23, "q ends");
+        world.program.signal(Signal::STOP);
+        match way {
+            "TERM" => live.signal(Signal::TERM),
+            // Keys count also before the table waits for a reply.
+            key => live.press(key),
+        }
+        // Without that the end is the loss of the connection, after ten seconds.
+        let (status, all) = live.end();
+        assert!(status.success(), "{all:?}");
+        drop(world.client);
+    }
 }
 
 #[test]

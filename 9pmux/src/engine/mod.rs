@@ -117,6 +117,8 @@ pub mod fuzz;
 mod tests;
 
 pub use config::{Config, ServerKind};
+#[cfg(feature = "stat")]
+pub(crate) use control::is_plain;
 pub use control::{
     ClientOrigin, ControlCommand, ControlTree, Facts, LinkCounters, ServerFacts, UpstreamRow,
     VERSION as CONTROL_VERSION,

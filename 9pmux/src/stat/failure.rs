@@ -16,6 +16,8 @@ pub enum StatFailure {
     NoTree(Address),
     /// The control tree has another name, or is not for this user. This is the name.
     NotAllowed(Address, String),
+    /// A key or a signal has ended it while it waited for a reply. This is no error.
+    Ended,
     /// The program at this address has refused a request or sent something else than 9P.
     Refused(Address, String),
     /// Standard output cannot be written.
@@ -29,6 +31,7 @@ impl StatFailure {
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
+            StatFailure::Ended => 0,
             StatFailure::Output(_) | StatFailure::Terminal(_) => 1,
             StatFailure::Connect(..) => 3,
             StatFailure::Lost(_) => 5,
@@ -47,10 +50,17 @@ impl Display for StatFailure {
                 f,
                 "{address} has no control tree: it is not 9pmux, or was started with --control none"
             ),
+            StatFailure::NotAllowed(address @ (Address::Tcp(..) | Address::Vsock(_)), tree) => {
+                write!(
+                    f,
+                    "{address} has no {tree} for a network: 9pmux needs --control-tcp; or it has another name (--control)"
+                )
+            }
             StatFailure::NotAllowed(address, tree) => write!(
                 f,
                 "{address} has no {tree} for this user: it is for the user who runs 9pmux, and root; or it has another name (--control)"
             ),
+            StatFailure::Ended => f.write_str("ended"),
             StatFailure::Refused(address, why) => write!(f, "{address}: {why}"),
             StatFailure::Output(error) => write!(f, "standard output: {error}"),
             StatFailure::Terminal(error) => write!(f, "the terminal: {error}"),

@@ -3,7 +3,7 @@
 //! | end | the terminal is restored by |
 //! |---|---|
 //! | `q`, Ctrl-C, SIGTERM, SIGHUP, a lost connection, an error of the terminal | the end of [`show`] |
-//! | a panic | the hook that `ratatui` sets before, since a panic aborts |
+//! | a panic | the hook that `ratatui` sets before: a panic aborts, so no destructor runs |
 
 use std::io;
 use std::sync::Arc;
@@ -50,10 +50,44 @@ pub fn show(session: &mut Session, interval: Duration, order: Order) -> Result<(
     }
     // The first snapshot is read before the terminal changes, so that an error is a plain line.
     let first = Snapshot::read(session)?;
+    let shown = on_terminal(|terminal| {
+        let is_ended = ends.clone();
+        session.end_if(move || is_ended.load(Ordering::Relaxed) || is_end_pressed());
+        run(terminal, session, first, interval, order, &ends)
+    });
+    match shown {
+        Err(StatFailure::Ended) => Ok(()),
+        shown => shown,
+    }
+}
+
+/// Calls `show` with the screen of the terminal, which is as before afterwards, and also if `show` panics.
+fn on_terminal(
+    show: impl FnOnce(&mut DefaultTerminal) -> Result<(), StatFailure>,
+) -> Result<(), StatFailure> {
     let mut terminal = ratatui::try_init().map_err(StatFailure::Terminal)?;
-    let shown = run(&mut terminal, session, first, interval, order, &ends);
+    let shown = show(&mut terminal);
     let restored = ratatui::try_restore().map_err(StatFailure::Terminal);
     shown.and(restored)
+}
+
+/// Returns true if the user has pressed a key that ends the table while a reply is awaited. Other keys are ignored then.
+fn is_end_pressed() -> bool {
+    while event::poll(Duration::ZERO).unwrap_or(false) {
+        match event::read() {
+            Ok(Event::Key(key)) if is_end(key) => return true,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// Returns true for the keys that end the table.
+fn is_end(key: KeyEvent) -> bool {
+    let is_interrupt =
+        key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+    key.kind != KeyEventKind::Release && (key.code == KeyCode::Char('q') || is_interrupt)
 }
 
 fn run(
@@ -111,6 +145,9 @@ impl Live {
         }
         self.notice.clear();
         if let Some(id) = self.asked.take() {
+            if key.code == KeyCode::Char('c') && is_end(key) {
+                return Ok(Next::End);
+            }
             if key.code == KeyCode::Char('y') {
                 let refused = session.command(&format!("drop {id}"))?;
                 self.notice = refused.unwrap_or_else(|| format!("client {id} is disconnected"));
@@ -118,11 +155,10 @@ impl Live {
             return Ok(Next::Continue);
         }
         let last = self.rates.rows.len().saturating_sub(1);
+        if is_end(key) {
+            return Ok(Next::End);
+        }
         match key.code {
-            KeyCode::Char('q') => return Ok(Next::End),
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                return Ok(Next::End);
-            }
             KeyCode::Up => self.marked = self.marked.saturating_sub(1),
             KeyCode::Down => self.marked = (self.marked + 1).min(last),
             KeyCode::Char('s') => self.order = self.order.next(),
@@ -135,5 +171,70 @@ impl Live {
             _ => {}
         }
         Ok(Next::Continue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+    use std::{env, panic, process, thread};
+
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::tcgetattr;
+
+    use super::on_terminal;
+
+    #[test]
+    #[ignore = "a part of terminal_is_restored_after_a_panic, on a terminal of its own"]
+    fn panics_on_its_terminal() {
+        if env::var_os("ON_TERMINAL").is_none() {
+            return;
+        }
+        let _ = on_terminal(|_| {
+            // The release profile aborts after the hook.
+            let hook = panic::take_hook();
+            panic::set_hook(Box::new(move |info| {
+                hook(info);
+                process::abort();
+            }));
+            panic!("a fault");
+        });
+    }
+
+    #[test]
+    fn terminal_is_restored_after_a_panic() {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        let theirs = rustix::fs::open(name, flags, Mode::empty()).unwrap();
+        let before = tcgetattr(&theirs).unwrap();
+        let mut command = Command::new(env::current_exe().unwrap());
+        let test = "stat::live::tests::panics_on_its_terminal";
+        command.args(["--exact", test, "--ignored", "--nocapture"]).env("ON_TERMINAL", "1");
+        let copy = || Stdio::from(theirs.try_clone().unwrap());
+        let mut child = command.stdin(copy()).stdout(copy()).stderr(copy()).spawn().unwrap();
+        // The copies for the child.
+        drop(command);
+        let reader = thread::spawn(move || {
+            let (mut said, mut ours) = (Vec::new(), File::from(ours));
+            // The end of a terminal is an error.
+            let _ = ours.read_to_end(&mut said);
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        assert!(!child.wait().unwrap().success());
+        let after = tcgetattr(&theirs).unwrap();
+        drop(theirs);
+        let said = reader.join().unwrap();
+        let (before_panic, rest) = said.split_once("\x1b[?1049h").expect("the screen is entered");
+        assert!(!before_panic.contains("a fault"), "{said:?}");
+        let (screen, rest) = rest.split_once("\x1b[?1049l").expect("the screen is left");
+        assert!(!screen.contains("a fault") && rest.contains("a fault"), "{said:?}");
+        assert_eq!(after.local_modes, before.local_modes, "the mode of the terminal");
+        assert_eq!(after.input_modes, before.input_modes);
     }
 }

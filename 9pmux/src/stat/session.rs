@@ -1,19 +1,28 @@
 //! A session with the control tree: one request at a time, and whole files.
 //!
 //! The version that it offers is that of the control tree, so that this client does not determine the dialect of
-//! others, and knows whether the program at the address is 9pmux.
+//! others, and knows whether the program at the address is 9pmux. Any program may say so: texts are bounded, and made safe
+//! for a terminal.
 
-use std::time::Duration;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::StatFailure;
-use crate::engine::CONTROL_VERSION;
+use crate::engine::{CONTROL_VERSION, is_plain};
 use crate::net::{Address, connect_blocking};
 use crate::wire::{HEADER, NOFID, NOTAG, types, u16_at, u32_at};
 
 /// The time to connect, and for each reply.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The maximum time for which a key or a signal is not noticed while a reply is awaited.
+const IDLE_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// The maximum length of a text: twice that of 9pmux's.
+const MAX_TEXT: usize = 8 << 20;
 
 /// The message size that is offered.
 const MSIZE: u32 = 128 * 1024;
@@ -30,6 +39,7 @@ pub struct Session {
     address: Address,
     socket: std::os::fd::OwnedFd,
     msize: u32,
+    is_ended: Option<Box<dyn FnMut() -> bool>>,
 }
 
 /// A message under construction.
@@ -71,7 +81,8 @@ impl Session {
             set_socket_timeout(&socket, way, Some(PATIENCE))
                 .map_err(|error| StatFailure::Connect(address.clone(), error.to_string()))?;
         }
-        let mut session = Session { address: address.clone(), socket, msize: MSIZE };
+        let mut session =
+            Session { address: address.clone(), socket, msize: MSIZE, is_ended: None };
         session.agree_version()?;
         let attach = Message::new(types::TATTACH, 1).u32(ROOT).u32(NOFID).string(USER).string(tree);
         session.call(attach).map_err(|failure| match failure {
@@ -81,6 +92,11 @@ impl Session {
             other => other,
         })?;
         Ok(session)
+    }
+
+    /// From now on, a call ends with [`StatFailure::Ended`] soon after `is_ended` has become true.
+    pub fn end_if(&mut self, is_ended: impl FnMut() -> bool + 'static) {
+        self.is_ended = Some(Box::new(is_ended));
     }
 
     fn agree_version(&mut self) -> Result<(), StatFailure> {
@@ -107,9 +123,13 @@ impl Session {
                 break;
             }
             bytes.extend_from_slice(data);
+            if bytes.len() > MAX_TEXT {
+                let why = format!("its file {name} has no end");
+                return Err(StatFailure::Refused(self.address.clone(), why));
+            }
         }
         self.call(Message::new(types::TCLUNK, 1).u32(FILE))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(printable(&String::from_utf8_lossy(&bytes)))
     }
 
     /// Executes a command of the file `ctl`. Returns the error of 9pmux, if there is one.
@@ -150,6 +170,7 @@ impl Session {
 
     fn exchange(&mut self, request: Message) -> Result<Vec<u8>, StatFailure> {
         self.write_all(&request.done())?;
+        self.await_reply()?;
         let mut reply = vec![0; HEADER];
         self.read_exact(&mut reply)?;
         let size = u32_at(&reply, 0);
@@ -171,6 +192,26 @@ impl Session {
         Ok(())
     }
 
+    /// Waits until bytes of the reply are there, if a key or a signal may end the wait.
+    fn await_reply(&mut self) -> Result<(), StatFailure> {
+        let Some(is_ended) = &mut self.is_ended else {
+            return Ok(());
+        };
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // An error, as of a signal, is no reply.
+            let mut socket = [PollFd::new(&self.socket, PollFlags::IN)];
+            match poll(&mut socket, Some(&IDLE_INTERVAL)) {
+                Ok(1..) => return Ok(()),
+                _ if is_ended() => return Err(StatFailure::Ended),
+                _ if Instant::now() >= until => {
+                    return Err(StatFailure::Lost(self.address.clone()));
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn read_exact(&self, mut bytes: &mut [u8]) -> Result<(), StatFailure> {
         while !bytes.is_empty() {
             match rustix::io::retry_on_intr(|| rustix::io::read(&self.socket, &mut *bytes)) {
@@ -179,5 +220,37 @@ impl Session {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns a text in which nothing but lines and words is left: any other character is written as its bytes, `\xNN`.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_plain(c) || matches!(c, '\n' | ' ' | '\\') {
+            true => printable.push(c),
+            false => {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    let _ = write!(printable, "\\x{byte:02x}");
+                }
+            }
+        }
+    }
+    printable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn texts_of_another_program_are_safe_to_print() {
+        for (text, expected) in [
+            ("id user\n0 a\\x1bb \u{2026}\n", "id user\n0 a\\x1bb \u{2026}\n"),
+            ("a\x1b[2Jb\r\tc\u{9b}", "a\\x1b[2Jb\\x0d\\x09c\\xc2\\x9b"),
+            ("\u{202e}x\0", "\\xe2\\x80\\xaex\\x00"),
+        ] {
+            assert_eq!(printable(text), expected);
+        }
     }
 }

@@ -70,6 +70,8 @@ use super::upstream::UpstreamState;
 pub use command::ControlCommand;
 pub use facts::{ClientOrigin, Facts, LinkCounters, ServerFacts, UpstreamRow};
 pub use fids::LocalFids;
+#[cfg(feature = "stat")]
+pub use text::is_plain;
 
 /// The version of clients that only attach to the control tree.
 pub const VERSION: &str = "9P2000.mux";

@@ -9,7 +9,7 @@ pub const MAX_TEXT: usize = 4 << 20;
 const CUT: &str = "\u{2026}\n";
 
 /// Returns true if a character may be printed as it is: it is visible, moves no other, and separates no words.
-fn is_plain(c: char) -> bool {
+pub fn is_plain(c: char) -> bool {
     let is_format = matches!(c, '\u{AD}' | '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
         | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}');
     !c.is_control() && !c.is_whitespace() && c != '\\' && !is_format
