@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -348,9 +348,12 @@ impl Screen {
 /// `9pmux stat` on a terminal.
 struct Live {
     child: Child,
-    terminal: OwnedFd,
+    /// The terminal, until the end.
+    terminal: Option<OwnedFd>,
     keys: File,
     output: Arc<Mutex<Vec<u8>>>,
+    /// Reads the output until the terminal has no user.
+    reader: Option<JoinHandle<()>>,
     before: Termios,
 }
 
@@ -371,13 +374,14 @@ impl Live {
         let child = command.stdin(copy()).stdout(copy()).stderr(copy()).spawn().unwrap();
         let output = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, to) = (File::from(ours.try_clone().unwrap()), output.clone());
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(n @ 1..) = reader.read(&mut bytes) {
                 to.lock().unwrap().extend_from_slice(&bytes[..n]);
             }
         });
-        Live { child, terminal: theirs, keys: File::from(ours), output, before }
+        let (terminal, reader) = (Some(theirs), Some(reader));
+        Live { child, terminal, keys: File::from(ours), output, reader, before }
     }
 
     fn screen(&self) -> Screen {
@@ -403,14 +407,15 @@ impl Live {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        let after = tcgetattr(&self.terminal).unwrap();
+        let terminal = self.terminal.take().unwrap();
+        let after = tcgetattr(&terminal).unwrap();
+        // The reader ends when it has read everything.
+        drop(terminal);
+        self.reader.take().unwrap().join().unwrap();
         assert_eq!(after.local_modes, self.before.local_modes, "the mode of the terminal");
         assert_eq!(after.input_modes, self.before.input_modes);
-        let leave = b"\x1b[?1049l";
-        wait_for("the screen is left", || {
-            self.output.lock().unwrap().windows(leave.len()).any(|it| it == leave)
-        });
         let all = String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned();
+        assert!(all.contains("\x1b[?1049l"), "the screen is left");
         assert!(all.contains("\x1b[?25h"), "the cursor is shown again");
         (status.unwrap(), all)
     }
@@ -465,7 +470,7 @@ fn live_table_follows_the_size_of_the_terminal() {
     let live = Live::new(&world.address(), (80, 24));
     live.wait_line(23, "q ends");
     for (size, last) in [((40, 10), 9), ((100, 30), 29)] {
-        resize(&live.terminal, size);
+        resize(live.terminal.as_ref().unwrap(), size);
         live.signal(Signal::WINCH);
         live.wait_line(last, "q ends");
         live.wait_line(0, "9pmux ");
