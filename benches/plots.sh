@@ -175,11 +175,11 @@ linked() {
 	plot link <<'!'
 set title "A link: ratios within one run, for Tstat and for reads of 128 KiB"
 set logscale y
-set xrange [0.5:7.5]
+set xrange [0.5:8.5]
 set yrange [0.5:20]
 set ytics (0.5, 0.7, 1, 2, 3, 5, 10, 20)
 set xtics ("Tstat\none way" 1, "Tstat\nboth ways" 2, "Tstat\nhung" 3, "reads\none way" 4, "reads\nboth ways" 5, "reads\nhung" 6, \
-	"latency" 7)
+	"latency" 7, "slow\nnetwork" 8)
 !
 }
 

@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -14,10 +15,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
-use support::client::{Client, NOFID, read, write};
+use support::client::{Client, NOFID, attach, read, write};
 use support::program::{NINEPMUX, Program, Signal};
 use support::stub::{self, BIG, HELLO, Stub, big};
-use support::{PATIENCE, Place, body, string, unix, wait_for};
+use support::{Got, PATIENCE, Place, body, string, unix, wait_for};
 
 /// `9pmux link` with these arguments.
 fn link(args: &[&str]) -> Command {
@@ -88,7 +89,7 @@ fn floods(socket: &Path, count: u16, size: usize, writes: bool) {
             } else {
                 support::message(116, tag, &read(1, at, size as u32))
             };
-            std::io::Write::write_all(&mut sender, &message).unwrap();
+            sender.write_all(&message).unwrap();
         }
     });
     let mut replied = vec![false; usize::from(count)];
@@ -418,6 +419,83 @@ fn plain_client_beyond_reaches_the_export() {
     let (status, _) = program.end();
     assert_eq!(status.code(), Some(5));
     wait_for("the server is disconnected", || stub.fids() == 0);
+}
+
+/// Receives the next message of this type from the other end, and replies to each Tflush before it.
+fn received(stream: &mut TcpStream, kind: u8) -> Got {
+    loop {
+        let got = support::read_message(stream).unwrap().expect("a message");
+        if got.kind != 108 {
+            assert_eq!(got.kind, kind, "{got:?}");
+            return got;
+        }
+        support::send_reply(stream, &got, &[]);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn request_passes_replies_that_a_network_does_not_take() {
+    const READS: u16 = 30;
+    const COUNT: u32 = 60_000;
+    let (stub, place) = (Stub::new(), Place::new());
+    let near = place.path("near");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    sockopt::set_socket_recv_buffer_size(&listener, 16 * 1024).unwrap();
+    let address = format!("tcp!127.0.0.1!{}", listener.local_addr().unwrap().port());
+    let ends = [&address, "--export", &stub.address(), "--post", &unix(&near)];
+    let program = Program::start(link(&ends));
+    let mut stream = listener.accept().unwrap().0;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let version = body(&[&65536u32.to_le_bytes(), &string("9P2000")]);
+    let send = |stream: &mut TcpStream, kind, tag, body: &[u8]| {
+        stream.write_all(&support::message(kind, tag, body)).unwrap();
+    };
+    // The other end, as the server of a client.
+    program.wait_socket(&near);
+    let mut client = Client::connect(&near).unwrap();
+    let mut client = thread::scope(|scope| {
+        let attached = scope.spawn(move || {
+            client.version();
+            client.begin();
+            client
+        });
+        let asked = received(&mut stream, 100);
+        support::send_reply(&mut stream, &asked, &version);
+        let asked = received(&mut stream, 104);
+        support::send_reply(&mut stream, &asked, &[0; 13]);
+        attached.join().unwrap()
+    });
+    // The other end, as a client that does not read its replies.
+    send(&mut stream, 100, u16::MAX, &version);
+    received(&mut stream, 101);
+    send(&mut stream, 104, 1, &attach(0, "9P2000"));
+    received(&mut stream, 105);
+    send(&mut stream, 110, 1, &body(&[&[0; 4], &1u32.to_le_bytes(), &[1, 0], &string("big")]));
+    received(&mut stream, 111);
+    send(&mut stream, 112, 1, &body(&[&1u32.to_le_bytes(), &[0]]));
+    received(&mut stream, 113);
+    let before = stub.counts.requests.load(SeqCst);
+    for tag in 0..READS {
+        send(&mut stream, 116, tag, &read(1, 0, COUNT));
+    }
+    wait_for("all reads are at the server", || {
+        stub.counts.requests.load(SeqCst) >= before + usize::from(READS)
+    });
+    // The link itself replies to the second request, after the first.
+    client.send(124, 7, &[0; 4]);
+    client.send(124, 8, &9u32.to_le_bytes());
+    assert_eq!(client.receive().expect("an error").tag, 8);
+    let mut len = 0;
+    loop {
+        let got = support::read_message(&mut stream).unwrap().expect("the request");
+        if got.kind == 124 {
+            break;
+        }
+        len += got.body.len();
+    }
+    // Some replies are under way, and one or two are in turn before it.
+    assert!(len < 5 * COUNT as usize, "{len}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! | one way: messages through a link / through two `serve` in a row | at least 0.9 |
 //! | both ways: the sum of both ways / one way | at least 1.0 |
 //! | latency: a lone Tstat beside reads of the other way / the same at a link of its own, beside the same reads | at most 3 |
+//! | network: a lone Tstat beside reads of the other way over a network of 8 MB a second / the time that one reply takes there | at most 2 |
 //! | hung: one way while the export of the other way hangs / one way | at least 0.9 |
 //! | stuck: the memory of an end while the servers or clients of both ways hang, without what clients may hold, in MiB | at most 13 |
 //! | idle: the memory that each of 64 idle streams takes at an end that waits for callers, in KiB | at most 16 |
@@ -12,6 +13,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -23,11 +25,18 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::beside::median;
+use super::network;
 use super::results::machine;
 use super::ways::{Running, Way, ninepmux, start, wait};
 
 const LOADS: [&str; 2] = ["64x16", "4x4r128k"];
 const READS: &str = "4x4r128k";
+
+/// The bytes of a reply to such a read.
+const READ_REPLY: f64 = 131_083.0;
+
+/// The bytes that the slow network passes a second.
+const NETWORK_RATE: f64 = 8e6;
 
 /// The load for the memory of an end, the number of its clients, and the limit of each (`--max-bytes`).
 const MANY_READS: &str = "4x256r128k";
@@ -65,25 +74,49 @@ impl Drop for Linked {
 
 impl Linked {
     fn new(parent: &Path, name: &str) -> Linked {
+        let (one, other) = UnixStream::pair().expect("a stream");
+        let with = |stream: UnixStream| {
+            let mut command = Command::new(ninepmux());
+            let stream = OwnedFd::from(stream);
+            command.args(["link", "-"]).stdin(stream.try_clone().unwrap()).stdout(stream);
+            command
+        };
+        Linked::with_ends(parent, name, [with(one), with(other)])
+    }
+
+    /// With a slow network between the ends.
+    fn over_network(parent: &Path) -> Linked {
+        // If another process takes the port before the first end does, that end fails, and so does this.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+        let network = network::start(port, NETWORK_RATE);
+        let listens = format!("listen!tcp!127.0.0.1!{}", port.port());
+        let calls = format!("tcp!127.0.0.1!{}", network.port());
+        let commands = [listens, calls].map(|stream| {
+            let mut command = Command::new(ninepmux());
+            command.args(["link", &stream]).stdin(Stdio::null());
+            command
+        });
+        Linked::with_ends(parent, "network", commands)
+    }
+
+    /// Starts the ends by these commands, one after the other, with a server and a socket for clients each.
+    fn with_ends(parent: &Path, name: &str, commands: [Command; 2]) -> Linked {
         let directory = parent.join(name);
         fs::create_dir(&directory).expect("a directory for sockets");
-        let path = |name: &str| directory.join(name);
-        let servers = [stub(&path("server0")), stub(&path("server1"))];
-        let posts = [path("post0"), path("post1")];
-        let (one, other) = UnixStream::pair().expect("a stream");
-        let end = |n: usize, stream: UnixStream| {
-            let stream = OwnedFd::from(stream);
-            let mut command = Command::new(ninepmux());
-            command.args(["link", "-", "--export", &address(&path(&format!("server{n}")))]);
-            command.args(["--post", &address(&posts[n])]).stderr(Stdio::null()).process_group(0);
-            command.stdin(stream.try_clone().unwrap()).stdout(stream);
+        let [servers, posts] =
+            ["server", "post"].map(|kind| [0, 1].map(|n| directory.join(format!("{kind}{n}"))));
+        let stubs = servers.each_ref().map(|path| stub(path));
+        let mut places = servers.iter().zip(&posts);
+        let ends = commands.map(|mut command| {
+            let (server, post) = places.next().expect("a place for each end");
+            command.args(["--export", &address(server), "--post", &address(post)]);
+            command.stderr(Stdio::null()).process_group(0);
             let running = Running(command.spawn().expect("it can be started"));
-            wait(&posts[n]);
+            wait(post);
             running
-        };
-        let ends = [end(0, one), end(1, other)];
+        });
         thread::sleep(SETTLE);
-        Linked { ends, servers, posts, directory }
+        Linked { ends, servers: stubs, posts, directory }
     }
 }
 
@@ -182,6 +215,16 @@ fn latencies(directory: &Path, seconds: f64) -> f64 {
     let own = latency(&links[1].posts[0], seconds);
     drop(others);
     beside / own
+}
+
+/// Measures one round of the latency over a slow network, as a ratio to the time of one reply.
+fn latency_over_network(directory: &Path, seconds: f64) -> f64 {
+    let network = Linked::over_network(directory);
+    let others = neighbours(&network.posts[1], READS);
+    thread::sleep(SETTLE);
+    let beside = latency(&network.posts[0], seconds);
+    drop(others);
+    beside / (READ_REPLY / NETWORK_RATE * 1e6)
 }
 
 /// Returns the memory of the end that has more, without what the clients may hold: while the servers hang, and
@@ -294,6 +337,8 @@ pub fn main(directory: &Path, rounds: usize, seconds: f64, file: Option<&str>) {
         }
         let latency = latencies(directory, seconds);
         figures.add(round, ["1x1", "latency", "ratio"], AtMost(3.0), latency);
+        let network = latency_over_network(directory, seconds.max(1.0));
+        figures.add(round, ["1x1", "network", "ratio"], AtMost(2.0), network);
         let [servers, clients] = stuck(directory).map(|bytes| bytes / 1_048_576.0);
         figures.add(round, [MANY_READS, "stuck servers", "MiB"], AtMost(13.0), servers);
         figures.add(round, [MANY_READS, "stuck clients", "MiB"], AtMost(13.0), clients);

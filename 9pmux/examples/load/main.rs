@@ -23,6 +23,7 @@
 mod beside;
 mod clients;
 mod link;
+mod network;
 mod peer;
 mod reconnect;
 mod results;

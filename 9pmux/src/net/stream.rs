@@ -25,6 +25,10 @@ const CHECKS: u32 = 3;
 /// The size of a reduced send buffer.
 const REDUCED_BUFFER: usize = 16 * 1024;
 
+/// The bytes of a link that the system may have without being able to send them, where this can be limited.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: libc::c_uint = 16 * 1024;
+
 /// The descriptors of a peer. After `set_nonblocking`, reads and writes never block.
 #[derive(Debug)]
 pub struct Stream {
@@ -122,6 +126,27 @@ impl Stream {
             }
         };
         let _ = sockopt::set_socket_send_buffer_size(self.output_fd(), full);
+    }
+
+    /// Makes a network connection full for writing as soon as the system has this many bytes that the network does not
+    /// take yet. Without a limit there may be megabytes, and whatever is written next waits for all of them. The bytes
+    /// that are under way are not limited. Systems without the option do without it.
+    pub fn limit_unsent(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if !self.passes_descriptors() {
+            let limit: libc::c_uint = UNSENT;
+            // SAFETY: the system reads at most the given size, that of `limit`. Failure is ignored: other descriptors
+            // than a network connection do not have the option.
+            unsafe {
+                libc::setsockopt(
+                    self.output_fd().as_raw_fd(),
+                    libc::IPPROTO_TCP,
+                    libc::TCP_NOTSENT_LOWAT,
+                    (&raw const limit).cast(),
+                    size_of_val(&limit) as libc::socklen_t,
+                );
+            }
+        }
     }
 
     /// Makes the system check every few seconds whether a network peer that sends nothing more is still there:
@@ -376,6 +401,29 @@ mod tests {
         assert_eq!(size(&stream), full);
         stream.reduce_buffer(false);
         assert_eq!(size(&stream), full);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn unsent_bytes_are_limited_for_network_connections_only() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let network = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        Stream::socket(network.try_clone().unwrap().into()).limit_unsent();
+        let (mut limit, mut size) = (0, size_of::<libc::c_uint>() as libc::socklen_t);
+        // SAFETY: the system writes at most `size` bytes, the size of `limit`.
+        let asked = unsafe {
+            libc::getsockopt(
+                network.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_NOTSENT_LOWAT,
+                (&raw mut limit).cast(),
+                &mut size,
+            )
+        };
+        assert_eq!((asked, limit), (0, UNSENT));
+        // Others have no such option.
+        let (one, _other) = UnixStream::pair().unwrap();
+        Stream::socket(one.into()).limit_unsent();
     }
 
     #[test]

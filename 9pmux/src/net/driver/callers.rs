@@ -220,6 +220,7 @@ impl Driver {
         link.has_warned = false;
         self.server_error = None;
         stream.limit_silence(self.max_silence);
+        stream.limit_unsent();
         self.server = Some(Peer::new(stream, Origin::Unknown));
     }
 

@@ -107,6 +107,9 @@ impl Driver {
             redialler.set_first(inherited);
             redialler
         });
+        if let Some(stream) = &self.server {
+            stream.stream.limit_unsent();
+        }
         self.link = Some(Box::new(ExportSide {
             link,
             server: None,
