@@ -248,8 +248,22 @@ impl Engine {
 
     #[inline]
     pub(super) fn trace(&mut self, seen: TraceEvent<'_>) {
+        if self.tracer.is_none() {
+            return;
+        }
+        let dialect = match seen {
+            TraceEvent::FromClient(id, _) | TraceEvent::Refused(id, ..)
+                if self.clients.get_if_connected(id).is_some_and(|client| {
+                    // The version of the control tree is 9P2000, whatever that of the server is.
+                    client.state == ClientState::Control
+                }) =>
+            {
+                Dialect::Plain
+            }
+            _ => self.upstream.dialect,
+        };
         if let Some(tracer) = &mut self.tracer {
-            tracer(self.upstream.dialect, seen);
+            tracer(dialect, seen);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The control tree: the same files in each dialect, and nothing of it reaches the server.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::LocalError::{self, *};
@@ -7,7 +8,7 @@ use super::bench::{Bench, MSIZE};
 use super::messages::*;
 use crate::engine::{
     ClientId, ClientOrigin, Config, ControlCommand, ControlTree, Facts, Reconnect, ServerFacts,
-    ServerKind, User,
+    ServerKind, TraceEvent, User,
 };
 use crate::wire::{Dialect, HEADER, NOFID, kind, show, tag, u16_at, u32_at};
 
@@ -572,6 +573,27 @@ fn version_of_the_tree_needs_no_server() {
         bench.client_sends(id, &version(MSIZE, "9P2000"));
         assert!(!bench.engine.has_control_clients());
     }
+}
+
+#[test]
+fn messages_of_a_control_client_are_logged_in_its_dialect() {
+    let mut bench = Bench::with(Dialect::L, config());
+    let id = bench.engine.client_connected();
+    permit(&mut bench, id);
+    bench.client_sends(id, &version(MSIZE, "9P2000.mux"));
+    bench.client_received(id);
+    // That of the server is another one.
+    bench.dialect = Dialect::Plain;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let to = seen.clone();
+    bench.engine.set_tracer(Some(Box::new(move |dialect, event| {
+        if let TraceEvent::FromClient(_, m) | TraceEvent::Refused(_, m, _) = event {
+            to.lock().unwrap().push(show(dialect, m).to_string());
+        }
+    })));
+    bench.refused(id, &attach(Dialect::Plain, 1, 0, NOFID, "ann", "a"), NotAllowed);
+    let line = "Tattach tag 1 fid 0 afid NOFID uname 'ann' aname 'a'";
+    assert_eq!(*seen.lock().unwrap(), [line, line]);
 }
 
 #[test]
