@@ -19,6 +19,8 @@ name=libmux-$version
 $MAKE -s dist B="$build"
 tar -xf "$build/$name.tar.gz" -C "$work"
 cd "$work/$name"
+large=$(find vendor/winapi* vendor/windows* -size +100k ! -name Cargo.toml)
+[ -z "$large" ] || fail "crates for Windows have contents: $large"
 
 export CARGO_HOME="$work/cargo" CARGO_NET_OFFLINE=true
 for manifest in Cargo.toml examples/serve9p/Cargo.toml; do
