@@ -10,7 +10,8 @@
 #             it closes a file at the first clunk
 # 9P2000      the crate ninep's: reads only, because it names errors in words that the kernel does not know
 #
-# At last, a tree is mounted through 9pmux --reconnect, and its diod is killed and started three times (tests/kernel/restart).
+# At last, a tree is mounted through 9pmux --reconnect, and its diod is killed and started three times (tests/kernel/restart),
+# and 9pmux runs in the virtual machine, over vsock and with its control tree mounted (tests/kernel/inside).
 #
 # QEMU, the kernel and busybox are unpacked below BUILD, with apt; nothing is installed, and no privilege is needed. QEMU
 # emulates the processor (KVM may exist and still not work). Where they cannot be had, one line says so, and the status
@@ -110,8 +111,12 @@ initramfs() {
 	$CC -O2 -static -o "$g/bin/guest" "$here/kernel/guest.c" || fail "tests/kernel/guest.c cannot be linked statically"
 	cp "$busybox" "$g/bin/busybox" && cp "$here/kernel/init" "$g/init" && cp "$here/kernel/work" "$g/work" &&
 		cp "$here/kernel/restart" "$g/restart" && cp "$tmp/mounts" "$g/mounts" && cp "$tmp/control.port" "$g/control" || exit
+	cp "$here/kernel/inside" "$g/inside" && cp "$BUILD/9pmux" "$g/bin/9pmux" || exit
+	ldd "$BUILD/9pmux" | grep -o '/[^ ]*' | while read -r library; do
+		mkdir -p "$g${library%/*}" && cp -L "$library" "$g$library" || exit
+	done
 	chmod 755 "$g/init"
-	for d in drivers/net/ethernet/intel/e1000 net/9p fs/9p fs/netfs fs/fscache; do
+	for d in drivers/net/ethernet/intel/e1000 net/9p fs/9p fs/netfs fs/fscache net/vmw_vsock; do
 		[ ! -d "$modules/kernel/$d" ] || (cd "$modules" && find "kernel/$d" -type f) || exit
 	done | while read -r file; do
 		mkdir -p "$g/lib/modules/$version/${file%/*}" && cp "$modules/$file" "$g/lib/modules/$version/$file" || exit
@@ -240,6 +245,12 @@ serve_restart() {
 	echo "$port" >"$tmp/control.port"
 }
 
+serve_inside() {
+	diod -c /dev/null -f -n -l 127.0.0.1:0 -e "$tmp/served" -L "$tmp/inside.log" >"$tmp/inside.log" 2>&1 &
+	started diod
+	mount inside inside "msize=131096,access=any,uname=$USER,aname=$tmp/served/inside"
+}
+
 serve_diod
 serve_ninep
 if [ -x "$BUILD/peers/bin/python" ]; then
@@ -248,6 +259,7 @@ else
 	echo "kernel: left out: 9P2000.u, because make check-9pmux-peers has not installed py9p"
 fi
 serve_restart
+serve_inside
 initramfs
 
 # --- the virtual machine
@@ -293,4 +305,9 @@ fi
 backs=$(grep -c 'back after' "$tmp/restart.mux.log")
 [ "$backs" -eq 3 ] || { cat "$tmp/restart.mux.log" >&2; fail "restart: 9pmux was back $backs times"; }
 echo "   restart: $parts parts have succeeded while diod was killed three times"
+sed -n 's/^inside: //p' "$tmp/results" >"$tmp/inside"
+if grep -v ': 0$' "$tmp/inside" >&2 || [ "$(wc -l <"$tmp/inside")" -ne 4 ]; then
+	fail "inside: not all parts have succeeded"
+fi
+echo "   inside: 9pmux has served over vsock, and its control tree as a mount"
 cp "$tmp/results" "$BUILD/kernel/results"
