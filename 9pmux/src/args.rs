@@ -389,6 +389,7 @@ mod tests {
             "serve a b --max-inflight 0",
             "serve a b --max-clients 0",
             "serve a b --auth optional",
+            "serve a b --control=",
             "serve a b --max-bytes 255",
             "serve a b --timeout 0",
             "serve a b --timeout nan",

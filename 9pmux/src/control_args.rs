@@ -1,5 +1,6 @@
 //! The options of the control tree, for `serve` and `link`.
 
+use clap::builder::NonEmptyStringValueParser;
 use ninepmux::engine::ControlTree;
 use ninepmux::net::control_tree;
 
@@ -13,7 +14,8 @@ pub struct ControlArgs {
     ///
     /// Clients that attach to this tree (aname) get files with counters, clients and the state of the server. On a unix
     /// socket only processes of the user of 9pmux, and of root, may attach.
-    #[arg(long, value_name = "NAME", default_value = "/mux", help_heading = crate::args::ACCESS)]
+    #[arg(long, value_name = "NAME", default_value = "/mux", help_heading = crate::args::ACCESS,
+        value_parser = NonEmptyStringValueParser::new())]
     control: String,
     /// Let any network client attach to that tree
     ///
