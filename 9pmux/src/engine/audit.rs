@@ -60,7 +60,8 @@
 //! 24. Exactly the users with deferred flushes, or deferred clunks, have a turn, and one each.
 //! 25. While a client waits in the ready queue, there is no capacity upstream. While a clunk is deferred, there is no
 //!     tag for it, its user has its share of the clunks, or it has not been examined yet.
-//! 26. The adaptive limit counts exactly the requests of its two periods, permits some, and there is a deadline
+//! 26. The memory of each client is counted, and perhaps some that it has just returned.
+//! 27. The adaptive limit counts exactly the requests of its two periods, permits some, and there is a deadline
 //!     while clients wait for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -401,6 +402,12 @@ impl Engine {
         let listed = self.ready_queue.iter().filter(|other| *other == id).count();
         let client = self.clients.get(client_index);
         let session = &client.session;
+        assert!(
+            client.memory() <= client.counted_memory,
+            "{} bytes of client {client_index}, {} are counted",
+            client.memory(),
+            client.counted_memory
+        );
         assert_eq!(session.reply_bytes_reserved(), reply_bytes);
         assert!(client.state == ClientState::Session || session.is_empty());
         if client.state == ClientState::Closing {

@@ -112,6 +112,8 @@ impl Engine {
         if client.state != ClientState::Closing {
             client.inbox = inbox;
         }
+        // It was not there when the memory was counted for a reply.
+        self.count_memory(client_index);
         if consumed > 0 {
             self.mark_dirty(client_index);
         }
@@ -370,6 +372,8 @@ impl Engine {
         let client = self.clients.get(client_index);
         client.inbox = inbox;
         client.scanned = offset;
+        self.count_memory(client_index);
+        let client = self.clients.get(client_index);
         if tversion_offset.is_some() {
             client.blocked = Blocked::No;
             self.process_inbox(client_index);

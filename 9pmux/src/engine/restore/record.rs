@@ -282,6 +282,7 @@ impl Engine {
             restore.copies.keep(tag, message, ends_at, restore.names.writes());
             restore.note_sent(message);
             self.clients.get(client_index).session.copied += len;
+            self.count_memory(client_index);
         }
     }
 

@@ -216,7 +216,8 @@ impl Engine {
             return;
         };
         let mut changed = 0;
-        for client_index in restore.held.clients() {
+        let clients = restore.held.clients();
+        for client_index in clients.iter().copied() {
             for tag in restore.held.of(client_index) {
                 let request = self.requests.get(tag);
                 if !request.attach_by_walk || request.fids[0] != shared {
@@ -231,6 +232,7 @@ impl Engine {
             }
             restore.held.wake(client_index);
         }
+        clients.into_iter().for_each(|client_index| self.count_memory(client_index));
         for _ in 0..changed {
             self.fids.drop_reference(shared);
         }

@@ -523,6 +523,21 @@ fn memory_of_all_buffers_is_bounded() {
     assert!(bench.engine.client_memory < 10_000);
 }
 
+/// Its queued requests are processed when the server replies, while the client itself does nothing.
+#[test]
+fn memory_of_queued_requests_stays_counted_when_the_server_replies() {
+    let config = Config { max_inflight: 1, ..Config::default() };
+    let mut bench = Bench::with(Dialect::Plain, config);
+    let id = attached_as(&mut bench, ATTACKER);
+    let first = bench.forwarded(id, &of_fid(124, 1, 0));
+    // Some of them are refused.
+    let queued: Vec<u8> = (2..500).flat_map(|n| of_fid(124, n, u32::from(n < 22))).collect();
+    bench.client_sends(id, &queued);
+    bench.server(&made(125, tag(&first)).u16(0).done());
+    let memory = bench.engine.client_info(id).unwrap().memory;
+    assert!(memory > 5000 && bench.engine.client_memory >= memory, "{memory} bytes");
+}
+
 /// The names of auth fids are kept as long as the fid.
 #[test]
 fn names_of_auth_fids_count_as_memory() {
