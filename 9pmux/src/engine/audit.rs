@@ -62,7 +62,7 @@
 //!     tag for it, its user has its share of the clunks, or it has not been examined yet.
 //! 26. The memory of each client is counted, and perhaps some that it has just returned.
 //! 27. The adaptive limit counts exactly the requests of its two periods, permits some, and there is a deadline
-//!     while clients wait for it.
+//!     while clients wait for it. At most one request of a user has passed it in these periods.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -71,6 +71,7 @@ use super::clients::{Blocked, ClientState, Firsts};
 use super::descriptors::DescriptorUse;
 use super::fids::{Fid, FidState, NO_FID, Owner};
 use super::flush::FlushState;
+use super::inflight_limit::SentMark;
 use super::requests::UpstreamRequest;
 use super::session::FidEntry;
 use super::shared_attach::SharedAttach;
@@ -340,6 +341,12 @@ impl Engine {
             account.flushes -= usize::from(request.is_counted_flush());
             account.clunks -= usize::from(request.is_internal_clunk());
             account.departed_tags -= usize::from(matches!(request.owner, Owner::Cleanup(_)));
+            if request.sent.has_passed() && account.passed == request.sent {
+                account.passed = SentMark::NOT_COUNTED;
+            } else {
+                let has_passed = self.requests.adaptive.has_passed_recently(request.sent);
+                assert!(!has_passed, "two requests of a user have passed the adaptive limit");
+            }
         }
         for number in 0..self.fids.records().len() as u32 {
             let Fid { user, owner, .. } = self.fids.records()[number as usize];

@@ -309,7 +309,7 @@ impl Engine {
             max_reply_len: budget.max_len,
             has_unbounded_reply: budget.is_unbounded,
             cost: self.cost(message, budget.max_len + budget.excess),
-            sent: self.requests.count_sent(),
+            sent: self.count_sent(user),
             sent_at: self.counters.microseconds,
         };
         let upstream_tag =

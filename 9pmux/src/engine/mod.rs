@@ -267,6 +267,8 @@ pub struct Engine {
     descriptors: Descriptors,
     /// The clients that wait for capacity upstream.
     ready_queue: ReadyQueue,
+    /// The users of which a request that had passed the adaptive limit has ended in this event.
+    passes_ended: Vec<u32>,
     /// The clients that wait for their next turn, in order.
     turn_queue: VecDeque<ClientId>,
     /// The number of the driver's turn, and the cost that messages may still have in it.
@@ -350,6 +352,7 @@ impl Engine {
             cleanups: Cleanups::default(),
             descriptors: Descriptors::default(),
             ready_queue: ReadyQueue::default(),
+            passes_ended: Vec::new(),
             turn_queue: VecDeque::new(),
             turn: 0,
             turn_budget: 0,

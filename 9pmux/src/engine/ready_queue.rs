@@ -4,6 +4,7 @@
 //! |---|---|
 //! | A client whose request does not fit into the window is first. | Smaller requests must not pass it again and again. |
 //! | Light clients (with nothing in flight when they were queued) and the others have every other turn. | A client with one request at a time does not wait for many that always have some, nor they for many such clients. |
+//! | A light client may go at once when a request of its user that has passed the adaptive limit has ended. | The next one passes (`inflight_limit`). |
 //! | Of each kind, users take turns, and so do the clients of a user. | A user with many connections has no more turns than one with a single connection. |
 //!
 //! Each operation takes constant time. Entries of departed clients are removed lazily.
@@ -71,6 +72,13 @@ impl ReadyQueue {
         });
         self.len -= usize::from(next.is_some());
         next
+    }
+
+    /// Removes and returns the next light client of this user, even if another user has the next turn.
+    pub fn pop_light_of(&mut self, user: u32) -> Option<ClientId> {
+        let next = self.light.pop_of(user)?;
+        self.len -= 1;
+        Some(next)
     }
 
     /// Removes the entries that this function returns false for.

@@ -10,6 +10,7 @@ use super::Engine;
 use super::clients::Blocked;
 use super::fids::{FidState, Owner};
 use super::inbox::Progress;
+use super::inflight_limit::SentMark;
 use super::requests::UpstreamRequest;
 use super::shares::MAX_EXAMINED;
 use crate::wire::{self, HEADER, types};
@@ -49,14 +50,59 @@ impl Engine {
     }
 
     /// Returns true if a message of a client that does not have the turn may be forwarded although others wait
-    /// for the adaptive limit: if the client has nothing at the server and nothing that waits.
+    /// for the adaptive limit: if the client has nothing at the server and nothing that waits, and no other request
+    /// of its user has just passed in this way.
     #[inline]
     pub(super) fn passes_limit(&mut self, client_index: u32, has_turn: bool) -> bool {
         if has_turn || self.requests.has_room() || self.ready_queue.has_first() {
             return false;
         }
         let client = self.clients.get(client_index);
-        client.tags() == 0 && !client.in_ready_queue && client.waiting_reads.is_empty()
+        let is_light =
+            client.tags() == 0 && !client.in_ready_queue && client.waiting_reads.is_empty();
+        let passed = self.users.get(client.user).passed;
+        is_light && !self.requests.adaptive.has_passed_recently(passed)
+    }
+
+    /// Lets the light clients that wait pass for each user of which a request that had passed has ended.
+    #[cold]
+    fn hand_passes_on(&mut self) {
+        while let Some(user) = self.passes_ended.pop() {
+            if self.requests.has_room() || !self.output_has_room() || !self.has_tag() {
+                continue;
+            }
+            while let Some(id) = self.ready_queue.pop_light_of(user) {
+                let Some(client_index) = self.clients.index_of(id) else { continue };
+                let client = self.clients.get(client_index);
+                client.in_ready_queue = false;
+                if client.blocked == Blocked::OnUpstream {
+                    client.blocked = Blocked::No;
+                    self.process_inbox(client_index);
+                } else if !client.waiting_reads.is_empty() {
+                    self.enqueue_ready(client_index);
+                } else {
+                    continue;
+                }
+                break;
+            }
+        }
+    }
+
+    /// Counts a client's request of this user, which is about to be sent. If there is no room for it, it passes.
+    #[inline]
+    pub(super) fn count_sent(&mut self, user: u32) -> SentMark {
+        if self.requests.has_room() {
+            return self.requests.count_sent();
+        }
+        let mark = self.requests.adaptive.passing_mark();
+        self.users.change(user, |account| account.passed = mark);
+        mark
+    }
+
+    /// The connection was lost: the adaptive limit begins anew, and no request counts for it or has passed.
+    pub(super) fn renew_limit(&mut self) {
+        self.requests.renew_limit();
+        self.users.forget_passed();
     }
 
     /// Returns true if clients or descriptors wait for the adaptive limit.
@@ -107,6 +153,9 @@ impl Engine {
             self.settle();
         }
         self.window_blocked = None;
+        if !self.passes_ended.is_empty() {
+            self.hand_passes_on();
+        }
         self.serve_ready();
         if self.upstream.is_replaying() {
             self.serve_and_replay();
@@ -252,6 +301,10 @@ impl Engine {
                 || self.requests.get(tag).owner == request.owner
         );
         self.requests.free(tag, request);
+        if request.sent.has_passed() {
+            self.users.end_passed(request.user, request.sent);
+            self.passes_ended.push(request.user);
+        }
         self.users.remove_tag(request.user, matches!(request.owner, Owner::Cleanup(_)));
         self.shares_have_grown();
     }

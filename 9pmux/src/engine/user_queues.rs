@@ -1,7 +1,8 @@
 //! A queue for each user, served round robin: what one user has queued does not delay the other users.
 //!
 //! The items of a user that was freed are those of the next user with its index. Each operation but `retain` takes
-//! constant time, whatever the number of users and items is. The empty queues keep memory for a few items only.
+//! constant time, whatever the number of users and items is; `pop_of` does while the user has further items. The empty
+//! queues keep memory for a few items only.
 
 use std::collections::VecDeque;
 
@@ -100,6 +101,19 @@ impl<T: Copy> UserQueues<T> {
         let first = self.first();
         self.remove_first();
         first
+    }
+
+    /// Removes and returns the next item of this user, even if another user has the next turn.
+    pub fn pop_of(&mut self, user: u32) -> Option<T> {
+        let queue = self.queues.get_mut(place_of(user))?;
+        let item = queue.pop_front()?;
+        if queue.is_empty() {
+            queue.shrink_to(KEPT_CAPACITY);
+            for users in [&mut self.turns, &mut self.passed] {
+                users.retain(|other| *other != user);
+            }
+        }
+        Some(item)
     }
 
     /// Removes the items that this function returns false for. Returns the number of the others.
@@ -201,6 +215,22 @@ mod tests {
         let rest: Vec<u16> = std::iter::from_fn(|| take(&mut queues)).collect();
         assert_eq!(rest, [5, 6, 50]);
         assert!(queues.is_empty());
+    }
+
+    #[test]
+    fn next_item_of_a_user_is_taken_out_of_turn() {
+        let mut queues = UserQueues::default();
+        for (user, item) in [(7, 1), (7, 2), (0, 20), (5, 50)] {
+            queues.push(user, item);
+        }
+        assert_eq!(
+            (queues.pop_of(0), queues.pop_of(7), queues.pop_of(9)),
+            (Some(20), Some(1), None)
+        );
+        assert_eq!(queues.pop_of(0), None);
+        queues.push(0, 21);
+        let rest: Vec<u16> = std::iter::from_fn(|| take(&mut queues)).collect();
+        assert_eq!(rest, [2, 50, 21]);
     }
 
     #[test]

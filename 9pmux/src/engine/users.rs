@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::hasher::SeededState;
+use super::inflight_limit::SentMark;
 
 /// The user that a client belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +67,8 @@ pub struct Account {
     pub descriptors: usize,
     /// The memory of its clients.
     pub memory: usize,
+    /// The mark of its last request that has passed the adaptive limit, if that is still upstream.
+    pub passed: SentMark,
 }
 
 struct Slot {
@@ -161,6 +164,22 @@ impl Users {
         if account.tags == 0 && *account == Account::default() {
             self.free(index);
         }
+    }
+
+    /// A request with this mark has ended, which has passed the adaptive limit.
+    #[cold]
+    pub fn end_passed(&mut self, index: u32, mark: SentMark) {
+        self.change(index, |account| {
+            if account.passed == mark {
+                account.passed = SentMark::NOT_COUNTED;
+            }
+        });
+    }
+
+    /// No request has passed the adaptive limit.
+    pub fn forget_passed(&mut self) {
+        let slots = self.slots.iter_mut();
+        slots.for_each(|slot| slot.account.passed = SentMark::NOT_COUNTED);
     }
 
     #[cold]

@@ -9,7 +9,7 @@
 //! | A request counts until its reply, or until it has been at the server for one to two periods. A period is [`PERIOD_LATENCIES`] mean latencies, from [`MIN_PERIOD`] to [`MAX_PERIOD`]. Treads that no longer count have no part in the mean. | A read may stay there for ever. |
 //! | If at the end of a period at least half the limit is taken by requests that no longer count, although most replies are to requests of the same period, twice as many requests are permitted; otherwise half as many, until the limit is reached again. | Such requests must not keep others waiting. |
 //! | With the connection, the limit begins anew. A request that is sent again counts from then on. | Another server may be there, and the time of its absence is no latency. |
-//! | The request of a client with nothing in flight and nothing that waits passes, and does not count. | Such a client waits for no other, and the others keep their part. |
+//! | The request of a client with nothing in flight and nothing that waits passes, and does not count, unless another one of its user has passed in the same two periods and is still at the server. | Such a client does not wait for requests that stay at the server, and the others keep their part. Many such clients of one user take turns, or the server's queue would be as long as there are clients. |
 //!
 //! Requests record the period in which they were sent. Their number is known for the current period and the one
 //! before. Older ones need no record.
@@ -33,19 +33,26 @@ const PERIOD_LATENCIES: u64 = 4;
 const KNOWN_AGE: u64 = 100_000_000;
 
 /// The time before the first turn, as for a mark.
-const FIRST_NOW: u64 = 1;
+const FIRST_NOW: i64 = 1;
 
 /// The limit is at most doubled so many times for requests that no longer count.
 const MAX_DOUBLINGS: u32 = 14;
 
-/// The time in microseconds at which a request was sent, or 0 if it does not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The time in microseconds at which a request was sent; it is negative for one that has passed, and 0 for another one
+/// that does not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(PartialOrd, Ord))]
-pub struct SentMark(u64);
+pub struct SentMark(i64);
 
 impl SentMark {
-    /// The mark of a request that does not count.
+    /// The mark of a request that does not count and has not passed.
     pub const NOT_COUNTED: SentMark = SentMark(0);
+
+    /// Returns true if the request has passed.
+    #[inline]
+    pub fn has_passed(self) -> bool {
+        self.0 < 0
+    }
 }
 
 /// The limit and the counts behind it. It is driven by `count_sent`, `count_reply`, and `tick` in each turn.
@@ -56,11 +63,11 @@ pub struct InflightLimit {
     /// The number of them at which no further one is permitted.
     capacity: u64,
     /// The time of this turn in microseconds, and that of the beginning of the period.
-    now: u64,
-    period_start: u64,
+    now: i64,
+    period_start: i64,
     replies: ReplyLog,
     /// The beginning of the period before, and the number of requests that count of it.
-    earlier_start: u64,
+    earlier_start: i64,
     counted_earlier: u64,
     period_end: Duration,
     period_length: Duration,
@@ -124,7 +131,7 @@ impl InflightLimit {
             return self.count_late_reply(mark, is_read);
         }
         self.counted -= 1;
-        self.replies.add(self.now - mark.0);
+        self.replies.add((self.now - mark.0) as u64);
     }
 
     /// Counts the reply to a request that was sent in an earlier period, or did not count.
@@ -135,13 +142,23 @@ impl InflightLimit {
             self.counted -= 1;
             self.counted_earlier -= 1;
         }
-        let age = self.now - mark.0;
-        if mark != SentMark::NOT_COUNTED && age < KNOWN_AGE && (counts || !is_read) {
+        let age = (self.now - mark.0) as u64;
+        if mark.0 > 0 && age < KNOWN_AGE && (counts || !is_read) {
             self.late_replies += 1;
             self.replies.add(age);
         } else {
             self.replies.total.untimed += 1;
         }
+    }
+
+    /// Returns the mark of a request that passes now.
+    pub fn passing_mark(&self) -> SentMark {
+        SentMark(-self.now)
+    }
+
+    /// Returns true if a request with this mark has passed in the current period or the one before.
+    pub fn has_passed_recently(&self, mark: SentMark) -> bool {
+        -mark.0 >= self.earlier_start
     }
 
     /// Returns true if a request with this mark still counts.
@@ -176,7 +193,7 @@ impl InflightLimit {
             adjuster.stop_measuring(now, &mut self.replies);
         }
         // Later than any mark before the first turn.
-        self.now = FIRST_NOW + 1 + now.as_secs() * 1_000_000 + u64::from(now.subsec_micros());
+        self.now = FIRST_NOW + 1 + now.as_micros() as i64;
         if self.doublings > 0 {
             // More requests than the limit are at the server, which says nothing about the limit.
             adjuster.stop_measuring(now, &mut self.replies);

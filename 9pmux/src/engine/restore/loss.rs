@@ -57,7 +57,7 @@ impl Engine {
         }
         self.note_loss();
         self.lose_requests(written);
-        self.requests.renew_limit();
+        self.renew_limit();
         self.lose_fids();
         if let Some(restore) = &mut self.restore {
             restore.names.forget_writes();

@@ -1,11 +1,10 @@
 //! The adaptive limit of requests at the server.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::bench::Bench;
+use super::bench::{Bench, MSIZE};
 use super::messages::*;
-use crate::engine::{ClientId, Config};
+use crate::engine::{ClientId, Config, User};
 use crate::wire::{Dialect, HEADER, kind, tag, u32_at};
 
 /// The limit of a new connection.
@@ -13,6 +12,15 @@ const FIRST: usize = 64;
 
 fn bench() -> Bench {
     Bench::with(Dialect::Plain, Config { adapts: true, ..Config::default() })
+}
+
+/// Connects a client of this user, and attaches it with fid 0.
+fn attached_as(bench: &mut Bench, user: User) -> ClientId {
+    let id = bench.engine.client_connected_as(user);
+    bench.client_sends(id, &version(MSIZE, "9P2000"));
+    bench.client_received(id);
+    bench.attach(id, 0);
+    id
 }
 
 /// Returns a Tread of one byte.
@@ -83,6 +91,61 @@ fn blocked_reads_count_for_two_periods_at_most() {
     assert!(sent.iter().any(|request| u32_at(request, HEADER) == fid), "{sent:?}");
 }
 
+/// Reads of one user that stay at the server fill the limit. Its other clients wait for each other, not for them.
+#[test]
+fn clients_of_a_user_pass_one_after_the_other() {
+    let mut bench = bench();
+    let [busy, first, second, third] =
+        [User::Local(1); 4].map(|user| attached_as(&mut bench, user));
+    let other = attached_as(&mut bench, User::Local(2));
+    send(&mut bench, busy, 100);
+    assert_eq!(bench.upstream().len(), FIRST);
+    send(&mut bench, first, 1);
+    let passed = bench.server_received();
+    for id in [second, third] {
+        send(&mut bench, id, 1);
+        assert!(bench.upstream().is_empty());
+    }
+    // Another user does not wait for them.
+    send(&mut bench, other, 1);
+    let of_other = bench.server_received();
+    bench.server(&reply_to(&of_other));
+    assert!(bench.upstream().is_empty());
+    // The next one passes as soon as the first has its reply, before the first may pass again.
+    bench.server(&reply_to(&passed));
+    bench.all_received(first);
+    let passed = bench.server_received();
+    send(&mut bench, first, 1);
+    assert!(bench.upstream().is_empty());
+    bench.server(&reply_to(&passed));
+    assert_eq!(bench.all_received(second).len(), 1);
+    bench.disconnect(third);
+    let request = bench.upstream().iter().find(|request| kind(request) == 116).cloned();
+    bench.server(&reply_to(&request.expect("the read of the third client")));
+    assert!(bench.upstream().iter().all(|request| kind(request) != 116), "it is being flushed");
+}
+
+/// A client that has passed stays at the server, and the limit is full again.
+#[test]
+fn request_that_has_passed_keeps_others_waiting_for_two_periods_at_most() {
+    let mut bench = bench();
+    let [busy, first, second] = [User::Local(1); 3].map(|user| attached_as(&mut bench, user));
+    send(&mut bench, busy, 256);
+    assert_eq!(bench.upstream().len(), FIRST);
+    send(&mut bench, first, 1);
+    let read = bench.server_received();
+    for _ in 0..2 {
+        pass(&mut bench, Duration::from_millis(100));
+    }
+    assert_eq!(bench.upstream().len(), 2 * FIRST);
+    send(&mut bench, second, 1);
+    assert_eq!(bench.upstream().len(), 1, "the first read has been there for two periods");
+    bench.server(&reply_to(&read));
+    assert_eq!(bench.all_received(first).len(), 1);
+    send(&mut bench, first, 1);
+    assert!(bench.upstream().is_empty(), "the second read has passed");
+}
+
 #[test]
 fn requests_of_a_departed_client_count_until_they_are_flushed() {
     let mut bench = bench();
@@ -97,51 +160,6 @@ fn requests_of_a_departed_client_count_until_they_are_flushed() {
     assert_eq!(flushes.len(), FIRST);
     bench.done(&flushes[0]);
     assert_eq!(bench.upstream().len(), 1);
-}
-
-/// Clients with 256 requests each, at a server that takes half a millisecond for each request, one at a time. Another
-/// client sends one request at a time.
-fn latencies_beside(clients: usize) -> Vec<usize> {
-    let mut bench = bench();
-    let busy: Vec<ClientId> = (0..clients).map(|_| bench.attached().0).collect();
-    let (good, good_fid) = bench.attached();
-    for id in &busy {
-        send(&mut bench, *id, 256);
-    }
-    let mut queue: VecDeque<Vec<u8>> = bench.upstream().into();
-    let (mut latencies, mut waited) = (Vec::new(), None);
-    for round in 0..8000 {
-        if waited.is_none() {
-            bench.client_sends(good, &short_read(1));
-            waited = Some(0);
-        }
-        pass(&mut bench, Duration::from_micros(500));
-        queue.extend(bench.upstream());
-        let request = queue.pop_front().expect("the server always has one");
-        bench.engine.server_bytes(&reply_to(&request));
-        waited = waited.map(|n| n + 1);
-        if u32_at(&request, HEADER) == good_fid {
-            bench.all_received(good);
-            latencies.extend(waited.take().filter(|_| round > 2000));
-        }
-        for id in &busy {
-            for reply in bench.all_received(*id) {
-                bench.client_sends(*id, &short_read(tag(&reply)));
-            }
-        }
-        queue.extend(bench.upstream());
-    }
-    latencies.sort_unstable();
-    latencies
-}
-
-#[test]
-fn client_beside_many_requests_waits_for_few_at_a_serial_server() {
-    for clients in [1, 20] {
-        let latencies = latencies_beside(clients);
-        let at = |part: usize| latencies[latencies.len() * part / 100];
-        assert!(at(50) <= 6 && at(99) <= 10, "beside {clients}: {} and {}", at(50), at(99));
-    }
 }
 
 #[test]

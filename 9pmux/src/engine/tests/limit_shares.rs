@@ -86,11 +86,12 @@ impl Serial {
 #[test]
 fn user_with_many_clients_has_no_more_of_the_limit_than_another() {
     let mut serial = Serial::new();
-    for n in 0..20 {
-        let (id, fid) = attached_as(&mut serial.bench, BUSY);
+    let busy: Vec<(ClientId, u32)> =
+        (0..20).map(|_| attached_as(&mut serial.bench, BUSY)).collect();
+    let (id, victim) = attached_as(&mut serial.bench, VICTIM);
+    for (n, (id, fid)) in busy.into_iter().enumerate() {
         serial.sends(id, fid, if n == 0 { 256 } else { 100 });
     }
-    let (id, victim) = attached_as(&mut serial.bench, VICTIM);
     serial.sends(id, victim, 100);
     serial.serve(1000);
     serial.serve(1000);

@@ -13,6 +13,7 @@ mod ends;
 mod fids;
 mod finishing;
 mod flushing;
+mod latency;
 mod leaks;
 mod limit_shares;
 mod limits;
