@@ -8,8 +8,8 @@
 //! | state | event | action |
 //! |---|---|---|
 //! | any | settled, or a known link, for the first time | a keepalive, so that two links know each other |
-//! | no keepalive is unanswered | nothing has arrived for an interval | a keepalive |
-//! | a keepalive is unanswered | nothing has arrived for three intervals | the stream is dead |
+//! | no keepalive awaits its reply | nothing has arrived for an interval | a keepalive |
+//! | a keepalive awaits its reply | nothing has arrived for three intervals | the stream is dead |
 //! | any | another caller wants the place of the other end: [`Keepalive::ask`] | a keepalive at once |
 //! | asked for another caller | nothing has arrived for its time | the stream is dead |
 //!
@@ -50,7 +50,7 @@ pub struct Keepalive {
     /// The last time at which something arrived, or at which this end did not read.
     heard: Duration,
     /// Whether a keepalive has no reply yet.
-    unanswered: bool,
+    awaits_reply: bool,
     is_known_link: bool,
     has_sent: bool,
     /// The other end is asked for another caller: since this time, and for this time.
@@ -59,8 +59,8 @@ pub struct Keepalive {
 
 impl Keepalive {
     pub fn new(interval: Option<Duration>, now: Duration) -> Keepalive {
-        let (unanswered, is_known_link, has_sent) = (false, false, false);
-        Keepalive { interval, heard: now, unanswered, is_known_link, has_sent, question: None }
+        let (awaits_reply, is_known_link, has_sent) = (false, false, false);
+        Keepalive { interval, heard: now, awaits_reply, is_known_link, has_sent, question: None }
     }
 
     /// Begins with a new connection.
@@ -97,13 +97,13 @@ impl Keepalive {
     }
 
     /// The reply to a keepalive has arrived.
-    pub fn answered(&mut self) {
-        self.unanswered = false;
+    pub fn replied(&mut self) {
+        self.awaits_reply = false;
     }
 
     /// Returns true if a keepalive has no reply yet.
-    pub fn is_unanswered(&self) -> bool {
-        self.unanswered
+    pub fn awaits_reply(&self) -> bool {
+        self.awaits_reply
     }
 
     /// Returns what must be done now. After [`Action::Send`] the keepalive counts as sent.
@@ -118,14 +118,14 @@ impl Keepalive {
             self.heard = now;
         }
         let silence = now.saturating_sub(self.heard);
-        if self.unanswered {
+        if self.awaits_reply {
             let limit = interval * INTERVALS;
             let is_dead = silence >= limit && self.counts_silence(situation);
             return if is_dead { Action::Dead(limit) } else { Action::Nothing };
         }
         let is_due = !self.has_sent || silence >= interval || self.is_asked();
         if is_due && self.may_send(situation) {
-            (self.unanswered, self.has_sent) = (true, true);
+            (self.awaits_reply, self.has_sent) = (true, true);
             return Action::Send;
         }
         Action::Nothing
@@ -143,7 +143,7 @@ impl Keepalive {
     pub fn deadline(&self, now: Duration, situation: Situation) -> Option<Duration> {
         let interval = self.interval?;
         let question = self.question.map(|(at, patience)| at + patience);
-        let due = match self.unanswered {
+        let due = match self.awaits_reply {
             true if !self.counts_silence(situation) => return question,
             true => self.heard + interval * INTERVALS,
             false if !self.may_send(situation) => return question,
@@ -188,14 +188,14 @@ mod tests {
         let mut keepalive = keepalive();
         assert_eq!(keepalive.act(at(1), IDLE), Action::Send);
         assert_eq!(keepalive.act(at(1), IDLE), Action::Nothing);
-        keepalive.answered();
+        keepalive.replied();
         keepalive.heard(at(2));
         assert_eq!(keepalive.deadline(at(2), IDLE), Some(at(17)));
         assert_eq!(keepalive.act(at(16), IDLE), Action::Nothing);
         keepalive.heard(at(16));
         assert_eq!(keepalive.act(at(17), IDLE), Action::Nothing);
         assert_eq!(keepalive.act(at(31), IDLE), Action::Send);
-        assert!(keepalive.is_unanswered());
+        assert!(keepalive.awaits_reply());
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
     fn other_end_is_asked_at_once_for_another_caller() {
         let mut keepalive = keepalive();
         assert_eq!(keepalive.act(at(0), IDLE), Action::Send);
-        keepalive.answered();
+        keepalive.replied();
         assert!(keepalive.ask(at(10), at(5), IDLE) && keepalive.is_asked());
         assert_eq!(keepalive.act(at(10), IDLE), Action::Send);
         assert_eq!(keepalive.deadline(at(10), IDLE), Some(at(15)));

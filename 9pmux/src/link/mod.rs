@@ -28,7 +28,7 @@
 //! |---|---|
 //! | F1: the post sends no more than the window allows | `engine/window.rs` |
 //! | F2: the export accepts twice the window, in requests and in bytes, and refuses requests beyond | [`Link::stream_bytes`], `splitter.rs` |
-//! | F3: an end stops reading only while its post has nothing outstanding, and no keepalive of its own is unanswered | [`Link::wants_read`] |
+//! | F3: an end stops reading only while its post has nothing outstanding, and awaits no reply to a keepalive | [`Link::wants_read`] |
 //! | F4: whole messages, in turns | `turns.rs` |
 //! | F5: a reply that was read is always accepted | the engine |
 //!
@@ -46,6 +46,8 @@
 //! A message that is partly written when its engine ends is completed, so that the rest can be read.
 #![forbid(unsafe_code)]
 
+mod config;
+mod end;
 mod keepalive;
 mod splitter;
 mod turns;
@@ -53,18 +55,17 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+pub use config::LinkConfig;
+pub use end::LinkEnd;
 #[cfg(feature = "program")]
 pub(crate) use keepalive::INTERVALS;
 pub(crate) use keepalive::{Action, Keepalive, Situation};
 pub use splitter::{Rules, Sink, Splitter, TooSmall};
 
 use std::collections::VecDeque;
-use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use crate::engine::{
-    ClientId, ClientOrigin, CloseCause, Config, EndReason, Engine, LinkCounters, ServerKind,
-};
+use crate::engine::{ClientId, ClientOrigin, CloseCause, EndReason, Engine, LinkCounters};
 use turns::{Kind, Side, Turns};
 
 /// The maximum number of requests that a post has at the other end. A user of this machine alone may have half of
@@ -76,127 +77,6 @@ const MAX_REFUSALS: usize = 64 * 1024;
 
 /// The time for which large replies and requests for metadata count as simultaneous.
 const SIMULTANEOUS: Duration = Duration::from_millis(100);
-
-/// The configuration of a link.
-#[derive(Clone, Debug)]
-pub struct LinkConfig {
-    /// The window: the maximum bytes outstanding towards the other end, requests and the room for replies.
-    pub window: usize,
-    /// The silence after which a keepalive is sent, if any is.
-    pub keepalive: Option<Duration>,
-}
-
-impl LinkConfig {
-    /// Returns the configuration of the export, from that of its server. The limits of one client become those
-    /// of the other end, which stands for all its clients.
-    #[must_use]
-    pub fn export(&self, config: Config, has_server: bool) -> Config {
-        Config {
-            server: match config.reconnect {
-                _ if !has_server => ServerKind::Absent,
-                Some(_) => ServerKind::Connected,
-                None => ServerKind::OnDemand,
-            },
-            reconnect: config.reconnect.filter(|_| has_server),
-            can_redial: has_server,
-            max_inflight: 2 * MAX_REQUESTS,
-            max_reply_bytes: 2 * self.window,
-            max_fids: config.max_fids_all,
-            max_memory: config.max_memory.max(16 * self.window),
-            // A descriptor cannot cross a stream.
-            max_descriptors: 0,
-            max_spare_bytes: self.max_spare_bytes(&config),
-            window: None,
-            // The other end is one client, so what waited would wait in the order in which the server takes it.
-            adapts: false,
-            ..config
-        }
-    }
-
-    /// Returns the configuration of the post.
-    #[must_use]
-    pub fn post(&self, config: Config) -> Config {
-        Config {
-            server: ServerKind::FarEnd,
-            can_redial: false,
-            max_inflight_all: config.max_inflight_all.min(MAX_REQUESTS),
-            // The latency is that of the line and of the exported server.
-            adapts: true,
-            max_descriptors: 0,
-            max_spare_bytes: self.max_spare_bytes(&config),
-            window: Some(self.window),
-            ..config
-        }
-    }
-
-    /// Returns the maximum memory of empty buffers that each engine keeps: a small part of the memory that the
-    /// window permits it to use.
-    fn max_spare_bytes(&self, config: &Config) -> usize {
-        config.max_spare_bytes.min(self.window / 4)
-    }
-}
-
-/// The reason for the end of a link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkEnd {
-    /// The stream has ended or failed.
-    Closed,
-    /// [`Link::hang_up`] was called.
-    HungUp,
-    /// Nothing has arrived for this time.
-    Silent(Duration),
-    /// The other end has sent this, which is not valid 9P.
-    Garbled(String),
-    /// The other end has sent more than a link allows.
-    TooMuch,
-    /// There is no memory for what the other end has sent, or does not read.
-    NoMemory,
-    /// The other end has not replied in time while sessions were restored.
-    Unresponsive,
-    /// The exported server has come back, and has replied to the Tversion with this instead of the version of its
-    /// sessions.
-    NoCommonVersion(String),
-}
-
-impl LinkEnd {
-    /// Returns true if no other stream can make up for it, and the last output should be written.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        matches!(self, LinkEnd::HungUp | LinkEnd::NoCommonVersion(_))
-    }
-
-    /// Returns the reason for which the post has given up its server, the other end.
-    fn of_post(reason: EndReason) -> LinkEnd {
-        match reason {
-            EndReason::Garbled(what) => LinkEnd::Garbled(what),
-            EndReason::VersionTimeout | EndReason::ReplayTimeout | EndReason::Silent(_) => {
-                LinkEnd::Unresponsive
-            }
-            EndReason::NoCommonVersion(_) | EndReason::ServerClosed | EndReason::HungUp => {
-                LinkEnd::Closed
-            }
-        }
-    }
-}
-
-impl Display for LinkEnd {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            LinkEnd::Closed => f.write_str("the other end has closed the connection"),
-            LinkEnd::HungUp => f.write_str("hung up"),
-            LinkEnd::Silent(time) => {
-                write!(f, "the other end is silent for {} seconds", time.as_secs_f64())
-            }
-            LinkEnd::Garbled(what) => write!(f, "the other end has sent {what}"),
-            LinkEnd::TooMuch => f.write_str("the other end sends more than a link allows"),
-            LinkEnd::NoMemory => f.write_str("there is no more memory for the other end"),
-            LinkEnd::Unresponsive => f.write_str("the other end does not reply"),
-            LinkEnd::NoCommonVersion(what) => {
-                write!(f, "no version in common with the exported server: it replies with {what}")
-            }
-        }
-    }
-}
 
 /// One end of a link. A driver reports events by these methods, with the post, and obtains actions:
 ///
@@ -380,7 +260,7 @@ impl Link {
     }
 
     /// The stream has ended, or there was none, and [`restart`](Link::restart) will be called with another one. The
-    /// post, which must have [`Config::reconnect`], goes on then.
+    /// post, which must have [`Config::reconnect`](crate::engine::Config::reconnect), goes on then.
     pub fn await_stream(&mut self) {
         self.export.client_gone(self.far);
         self.awaits_stream = true;
@@ -407,7 +287,7 @@ impl Link {
 
     /// Returns true while replies are expected that stand behind whatever the other end has sent (F3).
     fn must_read(&self, post: &Engine) -> bool {
-        self.keepalive.is_unanswered() || post.outstanding() > 0 || post.awaits_version()
+        self.keepalive.awaits_reply() || post.outstanding() > 0 || post.awaits_version()
     }
 
     /// Reports that there are bytes to be read. Without this, time in which the program itself was stopped would be
@@ -556,7 +436,7 @@ struct Sides<'a> {
 
 impl Sink for Sides<'_> {
     fn rules(&mut self) -> Rules {
-        let awaits_reply = self.link.keepalive.is_unanswered();
+        let awaits_reply = self.link.keepalive.awaits_reply();
         if !self.link.must_read(self.post) {
             // The driver stops reading in time.
             return Rules { awaits_reply, requests: usize::MAX, bytes: usize::MAX };
@@ -585,7 +465,7 @@ impl Sink for Sides<'_> {
     }
 
     fn keepalive_reply(&mut self) {
-        self.link.keepalive.answered();
+        self.link.keepalive.replied();
     }
 
     fn refuse(&mut self, tag: u16, releases: Option<u32>) {

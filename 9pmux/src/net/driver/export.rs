@@ -133,7 +133,7 @@ impl Driver {
             Some(link) => link.link.stream_bytes(&mut self.engine, bytes),
             None => {
                 self.keepalive.heard(self.now - self.started);
-                self.keepalive.answered();
+                self.keepalive.replied();
                 self.engine.server_bytes(bytes);
             }
         }
