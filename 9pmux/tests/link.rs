@@ -880,7 +880,7 @@ fn unprotected_exports_are_warned_of() {
         client.version();
         drop(client);
         let (_, said) = program.end();
-        let has = said.iter().any(|line| line.contains("anybody at the other end may attach"));
+        let has = said.iter().any(|line| line.contains("every client of the other end may attach"));
         assert_eq!(has, warns, "{said:?}");
     }
 }

@@ -71,7 +71,7 @@ fn warn_about_access(options: &LinkOptions) {
     if is_open && options.export.as_ref().is_some_and(|export| !matches!(export, Address::Exec(_)))
     {
         warn!(
-            "anybody at the other end may attach as any user: --uname or --auth required limits that"
+            "every client of the other end may attach as any user: --uname or --auth required limits that"
         );
     }
     let (StreamAddress::Dial(stream)
