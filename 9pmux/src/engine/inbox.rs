@@ -288,6 +288,32 @@ impl Engine {
         }
     }
 
+    /// Handles a Tflush behind the messages `before` it. If it names one of them, that one is added to the removed
+    /// messages. Returns false if the Tflush must wait.
+    fn flush_early(
+        &mut self,
+        client_index: u32,
+        message: &[u8],
+        before: &[u8],
+        queued: &mut QueuedMessages,
+        removed: &mut Vec<(usize, usize)>,
+    ) -> bool {
+        let oldtag = u16_at(message, HEADER);
+        let client = self.clients.get(client_index);
+        let elsewhere = oldtag == tag(message)
+            || client.session.tags.contains(oldtag)
+            || client.waiting_reads.has_tag(oldtag);
+        let target = if elsewhere { None } else { queued.take(before, oldtag) };
+        if target.is_some() {
+            self.consume_message(client_index, message);
+            self.push_rflush(client_index, tag(message));
+        } else if self.handle_tflush(client_index, message) != Progress::Consumed(message.len()) {
+            return false;
+        }
+        removed.extend(target);
+        true
+    }
+
     /// Removes and processes the messages that take effect out of order. Returns true if there were
     /// any.
     fn take_out_of_order(&mut self, client_index: u32) -> bool {
@@ -331,20 +357,11 @@ impl Engine {
                     break;
                 }
                 types::TFLUSH if check_request(self.upstream.dialect, message).is_ok() => {
-                    let oldtag = u16_at(message, HEADER);
-                    let elsewhere = oldtag == tag(message)
-                        || client.session.tags.contains(oldtag)
-                        || client.waiting_reads.has_tag(oldtag);
-                    let queued_target =
-                        if elsewhere { None } else { queued.take(&bytes[..offset], oldtag) };
-                    if queued_target.is_some() {
-                        self.consume_message(client_index, message);
-                        self.push_rflush(client_index, tag(message));
-                    } else if self.handle_tflush(client_index, message) != Progress::Consumed(n) {
+                    let before = &bytes[..offset];
+                    if !self.flush_early(client_index, message, before, &mut queued, &mut removed) {
                         break;
                     }
                     self.count_turn(client_index, REPLY_COST);
-                    removed.extend(queued_target);
                     removed.push((offset, n));
                     offset += n;
                 }
