@@ -5,7 +5,7 @@
 //! `send`, which could not receive. A receiver that leaves the role hands it to the caller that
 //! went to sleep last: its reply is likely to arrive last, so that the role changes hands as rarely
 //! as possible. If no caller waits for a reply but some reply is due, a caller that waits for a tag
-//! receives, because a reply may free a tag. The last resort is a caller whose request another
+//! receives, because a reply may free a tag. The last resort is a caller with a request that another
 //! sender is about to send (`sender.rs`).
 //!
 //! A receive proc keeps the role until the connection ends.
@@ -175,7 +175,7 @@ impl<P: Protocol, H> Machine<P, H> {
         Action::Sleep
     }
 
-    /// Returns what a receiver does next whose request is in the send queue, or is being sent by
+    /// Returns what a receiver does next while its request is in the send queue, or is being sent by
     /// another sender: it takes the turn if that is free, receives while a reply is due, and sleeps
     /// otherwise.
     fn await_proxy_send(&mut self, id: u32) -> Action<P> {

@@ -240,7 +240,7 @@ impl Client {
     }
 }
 
-/// All connected clients, in slots that are reused. The number of a client tells it from others of its slot.
+/// All connected clients, in slots that are reused. The number of a client distinguishes it from others of its slot.
 pub struct Clients {
     slots: Vec<Slot>,
     free_slots: Vec<u32>,

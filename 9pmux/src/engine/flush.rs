@@ -77,7 +77,7 @@ impl Engine {
         if self.take_back_held(client_index, flush_target) {
             let consumed = self.consume_message(client_index, message);
             self.push_rflush(client_index, client_tag);
-            // What is queued behind the request continues if no other is held.
+            // The messages behind the request continue if no other is held.
             self.wake_client(client_index);
             return consumed;
         }

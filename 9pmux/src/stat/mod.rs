@@ -1,5 +1,9 @@
 //! `9pmux stat`: reads the control tree of a running 9pmux, and shows it.
 //!
+//! There is one thread and one connection, owned by the session. Requests are sent one at a time, so a snapshot is a few
+//! files, each as it was when it was opened. If that 9pmux ends, does not reply in time, or disconnects this client,
+//! `stat` ends with an error; it does not connect again.
+//!
 //! | file | content |
 //! |---|---|
 //! | `session.rs` | a session with the control tree: one request at a time |

@@ -19,7 +19,7 @@
 //! | event | effect on local fids |
 //! |---|---|
 //! | Tversion, the end of the client, a message that cannot be framed | they end with the session |
-//! | Tflush | the request has its reply already; one that still waits is removed from the inbox, like any other |
+//! | Tflush | the request has its reply already; a request that still waits is removed from the inbox, like any other |
 //! | the server goes, is away, comes back | none: they are kept with the session |
 //! | the flush of a Tclunk of a forwarded fid | the fid is not bound again if its name is that of a local fid by now |
 //! | the engine ends | as for all clients |

@@ -7,7 +7,7 @@ use crate::engine::hasher::SeededState;
 use crate::wire::{HEADER, put_u32, u32_at};
 
 /// The maximum number of Tlock that are remembered for one fid, and their memory. The locks of a fid with more are
-/// lost with the server; so are those of a fid whose client has no more memory for records (`budget.rs`).
+/// lost with the server, and so are all locks for which its client has no memory (`budget.rs`).
 const MAX_LOCKS: usize = 256;
 const MAX_LOCK_BYTES: usize = 16 * 1024;
 

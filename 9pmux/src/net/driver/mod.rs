@@ -9,6 +9,13 @@
 //! New clients are accepted after all events of the turn have been dispatched, so an event for a disconnected
 //! client is never taken for one of a new client with the same index.
 //!
+//! | event | effect |
+//! |---|---|
+//! | a client disconnects | the engine cleans up what it has left at the server |
+//! | the server disconnects | its clients get errors, and the loop ends when they have read them; or it is connected again |
+//! | the last client disconnects, and no other can connect | the loop ends |
+//! | SIGTERM, SIGINT | clients get errors, and [`SHUTDOWN_GRACE`] to read them; a second signal ends the loop at once |
+//!
 //! | file | content |
 //! |---|---|
 //! | `transfer.rs` | reading and writing |
@@ -129,6 +136,19 @@ pub struct Driver {
     read_batch: Vec<ClientId>,
 }
 
+/// Returns the configuration of an engine, from that of the options.
+fn engine_config(config: &Config, can_redial: bool) -> Config {
+    Config {
+        // A random number that clients cannot know; it need not be cryptographic.
+        seed: random_number(),
+        // In a link the other end, not the stream, decides about versions.
+        can_redial: can_redial && config.server != ServerKind::FarEnd || config.can_redial,
+        // The other half is left for clients.
+        max_descriptors_all: config.max_descriptors_all.min(descriptors::limit() / 2),
+        ..config.clone()
+    }
+}
+
 impl Driver {
     /// Registers the server, the listeners and the signals with the poller.
     pub fn new(
@@ -138,18 +158,8 @@ impl Driver {
         announced: Vec<Announcement>,
         signals: Signals,
     ) -> Result<Driver, Failure> {
-        let config = Config {
-            // A random number that clients cannot know; it need not be cryptographic.
-            seed: random_number(),
-            // In a link the other end, not the stream, decides about versions.
-            can_redial: redial.is_some() && options.config.server != ServerKind::FarEnd
-                || options.config.can_redial,
-            // The other half is left for clients.
-            max_descriptors_all: options.config.max_descriptors_all.min(descriptors::limit() / 2),
-            ..options.config.clone()
-        };
         let now = Instant::now();
-        let mut engine = Engine::new(config);
+        let mut engine = Engine::new(engine_config(&options.config, redial.is_some()));
         // The tracer is called for each message, so it is set only if the log uses it.
         let line_limit = tracing::enabled!(tracing::Level::INFO)
             .then(|| Arc::new(Mutex::new(LineLimit::new(now))));
