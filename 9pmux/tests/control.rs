@@ -258,6 +258,9 @@ fn tree_is_served_while_the_server_is_away() {
     assert_eq!(client.rpc(112, &body(&[&3u32.to_le_bytes(), &[1]])).kind, 113);
     assert_eq!(client.rpc(118, &write(3, 0, b"reconnect")).kind, 119);
     wait_for("another connection", || value(&mut client, "reconnects_total") == 2);
+    program.wait_said("closed by the command reconnect: trying again");
+    let upstream = table(&mut client, "upstream");
+    assert_eq!(upstream[0][9], "closed\\x20by\\x20the\\x20command\\x20reconnect");
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub enum EndReason {
     Garbled(String),
     /// The server has sent nothing for this time, although it was asked by a keepalive.
     Silent(Duration),
+    /// A client of the control tree has asked for another connection.
+    Commanded,
 }
 
 impl EndReason {
@@ -65,6 +67,7 @@ impl Display for EndReason {
             EndReason::Silent(time) => {
                 write!(f, "the server is silent for {} seconds", time.as_secs_f64())
             }
+            EndReason::Commanded => f.write_str("closed by the command reconnect"),
         }
     }
 }

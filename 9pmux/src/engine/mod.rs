@@ -588,6 +588,12 @@ impl Engine {
         self.run_ready();
     }
 
+    /// Reports that the driver has closed the connection to the server, because a command asks for another one.
+    pub fn server_left(&mut self) {
+        self.handle_server_gone(EndReason::Commanded);
+        self.run_ready();
+    }
+
     /// Returns true if the driver must close the connection to the server, connect again, and report
     /// `server_connected` or `redial_failed`. Only with [`Config::can_redial`], while no client has a session;
     /// with [`ServerKind::OnDemand`], while a client asks for the server; or with [`Config::reconnect`], always.

@@ -41,9 +41,10 @@ impl LinkEnd {
             EndReason::VersionTimeout | EndReason::ReplayTimeout | EndReason::Silent(_) => {
                 LinkEnd::Unresponsive
             }
-            EndReason::NoCommonVersion(_) | EndReason::ServerClosed | EndReason::HungUp => {
-                LinkEnd::Closed
-            }
+            EndReason::NoCommonVersion(_)
+            | EndReason::ServerClosed
+            | EndReason::HungUp
+            | EndReason::Commanded => LinkEnd::Closed,
         }
     }
 }

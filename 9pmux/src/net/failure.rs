@@ -40,7 +40,10 @@ impl Failure {
             Failure::Announce(..) => 4,
             Failure::End(
                 _,
-                EndReason::ServerClosed | EndReason::HungUp | EndReason::Silent(_),
+                EndReason::ServerClosed
+                | EndReason::HungUp
+                | EndReason::Silent(_)
+                | EndReason::Commanded,
                 _,
             )
             | Failure::Lost(..) => 5,
@@ -108,7 +111,10 @@ impl Display for Failure {
                     return write!(f, ", and exited ({status}): see its error output");
                 }
                 f.write_str(match end {
-                    EndReason::ServerClosed | EndReason::HungUp | EndReason::Silent(_) => {
+                    EndReason::ServerClosed
+                    | EndReason::HungUp
+                    | EndReason::Silent(_)
+                    | EndReason::Commanded => {
                         ": restart the server, then 9pmux"
                     }
                     EndReason::VersionTimeout

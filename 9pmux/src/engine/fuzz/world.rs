@@ -206,6 +206,7 @@ impl<'a> World<'a> {
             | EndReason::HungUp
             | EndReason::VersionTimeout
             | EndReason::Silent(_)
+            | EndReason::Commanded
             | EndReason::ReplayTimeout => {
                 assert!(self.may_end);
             }

@@ -119,9 +119,18 @@ impl Driver {
         while let Some(command) = self.next_command() {
             match command {
                 ControlCommand::Verbose(verbosity) => self.set_verbosity(verbosity),
-                ControlCommand::Reconnect => self.server_gone(None),
-                ControlCommand::ReconnectExport => self.export_gone(),
+                ControlCommand::Reconnect if self.link.is_some() => self.server_gone(None),
+                ControlCommand::Reconnect => self.leave_server(),
+                ControlCommand::ReconnectExport => self.leave_export(),
             }
+        }
+    }
+
+    /// Closes the connection to the server, if there is one, so that it is connected again.
+    fn leave_server(&mut self) {
+        if self.server.is_some() {
+            self.close_server();
+            self.engine.server_left();
         }
     }
 

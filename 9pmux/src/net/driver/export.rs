@@ -333,6 +333,16 @@ impl Driver {
         }
     }
 
+    /// Closes the connection to the export's server, if there is one, so that it is connected again.
+    pub(super) fn leave_export(&mut self) {
+        if self.link.as_ref().is_some_and(|link| link.server.is_some()) {
+            self.drop_export();
+            if let Some(link) = &mut self.link {
+                link.link.export().server_left();
+            }
+        }
+    }
+
     /// Closes the connection to the export's server. A server that was started here is waited for when it is
     /// started again, or at the end.
     fn drop_export(&mut self) {
