@@ -59,7 +59,7 @@
 //!     messages in this turn have cost as much as they may.
 //! 24. Exactly the users with deferred flushes, or deferred clunks, have a turn, and one each.
 //! 25. While a client waits in the ready queue, there is no capacity upstream. While a clunk is deferred, there is no
-//!     tag for it, its user has its share of the clunks, or it has not been examined yet.
+//!     tag for it, no room in the adaptive limit, its user has its share of the clunks, or it has not been examined yet.
 //! 26. The memory of each client is counted, and perhaps some that it has just returned.
 //! 27. The adaptive limit counts exactly the requests of its two periods, permits some, and there is a deadline
 //!     while clients wait for it. At most one request of a user has passed it in these periods.
@@ -117,8 +117,9 @@ impl Engine {
             "clients are in the ready queue, and there is capacity"
         );
         let may_send = self.requests.has_flush_tag()
+            && self.requests.has_room()
             && self.upstream.deferred_clunks.items().any(|(user, _)| self.has_clunk_share(user));
-        assert!(!may_send || self.may_send_clunks(), "a deferred clunk waits for ever");
+        assert!(!may_send || self.may_send_clunks(false), "a deferred clunk waits for ever");
     }
 
     fn audit_adaptive(&self) {

@@ -267,6 +267,8 @@ pub struct Engine {
     descriptors: Descriptors,
     /// The clients that wait for capacity upstream.
     ready_queue: ReadyQueue,
+    /// The turns of clients since a deferred clunk had one.
+    turns_since_clunk: u32,
     /// The users of which a request that had passed the adaptive limit has ended in this event.
     passes_ended: Vec<u32>,
     /// The clients that wait for their next turn, in order.
@@ -352,6 +354,7 @@ impl Engine {
             cleanups: Cleanups::default(),
             descriptors: Descriptors::default(),
             ready_queue: ReadyQueue::default(),
+            turns_since_clunk: 0,
             passes_ended: Vec::new(),
             turn_queue: VecDeque::new(),
             turn: 0,
@@ -419,7 +422,7 @@ impl Engine {
         let version = self.upstream.deadline();
         let cleanup = self.cleanups.deadline();
         let has_own = self.upstream.deferred_flushes.has_turn() && self.requests.has_flush_tag()
-            || self.may_send_clunks();
+            || self.may_send_clunks(false);
         let has_work = self.has_unexamined_shares() || !self.turn_queue.is_empty() || has_own;
         let work = has_work.then_some(self.now);
         let restore = self.restore.as_ref().and_then(|restore| restore.deadline());

@@ -21,6 +21,9 @@ use crate::wire::{self, HEADER, types};
 const MAX_TURN_MESSAGES: usize = 16;
 const MAX_TURN_BYTES: usize = 4096;
 
+/// While clients wait for the adaptive limit, a deferred clunk has one of so many turns.
+const CLUNK_TURNS: u32 = 4;
+
 impl Engine {
     /// Returns true if the server's output has space for a client's request.
     #[inline]
@@ -105,9 +108,11 @@ impl Engine {
         self.users.forget_passed();
     }
 
-    /// Returns true if clients or descriptors wait for the adaptive limit.
+    /// Returns true if clients, descriptors or deferred clunks wait for the adaptive limit.
     pub(super) fn waits_for_limit(&self) -> bool {
-        let is_waiting = !self.ready_queue.is_empty() || self.has_waiting_descriptor();
+        let is_waiting = !self.ready_queue.is_empty()
+            || self.has_waiting_descriptor()
+            || self.upstream.deferred_clunks.has_turn();
         is_waiting && !self.requests.has_room()
     }
 
@@ -183,6 +188,10 @@ impl Engine {
     #[inline(always)]
     fn serve_ready(&mut self) {
         while self.has_ready_client() || self.has_ready_descriptor() {
+            if self.clunk_has_turn() {
+                self.send_deferred_clunks(1, false);
+                continue;
+            }
             if self.descriptor_has_turn() {
                 self.serve_descriptor();
                 continue;
@@ -203,8 +212,23 @@ impl Engine {
         }
         // Clunks may use what clients leave.
         if !self.upstream.deferred_clunks.is_empty() {
-            self.send_deferred_clunks();
+            self.send_deferred_clunks(usize::MAX, false);
         }
+    }
+
+    /// Returns true if a deferred clunk is to be sent before the next client is served, because the adaptive limit
+    /// leaves it nothing behind the clients.
+    #[inline]
+    fn clunk_has_turn(&mut self) -> bool {
+        if self.upstream.deferred_clunks.is_empty() || !self.config.adapts {
+            return false;
+        }
+        self.turns_since_clunk += 1;
+        let has_turn = self.turns_since_clunk >= CLUNK_TURNS && self.may_send_clunks(false);
+        if has_turn {
+            self.turns_since_clunk = 0;
+        }
+        has_turn
     }
 
     /// Returns true if a client waits for capacity upstream, and there is some.
@@ -309,26 +333,30 @@ impl Engine {
         self.shares_have_grown();
     }
 
-    /// Sends the deferred clunks for which there are tags, each user in its turn. A user that has as many upstream as
-    /// it may is passed over. Examines at most [`MAX_EXAMINED`] such users; the rest is examined at the next event.
-    pub(super) fn send_deferred_clunks(&mut self) {
-        let mut budget = MAX_EXAMINED;
-        while budget > 0 && self.may_send_clunks() {
+    /// Sends at most `max` deferred clunks for which there are tags and, unless they are urgent, room in the adaptive
+    /// limit, each user in its turn. A user that has as many upstream as it may is passed over. Examines at most
+    /// [`MAX_EXAMINED`] such users; the rest is examined at the next event.
+    pub(super) fn send_deferred_clunks(&mut self, max: usize, are_urgent: bool) {
+        let (mut budget, mut rest) = (MAX_EXAMINED, max);
+        while budget > 0 && rest > 0 && self.may_send_clunks(are_urgent) {
             let Some(fid) = self.upstream.deferred_clunks.first() else {
                 return;
             };
             if !self.has_clunk_share(self.fids.get(fid).user) {
                 self.upstream.deferred_clunks.pass_turn();
                 budget -= 1;
-            } else if !self.send_clunk(fid) {
+            } else if self.send_clunk(fid) {
+                rest -= 1;
+            } else {
                 return;
             }
         }
     }
 
     /// Returns true if deferred clunks can be sent, or have not been examined since one has ended.
-    pub(super) fn may_send_clunks(&self) -> bool {
+    pub(super) fn may_send_clunks(&self, are_urgent: bool) -> bool {
         self.upstream.deferred_clunks.has_turn()
+            && (are_urgent || self.requests.has_room())
             && self.upstream.internal_clunks < self.max_clunks()
             && self.requests.has_flush_tag()
     }
@@ -340,9 +368,11 @@ impl Engine {
             fids: [fid, u32::MAX],
             releases: fid,
             user,
+            sent: self.requests.count_sent(),
             ..UpstreamRequest::internal(types::TCLUNK)
         };
         let Ok(tag) = self.allocate_tag(&request) else {
+            self.requests.adaptive.count_reply(request.sent, false);
             return false;
         };
         self.upstream.deferred_clunks.remove_first();

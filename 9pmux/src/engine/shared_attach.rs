@@ -233,7 +233,7 @@ impl Engine {
             self.upstream.shared_attach = SharedAttach::Unattached;
             self.unbind(fid);
             self.release_if_unused(fid);
-            self.send_deferred_clunks();
+            self.send_deferred_clunks(usize::MAX, true);
         }
     }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | A request counts until its reply, or until it has been at the server for one to two periods. A period is [`PERIOD_LATENCIES`] mean latencies, from [`MIN_PERIOD`] to [`MAX_PERIOD`]. Treads that no longer count have no part in the mean. | A read may stay there for ever. |
 //! | If at the end of a period at least half the limit is taken by requests that no longer count, although most replies are to requests of the same period, twice as many requests are permitted; otherwise half as many, until the limit is reached again. | Such requests must not keep others waiting. |
+//! | A Tclunk of 9pmux's own for a departed client counts as well. While clients wait, it has every fourth turn. | A client that leaves many fids must not fill the server's queue. |
 //! | With the connection, the limit begins anew. A request that is sent again counts from then on. | Another server may be there, and the time of its absence is no latency. |
 //! | The request of a client with nothing in flight and nothing that waits passes, and does not count, unless another one of its user has passed in the same two periods and is still at the server. | Such a client does not wait for requests that stay at the server, and the others keep their part. Many such clients of one user take turns, or the server's queue would be as long as there are clients. |
 //!

@@ -233,7 +233,7 @@ impl Engine {
         }
         self.end_replay();
         if !self.upstream.deferred_clunks.is_empty() {
-            self.send_deferred_clunks();
+            self.send_deferred_clunks(usize::MAX, false);
         }
     }
 

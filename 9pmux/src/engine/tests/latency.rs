@@ -50,6 +50,8 @@ enum Event {
 struct Outcome {
     latencies: Vec<u64>,
     throughput: f64,
+    /// The number of fids at the end.
+    fids: usize,
 }
 
 impl Outcome {
@@ -109,6 +111,8 @@ impl Simulation {
         for request in cut(&mut bytes) {
             let reply = match kind(&request) {
                 104 => made(105, tag(&request)).qid(0, 0).done(),
+                110 => rwalk(tag(&request), 0),
+                120 => made(121, tag(&request)).done(),
                 // A read at offset 1 blocks.
                 _ if request[11] == 1 => continue,
                 _ => made(117, tag(&request)).u32(0).done(),
@@ -156,6 +160,24 @@ impl Simulation {
         is_good
     }
 
+    /// Connects a client of this user, which gets this number of fids and disconnects.
+    fn leave_fids(&mut self, user: User, many: u32) {
+        let id = self.connect(user);
+        let (mut received, mut sent) = (0, 0);
+        while received <= many {
+            let Event::Reply(reply) = self.next() else { unreachable!("nothing was sent") };
+            self.engine.server_bytes(&reply);
+            let mut bytes = self.engine.output(id).to_vec();
+            self.engine.client_wrote(id, bytes.len());
+            received += cut(&mut bytes).len() as u32;
+            while received > 0 && sent < many.min(received + 200) {
+                sent += 1;
+                self.engine.client_bytes(id, &walk(sent as u16, 0, sent, &[]));
+            }
+        }
+        self.engine.client_gone(id);
+    }
+
     /// Measures the latencies of a good client of this user beside these loads.
     fn run(mut self, user: User, loads: &[Load]) -> Outcome {
         let mut clients = Vec::new();
@@ -198,7 +220,8 @@ impl Simulation {
         self.engine.audit();
         latencies.sort_unstable();
         let most = (end - start) as f64 / SERVICE as f64 * self.workers.len() as f64;
-        Outcome { latencies, throughput: (self.replies - replies) as f64 / most }
+        let throughput = (self.replies - replies) as f64 / most;
+        Outcome { latencies, throughput, fids: self.engine.stats().fids }
     }
 }
 
@@ -244,5 +267,19 @@ fn client_of_the_same_user_waits_for_one_request_of_each_other() {
     for workers in [1, 4] {
         let outcome = Simulation::new(workers).run(BUSY, &[busy(20, 256)]);
         assert!(outcome.at(99) <= 10.0, "{} service times beside 20 x 256", outcome.at(99));
+    }
+}
+
+/// The fids of a departed client are clunked behind the requests of others, and all the same in the end.
+#[test]
+fn fids_of_a_departed_client_do_not_delay_another_user() {
+    for (workers, loads) in [(1, vec![]), (1, vec![busy(1, 256)]), (4, vec![busy(1, 256)])] {
+        let mut simulation = Simulation::new(workers);
+        simulation.leave_fids(BUSY, 30_000);
+        let outcome = simulation.run(GOOD, &loads);
+        let (p50, p99, clunks) = (outcome.at(50), outcome.at(99), 30_000 - outcome.fids);
+        println!("{workers} workers: {p50:.1} and {p99:.1} service times, {clunks} clunks");
+        assert!(p50 <= 7.0 && p99 <= 10.0, "{p50} and {p99} service times");
+        assert!(clunks > 1000 * workers, "{clunks} clunks");
     }
 }
