@@ -9,6 +9,7 @@
 //! | any other | it waits, and the requests behind it; once `patience` has passed it gets ETIMEDOUT |
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use super::LASTING;
 use super::replay::RETRY_DELAY;
@@ -253,12 +254,9 @@ impl Engine {
     /// Offers the version of the sessions again if it is time to.
     fn expire_offer(&mut self) {
         let now = self.now;
-        let Some(restore) =
-            self.restore.as_mut().filter(|r| r.offer_at.is_some_and(|at| at <= now))
-        else {
+        if !self.restore.as_mut().is_some_and(|restore| take_due(&mut restore.offer_at, now)) {
             return;
-        };
-        restore.offer_at = None;
+        }
         if let (UpstreamState::NoVersion, Some((dialect, _))) =
             (self.upstream.state(), self.upstream.promised)
         {
@@ -277,12 +275,9 @@ impl Engine {
     /// Ends the outage if the connection has lasted without a client that has needed it.
     fn expire_lasting(&mut self) {
         let now = self.now;
-        let Some(restore) =
-            self.restore.as_mut().filter(|r| r.lasting_at.is_some_and(|at| at <= now))
-        else {
+        if !self.restore.as_mut().is_some_and(|restore| take_due(&mut restore.lasting_at, now)) {
             return;
-        };
-        restore.lasting_at = None;
+        }
         if matches!(self.upstream.state(), UpstreamState::NoVersion) && self.clients.sessions() == 0
         {
             self.settle_outage();
@@ -321,6 +316,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Clears a time that has come. Returns true if it has.
+fn take_due(time: &mut Option<Duration>, now: Duration) -> bool {
+    time.take_if(|at| *at <= now).is_some()
 }
 
 /// Returns the fids that a request names.

@@ -6,7 +6,8 @@ use super::super::messages::*;
 use super::bench::*;
 use super::server::Server;
 use crate::engine::{
-    ClientId, Config, EndReason, Engine, LostLocks, Reconnect, RestoreEvent, ServerKind,
+    ClientId, Config, DescriptorId, EndReason, Engine, LostLocks, Reconnect, RestoreEvent,
+    ServerKind,
 };
 use crate::wire::{Dialect, kind, tag, types};
 
@@ -151,19 +152,31 @@ fn program_may_end_while_the_server_is_away() {
     }
 }
 
-#[test]
-fn descriptors_end_and_their_opens_fail() {
+/// A client that may have descriptors has fids 1 and 2 at /g.
+fn client_for_descriptors() -> (Net, ClientId) {
     let config = Config { max_descriptors: 4, ..Config::default() };
     let mut net = Net::with(Dialect::Plain, Reconnect::default(), config);
     let id = net.attached();
     net.bench.engine.allow_descriptors(id);
     for fid in 1..3 {
         net.walks(id, fid, &["g"]);
-        net.send(id, &made(98, 9).u32(fid).u8(0).done());
-        let engine = &mut net.bench.engine;
-        let mut changed = std::iter::from_fn(|| engine.next_descriptor()).collect::<Vec<_>>();
-        changed.retain(|descriptor| engine.wants_pair(*descriptor));
-        let descriptor = changed.remove(0);
+    }
+    (net, id)
+}
+
+/// Asks for a descriptor in place of a fid, and returns it. Its pair has not been made.
+fn asks_for_descriptor(net: &mut Net, id: ClientId, fid: u32, mode: u8) -> DescriptorId {
+    net.send(id, &made(98, 9).u32(fid).u8(mode).done());
+    let engine = &mut net.bench.engine;
+    let changed: Vec<DescriptorId> = std::iter::from_fn(|| engine.next_descriptor()).collect();
+    changed.into_iter().find(|descriptor| engine.wants_pair(*descriptor)).expect("it is asked for")
+}
+
+#[test]
+fn descriptors_end_and_their_opens_fail() {
+    let (mut net, id) = client_for_descriptors();
+    for fid in 1..3 {
+        let descriptor = asks_for_descriptor(&mut net, id, fid, 0);
         net.server.silent = if fid == 2 { vec![types::TOPEN] } else { vec![types::TREAD] };
         net.bench.engine.pair_made(descriptor);
         net.run();
@@ -190,19 +203,10 @@ fn descriptors_end_and_their_opens_fail() {
 
 #[test]
 fn write_by_a_descriptor_makes_the_next_sync_fail() {
-    let config = Config { max_descriptors: 4, ..Config::default() };
-    let mut net = Net::with(Dialect::Plain, Reconnect::default(), config);
-    let id = net.attached();
-    net.bench.engine.allow_descriptors(id);
-    for fid in 1..3 {
-        net.walks(id, fid, &["g"]);
-    }
+    let (mut net, id) = client_for_descriptors();
     net.opens(id, 1, 2);
-    net.send(id, &made(98, 9).u32(2).u8(1).done());
-    let engine = &mut net.bench.engine;
-    let descriptor = std::iter::from_fn(|| engine.next_descriptor()).last().unwrap();
-    assert!(engine.wants_pair(descriptor));
-    engine.pair_made(descriptor);
+    let descriptor = asks_for_descriptor(&mut net, id, 2, 1);
+    net.bench.engine.pair_made(descriptor);
     net.run();
     assert_eq!(kind(&net.bench.client_received(id)), 99);
     net.bench.engine.descriptor_passed(id);
