@@ -4,6 +4,7 @@ mod bench;
 mod cuts;
 mod limits;
 mod meanwhile;
+mod removed_root;
 mod repeat;
 mod replay;
 mod retries;
