@@ -442,6 +442,9 @@ impl Peer {
             }
             (_, Some(reply)) => {
                 if let Some(fid) = self.fids.get_mut(&first) {
+                    // The names of a directory are those of a file that is created in it.
+                    let inode = fid.inode.filter(|inode| *inode != 0);
+                    fid.fragile |= inode.is_some_and(|inode| view.disk.get(inode).disturbed);
                     fid.succeeded(request, reply, losses);
                 }
             }
@@ -504,7 +507,12 @@ impl ClientFid {
     }
 
     fn has_lost(&self, view: &View<'_>) -> bool {
-        view.losses.count > self.losses
+        self.was_at_loss(view.losses)
+    }
+
+    /// Returns true if it existed when the server was lost.
+    pub fn was_at_loss(&self, losses: &Losses) -> bool {
+        losses.count > self.losses
     }
 
     /// Returns true if the server may have come back without this file, as far as 9pmux can know it.
@@ -518,6 +526,7 @@ impl ClientFid {
         let authenticates = super::IDENTITIES[self.identity].authenticates;
         let causes = self.fragile || self.must_fail || removes || self.xattr || moved;
         let of_server = view.losses.numbers_anew || view.losses.refuses;
+        let of_server = of_server || view.losses.was_busy_too_long;
         let causes = causes || self.may_be_blocked(view);
         self.has_lost(view) && (causes || of_server || authenticates)
     }

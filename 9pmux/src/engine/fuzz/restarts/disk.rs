@@ -17,6 +17,8 @@ pub const QT_AUTH: u8 = 0x08;
 
 /// The names that files have, and get from the programs beside 9pmux.
 pub const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "log"];
+/// The name of the directory in the root that some clients attach to.
+pub const SUBTREE: &str = "e";
 /// The name of the directories of the deep path.
 pub const DEEP: &str = "x";
 const DEPTH: usize = 20;
@@ -60,14 +62,8 @@ impl Disk {
     /// Adds a tree, and returns its root.
     fn make_tree(&mut self) -> u64 {
         let root = self.make(QT_DIR);
-        for name in ["d", "e"] {
-            let directory = self.add(root, name, QT_DIR);
-            for name in ["a", "b"] {
-                self.add(directory, name, 0);
-            }
-            self.add(directory, "log", QT_APPEND);
-            let inner = self.add(directory, "d", QT_DIR);
-            self.add(inner, "c", 0);
+        for name in ["d", SUBTREE] {
+            self.add_subtree(root, name);
         }
         self.add(root, "a", 0);
         let mut at = root;
@@ -76,6 +72,28 @@ impl Disk {
         }
         self.add(at, "a", 0);
         root
+    }
+
+    fn add_subtree(&mut self, root: u64, name: &str) {
+        let directory = self.add(root, name, QT_DIR);
+        for name in ["a", "b"] {
+            self.add(directory, name, 0);
+        }
+        self.add(directory, "log", QT_APPEND);
+        let inner = self.add(directory, "d", QT_DIR);
+        self.add(inner, "c", 0);
+    }
+
+    /// Removes the directory that some clients attach to, with all that is below it, or makes it anew.
+    fn change_subtree(&mut self) {
+        match self.child(self.root, SUBTREE) {
+            Some(subtree) => {
+                self.disturb(subtree);
+                self.get_mut(self.root).entries.remove(SUBTREE);
+                self.get_mut(subtree).place = None;
+            }
+            None => self.add_subtree(self.root, SUBTREE),
+        }
     }
 
     fn make(&mut self, qtype: u8) -> u64 {
@@ -277,6 +295,7 @@ impl Disk {
                 self.disturb(self.root);
                 self.root = self.make_tree();
             }
+            0 if what & 0x10 == 0 => self.change_subtree(),
             0..5 => {
                 let to = bytes.pick(&directories);
                 let name = bytes.pick(&NAMES);

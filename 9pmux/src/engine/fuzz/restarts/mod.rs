@@ -12,6 +12,7 @@
 //! | no lock, write, extended attribute or position in a directory is pretended to have outlived the loss | `Peer::check_reply` |
 //! | no identity that has authenticated is attached without | `World::check_own` |
 //! | requests fail in time, and all are replied to when the server stays | `World::check_patience`, `World::finish` |
+//! | a server that is busy for a time, or blocks in an open, costs only what it must | `ClientFid::is_dead`, `Peer::is_permitted` |
 //! | nothing is left behind | `World::leave` |
 //!
 //! | file | content |
@@ -19,6 +20,7 @@
 //! | `disk.rs` | the files, and the other programs |
 //! | `session.rs` | one session of the server |
 //! | `ledger.rs` | all requests of clients and their executions |
+//! | `trouble.rs` | a server that is back, and not well |
 //! | `client.rs` | a client: its fids, and the replies that it may get |
 //! | `requests.rs` | what clients ask |
 //! | `world.rs` | the events, and the driver |
@@ -29,6 +31,7 @@ mod fields;
 mod ledger;
 mod requests;
 mod session;
+mod trouble;
 mod world;
 
 use std::time::Duration;
@@ -85,16 +88,17 @@ fn removes_on_close(dialect: Dialect, mode: u32) -> bool {
     dialect != Dialect::L && mode & u32::from(ORCLOSE) != 0
 }
 
-/// A name that clients attach with.
+/// The names that clients attach with: a user, and a directory of the root, or the root.
 struct Identity {
     uname: &'static str,
+    aname: &'static str,
     authenticates: bool,
 }
 
 const IDENTITIES: [Identity; 3] = [
-    Identity { uname: "ann", authenticates: false },
-    Identity { uname: "bob", authenticates: false },
-    Identity { uname: "key", authenticates: true },
+    Identity { uname: "ann", aname: "", authenticates: false },
+    Identity { uname: "bob", aname: disk::SUBTREE, authenticates: false },
+    Identity { uname: "key", aname: "", authenticates: true },
 ];
 
 /// What is known of the losses of the server.
@@ -105,6 +109,8 @@ struct Losses {
     session: u32,
     /// The time of the last loss, while the server is not back.
     since: Option<Duration>,
+    /// The time from which clients have not got anywhere, the last time.
+    began: Duration,
     now: Duration,
     /// The time of the last loss, and whether the server has since been silent for so long that it may have blocked in
     /// the open of a file.
@@ -115,6 +121,10 @@ struct Losses {
     numbers_anew: bool,
     /// Requests fail at random, and so can the restoring of a fid.
     refuses: bool,
+    /// The server has refused requests of a replay for the moment; it has done so for too long, or in a dialect in which
+    /// that cannot be said.
+    is_busy: bool,
+    was_busy_too_long: bool,
 }
 
 /// The time in which the server must reply.
@@ -125,6 +135,29 @@ impl Losses {
     fn pass(&mut self, time: Duration) {
         self.now += time;
         self.may_block |= self.count > 0 && self.now >= self.last + TIMEOUT;
+        self.find_busy_too_long();
+    }
+
+    /// The server refuses a request of a replay for the moment.
+    fn be_busy(&mut self, dialect: Dialect) {
+        self.is_busy = true;
+        self.was_busy_too_long |= dialect != Dialect::L;
+        self.find_busy_too_long();
+    }
+
+    fn find_busy_too_long(&mut self) {
+        let is_late =
+            self.patience.is_some_and(|patience| self.now >= self.began.saturating_add(patience));
+        self.was_busy_too_long |= self.is_busy && is_late;
+    }
+
+    /// The connection is lost.
+    fn begin(&mut self) {
+        self.count += 1;
+        self.last = self.now;
+        if self.since.is_none() {
+            (self.since, self.began) = (Some(self.now), self.now);
+        }
     }
 
     /// Returns true if requests may fail because the server is away.

@@ -90,7 +90,7 @@ impl Asker<'_, '_> {
 
     fn attach(&mut self, peer: &mut Peer) -> Option<Asked> {
         let identity = self.bytes.below(if self.authenticates { 3 } else { 2 });
-        let uname = IDENTITIES[identity].uname;
+        let (uname, aname) = (IDENTITIES[identity].uname, IDENTITIES[identity].aname);
         let (tag, fid) = (peer.tag(), peer.free_fid());
         let mut afid = NOFID;
         if IDENTITIES[identity].authenticates {
@@ -100,13 +100,13 @@ impl Asker<'_, '_> {
                 Some((name, of)) if !of.busy => afid = *name,
                 Some(_) => return None,
                 None => {
-                    let message = made(types::TAUTH, tag).u32(fid).str(uname).str("");
+                    let message = made(types::TAUTH, tag).u32(fid).str(uname).str(aname);
                     let message = self.n_uname(message);
                     return Some(Asked { message, identity, marked: false });
                 }
             }
         }
-        let message = made(types::TATTACH, tag).u32(fid).u32(afid).str(uname).str("");
+        let message = made(types::TATTACH, tag).u32(fid).u32(afid).str(uname).str(aname);
         Some(Asked { message: self.n_uname(message), identity, marked: false })
     }
 

@@ -16,6 +16,8 @@ pub const NO_INODE: u64 = 0;
 #[derive(Clone)]
 pub struct ServerFid {
     pub inode: u64,
+    /// The file that it was attached to: the parent of that is the file itself.
+    root: u64,
     /// The mode or the flags that it was opened with.
     pub open: Option<u32>,
     /// It is an auth fid for this uname.
@@ -28,8 +30,8 @@ pub struct ServerFid {
 }
 
 impl ServerFid {
-    fn at(inode: u64) -> ServerFid {
-        ServerFid { inode, open: None, auth: None, xattr: false, locked: false, own: false }
+    fn at(inode: u64, root: u64) -> ServerFid {
+        ServerFid { inode, root, open: None, auth: None, xattr: false, locked: false, own: false }
     }
 }
 
@@ -38,6 +40,8 @@ pub struct Request {
     pub message: Vec<u8>,
     /// 9pmux has made it for itself.
     pub own: bool,
+    /// It is a request of the replay.
+    pub replays: bool,
     /// The number of the client's request in the ledger, if it is one.
     pub number: Option<usize>,
     /// It gets no reply until it is flushed or the session ends.
@@ -112,6 +116,11 @@ impl Session {
         }
     }
 
+    /// Returns the error with this number, which says nothing of the files.
+    pub fn refuse_by(&self, message: &[u8], number: u32) -> Vec<u8> {
+        self.error(message, number)
+    }
+
     /// Returns an error that says nothing of the files.
     pub fn refuse(&self, message: &[u8]) -> Vec<u8> {
         self.error(message, REFUSED)
@@ -143,17 +152,22 @@ impl Session {
             types::TAUTH => {
                 let (fid, uname) = (fields.u32(), fields.str());
                 let auth = Some(uname.to_owned());
-                self.fids.insert(fid, ServerFid { auth, ..ServerFid::at(NO_INODE) });
+                self.fids.insert(fid, ServerFid { auth, ..ServerFid::at(NO_INODE, NO_INODE) });
                 Ok(self.qid(disk, NO_INODE, reply))
             }
             types::TATTACH => {
                 let (fid, afid, uname) = (fields.u32(), fields.u32(), fields.str());
+                let aname = fields.str();
                 let is_of = |fid: &ServerFid| fid.auth.as_deref() == Some(uname);
                 if afid != NOFID && !self.fids.get(&afid).is_some_and(is_of) {
                     return Err(REFUSED);
                 }
-                self.fids.insert(fid, ServerFid::at(disk.root));
-                Ok(self.qid(disk, disk.root, reply))
+                let root = match aname {
+                    "" => disk.root,
+                    name => disk.child(disk.root, name).ok_or(REFUSED)?,
+                };
+                self.fids.insert(fid, ServerFid::at(root, root));
+                Ok(self.qid(disk, root, reply))
             }
             types::TFLUSH => {
                 let oldtag = fields.u16();
@@ -372,7 +386,11 @@ impl Session {
         let (mut at, mut qids, mut walked) = (fid.inode, made(0, 0), 0);
         let start = qids.clone().done().len();
         for _ in 0..count {
-            let Some(next) = disk.step(at, fields.str()) else { break };
+            let next = match fields.str() {
+                ".." if at == fid.root => Some(at),
+                name => disk.step(at, name),
+            };
+            let Some(next) = next else { break };
             at = next;
             walked += 1;
             qids = self.qid(disk, at, qids);
@@ -381,7 +399,8 @@ impl Session {
             return Err(IS_NOT);
         }
         if walked == count {
-            self.fids.insert(newfid, ServerFid { own: fid.own && count > 0, ..ServerFid::at(at) });
+            let own = fid.own && count > 0;
+            self.fids.insert(newfid, ServerFid { own, ..ServerFid::at(at, fid.root) });
         }
         Ok(reply.u16(walked).raw(&qids.done()[start..]))
     }

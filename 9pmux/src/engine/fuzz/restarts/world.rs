@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::client::{Peer, View, makes_busy, moves_names};
-use super::disk::Disk;
+use super::client::{ClientFid, Peer, View, makes_busy, moves_names};
+use super::disk::{Disk, SUBTREE};
 use super::fields::Fields;
 use super::ledger::{Fate, Ledger, fids_of};
 use super::requests::Asker;
 use super::session::{Request, Session};
+use super::trouble::Trouble;
 use super::{IDENTITIES, Losses};
 use crate::engine::fids::Owner;
 use crate::engine::fuzz::bytes::Bytes;
@@ -55,6 +56,9 @@ pub struct World<'a> {
     blocked: bool,
     /// The number of events until the server can be reached.
     wait: usize,
+    trouble: Trouble,
+    /// The client's index and its number of each upstream fid that a client had before the event.
+    owners: Vec<Option<(u32, u32)>>,
     traced: bool,
     pub steps: u64,
     pub replies: u64,
@@ -125,6 +129,8 @@ impl<'a> World<'a> {
             holds: bytes.rarely(3),
             blocked: false,
             wait: 0,
+            trouble: Trouble::default(),
+            owners: Vec::new(),
             traced,
             bytes,
             steps: 0,
@@ -404,8 +410,12 @@ impl<'a> World<'a> {
     }
 
     /// Returns the first executable request, beginning with the `n`th: one that names no fid of one before it.
-    fn executable(session: &Session, n: usize) -> Option<usize> {
-        let count = session.waiting.len();
+    fn executable(&self, session: &Session, n: usize) -> Option<usize> {
+        let blocked = self.trouble.blocked(session, self.losses.now);
+        let count = match &blocked {
+            Some(blocked) if blocked.is_all => blocked.first,
+            _ => session.waiting.len(),
+        };
         let fids = |i: usize| fids_of(session.dialect, &session.waiting[i].message);
         let may = |i: &usize| {
             let mine = fids(*i);
@@ -416,7 +426,9 @@ impl<'a> World<'a> {
                 (changes || !earlier.held)
                     && fids(j).iter().any(|fid| mine.iter().any(|f| f.0 == fid.0))
             };
-            !waiting.held && !(0..*i).any(shares)
+            let is_blocked =
+                || blocked.as_ref().is_some_and(|blocked| blocked.requests.contains(i));
+            !waiting.held && !is_blocked() && !(0..*i).any(shares)
         };
         (0..count).map(|i| (n + i) % count).find(may)
     }
@@ -424,12 +436,23 @@ impl<'a> World<'a> {
     /// The server executes a request, and has a reply to send. Returns false if there is none.
     fn execute(&mut self, n: usize) -> bool {
         let Some(mut session) = self.session.take() else { return false };
-        let executable = World::executable(&session, n);
+        let now = self.losses.now;
+        let executable = self.executable(&session, n);
         if let Some(i) = executable {
             let request = session.waiting.remove(i).expect("it is there");
             self.check_request(&session, &request);
-            let Request { message, own, number, .. } = request;
-            let reply = self.perform(&mut session, &message, number);
+            let Request { message, own, replays, number, .. } = request;
+            let error = match replays && Trouble::may_refuse(kind(&message)) {
+                true => self.trouble.error(&mut self.bytes, now),
+                false => None,
+            };
+            let reply = match error {
+                Some(error) => {
+                    self.losses.be_busy(self.dialect);
+                    session.refuse_by(&message, error)
+                }
+                None => self.perform(&mut session, &message, number),
+            };
             if own && kind(&message) == types::TATTACH {
                 session.mark_own(u32_at(&message, HEADER));
             }
@@ -455,11 +478,15 @@ impl<'a> World<'a> {
             return reply;
         }
         let before = moves_names(message).then(|| self.disk.places());
+        let subtree = self.disk.child(self.disk.root, SUBTREE);
         let reply = session.execute(&mut self.disk, message);
         if let Some(number) = number {
             self.ledger.executed(number, session.number, &reply);
             if let Some(before) = before {
                 let moved = self.disk.moved_since(&before);
+                // No client can attach to it by the name that it had.
+                let subtree = subtree.filter(|subtree| moved.contains(subtree));
+                subtree.into_iter().for_each(|subtree| self.disk.disturb(subtree));
                 self.move_for_others(number, &moved);
                 self.ledger.entries[number].moved.extend(moved);
             }
@@ -539,10 +566,7 @@ impl<'a> World<'a> {
     /// The session is over; `how` says what becomes of its requests.
     fn end_session(&mut self, how: u8) {
         let mut session = self.session.take().expect("a session");
-        self.losses.count += 1;
-        let now = self.losses.now;
-        self.losses.last = now;
-        self.losses.since.get_or_insert(now);
+        self.losses.begin();
         let again = self.reconnect.lost_locks == LostLocks::Again;
         let ledger = &self.ledger;
         self.peers.iter_mut().for_each(|peer| peer.server_lost(again, ledger));
@@ -597,6 +621,15 @@ impl<'a> World<'a> {
         session.fails = self.fails;
         self.losses.session = self.sessions;
         self.session = Some(session);
+        let open = |peer: &Peer| -> Vec<u64> {
+            peer.fids
+                .values()
+                .filter(|fid| fid.open.is_some())
+                .filter_map(|fid| fid.inode)
+                .collect()
+        };
+        let open: Vec<u64> = self.peers.iter().flat_map(open).collect();
+        self.trouble.begin(&mut self.bytes, self.losses.now, &open);
         self.trace(|| format!("session {} begins", self.sessions));
         self.engine.server_connected();
     }
@@ -697,6 +730,11 @@ impl<'a> World<'a> {
                 "{queued} bytes of a client"
             );
         }
+        self.owners.clear();
+        self.owners.extend(self.engine.fids.records().iter().map(|record| match record.owner {
+            Owner::Client(index) => Some((index, record.client_fid)),
+            _ => None,
+        }));
         if is_back {
             // Replies of the same event may precede the end of the outage.
             self.losses.since = None;
@@ -723,7 +761,8 @@ impl<'a> World<'a> {
                 self.check_restored(&message);
             }
             let number = self.asker_of(&message);
-            self.outgoing.push_back(Request { message, own, number, held: false });
+            let replays = own && self.engine.is_replay_request(tag(&message));
+            self.outgoing.push_back(Request { message, own, replays, number, held: false });
         }
         assert!(news.is_empty(), "a part of a message");
     }
@@ -771,21 +810,18 @@ impl<'a> World<'a> {
                 let identity = IDENTITIES.iter().position(|identity| identity.uname == uname);
                 let identity = identity.expect("a known uname");
                 assert!(!IDENTITIES[identity].authenticates, "{uname} is attached without auth");
-                let lives = self
-                    .peers
-                    .iter()
-                    .any(|peer| peer.fids.values().any(|fid| fid.identity == identity));
-                assert!(lives || self.config.attach_once, "{uname} is attached for no client");
+                let needs =
+                    |fid: &ClientFid| fid.identity == identity && fid.was_at_loss(&self.losses);
+                let lives = self.peers.iter().any(|peer| peer.fids.values().any(needs));
+                // It may be the shared one, of which a session makes no other use, or not of the replay.
+                let shares = self.config.attach_once && !self.peers.is_empty();
+                assert!(lives || shares, "{uname} is attached for no client");
             }
             types::TWALK => {
                 let (_, second) = (fields.u32(), fields.u32());
-                let record = self.engine.fids.get(second);
-                let of_client = matches!(record.owner, Owner::Client(_));
                 let clones = self.config.attach_once;
-                // Requests before its Tclunk may need a fid that the client has clunked.
-                let is_needed = record.bound || record.references > 1;
                 assert!(
-                    clones || (of_client && is_needed),
+                    clones || self.owner_of(second).is_some(),
                     "fid {second} is restored for no client"
                 );
             }
@@ -793,14 +829,27 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Returns the client's index and its number of an upstream fid. The client may have clunked it in this event, after
+    /// a request of the replay for it was sent.
+    fn owner_of(&self, fid: u32) -> Option<(u32, u32)> {
+        let record = self.engine.fids.get(fid);
+        match record.owner {
+            // Requests before its Tclunk may need a fid that the client has clunked.
+            Owner::Client(index) if record.bound || record.references > 1 => {
+                Some((index, record.client_fid))
+            }
+            _ => self.owners.get(fid as usize).copied().flatten(),
+        }
+    }
+
     /// Checks that a file is opened or locked again as its client has done it, once it is known to be the same.
     fn check_reopened(&self, message: &[u8]) {
         let shown = || show(self.dialect, message).to_string();
         let first = u32_at(message, HEADER);
-        let record = self.engine.fids.get(first);
-        let is_owner = |peer: &&Peer| record.owner == Owner::Client(peer.id.index() as u32);
-        let peer = self.peers.iter().find(is_owner);
-        let fid = peer.and_then(|peer| peer.fids.get(&record.client_fid));
+        let fid = self.owner_of(first).and_then(|(index, name)| {
+            let peer = self.peers.iter().find(|peer| peer.id.index() as u32 == index)?;
+            peer.fids.get(&name)
+        });
         let fid = fid.unwrap_or_else(|| panic!("{} for no client", shown()));
         let session = self.session.as_ref().expect("a session");
         assert_eq!(session.inode(first), fid.inode, "{} is of another file", shown());
