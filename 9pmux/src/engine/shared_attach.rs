@@ -13,7 +13,8 @@
 //! the fid is kept for the next client with the same names, because the server may refuse a second
 //! Tattach even after the Tclunk of the first fid. The first client with other names replaces it: the
 //! fid is clunked, and this client determines the names. Otherwise a client that has left could lock
-//! out all others for ever. If the server refuses that Tattach, it may refuse all others: the next Tversion while no
+//! out all others for ever. After a loss of the server it is not made again without such a session (`restore/roots.rs`).
+//! If the server refuses that Tattach, it may refuse all others: the next Tversion while no
 //! client has a session makes 9pmux connect again, where it can. For the same reason another dialect is agreed on a
 //! new connection, or not at all where 9pmux cannot connect again (`version.rs`).
 
@@ -227,10 +228,13 @@ impl Engine {
     }
 
     /// Clunks the fid of a shared attach that no session uses. If there is a tag, the Tclunk precedes the
-    /// next Tattach.
+    /// next Tattach. A replay that walks from the fid clunks it at its end.
     fn clunk_shared_attach(&mut self) {
         if let SharedAttach::Live { fid, users: 0, .. } = self.upstream.shared_attach {
             self.upstream.shared_attach = SharedAttach::Unattached;
+            if self.keep_shared_root(fid) {
+                return;
+            }
             self.unbind(fid);
             self.release_if_unused(fid);
             self.send_deferred_clunks(usize::MAX, true);

@@ -6,11 +6,13 @@
 //! | no reply for the timeout to | effect |
 //! |---|---|
 //! | any request of the replay | all its opens and locks are flushed; without one the connection is given up |
-//! | these flushes either | the connection is given up; if the same fid was the first to block in an attempt before, it is dead |
+//! | these flushes either | the connection is given up |
+//! | the same, and the fid of the first of these opens and locks has been the first before | it is dead, with all fids that have its file open in the same way |
 //!
 //! An Rflush without a reply before it makes the fid dead. A server that does one thing after the other blocks in the
 //! first open, and those behind it are not to blame.
 
+use super::repeat::reopening_mode;
 use super::replay::{Step, Task};
 use crate::engine::Engine;
 use crate::engine::flush::FlushState;
@@ -48,7 +50,8 @@ impl Engine {
     }
 
     /// The server has replied to no flush either. The fid of the first request in which it may block is dead if
-    /// that was so before.
+    /// that was so before. Each such fid costs the time of two connections, so all fids that have the same file open in
+    /// the same way are dead as well.
     pub(super) fn blame_first_step(&mut self) {
         let Some(restore) = &mut self.restore else {
             return;
@@ -58,9 +61,30 @@ impl Engine {
         else {
             return;
         };
-        if std::mem::replace(&mut restore.places.get_mut(fid).has_blocked, true) {
-            self.kill_if_away(fid, reason);
+        if !std::mem::replace(&mut restore.places.get_mut(fid).has_blocked, true) {
+            return;
         }
+        if reason == DeadReason::Blocked {
+            for alike in self.fids_open_as(fid) {
+                self.kill_if_away(alike, reason);
+            }
+        }
+        self.kill_if_away(fid, reason);
+    }
+
+    /// Returns the fids that are open on the file of this one in the same way.
+    fn fids_open_as(&self, fid: u32) -> Vec<u32> {
+        let Some(restore) = &self.restore else {
+            return Vec::new();
+        };
+        let dialect = self.upstream.dialect;
+        let way = |fid: u32| {
+            let place = restore.places.get(fid);
+            place.is_open.then(|| (place.node, reopening_mode(dialect, place.mode)))
+        };
+        (0..self.fids.highest() as u32)
+            .filter(|other| *other != fid && way(*other).is_some() && way(*other) == way(fid))
+            .collect()
     }
 
     /// The server has sent the Rflush for a request of 9pmux's own, and no reply before.

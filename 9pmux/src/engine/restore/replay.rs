@@ -4,6 +4,10 @@
 //! not wait for each other; a path of more names than a Twalk may have takes further ones, each after the reply to
 //! the one before, because some servers look a fid up when a request arrives.
 //!
+//! The first request of a client is sent after three round trips (Tversion, Tattach, Twalk), and after a fourth if its
+//! fid was open. None of them can be saved: a Twalk that is sent with its Tattach fails at servers that look a fid up
+//! when a request arrives, and a file must not be opened or used before its qid is known to be the same.
+//!
 //! | order | what | as many as |
 //! |---|---|---|
 //! | 1 | identities | there is room for |
@@ -57,11 +61,13 @@ pub struct Step {
     pub changes: u64,
     /// The number of requests of the replay that were sent before.
     pub number: u64,
+    /// The number of times that it was repeated because names had changed.
+    pub tries: u8,
 }
 
 impl Step {
     pub fn new(task: Task, from: u32) -> Step {
-        Step { task, from, to: from, changes: 0, number: 0 }
+        Step { task, from, to: from, changes: 0, number: 0, tries: 0 }
     }
 }
 
@@ -168,11 +174,9 @@ impl Engine {
         };
         let shared = self.shared_attach_fid().filter(|fid| self.fids.get(*fid).state.is_away());
         if let (Some(fid), Some(restore)) = (shared, &self.restore) {
-            if !is_restorable(restore, fid) {
+            if !is_restorable(restore, fid) || !self.is_shared_attach_used() {
                 // It is not added to the identities below, and clients must not wait for it.
-                self.fids.mark_dead(fid);
-                self.drop_shared_attach();
-                self.release_if_unused(fid);
+                self.forget_shared_attach(fid);
             }
         }
         let Some(restore) = &mut self.restore else {
@@ -184,10 +188,11 @@ impl Engine {
                 continue;
             }
             let place = restore.places.get(fid);
+            let is_of_client = record.owner != Owner::Internal;
             if let Some(root) = place.node().and_then(|node| restore.names.living_root(node)) {
-                restore.add_root(root);
+                restore.add_root(root, is_of_client.then_some(fid));
             }
-            if !place.is_wanted && record.owner != Owner::Internal {
+            if !place.is_wanted && is_of_client {
                 restore.enqueue(fid);
             }
         }
@@ -340,7 +345,7 @@ impl Engine {
             return true;
         };
         if !restore.replay.roots.contains_key(&root) {
-            restore.add_root(root);
+            restore.add_root(root, Some(fid));
         }
         match restore.replay.roots.get_mut(&root) {
             Some(found) if found.state == RootState::Attached => {

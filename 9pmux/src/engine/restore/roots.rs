@@ -2,7 +2,8 @@
 //!
 //! Each identity with fids is attached once, by 9pmux itself, to a fid of its own or to that of the attach that
 //! clients share. The fids of its clients are walked from there. An identity that the server refuses, or for which
-//! it has another tree, has no fid that can be restored.
+//! it has another tree, has no fid that can be restored. An identity is not attached if its clients have left before its
+//! Tattach could be sent. The shared attach is made again only if a session uses it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use super::replay::{RETRY_DELAY, Step, Task};
 use super::walks::is_temporary;
 use super::{Restore, RestoreEvent};
 use crate::engine::Engine;
-use crate::engine::fids::NO_FID;
+use crate::engine::fids::{Fids, NO_FID, Owner};
 use crate::engine::policy::{AttachNames, is_attach_allowed};
 use crate::engine::reply::ReplyOutcome;
 use crate::engine::requests::UpstreamRequest;
@@ -38,21 +39,50 @@ pub struct Root {
     is_shared: bool,
     /// The fids that have had their turn before the reply to its Tattach.
     pub waiting: Vec<u32>,
+    /// The fids of clients that are walked to from it. A fid that is restored or released is removed when it is found:
+    /// no fid becomes away while the connection lasts.
+    needed_by: Vec<u32>,
 }
 
 /// The identities of a replay, by node.
 pub type Roots = BTreeMap<u32, Root>;
 
 impl Restore {
-    /// Adds an identity with fids to the replay.
-    pub(super) fn add_root(&mut self, node: u32) {
+    /// Adds the identity of a client's fid to the replay, or that of the attach that clients share.
+    pub(super) fn add_root(&mut self, node: u32, fid: Option<u32>) {
         if !self.replay.roots.contains_key(&node) {
             self.names.hold(node);
-            let root =
-                Root { fid: NO_FID, state: RootState::Due, is_shared: false, waiting: Vec::new() };
+            let root = Root {
+                fid: NO_FID,
+                state: RootState::Due,
+                is_shared: false,
+                waiting: Vec::new(),
+                needed_by: Vec::new(),
+            };
             self.replay.roots.insert(node, root);
             self.replay.due_roots.push_back(node);
         }
+        if let Some(root) = self.replay.roots.get_mut(&node) {
+            root.needed_by.extend(fid);
+        }
+    }
+
+    /// Returns true if a fid of a client has to be walked to from an identity.
+    fn is_root_needed(&mut self, node: u32, fids: &Fids) -> bool {
+        let Some(root) = self.replay.roots.get_mut(&node) else {
+            return false;
+        };
+        while let Some(fid) = root.needed_by.last().copied() {
+            let is_away = fids.is_allocated(fid) && fids.get(fid).state.is_away();
+            if is_away && matches!(fids.get(fid).owner, Owner::Client(_)) {
+                let at = self.places.get(fid).node();
+                if at.and_then(|at| self.names.living_root(at)) == Some(node) {
+                    return true;
+                }
+            }
+            root.needed_by.pop();
+        }
+        false
     }
 }
 
@@ -65,11 +95,18 @@ impl Engine {
         }
     }
 
-    /// Sends the Tattach of an identity. Returns false if there is no tag for it.
+    /// Returns true if a session uses the attach that clients share.
+    pub(super) fn is_shared_attach_used(&self) -> bool {
+        matches!(self.upstream.shared_attach, SharedAttach::Live { users, .. } if users > 0)
+    }
+
+    /// Sends the Tattach of an identity, unless the clients that need it have left. Returns false if there is no tag
+    /// for it.
     pub(super) fn send_root(&mut self, node: u32) -> bool {
-        let Some(restore) = &self.restore else {
+        let Some(restore) = &mut self.restore else {
             return true;
         };
+        let is_needed = restore.is_root_needed(node, &self.fids);
         let identity = restore.names.name(node).to_vec();
         if !is_attach_allowed(&self.config, &identity) {
             self.refuse_root(node);
@@ -82,6 +119,11 @@ impl Engine {
             }
             _ => false,
         };
+        let is_used = is_shared && self.is_shared_attach_used();
+        if !is_needed && !is_used {
+            self.drop_root(node, is_shared);
+            return true;
+        }
         if !self.requests.has_flush_tag() {
             return false;
         }
@@ -107,6 +149,29 @@ impl Engine {
             (root.fid, root.state, root.is_shared) = (fid, RootState::Asked, is_shared);
         }
         true
+    }
+
+    /// Removes an identity from the replay: its clients have left. The next Tattach of a client makes the shared attach
+    /// anew.
+    fn drop_root(&mut self, node: u32, is_shared: bool) {
+        let root = self.restore.as_mut().and_then(|r| r.replay.roots.remove(&node));
+        for fid in root.map_or_else(Vec::new, |root| root.waiting) {
+            // The file of a fid that is still away was removed.
+            self.kill_if_away(fid, DeadReason::Gone);
+        }
+        if let Some(fid) = self.shared_attach_fid().filter(|_| is_shared) {
+            self.forget_shared_attach(fid);
+        }
+        if let Some(restore) = &mut self.restore {
+            restore.names.release(node);
+        }
+    }
+
+    /// The attach that clients share, which is away, is not made again in this replay.
+    pub(super) fn forget_shared_attach(&mut self, fid: u32) {
+        self.fids.mark_dead(fid);
+        self.drop_shared_attach();
+        self.release_if_unused(fid);
     }
 
     /// The server has replied to the Tattach of an identity.
@@ -236,6 +301,15 @@ impl Engine {
         for _ in 0..changed {
             self.fids.drop_reference(shared);
         }
+    }
+
+    /// The attach that clients share is replaced. Returns true if fids are walked to from its fid, which belongs to the
+    /// replay from now on.
+    pub(in crate::engine) fn keep_shared_root(&mut self, fid: u32) -> bool {
+        let roots = self.restore.as_mut().map(|restore| restore.replay.roots.values_mut());
+        let is_shared = |root: &&mut Root| root.is_shared && root.fid == fid;
+        let root = roots.into_iter().flatten().find(is_shared);
+        root.is_some_and(|root| std::mem::take(&mut root.is_shared))
     }
 
     /// Clunks the fids of the identities: the replay has ended.

@@ -5,7 +5,7 @@
 //! | all names, and the last file is the remembered one | the fid is opened if it was open; otherwise it is restored |
 //! | another file | Tclunk; the fid is dead |
 //! | an error that may pass, while requests wait | the same again after [`RETRY_DELAY`](super::replay::RETRY_DELAY) |
-//! | an error or a part of the names, and names have changed meanwhile | the same again, with the new path |
+//! | an error or a part of the names, and names have changed meanwhile | the same again, with the new path, a few times |
 //! | otherwise | the fid is dead |
 
 use super::names::FileId;
@@ -16,6 +16,10 @@ use crate::engine::reply::ReplyOutcome;
 use crate::engine::requests::UpstreamRequest;
 use crate::engine::session::DeadReason;
 use crate::wire::{Dialect, HEADER, MAX_NAMES, put_u32, qid, types, u32_at};
+
+/// The number of times that a walk is repeated at once because names have changed. A client could otherwise keep the
+/// replay from its end, by renames of files of its own.
+const MAX_TRIES: u8 = 16;
 
 /// Returns true if a request that gets this reply may succeed a little later.
 pub fn is_temporary(dialect: Dialect, reply: Option<&[u8]>) -> bool {
@@ -113,9 +117,9 @@ impl Engine {
         let Some(restore) = &mut self.restore else {
             return;
         };
-        let has_changed = step.changes != restore.names.changes();
+        let has_changed = step.changes != restore.names.changes() && step.tries < MAX_TRIES;
         if has_changed && matches!(step.task, Task::Walk(_)) {
-            self.run_or_queue(Step::new(step.task, step.from));
+            self.run_or_queue(Step { tries: step.tries + 1, ..Step::new(step.task, step.from) });
         } else if restore.may_try_later(now)
             && (is_temporary(dialect, reply) || self.is_exclusive(fid, step.task))
         {

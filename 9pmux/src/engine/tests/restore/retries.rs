@@ -6,7 +6,7 @@ use super::super::LocalError::*;
 use super::super::messages::*;
 use super::bench::*;
 use crate::engine::{ClientId, Config, EndReason, LostLocks, Reconnect, RestoreEvent};
-use crate::wire::{Dialect, HEADER, kind, tag, types, u16_at, u32_at};
+use crate::wire::{Dialect, HEADER, NOFID, kind, tag, types, u16_at, u32_at};
 
 const EBUSY: u32 = 16;
 const ALWAYS: usize = usize::MAX;
@@ -131,6 +131,82 @@ fn clunk_does_not_overtake_a_request_when_the_outage_has_ended() {
     net.got(id, &[(25, 5), (25, 6), (121, 7)]);
 }
 
+#[test]
+fn identity_is_not_attached_again_for_a_client_that_has_left() {
+    for attach_once in [false, true] {
+        let config = Config { attach_once, ..Config::default() };
+        let mut net = Net::with(Dialect::L, Reconnect::default(), config);
+        let id = net.attached();
+        let other = net.client();
+        assert_eq!(kind(&net.ask(other, &attach(Dialect::L, 1, 0, NOFID, "v", "b"))), 105);
+        net.lose();
+        net.server.failing = vec![(types::TATTACH, EBUSY, ALWAYS)];
+        net.connect();
+        net.bench.disconnect(id);
+        net.server.seen.clear();
+        net.tick(SECOND);
+        let attaches = net.server.requests(types::TATTACH);
+        assert_eq!((attaches.len(), attaches[0].contains(&b'v')), (1, true));
+        // A client that comes meanwhile attaches by itself.
+        net.server.failing.clear();
+        let id = net.attached();
+        net.walks(id, 1, &["g"]);
+        net.tick(2 * SECOND);
+        assert!(net.bench.engine.outage().is_none());
+        net.walks(other, 1, &["g"]);
+        assert_eq!(net.server.fids(), net.bench.engine.stats().fids);
+    }
+}
+
+#[test]
+fn shared_attach_that_no_session_uses_is_not_made_again() {
+    let config = Config { attach_once: true, ..Config::default() };
+    let mut net = Net::with(Dialect::L, Reconnect::default(), config);
+    let id = net.attached();
+    let other = net.client();
+    assert_eq!(kind(&net.ask(other, &attach(Dialect::L, 1, 0, NOFID, "v", "b"))), 105);
+    net.bench.disconnect(id);
+    net.run();
+    net.lose();
+    net.server.seen.clear();
+    net.connect();
+    let attaches = net.server.requests(types::TATTACH);
+    assert_eq!((attaches.len(), attaches[0].contains(&b'v')), (1, true));
+    let id = net.attached();
+    net.walks(id, 1, &["g"]);
+    assert_eq!(net.server.fids(), net.bench.engine.stats().fids);
+}
+
+#[test]
+fn shared_attach_that_is_replaced_in_a_replay_is_kept_until_its_end() {
+    let config = Config { attach_once: true, ..Config::default() };
+    let mut net = Net::with(Dialect::L, Reconnect::default(), config);
+    let (first, other, id) = (net.attached(), net.client(), net.client());
+    // The attach of the other client is forwarded, and then that of its names is shared.
+    assert_eq!(kind(&net.ask(other, &attach(Dialect::L, 5, 0, NOFID, "v", "b"))), 105);
+    net.bench.disconnect(first);
+    net.run();
+    assert_eq!(kind(&net.ask(id, &attach(Dialect::L, 5, 0, NOFID, "v", "b"))), 105);
+    net.lose();
+    net.server.seen.clear();
+    net.server.failing = vec![(types::TWALK, EBUSY, 2)];
+    net.connect();
+    net.bench.disconnect(id);
+    net.run();
+    let newcomer = net.attached();
+    assert!(net.bench.engine.outage().is_some());
+    net.tick(SECOND);
+    // The number of a fid that is clunked before a walk from it could be that of another user's fid.
+    let sent: Vec<u8> = net.server.seen.iter().map(|message| kind(message)).collect();
+    let clunk = sent.iter().position(|kind| *kind == types::TCLUNK);
+    assert!(clunk > sent.iter().rposition(|kind| *kind == types::TWALK), "{sent:?}");
+    assert!(net.bench.engine.outage().is_none());
+    net.walks(other, 1, &["g"]);
+    net.walks(newcomer, 1, &["g"]);
+    // The attach that is shared, and two fids of each client.
+    assert_eq!((net.server.fids(), net.bench.engine.stats().fids), (5, 5));
+}
+
 /// A client has fid 1 open on /d/f, and fid 2 at /g. The server is back, and does not reply to these requests.
 fn blocked_in(silent: &[u8]) -> (Net, ClientId) {
     let mut net = Net::new(Dialect::L);
@@ -212,4 +288,66 @@ fn server_that_blocks_as_a_whole_in_an_open_is_left_twice() {
     assert!(net.bench.engine.outage().is_none());
     net.server.silent.clear();
     net.opens(id, 2, 0);
+}
+
+#[test]
+fn fids_that_would_block_in_the_same_open_are_dead_together() {
+    let mut net = Net::new(Dialect::L);
+    let (id, other) = (net.attached(), net.attached());
+    for (id, fid, mode) in [(id, 1, 0), (id, 2, 0o1000), (other, 1, 0), (other, 2, 2)] {
+        net.walks(id, fid, &["d", "f"]);
+        net.opens(id, fid, mode);
+    }
+    net.lose();
+    net.server.silent = vec![types::TLOPEN, types::TFLUSH];
+    net.connect();
+    for i in 1..5 {
+        net.tick(i * TIMEOUT);
+        if i % 2 == 0 {
+            assert_eq!(net.bench.engine.take_lost_server(), Some(EndReason::ReplayTimeout));
+            net.server.forget_session();
+            if i == 4 {
+                net.server.silent.clear();
+            }
+            net.connect();
+        }
+    }
+    for (id, fid) in [(id, 1), (id, 2), (other, 1)] {
+        assert!(is_local_error(Dialect::L, &net.ask(id, &read(5, fid, 0, 10)), NotReopened));
+    }
+    assert_eq!(net.reads(other, 2), "file 3");
+}
+
+#[test]
+fn renames_do_not_keep_a_walk_from_its_end() {
+    let mut net = Net::new(Dialect::L);
+    let (id, other) = (net.attached(), net.attached());
+    net.walks(id, 1, &["d", "f"]);
+    net.walks(other, 1, &["g"]);
+    net.lose();
+    net.server.files.remove("/d/f");
+    net.is_blocked = true;
+    net.connect();
+    let mut walks: u16 = 0;
+    for _ in 0..200 {
+        for request in net.bench.upstream() {
+            if kind(&request) == types::TWALK && request.ends_with(b"f") {
+                walks += 1;
+                let (old, new) = if walks % 2 == 1 { ("g", "h") } else { ("h", "g") };
+                let rename = made(types::TRENAMEAT, 500 + walks).u32(0).str(old).u32(0).str(new);
+                net.bench.client_sends(other, &rename.done());
+                for request in net.bench.upstream() {
+                    let reply = net.server.reply(&request).unwrap();
+                    net.bench.server(&reply);
+                }
+            }
+            let reply = net.server.reply(&request).unwrap();
+            net.bench.server(&reply);
+        }
+    }
+    assert!((2..20).contains(&walks), "{walks} walks");
+    net.is_blocked = false;
+    let getattr = made(24, 5).u32(1).u64(0).done();
+    assert!(is_local_error(Dialect::L, &net.ask(id, &getattr), NoSuchFile));
+    assert!(net.bench.engine.outage().is_none());
 }
