@@ -10,7 +10,8 @@
 //! | no fid reads or writes another file than its own | `Ledger::find`, `Peer::check_reply` |
 //! | each reply is the server's, or an error for which there is a reason | `Peer::is_permitted` |
 //! | no lock, write, extended attribute or position in a directory is pretended to have outlived the loss | `Peer::check_reply` |
-//! | no identity that has authenticated is attached without | `World::check_own` |
+//! | no identity that has authenticated is attached without | `World::check_restored` |
+//! | no client has a fid of another user | `World::check_users` |
 //! | requests fail in time, and all are replied to when the server stays | `World::check_patience`, `World::finish` |
 //! | a server that is busy for a time, or blocks in an open, costs only what it must | `ClientFid::is_dead`, `Peer::is_permitted` |
 //! | nothing is left behind | `World::leave` |

@@ -18,6 +18,8 @@ pub struct ServerFid {
     pub inode: u64,
     /// The file that it was attached to: the parent of that is the file itself.
     root: u64,
+    /// The user that it was attached as.
+    pub uname: String,
     /// The mode or the flags that it was opened with.
     pub open: Option<u32>,
     /// It is an auth fid for this uname.
@@ -30,8 +32,18 @@ pub struct ServerFid {
 }
 
 impl ServerFid {
-    fn at(inode: u64, root: u64) -> ServerFid {
-        ServerFid { inode, root, open: None, auth: None, xattr: false, locked: false, own: false }
+    fn at(inode: u64, root: u64, uname: &str) -> ServerFid {
+        let uname = uname.to_owned();
+        ServerFid {
+            inode,
+            root,
+            uname,
+            open: None,
+            auth: None,
+            xattr: false,
+            locked: false,
+            own: false,
+        }
     }
 }
 
@@ -152,7 +164,8 @@ impl Session {
             types::TAUTH => {
                 let (fid, uname) = (fields.u32(), fields.str());
                 let auth = Some(uname.to_owned());
-                self.fids.insert(fid, ServerFid { auth, ..ServerFid::at(NO_INODE, NO_INODE) });
+                self.fids
+                    .insert(fid, ServerFid { auth, ..ServerFid::at(NO_INODE, NO_INODE, uname) });
                 Ok(self.qid(disk, NO_INODE, reply))
             }
             types::TATTACH => {
@@ -166,7 +179,7 @@ impl Session {
                     "" => disk.root,
                     name => disk.child(disk.root, name).ok_or(REFUSED)?,
                 };
-                self.fids.insert(fid, ServerFid::at(root, root));
+                self.fids.insert(fid, ServerFid::at(root, root, uname));
                 Ok(self.qid(disk, root, reply))
             }
             types::TFLUSH => {
@@ -400,7 +413,7 @@ impl Session {
         }
         if walked == count {
             let own = fid.own && count > 0;
-            self.fids.insert(newfid, ServerFid { own, ..ServerFid::at(at, fid.root) });
+            self.fids.insert(newfid, ServerFid { own, ..ServerFid::at(at, fid.root, &fid.uname) });
         }
         Ok(reply.u16(walked).raw(&qids.done()[start..]))
     }

@@ -509,6 +509,9 @@ impl<'a> World<'a> {
     fn check_request(&self, session: &Session, request: &Request) {
         let message = &request.message;
         let ours = matches!(kind(message), types::TVERSION | types::TFLUSH | types::TCLUNK);
+        if let Some(number) = request.number {
+            self.check_users(session, number, message);
+        }
         match request.number {
             _ if request.own => {}
             Some(number) => assert!(
@@ -520,6 +523,26 @@ impl<'a> World<'a> {
             ),
             None if ours || (self.config.attach_once && kind(message) == types::TWALK) => {}
             None => panic!("{}", self.ledger.explain(session, message)),
+        }
+    }
+
+    /// Checks that the fids of a client's request are those of the user that the client has attached as.
+    fn check_users(&self, session: &Session, number: usize, message: &[u8]) {
+        let entry = &self.ledger.entries[number];
+        let Some(peer) = self.peers.iter().find(|peer| peer.number == entry.client) else { return };
+        let names = fids_of(self.dialect, &entry.message);
+        for ((name, _), (fid, _)) in names.into_iter().zip(fids_of(self.dialect, message)) {
+            if let (Some(of_client), Some(at_server)) =
+                (peer.fids.get(&name), session.fids.get(&fid))
+            {
+                let uname = IDENTITIES[of_client.identity].uname;
+                assert_eq!(
+                    uname,
+                    at_server.uname,
+                    "{} of another user",
+                    show(self.dialect, message)
+                );
+            }
         }
     }
 
