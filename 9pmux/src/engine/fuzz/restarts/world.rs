@@ -530,6 +530,10 @@ impl<'a> World<'a> {
     fn check_users(&self, session: &Session, number: usize, message: &[u8]) {
         let entry = &self.ledger.entries[number];
         let Some(peer) = self.peers.iter().find(|peer| peer.number == entry.client) else { return };
+        if entry.fate != Fate::Open {
+            // The session has ended, and its numbers may be those of other fids.
+            return;
+        }
         let names = fids_of(self.dialect, &entry.message);
         for ((name, _), (fid, _)) in names.into_iter().zip(fids_of(self.dialect, message)) {
             if let (Some(of_client), Some(at_server)) =
