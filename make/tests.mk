@@ -110,7 +110,7 @@ check-sanitizers:
 # The same inputs in each run.
 FUZZ = CARGO='$(CARGO)' BUILD=../$(B)/fuzz sh fuzz/run.sh
 check-fuzz:
-	SEED=1 RUNS=20000 $(FUZZ) 120
+	SEED=1 RUNS=10000 $(FUZZ) 120
 
 # The files that are built and installed, and the documents.
 check-results: all
