@@ -39,8 +39,8 @@ const FIRST_NOW: i64 = 1;
 /// The limit is at most doubled so many times for requests that no longer count.
 const MAX_DOUBLINGS: u32 = 14;
 
-/// The time in microseconds at which a request was sent; it is negative for one that has passed, and 0 for another one
-/// that does not count.
+/// The time in microseconds at which a request was sent; it is negative for a request that has passed, and 0 for
+/// another that does not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(PartialOrd, Ord))]
 pub struct SentMark(i64);

@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// Records what the loss means for the next requests of the fids that were at the server. A request in flight may
-    /// be the one that gets the error.
+    /// get the error.
     fn note_loss(&mut self) {
         let dialect = self.upstream.dialect;
         for fid in 0..self.fids.highest() as u32 {
