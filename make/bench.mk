@@ -57,6 +57,7 @@ plots:
 	sh benches/page.sh $(RESULTS) results.tsv
 plots-9pmux:
 	sh benches/page.sh $(NINE_RESULTS) 9pmux.tsv
+	sh benches/page.sh $(LINK_RESULTS) link.tsv
 
 # Rewrites benches/instructions.txt.
 instructions: $(b)/shared

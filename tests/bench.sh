@@ -54,7 +54,7 @@ page() {
 	shift
 	tables=docs/plots/${file%.tsv}.txt
 	sh benches/tables.sh "docs/plots/$file" | cmp -s - "$tables" || fail "$tables was not made from docs/plots/$file: make plots"
-	sed '/^[0-9].*rate/s/[0-9.]*$/7/' "docs/plots/$file" >"$work/others.tsv"
+	sed -e '/^[0-9].*rate/s/[0-9.]*$/7/' -e '/^[0-9].*ratio/s/[0-9.]*$/7/' "docs/plots/$file" >"$work/others.tsv"
 	! sh benches/tables.sh "$work/others.tsv" | cmp -s - "$tables" || fail "tables of other results are not noticed"
 	if command -v gnuplot >/dev/null; then
 		sh benches/plots.sh "docs/plots/$file" "$work/plots" 2>"$work/err" || { cat "$work/err" >&2; fail "no plots"; }
@@ -69,6 +69,7 @@ page() {
 nplot=0
 page results.tsv threads latency outstanding
 page 9pmux.tsv 9pmux-clients 9pmux-cost
+page link.tsv link
 [ "$nplot" -eq "$(find docs/plots -name '*.svg' | wc -l)" ] || fail "docs/plots contains a plot that no results file has"
 
 echo "bench: $n loads of the library and 4 of 9pmux run; the tables and plots of the page are those of its results"
